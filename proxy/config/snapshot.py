@@ -1,0 +1,29 @@
+"""The whole configuration at one moment: what `xds.store` publishes and `compile` builds from.
+
+Only warm resources are in it (Envoy's term): a cluster whose endpoints and secrets are there, a
+listener whose routes and secrets are there. While a new version warms, the previous one stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from proxy.config.model import (
+    Cluster,
+    ClusterLoadAssignment,
+    Listener,
+    RouteConfiguration,
+    Secret,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Maps by name, static resources included. Assignments are keyed by the CLUSTER's name."""
+
+    listeners: Mapping[str, Listener] = field(default_factory=dict)
+    clusters: Mapping[str, Cluster] = field(default_factory=dict)
+    assignments: Mapping[str, ClusterLoadAssignment] = field(default_factory=dict)
+    routes: Mapping[str, RouteConfiguration] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)

@@ -1,0 +1,41 @@
+"""What is known of a downstream connection once it is accepted: plain facts, filled in by `listen`.
+
+Read by filter-chain matching, the access log, `x-forwarded-*` and policy; knows no socket.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class PeerCertificate:
+    """The verified client (or server) certificate of a TLS connection, DER, leaf first.
+
+    The fields that Envoy's format operators and `x-forwarded-client-cert` need; parsed once."""
+
+    uri_sans: tuple[str, ...] = ()
+    dns_sans: tuple[str, ...] = ()
+    subject: str = ""
+    issuer: str = ""
+    serial: str = ""
+    sha256: str = ""
+    not_after: float = 0.0
+    der: bytes = field(default=b"", repr=False)
+
+
+@dataclass(slots=True)
+class ConnectionInfo:
+    """Addresses are (host, port); `local` is where the client meant to go: the original
+    destination if the connection was redirected, else the listener's own address."""
+
+    remote: tuple[str, int]
+    local: tuple[str, int]
+    direct_local: tuple[str, int]
+    tls: bool = False
+    sni: str = ""
+    alpn: str = ""
+    offered_alpn: tuple[str, ...] = ()
+    tls_version: str = ""
+    cipher: str = ""
+    peer: PeerCertificate | None = None
