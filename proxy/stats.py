@@ -1,4 +1,4 @@
-"""Counters, gauges and histograms under Envoy's dotted names. Knows no protocol and no output format.
+"""Counters, gauges and histograms under Envoy's dotted names. Knows no protocol and no format.
 
 Runtime objects take their statistics from a `Stats` once, when they are made, and then only touch
 `counter.value`: an attribute addition is all that a request pays. A name asked for again is the
