@@ -1,0 +1,168 @@
+"""Facts of certificates: PEM chains, names, validity, and whether one is a leaf or may sign.
+
+X.509-SVID standard, sections 2 to 5. It reads and judges; it neither makes certificates nor knows
+files. Signatures of a peer's chain are verified by the TLS stack, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certs.errors import CertificateError
+from certs.keys import PublicKey, check_public_key, public_key_der
+from certs.spiffe import SpiffeId
+
+# One of its own for annotations elsewhere, so that only certs/ names the library's module.
+Certificate = x509.Certificate
+
+
+def chain_from_pem(pem: bytes, what: str = "certificate chain") -> tuple[Certificate, ...]:
+    """The certificates of a PEM text in their order, other blocks (keys) aside; at least one.
+
+    CertificateError names `what`, e.g. the file that the text came from.
+    """
+    try:
+        return tuple(x509.load_pem_x509_certificates(pem))
+    except ValueError as error:
+        reason = "holds no PEM certificate" if b"BEGIN CERTIFICATE" not in pem else "is corrupt"
+        raise CertificateError(f"{what} {reason}: {error}") from error
+
+
+def certificate_to_pem(certificate: Certificate) -> str:
+    """One PEM block, ending with a line feed."""
+    return certificate.public_bytes(Encoding.PEM).decode("ascii")
+
+
+def chain_to_pem(chain: Iterable[Certificate]) -> bytes:
+    """The certificates' PEM blocks, one after the other."""
+    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain)
+
+
+def validity(certificate: Certificate) -> tuple[float, float]:
+    """(not before, not after) in Unix seconds."""
+    return (
+        certificate.not_valid_before_utc.timestamp(),
+        certificate.not_valid_after_utc.timestamp(),
+    )
+
+
+def check_valid_at(certificate: Certificate, now: float, what: str = "certificate") -> None:
+    """CertificateError if `now` (Unix seconds) lies outside of the certificate's validity."""
+    not_before, not_after = validity(certificate)
+    if now < not_before:
+        raise CertificateError(
+            f"{what} is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC:"
+            " check the clock"
+        )
+    if now > not_after:
+        raise CertificateError(
+            f"{what} expired at {certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC"
+        )
+
+
+def extensions(certificate: Certificate) -> x509.Extensions:
+    """The extensions; CertificateError where they are malformed (found only when read)."""
+    try:
+        return certificate.extensions
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise CertificateError(f"certificate has malformed extensions: {error}") from error
+
+
+def uri_sans(certificate: Certificate) -> tuple[str, ...]:
+    """The URIs of the subject alternative name."""
+    try:
+        names = extensions(certificate).get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(names.value.get_values_for_type(x509.UniformResourceIdentifier))
+
+
+def spiffe_id(certificate: Certificate) -> SpiffeId:
+    """The certificate's identity: its one and only URI SAN (X.509-SVID, section 2)."""
+    uris = uri_sans(certificate)
+    if len(uris) != 1:
+        raise CertificateError(
+            f"certificate has {len(uris)} URI names: an SVID has exactly one, its SPIFFE ID"
+        )
+    return SpiffeId.parse(uris[0])
+
+
+def public_key(certificate: Certificate) -> PublicKey:
+    """The certificate's key, of a kind that the mesh takes."""
+    try:
+        return check_public_key(certificate.public_key())
+    except (UnsupportedAlgorithm, ValueError) as error:
+        raise CertificateError(f"certificate's public key: {error}") from error
+
+
+def check_key_matches(certificate: Certificate, key: PublicKey, what: str = "certificate") -> None:
+    """CertificateError unless the certificate is for this public key."""
+    if public_key_der(public_key(certificate)) != public_key_der(key):
+        raise CertificateError(f"{what} does not match the private key")
+
+
+def check_authority(certificate: Certificate, what: str = "signing certificate") -> None:
+    """CertificateError unless it may sign others: CA:TRUE and keyCertSign (sections 4.1, 4.3)."""
+    if not _is_ca(certificate):
+        raise CertificateError(f"{what} is not a CA certificate (basicConstraints CA:FALSE)")
+    usage = _key_usage(certificate)
+    if usage is None or not usage.key_cert_sign:
+        raise CertificateError(f"{what} may not sign: key usage has no keyCertSign")
+
+
+def check_svid(chain: Sequence[Certificate]) -> SpiffeId:
+    """The identity of an X.509-SVID, leaf first, checked as section 5.2 says.
+
+    The rest of the chain must be authorities. CertificateError names the first fault.
+    """
+    if not chain:
+        raise CertificateError("certificate chain is empty")
+    leaf, *signers = chain
+    identity = spiffe_id(leaf)
+    if not identity.path:
+        raise CertificateError(f"leaf certificate's SPIFFE ID {identity} has no path")
+    _check_leaf(leaf)
+    for signer in signers:
+        check_authority(signer)
+    return identity
+
+
+def check_chain_order(chain: Sequence[Certificate]) -> None:
+    """CertificateError unless each certificate is signed by the next one."""
+    for index, (certificate, issuer) in enumerate(pairwise(chain)):
+        try:
+            certificate.verify_directly_issued_by(issuer)
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
+            raise CertificateError(
+                f"certificate {index + 1} of the chain is not signed by the next one"
+            ) from error
+
+
+def _check_leaf(leaf: Certificate) -> None:
+    if _is_ca(leaf):
+        raise CertificateError("leaf certificate must not be a CA certificate")
+    usage = _key_usage(leaf)
+    if usage is None or not usage.digital_signature:
+        raise CertificateError("leaf certificate's key usage has no digitalSignature")
+    if usage.key_cert_sign or usage.crl_sign:
+        raise CertificateError("leaf certificate must not have keyCertSign or cRLSign")
+
+
+def _is_ca(certificate: Certificate) -> bool:
+    try:
+        basic = extensions(certificate).get_extension_for_class(x509.BasicConstraints)
+    except x509.ExtensionNotFound:
+        return False
+    return basic.value.ca
+
+
+def _key_usage(certificate: Certificate) -> x509.KeyUsage | None:
+    try:
+        return extensions(certificate).get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return None
