@@ -1,0 +1,105 @@
+"""A certificate authority for tests, made with `cryptography` alone.
+
+It shares nothing with `certs/`: the two must agree by what X.509 says, not by construction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """PEM texts: the certificate (leaf only) and its PKCS#8 key."""
+
+    certificate: str
+    key: str
+
+    def write(self, directory: Path, name: str) -> tuple[Path, Path]:
+        """NAME.pem and NAME.key in `directory`."""
+        paths = (directory / f"{name}.pem", directory / f"{name}.key")
+        for path, text in zip(paths, (self.certificate, self.key), strict=True):
+            path.write_text(text)
+        return paths
+
+
+class Authority:
+    """A P-256 root that signs whatever a test asks for, also wrong things."""
+
+    def __init__(self, common_name: str = "test root") -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        name = _name(common_name)
+        builder = _builder(name, name, self._key.public_key(), timedelta(days=1))
+        self._certificate = builder.add_extension(
+            x509.BasicConstraints(ca=True, path_length=None), critical=True
+        ).sign(self._key, hashes.SHA256())
+
+    @property
+    def pem(self) -> str:
+        return _pem(self._certificate)
+
+    def issue(
+        self,
+        *,
+        uris: tuple[str, ...] = (),
+        dns: tuple[str, ...] = (),
+        ips: tuple[str, ...] = (),
+        lifetime: timedelta = timedelta(hours=1),
+    ) -> KeyPair:
+        """A leaf for client and server use; a negative `lifetime` makes it expired."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = [
+            *(x509.UniformResourceIdentifier(uri) for uri in uris),
+            *(x509.DNSName(name) for name in dns),
+            *(x509.IPAddress(ip_address(ip)) for ip in ips),
+        ]
+        builder = _builder(
+            _name("test leaf"), self._certificate.subject, key.public_key(), lifetime
+        )
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        certificate = (
+            builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        return KeyPair(_pem(certificate), _pem_key(key))
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, lifetime: timedelta
+) -> x509.CertificateBuilder:
+    end = datetime.now(UTC) + lifetime
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(end - abs(lifetime) - timedelta(hours=1))
+        .not_valid_after(end)
+    )
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _pem_key(key: ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
