@@ -34,7 +34,7 @@ class Message:
 
     @property
     def path(self) -> str:
-        return (self.start.split(" ") + [""])[1]
+        return self.start.partition(" ")[2].partition(" ")[0]
 
     def get(self, name: str) -> str | None:
         """The values of a header joined by ', '; None when it is not there."""
