@@ -1,0 +1,44 @@
+"""Certificates for plain Envoys, which have no agent: the content of their SDS secret `default`.
+
+One per identity, shared by its replicas, renewed at half life. The caller must have proven that
+the stream belongs to the identity; this room only remembers what was issued.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from certs.authority import Authority
+from certs.spiffe import SpiffeId
+from controlplane.ca.issued import IssuedSecret, issue_secret
+
+log = logging.getLogger("weft.controlplane.ca")
+
+DEFAULT_TTL_S = 24 * 3600.0
+MAX_IDENTITIES = 10_000
+
+
+class EnvoySecrets:
+    """Issued secrets by identity; at most MAX_IDENTITIES, the longest unrenewed goes first."""
+
+    __slots__ = ("_authority", "_issued", "_ttl_s")
+
+    def __init__(self, authority: Authority, ttl_s: float = DEFAULT_TTL_S) -> None:
+        self._authority = authority
+        self._ttl_s = ttl_s
+        self._issued: dict[SpiffeId, IssuedSecret] = {}
+
+    def certificate(self, identity: SpiffeId, now: float) -> IssuedSecret:
+        """The current secret; a new one from half life on. CertificateError as Authority.sign."""
+        secret = self._issued.get(identity)
+        if secret is None or secret.should_renew(now):
+            secret = issue_secret(self._authority, identity, self._ttl_s, now)
+            self._remember(identity, secret)
+            log.info("issued secret for identity=%s how=sds ttl_s=%d", identity, self._ttl_s)
+        return secret
+
+    def _remember(self, identity: SpiffeId, secret: IssuedSecret) -> None:
+        self._issued.pop(identity, None)
+        if len(self._issued) >= MAX_IDENTITIES:
+            del self._issued[next(iter(self._issued))]
+        self._issued[identity] = secret

@@ -1,0 +1,125 @@
+"""The control plane's own serving certificate, and the credentials of its two gRPC ports.
+
+gRPC asks for the certificate at each new connection, so that it is renewed at half life without
+a restart. Python's gRPC knows no optional client certificate, hence two ports: one for callers
+with a token, one that demands an SVID.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import cast
+
+import grpc
+
+from certs.authority import Authority
+from certs.bundle import TrustBundle
+from certs.errors import CertificateError
+from certs.spiffe import SpiffeId
+from controlplane.ca.issued import IssuedSecret, issue_secret
+
+log = logging.getLogger("weft.controlplane.ca")
+
+NAMESPACE = "weft-system"
+SERVICE_ACCOUNT = "weft-controlplane"
+# The name that clients verify, whatever address they dial.
+SERVER_NAME = f"{SERVICE_ACCOUNT}.{NAMESPACE}.svc"
+TTL_S = 24 * 3600.0
+
+
+class ServingCertificate:
+    """The current certificate of the server. Thread-safe: gRPC asks from threads of its own."""
+
+    __slots__ = (
+        "_authority",
+        "_clock",
+        "_dns_names",
+        "_ip_addresses",
+        "_lock",
+        "_secret",
+        "_ttl_s",
+    )
+
+    def __init__(
+        self,
+        authority: Authority,
+        *,
+        dns_names: Sequence[str] = (),
+        ip_addresses: Sequence[str] = (),
+        ttl_s: float = TTL_S,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Further names come on top of localhost, 127.0.0.1 and SERVER_NAME."""
+        self._authority = authority
+        self._dns_names = tuple(dict.fromkeys(("localhost", SERVER_NAME, *dns_names)))
+        self._ip_addresses = tuple(dict.fromkeys(("127.0.0.1", *ip_addresses)))
+        self._ttl_s = ttl_s
+        self._clock = clock
+        self._lock = Lock()
+        self._secret = self._issue(clock())
+
+    @property
+    def identity(self) -> SpiffeId:
+        return SpiffeId.workload(self._authority.trust_domain, NAMESPACE, SERVICE_ACCOUNT)
+
+    def current(self) -> IssuedSecret:
+        """The certificate to serve now; on failure to renew, the old one, and an error logged."""
+        now = self._clock()
+        with self._lock:
+            if self._secret.should_renew(now):
+                try:
+                    self._secret = self._issue(now)
+                except CertificateError as error:
+                    log.error("serving certificate cannot be renewed: %s", error)
+            return self._secret
+
+    def _issue(self, now: float) -> IssuedSecret:
+        return issue_secret(
+            self._authority,
+            self.identity,
+            self._ttl_s,
+            now,
+            dns_names=self._dns_names,
+            ip_addresses=self._ip_addresses,
+        )
+
+
+def tls_credentials(serving: ServingCertificate) -> grpc.ServerCredentials:
+    """TLS without client certificates: callers prove themselves by bearer token."""
+    return _credentials(serving, None)
+
+
+def mtls_credentials(serving: ServingCertificate, bundle: TrustBundle) -> grpc.ServerCredentials:
+    """Mutual TLS: a client certificate that verifies against the bundle is demanded."""
+    return _credentials(serving, bundle.to_pem())
+
+
+def _credentials(serving: ServingCertificate, roots_pem: bytes | None) -> grpc.ServerCredentials:
+    served = serving.current()
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal served
+        current = serving.current()
+        if current is served:
+            # gRPC's word for "no change"; building a context for each connection costs 1 ms.
+            return None
+        served = current
+        return _configuration(current, roots_pem)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(served, roots_pem),
+        # The stubs do not know that None is allowed; the documentation of gRPC says so.
+        cast(Callable[[], grpc.ServerCertificateConfiguration], fetch),
+        require_client_authentication=roots_pem is not None,
+    )
+
+
+def _configuration(
+    secret: IssuedSecret, roots_pem: bytes | None
+) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(secret.key_pem, secret.chain_pem)], root_certificates=roots_pem
+    )
