@@ -1,0 +1,64 @@
+"""How long a body is, and which headers end here (RFC 9112 section 6, RFC 9110 section 7.6.1).
+
+A message whose length two parsers could read differently is refused: that is request smuggling.
+"""
+
+from __future__ import annotations
+
+from proxy.http.errors import Malformed
+from proxy.http.headers import Headers
+from proxy.http.message import CHUNKED, UNTIL_CLOSE, Request
+
+MAX_LENGTH_DIGITS = 18
+
+
+def content_length(block: Headers) -> int | None:
+    """The one Content-Length; None if there is none. Lists and repetitions are refused."""
+    if b"content-length" not in block:
+        return None
+    values = block.all(b"content-length")
+    value = values[0]
+    if len(values) > 1 or not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
+        raise Malformed("http1.invalid_content_length")
+    return int(value)
+
+
+def request_length(request: Request, block: Headers) -> int:
+    """RFC 9112 section 6.3 for requests: CHUNKED, or bytes (0 where nothing is said)."""
+    length = content_length(block)
+    coding = block.joined(b"transfer-encoding")
+    if coding is None:
+        return length or 0
+    if length is not None:
+        raise Malformed("http1.content_length_and_chunked_not_allowed")
+    if request.version == b"HTTP/1.0":
+        raise Malformed("http1.transfer_encoding_not_allowed")
+    if coding.strip().lower() != b"chunked":
+        raise Malformed("http1.invalid_transfer_encoding", 501)
+    return CHUNKED
+
+
+def response_length(method: bytes, status: int, minor: bytes, block: Headers) -> int:
+    """RFC 9112 section 6.3 for responses."""
+    coding = block.joined(b"transfer-encoding")
+    length = content_length(block)
+    if method == b"HEAD" or status in (204, 304):
+        return 0
+    if coding is not None:
+        if length is not None or minor != b"1" or coding.strip().lower() != b"chunked":
+            raise Malformed("http1.invalid_transfer_encoding")
+        return CHUNKED
+    return UNTIL_CLOSE if length is None else length
+
+
+def sanitize_connection(headers: Headers, block: Headers, connection: bytes) -> None:
+    """Takes out what `Connection` nominates. Headers that route or frame may not be nominated."""
+    for option in connection.split(b","):
+        name = option.strip()
+        if name in (b"", b"close", b"keep-alive", b"upgrade", b"te", b"transfer-encoding"):
+            continue
+        if name in (b"host", b"content-length") or name.startswith((b":", b"x-forwarded-")):
+            raise Malformed("http1.connection_header_rejected")
+        headers.remove(name)
+    if b"trailers" in (block.get(b"te") or b"").lower():
+        headers.set(b"te", b"trailers")

@@ -1,0 +1,82 @@
+"""What a shape means to HTTP/1, found once per shape: a `Plan`.
+
+A plan knows where the headers stand that HTTP/1 itself acts on, and how to hand on the rest: the
+hop-by-hop ones end here (RFC 9110 section 7.6.1). After a shape was seen a few times its plan gets
+`match`, a regular expression that reads a head with just these names and takes its values out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from proxy.http.h1.grammar import STATUS_LINE
+from proxy.http.headers import Pick, Shape, picker, shape_of
+
+HOP_BY_HOP = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade",
+     b"te", b"http2-settings")
+)  # fmt: skip
+# Headers whose value decides how a message is framed or what becomes of the connection.
+GOVERNING = frozenset(
+    (b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect", b"te")
+)
+COMPILE_AFTER_USES = 3
+MAX_COMPILED = 512
+
+Match = Callable[[bytes], "re.Match[bytes] | None"]
+FAST_REQUEST_LINE = rb"([A-Z]++) (/[^\x00-\x20\x7f]*+) HTTP/1\.1\r\n"
+
+
+class Plan:
+    """`rest` and `pick` leave out the hop-by-hop headers and host. plain: nothing in this block
+    governs the message or the connection. crlfs: what is left of a legal head without the legal
+    characters."""
+
+    __slots__ = ("crlfs", "hosts", "match", "pick", "plain", "rest", "shape", "uses")
+
+    def __init__(self, shape: Shape) -> None:
+        kept = [
+            at for at, name in enumerate(shape.names) if name not in HOP_BY_HOP and name != b"host"
+        ]
+        self.shape = shape
+        self.rest = shape_of(tuple([shape.wire[at] for at in kept]))
+        self.pick: Pick = picker(kept)
+        self.hosts = shape.positions(b"host")
+        self.plain = not any(name in GOVERNING for name in shape.names)
+        self.crlfs = b"\r\n" * (len(shape.names) + 2)
+        self.match: Match | None = None
+        self.uses = 0
+
+
+class Plans:
+    """All plans for one kind of start line, bounded; the regexes among them bounded again."""
+
+    def __init__(self, start_line: bytes, hosts_wanted: int) -> None:
+        self._start_line = start_line
+        self._hosts_wanted = hosts_wanted
+        self._plans: dict[Shape, Plan] = {}
+        self._compiled = 0
+
+    def plan(self, shape: Shape) -> Plan:
+        found = self._plans.get(shape)
+        if found is None:
+            if len(self._plans) >= 4 * MAX_COMPILED:
+                self._plans.clear()
+                self._compiled = 0
+            found = self._plans[shape] = Plan(shape)
+        found.uses += 1
+        if found.uses == COMPILE_AFTER_USES and self._compiled < MAX_COMPILED:
+            self._compile(found)
+        return found
+
+    def _compile(self, plan: Plan) -> None:
+        if len(plan.hosts) != self._hosts_wanted:
+            return
+        fields = [re.escape(name) + rb": ([^\r]*+)\r\n" for name in plan.shape.wire]
+        plan.match = re.compile(self._start_line + b"".join(fields) + rb"\r\n").match
+        self._compiled += 1
+
+
+request_plans = Plans(FAST_REQUEST_LINE, hosts_wanted=1)
+response_plans = Plans(STATUS_LINE, hosts_wanted=0)

@@ -1,0 +1,327 @@
+"""Reads requests and responses off one HTTP/1 connection each.
+
+`RequestReader` stops after each request (`_after` keeps what was pipelined) until `next_message` is
+called, since answers must leave in order. `ResponseReader` must be told which method each response
+answers. Both know the last shape they saw and read a head of the same names with one regular
+expression; any other head goes through the whole grammar.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.http.errors import Malformed
+from proxy.http.h1.body import BodyReader, BodySink
+from proxy.http.h1.framing import request_length, response_length, sanitize_connection
+from proxy.http.h1.grammar import LEGAL, request_match, split_fields, status_match
+from proxy.http.h1.plan import Plan, request_plans, response_plans
+from proxy.http.h1.target import absolute_form, check_authority
+from proxy.http.headers import Headers, shape_of
+from proxy.http.message import CHUNKED, UNTIL_CLOSE, Request, Response
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`max_request_headers_kb` and `max_headers_count`; pipelined: bytes kept of later requests."""
+
+    head_bytes: int = 60 * 1024
+    headers: int = 100
+    pipelined_bytes: int = 64 * 1024
+    http_10: bool = False
+    default_host: bytes = b""
+
+
+class RequestSink(BodySink, Protocol):
+    def on_request(self, request: Request, end: bool) -> None: ...
+
+
+class ResponseSink(BodySink, Protocol):
+    def on_response(self, response: Response, end: bool) -> None: ...
+    def on_informational(self, status: int) -> None: ...
+
+
+class RequestReader(BodyReader):
+    """Calls `sink.on_request(request, end)`, then `on_data` and `on_end` unless `end` was True.
+
+    keep_alive: may the connection be used again after this request. expects_continue: the client
+    waits for 100 (RFC 9110 section 10.1.1). upgrade: the protocol it asks for, or b''."""
+
+    __slots__ = ("_limits", "_plan", "_requests", "expects_continue", "keep_alive", "upgrade")
+
+    def __init__(self, sink: RequestSink, limits: Limits) -> None:
+        super().__init__(sink)
+        self._requests = sink
+        self._limits = limits
+        self._plan: Plan | None = None
+        self.keep_alive = True
+        self.expects_continue = False
+        self.upgrade = b""
+
+    @property
+    def idle(self) -> bool:
+        """Between two messages, with not a byte of the next one read."""
+        return not self._buffer and self.feed == self._head
+
+    def next_message(self) -> None:
+        """The answer has left: go on with the next request, which may be here already."""
+        self.feed = self._head
+        if self._buffer:
+            data, self._buffer = self._buffer, b""
+            self._head(data)
+
+    def _after(self, data: bytes) -> None:
+        self._buffer += data
+
+    @property
+    def overfull(self) -> bool:
+        """More was pipelined than is kept: stop reading until the answer has left."""
+        return len(self._buffer) > self._limits.pipelined_bytes
+
+    def _head(self, data: bytes) -> None:
+        if self._buffer:
+            data, self._buffer = self._buffer + data, b""
+        plan = self._plan
+        if plan is not None and plan.match is not None:
+            found = plan.match(data)
+            if found is not None and self._fits(data, found.end(), plan):
+                self._fast(found, plan, data)
+                return
+        self._slow(data)
+
+    def _fits(self, data: bytes, end: int, plan: Plan) -> bool:
+        """Nothing in this head needs a second look: legal characters, no white space to strip."""
+        head = data if end == len(data) else data[:end]
+        return (
+            head.translate(None, LEGAL) == plan.crlfs
+            and b" \r" not in head
+            and b"\t" not in head
+            and end <= self._limits.head_bytes
+            and len(plan.shape.names) <= self._limits.headers
+        )
+
+    def _fast(self, found: re.Match[bytes], plan: Plan, data: bytes) -> None:
+        groups = found.groups()
+        values = groups[2:]
+        authority = values[plan.hosts[0]]
+        check_authority(authority)
+        request = Request(groups[0], groups[1], authority, Headers(plan.rest, plan.pick(values)))
+        end = found.end()
+        rest = b"" if end == len(data) else data[end:]
+        if plan.plain:
+            self.keep_alive = True
+            self.expects_continue = False
+            self.upgrade = b""
+        else:
+            self._govern(request, Headers(plan.shape, values))
+        self._deliver(request, rest)
+
+    def _slow(self, data: bytes) -> None:
+        start = 0
+        while data.startswith(b"\r\n", start):  # RFC 9112 section 2.2: empty lines before it
+            start += 2
+        data = data[start:]
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            self._partial(data)
+            return
+        end += 4
+        if end > self._limits.head_bytes:
+            raise Malformed("http1.headers_too_large", 431)
+        found = request_match(data)
+        if found is None or found.end() != end:
+            raise Malformed("http1.codec_error")
+        names, values = split_fields(found[4])
+        if len(names) > self._limits.headers:
+            raise Malformed("http1.too_many_headers", 431)
+        plan = self._plan = request_plans.plan(shape_of(names))
+        block = Headers(plan.shape, values)
+        request = Request(
+            found[1], found[2], b"", Headers(plan.rest, plan.pick(values)), 0, b"HTTP/1." + found[3]
+        )
+        self._address(request, plan, values)
+        self._govern(request, block)
+        self._deliver(request, data[end:])
+
+    def _partial(self, data: bytes) -> None:
+        if len(data) > self._limits.head_bytes:
+            raise Malformed("http1.headers_too_large", 431)
+        # What can't become a request line is refused at once, not when the peer gives up.
+        if data[:1] and data[0] not in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz\r":
+            raise Malformed("http1.codec_error")
+        if b"\n" in data.replace(b"\r\n", b"") or b"\x00" in data:
+            raise Malformed("http1.codec_error")
+        self._buffer = data
+
+    def _address(self, request: Request, plan: Plan, values: tuple[bytes, ...]) -> None:
+        """Target and host (RFC 9112 sections 3.2 and 3.3)."""
+        if len(plan.hosts) > 1:
+            raise Malformed("http1.codec_error")
+        if plan.hosts:
+            request.authority = values[plan.hosts[0]]
+        old = request.version == b"HTTP/1.0"
+        if old and not self._limits.http_10:
+            raise Malformed("low_version", 426)
+        if request.method == b"CONNECT":
+            request.authority = request.path
+        elif not request.path.startswith(b"/") and request.path != b"*":
+            absolute_form(request)
+        if not request.authority:
+            if not (old and self._limits.default_host):
+                raise Malformed("missing_host_header")
+            request.authority = self._limits.default_host
+        check_authority(request.authority)
+
+    def _govern(self, request: Request, block: Headers) -> None:
+        """Framing and what becomes of the connection, from headers that are not passed on."""
+        request.length = request_length(request, block)
+        connection = (block.joined(b"connection") or b"").lower()
+        self.keep_alive = (
+            b"keep-alive" in connection
+            if request.version == b"HTTP/1.0"
+            else b"close" not in connection
+        )
+        self.upgrade = b""
+        if connection:
+            if b"upgrade" in connection:
+                self.upgrade = block.get(b"upgrade") or b""
+            sanitize_connection(request.headers, block, connection)
+        expect = block.get(b"expect")
+        self.expects_continue = (
+            expect is not None
+            and expect.lower() == b"100-continue"
+            and request.version != b"HTTP/1.0"
+        )
+        if self.expects_continue:
+            request.headers.remove(b"expect")
+
+    def _deliver(self, request: Request, rest: bytes) -> None:
+        length = request.length
+        if length == 0:
+            self.feed = self._after
+            self._buffer = rest
+            self._requests.on_request(request, True)
+            return
+        self.feed = self._sized if length > 0 else self._chunk_line
+        self._left = length
+        self._requests.on_request(request, False)
+        if rest:
+            self.feed(rest)
+
+
+class ResponseReader(BodyReader):
+    """Calls `sink.on_response(response, end)`, then `on_data` and `on_end` unless `end` was True.
+
+    Call `expect(method)` for each request sent. 1xx go to `on_informational`. keep_alive: may the
+    connection be used again. Bytes without a request are a protocol error."""
+
+    __slots__ = ("_limits", "_method", "_plan", "_responses", "keep_alive")
+
+    def __init__(self, sink: ResponseSink, limits: Limits) -> None:
+        super().__init__(sink)
+        self._responses = sink
+        self._limits = limits
+        self._plan: Plan | None = None
+        self._method = b""
+        self.keep_alive = True
+        self.feed = self._after
+
+    def expect(self, method: bytes) -> None:
+        self._method = method
+        self.feed = self._head
+
+    def eof(self) -> bool:
+        """The peer closed its side; True if that ended a message (RFC 9112 section 6.3, case 8)."""
+        if self.feed != self._until_close:
+            return False
+        self._end(b"")
+        return True
+
+    def _after(self, data: bytes) -> None:
+        raise Malformed("http1.unexpected_response")
+
+    def _head(self, data: bytes) -> None:
+        if self._buffer:
+            data, self._buffer = self._buffer + data, b""
+        plan = self._plan
+        if plan is not None and plan.match is not None:
+            found = plan.match(data)
+            if found is not None:
+                end = found.end()
+                head = data if end == len(data) else data[:end]
+                if (
+                    head.translate(None, LEGAL) == plan.crlfs
+                    and b" \r" not in head
+                    and b"\t" not in head
+                    and end <= self._limits.head_bytes
+                ):
+                    groups = found.groups()
+                    self._take(groups[0], int(groups[1]), plan, groups[2:], data, end)
+                    return
+        self._slow(data)
+
+    def _slow(self, data: bytes) -> None:
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4:
+            if len(data) > self._limits.head_bytes:
+                raise Malformed("http1.headers_too_large")
+            self._buffer = data
+            return
+        found = status_match(data)
+        if found is None or found.end() != end or end > self._limits.head_bytes:
+            raise Malformed("http1.codec_error")
+        names, values = split_fields(found[3])
+        if len(names) > self._limits.headers:
+            raise Malformed("http1.too_many_headers")
+        plan = self._plan = response_plans.plan(shape_of(names))
+        self._take(found[1], int(found[2]), plan, values, data, end)
+
+    def _take(
+        self,
+        minor: bytes,
+        status: int,
+        plan: Plan,
+        values: tuple[bytes, ...],
+        data: bytes,
+        end: int,
+    ) -> None:
+        rest = b"" if end == len(data) else data[end:]
+        if status < 200:
+            if status == 101:
+                raise Malformed("http1.unexpected_upgrade")
+            self._responses.on_informational(status)
+            if rest:
+                self._head(rest)
+            return
+        response = Response(status, Headers(plan.rest, plan.pick(values)))
+        if plan.plain:
+            length = 0 if status in (204, 304) or self._method == b"HEAD" else UNTIL_CLOSE
+            self.keep_alive = minor == b"1" and length == 0
+        else:
+            block = Headers(plan.shape, values)
+            length = response_length(self._method, status, minor, block)
+            connection = (block.joined(b"connection") or b"").lower()
+            self.keep_alive = length != UNTIL_CLOSE and (
+                b"close" not in connection if minor == b"1" else b"keep-alive" in connection
+            )
+        response.length = length
+        self._begin(response, length, rest)
+
+    def _begin(self, response: Response, length: int, rest: bytes) -> None:
+        if length == 0:
+            self.feed = self._after
+            self._responses.on_response(response, True)
+            if rest:
+                self.feed(rest)
+            return
+        if length == UNTIL_CLOSE:
+            self.feed = self._until_close
+        elif length == CHUNKED:
+            self.feed = self._chunk_line
+        else:
+            self._left = length
+            self.feed = self._sized
+        self._responses.on_response(response, False)
+        if rest:
+            self.feed(rest)

@@ -1,0 +1,31 @@
+"""Request targets other than origin form, and what may stand in a host (RFC 9112 section 3.2)."""
+
+from __future__ import annotations
+
+from proxy.http.errors import Malformed
+from proxy.http.h1.grammar import absolute_match, authority_match
+from proxy.http.message import Request
+
+MAX_KNOWN = 1024
+_known: set[bytes] = set()
+
+
+def check_authority(authority: bytes) -> None:
+    """Refuses what is not `host[:port]`. Hosts seen before cost one look-up."""
+    if authority in _known:
+        return
+    if authority_match(authority) is None:
+        raise Malformed("http1.invalid_authority")
+    if len(_known) >= MAX_KNOWN:
+        _known.clear()
+    _known.add(authority)
+
+
+def absolute_form(request: Request) -> None:
+    """`GET http://host/path`: the target's host replaces the header (RFC 9112 section 3.2.2)."""
+    found = absolute_match(request.path)
+    if found is None or found[1].lower() not in (b"http", b"https") or not found[2]:
+        raise Malformed("http1.codec_error")
+    request.authority = found[2]
+    path = found[3] or b"/"
+    request.path = path if path.startswith(b"/") else b"/" + path

@@ -1,0 +1,54 @@
+"""Writes heads and chunks. A head is one formatting operation on a template kept per shape."""
+
+from __future__ import annotations
+
+from proxy.http.headers import Shape
+from proxy.http.message import CHUNKED, Request, Response, reason
+
+LAST_CHUNK = b"0\r\n\r\n"
+MAX_TEMPLATES = 4096
+
+_requests: dict[Shape, bytes] = {}
+_chunked_requests: dict[Shape, bytes] = {}
+_responses: dict[tuple[Shape, int, bytes], bytes] = {}
+
+
+def _keep(table: dict[object, bytes], key: object, template: bytes) -> bytes:
+    if len(table) >= MAX_TEMPLATES:
+        table.clear()
+    table[key] = template
+    return template
+
+
+def request_head(request: Request) -> bytes:
+    """The head with its host; a body of unknown length will be chunked."""
+    headers = request.headers
+    shape = headers.shape
+    table = _chunked_requests if request.length == CHUNKED else _requests
+    template = table.get(shape)
+    if template is None:
+        framing = b"transfer-encoding: chunked\r\n" if request.length == CHUNKED else b""
+        template = b"%%b %%b HTTP/1.1\r\nhost: %%b\r\n%b%b\r\n" % (shape.template, framing)
+        _keep(table, shape, template)  # type: ignore[arg-type]
+    return template % (request.method, request.path, request.authority, *headers.values)
+
+
+def response_head(response: Response, trailer: bytes = b"", version: bytes = b"HTTP/1.1") -> bytes:
+    """The head; `trailer` is further header lines (`connection: close`, framing)."""
+    headers = response.headers
+    key = (headers.shape, response.status, trailer)
+    template = _responses.get(key)
+    if template is None:
+        template = b"%%b %d %b\r\n%b%b\r\n" % (
+            response.status,
+            reason(response.status),
+            headers.shape.template,
+            trailer,
+        )
+        _keep(_responses, key, template)  # type: ignore[arg-type]
+    return template % (version, *headers.values)
+
+
+def chunk(data: bytes) -> bytes:
+    """`data` as one chunk (RFC 9112 section 7.1); empty data is no chunk: that would end it."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""

@@ -1,0 +1,212 @@
+"""One HTTP/1.1 connection to a host: a shell around the codec that serves one exchange at a time.
+
+    connecting -> idle <-> busy -> closed
+
+A connection goes back to its host when the response and the request are both whole and the peer
+lets it live; in any other case it is closed, since HTTP/1 can't give up a request otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from proxy.http.errors import Malformed
+from proxy.http.h1 import Limits, ResponseReader
+from proxy.http.message import Response
+from proxy.outbox import Outbox, flush
+from proxy.upstream import retry
+from proxy.upstream.host import Host
+from proxy.upstream.pool import Exchange
+
+if TYPE_CHECKING:
+    from proxy.upstream.breaker import Breaker
+    from proxy.upstream.cluster import Cluster
+
+READ_ERRORS = {None: "", ConnectionResetError: "Connection reset by peer"}
+
+
+class UpstreamH1(Outbox, asyncio.Protocol):
+    """`exchange` is whom it serves now. breaker: the priority that its connection counts for."""
+
+    __slots__ = (
+        "_reader",
+        "_request_done",
+        "_response_done",
+        "breaker",
+        "cluster",
+        "exchange",
+        "host",
+        "idle_since",
+        "opened_at",
+        "served",
+    )
+
+    def __init__(self, cluster: Cluster, host: Host, breaker: Breaker) -> None:
+        super().__init__()
+        self.cluster = cluster
+        self.host = host
+        self.breaker = breaker
+        self.exchange: Exchange | None = None
+        http = cluster.config.http
+        limits = Limits(head_bytes=http.max_response_headers_kb * 1024,
+                        headers=http.max_headers_count)  # fmt: skip
+        self._reader = ResponseReader(self, limits)
+        self._request_done = True
+        self._response_done = True
+        self.served = 0
+        self.idle_since = 0.0
+        self.opened_at = 0.0
+
+    # ------------------------------------------------------------------ the loop's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        limit = self.cluster.config.per_connection_buffer_limit_bytes
+        self.transport.set_write_buffer_limits(high=limit)
+
+    def data_received(self, data: bytes) -> None:
+        self.cluster.stats.upstream_cx_rx_bytes_total.value += len(data)
+        try:
+            self._reader.feed(data)
+        except Malformed as error:
+            self.cluster.stats.upstream_cx_protocol_error.value += 1
+            self._break(retry.PROTOCOL_ERROR, error.detail)
+        flush()
+
+    def eof_received(self) -> bool:
+        self._reader.eof()
+        flush()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.transport is not None:
+            self._forget()
+            self._reset(retry.CONNECTION_TERMINATION, "")
+        flush()
+
+    def pause_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.on_writable(False)
+
+    def resume_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.on_writable(True)
+        flush()
+
+    # ------------------------------------------------------------------ the router's side
+
+    def begin(self, exchange: Exchange) -> None:
+        """Takes on an exchange: it will send its head next."""
+        self.exchange = exchange
+        self._request_done = False
+        self._response_done = False
+        self.served += 1
+        self._reader.expect(exchange.request.method)
+        host = self.host
+        host.active += 1
+        host.rq_total += 1
+
+    def request_sent(self) -> None:
+        """The whole request has been handed to `send`."""
+        self._request_done = True
+        if self._response_done:
+            self._release()
+
+    def abandon(self) -> None:
+        """The exchange gives up: it is told nothing more, and the connection closes."""
+        if self.exchange is not None:
+            self.exchange = None
+            self.host.active -= 1
+        self.close()
+
+    def pause_reading(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    # ------------------------------------------------------------------ the codec's side
+
+    def on_response(self, response: Response, end: bool) -> None:
+        if end:
+            self._response_done = True
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.on_response(response, end)
+            if end:
+                self._maybe_release()
+
+    def on_informational(self, status: int) -> None:
+        """1xx end here: 100 was answered by us already, others are for HTTP/1.1 hops only."""
+
+    def on_data(self, data: bytes) -> None:
+        if self.exchange is not None:
+            self.exchange.on_data(data)
+
+    def on_end(self) -> None:
+        self._response_done = True
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.on_end()
+            self._maybe_release()
+
+    # ------------------------------------------------------------------ its own life
+
+    @property
+    def reusable(self) -> bool:
+        return self.transport is not None and not self.transport.is_closing()
+
+    def close(self) -> None:
+        """Closes once what was said is written; the host forgets it now."""
+        transport = self.transport
+        if transport is not None:
+            self.write_out()
+            self._forget()
+            transport.close()
+
+    def _maybe_release(self) -> None:
+        """The response is whole. If the request is not, the connection can't be used again."""
+        if self.exchange is None:
+            return
+        if self._request_done:
+            self._release()
+        else:
+            self.exchange = None
+            self.host.active -= 1
+            self.close()
+
+    def _release(self) -> None:
+        if self.exchange is None:
+            return
+        self.exchange = None
+        self.host.active -= 1
+        self.idle_since = self.cluster.now
+        limit = self.cluster.config.http.max_requests_per_connection
+        worn_out = limit is not None and self.served >= limit
+        if self._reader.keep_alive and not worn_out and not self.host.removed and self.reusable:
+            self.cluster.on_idle(self)
+        else:
+            self.close()
+
+    def _break(self, reason: str, detail: str) -> None:
+        transport = self.transport
+        self._forget()
+        if transport is not None:
+            transport.abort()
+        self._reset(reason, detail)
+
+    def _reset(self, reason: str, detail: str) -> None:
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            self.host.active -= 1
+            exchange.on_reset(reason, detail)
+
+    def _forget(self) -> None:
+        """Out of the host's books, once."""
+        if self.transport is None:
+            return
+        self.transport = None
+        self.cluster.on_closed(self)
