@@ -1,0 +1,83 @@
+"""Endpoints of a service port or subset as a ClusterLoadAssignment.
+
+Localities carry weights even where Envoy would not need them: gRPC clients silently drop a
+locality without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from envoy.config.core.v3.base_pb2 import Locality, Metadata
+from envoy.config.core.v3.health_check_pb2 import HealthStatus
+from envoy.config.endpoint.v3 import endpoint_components_pb2 as parts
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.wrappers_pb2 import UInt32Value
+
+from controlplane.emit.words import socket_address
+from controlplane.mesh.model import Endpoint, Service
+
+SOCKET_MATCH = "envoy.transport_socket_match"
+TLS_MODE = "tlsMode"
+MUTUAL = "istio"
+
+_HEALTH: Mapping[str, HealthStatus] = {
+    "HEALTHY": HealthStatus.HEALTHY,
+    "UNHEALTHY": HealthStatus.UNHEALTHY,
+    "DRAINING": HealthStatus.DRAINING,
+}
+
+
+def select(service: Service, port: int, labels: Mapping[str, str]) -> tuple[Endpoint, ...]:
+    """The endpoints that serve `port` and carry all of `labels`."""
+    return tuple(
+        endpoint
+        for endpoint in service.endpoints
+        if port in endpoint.ports and labels.items() <= endpoint.labels.items()
+    )
+
+
+def load_assignment(name: str, endpoints: tuple[Endpoint, ...], port: int) -> ClusterLoadAssignment:
+    """`name` is the cluster's; `port` the service's, which each endpoint maps to its own."""
+    localities: dict[tuple[str, str, str], list[Endpoint]] = {}
+    for endpoint in endpoints:
+        localities.setdefault(endpoint.locality, []).append(endpoint)
+    return ClusterLoadAssignment(
+        cluster_name=name,
+        endpoints=[_locality(key, localities[key], port) for key in sorted(localities)],
+    )
+
+
+def _locality(
+    key: tuple[str, str, str], endpoints: list[Endpoint], port: int
+) -> parts.LocalityLbEndpoints:
+    region, zone, sub_zone = key
+    ordered = sorted(endpoints, key=lambda e: (e.address, e.ports[port], e.workload))
+    return parts.LocalityLbEndpoints(
+        locality=Locality(region=region, zone=zone, sub_zone=sub_zone),
+        load_balancing_weight=UInt32Value(value=sum(e.weight for e in endpoints) or 1),
+        lb_endpoints=[_endpoint(endpoint, port) for endpoint in ordered],
+    )
+
+
+def _endpoint(endpoint: Endpoint, port: int) -> parts.LbEndpoint:
+    return parts.LbEndpoint(
+        endpoint=parts.Endpoint(address=socket_address(endpoint.address, endpoint.ports[port])),
+        health_status=_HEALTH[endpoint.health],
+        load_balancing_weight=UInt32Value(value=endpoint.weight or 1),
+        metadata=_metadata(endpoint),
+    )
+
+
+def _metadata(endpoint: Endpoint) -> Metadata:
+    metadata = Metadata()
+    if endpoint.mesh:
+        mode = Struct()
+        mode.update({TLS_MODE: MUTUAL})
+        metadata.filter_metadata[SOCKET_MATCH].CopyFrom(mode)
+    if endpoint.workload:
+        workload = Struct()
+        workload.update({"workload": endpoint.workload})
+        metadata.filter_metadata["istio"].CopyFrom(workload)
+    return metadata

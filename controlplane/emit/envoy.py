@@ -1,0 +1,52 @@
+"""All resources of one node in the envoy dialect, in three parts that change with different things.
+
+part       depends on                                      shared by
+shared     services and endpoints; HTTP/2 or not           every proxy of a kind
+outbound   services and rules; namespace (and labels)      every proxy of a namespace
+sidecar    the node's own workload                         one workload's proxies
+"""
+
+from __future__ import annotations
+
+from controlplane.emit import clusters, listeners, routes
+from controlplane.emit.node import Node
+from controlplane.mesh.model import Mesh
+from controlplane.snapshot import Draft
+
+
+def emit(mesh: Mesh, node: Node) -> Draft:
+    return shared(mesh, speaks_http2(node)) + outbound(mesh, node) + sidecar(mesh, node)
+
+
+def speaks_http2(node: Node) -> bool:
+    """A Weft proxy speaks HTTP/1.1 only; Envoy takes what the port declares."""
+    return not node.weft_agent
+
+
+def shared(mesh: Mesh, http2: bool) -> Draft:
+    pairs = tuple(clusters.outbound(mesh, http2))
+    return Draft(
+        clusters=tuple(cluster for cluster, _ in pairs),
+        endpoints=tuple(endpoints for _, endpoints in pairs if endpoints is not None),
+    )
+
+
+def outbound(mesh: Mesh, node: Node) -> Draft:
+    if not node.http_proxy_port:
+        return Draft()
+    result = routes.http_proxy(mesh, node)
+    return Draft(routes=(result.configuration,), unresolved=result.unresolved)
+
+
+def sidecar(mesh: Mesh, node: Node) -> Draft:
+    """The inbound side of the node's workload (nothing while it is unknown) and its listeners."""
+    workload = mesh.workload(node.namespace, node.workload)
+    ports = [p for p in workload.inbound if p.protocol != "UDP"] if workload else []
+    own = {
+        cluster.name: cluster
+        for cluster in (clusters.inbound(p, speaks_http2(node)) for p in ports)
+    }
+    found = [listeners.inbound(port, mesh.trust_domain) for port in ports]
+    if node.http_proxy_port:
+        found.append(listeners.http_proxy(node.http_proxy_port))
+    return Draft(clusters=tuple(own.values()), listeners=tuple(found))

@@ -1,0 +1,132 @@
+"""Listeners of a sidecar: one for each inbound port, and the outbound HTTP proxy.
+
+The inbound ones decide who may come in: STRICT takes mutual TLS only, PERMISSIVE plain text too,
+DISABLE plain text only (Istio's PeerAuthentication).
+"""
+
+from __future__ import annotations
+
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
+from envoy.config.core.v3.base_pb2 import DataSource, TrafficDirection
+from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
+from envoy.config.listener.v3.listener_components_pb2 import (
+    Filter,
+    FilterChain,
+    FilterChainMatch,
+    ListenerFilter,
+)
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_components_pb2 import Route, VirtualHost
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
+from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
+from envoy.extensions.filters.network.http_connection_manager.v3 import (
+    http_connection_manager_pb2 as hcm_pb2,
+)
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+
+from controlplane.emit import names, tls
+from controlplane.emit.routes import HTTP_PROTOCOLS
+from controlplane.emit.words import over_ads, packed, seconds, socket_address
+from controlplane.mesh.model import InboundPort
+
+ACCESS_LOG_FORMAT = (
+    '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" '
+    "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "
+    '"%UPSTREAM_TRANSPORT_FAILURE_REASON%" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% '
+    '%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" '
+    '"%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" %UPSTREAM_CLUSTER% '
+    "%UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% "
+    "%REQUESTED_SERVER_NAME% %ROUTE_NAME%\n"
+)
+"""Istio's default text format."""
+
+HttpConnectionManager = hcm_pb2.HttpConnectionManager
+
+HCM = "envoy.filters.network.http_connection_manager"
+
+
+def inbound(port: InboundPort, trust_domain: str) -> Listener:
+    """The way into a workload: `port` says where the sidecar listens and what it demands."""
+    listener = Listener(
+        name=names.listener(port.listen_address, port.listen_port),
+        address=socket_address(port.listen_address, port.listen_port),
+        traffic_direction=TrafficDirection.INBOUND,
+    )
+    network_filter = _inbound_filter(port)
+    if port.mtls != "DISABLE":
+        chain = listener.filter_chains.add(filters=[network_filter])
+        chain.transport_socket.CopyFrom(tls.downstream_mutual(trust_domain))
+    if port.mtls == "DISABLE":
+        listener.filter_chains.append(FilterChain(filters=[network_filter]))
+    if port.mtls == "PERMISSIVE":
+        _split_by_transport(listener, network_filter)
+    return listener
+
+
+def _split_by_transport(listener: Listener, network_filter: Filter) -> None:
+    """TLS goes to the first chain, anything else to a second one in plain text."""
+    listener.filter_chains[0].filter_chain_match.transport_protocol = "tls"
+    plain = FilterChainMatch(transport_protocol="raw_buffer")
+    listener.filter_chains.append(FilterChain(filter_chain_match=plain, filters=[network_filter]))
+    inspector = packed(TlsInspector())
+    listener.listener_filters.append(
+        ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=inspector)
+    )
+
+
+def _inbound_filter(port: InboundPort) -> Filter:
+    stat_prefix = f"inbound_{port.listen_port}"
+    cluster = names.inbound_cluster(port)
+    if port.protocol not in HTTP_PROTOCOLS:
+        proxy = TcpProxy(stat_prefix=stat_prefix, cluster=cluster)
+        return Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
+    manager = _manager(stat_prefix)
+    manager.route_config.CopyFrom(_inbound_routes(port, cluster))
+    manager.forward_client_cert_details = HttpConnectionManager.APPEND_FORWARD
+    manager.set_current_client_cert_details.subject.value = True
+    manager.set_current_client_cert_details.uri = True
+    return Filter(name=HCM, typed_config=packed(manager))
+
+
+def _inbound_routes(port: InboundPort, cluster: str) -> RouteConfiguration:
+    route = Route(name="default")
+    route.match.prefix = "/"
+    route.route.cluster = cluster
+    route.route.timeout.CopyFrom(seconds(0))
+    name = f"inbound|http|{port.app_port}"
+    host = VirtualHost(name=name, domains=["*"], routes=[route])
+    return RouteConfiguration(name=cluster, virtual_hosts=[host])
+
+
+def http_proxy(port: int) -> Listener:
+    """Istio's proxyHttpPort: the application reaches every service by name through it."""
+    manager = _manager(f"outbound_{port}")
+    manager.rds.route_config_name = names.HTTP_PROXY_ROUTES
+    manager.rds.config_source.CopyFrom(over_ads())
+    return Listener(
+        name=names.listener("127.0.0.1", port),
+        address=socket_address("127.0.0.1", port),
+        traffic_direction=TrafficDirection.OUTBOUND,
+        filter_chains=[FilterChain(filters=[Filter(name=HCM, typed_config=packed(manager))])],
+    )
+
+
+def _manager(stat_prefix: str) -> hcm_pb2.HttpConnectionManager:
+    """What inbound and outbound share. Streams have no idle timeout (Istio's default)."""
+    log_format = SubstitutionFormatString(
+        text_format_source=DataSource(inline_string=ACCESS_LOG_FORMAT)
+    )
+    log = packed(StdoutAccessLog(log_format=log_format))
+    manager = HttpConnectionManager(
+        stat_prefix=stat_prefix,
+        access_log=[AccessLog(name="envoy.access_loggers.stdout", typed_config=log)],
+        http_filters=[
+            hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router()))
+        ],
+        stream_idle_timeout=seconds(0),
+    )
+    manager.normalize_path.value = True
+    manager.http_protocol_options.accept_http_10 = True
+    return manager

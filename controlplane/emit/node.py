@@ -1,0 +1,88 @@
+"""Who asks for configuration: the part of Envoy's Node that emission depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from envoy.config.core.v3.base_pb2 import Node as EnvoyNode
+from google.protobuf.struct_pb2 import Struct
+
+Dialect = Literal["envoy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """The words are Istio's node metadata. weft_agent: a Weft proxy, which holds its own key and
+    speaks HTTP/1.1 only. http_proxy_port 0: no outbound HTTP proxy listener is wanted."""
+
+    id: str
+    namespace: str = "default"
+    workload: str = ""
+    service_account: str = "default"
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    http_proxy_port: int = 0
+    weft_agent: bool = False
+    user_agent: str = ""
+    dialect: Dialect = "envoy"
+
+
+class BadNode(ValueError):
+    """A Node that cannot be served; the text says which field and what was expected."""
+
+
+def parse(node: EnvoyNode) -> Node:
+    """Reads an Envoy Node. Raises BadNode."""
+    metadata = node.metadata
+    if not node.id:
+        raise BadNode("node.id is empty")
+    return Node(
+        id=node.id,
+        namespace=_text(metadata, "NAMESPACE") or "default",
+        workload=_text(metadata, "WORKLOAD_NAME"),
+        service_account=_text(metadata, "SERVICE_ACCOUNT") or "default",
+        labels=_labels(metadata),
+        http_proxy_port=_port(metadata, "HTTP_PROXY_PORT"),
+        weft_agent=_text(metadata, "WEFT_AGENT").lower() == "true",
+        user_agent=_user_agent(node),
+    )
+
+
+def _text(metadata: Struct, name: str) -> str:
+    """A string field; a number or a bool is read as its text, as YAML without quotes gives it."""
+    if name not in metadata.fields:
+        return ""
+    value = metadata.fields[name]
+    kind = value.WhichOneof("kind")
+    if kind == "string_value":
+        return value.string_value
+    if kind == "number_value" and value.number_value.is_integer():
+        return str(int(value.number_value))
+    if kind == "bool_value":
+        return str(value.bool_value).lower()
+    raise BadNode(f"node.metadata.{name}: expected a string")
+
+
+def _labels(metadata: Struct) -> dict[str, str]:
+    if "LABELS" not in metadata.fields:
+        return {}
+    fields = metadata.fields["LABELS"].struct_value.fields
+    return {name: fields[name].string_value for name in sorted(fields)}
+
+
+def _port(metadata: Struct, name: str) -> int:
+    text = _text(metadata, name)
+    if not text:
+        return 0
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        raise BadNode(f"node.metadata.{name}: {text!r} is not a port number")
+    return int(text)
+
+
+def _user_agent(node: EnvoyNode) -> str:
+    if node.HasField("user_agent_build_version"):
+        version = node.user_agent_build_version.version
+        text = f"{version.major_number}.{version.minor_number}.{version.patch}"
+        return f"{node.user_agent_name} {text}".strip()
+    return f"{node.user_agent_name} {node.user_agent_version}".strip()

@@ -1,0 +1,243 @@
+"""The route configuration of the outbound HTTP proxy: a virtual host for each service port.
+
+A rule's destination that does not resolve becomes a route to a cluster that does not exist: the
+proxy answers 503 with the response flag NC, and the mesh's status says which rule it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from envoy.config.route.v3.route_components_pb2 import (
+    DirectResponseAction,
+    RedirectAction,
+    Route,
+    RouteAction,
+    VirtualHost,
+    WeightedCluster,
+)
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+
+from controlplane.emit import names
+from controlplane.emit.matches import header_options, host_of, route_match
+from controlplane.emit.node import Node
+from controlplane.emit.retries import Variant, variants
+from controlplane.emit.words import seconds
+from controlplane.mesh.model import (
+    Destination,
+    DirectResponse,
+    HttpRule,
+    Mesh,
+    Redirect,
+    RouteMatch,
+    Service,
+)
+
+HTTP_PROTOCOLS = frozenset(("HTTP", "HTTP2", "GRPC"))
+UNKNOWN_HOST_BODY = "No service of the mesh has this host name and port (BlackHoleCluster).\n"
+_REDIRECT_CODES: Mapping[int, RedirectAction.RedirectResponseCode] = {
+    301: RedirectAction.MOVED_PERMANENTLY,
+    302: RedirectAction.FOUND,
+    303: RedirectAction.SEE_OTHER,
+    307: RedirectAction.TEMPORARY_REDIRECT,
+    308: RedirectAction.PERMANENT_REDIRECT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    configuration: RouteConfiguration
+    unresolved: frozenset[str] = field(default_factory=frozenset)
+
+
+def http_proxy(mesh: Mesh, node: Node) -> Routes:
+    """Every HTTP port of every service, then a 502 for any other host (Istio's block_all)."""
+    domains = _Domains(mesh, node)
+    unresolved: set[str] = set()
+    hosts = []
+    for service in mesh.services:
+        for port in _http_ports(service):
+            if own := domains.of(service, port):
+                routes = list(_routes(service, port, node, unresolved))
+                hosts.append(_virtual_host(service, port, own, routes))
+    hosts.append(_block_all())
+    configuration = RouteConfiguration(name=names.HTTP_PROXY_ROUTES, virtual_hosts=hosts)
+    return Routes(configuration, frozenset(unresolved))
+
+
+def _virtual_host(
+    service: Service, port: int, domains: list[str], routes: list[Route]
+) -> VirtualHost:
+    return VirtualHost(
+        name=names.virtual_host(service.hostname, port),
+        domains=domains,
+        routes=routes,
+        include_request_attempt_count=True,
+    )
+
+
+def _block_all() -> VirtualHost:
+    answer = DirectResponseAction(status=502)
+    answer.body.inline_string = UNKNOWN_HOST_BODY
+    route = Route(name=names.BLOCK_ALL, direct_response=answer)
+    route.match.prefix = "/"
+    return VirtualHost(name=names.BLOCK_ALL, domains=["*"], routes=[route])
+
+
+def _http_ports(service: Service) -> list[int]:
+    return [port.number for port in service.ports if port.protocol in HTTP_PROTOCOLS]
+
+
+class _Domains:
+    """Hands each domain to one virtual host only: Envoy refuses a configuration that has one
+    twice. Full names go first, so that no alias can take another service's."""
+
+    def __init__(self, mesh: Mesh, node: Node) -> None:
+        self._owner: dict[str, tuple[str, int]] = {}
+        for level in range(3):
+            for service in mesh.services:
+                for name in _names(service, node, level):
+                    for port in _http_ports(service):
+                        self._claim(service, port, name)
+
+    def _claim(self, service: Service, port: int, name: str) -> None:
+        name = f"[{name}]" if ":" in name else name.lower()
+        self._owner.setdefault(f"{name}:{port}", (service.hostname, port))
+        if port == 80 or len(_http_ports(service)) == 1:
+            self._owner.setdefault(name, (service.hostname, port))
+
+    def of(self, service: Service, port: int) -> list[str]:
+        key = (service.hostname, port)
+        return sorted(domain for domain, owner in self._owner.items() if owner == key)
+
+
+def _names(service: Service, node: Node, level: int) -> tuple[str, ...]:
+    if level == 0:
+        return (service.hostname,)
+    if level == 1:
+        return service.local_aliases if service.namespace == node.namespace else ()
+    return (*service.aliases, *service.addresses)
+
+
+# --------------------------------------------------------------------------- rules
+
+
+def _routes(service: Service, port: int, node: Node, unresolved: set[str]) -> Iterable[Route]:
+    if not service.rules:
+        yield from _rule_routes(_default_rule(service), service, port, node, unresolved)
+    for rule in service.rules:
+        yield from _rule_routes(rule, service, port, node, unresolved)
+
+
+def _default_rule(service: Service) -> HttpRule:
+    return HttpRule((), (Destination(service.hostname),), name="default")
+
+
+def _rule_routes(
+    rule: HttpRule, service: Service, port: int, node: Node, unresolved: set[str]
+) -> Iterable[Route]:
+    for match in rule.matches or (RouteMatch(),):
+        if _applies(match, port, node):
+            for variant in variants(match, rule.retry) if rule.destinations else _ONE:
+                yield _route(rule, match, variant, port, unresolved)
+
+
+_ONE = (Variant(False, None),)
+
+
+def _applies(match: RouteMatch, port: int, node: Node) -> bool:
+    """Source and port are known here: they are decided now and not per request."""
+    return (
+        match.port in (None, port)
+        and match.source_namespace in ("", node.namespace)
+        and match.source_labels.items() <= node.labels.items()
+    )
+
+
+def _route(
+    rule: HttpRule, match: RouteMatch, variant: Variant, port: int, unresolved: set[str]
+) -> Route:
+    route = Route(
+        name=".".join(part for part in (rule.name, match.name) if part),
+        match=route_match(match, variant.idempotent_only),
+        request_headers_to_add=header_options(rule.headers.request),
+        request_headers_to_remove=rule.headers.request.remove,
+        response_headers_to_add=header_options(rule.headers.response),
+        response_headers_to_remove=rule.headers.response.remove,
+    )
+    if rule.redirect is not None:
+        route.redirect.CopyFrom(_redirect(rule.redirect))
+    elif rule.direct_response is not None:
+        route.direct_response.CopyFrom(_direct_response(rule.direct_response))
+    else:
+        route.route.CopyFrom(_action(rule, variant, port, unresolved))
+    return route
+
+
+def _action(rule: HttpRule, variant: Variant, port: int, unresolved: set[str]) -> RouteAction:
+    action = RouteAction(timeout=seconds(rule.timeout_s or 0))
+    _set_clusters(action, rule.destinations, port, unresolved)
+    if variant.policy is not None:
+        action.retry_policy.CopyFrom(variant.policy)
+    host = host_of(rule.headers.request)
+    if rule.rewrite is not None:
+        action.prefix_rewrite = rule.rewrite.uri
+        host = rule.rewrite.authority or host
+    if host:
+        action.host_rewrite_literal = host
+    return action
+
+
+def _set_clusters(
+    action: RouteAction, destinations: tuple[Destination, ...], port: int, unresolved: set[str]
+) -> None:
+    """One destination has a plain cluster, several (or one with header operations) weights.
+    A weight of 0 gets nothing, unless it is the only one (Istio)."""
+    live = tuple(d for d in destinations if d.weight > 0) or destinations[:1]
+    if len(live) == 1 and live[0].headers == Destination("").headers:
+        action.cluster = _cluster(live[0], port, unresolved)
+        return
+    for destination in live:
+        entry = _weighted(destination, _cluster(destination, port, unresolved))
+        action.weighted_clusters.clusters.append(entry)
+
+
+def _weighted(destination: Destination, cluster: str) -> WeightedCluster.ClusterWeight:
+    headers = destination.headers
+    entry = WeightedCluster.ClusterWeight(
+        name=cluster,
+        request_headers_to_add=header_options(headers.request),
+        request_headers_to_remove=headers.request.remove,
+        response_headers_to_add=header_options(headers.response),
+        response_headers_to_remove=headers.response.remove,
+    )
+    entry.weight.value = destination.weight or 1
+    if host := host_of(headers.request):
+        entry.host_rewrite_literal = host
+    return entry
+
+
+def _cluster(destination: Destination, port: int, unresolved: set[str]) -> str:
+    name = names.outbound_cluster(destination.host, destination.port or port, destination.subset)
+    if not destination.resolved:
+        unresolved.add(name)
+    return name
+
+
+def _redirect(redirect: Redirect) -> RedirectAction:
+    action = RedirectAction(response_code=_REDIRECT_CODES[redirect.code])
+    if redirect.uri:
+        action.path_redirect = redirect.uri
+    action.host_redirect = redirect.authority
+    if redirect.scheme:
+        action.scheme_redirect = redirect.scheme
+    action.port_redirect = redirect.port or 0
+    return action
+
+
+def _direct_response(response: DirectResponse) -> DirectResponseAction:
+    action = DirectResponseAction(status=response.status)
+    if response.body:
+        action.body.inline_string = response.body
+    return action

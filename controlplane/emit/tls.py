@@ -1,0 +1,102 @@
+"""TLS contexts: both ends of mesh mTLS, and TLS to servers outside of the mesh.
+
+Certificates are named, never inlined: SDS `default` is the workload's own and `ROOTCA` the trust
+bundle, both over ADS. SPIFFE ids are verified as URI SANs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from envoy.config.core.v3.base_pb2 import DataSource, TransportSocket
+from envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawBuffer
+from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
+    CertificateValidationContext,
+    SubjectAltNameMatcher,
+    TlsParameters,
+)
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
+    CommonTlsContext,
+    DownstreamTlsContext,
+    UpstreamTlsContext,
+)
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from google.protobuf.wrappers_pb2 import BoolValue
+
+from controlplane.emit import names
+from controlplane.emit.words import over_ads, packed
+
+TLS_SOCKET = "envoy.transport_sockets.tls"
+SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
+
+
+def downstream_mutual(trust_domain: str) -> TransportSocket:
+    """A sidecar's inbound TLS: any identity of the trust domain, none without a certificate."""
+    prefix = StringMatcher(prefix=names.trust_domain_prefix(trust_domain))
+    context = DownstreamTlsContext(
+        common_tls_context=_mutual((prefix,), names.ALPN),
+        require_client_certificate=BoolValue(value=True),
+    )
+    return TransportSocket(name=TLS_SOCKET, typed_config=packed(context))
+
+
+def upstream_mutual(
+    sni: str, identities: Iterable[str], trust_domain: str, alpn: tuple[str, ...] = names.ALPN
+) -> TransportSocket:
+    """A sidecar's outbound TLS: exactly these identities; with none known, the trust domain's."""
+    matchers = [StringMatcher(exact=identity) for identity in sorted(set(identities))]
+    anybody = StringMatcher(prefix=names.trust_domain_prefix(trust_domain))
+    context = UpstreamTlsContext(common_tls_context=_mutual(matchers or (anybody,), alpn), sni=sni)
+    return TransportSocket(name=TLS_SOCKET, typed_config=packed(context))
+
+
+def upstream_simple(sni: str, dns_names: Iterable[str]) -> TransportSocket:
+    """TLS to a server outside of the mesh, verified by the system's roots and its DNS names."""
+    validation = CertificateValidationContext(
+        trusted_ca=DataSource(filename=SYSTEM_ROOTS),
+        match_typed_subject_alt_names=[
+            SubjectAltNameMatcher(
+                san_type=SubjectAltNameMatcher.DNS, matcher=StringMatcher(exact=name)
+            )
+            for name in dns_names
+        ],
+    )
+    common = CommonTlsContext(
+        tls_params=_parameters(), validation_context=validation, alpn_protocols=["http/1.1"]
+    )
+    context = UpstreamTlsContext(common_tls_context=common, sni=sni)
+    return TransportSocket(name=TLS_SOCKET, typed_config=packed(context))
+
+
+def plaintext() -> TransportSocket:
+    return TransportSocket(
+        name="envoy.transport_sockets.raw_buffer", typed_config=packed(RawBuffer())
+    )
+
+
+def _mutual(identities: Iterable[StringMatcher], alpn: tuple[str, ...]) -> CommonTlsContext:
+    validation = CertificateValidationContext(
+        match_typed_subject_alt_names=[
+            SubjectAltNameMatcher(san_type=SubjectAltNameMatcher.URI, matcher=matcher)
+            for matcher in identities
+        ]
+    )
+    combined = CommonTlsContext.CombinedCertificateValidationContext(
+        default_validation_context=validation,
+        validation_context_sds_secret_config=_secret(names.ROOT_SECRET),
+    )
+    return CommonTlsContext(
+        tls_params=_parameters(),
+        alpn_protocols=alpn,
+        tls_certificate_sds_secret_configs=[_secret(names.CERTIFICATE_SECRET)],
+        combined_validation_context=combined,
+    )
+
+
+def _secret(name: str) -> SdsSecretConfig:
+    return SdsSecretConfig(name=name, sds_config=over_ads())
+
+
+def _parameters() -> TlsParameters:
+    return TlsParameters(tls_minimum_protocol_version=TlsParameters.TLSv1_2)

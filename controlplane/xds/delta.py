@@ -1,0 +1,120 @@
+"""The incremental variant of xDS (DeltaAggregatedResources), one machine per stream.
+
+    in a request                              means
+    first of its type                         subscription; initial_resource_versions is what the
+                                              client kept: only differences are sent, and what is
+                                              gone meanwhile is removed
+    resource_names_subscribe, later           send these, even if the client has them
+    resource_names_unsubscribe                forget these, send nothing
+    response_nonce (with error_detail)        ACK (NACK) of that response; an unknown one is stale
+
+One request may be several of these at once. A first request for CDS or LDS without names, or the
+name `*`, is a subscription to all.
+"""
+
+from __future__ import annotations
+
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
+
+from controlplane.snapshot import Resource
+from controlplane.xds.stream import (
+    GONE,
+    LEGACY_WILDCARD_TYPES,
+    WILDCARD,
+    Answer,
+    Event,
+    Stream,
+    Subscription,
+    rejection_of,
+)
+from controlplane.xds.wire import Push, delta_push
+from protos.types import CDS, EDS, SDS
+
+
+class DeltaStream(Stream):
+    def feed(self, request: DeltaDiscoveryRequest) -> Answer:
+        type_url = request.type_url
+        subscription = self.subscriptions.get(type_url)
+        if subscription is None:
+            return self._first(request)
+        rejection = rejection_of(request)
+        event = _settle(subscription, request.response_nonce, rejection)
+        missing = self._follow(subscription, request)
+        asked = bool(request.resource_names_subscribe or request.resource_names_unsubscribe)
+        self._tell_missing(type_url, subscription, missing)
+        pushes = self._respond(type_url) if asked else []
+        return Answer(event, type_url, rejection or "", (*pushes, *self._advance()))
+
+    def _first(self, request: DeltaDiscoveryRequest) -> Answer:
+        type_url = request.type_url
+        subscription = Subscription(sent=dict(request.initial_resource_versions))
+        self.subscriptions[type_url] = subscription
+        names = set(request.resource_names_subscribe)
+        legacy = type_url in LEGACY_WILDCARD_TYPES and not names
+        subscription.wild = legacy or WILDCARD in names
+        subscription.names = names - {WILDCARD}
+        self._tell_missing(type_url, subscription, subscription.names)
+        pushes = self._respond(type_url, must=legacy or WILDCARD in names)
+        return Answer("subscribe", type_url, "", (*pushes, *self._advance()))
+
+    def _follow(self, subscription: Subscription, request: DeltaDiscoveryRequest) -> set[str]:
+        """Takes over the request's names; answers those it asks for now."""
+        for name in request.resource_names_unsubscribe:
+            if name == WILDCARD:
+                subscription.wild = False
+                subscription.sent = {
+                    k: v for k, v in subscription.sent.items() if k in subscription.names
+                }
+            subscription.names.discard(name)
+            subscription.sent.pop(name, None)
+        asked = set(request.resource_names_subscribe)
+        if WILDCARD in asked:
+            subscription.wild = True
+            asked.discard(WILDCARD)
+        for name in asked:
+            subscription.sent.pop(name, None)
+        subscription.names |= asked
+        return asked
+
+    def _tell_missing(self, type_url: str, subscription: Subscription, asked: set[str]) -> None:
+        """Marks names that do not exist as held, so that the push removes them: the protocol
+        wants an answer for each. Not for secrets (a removed one would end Envoy's waiting)."""
+        if type_url == SDS:
+            return
+        wanted = self._wanted(type_url, subscription)
+        for name in asked - wanted.keys():
+            subscription.sent.setdefault(name, "?")
+
+    def _push(self, type_url: str, must: bool = False) -> Push | None:
+        subscription = self.subscriptions[type_url]
+        if type_url == EDS:
+            self._forget_warming(subscription)
+        wanted = self._wanted(type_url, subscription)
+        changed = [r for r in wanted.values() if subscription.sent.get(r.name) != r.version]
+        removed = [n for n, v in subscription.sent.items() if n not in wanted and v != GONE]
+        if not (changed or removed or must):
+            return None
+        if type_url == CDS:
+            self._note_clusters(tuple(r.name for r in changed))
+        return self._send(type_url, subscription, changed, sorted(removed))
+
+    def _send(
+        self, type_url: str, subscription: Subscription, changed: list[Resource], removed: list[str]
+    ) -> Push:
+        subscription.sent.update((r.name, r.version) for r in changed)
+        for name in removed:
+            if name in subscription.names:
+                subscription.sent[name] = GONE
+            else:
+                del subscription.sent[name]
+        subscription.version = self.snapshot.version
+        subscription.nonce = self._next_nonce()
+        push = delta_push(type_url, subscription.nonce, subscription.version, changed, removed)
+        subscription.awaiting[push.nonce] = push
+        return push
+
+
+def _settle(subscription: Subscription, nonce: str, rejection: str | None) -> Event:
+    if not nonce:
+        return "subscribe"
+    return subscription.settle(nonce, rejection) if nonce in subscription.awaiting else "stale"

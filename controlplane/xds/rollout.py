@@ -1,0 +1,60 @@
+"""Make before break: which resources a stream may see while it goes from one snapshot to the next.
+
+    stage  visible                                       pushed          goes on when answered
+    0      clusters, endpoints, secrets: old and new     CDS EDS SDS     CDS, EDS
+    1      listeners: new; routes: old and new           LDS RDS         LDS, RDS
+    2      everything: new (what is gone, goes)          all             -
+
+Envoy withholds the ACK of a cluster until it is warm, so waiting for it means that no route ever
+names a cluster that cannot serve yet. A NACK is an answer too. It knows no subscriptions.
+"""
+
+from __future__ import annotations
+
+from controlplane.snapshot import Resources, Snapshot
+from protos.types import CDS, EDS, LDS, PUSH_ORDER, RDS, SDS
+
+_STAGES = ((CDS, EDS, SDS), (LDS, RDS), PUSH_ORDER)
+_GATES: tuple[tuple[str, ...], ...] = ((), (CDS, EDS), (LDS, RDS))
+
+
+class Rollout:
+    """Starts complete: the first snapshot is visible as a whole."""
+
+    __slots__ = ("_stage", "_target", "_visible")
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._target = snapshot
+        self._visible = {type_url: snapshot.of(type_url) for type_url in PUSH_ORDER}
+        self._stage = len(_STAGES)
+
+    @property
+    def target(self) -> Snapshot:
+        return self._target
+
+    @property
+    def complete(self) -> bool:
+        return self._stage == len(_STAGES)
+
+    def visible(self, type_url: str) -> Resources:
+        return self._visible.get(type_url) or {}
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """Heads for `snapshot` from whatever is visible now, also in the middle of a rollout."""
+        self._target = snapshot
+        self._stage = 0
+
+    def gate(self) -> tuple[str, ...]:
+        """The types that must have no unanswered response before `step`."""
+        return () if self.complete else _GATES[self._stage]
+
+    def step(self) -> tuple[str, ...]:
+        """Makes the next stage visible; answers the types to push now, in order."""
+        types = _STAGES[self._stage]
+        last = self._stage == len(_STAGES) - 1
+        for type_url in types:
+            new = self._target.of(type_url)
+            keep_old = not last and type_url != LDS
+            self._visible[type_url] = {**self._visible[type_url], **new} if keep_old else new
+        self._stage += 1
+        return types

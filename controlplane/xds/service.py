@@ -1,0 +1,214 @@
+"""Aggregated discovery over grpc.aio: the shell around the two state machines.
+
+Each stream has one machine and one lock: whoever holds the lock feeds the machine and writes what
+comes out, in order. A slow reader holds up only its own stream: `write` waits, and of all
+configurations that come meanwhile only the last one is taken. Responses are bytes already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, Protocol, TypeAlias
+
+import grpc
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
+from google.protobuf.message import DecodeError
+
+from certs.spiffe import SpiffeId
+from controlplane.emit.node import BadNode, Node, parse
+from controlplane.tasks import spawn
+from controlplane.xds.admission import Proof, objection
+from controlplane.xds.cache import SnapshotCache
+from controlplane.xds.delta import DeltaStream
+from controlplane.xds.sotw import SotwStream
+from controlplane.xds.stream import Answer, Stream
+from controlplane.xds.wire import Push
+from protos.types import short_name
+
+log = logging.getLogger("weft.controlplane.xds")
+
+SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
+    # A node alone is 60 KB, and a delta client names all that it has: gRPC's 4 MB is too little.
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    # Otherwise a port that is in use would be shared in silence.
+    ("grpc.so_reuseport", 0),
+)
+
+Request: TypeAlias = DiscoveryRequest | DeltaDiscoveryRequest
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+Authenticate = Callable[[Any], Proof]
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One admitted stream, as status sees it. Times are Unix seconds; 0 is never."""
+
+    node: Node
+    identity: SpiffeId
+    variant: str
+    connected_at: float
+    machine: Stream
+    last_push_at: float = 0.0
+    changed_at: float = 0.0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Observer(Protocol):
+    """Who wants to know what happens on streams."""
+
+    def changed(self, connection: Connection) -> None: ...
+    def pushed(self, connection: Connection, push: Push) -> None: ...
+    def rejected(self, connection: Connection, answer: Answer) -> None: ...
+    def converged(self, connection: Connection, after_s: float) -> None: ...
+
+
+class AdsService:
+    def __init__(
+        self,
+        authenticate: Authenticate,
+        cache: SnapshotCache,
+        observer: Observer,
+        clock: Callable[[], float],
+    ) -> None:
+        self._authenticate = authenticate
+        self._cache = cache
+        self._observer = observer
+        self._clock = clock
+        self.connections: dict[Connection, None] = {}
+
+    def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
+        """What to add to a grpc.aio server. Without serializers: bytes pass as they are."""
+        methods = {
+            "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._sotw),
+            "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._delta),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    def publish(self) -> None:
+        """Tells every stream to compare its node's snapshot with what it has."""
+        now = self._clock()
+        for connection in self.connections:
+            if not connection.changed_at:
+                connection.changed_at = now
+            connection.wake.set()
+
+    async def _sotw(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        await self._serve(requests, context, DiscoveryRequest, SotwStream)
+
+    async def _delta(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        await self._serve(requests, context, DeltaDiscoveryRequest, DeltaStream)
+
+    async def _serve(
+        self,
+        requests: AsyncIterator[bytes],
+        context: Context,
+        request_class: type[DiscoveryRequest] | type[DeltaDiscoveryRequest],
+        machine_class: type[SotwStream] | type[DeltaStream],
+    ) -> None:
+        first = await anext(aiter(requests), None)
+        if first is None:
+            return
+        request = await _decode(request_class, first, context)
+        node, identity = await self._admit(request, context)
+        machine = machine_class(self._cache.snapshot(node))
+        variant = "delta" if machine_class is DeltaStream else "sotw"
+        connection = Connection(node, identity, variant, self._clock(), machine)
+        self.connections[connection] = None
+        log.info("connected node=%s identity=%s variant=%s", node.id, identity, variant)
+        self._observer.changed(connection)
+        watcher = spawn(self._watch(connection, context), f"discovery watcher of {node.id}")
+        try:
+            await self._feed(connection, request, context)
+            async for data in requests:
+                request = await _decode(request_class, data, context)
+                await self._feed(connection, request, context)
+        finally:
+            watcher.cancel()
+            del self.connections[connection]
+            log.info("disconnected node=%s", node.id)
+            self._observer.changed(connection)
+
+    async def _admit(self, request: Request, context: Context) -> tuple[Node, SpiffeId]:
+        """The node that the first request names, if the stream may speak for it."""
+        proof = self._authenticate(context)
+        if proof.refusal:
+            return await _refuse(context, grpc.StatusCode.UNAUTHENTICATED, proof.refusal)
+        if not request.HasField("node"):
+            reason = "the first request of a stream carries no node"
+            return await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, reason)
+        try:
+            node = parse(request.node)
+        except BadNode as error:
+            return await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        if why_not := objection(node, proof.identity):
+            return await _refuse(context, grpc.StatusCode.PERMISSION_DENIED, why_not)
+        assert proof.identity is not None  # objection() has seen to it
+        return node, proof.identity
+
+    async def _feed(self, connection: Connection, request: Request, context: Context) -> None:
+        async with connection.lock:
+            answer = connection.machine.feed(request)
+            if answer.event == "nack":
+                name = short_name(answer.type_url)
+                log.warning("rejected node=%s type=%s: %s", connection.node.id, name, answer.detail)
+                self._observer.rejected(connection, answer)
+            await self._write(connection, answer.pushes, context)
+            self._settle(connection)
+
+    async def _watch(self, connection: Connection, context: Context) -> None:
+        while True:
+            await connection.wake.wait()
+            async with connection.lock:
+                connection.wake.clear()
+                snapshot = self._cache.snapshot(connection.node)
+                if snapshot.version != connection.machine.snapshot.version:
+                    pushes = connection.machine.on_snapshot(snapshot)
+                    try:
+                        await self._write(connection, pushes, context)
+                    except grpc.aio.BaseError:
+                        return  # the client has gone; whoever reads the stream notices too
+                self._settle(connection)
+
+    async def _write(
+        self, connection: Connection, pushes: Iterable[Push], context: Context
+    ) -> None:
+        for push in pushes:
+            await context.write(push.body)
+            connection.last_push_at = self._clock()
+            self._observer.pushed(connection, push)
+
+    def _settle(self, connection: Connection) -> None:
+        """Notes when the node has acknowledged everything of the last change."""
+        machine = connection.machine
+        if connection.changed_at and machine.synced and not connection.wake.is_set():
+            if connection.last_push_at >= connection.changed_at:
+                after_s = self._clock() - connection.changed_at
+                self._observer.converged(connection, after_s)
+            connection.changed_at = 0.0
+        self._observer.changed(connection)
+
+
+async def _decode(
+    request_class: type[DiscoveryRequest] | type[DeltaDiscoveryRequest],
+    data: bytes,
+    context: Context,
+) -> Request:
+    try:
+        return request_class.FromString(data)
+    except DecodeError as error:
+        reason = f"not a {request_class.DESCRIPTOR.full_name}: {error}"
+        return await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, reason)
+
+
+async def _refuse(context: Context, code: grpc.StatusCode, reason: str) -> NoReturn:
+    log.warning("refused stream peer=%s code=%s: %s", context.peer(), code.name, reason)
+    await context.abort(code, reason)

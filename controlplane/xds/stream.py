@@ -1,0 +1,179 @@
+"""What both variants of the xDS protocol share: subscriptions, nonces, ACKs, order of pushes.
+
+SANS-IO: requests in, responses out; no grpc, no clock. The rules come from the xDS protocol
+document and from what Envoy 1.40 was measured to do; each is named where it is kept.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
+
+from controlplane.snapshot import Resource, Snapshot, encode
+from controlplane.xds.rollout import Rollout
+from controlplane.xds.wire import Push
+from protos.types import CDS, EDS, LDS, RDS
+
+WILDCARD = "*"
+LEGACY_WILDCARD_TYPES = frozenset((CDS, LDS))
+"""Types where a first request without names means all of them."""
+
+GONE = ""
+"""In place of a version: the client was told that the resource is no more."""
+
+Event = Literal["subscribe", "ack", "nack", "stale"]
+
+
+def rejection_of(request: DiscoveryRequest | DeltaDiscoveryRequest) -> str | None:
+    """The message of a NACK; None for anything else."""
+    if not request.HasField("error_detail"):
+        return None
+    return request.error_detail.message or "rejected without a message"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one request was and what it led to. detail is a NACK's message."""
+
+    event: Event
+    type_url: str
+    detail: str = ""
+    pushes: tuple[Push, ...] = ()
+
+
+@dataclass(slots=True)
+class Subscription:
+    """One type on one stream.
+
+    sent: name -> version that the client has or is about to have. awaiting: nonce -> the response
+    that is unanswered. rejected: resource name -> the NACK's message, until it is acknowledged.
+    """
+
+    names: set[str] = field(default_factory=set)
+    wild: bool = False
+    named: bool = False
+    sent: dict[str, str] = field(default_factory=dict)
+    nonce: str = ""
+    awaiting: dict[str, Push] = field(default_factory=dict)
+    version: str = ""
+    acked_version: str = ""
+    rejected: dict[str, str] = field(default_factory=dict)
+
+    def settle(self, nonce: str, rejection: str | None) -> Event:
+        """Notes the answer to a response: an ACK, or a NACK with its message."""
+        push = self.awaiting.pop(nonce)
+        if rejection is not None:
+            named = [name for name in push.names if name in rejection]
+            self.rejected |= dict.fromkeys(named or push.names or [""], rejection)
+            return "nack"
+        self.acked_version = push.version
+        for name in (*push.names, *push.removed, ""):
+            self.rejected.pop(name, None)
+        return "ack"
+
+
+class Stream(ABC):
+    """The state of one ADS stream. `feed` takes a request, `on_snapshot` a new configuration."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.subscriptions: dict[str, Subscription] = {}
+        self._rollout = Rollout(snapshot)
+        self._nonces = 0
+        self._warming: set[str] = set()
+
+    @abstractmethod
+    def feed(self, request: Any) -> Answer:
+        """Takes the variant's request message."""
+
+    @abstractmethod
+    def _push(self, type_url: str, must: bool = False) -> Push | None:
+        """A response with what the client lacks; None if it lacks nothing and not `must`."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Where the client is or is being led."""
+        return self._rollout.target
+
+    @property
+    def synced(self) -> bool:
+        """True when everything was sent and every response was acknowledged."""
+        subscriptions = self.subscriptions.values()
+        return self._rollout.complete and not any(s.awaiting or s.rejected for s in subscriptions)
+
+    @property
+    def rejections(self) -> dict[str, dict[str, str]]:
+        """type URL -> resource name -> the message of the NACK that stands."""
+        return {url: dict(s.rejected) for url, s in self.subscriptions.items() if s.rejected}
+
+    def on_snapshot(self, snapshot: Snapshot) -> tuple[Push, ...]:
+        self._rollout.begin(snapshot)
+        return tuple(self._advance())
+
+    def _advance(self) -> list[Push]:
+        """Takes as many stages of the rollout as the answers so far allow."""
+        pushes: list[Push] = []
+        while not self._rollout.complete and not self._waits_for(self._rollout.gate()):
+            subscribed = [t for t in self._rollout.step() if t in self.subscriptions]
+            pushes += [push for t in subscribed if (push := self._push(t))]
+        return pushes
+
+    def _waits_for(self, types: tuple[str, ...]) -> bool:
+        return any(s.awaiting for t in types if (s := self.subscriptions.get(t)))
+
+    def _respond(self, type_url: str, must: bool = False) -> list[Push]:
+        """Answers a request; a changed cluster takes its endpoints along."""
+        push = self._push(type_url, must)
+        if push is None:
+            return []
+        if type_url != CDS or EDS not in self.subscriptions:
+            return [push]
+        endpoints = self._push(EDS)
+        return [push, endpoints] if endpoints else [push]
+
+    def _wanted(self, type_url: str, subscription: Subscription) -> dict[str, Resource]:
+        """What the client should have. A name that it never had gets a placeholder."""
+        visible = self._rollout.visible(type_url)
+        wanted = dict(visible) if subscription.wild else {}
+        for name in sorted(subscription.names):
+            if name in visible:
+                wanted[name] = visible[name]
+            elif (stand_in := placeholder(type_url, name)) and (
+                subscription.sent.get(name, stand_in.version) == stand_in.version
+            ):
+                wanted[name] = stand_in
+        return wanted
+
+    def _note_clusters(self, names: tuple[str, ...]) -> None:
+        """A cluster that changed in any way warms until its endpoints come *again*, also the
+        same ones; in delta Envoy does not even ask for them (15 s without an ACK otherwise)."""
+        self._warming.update(names)
+
+    def _forget_warming(self, subscription: Subscription) -> None:
+        for name in self._warming & (subscription.names | set(subscription.sent)):
+            subscription.sent.pop(name, None)
+        self._warming.clear()
+
+    def _next_nonce(self) -> str:
+        self._nonces += 1
+        return str(self._nonces)
+
+
+def placeholder(type_url: str, name: str) -> Resource | None:
+    """What to answer for a name that does not exist, where silence would stall Envoy.
+
+    An unanswered EDS name holds the ACK of its cluster for 15 s; an RDS name reported as removed
+    leaves its listener unbound for ever. A secret that is missing is better not answered: its
+    listener stays closed until the secret is there.
+    """
+    if type_url == EDS:
+        empty = ClusterLoadAssignment(cluster_name=name).SerializeToString()
+    elif type_url == RDS:
+        empty = RouteConfiguration(name=name).SerializeToString()
+    else:
+        return None
+    return encode(type_url, name, empty)
