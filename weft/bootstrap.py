@@ -1,0 +1,120 @@
+"""The Envoy v3 bootstrap of a workload's sidecar: who it is, and where its control plane is.
+
+Pure: facts in, plain data out; a Weft proxy and an Envoy read the same file. Everything else
+(listeners, routes, clusters, endpoints, certificates) comes over ADS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+CONTROL_PLANE_NAME = "weft-controlplane.weft-system.svc"
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A workload as the control plane knows it. `app`: for its cluster name (--service-cluster).
+
+    http_proxy_port: where the application reaches every service by name, None for none.
+    gateway: "127.0.0.1:8080" for the proxy that serves browsers and curl."""
+
+    workload: str
+    namespace: str
+    service_account: str
+    labels: Mapping[str, str]
+    app: str
+    http_proxy_port: int | None = None
+    gateway: str = ""
+
+    @property
+    def id(self) -> str:
+        """Istio's form: type, address, workload.namespace, DNS domain."""
+        domain = f"{self.namespace}.svc.cluster.local"
+        return f"sidecar~{LOOPBACK}~{self.workload}.{self.namespace}~{domain}"
+
+    def metadata(self) -> dict[str, Any]:
+        """Istio's words; WEFT_AGENT: the proxy makes its own key and answers SDS `default`."""
+        metadata: dict[str, Any] = {
+            "WORKLOAD_NAME": self.workload,
+            "NAMESPACE": self.namespace,
+            "SERVICE_ACCOUNT": self.service_account,
+            "LABELS": dict(self.labels),
+            "INTERCEPTION_MODE": "NONE",
+            "WEFT_AGENT": "true",
+        }
+        if self.http_proxy_port is not None:
+            metadata["HTTP_PROXY_PORT"] = str(self.http_proxy_port)
+        if self.gateway:
+            metadata["WEFT_GATEWAY"] = self.gateway
+        return metadata
+
+
+def bootstrap(node: Node, *, xds_port: int, admin_port: int, root_file: str) -> dict[str, Any]:
+    """The bootstrap as plain data. xds_port: the control plane's mutual-TLS port."""
+    over_ads = {"ads": {}, "resource_api_version": "V3"}
+    return {
+        "node": {
+            "id": node.id,
+            "cluster": f"{node.app}.{node.namespace}",
+            "metadata": node.metadata(),
+        },
+        "admin": {"address": _address(admin_port)},
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": True,
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
+            },
+            "lds_config": over_ads,
+            "cds_config": over_ads,
+        },
+        "static_resources": {"clusters": [_xds_cluster(xds_port, root_file)]},
+    }
+
+
+def _xds_cluster(port: int, root_file: str) -> dict[str, Any]:
+    options = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    endpoint = {"endpoint": {"address": _address(port)}}
+    return {
+        "name": "xds",
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": options,
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }
+        },
+        "load_assignment": {"cluster_name": "xds", "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "transport_socket": {
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": _xds_tls(root_file),
+        },
+    }
+
+
+def _xds_tls(root_file: str) -> dict[str, Any]:
+    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+    name = {"san_type": "DNS", "matcher": {"exact": CONTROL_PLANE_NAME}}
+    return {
+        "@type": kind,
+        "sni": CONTROL_PLANE_NAME,
+        "common_tls_context": {
+            # The proxy's own certificate; its agent answers this SDS name.
+            "tls_certificate_sds_secret_configs": [
+                {"name": "default", "sds_config": {"ads": {}, "resource_api_version": "V3"}}
+            ],
+            "validation_context": {
+                "trusted_ca": {"filename": root_file},
+                "match_typed_subject_alt_names": [name],
+            },
+        },
+    }
+
+
+def _address(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": LOOPBACK, "port_value": port}}

@@ -1,0 +1,162 @@
+"""Kubernetes Deployments as processes of this machine: what to run, how often, with which words.
+
+Pure: documents in, `Deployment`s out. Fields that only mean something in a cluster (image,
+resources, probes) are left alone; fields whose absence would change the program (a second
+container, envFrom, volumes) are named in `notices`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from weft.manifest import Field
+
+NO_COMMAND = "weft up runs processes, not images: give containers[0].command"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One Deployment. ports: port name -> containerPort, the first is the main one.
+
+    env keeps the order of the manifest, in which $(NAME) may refer to earlier names.
+    fixed_port: the program listens there whatever PORT says (`weft.dev/app-port`)."""
+
+    name: str
+    namespace: str
+    service_account: str
+    labels: Mapping[str, str]
+    replicas: int
+    command: tuple[str, ...]
+    env: tuple[tuple[str, str], ...]
+    ports: Mapping[str, int]
+    working_dir: str
+    position: str
+    fixed_port: int | None = None
+    notices: tuple[str, ...] = ()
+
+
+def deployments(documents: Iterable[Field]) -> list[Deployment]:
+    """The Deployments among `documents`, in their order; ManifestError at the first wrong field."""
+    found: dict[tuple[str, str], Deployment] = {}
+    for document in documents:
+        if not is_kind(document, "Deployment", "apps/v1"):
+            continue
+        deployment = _deployment(document)
+        key = (deployment.namespace, deployment.name)
+        if key in found:
+            first = found[key].position
+            raise document.get("metadata", "name").error(
+                f"{deployment.name} is already defined at {first}"
+            )
+        found[key] = deployment
+    return list(found.values())
+
+
+def is_kind(document: Field, kind: str, api_version: str) -> bool:
+    return (
+        document.get("kind").text("") == kind and document.get("apiVersion").text("") == api_version
+    )
+
+
+def _deployment(document: Field) -> Deployment:
+    template = document.get("spec", "template")
+    pod = template.get("spec")
+    containers = pod.get("containers").items()
+    if not containers:
+        raise pod.get("containers").error("a Deployment needs one container")
+    main = containers[0]
+    name = document.get("metadata", "name")
+    return Deployment(
+        name=name.string(),
+        namespace=document.get("metadata", "namespace").string("default"),
+        service_account=pod.get("serviceAccountName").string("default"),
+        labels=template.get("metadata", "labels").strings(),
+        replicas=_replicas(document.get("spec", "replicas")),
+        command=_command(main),
+        env=tuple(_variable(item) for item in main.get("env").items()),
+        ports=_ports(main.get("ports")),
+        working_dir=main.get("workingDir").string(""),
+        position=name.position,
+        fixed_port=_fixed_port(template),
+        notices=tuple(_notices(pod, containers)),
+    )
+
+
+def _replicas(field: Field) -> int:
+    replicas = field.integer(1)
+    if not 0 <= replicas <= 50:
+        raise field.error(f"expected 0 to 50 processes, found {replicas}")
+    return replicas
+
+
+def _command(container: Field) -> tuple[str, ...]:
+    command = container.get("command")
+    words = tuple(item.string() for item in command.items())
+    if not words:
+        raise command.error(NO_COMMAND)
+    return words + tuple(item.string() for item in container.get("args").items())
+
+
+def _variable(item: Field) -> tuple[str, str]:
+    if not item.get("valueFrom").missing:
+        raise item.get("valueFrom").error("weft up knows no cluster to take it from: give value")
+    return item.get("name").string(), item.get("value").string("")
+
+
+def _ports(field: Field) -> Mapping[str, int]:
+    ports: dict[str, int] = {}
+    for item in field.items():
+        number = _port(item.get("containerPort"))
+        name = item.get("name").string(f"port-{number}")
+        if name in ports:
+            raise item.get("name").error(f"the port name {name} is used twice")
+        ports[name] = number
+    return ports
+
+
+def _port(field: Field) -> int:
+    number = field.integer(0)
+    if not 0 < number < 65536:
+        raise field.error("expected a port from 1 to 65535")
+    return number
+
+
+def _fixed_port(template: Field) -> int | None:
+    field = template.get("metadata", "annotations", "weft.dev/app-port")
+    return None if field.missing else _port(field)
+
+
+def _notices(pod: Field, containers: list[Field]) -> Iterable[str]:
+    for extra in containers[1:]:
+        name = extra.get("name").text("?")
+        yield f"{extra.position}: container {name} is not run: weft up runs the first one"
+    unused = [pod.get("initContainers"), pod.get("volumes"), containers[0].get("envFrom")]
+    for field in unused:
+        if not field.missing:
+            yield f"{field.position}: {field.path} is not used by weft up"
+
+
+_REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_.-][A-Za-z0-9_.-]*)\)")
+
+
+def expand(text: str, env: Mapping[str, str]) -> str:
+    """Kubernetes' $(NAME): replaced where NAME is in `env`, left as it is where not; $$ is $."""
+
+    def one(match: re.Match[str]) -> str:
+        if match.group(1) is None:
+            return "$"
+        return env.get(match.group(1), match.group(0))
+
+    return _REFERENCE.sub(one, text)
+
+
+def environment(deployment: Deployment, own: Mapping[str, str]) -> dict[str, str]:
+    """The variables that the process gets beside the inherited ones: the container's, then `own`
+    (PORT, http_proxy ...), which win, and which the container's may refer to by $(NAME)."""
+    known = dict(own)
+    for name, value in deployment.env:
+        expanded = expand(value, known)
+        known[name] = own.get(name, expanded)
+    return known

@@ -1,0 +1,120 @@
+"""Calls the control plane's management API (weft.v1.Management), with the admin token.
+
+One `Management` is one channel, for one loop. It starts nothing and keeps nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from protos.gen.weft.v1 import management_pb2 as pb
+from weft.bootstrap import CONTROL_PLANE_NAME
+from weft.errors import UserError
+from weft.state import StateDir
+from weft.view import MeshFacts, ObjectFacts, ProxyFacts, ServiceFacts
+
+CALL_TIMEOUT_S = 5.0
+_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+Answer = TypeVar("Answer", bound=Message)
+
+
+class Unavailable(UserError):
+    """The control plane is not there now; the same call may work later."""
+
+
+class Management:
+    """A client of one control plane, found by its state directory. Close it with `close()`."""
+
+    __slots__ = ("_channel", "_metadata")
+
+    def __init__(self, address: str, root_certificate: bytes, token: str) -> None:
+        credentials = grpc.ssl_channel_credentials(root_certificate)
+        options = [
+            ("grpc.ssl_target_name_override", CONTROL_PLANE_NAME),
+            # A restarted control plane is back within a second: do not wait longer to look.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 1000),
+        ]
+        self._channel = grpc.aio.secure_channel(address, credentials, options)
+        self._metadata = (("authorization", f"Bearer {token}"),)
+
+    @classmethod
+    def of(cls, state: StateDir) -> Management:
+        """UserError where no control plane has written its address."""
+        addresses = state.control_plane()
+        if addresses is None:
+            raise UserError(f"no control plane has served from {state.path} yet")
+        return cls(addresses.address, state.root_certificate.read_bytes(), state.admin_token)
+
+    async def close(self) -> None:
+        await self._channel.close(None)
+
+    async def join_token(self, namespace: str, service_account: str) -> str:
+        """A token that proves spiffe://TD/ns/NAMESPACE/sa/SERVICE_ACCOUNT once."""
+        request = pb.CreateJoinTokenRequest(namespace=namespace, service_account=service_account)
+        return (await self._call("CreateJoinToken", request, pb.JoinToken)).token
+
+    async def apply(self, manifest: str, source: str) -> Sequence[ObjectFacts]:
+        """Puts the documents in place; what translation says of them comes back."""
+        request = pb.ApplyRequest(manifest=manifest, source=source)
+        answer = await self._call("Apply", request, pb.ApplyResponse)
+        return [_object(status) for status in answer.statuses]
+
+    async def delete(self, kind: str, namespace: str, name: str) -> bool:
+        """False when there was no such object."""
+        request = pb.DeleteRequest(kind=kind, namespace=namespace, name=name)
+        return (await self._call("Delete", request, pb.DeleteResponse)).existed
+
+    async def status(self) -> MeshFacts:
+        """The state of the mesh now."""
+        return _facts(await self._call("GetStatus", pb.GetStatusRequest(), pb.MeshStatus))
+
+    async def _call(self, name: str, request: Message, answer: type[Answer]) -> Answer:
+        method = self._channel.unary_unary(
+            f"/weft.v1.Management/{name}",
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=answer.FromString,
+        )
+        try:
+            reply: Answer = await method(request, metadata=self._metadata, timeout=CALL_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in _AWAY:
+                message = f"the control plane does not answer ({error.details()})"
+                raise Unavailable(message) from error
+            raise UserError(f"the control plane refused {name}: {error.details()}") from error
+        return reply
+
+
+def _facts(status: pb.MeshStatus) -> MeshFacts:
+    services = (
+        ServiceFacts(one.hostname, one.namespace, one.endpoints_total, one.endpoints_healthy)
+        for one in status.services
+    )
+    return MeshFacts(
+        version=status.version,
+        services=tuple(services),
+        proxies=tuple(_proxy(one) for one in status.proxies),
+        objects=tuple(_object(one) for one in status.objects),
+    )
+
+
+def _proxy(status: pb.ProxyStatus) -> ProxyFacts:
+    pushed = status.last_push_at.ToMicroseconds() / 1e6 if status.HasField("last_push_at") else 0.0
+    return ProxyFacts(
+        workload=status.workload,
+        namespace=status.namespace,
+        identity=status.identity,
+        user_agent=status.user_agent,
+        synced=status.synced,
+        last_push_at=pushed,
+        nacks=tuple(nack.message for nack in status.nacks),
+    )
+
+
+def _object(status: pb.ObjectStatus) -> ObjectFacts:
+    return ObjectFacts(status.object, status.severity, status.message, status.position)

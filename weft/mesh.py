@@ -1,0 +1,245 @@
+"""The laptop mesh: a control plane, an app and a sidecar for each process, and a gateway.
+
+`LaptopMesh` starts them in order, answers what state they are in, and stops them in the opposite
+order. It shows nothing itself: `up` decides how, through the reporter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from weft.bootstrap import LOOPBACK, Node
+from weft.control import ControlPlane
+from weft.deployment import deployments
+from weft.errors import UserError
+from weft.management import Management
+from weft.manifest import read_directory
+from weft.ports import PortBook
+from weft.registry import Registry
+from weft.report import Reporter
+from weft.services import Service, host_name, services
+from weft.sidecar import Sidecar, SidecarSetup
+from weft.state import Running, StateDir
+from weft.tasks import spawn
+from weft.view import MeshFacts
+from weft.workload import Plan, Workload, plans
+
+PROGRAM = (sys.executable, "-m", "weft")
+GATEWAY_PORT = 8080
+GATEWAY_NAMESPACE = "weft-system"
+LOOK_EVERY_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class MeshOptions:
+    """gateway_port None: 8080 or the next free one. program: how to run `weft`."""
+
+    directory: Path
+    state_dir: Path
+    restart: bool = True
+    gateway_port: int | None = None
+    program: tuple[str, ...] = PROGRAM
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPoint:
+    """A service as a browser reaches it."""
+
+    service: str
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}/"
+
+
+class LaptopMesh:
+    """`start()`, `until_ready()`, then `stop()` whatever happened."""
+
+    def __init__(self, options: MeshOptions, reporter: Reporter) -> None:
+        self.options = options
+        self.reporter = reporter
+        self.state = StateDir(options.state_dir)
+        self.workloads: list[Workload] = []
+        self.gateway: Sidecar | None = None
+        self.gateway_port = 0
+        self.management: Management | None = None
+        self.services: list[Service] = []
+        self._registry = Registry(reporter.warn)
+        self._control: ControlPlane | None = None
+        self._registry_task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Everything is started when this returns, not yet ready. UserError: nothing can run."""
+        documents = read_directory(self.options.directory)
+        found = deployments(documents)
+        if not found:
+            raise UserError(f"{self.options.directory} has no Deployment (apps/v1): nothing to run")
+        for deployment in found:
+            for notice in deployment.notices:
+                self.reporter.warn(notice)
+        self.services = services(documents)
+        ports = PortBook(Random())
+        planned = [plan for deployment in found for plan in plans(deployment, ports)]
+        self.gateway_port = self._choose_gateway_port(ports)
+        self.state.lock()
+        self._build(planned, ports)
+        await self._start_control_plane()
+        self._start_workloads()
+
+    def _build(self, planned: Iterable[Plan], ports: PortBook) -> None:
+        """Makes all parts before any starts: what cannot run is said at once."""
+        options = self.options
+        self._control = ControlPlane(
+            options.program,
+            options.directory,
+            self.state,
+            ports,
+            self.reporter,
+            self._control_plane_serves,
+            restart=options.restart,
+        )
+        setup = SidecarSetup(
+            program=options.program,
+            state=self.state,
+            reporter=self.reporter,
+            ca_port=self._control.port,
+            xds_port=self._control.mtls_port,
+            join_token=self._join_token,
+            restart=options.restart,
+        )
+        directory = options.directory.absolute()
+        self.workloads = [Workload(plan, directory, setup, self._registry) for plan in planned]
+        self.gateway = Sidecar("gateway", self._gateway_node(), ports.take(), setup)
+
+    async def _start_control_plane(self) -> None:
+        assert self._control is not None
+        began = time.monotonic()
+        self.reporter.note("control plane is starting")
+        self._registry_task = spawn(self._registry.run(), "registry")
+        await self._control.start()
+        took = f"{time.monotonic() - began:.1f} s"
+        self.reporter.note(f"control plane serves on {LOOPBACK}:{self._control.port} ({took})")
+
+    async def _control_plane_serves(self) -> None:
+        if self.management is None:
+            self.management = Management.of(self.state)
+        else:
+            self.reporter.note("control plane serves again")
+        self._registry.connect(self.management)
+
+    def _start_workloads(self) -> None:
+        for workload in self.workloads:
+            self.reporter.note(f"{workload.name} and its sidecar are starting")
+            workload.start()
+        if self.gateway is not None:
+            self.gateway.process.start()
+        directory = str(self.options.directory.absolute())
+        gateway = f"{LOOPBACK}:{self.gateway_port}"
+        self.state.write_running(Running(os.getpid(), directory, gateway))
+
+    async def _join_token(self, namespace: str, service_account: str) -> str:
+        if self.management is None:
+            raise UserError("the control plane is not there yet")
+        return await self.management.join_token(namespace, service_account)
+
+    def _gateway_node(self) -> Node:
+        return Node(
+            workload="gateway",
+            namespace=GATEWAY_NAMESPACE,
+            service_account="weft-gateway",
+            labels={"app": "gateway"},
+            app="gateway",
+            gateway=f"{LOOPBACK}:{self.gateway_port}",
+        )
+
+    def _choose_gateway_port(self, ports: PortBook) -> int:
+        wanted = self.options.gateway_port
+        if wanted is not None:
+            if ports.first_free([wanted]) is None:
+                raise UserError(f"port {wanted} (--port) is in use; free it or give another one")
+            return wanted
+        port = ports.first_free(range(GATEWAY_PORT, GATEWAY_PORT + 100))
+        if port is None:
+            raise UserError(f"no free port from {GATEWAY_PORT} on for the gateway; give --port")
+        if port != GATEWAY_PORT:
+            self.reporter.note(f"port {GATEWAY_PORT} is in use: the gateway takes {port}")
+        return port
+
+    def entry_points(self) -> list[EntryPoint]:
+        """The HTTP services that are listed, in order of name."""
+        found = [
+            EntryPoint(service.name, host_name(service, self.services), self.gateway_port)
+            for service in self.services
+            if service.http is not None and service.exposed
+        ]
+        return sorted(found, key=lambda entry: entry.host)
+
+    def sidecars(self) -> list[Sidecar]:
+        """All of them, the gateway first."""
+        own = [workload.sidecar for workload in self.workloads]
+        return [self.gateway, *own] if self.gateway is not None else own
+
+    async def facts(self) -> MeshFacts:
+        """What the control plane says now. Unavailable when it is away."""
+        if self.management is None:
+            raise UserError("the control plane is not there yet")
+        return await self.management.status()
+
+    async def waiting_for(self) -> list[str]:
+        """What is not ready yet, in words; empty when all is."""
+        missing = [
+            f"{workload.name} ({workload.process.state})"
+            for workload in self.workloads
+            if not workload.ready()
+        ]
+        sidecars = self.sidecars()
+        ready = await asyncio.gather(*(sidecar.ready() for sidecar in sidecars))
+        missing += [
+            f"the sidecar of {sidecar.name}"
+            for sidecar, is_ready in zip(sidecars, ready, strict=True)
+            if not is_ready
+        ]
+        if missing:
+            return missing
+        proxies = {proxy.workload: proxy.synced for proxy in (await self.facts()).proxies}
+        return [
+            f"the configuration of {sidecar.name}"
+            for sidecar in sidecars
+            if not proxies.get(sidecar.node.workload, False)
+        ]
+
+    async def until_ready(self, timeout_s: float) -> None:
+        """UserError names what is missing after `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while missing := await self.waiting_for():
+            if time.monotonic() > deadline:
+                what = ", ".join(missing)
+                raise UserError(
+                    f"not ready after {timeout_s:.0f} s: {what} (see {self.state.logs})"
+                )
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def stop(self) -> None:
+        """No more requests from outside, then the apps, their sidecars, the control plane.
+
+        Nothing is unregistered one by one: there is nobody left to tell."""
+        if self.gateway is not None:
+            await self.gateway.process.stop()
+        await asyncio.gather(*(workload.process.stop() for workload in self.workloads))
+        await asyncio.gather(*(workload.sidecar.process.stop() for workload in self.workloads))
+        if self._registry_task is not None:
+            self._registry_task.cancel()
+        if self.management is not None:
+            await self.management.close()
+        if self._control is not None:
+            await self._control.process.stop()
+        self.state.unlock()

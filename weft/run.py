@@ -1,0 +1,196 @@
+"""`weft run`: joins one more process to a running mesh, and leaves with it.
+
+The process is the user's own: it keeps the terminal, its output is not touched, signals go to it,
+and its exit code is ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from weft.deployment import Deployment
+from weft.errors import UserError
+from weft.management import Management
+from weft.manifest import read_directory
+from weft.mesh import PROGRAM
+from weft.ports import PortBook
+from weft.process import LEASH, describe_exit
+from weft.readiness import Readiness
+from weft.registry import Registry
+from weft.report import PlainReporter, Reporter
+from weft.services import Service, services
+from weft.sidecar import Sidecar, SidecarSetup
+from weft.state import StateDir
+from weft.tasks import spawn
+from weft.workload import Plan, find_program
+
+SIDECAR_TIMEOUT_S = 30.0
+FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """version: label `version` of the process. port: where it listens; None: it obeys PORT."""
+
+    service: str
+    command: tuple[str, ...]
+    namespace: str = "default"
+    service_account: str | None = None
+    version: str | None = None
+    port: int | None = None
+    state_dir: Path = Path(".weft")
+    program: tuple[str, ...] = PROGRAM
+
+
+def run(options: RunOptions) -> int:
+    """Runs the command as one more workload of the service; its exit code."""
+    return asyncio.run(_run(options, PlainReporter(sys.stderr)))
+
+
+async def _run(options: RunOptions, reporter: Reporter) -> int:
+    state = StateDir(options.state_dir)
+    running = state.running()
+    service = find_service(options, services(read_directory(Path(running.directory))))
+    plan = make_plan(options, service, PortBook(Random()), Random())
+    program = find_program(options.command[0], os.environ, Path.cwd(), "weft run")
+    management = Management.of(state)
+    registry = Registry(reporter.warn)
+    registry.connect(management)
+    spawn(registry.run(), "registry")
+    sidecar = Sidecar(plan.name, plan.node(), plan.admin_port, _setup(options, state, management))
+    try:
+        sidecar.process.start()
+        await sidecar.until_ready(SIDECAR_TIMEOUT_S)
+        reporter.note(f"{plan.name} joins {service.name} with PORT={first(plan.app_ports)}")
+        readiness = Readiness(plan.entry(), registry, reporter)
+        code = await _own(plan, (program, *options.command[1:]), readiness)
+        readiness.end()
+        await _forget(registry)
+        return code
+    finally:
+        await sidecar.process.stop()
+        await management.close()
+
+
+async def _forget(registry: Registry) -> None:
+    """The control plane hears that we have gone, if it is there to hear."""
+    try:
+        async with asyncio.timeout(2.0):
+            await registry.settled()
+    except TimeoutError:
+        pass
+
+
+def _setup(options: RunOptions, state: StateDir, management: Management) -> SidecarSetup:
+    addresses = state.control_plane()
+    if addresses is None:
+        raise UserError(f"no control plane has served from {state.path} yet")
+    return SidecarSetup(
+        program=options.program,
+        state=state,
+        reporter=PlainReporter(sys.stderr),
+        ca_port=port_of(addresses.address),
+        xds_port=port_of(addresses.mtls_address),
+        join_token=management.join_token,
+    )
+
+
+def find_service(options: RunOptions, known: list[Service]) -> Service:
+    """The Service to join. UserError names those that there are."""
+    for service in known:
+        if (service.name, service.namespace) == (options.service, options.namespace):
+            return service
+    names = ", ".join(sorted(f"{one.name}.{one.namespace}" for one in known)) or "none"
+    raise UserError(
+        f"the mesh has no Service {options.service} in namespace {options.namespace}; "
+        f"it has: {names}. Add one to its directory"
+    )
+
+
+def make_plan(options: RunOptions, service: Service, ports: PortBook, random: Random) -> Plan:
+    """A workload that the service selects, with a name of its own."""
+    if not service.selector:
+        raise UserError(f"{service.position}: Service {service.name} selects nothing: no selector")
+    labels = dict(service.selector)
+    if options.version is not None:
+        labels["version"] = options.version
+    names = {target if not target.isdigit() else name for name, _, target in service.ports}
+    name = f"{options.service}-run-{random.randrange(16**5):05x}"
+    deployment = Deployment(
+        name=name,
+        namespace=options.namespace,
+        service_account=options.service_account or options.service,
+        labels=labels,
+        replicas=1,
+        command=options.command,
+        env=(),
+        ports=dict.fromkeys(sorted(names), 0),
+        working_dir="",
+        position="weft run",
+    )
+    app_port = options.port or ports.take()
+    return Plan(
+        name=name,
+        deployment=deployment,
+        app_ports=dict.fromkeys(deployment.ports, app_port),
+        listen_ports={port: ports.take() for port in deployment.ports},
+        outbound_port=ports.take(),
+        admin_port=ports.take(),
+    )
+
+
+async def _own(plan: Plan, argv: tuple[str, ...], readiness: Readiness) -> int:
+    """Runs the child in our own process group: the terminal stays its terminal."""
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-S", LEASH, str(os.getpid()), *argv),
+        env={**os.environ, **plan.variables()},
+    )
+    loop = asyncio.get_running_loop()
+    leaving = False
+
+    async def leave(number: signal.Signals) -> None:
+        await readiness.leave()
+        _send(child, number)
+
+    def on_signal(number: signal.Signals) -> None:
+        nonlocal leaving
+        if number in (signal.SIGTERM, signal.SIGINT) and not leaving:
+            leaving = True
+            spawn(leave(number), "leave")
+        else:
+            _send(child, number)
+
+    for number in FORWARDED:
+        loop.add_signal_handler(number, on_signal, number)
+    # A terminal sends Ctrl-C to the whole group, so to the child as well: once is enough.
+    if sys.stdin.isatty():
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
+    else:
+        loop.add_signal_handler(signal.SIGINT, on_signal, signal.SIGINT)
+    readiness.begin(lambda: child.returncode is None)
+    code = await child.wait()
+    if code < 0:
+        print(f"weft: {plan.name} was {describe_exit(code)}", file=sys.stderr)
+    return code if code >= 0 else 128 - code
+
+
+def _send(child: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    try:
+        child.send_signal(number)
+    except ProcessLookupError:
+        pass
+
+
+def port_of(address: str) -> int:
+    return int(address.rpartition(":")[2])
+
+
+def first(ports: Mapping[str, int]) -> int:
+    return next(iter(ports.values()))

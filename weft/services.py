@@ -1,0 +1,77 @@
+"""What the laptop mesh needs of Kubernetes Services: whom they select, and their names in a URL.
+
+Pure: documents in, `Service`s out. Routing is the control plane's; nothing here decides it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from weft.deployment import is_kind
+from weft.manifest import Field
+
+# Istio's rule: the port's appProtocol, or the part of its name before a dash.
+HTTP_WORDS = frozenset({"http", "http2", "kubernetes.io/h2c"})
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """ports: (name, number, targetPort as written). http: the first HTTP port, None if none.
+
+    exposed: listed among the URLs (annotation `weft.dev/expose: "false"` takes it off)."""
+
+    name: str
+    namespace: str
+    selector: Mapping[str, str]
+    ports: tuple[tuple[str, int, str], ...]
+    http: int | None
+    exposed: bool
+    position: str
+
+    def selects(self, namespace: str, labels: Mapping[str, str]) -> bool:
+        """Kubernetes' rule: all of the selector is in the labels; an empty one selects nothing."""
+        return (
+            namespace == self.namespace
+            and bool(self.selector)
+            and self.selector.items() <= labels.items()
+        )
+
+
+def services(documents: Iterable[Field]) -> list[Service]:
+    """The Services among `documents`, in their order."""
+    return [_service(document) for document in documents if is_kind(document, "Service", "v1")]
+
+
+def _service(document: Field) -> Service:
+    metadata, spec = document.get("metadata"), document.get("spec")
+    ports = spec.get("ports").items()
+    http = next((port for port in ports if _is_http(port)), None)
+    return Service(
+        name=metadata.get("name").string(),
+        namespace=metadata.get("namespace").string("default"),
+        selector=spec.get("selector").strings(),
+        ports=tuple(_port(port) for port in ports),
+        http=None if http is None else http.get("port").integer(0),
+        exposed=metadata.get("annotations", "weft.dev/expose").text("true") != "false",
+        position=metadata.get("name").position,
+    )
+
+
+def _port(port: Field) -> tuple[str, int, str]:
+    number = port.get("port").integer(0)
+    return port.get("name").string(""), number, port.get("targetPort").text(str(number))
+
+
+def _is_http(port: Field) -> bool:
+    protocol = port.get("appProtocol").text("")
+    return (protocol or port.get("name").text("").partition("-")[0]) in HTTP_WORDS
+
+
+def host_name(service: Service, among: Iterable[Service]) -> str:
+    """The name for a browser, which resolves *.localhost to this machine: `greeter.localhost`, or
+    `greeter.shop.localhost` where another namespace has the shorter one."""
+    same = [other for other in among if other.name == service.name]
+    if service.namespace == "default" or len(same) == 1:
+        return f"{service.name}.localhost"
+    return f"{service.name}.{service.namespace}.localhost"

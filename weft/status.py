@@ -1,0 +1,61 @@
+"""`weft status`: services, proxies and configuration errors of a running mesh, once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from weft import live, stats
+from weft.management import Management
+from weft.state import StateDir
+from weft.view import MeshFacts, ProxyFacts
+from weft.watch import ProxyRow
+
+
+def status(state_dir: Path) -> int:
+    """Prints it; exit code 0, or 1 when the configuration has errors or a proxy refused it."""
+    facts = asyncio.run(_ask(StateDir(state_dir)))
+    show(facts, Console(), time.time())
+    bad = any(one.severity == "error" for one in facts.objects)
+    return 1 if bad or any(proxy.nacks for proxy in facts.proxies) else 0
+
+
+async def _ask(state: StateDir) -> MeshFacts:
+    management = Management.of(state)
+    try:
+        return await management.status()
+    finally:
+        await management.close()
+
+
+def show(facts: MeshFacts, console: Console, now: float) -> None:
+    console.print(live.services_table(facts))
+    console.print()
+    console.print(_proxies(facts, now))
+    for proxy in facts.proxies:
+        for nack in proxy.nacks:
+            console.print(Text(f"  {proxy.workload} refused: {nack}", "red"))
+    for problem in facts.problems():
+        console.print(Text(f"  {problem}", "red" if problem.severity == "error" else "yellow"))
+
+
+def _proxies(facts: MeshFacts, now: float) -> object:
+    table = live.make_table("PROXY", "CONFIGURATION", "PUSHED", "VERSION", "IDENTITY")
+    for proxy in facts.proxies:
+        row = _row(proxy)
+        table.add_row(
+            f"{proxy.workload}.{proxy.namespace}",
+            live.synced(row),
+            live.ago(row, now),
+            proxy.user_agent or "-",
+            proxy.identity or "-",
+        )
+    return table
+
+
+def _row(proxy: ProxyFacts) -> ProxyRow:
+    return ProxyRow(proxy.workload, "", 0, proxy, stats.Rates(), None)

@@ -1,0 +1,56 @@
+"""The state of a mesh as the front door shows it: plain facts, made from the management API's
+answer by `management` and shown by `live` and `status`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFacts:
+    hostname: str
+    namespace: str
+    endpoints_total: int
+    endpoints_healthy: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyFacts:
+    """last_push_at: seconds since the epoch, 0 for never. nacks: what the proxy refused."""
+
+    workload: str
+    namespace: str
+    identity: str
+    user_agent: str
+    synced: bool
+    last_push_at: float
+    nacks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFacts:
+    """What the control plane says of one object. severity: error, warning or info."""
+
+    object: str
+    severity: str
+    message: str
+    position: str
+
+    def __str__(self) -> str:
+        return f"{self.position}: {self.severity}: {self.message} ({self.object})"
+
+
+@dataclass(frozen=True, slots=True)
+class MeshFacts:
+    """version: content hash of the configuration in force."""
+
+    version: str = ""
+    services: tuple[ServiceFacts, ...] = ()
+    proxies: tuple[ProxyFacts, ...] = ()
+    objects: tuple[ObjectFacts, ...] = ()
+
+    def problems(self) -> list[ObjectFacts]:
+        """Errors, then warnings."""
+        rank = {"error": 0, "warning": 1}
+        found = [one for one in self.objects if one.severity in rank]
+        return sorted(found, key=lambda one: (rank[one.severity], one.position))

@@ -1,0 +1,169 @@
+"""One process of the application with its sidecar, and its place in the mesh.
+
+Whether it takes part is `readiness`' business.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from weft.bootstrap import LOOPBACK, Node
+from weft.deployment import Deployment, environment, expand
+from weft.errors import UserError
+from weft.ports import PortBook
+from weft.process import Command, Hooks, Process
+from weft.readiness import Readiness
+from weft.registry import Registry, WorkloadEntry
+from weft.report import Reporter
+from weft.sidecar import Sidecar, SidecarSetup
+from weft.state import StateDir
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run for one replica. app_ports and listen_ports: port name -> port here."""
+
+    name: str
+    deployment: Deployment
+    app_ports: Mapping[str, int]
+    listen_ports: Mapping[str, int]
+    outbound_port: int
+    admin_port: int
+
+    def node(self) -> Node:
+        deployment = self.deployment
+        return Node(
+            workload=self.name,
+            namespace=deployment.namespace,
+            service_account=deployment.service_account,
+            labels=deployment.labels,
+            app=deployment.labels.get("app", deployment.name),
+            http_proxy_port=self.outbound_port,
+        )
+
+    def entry(self) -> WorkloadEntry:
+        deployment = self.deployment
+        return WorkloadEntry(
+            name=self.name,
+            namespace=deployment.namespace,
+            service_account=deployment.service_account,
+            labels=deployment.labels,
+            listen_ports=self.listen_ports,
+            app_ports=self.app_ports,
+        )
+
+    def variables(self) -> dict[str, str]:
+        """PORT is the first port, PORT_NAME each of them; the proxy in both spellings, because
+        programs differ in which they read."""
+        proxy = f"http://{LOOPBACK}:{self.outbound_port}"
+        own = {"http_proxy": proxy, "HTTP_PROXY": proxy}
+        own |= dict.fromkeys(("no_proxy", "NO_PROXY"), f"localhost,{LOOPBACK}")
+        for name, port in self.app_ports.items():
+            own.setdefault("PORT", str(port))
+            own["PORT_" + name.upper().replace("-", "_")] = str(port)
+        return environment(self.deployment, own)
+
+
+def plans(deployment: Deployment, ports: PortBook) -> list[Plan]:
+    """One plan for each replica; a single one keeps the Deployment's name."""
+    if deployment.fixed_port is not None and deployment.replicas > 1:
+        raise UserError(
+            f"{deployment.position}: {deployment.name} has weft.dev/app-port, so only one "
+            "process of it can run here: set replicas to 1"
+        )
+    several = deployment.replicas > 1
+    names = [
+        f"{deployment.name}-{number}" if several else deployment.name
+        for number in range(1, deployment.replicas + 1)
+    ]
+    return [_plan(name, deployment, ports) for name in names]
+
+
+def _plan(name: str, deployment: Deployment, ports: PortBook) -> Plan:
+    app_ports = {port: ports.take() for port in deployment.ports}
+    if deployment.fixed_port is not None and app_ports:
+        app_ports[next(iter(app_ports))] = deployment.fixed_port
+    listen_ports = {port: ports.take() for port in deployment.ports}
+    return Plan(name, deployment, app_ports, listen_ports, ports.take(), ports.take())
+
+
+def command(plan: Plan, directory: Path) -> Command:
+    """The process of a plan. UserError when its program or working directory is not there."""
+    deployment = plan.deployment
+    variables = plan.variables()
+    argv = [expand(word, variables) for word in deployment.command]
+    env = {**os.environ, **variables}
+    cwd = directory / deployment.working_dir  # an absolute one replaces the directory
+    if not cwd.is_dir():
+        raise UserError(f"{deployment.position}: workingDir {cwd} is not a directory")
+    return Command((find_program(argv[0], env, cwd, deployment.position), *argv[1:]), env, cwd)
+
+
+def find_program(program: str, env: Mapping[str, str], cwd: Path, position: str) -> str:
+    """The program's path. `python` is this Python where PATH has none (as in `make demo`)."""
+    if "/" in program:
+        if os.access(cwd / program, os.X_OK):
+            return program
+        raise UserError(f"{position}: {program} is not a program (looked in {cwd})")
+    found = shutil.which(program, path=env.get("PATH"))
+    if found is None and program in ("python", "python3"):
+        found = sys.executable
+    if found is None:
+        raise UserError(f"{position}: {program} is not on PATH")
+    return found
+
+
+class Workload:
+    """App and sidecar of one plan, both kept running."""
+
+    def __init__(
+        self, plan: Plan, directory: Path, setup: SidecarSetup, registry: Registry
+    ) -> None:
+        self.plan = plan
+        self.readiness = Readiness(plan.entry(), registry, setup.reporter)
+        self._reporter: Reporter = setup.reporter
+        self.sidecar = Sidecar(plan.name, plan.node(), plan.admin_port, setup)
+        self._command = command(plan, directory)
+        self.process = self._process(plan.name, setup.state, setup.restart)
+
+    def _process(self, name: str, state: StateDir, restart: bool) -> Process:
+        async def prepare() -> Command:
+            return self._command
+
+        def line(text: str) -> None:
+            self._reporter.output(name, text)
+
+        hooks = Hooks(prepare, self._started, line, self._exited)
+        return Process(name, hooks, state.logs / f"{name}.log", restart)
+
+    @property
+    def name(self) -> str:
+        return self.plan.name
+
+    def start(self) -> None:
+        self.sidecar.process.start()
+        self.process.start()
+
+    def _started(self, pid: int) -> None:
+        self.readiness.begin(lambda: self.process.pid == pid)
+
+    def _exited(self, how: str, again_s: float | None) -> None:
+        self.readiness.end()
+        after = "" if again_s is None else f"; starting again in {again_s:.0f} s"
+        self._reporter.warn(f"{self.name} {how}{after}")
+
+    def ready(self) -> bool:
+        """The app accepts and the control plane knows; one without a port needs only to run."""
+        if not self.plan.app_ports:
+            return self.process.state == "running"
+        return self.readiness.registered
+
+    async def stop(self) -> None:
+        """The app first: its last requests still go through the sidecar."""
+        await self.process.stop()
+        await self.sidecar.process.stop()
