@@ -14,7 +14,7 @@ from certs.errors import CertificateError
 from certs.keys import PrivateKey, PublicKey, generate_key
 from certs.profiles import make_root, make_svid
 from certs.spiffe import SpiffeId
-from certs.x509 import Certificate, check_authority, check_key_matches, spiffe_id
+from certs.x509 import Certificate, check_authority, matches_key, spiffe_id
 
 
 class Authority:
@@ -24,7 +24,8 @@ class Authority:
 
     def __init__(self, certificate: Certificate, key: PrivateKey) -> None:
         check_authority(certificate, "root certificate")
-        check_key_matches(certificate, key.public_key(), "root certificate")
+        if not matches_key(certificate, key.public_key()):
+            raise CertificateError("root certificate does not match the private key")
         self.certificate = certificate
         self._key = key
         self.trust_domain = spiffe_id(certificate).trust_domain

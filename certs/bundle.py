@@ -10,7 +10,7 @@ from pathlib import Path
 
 from certs.errors import CertificateError
 from certs.files import read_public, write_public
-from certs.x509 import Certificate, chain_from_pem, chain_to_pem, check_authority
+from certs.x509 import Certificate, chain_from_pem, chain_to_pem, check_trust_anchor
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class TrustBundle:
     def from_pem(cls, pem: bytes, what: str = "trust bundle") -> TrustBundle:
         """CertificateError, beginning with `what`, if one of them is corrupt or may not sign."""
         roots = tuple(dict.fromkeys(chain_from_pem(pem, what)))
-        for root in roots:
-            check_authority(root, what)
+        for number, root in enumerate(roots, 1):
+            check_trust_anchor(root, f"certificate {number} of {what}")
         return cls(roots)
 
     @classmethod

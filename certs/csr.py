@@ -36,7 +36,7 @@ def read_csr(pem: bytes) -> PublicKey:
         raise CertificateError(f"CSR is larger than {MAX_CSR_BYTES} bytes")
     try:
         request = x509.load_pem_x509_csr(pem)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise CertificateError("CSR is not a PEM-encoded PKCS#10 request") from error
     try:
         key = check_public_key(request.public_key())

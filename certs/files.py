@@ -22,12 +22,33 @@ def write_secret(path: Path, data: bytes) -> None:
     _replace(path, data, 0o600)
 
 
+def create_secret(path: Path, data: bytes) -> None:
+    """Makes `path`, mode 0600, all at once; FileExistsError if it is there already."""
+    temporary = _write_temporary(path, data, 0o600)
+    try:
+        os.link(temporary, path)
+    finally:
+        os.unlink(temporary)
+    _sync_directory(path.parent)
+
+
 def write_public(path: Path, data: bytes) -> None:
     """Replaces `path` by `data`, mode 0644."""
     _replace(path, data, 0o644)
 
 
 def _replace(path: Path, data: bytes, mode: int) -> None:
+    temporary = _write_temporary(path, data, mode)
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    _sync_directory(path.parent)
+
+
+def _write_temporary(path: Path, data: bytes, mode: int) -> str:
+    """A synced file beside `path`; gone again if anything fails."""
     # mkstemp makes it 0600: at no moment does a secret lie open under any name.
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -36,11 +57,10 @@ def _replace(path: Path, data: bytes, mode: int) -> None:
             os.fchmod(file.fileno(), mode)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
-    _sync_directory(path.parent)
+    return temporary
 
 
 def _sync_directory(directory: Path) -> None:
@@ -70,9 +90,12 @@ def _read(path: Path, *, secret: bool) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise CertificateError(f"{path}: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         _check_file(path, os.fstat(descriptor), secret=secret)
-        return file.read(MAX_FILE_BYTES)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_FILE_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def _check_file(path: Path, facts: os.stat_result, *, secret: bool) -> None:

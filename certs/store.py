@@ -19,8 +19,8 @@ from certs.authority import Authority
 from certs.bundle import TrustBundle
 from certs.errors import CertificateError
 from certs.files import read_secret, write_secret
-from certs.keys import PrivateKey, generate_key, key_from_pem, key_to_pem, public_key_der
-from certs.x509 import Certificate, check_valid_at, public_key
+from certs.keys import PrivateKey, generate_key, key_from_pem, key_to_pem
+from certs.x509 import Certificate, check_valid_at, matches_key
 
 ROOT_KEY = "root.key"
 ROOT_PEM = "root.pem"
@@ -71,8 +71,12 @@ def load_store(state_dir: Path, now: float, passphrase: bytes | None = None) -> 
     except CertificateError as error:
         raise CertificateError(f"{key_path}: {error}") from error
     bundle = TrustBundle.load(pem_path)
-    authority = Authority(_root_of(bundle, key, state_dir), key)
-    check_valid_at(authority.certificate, now, str(pem_path))
+    root = _root_of(bundle, key, state_dir)
+    try:
+        authority = Authority(root, key)
+    except CertificateError as error:
+        raise CertificateError(f"{pem_path}: {error}") from error
+    check_valid_at(root, now, str(pem_path))
     return StoredAuthority(authority, bundle)
 
 
@@ -104,9 +108,8 @@ def _create(state_dir: Path, trust_domain: str, now: float, passphrase: bytes | 
 
 def _root_of(bundle: TrustBundle, key: PrivateKey, state_dir: Path) -> Certificate:
     """The root of the bundle that the key belongs to."""
-    wanted = public_key_der(key.public_key())
     for root in bundle.roots:
-        if public_key_der(public_key(root)) == wanted:
+        if matches_key(root, key.public_key()):
             return root
     raise CertificateError(
         f"{state_dir / ROOT_KEY} does not belong to any certificate of {state_dir / ROOT_PEM}"

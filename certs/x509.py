@@ -6,6 +6,7 @@ files. Signatures of a peer's chain are verified by the TLS stack, not here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
@@ -20,17 +21,32 @@ from certs.spiffe import SpiffeId
 # One of its own for annotations elsewhere, so that only certs/ names the library's module.
 Certificate = x509.Certificate
 
+_BEGIN = b"-----BEGIN CERTIFICATE-----"
+_BLOCK = re.compile(_BEGIN + rb".*?-----END CERTIFICATE-----", re.DOTALL)
+
 
 def chain_from_pem(pem: bytes, what: str = "certificate chain") -> tuple[Certificate, ...]:
     """The certificates of a PEM text in their order, other blocks (keys) aside; at least one.
 
-    CertificateError names `what`, e.g. the file that the text came from.
+    CertificateError names `what`, e.g. the file that the text came from, and the bad certificate.
     """
+    blocks = _BLOCK.findall(pem)
+    if not blocks and _BEGIN not in pem:
+        raise CertificateError(f"{what} holds no PEM certificate")
+    if pem.count(_BEGIN) != b"".join(blocks).count(_BEGIN):
+        # The library would leave an unfinished last block out without a word.
+        raise CertificateError(f"{what} is cut off: its last certificate has no END line")
+    return tuple(
+        _certificate(block, f"certificate {number} of {what}")
+        for number, block in enumerate(blocks, 1)
+    )
+
+
+def _certificate(block: bytes, what: str) -> Certificate:
     try:
-        return tuple(x509.load_pem_x509_certificates(pem))
-    except ValueError as error:
-        reason = "holds no PEM certificate" if b"BEGIN CERTIFICATE" not in pem else "is corrupt"
-        raise CertificateError(f"{what} {reason}: {error}") from error
+        return x509.load_pem_x509_certificate(block)
+    except (ValueError, x509.InvalidVersion) as error:
+        raise CertificateError(f"{what} is corrupt") from error
 
 
 def certificate_to_pem(certificate: Certificate) -> str:
@@ -100,10 +116,26 @@ def public_key(certificate: Certificate) -> PublicKey:
         raise CertificateError(f"certificate's public key: {error}") from error
 
 
-def check_key_matches(certificate: Certificate, key: PublicKey, what: str = "certificate") -> None:
-    """CertificateError unless the certificate is for this public key."""
-    if public_key_der(public_key(certificate)) != public_key_der(key):
-        raise CertificateError(f"{what} does not match the private key")
+def matches_key(certificate: Certificate, key: PublicKey) -> bool:
+    """True if the certificate is for this public key."""
+    try:
+        return public_key_der(public_key(certificate)) == public_key_der(key)
+    except CertificateError:
+        # Not a kind of key that the mesh takes, so not this one.
+        return False
+
+
+def check_trust_anchor(certificate: Certificate, what: str = "root certificate") -> None:
+    """CertificateError if it says of itself that it may not sign.
+
+    RFC 5280 section 6.1.1 (d): of an anchor only name and key count; many real roots have no
+    extensions at all, and those are taken.
+    """
+    if _has_extension(certificate, x509.BasicConstraints) and not _is_ca(certificate):
+        raise CertificateError(f"{what} is not a CA certificate (basicConstraints CA:FALSE)")
+    usage = _key_usage(certificate)
+    if usage is not None and not usage.key_cert_sign:
+        raise CertificateError(f"{what} may not sign: key usage has no keyCertSign")
 
 
 def check_authority(certificate: Certificate, what: str = "signing certificate") -> None:
@@ -151,6 +183,10 @@ def _check_leaf(leaf: Certificate) -> None:
         raise CertificateError("leaf certificate's key usage has no digitalSignature")
     if usage.key_cert_sign or usage.crl_sign:
         raise CertificateError("leaf certificate must not have keyCertSign or cRLSign")
+
+
+def _has_extension(certificate: Certificate, kind: type[x509.ExtensionType]) -> bool:
+    return any(isinstance(extension.value, kind) for extension in extensions(certificate))
 
 
 def _is_ca(certificate: Certificate) -> bool:

@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 
 from certs.errors import CertificateError
-from certs.files import read_secret, write_secret
+from certs.files import create_secret, read_secret
 
 ADMIN_TOKEN = "admin.token"
 _MIN_CHARACTERS = 16
@@ -21,7 +21,9 @@ def open_admin_token(state_dir: Path) -> str:
     path = state_dir / ADMIN_TOKEN
     if not os.path.lexists(path):
         try:
-            write_secret(path, secrets.token_urlsafe(32).encode() + b"\n")
+            create_secret(path, secrets.token_urlsafe(32).encode() + b"\n")
+        except FileExistsError:
+            pass  # Another process was quicker: its token is the one.
         except OSError as error:
             raise CertificateError(f"{path}: {error.strerror}") from error
     return read_admin_token(path)

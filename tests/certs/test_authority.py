@@ -1,0 +1,248 @@
+"""Issued certificates: their fields, and what OpenSSL, ssl and cryptography say of them."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from pathlib import Path
+from shutil import which
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.verification import PolicyBuilder, Store
+
+from certs.authority import Authority
+from certs.csr import make_csr
+from certs.errors import CertificateError
+from certs.keys import PrivateKey, generate_key, key_to_pem, public_key_der
+from certs.profiles import BACK_DATE_S, ROOT_LIFETIME_S
+from certs.rotation import renew_at
+from certs.spiffe import SpiffeId
+from certs.x509 import (
+    Certificate,
+    chain_to_pem,
+    check_chain_order,
+    check_svid,
+    public_key,
+    spiffe_id,
+    uri_sans,
+    validity,
+)
+
+NOW = 1_800_000_000.0
+DAY_S = 86400
+IDENTITY = SpiffeId.workload("cluster.local", "default", "cart")
+KEY = generate_key()
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority.create("cluster.local", NOW)
+
+
+@pytest.fixture(scope="module")
+def chain(authority: Authority) -> tuple[Certificate, ...]:
+    return authority.sign(
+        make_csr(KEY, IDENTITY),
+        IDENTITY,
+        DAY_S,
+        NOW,
+        dns_names=["localhost"],
+        ip_addresses=["127.0.0.1", "::1"],
+    )
+
+
+def test_the_root(authority: Authority) -> None:
+    root = authority.certificate
+    assert spiffe_id(root) == SpiffeId("cluster.local")
+    assert validity(root) == (NOW - BACK_DATE_S, NOW + ROOT_LIFETIME_S)
+    basic = root.extensions.get_extension_for_class(x509.BasicConstraints)
+    usage = root.extensions.get_extension_for_class(x509.KeyUsage)
+    assert (basic.critical, basic.value.ca, basic.value.path_length) == (True, True, 1)
+    assert usage.critical
+    assert usage.value.key_cert_sign and usage.value.crl_sign
+    assert not usage.value.digital_signature
+    assert isinstance(root.public_key(), ec.EllipticCurvePublicKey)
+
+
+def test_the_svid(authority: Authority, chain: tuple[Certificate, ...]) -> None:
+    leaf, root = chain
+    assert root == authority.certificate
+    assert check_svid(chain) == IDENTITY
+    check_chain_order(chain)
+    assert public_key_der(public_key(leaf)) == public_key_der(KEY.public_key())
+    assert leaf.subject == x509.Name([])
+    assert validity(leaf) == (NOW - BACK_DATE_S, NOW + DAY_S)
+    usage = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert set(usage) == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
+
+
+def test_names_of_a_server(chain: tuple[Certificate, ...]) -> None:
+    extension = chain[0].extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    assert extension.critical
+    assert extension.value.get_values_for_type(x509.DNSName) == ["localhost"]
+    assert extension.value.get_values_for_type(x509.IPAddress) == [
+        ip_address("127.0.0.1"),
+        ip_address("::1"),
+    ]
+
+
+def test_key_identifiers_link_leaf_and_root(chain: tuple[Certificate, ...]) -> None:
+    leaf, root = chain
+    authority_id = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    root_id = root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    assert authority_id.key_identifier == root_id.digest
+    own_id = leaf.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    assert own_id == x509.SubjectKeyIdentifier.from_public_key(KEY.public_key())
+
+
+def test_the_identity_is_never_that_of_the_csr(authority: Authority) -> None:
+    asked = SpiffeId.workload("cluster.local", "kube-system", "admin")
+    leaf, _ = authority.sign(make_csr(KEY, asked), IDENTITY, 60, NOW)
+    assert uri_sans(leaf) == (str(IDENTITY),)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [ec.generate_private_key(ec.SECP384R1()), rsa.generate_private_key(65537, 2048)],
+    ids=["P-384", "RSA-2048"],
+)
+def test_other_kinds_of_keys(authority: Authority, key: PrivateKey) -> None:
+    chain = authority.sign(make_csr(key, IDENTITY), IDENTITY, 60, NOW)
+    assert public_key_der(public_key(chain[0])) == public_key_der(key.public_key())
+    check_chain_order(chain)
+
+
+@pytest.mark.parametrize("ttl_s", [60, 600, 3600, DAY_S])
+def test_half_life_lies_in_the_future_also_of_short_certificates(
+    authority: Authority, ttl_s: int
+) -> None:
+    leaf, _ = authority.sign(KEY.public_key(), IDENTITY, ttl_s, NOW)
+    not_before, not_after = validity(leaf)
+    assert not_after == NOW + ttl_s
+    assert NOW - BACK_DATE_S <= not_before < NOW
+    assert renew_at(not_before, not_after, jitter=1.0) > NOW + 0.3 * ttl_s
+
+
+def test_a_leaf_never_outlives_its_root(authority: Authority) -> None:
+    end = validity(authority.certificate)[1]
+    leaf, _ = authority.sign(KEY.public_key(), IDENTITY, DAY_S, end - 100)
+    assert validity(leaf)[1] == end
+
+
+@pytest.mark.parametrize("offset_s", [0, 1, DAY_S])
+def test_an_expired_root_signs_nothing(authority: Authority, offset_s: int) -> None:
+    end = validity(authority.certificate)[1]
+    with pytest.raises(CertificateError, match="not valid now"):
+        authority.sign(KEY.public_key(), IDENTITY, 60, end + offset_s)
+
+
+def test_a_leaf_is_not_back_dated_behind_its_root(authority: Authority) -> None:
+    start = validity(authority.certificate)[0]
+    leaf, _ = authority.sign(KEY.public_key(), IDENTITY, DAY_S, start + 10)
+    assert validity(leaf)[0] == start
+
+
+@pytest.mark.parametrize(
+    ("identity", "ttl_s", "names", "complaint"),
+    [
+        (SpiffeId("other.domain", "/ns/a/sa/b"), 60, {}, "trust domain cluster.local"),
+        (SpiffeId("cluster.local"), 60, {}, "needs a path"),
+        (IDENTITY, 0, {}, "not positive"),
+        (IDENTITY, -5, {}, "not positive"),
+        (IDENTITY, 60, {"dns_names": ["bücher.example"]}, "DNS name"),
+        (IDENTITY, 60, {"ip_addresses": ["127.0.0.300"]}, "not an IP address"),
+    ],
+)
+def test_what_is_not_signed(
+    authority: Authority,
+    identity: SpiffeId,
+    ttl_s: float,
+    names: dict[str, list[str]],
+    complaint: str,
+) -> None:
+    with pytest.raises(CertificateError, match=complaint):
+        authority.sign(KEY.public_key(), identity, ttl_s, NOW, **names)
+
+
+def test_a_certificate_and_another_key_are_no_authority(authority: Authority) -> None:
+    with pytest.raises(CertificateError, match="does not match"):
+        Authority(authority.certificate, generate_key())
+
+
+def test_a_leaf_is_no_authority(chain: tuple[Certificate, ...]) -> None:
+    with pytest.raises(CertificateError, match="not a CA"):
+        Authority(chain[0], KEY)
+
+
+def test_long_trust_domains_fit_into_the_root() -> None:
+    name = "t" * 255
+    assert Authority.create(name, NOW).trust_domain == name
+
+
+def test_serials_are_positive_and_differ(authority: Authority) -> None:
+    serials = {
+        authority.sign(KEY.public_key(), IDENTITY, 60, NOW)[0].serial_number for _ in range(50)
+    }
+    assert len(serials) == 50
+    assert all(0 < serial < 2**159 for serial in serials)
+
+
+def test_cryptography_verifies_client_and_server(chain: tuple[Certificate, ...]) -> None:
+    leaf, root = chain
+    policy = PolicyBuilder().store(Store([root])).time(datetime.fromtimestamp(NOW, UTC))
+    verified = policy.build_client_verifier().verify(leaf, [])
+    assert x509.UniformResourceIdentifier(str(IDENTITY)) in (verified.subjects or [])
+    policy.build_server_verifier(x509.DNSName("localhost")).verify(leaf, [])
+
+
+@pytest.mark.skipif(which("openssl") is None, reason="no openssl on this machine")
+@pytest.mark.parametrize("purpose", ["sslserver", "sslclient"])
+def test_openssl_verifies_strictly(
+    tmp_path: Path, chain: tuple[Certificate, ...], purpose: str
+) -> None:
+    (tmp_path / "leaf.pem").write_bytes(chain_to_pem(chain[:1]))
+    (tmp_path / "root.pem").write_bytes(chain_to_pem(chain[1:]))
+    result = subprocess.run(
+        ["openssl", "verify", "-x509_strict", "-purpose", purpose, "-attime", str(int(NOW)),
+         "-CAfile", "root.pem", "leaf.pem"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (result.returncode, result.stdout) == (0, "leaf.pem: OK\n"), result.stderr
+
+
+def test_python_ssl_shakes_hands_both_ways(tmp_path: Path) -> None:
+    # ssl reads the real clock: this authority lives now.
+    now = datetime.now(UTC).timestamp()
+    authority = Authority.create("cluster.local", now)
+    server = _context(tmp_path, authority, ssl.PROTOCOL_TLS_SERVER, now)
+    client = _context(tmp_path, authority, ssl.PROTOCOL_TLS_CLIENT, now)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server_side = server.wrap_bio(to_server, to_client, server_side=True)
+    client_side = client.wrap_bio(to_client, to_server, server_hostname="localhost")
+    for _ in range(4):
+        for side in (client_side, server_side):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+    for side in (client_side, server_side):
+        peer = side.getpeercert()
+        assert peer is not None
+        assert ("URI", str(IDENTITY)) in peer["subjectAltName"]
+
+
+def _context(directory: Path, authority: Authority, protocol: int, now: float) -> ssl.SSLContext:
+    chain = authority.sign(KEY.public_key(), IDENTITY, 60, now, dns_names=["localhost"])
+    path = directory / "pair.pem"
+    path.write_bytes(key_to_pem(KEY) + chain_to_pem(chain[:1]))
+    context = ssl.SSLContext(protocol)
+    context.load_cert_chain(path)
+    context.load_verify_locations(cadata=authority.bundle.to_pem().decode())
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT
+    return context
