@@ -307,6 +307,7 @@ class RouteConfiguration:
     internal_only_headers: tuple[str, ...] = ()
     most_specific_header_mutations_wins: bool = False
     ignore_port_in_host_matching: bool = False
+    validate_clusters: bool | None = None
 
 
 # --------------------------------------------------------------------------- clusters
@@ -552,6 +553,7 @@ class AdsConfig:
     cluster: str
     delta: bool
     initial_metadata: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    set_node_on_first_message_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

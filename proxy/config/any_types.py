@@ -1,0 +1,53 @@
+"""The messages that may stand in an `Any` of a bootstrap, imported only when one is named.
+
+Being here says only that the fields can be read; whether a type is supported in its place is
+decided by the decoder that unpacks it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor
+
+_EXTENSIONS = "envoy.extensions."
+_MODULES: Mapping[str, str] = {
+    _EXTENSIONS + name: module
+    for name, module in (
+        ("access_loggers.file.v3.FileAccessLog", "file"),
+        ("access_loggers.stream.v3.StderrAccessLog", "stream"),
+        ("access_loggers.stream.v3.StdoutAccessLog", "stream"),
+        ("filters.http.router.v3.Router", "router"),
+        ("filters.listener.http_inspector.v3.HttpInspector", "http_inspector"),
+        ("filters.listener.original_dst.v3.OriginalDst", "original_dst"),
+        ("filters.listener.tls_inspector.v3.TlsInspector", "tls_inspector"),
+        (
+            "filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "http_connection_manager",
+        ),
+        ("load_balancing_policies.least_request.v3.LeastRequest", "least_request"),
+        ("load_balancing_policies.random.v3.Random", "random"),
+        ("load_balancing_policies.round_robin.v3.RoundRobin", "round_robin"),
+        ("retry.host.previous_hosts.v3.PreviousHostsPredicate", "previous_hosts"),
+        ("transport_sockets.raw_buffer.v3.RawBuffer", "raw_buffer"),
+        ("transport_sockets.tls.v3.DownstreamTlsContext", "tls"),
+        ("transport_sockets.tls.v3.UpstreamTlsContext", "tls"),
+        ("upstreams.http.v3.HttpProtocolOptions", "http_protocol_options"),
+    )
+}
+NAMES = frozenset(_MODULES)
+
+
+@cache
+def descriptor(name: str) -> Descriptor | None:
+    """The descriptor of the message with this full name; None where Weft does not know it."""
+    module = _MODULES.get(name)
+    if module is None:
+        return None
+    package, _, kind = name.rpartition(".")
+    message: Any = getattr(importlib.import_module(f"{package}.{module}_pb2"), kind)
+    found: Descriptor = message.DESCRIPTOR
+    return found

@@ -1,0 +1,171 @@
+"""Loads an Envoy v3 bootstrap, YAML or JSON, or says in one line where and why it cannot.
+
+`load` is the door for the program, `decode_bootstrap` the same for a message that is there
+already. Nothing is opened but this file and the files that the configuration itself names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from envoy.config.bootstrap.v3 import bootstrap_pb2
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import base_pb2, config_source_pb2
+from envoy.config.listener.v3 import listener_pb2
+
+from proxy.config import references
+from proxy.config.decode_cds import cluster
+from proxy.config.decode_common import checked, ip_address, locality, struct
+from proxy.config.decode_lds import listener
+from proxy.config.decode_source import from_ads
+from proxy.config.decode_tls import secret
+from proxy.config.fields import UNSUPPORTED
+from proxy.config.filters import DECODERS, FilterDecoders
+from proxy.config.model import AdsConfig, Bootstrap, Cluster, Listener, Node, Secret
+from proxy.config.positions import BadConfig, compose
+from proxy.config.rejected import Rejected
+from proxy.config.yaml_message import Reader
+
+# Runtime keys that steer Envoy's own code, not the traffic: they have nothing to steer here.
+_RUNTIME_OF_ENVOY = ("envoy.reloadable_features.", "envoy.restart_features.", "re2.")
+_API = config_source_pb2.ApiConfigSource
+
+
+def load(path: Path | str, decoders: FilterDecoders = DECODERS) -> Bootstrap:
+    """The bootstrap in the file `path`. Raises BadConfig, whose text is one line for the user."""
+    file = Path(path)
+    root = compose(file)
+    reader = Reader()
+    message = bootstrap_pb2.Bootstrap()
+    try:
+        reader.read(root, message)
+        return decode_bootstrap(message, decoders)
+    except Rejected as error:
+        raise BadConfig(str(path), reader.position(error.path), error) from None
+
+
+def decode_bootstrap(
+    message: bootstrap_pb2.Bootstrap, decoders: FilterDecoders = DECODERS
+) -> Bootstrap:
+    """`message` need not be checked yet. Raises Rejected."""
+    checked(message)
+    _runtime(message)
+    static, dynamic = message.static_resources, message.dynamic_resources
+    ads = None
+    if dynamic.HasField("ads_config"):
+        ads = _ads(dynamic.ads_config, "dynamic_resources.ads_config")
+    found = Bootstrap(
+        node=_node(message.node),
+        admin=ip_address(message.admin.address, "admin.address")
+        if message.admin.HasField("address")
+        else None,
+        ads=ads,
+        lds_ads=_from_ads(dynamic, "lds_config"),
+        cds_ads=_from_ads(dynamic, "cds_config"),
+        listeners=_listeners(static.listeners, decoders),
+        clusters=_clusters(static.clusters, ads.cluster if ads else None),
+        secrets=_secrets(static),
+    )
+    references.check(found)
+    return found
+
+
+def _node(message: base_pb2.Node) -> Node:
+    return Node(message.id, message.cluster, locality(message.locality), struct(message.metadata))
+
+
+def _runtime(message: bootstrap_pb2.Bootstrap) -> None:
+    for i, layer in enumerate(message.layered_runtime.layers):
+        path = f"layered_runtime.layers[{i}].static_layer"
+        for key in sorted(_flat(struct(layer.static_layer))):
+            if not key.startswith(_RUNTIME_OF_ENVOY):
+                raise Rejected(f"{path}.{key}", f"this runtime key is {UNSUPPORTED}")
+
+
+def _flat(tree: dict[str, object], before: str = "") -> Iterable[str]:
+    """Nested keys joined by dots, as Envoy reads a static layer; a fractional percent is a leaf."""
+    for key, value in tree.items():
+        if isinstance(value, dict) and not {"numerator", "denominator"} >= set(value):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield before + key
+
+
+def _from_ads(dynamic: bootstrap_pb2.Bootstrap.DynamicResources, name: str) -> bool:
+    if not dynamic.HasField(name):
+        return False
+    from_ads(getattr(dynamic, name), f"dynamic_resources.{name}")
+    if not dynamic.HasField("ads_config"):
+        raise Rejected(f"dynamic_resources.{name}", "says ads, and there is no ads_config")
+    return True
+
+
+def _ads(message: config_source_pb2.ApiConfigSource, path: str) -> AdsConfig:
+    if message.api_type not in (_API.GRPC, _API.DELTA_GRPC):
+        name = _API.ApiType.Name(message.api_type)
+        raise Rejected(f"{path}.api_type", f"{name} is {UNSUPPORTED}; use GRPC or DELTA_GRPC")
+    if message.transport_api_version == config_source_pb2.ApiVersion.V2:
+        raise Rejected(f"{path}.transport_api_version", "version 2 of xDS is no longer in use")
+    if len(message.grpc_services) != 1:
+        raise Rejected(f"{path}.grpc_services", "needs exactly one service")
+    service = message.grpc_services[0]
+    return AdsConfig(
+        cluster=service.envoy_grpc.cluster_name,
+        delta=message.api_type == _API.DELTA_GRPC,
+        initial_metadata=tuple((each.key.lower(), each.value) for each in service.initial_metadata),
+        set_node_on_first_message_only=message.set_node_on_first_message_only,
+    )
+
+
+def _listeners(
+    messages: Iterable[listener_pb2.Listener], decoders: FilterDecoders
+) -> tuple[Listener, ...]:
+    """Static ones need no name: Envoy makes one up, ours is their address."""
+    found = []
+    names: set[str] = set()
+    for i, message in enumerate(messages):
+        path = f"static_resources.listeners[{i}]"
+        named = listener_pb2.Listener()
+        named.CopyFrom(message)
+        named.name = message.name or str(ip_address(message.address, f"{path}.address"))
+        if named.name in names:
+            raise Rejected(f"{path}.name", f"there is another listener `{named.name}`")
+        names.add(named.name)
+        found.append(listener(named, path, decoders))
+    _unique_addresses(found)
+    return tuple(found)
+
+
+def _unique_addresses(listeners: Iterable[Listener]) -> None:
+    seen: dict[str, str] = {}
+    for i, each in enumerate(listeners):
+        if not each.bind_to_port or (not each.address.path and not each.address.port):
+            continue
+        address = str(each.address)
+        if address in seen:
+            path = f"static_resources.listeners[{i}].address"
+            raise Rejected(path, f"listener `{seen[address]}` has the address {address} already")
+        seen[address] = each.name
+
+
+def _clusters(
+    messages: Iterable[cluster_pb2.Cluster], ads_cluster: str | None
+) -> tuple[Cluster, ...]:
+    found: dict[str, Cluster] = {}
+    for i, message in enumerate(messages):
+        path = f"static_resources.clusters[{i}]"
+        if message.name in found:
+            raise Rejected(f"{path}.name", f"there is another cluster `{message.name}`")
+        found[message.name] = cluster(message, path, for_grpc=message.name == ads_cluster)
+    return tuple(found.values())
+
+
+def _secrets(static: bootstrap_pb2.Bootstrap.StaticResources) -> tuple[Secret, ...]:
+    found: dict[str, Secret] = {}
+    for i, message in enumerate(static.secrets):
+        path = f"static_resources.secrets[{i}]"
+        if message.name in found:
+            raise Rejected(f"{path}.name", f"there is another secret `{message.name}`")
+        found[message.name] = secret(message, path)
+    return tuple(found.values())

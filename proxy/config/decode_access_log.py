@@ -1,0 +1,77 @@
+"""Decodes access logs: to a file, or to the standard streams. Formats stay text until compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.config.core.v3 import substitution_format_string_pb2
+from envoy.extensions.access_loggers.file.v3 import file_pb2
+from envoy.extensions.access_loggers.stream.v3 import stream_pb2
+from google.protobuf import any_pb2
+
+from proxy.config.decode_common import data_source, struct, type_name, unpack, unsupported_type
+from proxy.config.model import AccessLog
+from proxy.config.rejected import Rejected
+
+
+def access_logs(messages: Iterable[accesslog_pb2.AccessLog], path: str) -> tuple[AccessLog, ...]:
+    return tuple(_access_log(each, f"{path}[{i}]") for i, each in enumerate(messages))
+
+
+def _access_log(message: accesslog_pb2.AccessLog, path: str) -> AccessLog:
+    decode = _LOGGERS.get(type_name(message.typed_config))
+    if decode is None:
+        raise unsupported_type(message.typed_config, f"{path}.typed_config", _LOGGERS)
+    return decode(message.typed_config, f"{path}.typed_config")
+
+
+def _file(packed: any_pb2.Any, path: str) -> AccessLog:
+    message = unpack(file_pb2.FileAccessLog, packed, path)
+    kind = message.WhichOneof("access_log_format")
+    if kind == "log_format":
+        return _formatted(message.path, message.log_format, f"{path}.log_format")
+    if kind == "format":
+        return AccessLog(message.path, text_format=message.format or None)
+    if kind is not None:
+        return AccessLog(message.path, json_format=struct(getattr(message, kind)))
+    return AccessLog(message.path)
+
+
+def _stdout(packed: any_pb2.Any, path: str) -> AccessLog:
+    message = unpack(stream_pb2.StdoutAccessLog, packed, path)
+    return _formatted("/dev/stdout", message.log_format, f"{path}.log_format")
+
+
+def _stderr(packed: any_pb2.Any, path: str) -> AccessLog:
+    message = unpack(stream_pb2.StderrAccessLog, packed, path)
+    return _formatted("/dev/stderr", message.log_format, f"{path}.log_format")
+
+
+def _formatted(
+    to: str, message: substitution_format_string_pb2.SubstitutionFormatString, path: str
+) -> AccessLog:
+    """Nothing set is Envoy's default text format."""
+    kind = message.WhichOneof("format")
+    if kind == "json_format":
+        return AccessLog(to, json_format=struct(message.json_format))
+    if kind == "text_format":
+        return AccessLog(to, text_format=message.text_format or None)
+    if kind == "text_format_source":
+        where = f"{path}.text_format_source"
+        try:
+            return AccessLog(to, data_source(message.text_format_source, where).data.decode())
+        except UnicodeDecodeError:
+            raise Rejected(where, "is not UTF-8") from None
+    return AccessLog(to)
+
+
+_Decode = Callable[[any_pb2.Any, str], AccessLog]
+_LOGGERS: Mapping[str, _Decode] = {
+    message.DESCRIPTOR.full_name: decode
+    for message, decode in (
+        (file_pb2.FileAccessLog, _file),
+        (stream_pb2.StdoutAccessLog, _stdout),
+        (stream_pb2.StderrAccessLog, _stderr),
+    )
+}

@@ -1,0 +1,89 @@
+"""Decodes a `ClusterLoadAssignment`: the endpoints of one cluster by locality and priority."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from envoy.config.core.v3 import address_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+
+from proxy.config.decode_common import ip_address, locality, metadata, value_or
+from proxy.config.model import (
+    ClusterLoadAssignment,
+    Endpoint,
+    HealthStatus,
+    LocalityEndpoints,
+    SocketAddress,
+)
+from proxy.config.rejected import Rejected, at
+
+DecodeAddress = Callable[[address_pb2.Address, str], SocketAddress]
+_HEALTH: Mapping[int, HealthStatus] = {
+    0: "UNKNOWN",
+    1: "HEALTHY",
+    2: "UNHEALTHY",
+    3: "DRAINING",
+    4: "TIMEOUT",
+    5: "DEGRADED",
+}
+_OVERPROVISIONING = 140
+_MAX_WEIGHT = 0xFFFFFFFF
+
+
+def load_assignment(
+    message: endpoint_pb2.ClusterLoadAssignment,
+    path: str = "",
+    decode_address: DecodeAddress = ip_address,
+) -> ClusterLoadAssignment:
+    """`message` must be checked. Addresses must be IPs unless `decode_address` allows names."""
+    where = at(path, "endpoints")
+    _priorities_without_gap(message, where)
+    return ClusterLoadAssignment(
+        cluster_name=message.cluster_name,
+        localities=tuple(
+            _locality(each, f"{where}[{i}]", decode_address)
+            for i, each in enumerate(message.endpoints)
+        ),
+        overprovisioning_factor=value_or(
+            message.policy, "overprovisioning_factor", _OVERPROVISIONING
+        ),
+    )
+
+
+def _priorities_without_gap(message: endpoint_pb2.ClusterLoadAssignment, path: str) -> None:
+    """Envoy's docs: priorities should go from 0 to N without skipping."""
+    found = {each.priority for each in message.endpoints}
+    if found and max(found) != len(found) - 1:
+        raise Rejected(path, f"priorities must go from 0 up without a gap, are {sorted(found)}")
+
+
+def _locality(
+    message: endpoint_components_pb2.LocalityLbEndpoints, path: str, decode_address: DecodeAddress
+) -> LocalityEndpoints:
+    endpoints = tuple(
+        _endpoint(each, f"{path}.lb_endpoints[{i}]", decode_address)
+        for i, each in enumerate(message.lb_endpoints)
+    )
+    if sum(each.weight for each in endpoints) > _MAX_WEIGHT:
+        raise Rejected(path, "the sum of the weights of the endpoints is above 4294967295")
+    return LocalityEndpoints(
+        locality=locality(message.locality),
+        endpoints=endpoints,
+        weight=value_or(message, "load_balancing_weight", None),
+        priority=message.priority,
+    )
+
+
+def _endpoint(
+    message: endpoint_components_pb2.LbEndpoint, path: str, decode_address: DecodeAddress
+) -> Endpoint:
+    where = f"{path}.endpoint"
+    if not message.endpoint.HasField("address"):
+        raise Rejected(f"{where}.address", "is required")
+    return Endpoint(
+        address=decode_address(message.endpoint.address, f"{where}.address"),
+        health=_HEALTH[message.health_status],
+        weight=value_or(message, "load_balancing_weight", 1),
+        hostname=message.endpoint.hostname,
+        metadata=metadata(message.metadata),
+    )

@@ -1,0 +1,167 @@
+"""Decodes the `HttpConnectionManager` network filter, with its HTTP filters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from envoy.extensions.filters.network.http_connection_manager.v3 import (
+    http_connection_manager_pb2 as hcm_pb2,
+)
+
+from proxy.config.decode_access_log import access_logs
+from proxy.config.decode_common import (
+    seconds_or,
+    unsupported_type,
+    value_or,
+)
+from proxy.config.decode_protocol import common_http
+from proxy.config.decode_rds import route_configuration
+from proxy.config.decode_source import from_ads
+from proxy.config.fields import UNSUPPORTED
+from proxy.config.filters import FilterDecoders
+from proxy.config.filters.decode_router import TYPE_URL as ROUTER
+from proxy.config.filters.decode_router import RouterConfig
+from proxy.config.model import HttpConnectionManager, HttpFilter, RouteConfiguration, XfccMode
+from proxy.config.rejected import Rejected
+
+_H = hcm_pb2.HttpConnectionManager
+Codec = Literal["AUTO", "HTTP1", "HTTP2"]
+ServerHeader = Literal["OVERWRITE", "APPEND_IF_ABSENT", "PASS_THROUGH"]
+EscapedSlashes = Literal[
+    "KEEP_UNCHANGED", "REJECT_REQUEST", "UNESCAPE_AND_REDIRECT", "UNESCAPE_AND_FORWARD"
+]
+CertDetail = Literal["subject", "cert", "chain", "dns", "uri"]
+
+_CODECS: Mapping[int, Codec] = {_H.AUTO: "AUTO", _H.HTTP1: "HTTP1"}
+_SERVER_HEADERS: Mapping[int, ServerHeader] = {
+    _H.OVERWRITE: "OVERWRITE",
+    _H.APPEND_IF_ABSENT: "APPEND_IF_ABSENT",
+    _H.PASS_THROUGH: "PASS_THROUGH",
+}
+_SLASHES: Mapping[int, EscapedSlashes] = {
+    _H.IMPLEMENTATION_SPECIFIC_DEFAULT: "KEEP_UNCHANGED",
+    _H.KEEP_UNCHANGED: "KEEP_UNCHANGED",
+    _H.REJECT_REQUEST: "REJECT_REQUEST",
+    _H.UNESCAPE_AND_REDIRECT: "UNESCAPE_AND_REDIRECT",
+    _H.UNESCAPE_AND_FORWARD: "UNESCAPE_AND_FORWARD",
+}
+_XFCC: Mapping[int, XfccMode] = {
+    _H.SANITIZE: "SANITIZE",
+    _H.FORWARD_ONLY: "FORWARD_ONLY",
+    _H.APPEND_FORWARD: "APPEND_FORWARD",
+    _H.SANITIZE_SET: "SANITIZE_SET",
+    _H.ALWAYS_FORWARD_ONLY: "ALWAYS_FORWARD_ONLY",
+}
+
+
+def connection_manager(
+    message: hcm_pb2.HttpConnectionManager, path: str, decoders: FilterDecoders
+) -> HttpConnectionManager:
+    """`message` must be checked. The last HTTP filter must be the router and no other one may."""
+    # Longer than functions are here: one line per field, and cutting it would hide one.
+    rds_name, route_config = _routes(message, path)
+    filters = _http_filters(message.http_filters, f"{path}.http_filters", decoders)
+    common = common_http(message.common_http_protocol_options)
+    if message.strip_matching_host_port and message.strip_any_host_port:
+        raise Rejected(path, "strip_matching_host_port and strip_any_host_port are both set")
+    router = filters[-1].config
+    return HttpConnectionManager(
+        stat_prefix=message.stat_prefix,
+        rds_name=rds_name,
+        route_config=route_config,
+        filters=filters,
+        codec=_codec(message.codec_type, f"{path}.codec_type"),
+        access_log=access_logs(message.access_log, f"{path}.access_log"),
+        use_remote_address=message.use_remote_address.value,
+        xff_num_trusted_hops=message.xff_num_trusted_hops,
+        skip_xff_append=message.skip_xff_append,
+        server_name=message.server_name or "envoy",
+        server_header=_SERVER_HEADERS[message.server_header_transformation],
+        generate_request_id=value_or(message, "generate_request_id", True),
+        preserve_external_request_id=message.preserve_external_request_id,
+        always_set_request_id_in_response=message.always_set_request_id_in_response,
+        forward_client_cert=_XFCC[message.forward_client_cert_details],
+        client_cert_details=_cert_details(message.set_current_client_cert_details),
+        normalize_path=message.normalize_path.value,
+        merge_slashes=message.merge_slashes,
+        escaped_slashes=_SLASHES[message.path_with_escaped_slashes_action],
+        strip_matching_host_port=message.strip_matching_host_port,
+        strip_any_host_port=message.strip_any_host_port,
+        accept_http_10=message.http_protocol_options.accept_http_10,
+        default_host_for_http_10=message.http_protocol_options.default_host_for_http_10,
+        idle_timeout_s=common.idle_timeout_s,
+        max_connection_duration_s=common.max_connection_duration_s,
+        max_requests_per_connection=common.max_requests_per_connection,
+        max_headers_count=common.max_headers_count,
+        max_request_headers_kb=value_or(message, "max_request_headers_kb", 60),
+        stream_idle_timeout_s=seconds_or(message, "stream_idle_timeout", 300.0),
+        request_timeout_s=seconds_or(message, "request_timeout", 0.0),
+        request_headers_timeout_s=seconds_or(message, "request_headers_timeout", 0.0),
+        drain_timeout_s=seconds_or(message, "drain_timeout", 5.0),
+        delayed_close_timeout_s=seconds_or(message, "delayed_close_timeout", 1.0),
+        via=message.via,
+        suppress_envoy_headers=isinstance(router, RouterConfig) and router.suppress_envoy_headers,
+    )
+
+
+def _codec(number: int, path: str) -> Codec:
+    if number not in _CODECS:
+        raise Rejected(path, f"{_H.CodecType.Name(number)} is {UNSUPPORTED}")
+    return _CODECS[number]
+
+
+def _routes(
+    message: hcm_pb2.HttpConnectionManager, path: str
+) -> tuple[str, RouteConfiguration | None]:
+    if message.WhichOneof("route_specifier") == "route_config":
+        return "", route_configuration(message.route_config, f"{path}.route_config")
+    from_ads(message.rds.config_source, f"{path}.rds.config_source")
+    if not message.rds.route_config_name:
+        raise Rejected(f"{path}.rds.route_config_name", "must not be empty")
+    return message.rds.route_config_name, None
+
+
+def _http_filters(
+    messages: Iterable[hcm_pb2.HttpFilter], path: str, decoders: FilterDecoders
+) -> tuple[HttpFilter, ...]:
+    found = [
+        each
+        for i, message in enumerate(messages)
+        if (each := _http_filter(message, f"{path}[{i}]", decoders)) is not None
+    ]
+    if not found or found[-1].type_url != ROUTER or found[-1].disabled:
+        raise Rejected(path, f"the last filter must be the router ({_type_of(ROUTER)})")
+    for each in found[:-1]:
+        if each.type_url == ROUTER:
+            raise Rejected(path, f"`{each.name}` is a router and stands before the last filter")
+    return tuple(found)
+
+
+def _type_of(type_url: str) -> str:
+    return type_url.rpartition("/")[2]
+
+
+def _http_filter(
+    message: hcm_pb2.HttpFilter, path: str, decoders: FilterDecoders
+) -> HttpFilter | None:
+    """None: Envoy's `is_optional`, a filter that may be left out where it is not known."""
+    packed = message.typed_config
+    decode = decoders.get(packed.type_url)
+    if decode is not None:
+        config = decode(packed.value, f"{path}.typed_config")
+        return HttpFilter(message.name, packed.type_url, config, message.disabled)
+    if message.is_optional:
+        return None
+    raise unsupported_type(packed, f"{path}.typed_config", map(_type_of, decoders))
+
+
+def _cert_details(
+    message: hcm_pb2.HttpConnectionManager.SetCurrentClientCertDetails,
+) -> frozenset[CertDetail]:
+    found: set[CertDetail] = set()
+    if message.subject.value:
+        found.add("subject")
+    flags: tuple[CertDetail, ...] = ("cert", "chain", "dns", "uri")
+    found.update(flag for flag in flags if getattr(message, flag))
+    return frozenset(found)

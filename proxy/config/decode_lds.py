@@ -1,0 +1,172 @@
+"""Decodes a `Listener`: its address, listener filters and filter chains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from envoy.config.core.v3 import base_pb2
+from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
+from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
+from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
+from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import (
+    http_connection_manager_pb2 as hcm_pb2,
+)
+
+from proxy.config import decode_tls
+from proxy.config.decode_access_log import access_logs
+from proxy.config.decode_common import (
+    cidrs,
+    ip_address,
+    optional_seconds,
+    seconds_or,
+    type_name,
+    unpack,
+    unsupported_type,
+    value_or,
+)
+from proxy.config.decode_hcm import connection_manager
+from proxy.config.fields import UNSUPPORTED
+from proxy.config.filters import DECODERS, FilterDecoders
+from proxy.config.model import FilterChain, FilterChainMatch, HttpConnectionManager, Listener
+from proxy.config.rejected import Rejected, at
+
+Direction = Literal["UNSPECIFIED", "INBOUND", "OUTBOUND"]
+_DIRECTIONS: Mapping[int, Direction] = {
+    base_pb2.UNSPECIFIED: "UNSPECIFIED",
+    base_pb2.INBOUND: "INBOUND",
+    base_pb2.OUTBOUND: "OUTBOUND",
+}
+_INSPECTORS: Mapping[str, Any] = {
+    kind.DESCRIPTOR.full_name: kind
+    for kind in (
+        tls_inspector_pb2.TlsInspector,
+        http_inspector_pb2.HttpInspector,
+        original_dst_pb2.OriginalDst,
+    )
+}
+_TRANSPORTS = ("", "raw_buffer", "tls")
+
+
+def listener(
+    message: listener_pb2.Listener, path: str = "", decoders: FilterDecoders = DECODERS
+) -> Listener:
+    """`message` must be checked. `decoders`: the HTTP filters, by type URL."""
+    if not message.HasField("address"):
+        raise Rejected(at(path, "address"), "is required")
+    inspectors = _inspectors(message.listener_filters, at(path, "listener_filters"))
+    return Listener(
+        name=message.name,
+        address=ip_address(message.address, at(path, "address")),
+        filter_chains=_filter_chains(message, path, decoders),
+        default_filter_chain=_filter_chain(
+            message.default_filter_chain, at(path, "default_filter_chain"), decoders
+        )
+        if message.HasField("default_filter_chain")
+        else None,
+        tls_inspector=tls_inspector_pb2.TlsInspector in inspectors,
+        http_inspector=http_inspector_pb2.HttpInspector in inspectors,
+        original_dst=original_dst_pb2.OriginalDst in inspectors,
+        use_original_dst=message.use_original_dst.value,
+        bind_to_port=_bind_to_port(message),
+        listener_filters_timeout_s=seconds_or(message, "listener_filters_timeout", 15.0),
+        continue_on_listener_filters_timeout=message.continue_on_listener_filters_timeout,
+        per_connection_buffer_limit_bytes=value_or(
+            message, "per_connection_buffer_limit_bytes", 1024 * 1024
+        ),
+        tcp_backlog_size=value_or(message, "tcp_backlog_size", 128),
+        traffic_direction=_DIRECTIONS[message.traffic_direction],
+        stat_prefix=message.stat_prefix,
+        access_log=access_logs(message.access_log, at(path, "access_log")),
+    )
+
+
+def _bind_to_port(message: listener_pb2.Listener) -> bool:
+    old: bool = value_or(message.deprecated_v1, "bind_to_port", True)
+    new: bool = value_or(message, "bind_to_port", True)
+    return old and new
+
+
+def _inspectors(
+    messages: Iterable[listener_components_pb2.ListenerFilter], path: str
+) -> frozenset[Any]:
+    found = set()
+    for i, each in enumerate(messages):
+        where = f"{path}[{i}].typed_config"
+        kind = _INSPECTORS.get(type_name(each.typed_config))
+        if kind is None:
+            raise unsupported_type(each.typed_config, where, _INSPECTORS)
+        unpack(kind, each.typed_config, where)
+        found.add(kind)
+    return frozenset(found)
+
+
+def _filter_chains(
+    message: listener_pb2.Listener, path: str, decoders: FilterDecoders
+) -> tuple[FilterChain, ...]:
+    """Two chains with the same match are refused, as Envoy does."""
+    where = at(path, "filter_chains")
+    if not message.filter_chains and not message.HasField("default_filter_chain"):
+        raise Rejected(where, "needs at least one filter chain")
+    chains: list[FilterChain] = []
+    seen: dict[FilterChainMatch, int] = {}
+    for i, each in enumerate(message.filter_chains):
+        chain = _filter_chain(each, f"{where}[{i}]", decoders)
+        if (first := seen.setdefault(chain.match, i)) != i:
+            raise Rejected(
+                f"{where}[{i}]", f"has the same matching rules as filter_chains[{first}]"
+            )
+        chains.append(chain)
+    return tuple(chains)
+
+
+def _filter_chain(
+    message: listener_components_pb2.FilterChain, path: str, decoders: FilterDecoders
+) -> FilterChain:
+    socket = message.transport_socket if message.HasField("transport_socket") else None
+    return FilterChain(
+        match=_match(message.filter_chain_match, f"{path}.filter_chain_match"),
+        http=_network_filters(message, f"{path}.filters", decoders),
+        tls=decode_tls.downstream(socket, f"{path}.transport_socket") if socket else None,
+        name=message.name,
+        transport_socket_connect_timeout_s=optional_seconds(
+            message, "transport_socket_connect_timeout"
+        ),
+    )
+
+
+def _network_filters(
+    message: listener_components_pb2.FilterChain, path: str, decoders: FilterDecoders
+) -> HttpConnectionManager:
+    """Exactly one network filter: the HTTP connection manager."""
+    if not message.filters:
+        raise Rejected(path, f"a filter chain without a network filter is {UNSUPPORTED}")
+    for i, each in enumerate(message.filters):
+        where = f"{path}[{i}].typed_config"
+        if type_name(each.typed_config) != hcm_pb2.HttpConnectionManager.DESCRIPTOR.full_name:
+            names = (hcm_pb2.HttpConnectionManager.DESCRIPTOR.full_name,)
+            raise unsupported_type(each.typed_config, where, names)
+    if len(message.filters) > 1:
+        raise Rejected(f"{path}[1]", "the HTTP connection manager must be the last filter")
+    inner = unpack(hcm_pb2.HttpConnectionManager, message.filters[0].typed_config, where)
+    return connection_manager(inner, where, decoders)
+
+
+def _match(message: listener_components_pb2.FilterChainMatch, path: str) -> FilterChainMatch:
+    if message.transport_protocol not in _TRANSPORTS:
+        why = f"`{message.transport_protocol}` is {UNSUPPORTED} (it knows raw_buffer and tls)"
+        raise Rejected(f"{path}.transport_protocol", why)
+    for i, name in enumerate(message.server_names):
+        if "*" in name and (not name.startswith("*.") or "*" in name[1:]):
+            why = f"`{name}`: partial wildcards are not supported in server_names"
+            raise Rejected(f"{path}.server_names[{i}]", why)
+    return FilterChainMatch(
+        destination_port=value_or(message, "destination_port", None),
+        prefix_ranges=cidrs(message.prefix_ranges, f"{path}.prefix_ranges"),
+        server_names=tuple(name.lower() for name in message.server_names),
+        transport_protocol=message.transport_protocol,
+        application_protocols=tuple(message.application_protocols),
+        source_prefix_ranges=cidrs(message.source_prefix_ranges, f"{path}.source_prefix_ranges"),
+        source_ports=tuple(message.source_ports),
+    )

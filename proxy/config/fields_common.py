@@ -1,0 +1,98 @@
+"""Rows of the field table: what every resource uses: addresses, headers, matchers, TLS, logs."""
+
+from __future__ import annotations
+
+from proxy.config.field_rules import Fields, Table
+
+_CORE = "envoy.config.core.v3."
+_MATCHER = "envoy.type.matcher.v3."
+_TLS = "envoy.extensions.transport_sockets.tls.v3."
+FETCH_TIMEOUT = "a first answer is always waited for 15 s, Envoy's default"
+
+COMMON: Table = {
+    _CORE + "Address": Fields("socket_address pipe"),
+    _CORE + "SocketAddress": Fields(
+        "protocol address port_value",
+        {"ipv4_compat": "an IPv6 listener takes IPv4 as the operating system says"},
+    ),
+    _CORE + "Pipe": Fields("path", only={"mode": 0}),
+    _CORE + "CidrRange": Fields("address_prefix prefix_len"),
+    _CORE + "Locality": Fields("region zone sub_zone"),
+    _CORE + "HeaderValue": Fields("key value raw_value"),
+    _CORE + "HeaderValueOption": Fields("header append append_action keep_empty_value"),
+    _CORE + "DataSource": Fields("filename inline_bytes inline_string environment_variable"),
+    _CORE + "Metadata": Fields(
+        "filter_metadata",
+        {"typed_filter_metadata": "no filter of this version reads typed metadata"},
+    ),
+    _CORE + "TransportSocket": Fields("name typed_config"),
+    _CORE + "RuntimeFractionalPercent": Fields("default_value runtime_key"),
+    _CORE + "TypedExtensionConfig": Fields("name typed_config"),
+    _CORE + "ConfigSource": Fields(
+        "ads self resource_api_version",
+        {"initial_fetch_timeout": FETCH_TIMEOUT},
+    ),
+    _CORE + "AggregatedConfigSource": Fields(),
+    _CORE + "SelfConfigSource": Fields("transport_api_version"),
+    _CORE + "SubstitutionFormatString": Fields(
+        "text_format text_format_source json_format",
+        {
+            "content_type": "an access log has no content type",
+            "json_format_options": "JSON logs keep the order of the configuration",
+        },
+    ),
+    _CORE + "HttpProtocolOptions": Fields(
+        "idle_timeout max_connection_duration max_headers_count max_response_headers_kb "
+        "max_requests_per_connection",
+        only={"max_stream_duration": 0.0},
+    ),
+    _CORE + "Http1ProtocolOptions": Fields(
+        "accept_http_10 default_host_for_http_10",
+        {"use_balsa_parser": "it chooses between two parsers of Envoy's own"},
+        {"allow_absolute_url": True, "override_stream_error_on_invalid_http_message": False},
+    ),
+    "envoy.type.v3.Percent": Fields("value"),
+    "envoy.type.v3.FractionalPercent": Fields("numerator denominator"),
+    "envoy.type.v3.Int64Range": Fields("start end"),
+    _MATCHER + "StringMatcher": Fields("exact prefix suffix safe_regex contains ignore_case"),
+    _MATCHER + "RegexMatcher": Fields(
+        "regex", {"google_re2": "RE2 is the only engine; its program size is bounded by itself"}
+    ),
+    _MATCHER + "RegexMatchAndSubstitute": Fields("pattern substitution"),
+    _TLS + "DownstreamTlsContext": Fields(
+        "common_tls_context require_client_certificate",
+        only={"require_sni": False, "full_scan_certs_on_sni_mismatch": False},
+    ),
+    _TLS + "UpstreamTlsContext": Fields(
+        "common_tls_context sni",
+        {
+            "max_session_keys": "how many sessions are kept for resumption is Weft's own matter",
+            "enforce_rsa_key_usage": "OpenSSL checks the key usage of a certificate by itself",
+        },
+    ),
+    _TLS + "CommonTlsContext": Fields(
+        "tls_params tls_certificates tls_certificate_sds_secret_configs validation_context "
+        "validation_context_sds_secret_config combined_validation_context alpn_protocols"
+    ),
+    _TLS + "CommonTlsContext.CombinedCertificateValidationContext": Fields(
+        "default_validation_context validation_context_sds_secret_config"
+    ),
+    _TLS + "TlsParameters": Fields(
+        "tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites"
+    ),
+    _TLS + "TlsCertificate": Fields("certificate_chain private_key password"),
+    _TLS + "CertificateValidationContext": Fields(
+        "trusted_ca match_typed_subject_alt_names match_subject_alt_names",
+        only={"require_signed_certificate_timestamp": False},
+    ),
+    _TLS + "SubjectAltNameMatcher": Fields("san_type matcher"),
+    _TLS + "SdsSecretConfig": Fields("name sds_config"),
+    _TLS + "Secret": Fields("name tls_certificate validation_context"),
+    "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": Fields(),
+    "envoy.config.accesslog.v3.AccessLog": Fields("name typed_config"),
+    "envoy.extensions.access_loggers.file.v3.FileAccessLog": Fields(
+        "path format json_format typed_json_format log_format"
+    ),
+    "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": Fields("log_format"),
+    "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": Fields("log_format"),
+}

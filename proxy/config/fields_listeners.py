@@ -1,0 +1,78 @@
+"""Rows of the field table: listeners and the HTTP connection manager."""
+
+from __future__ import annotations
+
+from proxy.config.field_rules import Fields, Table
+
+_LISTENER = "envoy.config.listener.v3."
+_HCM = "envoy.extensions.filters.network.http_connection_manager.v3."
+_INSPECTOR = "envoy.extensions.filters.listener."
+_SHARED = "how workers share the accepted connections is Weft's own matter"
+_OVERLOAD = "there is no overload manager and no global connection limit"
+_METADATA = "it is only shown in /config_dump"
+_CODEC = "this version speaks HTTP/1.1 only"
+
+LISTENERS: Table = {
+    _LISTENER + "Listener": Fields(
+        "name address stat_prefix filter_chains use_original_dst default_filter_chain "
+        "per_connection_buffer_limit_bytes deprecated_v1 listener_filters "
+        "listener_filters_timeout continue_on_listener_filters_timeout traffic_direction "
+        "access_log tcp_backlog_size bind_to_port",
+        {
+            "drain_type": "a listener drains when it is removed or changed, or the proxy stops",
+            "enable_reuse_port": _SHARED,
+            "reuse_port": _SHARED,
+            "connection_balance_config": _SHARED,
+            "max_connections_to_accept_per_socket_event": _SHARED,
+            "tcp_fast_open_queue_length": "TCP fast open is left to the operating system",
+            "ignore_global_conn_limit": _OVERLOAD,
+            "bypass_overload_manager": _OVERLOAD,
+            "metadata": _METADATA,
+        },
+        {"transparent": False, "freebind": False},
+    ),
+    _LISTENER + "Listener.DeprecatedV1": Fields("bind_to_port"),
+    _LISTENER + "FilterChain": Fields(
+        "filter_chain_match filters transport_socket transport_socket_connect_timeout name",
+        {"metadata": _METADATA},
+        {"use_proxy_proto": False},
+    ),
+    _LISTENER + "FilterChainMatch": Fields(
+        "destination_port prefix_ranges server_names transport_protocol application_protocols "
+        "source_prefix_ranges source_ports"
+    ),
+    _LISTENER + "Filter": Fields("name typed_config"),
+    _LISTENER + "ListenerFilter": Fields("name typed_config"),
+    _INSPECTOR + "tls_inspector.v3.TlsInspector": Fields(
+        no_effect={
+            "initial_read_buffer_size": "the buffer grows as it is needed",
+            "max_client_hello_size": "a client hello may have 16 KiB",
+        },
+        only={"enable_ja3_fingerprinting": False, "enable_ja4_fingerprinting": False},
+    ),
+    _INSPECTOR + "http_inspector.v3.HttpInspector": Fields(),
+    _INSPECTOR + "original_dst.v3.OriginalDst": Fields(),
+    _HCM + "HttpConnectionManager": Fields(
+        "codec_type stat_prefix rds route_config http_filters common_http_protocol_options "
+        "http_protocol_options server_name server_header_transformation max_request_headers_kb "
+        "stream_idle_timeout request_timeout request_headers_timeout drain_timeout "
+        "delayed_close_timeout access_log use_remote_address xff_num_trusted_hops "
+        "skip_xff_append via generate_request_id preserve_external_request_id "
+        "always_set_request_id_in_response forward_client_cert_details "
+        "set_current_client_cert_details normalize_path merge_slashes "
+        "path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port",
+        {
+            "http2_protocol_options": _CODEC,
+            "http3_protocol_options": _CODEC,
+            "append_local_overload": _OVERLOAD,
+            "add_proxy_protocol_connection_state": "it belongs to the PROXY protocol filter, "
+            "which is refused",
+        },
+        {"add_user_agent": False, "stream_error_on_invalid_http_message": False},
+    ),
+    _HCM + "HttpConnectionManager.SetCurrentClientCertDetails": Fields(
+        "subject cert chain dns uri"
+    ),
+    _HCM + "Rds": Fields("config_source route_config_name"),
+    _HCM + "HttpFilter": Fields("name typed_config is_optional disabled"),
+}

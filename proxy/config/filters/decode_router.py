@@ -1,0 +1,20 @@
+"""Decodes `envoy.filters.http.router`, the filter that forwards and must stand last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from envoy.extensions.filters.http.router.v3 import router_pb2
+
+from proxy.config.decode_common import PREFIX, parse
+
+TYPE_URL = PREFIX + router_pb2.Router.DESCRIPTOR.full_name
+
+
+@dataclass(frozen=True, slots=True)
+class RouterConfig:
+    suppress_envoy_headers: bool = False
+
+
+def decode(value: bytes, path: str) -> RouterConfig:
+    return RouterConfig(parse(router_pb2.Router, value, path).suppress_envoy_headers)
