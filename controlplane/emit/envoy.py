@@ -8,7 +8,7 @@ sidecar    the node's own workload                         one workload's proxie
 
 from __future__ import annotations
 
-from controlplane.emit import clusters, listeners, routes
+from controlplane.emit import clusters, gateway, listeners, routes
 from controlplane.emit.node import Node
 from controlplane.mesh.model import Mesh
 from controlplane.snapshot import Draft
@@ -39,7 +39,8 @@ def outbound(mesh: Mesh, node: Node) -> Draft:
 
 
 def sidecar(mesh: Mesh, node: Node) -> Draft:
-    """The inbound side of the node's workload (nothing while it is unknown) and its listeners."""
+    """The inbound side of the node's workload (nothing while it is unknown), its listeners, and
+    the gateway's where the node is one."""
     workload = mesh.workload(node.namespace, node.workload)
     ports = [p for p in workload.inbound if p.protocol != "UDP"] if workload else []
     own = {
@@ -49,4 +50,5 @@ def sidecar(mesh: Mesh, node: Node) -> Draft:
     found = [listeners.inbound(port, mesh.trust_domain) for port in ports]
     if node.http_proxy_port:
         found.append(listeners.http_proxy(node.http_proxy_port))
-    return Draft(clusters=tuple(own.values()), listeners=tuple(found))
+    draft = Draft(clusters=tuple(own.values()), listeners=tuple(found))
+    return draft + gateway.gateway(mesh, node)

@@ -102,12 +102,22 @@ def _inbound_routes(port: InboundPort, cluster: str) -> RouteConfiguration:
 
 def http_proxy(port: int) -> Listener:
     """Istio's proxyHttpPort: the application reaches every service by name through it."""
+    return _outbound("127.0.0.1", port, _manager(f"outbound_{port}"), names.HTTP_PROXY_ROUTES)
+
+
+def gateway(address: str, port: int) -> Listener:
+    """The edge: the client's address is the connection's, whatever x-forwarded-for says."""
     manager = _manager(f"outbound_{port}")
-    manager.rds.route_config_name = names.HTTP_PROXY_ROUTES
+    manager.use_remote_address.value = True
+    return _outbound(address, port, manager, names.GATEWAY_ROUTES)
+
+
+def _outbound(address: str, port: int, manager: HttpConnectionManager, routes: str) -> Listener:
+    manager.rds.route_config_name = routes
     manager.rds.config_source.CopyFrom(over_ads())
     return Listener(
-        name=names.listener("127.0.0.1", port),
-        address=socket_address("127.0.0.1", port),
+        name=names.listener(address, port),
+        address=socket_address(address, port),
         traffic_direction=TrafficDirection.OUTBOUND,
         filter_chains=[FilterChain(filters=[Filter(name=HCM, typed_config=packed(manager))])],
     )

@@ -6,6 +6,8 @@ from controlplane.mesh.model import InboundPort
 
 HTTP_PROXY_ROUTES = "http_proxy"
 BLOCK_ALL = "block_all"
+GATEWAY_ROUTES = "weft_gateway"
+UNKNOWN_HOST = "unknown_host"
 CERTIFICATE_SECRET = "default"
 ROOT_SECRET = "ROOTCA"
 ALPN = ("istio", "http/1.1")

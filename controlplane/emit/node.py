@@ -15,7 +15,8 @@ Dialect = Literal["envoy"]
 @dataclass(frozen=True, slots=True)
 class Node:
     """The words are Istio's node metadata. weft_agent: a Weft proxy, which holds its own key and
-    speaks HTTP/1.1 only. http_proxy_port 0: no outbound HTTP proxy listener is wanted."""
+    speaks HTTP/1.1 only. http_proxy_port 0: no outbound HTTP proxy listener is wanted. gateway:
+    where a laptop's gateway listens (WEFT_GATEWAY, e.g. "127.0.0.1:8080")."""
 
     id: str
     namespace: str = "default"
@@ -23,6 +24,7 @@ class Node:
     service_account: str = "default"
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     http_proxy_port: int = 0
+    gateway: tuple[str, int] | None = None
     weft_agent: bool = False
     user_agent: str = ""
     dialect: Dialect = "envoy"
@@ -44,6 +46,7 @@ def parse(node: EnvoyNode) -> Node:
         service_account=_text(metadata, "SERVICE_ACCOUNT") or "default",
         labels=_labels(metadata),
         http_proxy_port=_port(metadata, "HTTP_PROXY_PORT"),
+        gateway=_gateway(metadata),
         weft_agent=_text(metadata, "WEFT_AGENT").lower() == "true",
         user_agent=_user_agent(node),
     )
@@ -78,6 +81,16 @@ def _port(metadata: Struct, name: str) -> int:
     if not text.isdigit() or not 0 < int(text) < 65536:
         raise BadNode(f"node.metadata.{name}: {text!r} is not a port number")
     return int(text)
+
+
+def _gateway(metadata: Struct) -> tuple[str, int] | None:
+    text = _text(metadata, "WEFT_GATEWAY")
+    if not text:
+        return None
+    address, _, port = text.rpartition(":")
+    if not address or not port.isdigit() or not 0 < int(port) < 65536:
+        raise BadNode(f"node.metadata.WEFT_GATEWAY: {text!r} is not ADDRESS:PORT")
+    return address, int(port)
 
 
 def _user_agent(node: EnvoyNode) -> str:

@@ -55,24 +55,25 @@ def http_proxy(mesh: Mesh, node: Node) -> Routes:
     """Every HTTP port of every service, then a 502 for any other host (Istio's block_all)."""
     domains = _Domains(mesh, node)
     unresolved: set[str] = set()
-    hosts = []
-    for service in mesh.services:
-        for port in _http_ports(service):
-            if own := domains.of(service, port):
-                routes = list(_routes(service, port, node, unresolved))
-                hosts.append(_virtual_host(service, port, own, routes))
+    hosts = [
+        virtual_host(service, port, own, node, unresolved)
+        for service in mesh.services
+        for port in http_ports(service)
+        if (own := domains.of(service, port))
+    ]
     hosts.append(_block_all())
     configuration = RouteConfiguration(name=names.HTTP_PROXY_ROUTES, virtual_hosts=hosts)
     return Routes(configuration, frozenset(unresolved))
 
 
-def _virtual_host(
-    service: Service, port: int, domains: list[str], routes: list[Route]
+def virtual_host(
+    service: Service, port: int, domains: list[str], node: Node, unresolved: set[str]
 ) -> VirtualHost:
+    """One service port with its rules; clusters that do not exist are added to `unresolved`."""
     return VirtualHost(
         name=names.virtual_host(service.hostname, port),
         domains=domains,
-        routes=routes,
+        routes=list(_routes(service, port, node, unresolved)),
         include_request_attempt_count=True,
     )
 
@@ -85,7 +86,8 @@ def _block_all() -> VirtualHost:
     return VirtualHost(name=names.BLOCK_ALL, domains=["*"], routes=[route])
 
 
-def _http_ports(service: Service) -> list[int]:
+def http_ports(service: Service) -> list[int]:
+    """Numbers of the ports that speak HTTP, in the service's order."""
     return [port.number for port in service.ports if port.protocol in HTTP_PROTOCOLS]
 
 
@@ -98,13 +100,13 @@ class _Domains:
         for level in range(3):
             for service in mesh.services:
                 for name in _names(service, node, level):
-                    for port in _http_ports(service):
+                    for port in http_ports(service):
                         self._claim(service, port, name)
 
     def _claim(self, service: Service, port: int, name: str) -> None:
         name = f"[{name}]" if ":" in name else name.lower()
         self._owner.setdefault(f"{name}:{port}", (service.hostname, port))
-        if port == 80 or len(_http_ports(service)) == 1:
+        if port == 80 or len(http_ports(service)) == 1:
             self._owner.setdefault(name, (service.hostname, port))
 
     def of(self, service: Service, port: int) -> list[str]:

@@ -63,7 +63,7 @@ class SnapshotCache:
             self._outbound_key(node), lambda: envoy.outbound(self._mesh, node), shared
         )
         sidecar = self._part(
-            ("sidecar", http2, node.namespace, node.workload, node.http_proxy_port),
+            ("sidecar", http2, node.namespace, node.workload, node.http_proxy_port, node.gateway),
             lambda: envoy.sidecar(self._mesh, node),
             outbound,
         )
