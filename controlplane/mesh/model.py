@@ -254,6 +254,7 @@ class InboundPort:
     mtls: TlsMode
     name: str = ""
     hostnames: tuple[str, ...] = ()
+    service_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,174 @@
+"""Decoders of values: text, numbers, durations, enums, lists, maps. See schema for records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping as MappingType
+from typing import Any, TypeVar
+
+from controlplane.kinds.schema import Decoder, Invalid, Place, Problem
+from controlplane.kinds.yaml_nodes import Mapping, Node, Scalar, Sequence, is_true
+
+T = TypeVar("T")
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)")
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def text(node: Node, place: Place) -> str:
+    """A string. A number or boolean is refused, as Kubernetes does: it wants quotes."""
+    if isinstance(node, Scalar) and node.kind == "string":
+        return node.value
+    if isinstance(node, Scalar) and node.kind != "null":
+        message = f'expected a string, got the {node.kind} {node.value}; write "{node.value}"'
+        raise Invalid([place.problem(node, message)])
+    raise place.refuse(node, "a string")
+
+
+def matching(pattern: str, expected: str, max_length: int = 253) -> Decoder[str]:
+    """A string that `pattern` matches whole; `expected` says so in words."""
+    compiled = re.compile(pattern)
+
+    def decode(node: Node, place: Place) -> str:
+        value = text(node, place)
+        if not compiled.fullmatch(value) or len(value) > max_length:
+            raise place.refuse(node, expected)
+        return value
+
+    return decode
+
+
+def boolean(node: Node, place: Place) -> bool:
+    if isinstance(node, Scalar) and node.kind == "boolean":
+        return is_true(node)
+    raise place.refuse(node, "true or false")
+
+
+def integer(minimum: int, maximum: int) -> Decoder[int]:
+    """An integer in a closed range."""
+
+    def decode(node: Node, place: Place) -> int:
+        if isinstance(node, Scalar) and node.kind == "integer":
+            value = _to_int(node.value)
+            if minimum <= value <= maximum:
+                return value
+        raise place.refuse(node, f"an integer {minimum}..{maximum}")
+
+    return decode
+
+
+def _to_int(value: str) -> int:
+    if len(value) > 40:
+        return 1 << 127
+    digits = value.lstrip("+-")
+    octal = len(digits) > 1 and digits[0] == "0" and digits.isdigit()
+    return int(value, 8 if octal else 0)
+
+
+def any_scalar(node: Node, place: Place) -> str:
+    """A string, number or boolean as it stands in the text."""
+    if isinstance(node, Scalar) and node.kind != "null":
+        return node.value
+    raise place.refuse(node, "a string or number")
+
+
+def duration(node: Node, place: Place) -> float:
+    """A Go duration ('1h30m', '0.5s', '100ms'), in seconds."""
+    value = text(node, place)
+    parts = _DURATION.findall(value)
+    if value == "0":
+        return 0.0
+    if not parts or "".join(number + unit for number, unit in parts) != value:
+        raise place.refuse(node, "a duration such as 5s, 250ms or 1m30s")
+    return round(sum(float(number) * _SECONDS[unit] for number, unit in parts), 9)
+
+
+def positive_duration(node: Node, place: Place) -> float:
+    """A duration of at least a millisecond."""
+    value = duration(node, place)
+    if value < 0.001:
+        raise place.refuse(node, "a duration of at least 1ms")
+    return value
+
+
+def enum(*values: str, fold_case: bool = False) -> Decoder[Any]:
+    """One of `values`, with fold_case in any case. Typed Any so that a field may say Literal."""
+    expected = "one of " + ", ".join(values) if len(values) > 1 else values[0]
+
+    def decode(node: Node, place: Place) -> Any:
+        if isinstance(node, Scalar) and node.kind == "string":
+            value = node.value.upper() if fold_case else node.value
+            if value in values:
+                return value
+        raise place.refuse(node, expected)
+
+    return decode
+
+
+def not_yet(decode: Decoder[str], *values: str) -> Decoder[Any]:
+    """`decode`, but `values`, though valid, are refused as not supported yet."""
+
+    def checked(node: Node, place: Place) -> Any:
+        value = decode(node, place)
+        if value in values:
+            raise Invalid([place.problem(node, f"{value} is not supported yet", "NotSupported")])
+        return value
+
+    return checked
+
+
+def list_of(decode: Decoder[T], minimum: int = 0) -> Decoder[tuple[T, ...]]:
+    """A list with at least `minimum` items."""
+
+    def decode_list(node: Node, place: Place) -> tuple[T, ...]:
+        if not isinstance(node, Sequence):
+            raise place.refuse(node, "a list")
+        if len(node.items) < minimum:
+            raise place.refuse(node, f"at least {minimum} item" + "s" * (minimum > 1))
+        values: list[T] = []
+        problems: list[Problem] = []
+        for index, item in enumerate(node.items):
+            try:
+                values.append(decode(item, place.item(index)))
+            except Invalid as invalid:
+                problems += invalid.problems
+        if problems:
+            raise Invalid(problems)
+        return tuple(values)
+
+    return decode_list
+
+
+def map_of(decode: Decoder[T]) -> Decoder[MappingType[str, T]]:
+    """A mapping with any keys, sorted by key."""
+
+    def decode_map(node: Node, place: Place) -> MappingType[str, T]:
+        if not isinstance(node, Mapping):
+            raise place.refuse(node, "a mapping")
+        values: dict[str, T] = {}
+        problems: list[Problem] = []
+        for name, value in node.entries:
+            try:
+                values[name.value] = decode(value, place.child(name.value))
+            except Invalid as invalid:
+                problems += invalid.problems
+        if problems:
+            raise Invalid(problems)
+        return dict(sorted(values.items()))
+
+    return decode_map
+
+
+def opaque(node: Node, place: Place) -> None:
+    """Anything; its content has no meaning here."""
+
+
+PORT = integer(1, 65535)
+NAME = matching(
+    r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", "a name of lower-case letters, digits, '-' and '.'"
+)
+HOST = matching(
+    r"(\*|(\*\.)?[A-Za-z0-9_]([-A-Za-z0-9_.]*[A-Za-z0-9_])?\.?)",
+    "a host name (a '*' only alone or as '*.' in front)",
+)
+LABELS = map_of(text)

@@ -1,0 +1,144 @@
+"""Manifest text -> typed objects and statuses. Pure; never raises.
+
+`parse(text, source)` takes one or more YAML (or JSON) documents and Lists of objects. A document
+that is wrong yields an error with its place and does not disturb the others. What failed is named
+in `Parsed.failed`, so that a source can keep the last good version in force.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from controlplane.kinds.objects import Object, ObjectKey
+from controlplane.kinds.registry import KINDS, versions_of
+from controlplane.kinds.schema import Invalid, Place, Problem, obj
+from controlplane.kinds.yaml_nodes import Mapping, Node, Scalar, Sequence, YamlError, compose_all
+from controlplane.mesh.model import Position, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """whole False: some text could not be attributed to any object."""
+
+    objects: tuple[Object, ...] = ()
+    statuses: tuple[Status, ...] = ()
+    failed: frozenset[ObjectKey] = frozenset()
+    whole: bool = True
+
+    @property
+    def has_errors(self) -> bool:
+        return any(status.severity == "error" for status in self.statuses)
+
+
+def parse(text: str, source: str) -> Parsed:
+    """Reads a manifest. A text that is not YAML yields no object at all, only the error."""
+    try:
+        documents = list(compose_all(text))
+    except YamlError as error:
+        position = Position(source, error.line, error.column)
+        status = Status(position, "error", "ParseError", f"File {source}", error.message)
+        return Parsed(statuses=(status,), whole=False)
+    reader = _Reader(source)
+    for document in documents:
+        reader.read(document, "")
+    return reader.result()
+
+
+class _Reader:
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._objects: list[Object] = []
+        self._statuses: list[Status] = []
+        self._failed: set[ObjectKey] = set()
+        self._whole = True
+
+    def result(self) -> Parsed:
+        failed = frozenset(self._failed)
+        return Parsed(tuple(self._objects), tuple(self._statuses), failed, self._whole)
+
+    def read(self, node: Node, path: str) -> None:
+        place = Place(self._source, path, [])
+        label = f"File {self._source}"
+        try:
+            if not isinstance(node, Mapping):
+                raise place.refuse(node, "an object with apiVersion, kind and metadata")
+            kind = _header(node, "kind", place)
+            version = _header(node, "apiVersion", place)
+            if kind == "List" and version == "v1":
+                self._list(node, place)
+                return
+            key = _key(node, kind)
+            label = str(key) if key else f"{kind} in {self._source}"
+            self._object(node, version, kind, place, key)
+        except Invalid as invalid:
+            self._report(invalid.problems, label)
+            self._whole = False
+        self._report(place.notes, label)
+
+    def _list(self, node: Mapping, place: Place) -> None:
+        items = node.get("items")
+        if not isinstance(items, Sequence):
+            raise place.child("items").refuse(items or node, "a list of objects")
+        for index, item in enumerate(items.items):
+            self.read(item, f"{place.path and place.path + '.'}items[{index}]")
+
+    def _object(
+        self, node: Mapping, version: str, kind: str, place: Place, key: ObjectKey | None
+    ) -> None:
+        cls = KINDS.get((version, kind))
+        if cls is None:
+            raise Invalid([_unknown_kind(node, version, kind, place)])
+        try:
+            made = obj(cls)(node, place)
+        except Invalid as invalid:
+            if key is None:
+                raise
+            self._failed.add(key)
+            self._report(invalid.problems, str(key))
+            return
+        self._objects.append(made)
+        if cls.ABOUT:
+            note = Problem(made.position, "info", "NoEffect", cls.ABOUT)
+            self._report([note], str(made.key))
+
+    def _report(self, problems: list[Problem], label: str) -> None:
+        for problem in problems:
+            position, severity, code, message = problem
+            self._statuses.append(Status(position, severity, code, label, message))
+
+
+def _header(node: Mapping, key: str, place: Place) -> str:
+    value = node.get(key)
+    if value is None:
+        raise Invalid([place.child(key).problem(node, "is required", "MissingField")])
+    if not isinstance(value, Scalar) or value.kind != "string":
+        raise place.child(key).refuse(value, "a string")
+    return value.value
+
+
+def _key(node: Mapping, kind: str) -> ObjectKey | None:
+    """Which object this is meant to be, as far as its metadata says so."""
+    metadata = node.get("metadata")
+    if not isinstance(metadata, Mapping):
+        return None
+    words = dict(_strings(metadata))
+    if not words.get("name"):
+        return None
+    return ObjectKey(kind, words.get("namespace") or "default", words["name"])
+
+
+def _strings(node: Mapping) -> Iterator[tuple[str, str]]:
+    for name, value in node.entries:
+        if isinstance(value, Scalar) and value.kind == "string":
+            yield name.value, value.value
+
+
+def _unknown_kind(node: Mapping, version: str, kind: str, place: Place) -> Problem:
+    known = versions_of(kind)
+    named = f"apiVersion {version!r} kind {kind!r}"
+    if known:
+        message = f"{named} is not supported; {kind} is known as {', '.join(known)}"
+    else:
+        message = f"{named} is not supported"
+    return place.problem(node.get("kind") or node, message, "UnknownKind")

@@ -1,0 +1,234 @@
+"""A directory of manifests, watched.
+
+    source = FileSource(directory, inventory, on_change)
+    source.load()          # once, before serving; raises SourceError for a missing directory
+    await source.run()     # until cancelled
+
+Every *.yaml, *.yml and *.json below the directory, in the order of their paths; hidden files and
+folders and editors' temporary files are skipped. A file that does not parse, or an object that is
+wrong, keeps its last good version in force and gets an error status. Events only say that
+something happened: the tree is then compared as a whole with what was read, so that renames,
+symbolic links swapped as Kubernetes does for ConfigMaps, and lost events (looked for every second)
+come to the same. Reading happens in a thread; the inventory is changed, and on_change() called,
+in the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import watchfiles
+
+from controlplane.inventory import Inventory, Origin
+from controlplane.kinds.objects import Object
+from controlplane.kinds.parse import Parsed, parse
+from controlplane.mesh.model import Position, Status
+
+log = logging.getLogger("weft.controlplane.files")
+
+SUFFIXES = (".yaml", ".yml", ".json")
+QUIET_MS = 10
+DEBOUNCE_MS = 50
+RESCAN_MS = 1000
+MAX_BYTES = 16 * 1024 * 1024
+
+
+class SourceError(Exception):
+    """The directory can not be used; the message is for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stamp:
+    """What a changed file does not share with the one that was read."""
+
+    device: int
+    inode: int
+    modified_ns: int
+    size_bytes: int
+
+
+_UNSTAMPED = _Stamp(0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """emptied: the file is empty now, perhaps because it is just being written; parsed is old."""
+
+    stamp: _Stamp
+    data: bytes
+    parsed: Parsed
+    emptied: bool = False
+
+
+class FileSource:
+    """Keeps the inventory's file objects equal to the directory."""
+
+    def __init__(
+        self, directory: str | Path, inventory: Inventory, on_change: Callable[[], None]
+    ) -> None:
+        self._directory = Path(directory)
+        self._inventory = inventory
+        self._on_change = on_change
+        self._files: dict[str, _File] = {}
+
+    def load(self) -> None:
+        """Reads the directory for the first time. Does not call on_change."""
+        if not self._directory.is_dir():
+            what = "is not a directory" if self._directory.exists() else "does not exist"
+            raise SourceError(f"the configuration directory {self._directory} {what}")
+        try:
+            next(os.scandir(self._directory), None)
+        except OSError as error:
+            reason = f"can not be read: {error.strerror}"
+            raise SourceError(f"the configuration directory {self._directory} {reason}") from None
+        self._apply(self._scan())
+
+    async def run(self) -> None:
+        """Follows the directory until cancelled; starts anew when it is replaced."""
+        while True:
+            try:
+                await self._watch()
+            except OSError as error:
+                log.warning("watching %s: %s; trying again", self._directory, error)
+            await asyncio.sleep(RESCAN_MS / 1000)
+            await self._rescan()
+
+    async def _watch(self) -> None:
+        identity = _identity(self._directory)
+        changes = watchfiles.awatch(
+            self._directory,
+            watch_filter=None,
+            debounce=DEBOUNCE_MS,
+            step=QUIET_MS,
+            rust_timeout=RESCAN_MS,
+            yield_on_timeout=True,
+        )
+        async for _ in changes:
+            await self._rescan()
+            if _identity(self._directory) != identity:
+                return
+
+    async def _rescan(self) -> None:
+        found = await asyncio.to_thread(self._scan)
+        if self._apply(found):
+            self._on_change()
+
+    # ------------------------------------------------------------------ reading, in a thread
+
+    def _scan(self) -> dict[str, _File] | None:
+        """Every manifest as it is now, those that did not change not read again.
+
+        None: the directory itself is gone."""
+        if not self._directory.is_dir():
+            return None
+        known = self._files
+        return {path: _read(path, known.get(path)) for path in _manifests(self._directory)}
+
+    # ------------------------------------------------------------------ applying, in the loop
+
+    def _apply(self, found: dict[str, _File] | None) -> bool:
+        if found is None:
+            return self._directory_gone()
+        changed = self._inventory.replace(Origin.file(str(self._directory)), ())
+        for path in self._files.keys() - found.keys():
+            changed |= self._inventory.replace(Origin.file(path), ())
+        for path, file in found.items():
+            known = self._files.get(path)
+            if known is None or known.parsed is not file.parsed:
+                changed |= self._replace(path, file.parsed)
+        self._files = found
+        return changed
+
+    def _directory_gone(self) -> bool:
+        """An unmounted volume must not empty the mesh."""
+        source = str(self._directory)
+        message = "the configuration directory is gone; its last content stays in force"
+        status = Status(Position(source), "error", "DirectoryGone", f"File {source}", message)
+        return self._inventory.replace(Origin.file(source), (), [status])
+
+    def _replace(self, path: str, parsed: Parsed) -> bool:
+        origin = Origin.file(path)
+        kept = _last_good(parsed, self._inventory.objects_of(origin))
+        return self._inventory.replace(origin, (*parsed.objects, *kept), parsed.statuses)
+
+
+def _last_good(parsed: Parsed, before: tuple[Object, ...]) -> Iterator[Object]:
+    """Earlier objects whose text is now wrong, or can not be found in a text that is wrong."""
+    present = {item.key for item in parsed.objects}
+    for item in before:
+        if item.key not in present and (item.key in parsed.failed or not parsed.whole):
+            yield item
+
+
+def _manifests(directory: Path) -> list[str]:
+    """Paths of the manifests; linked folders are followed, each real folder once."""
+    found: list[str] = []
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(directory, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [os.path.join(folder, name) for name in files if _is_manifest(name)]
+    return sorted(found)
+
+
+def _is_manifest(name: str) -> bool:
+    """Not an editor's file: '.x.yaml.swp', '.#x.yaml', '#x.yaml#', '~x.yaml'."""
+    return name.endswith(SUFFIXES) and not name.startswith((".", "#", "~"))
+
+
+def _identity(directory: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _read(path: str, known: _File | None) -> _File:
+    try:
+        status = os.stat(path)
+        stamp = _Stamp(status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+        if known is not None and known.stamp == stamp:
+            return known
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        return _unreadable(_broken(path, f"can not be read: {error.strerror}"), known)
+    if not data and known is not None and known.data and not known.emptied:
+        return _File(_UNSTAMPED, known.data, known.parsed, emptied=True)
+    if known is not None and known.data == data and data:
+        return _File(stamp, data, known.parsed)
+    return _File(stamp, data, _parse_data(path, data))
+
+
+def _unreadable(parsed: Parsed, known: _File | None) -> _File:
+    """Tried again at every scan; the same failure stays the same object, so it is no change."""
+    if known is not None and known.parsed == parsed:
+        return known
+    return _File(_UNSTAMPED, b"", parsed)
+
+
+def _parse_data(path: str, data: bytes) -> Parsed:
+    if len(data) > MAX_BYTES:
+        return _broken(path, f"is larger than {MAX_BYTES} bytes")
+    try:
+        return parse(data.decode("utf-8-sig"), path)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        return _broken(path, f"is not UTF-8 (byte 0x{data[error.start]:02x})", line, column)
+
+
+def _broken(path: str, message: str, line: int = 0, column: int = 0) -> Parsed:
+    position = Position(path, line, column)
+    status = Status(position, "error", "Unreadable", f"File {path}", f"the file {message}")
+    return Parsed(statuses=(status,), whole=False)

@@ -1,0 +1,47 @@
+"""Objects that the management API applies and deletes. They live as long as the process.
+
+    source = MemorySource(inventory, on_change)
+    statuses = source.apply(manifest_text, "api")     # all or nothing
+    existed = source.delete("WorkloadEntry", "default", "greeter-1")
+
+on_change() is called, in the caller's thread, after a change that matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from controlplane.inventory import API, Inventory, duplicate, duplicates
+from controlplane.kinds.objects import ObjectKey
+from controlplane.kinds.parse import parse
+from controlplane.mesh.model import Status
+
+
+class MemorySource:
+    __slots__ = ("_inventory", "_on_change")
+
+    def __init__(self, inventory: Inventory, on_change: Callable[[], None]) -> None:
+        self._inventory = inventory
+        self._on_change = on_change
+
+    def apply(self, manifest: str, source: str = "api") -> tuple[Status, ...]:
+        """Puts every object of `manifest` in place, or none when a status is an error."""
+        parsed = parse(manifest, source)
+        statuses = [*parsed.statuses, *duplicates(parsed.objects)]
+        statuses += [
+            duplicate(item, first)
+            for item in parsed.objects
+            if (first := self._inventory.find(item.key, besides=API)) is not None
+        ]
+        if not any(status.severity == "error" for status in statuses):
+            changes = [self._inventory.put(item) for item in parsed.objects]
+            if any(changes):
+                self._on_change()
+        return tuple(statuses)
+
+    def delete(self, kind: str, namespace: str, name: str) -> bool:
+        """Removes an object that was applied; False when there is none."""
+        existed = self._inventory.remove(ObjectKey(kind, namespace or "default", name))
+        if existed:
+            self._on_change()
+        return existed

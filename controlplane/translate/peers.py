@@ -1,0 +1,71 @@
+"""PeerAuthentication -> the mTLS mode of each port of a workload.
+
+Istio's precedence: a port of the workload's policy, the workload's, the namespace's, the mesh's
+(without selector, in the root namespace istio-system). UNSET asks the next one. Of several at the
+same level the oldest counts. Where none says anything Weft takes STRICT for a workload with a
+sidecar of its own (annotation weft.dev/sidecar) and PERMISSIVE, as Istio, for any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from controlplane.kinds.peer_authentication import Mode, PeerAuthentication
+from controlplane.mesh.model import TlsMode
+from controlplane.translate.index import age, selects
+from controlplane.translate.report import Report
+
+ROOT_NAMESPACE = "istio-system"
+
+
+class PeerModes:
+    __slots__ = ("_by_namespace", "_report", "_selecting")
+
+    def __init__(self, policies: Iterable[PeerAuthentication], report: Report) -> None:
+        self._report = report
+        self._by_namespace: dict[str, PeerAuthentication] = {}
+        self._selecting: dict[str, list[PeerAuthentication]] = {}
+        for policy in sorted(policies, key=age):
+            self._add(policy)
+
+    def _add(self, policy: PeerAuthentication) -> None:
+        if not policy.spec.selector.match_labels:
+            first = self._by_namespace.setdefault(policy.namespace, policy)
+            if first is not policy:
+                self._conflict(policy, first)
+        elif policy.namespace == ROOT_NAMESPACE:
+            message = f"a policy with a selector has no effect in {ROOT_NAMESPACE}"
+            self._report.warning(policy, policy.spec.at("selector"), "SelectsNothing", message)
+        else:
+            self._selecting.setdefault(policy.namespace, []).append(policy)
+
+    def _conflict(self, policy: PeerAuthentication, first: PeerAuthentication) -> None:
+        message = f"{first.key} at {first.position} is older and stays in force"
+        self._report.warning(policy, policy.position, "Conflict", message)
+
+    def mode(
+        self, namespace: str, labels: Mapping[str, str], ports: Iterable[int], default: TlsMode
+    ) -> TlsMode:
+        """The mode of one port. `ports`: the numbers by which a policy may name it."""
+        chain: list[Mode] = []
+        if (policy := self._of_workload(namespace, labels)) is not None:
+            named = policy.spec.port_level_mtls
+            chain += [named[str(port)].mode for port in ports if str(port) in named]
+            chain.append(policy.spec.mtls.mode)
+        for level in (namespace, ROOT_NAMESPACE):
+            if (wide := self._by_namespace.get(level)) is not None:
+                chain.append(wide.spec.mtls.mode)
+        for mode in chain:
+            if mode != "UNSET":
+                return mode
+        return default
+
+    def _of_workload(self, namespace: str, labels: Mapping[str, str]) -> PeerAuthentication | None:
+        found = [
+            policy
+            for policy in self._selecting.get(namespace, ())
+            if selects(policy.spec.selector.match_labels, labels)
+        ]
+        for policy in found[1:]:
+            self._conflict(policy, found[0])
+        return found[0] if found else None

@@ -1,0 +1,196 @@
+"""DestinationRules -> policies and subsets of services, merged by Istio's rules.
+
+A subset takes the service's policy and replaces, whole, each of load balancer, connection pool,
+outlier detection and tls that it sets itself. A port-level setting inherits nothing. Several
+rules for one host: the oldest one's policy, and the subsets of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from controlplane.kinds import destination_rule as kinds
+from controlplane.kinds.destination_rule import DestinationRule
+from controlplane.mesh.model import (
+    ClientTls,
+    ConnectionPool,
+    OutlierDetection,
+    Service,
+    Subset,
+    TrafficPolicy,
+)
+from controlplane.translate.index import Hosts, age
+from controlplane.translate.peers import ROOT_NAMESPACE
+from controlplane.translate.report import Report
+
+
+@dataclass(slots=True)
+class _Merged:
+    """What the rules of one host say together."""
+
+    policy: kinds.TrafficPolicy | None = None
+    policy_of: DestinationRule | None = None
+    subsets: dict[str, kinds.Subset] = field(default_factory=dict)
+
+
+def apply(
+    services: tuple[Service, ...], rules: Iterable[DestinationRule], report: Report
+) -> tuple[Service, ...]:
+    """The services with their policies, port policies and subsets."""
+    hosts = Hosts(services)
+    merged: dict[str, _Merged] = {}
+    for rule in sorted(rules, key=age):
+        hostname = hosts.full_name(rule.spec.host, rule.namespace)
+        for service in _targets(rule, hostname, hosts, report):
+            _merge(merged.setdefault(service.hostname, _Merged()), rule, report)
+    return tuple(
+        _with_policy(service, merged[service.hostname]) if service.hostname in merged else service
+        for service in services
+    )
+
+
+def _targets(
+    rule: DestinationRule, hostname: str, hosts: Hosts, report: Report
+) -> Iterable[Service]:
+    """The services that a rule is for. Istio takes it from the service's namespace, or the root."""
+    found = hosts.matching(hostname)
+    position = rule.spec.at("host")
+    if not found:
+        report.warning(
+            rule, position, "SelectsNothing", f"spec.host: no service named {hostname!r}"
+        )
+    for service in found:
+        if rule.namespace in (service.namespace, ROOT_NAMESPACE):
+            yield service
+        elif not hostname.startswith("*"):
+            message = (
+                f"spec.host: {hostname!r} belongs to the namespace {service.namespace!r}; a rule "
+                f"from {rule.namespace!r} for its own clients only is not supported yet"
+            )
+            report.error(rule, position, "NotSupported", message)
+
+
+def _merge(merged: _Merged, rule: DestinationRule, report: Report) -> None:
+    spec = rule.spec
+    if spec.traffic_policy is not None:
+        if merged.policy_of is None:
+            merged.policy, merged.policy_of = spec.traffic_policy, rule
+        else:
+            message = f"{merged.policy_of.key} sets the trafficPolicy of this host already"
+            report.warning(rule, spec.at("trafficPolicy"), "Conflict", message)
+    for index, subset in enumerate(spec.subsets):
+        first = merged.subsets.setdefault(subset.name, subset)
+        if first is not subset:
+            message = f"the subset {subset.name!r} is already defined at {first.position}"
+            report.warning(rule, spec.at(f"subsets[{index}]"), "Conflict", message)
+
+
+def _with_policy(service: Service, merged: _Merged) -> Service:
+    settings = _Settings().over(merged.policy)
+    ports = {item.port.number: item for item in _port_items(merged.policy)}
+    return replace(
+        service,
+        policy=settings.policy(),
+        port_policies={n: _Settings.of(item).policy() for n, item in sorted(ports.items())},
+        subsets=tuple(
+            _subset(merged.subsets[name], settings, ports) for name in sorted(merged.subsets)
+        ),
+    )
+
+
+def _port_items(policy: kinds.TrafficPolicy | None) -> tuple[kinds.PortPolicy, ...]:
+    return policy.port_level_settings if policy is not None else ()
+
+
+def _subset(
+    subset: kinds.Subset, above: _Settings, ports: Mapping[int, kinds.PortPolicy]
+) -> Subset:
+    """Istio's MergeTrafficPolicy: per port, the service's level, then the subset, then its port."""
+    own = subset.traffic_policy
+    merged = {number: _Settings.of(item).over(own) for number, item in ports.items()}
+    merged |= {item.port.number: _Settings.of(item) for item in _port_items(own)}
+    return Subset(
+        name=subset.name,
+        labels=subset.labels,
+        policy=above.over(own).policy(),
+        port_policies={number: merged[number].policy() for number in sorted(merged)},
+        position=subset.position,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """The four parts that override each other whole; None: not set at any level."""
+
+    load_balancer: kinds.LoadBalancer | None = None
+    pool: kinds.ConnectionPool | None = None
+    outlier: kinds.OutlierDetection | None = None
+    tls: kinds.ClientTls | None = None
+
+    @classmethod
+    def of(cls, item: kinds.TrafficPolicy | kinds.PortPolicy) -> _Settings:
+        return cls(item.load_balancer, item.connection_pool, item.outlier_detection, item.tls)
+
+    def over(self, item: kinds.TrafficPolicy | None) -> _Settings:
+        """These, with what `item` sets in their place."""
+        if item is None:
+            return self
+        return _Settings(
+            item.load_balancer or self.load_balancer,
+            item.connection_pool or self.pool,
+            item.outlier_detection or self.outlier,
+            item.tls or self.tls,
+        )
+
+    def policy(self) -> TrafficPolicy:
+        return TrafficPolicy(
+            load_balancer=_algorithm(self.load_balancer),
+            pool=_pool(self.pool),
+            outlier=_outlier(self.outlier),
+            tls=_tls(self.tls),
+        )
+
+
+def _algorithm(
+    item: kinds.LoadBalancer | None,
+) -> Literal["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"]:
+    """Istio's default, also for UNSPECIFIED and the old LEAST_CONN, is LEAST_REQUEST."""
+    if item is None or item.simple in ("UNSPECIFIED", "LEAST_CONN", "LEAST_REQUEST"):
+        return "LEAST_REQUEST"
+    return "ROUND_ROBIN" if item.simple == "ROUND_ROBIN" else "RANDOM"
+
+
+def _pool(item: kinds.ConnectionPool | None) -> ConnectionPool:
+    if item is None:
+        return ConnectionPool()
+    tcp, http = item.tcp, item.http
+    return ConnectionPool(
+        max_connections=tcp.max_connections,
+        connect_timeout_s=tcp.connect_timeout_s,
+        max_pending_requests=http.max_pending_requests,
+        max_requests=http.max_requests,
+        max_requests_per_connection=http.max_requests_per_connection,
+        max_retries=http.max_retries,
+        idle_timeout_s=http.idle_timeout_s or tcp.idle_timeout_s,
+    )
+
+
+def _outlier(item: kinds.OutlierDetection | None) -> OutlierDetection | None:
+    if item is None:
+        return None
+    return OutlierDetection(
+        consecutive_5xx=item.consecutive_5xx,
+        consecutive_gateway_errors=item.consecutive_gateway_errors,
+        interval_s=item.interval_s,
+        base_ejection_time_s=item.base_ejection_time_s,
+        max_ejection_percent=item.max_ejection_percent,
+        min_health_percent=item.min_health_percent,
+    )
+
+
+def _tls(item: kinds.ClientTls | None) -> ClientTls | None:
+    if item is None:
+        return None
+    return ClientTls(item.mode, item.sni, item.subject_alt_names)
