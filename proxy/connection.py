@@ -5,7 +5,12 @@ Read by filter-chain matching, the access log, `x-forwarded-*` and policy; knows
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+
+def _nobody_counts() -> None:
+    """For connections that no listener counts."""
 
 
 @dataclass(slots=True)
@@ -27,7 +32,10 @@ class PeerCertificate:
 @dataclass(slots=True)
 class ConnectionInfo:
     """Addresses are (host, port); `local` is where the client meant to go: the original
-    destination if the connection was redirected, else the listener's own address."""
+    destination if the connection was redirected, else the listener's own address.
+
+    The connection's protocol calls `on_closed` once, in `connection_lost`: it is how the listener
+    keeps `downstream_cx_active`."""
 
     remote: tuple[str, int]
     local: tuple[str, int]
@@ -39,3 +47,4 @@ class ConnectionInfo:
     tls_version: str = ""
     cipher: str = ""
     peer: PeerCertificate | None = None
+    on_closed: Callable[[], None] = field(default=_nobody_counts, repr=False, compare=False)

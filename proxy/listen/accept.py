@@ -1,0 +1,201 @@
+"""The accept loop of one listening socket, ours and not asyncio's: only so is a failed handshake
+seen, the original destination asked for, and the TLS context chosen after the first bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+import stat
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from proxy.config.model import SocketAddress
+from proxy.connection import ConnectionInfo
+from proxy.listen.counters import InspectorCounters, ListenerCounters
+from proxy.listen.establish import Establisher
+from proxy.listen.original_dst import original_destination, plain_host
+from proxy.listen.runtime import ListenerRuntime
+from proxy.tasks import spawn
+
+log = logging.getLogger("weft.listen")
+
+MAX_ACCEPTS_PER_TURN = 32
+MAX_PENDING = 1024  # sniffing or shaking hands; beyond it the kernel's backlog holds them
+PAUSE_WITHOUT_DESCRIPTORS_S = 0.5
+
+_NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+FindListener = Callable[[tuple[str, int]], ListenerRuntime | None]
+
+
+def bind(address: SocketAddress, backlog: int) -> socket.socket:
+    """A listening, non-blocking socket; `::` listens on IPv4 too. Raises OSError."""
+    if address.path:
+        family = socket.AF_UNIX
+        _unlink_socket(address.path)
+    else:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted ones inherit it
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address.host != "::"))
+        sock.bind(address.path or (address.host, address.port))
+        sock.listen(backlog)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _unlink_socket(path: str) -> None:
+    """Takes away the socket that an earlier process left; never a file of another kind."""
+    try:
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+class Acceptor:
+    """Accepts on one socket for whatever `runtime` is at the moment."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        runtime: ListenerRuntime,
+        counters: ListenerCounters,
+        inspectors: InspectorCounters,
+        find_listener: FindListener,
+    ) -> None:
+        """find_listener: the listener that serves an original destination (use_original_dst)."""
+        self.runtime = runtime
+        self.address = _local(sock)
+        self._any_address = self.address[0] in ("0.0.0.0", "::")
+        self._loop = loop
+        self._sock = sock
+        self._establisher = Establisher(loop, counters, inspectors)
+        self._find_listener = find_listener
+        self._pending: set[asyncio.Task[None]] = set()
+        self._paused: asyncio.TimerHandle | None = None
+        self._reading = False
+        self._read()
+
+    def swap(self, runtime: ListenerRuntime, counters: ListenerCounters) -> None:
+        """From here on new connections are the new configuration's."""
+        if runtime.config.tcp_backlog_size != self.runtime.config.tcp_backlog_size:
+            self._sock.listen(runtime.config.tcp_backlog_size)
+        self.runtime = runtime
+        self._establisher.counters = counters
+
+    def close(self) -> None:
+        """Stops accepting and drops what is not established yet; connections live on."""
+        self._stop_reading()
+        if self._paused is not None:
+            self._paused.cancel()
+            self._paused = None
+        self._sock.close()
+        for task in self._pending:
+            task.cancel()
+
+    # ----------------------------------------------------------------------- accepting
+
+    def _read(self) -> None:
+        self._paused = None
+        if not self._reading and self._sock.fileno() != -1:
+            self._loop.add_reader(self._sock.fileno(), self._accept_some)
+            self._reading = True
+
+    def _stop_reading(self) -> None:
+        if self._reading:
+            self._loop.remove_reader(self._sock.fileno())
+            self._reading = False
+
+    def _accept_some(self) -> None:
+        for _ in range(MAX_ACCEPTS_PER_TURN):
+            if len(self._pending) >= MAX_PENDING:
+                self._stop_reading()  # _done goes on
+                return
+            try:
+                sock, remote = self._sock.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionError:  # gone again before we came
+                continue
+            except OSError as error:
+                self._accept_failed(error)
+                return
+            try:
+                self._accepted(sock, remote)
+            except Exception:
+                log.exception("%s: connection dropped", self.runtime.config.name)
+                sock.close()
+
+    def _accept_failed(self, error: OSError) -> None:
+        """Out of descriptors: the socket stays readable, so without a pause the loop would spin."""
+        if error.errno not in _NO_RESOURCES:
+            log.error("%s: accept: %s", self.runtime.config.name, error)
+        else:
+            log.error(
+                "%s: cannot accept: %s; trying again in %s s",
+                *(self.runtime.config.name, os.strerror(error.errno), PAUSE_WITHOUT_DESCRIPTORS_S),
+            )
+        self._stop_reading()
+        self._paused = self._loop.call_later(PAUSE_WITHOUT_DESCRIPTORS_S, self._read)
+
+    def _accepted(self, sock: socket.socket, remote: Any) -> None:
+        sock.setblocking(False)
+        local = _local(sock) if self._any_address else self.address
+        peer = (plain_host(remote[0]), remote[1]) if isinstance(remote, tuple) else ("", 0)
+        info = ConnectionInfo(remote=peer, local=local, direct_local=local)
+        runtime = self.runtime
+        if runtime.redirected:
+            redirected = self._redirected(sock, info)
+            if redirected is None:
+                sock.close()
+                return
+            runtime = redirected
+        rest = self._establisher.begin(runtime, sock, info)
+        if rest is not None:
+            self._spawn(rest)
+
+    def _redirected(self, sock: socket.socket, info: ConnectionInfo) -> ListenerRuntime | None:
+        """Fills in `info.local`; answers who serves it, None for a connection to be refused: one
+        made directly to this port, which would be proxied to itself without end."""
+        destination = original_destination(sock)
+        if destination is None:
+            return self.runtime
+        if destination == info.direct_local:
+            log.info(
+                "%s: %s:%d connected directly to a port for redirected connections: refused",
+                *(self.runtime.config.name, *info.remote),
+            )
+            return None
+        info.local = destination
+        if self.runtime.config.use_original_dst:
+            return self._find_listener(destination) or self.runtime
+        return self.runtime
+
+    def _spawn(self, rest: Coroutine[Any, Any, None]) -> None:
+        task = spawn(rest, "establish a connection")
+        self._pending.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._pending.discard(task)
+        if not self._reading and self._paused is None:
+            self._read()
+
+
+def _local(sock: socket.socket) -> tuple[str, int]:
+    """The socket's own (host, port); of a Unix socket (path, 0)."""
+    name = sock.getsockname()
+    return (plain_host(name[0]), name[1]) if isinstance(name, tuple) else (name, 0)

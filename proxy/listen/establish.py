@@ -1,0 +1,246 @@
+"""From an accepted socket to a protocol that serves it: Envoy's listener filters, the filter chain,
+the TLS handshake, the peer's names. Whatever fails here ends with the socket closed, a counter and
+a line in the log; nothing is raised to the accept loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+from proxy.connection import ConnectionInfo
+from proxy.listen.counters import InspectorCounters, ListenerCounters
+from proxy.listen.runtime import DEFAULT_HANDSHAKE_TIMEOUT_S, ChainRuntime, ListenerRuntime
+from proxy.listen.sniff import peek_until
+from proxy.tls.contexts import ServerTls
+from proxy.tls.peer import peer_certificate, requested_server_name
+from proxy.wire import client_hello, http_preface
+
+log = logging.getLogger("weft.listen")
+
+
+class Establisher:
+    """Makes connections of one listening address."""
+
+    __slots__ = ("_inspectors", "_loop", "counters")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        counters: ListenerCounters,
+        inspectors: InspectorCounters,
+    ) -> None:
+        self._loop = loop
+        self.counters = counters
+        self._inspectors = inspectors
+
+    def begin(
+        self, runtime: ListenerRuntime, sock: socket.socket, info: ConnectionInfo
+    ) -> Coroutine[Any, Any, None] | None:
+        """Serves `sock`, or answers what is left to do for it where that has to wait."""
+        if runtime.needs_tls_inspector or runtime.needs_http_inspector:
+            return self._inspect(runtime, sock, info)
+        chain = self._choose(runtime, sock, info, "raw_buffer")
+        if chain is None:
+            return None
+        if chain.tls is not None:
+            return self._terminate_tls(chain, chain.tls, sock, info)
+        start_plaintext(self._loop, self._plaintext(chain, sock, info))
+        return None
+
+    # ----------------------------------------------------------------------- listener filters
+
+    async def _inspect(
+        self, runtime: ListenerRuntime, sock: socket.socket, info: ConnectionInfo
+    ) -> None:
+        transport_protocol: str | None = "raw_buffer"
+        self.counters.pre_cx_active.value += 1
+        try:
+            async with asyncio.timeout(runtime.config.listener_filters_timeout_s or None):
+                transport_protocol = await self._listener_filters(runtime, sock, info)
+        except TimeoutError:
+            self.counters.pre_cx_timeout.value += 1
+            if not runtime.config.continue_on_listener_filters_timeout:
+                log.debug(
+                    "%s: no first bytes from %s:%d in time", runtime.config.name, *info.remote
+                )
+                transport_protocol = None
+        except OSError as error:
+            log.debug("%s: %s:%d: %s", runtime.config.name, *info.remote, error)
+            transport_protocol = None
+        except BaseException:
+            sock.close()
+            raise
+        finally:
+            self.counters.pre_cx_active.value -= 1
+        if transport_protocol is None:
+            sock.close()
+            return
+        chain = self._choose(runtime, sock, info, transport_protocol)
+        if chain is None:
+            return
+        if chain.tls is not None:
+            await self._terminate_tls(chain, chain.tls, sock, info)
+        else:
+            await self._plaintext(chain, sock, info)
+
+    async def _listener_filters(
+        self, runtime: ListenerRuntime, sock: socket.socket, info: ConnectionInfo
+    ) -> str | None:
+        """The transport protocol; None when the connection is at its end already."""
+        if runtime.needs_tls_inspector:
+            data = await peek_until(sock, _enough_for_tls)
+            found = client_hello.parse(data) if data is not None else None
+            if found is None:
+                self.counters.remote_close.value += 1
+                return None
+            if found == "too_large":
+                self._inspectors.client_hello_too_large.value += 1
+                return None
+            if isinstance(found, client_hello.ClientHello):
+                self._note_client_hello(info, found)
+                return "tls"
+            self._inspectors.tls_not_found.value += 1
+        if runtime.needs_http_inspector:
+            data = await peek_until(sock, _enough_for_http)
+            if data is None:
+                self.counters.remote_close.value += 1
+                return None
+            self._note_http(info, http_preface.detect(data))
+        return "raw_buffer"
+
+    def _note_client_hello(self, info: ConnectionInfo, hello: client_hello.ClientHello) -> None:
+        info.sni, info.offered_alpn = hello.server_name, hello.alpn
+        counters = self._inspectors
+        counters.tls_found.value += 1
+        (counters.sni_found if hello.server_name else counters.sni_not_found).value += 1
+        (counters.alpn_found if hello.alpn else counters.alpn_not_found).value += 1
+
+    def _note_http(self, info: ConnectionInfo, protocol: str) -> None:
+        self._inspectors.http[protocol].value += 1
+        if protocol != "not_http":
+            info.offered_alpn = (protocol,)
+
+    def _choose(
+        self,
+        runtime: ListenerRuntime,
+        sock: socket.socket,
+        info: ConnectionInfo,
+        transport_protocol: str,
+    ) -> ChainRuntime | None:
+        """Counts the connection that has a chain, closes the one that has none."""
+        chain = runtime.table.find(info, transport_protocol)
+        if chain is None:
+            self.counters.no_filter_chain_match.value += 1
+            log.debug(
+                "%s: no filter chain for %s:%d (%s, server name %r)",
+                *(runtime.config.name, *info.remote, transport_protocol, info.sni),
+            )
+            sock.close()
+            return None
+        info.on_closed = self.counters.opened()
+        return chain
+
+    # ----------------------------------------------------------------------- serving
+
+    async def _plaintext(
+        self, chain: ChainRuntime, sock: socket.socket, info: ConnectionInfo
+    ) -> None:
+        try:
+            protocol = chain.connect(info)
+        except BaseException:
+            info.on_closed()
+            sock.close()
+            raise
+        await self._loop.connect_accepted_socket(lambda: protocol, sock)
+
+    async def _terminate_tls(
+        self, chain: ChainRuntime, tls: ServerTls, sock: socket.socket, info: ConnectionInfo
+    ) -> None:
+        gate = _TlsGate(chain, tls, info, self.counters)
+        timeout_s = chain.handshake_timeout_s or DEFAULT_HANDSHAKE_TIMEOUT_S
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: gate, sock, ssl=tls.ssl_context, ssl_handshake_timeout=timeout_s
+            )
+        except OSError as error:  # ssl.SSLError is one too
+            log.info("TLS handshake with %s:%d: %s", *info.remote, self.counters.tls_failed(error))
+        finally:
+            if not gate.made:
+                info.on_closed()
+
+
+class _TlsGate(asyncio.Protocol):
+    """Stands behind TLS until the handshake is done, then steps aside for the real protocol, which
+    so costs nothing per read and is made with everything known."""
+
+    def __init__(
+        self,
+        chain: ChainRuntime,
+        tls: ServerTls,
+        info: ConnectionInfo,
+        counters: ListenerCounters,
+    ) -> None:
+        self.made = False  # connection_made was called, so connection_lost will be
+        self._chain = chain
+        self._tls = tls
+        self._info = info
+        self._counters = counters
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self.made = True
+        tls = transport.get_extra_info("ssl_object")
+        reason = self._tls.verify(tls)
+        if reason is not None:
+            self._counters.fail_verify_san.value += 1
+            log.info("TLS handshake with %s:%d: %s", *self._info.remote, reason)
+            transport.abort()
+            return
+        _fill(self._info, tls)
+        self._counters.tls_established(tls, self._info.peer is not None)
+        protocol = self._chain.connect(self._info)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Only of a connection that `connection_made` refused."""
+        self._info.on_closed()
+
+
+def _fill(info: ConnectionInfo, tls: Any) -> None:
+    info.tls = True
+    info.sni = info.sni or requested_server_name(tls)
+    info.alpn = tls.selected_alpn_protocol() or ""
+    info.tls_version = tls.version() or ""
+    cipher = tls.cipher()
+    info.cipher = cipher[0] if cipher else ""
+    info.peer = peer_certificate(tls)
+
+
+def _enough_for_tls(data: bytes) -> bool:
+    return client_hello.parse(data) != "need_more"
+
+
+def _enough_for_http(data: bytes) -> bool:
+    return http_preface.detect(data) != "need_more"
+
+
+def start_plaintext(loop: asyncio.AbstractEventLoop, connecting: Coroutine[Any, Any, None]) -> None:
+    """Runs `connect_accepted_socket` of a plaintext socket without a task: it waits once only, for
+    the future that tells that the transport is open."""
+    waiter = connecting.send(None)
+    waiter.add_done_callback(_finish(connecting))
+
+
+def _finish(connecting: Coroutine[Any, Any, None]) -> Callable[[object], None]:
+    def finish(_: object) -> None:
+        try:
+            connecting.send(None)
+        except StopIteration:
+            pass
+
+    return finish
