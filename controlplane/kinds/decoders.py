@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping as MappingType
+from ipaddress import ip_address
 from typing import Any, TypeVar
 
 from controlplane.kinds.schema import Decoder, Invalid, Place, Problem
@@ -12,6 +13,7 @@ from controlplane.kinds.yaml_nodes import Mapping, Node, Scalar, Sequence, is_tr
 T = TypeVar("T")
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)")
+_HOST_NAME = re.compile(r"(?=.*[A-Za-z_])[A-Za-z0-9_]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9_.])?")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -163,12 +165,30 @@ def opaque(node: Node, place: Place) -> None:
     """Anything; its content has no meaning here."""
 
 
+def address(node: Node, place: Place) -> str:
+    """An IP address or a host name."""
+    value = text(node, place)
+    if value.startswith("unix:"):
+        raise Invalid([place.problem(node, "unix sockets are not supported yet", "NotSupported")])
+    if not is_ip(value) and not _HOST_NAME.fullmatch(value):
+        raise place.refuse(node, "an IP address or host name")
+    return value
+
+
+def is_ip(value: str) -> bool:
+    try:
+        ip_address(value)
+    except ValueError:
+        return False
+    return True
+
+
 PORT = integer(1, 65535)
 NAME = matching(
     r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", "a name of lower-case letters, digits, '-' and '.'"
 )
 HOST = matching(
-    r"(\*|(\*\.)?[A-Za-z0-9_]([-A-Za-z0-9_.]*[A-Za-z0-9_])?\.?)",
-    "a host name (a '*' only alone or as '*.' in front)",
+    r"\*|\*?[A-Za-z0-9_.]([-A-Za-z0-9_.]*[A-Za-z0-9_])?\.?",
+    "a host name (a '*' only alone or in front)",
 )
 LABELS = map_of(text)

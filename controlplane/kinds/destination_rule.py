@@ -67,6 +67,10 @@ class ConnectionPool(Record):
     tcp: TcpSettings = optional(obj(TcpSettings), TcpSettings())
     http: HttpSettings = optional(obj(HttpSettings), HttpSettings())
 
+    def check(self) -> Iterator[tuple[str, str]]:
+        if not self.where:
+            yield "", "needs tcp or http"
+
 
 @record
 class OutlierDetection(Record):
@@ -120,6 +124,8 @@ class TrafficPolicy(Record):
     port_level_settings: tuple[PortPolicy, ...] = optional(list_of(obj(PortPolicy)), ())
 
     def check(self) -> Iterator[tuple[str, str]]:
+        if not self.where:
+            yield "", "needs at least one setting"
         numbers = [item.port.number for item in self.port_level_settings]
         for index, number in enumerate(numbers):
             if number in numbers[:index]:

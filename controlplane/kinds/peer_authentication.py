@@ -33,6 +33,8 @@ class PeerAuthenticationSpec(Record):
     def check(self) -> Iterator[tuple[str, str]]:
         if self.port_level_mtls and not self.selector.match_labels:
             yield "portLevelMtls", "needs a selector with matchLabels"
+        if "portLevelMtls" in self.where and not self.port_level_mtls:
+            yield "portLevelMtls", "needs at least one port"
         for port in self.port_level_mtls:
             if not (port.isdecimal() and 1 <= int(port) <= 65535):
                 yield f"portLevelMtls.{port}", f"expected a port number 1..65535, got {port!r}"

@@ -10,11 +10,12 @@ from controlplane.kinds.decoders import (
     LABELS,
     NAME,
     PORT,
+    address,
     enum,
     integer,
+    is_ip,
     list_of,
     map_of,
-    matching,
     not_yet,
     text,
 )
@@ -25,7 +26,6 @@ NETWORKING = names(
     "networking.istio.io/v1 networking.istio.io/v1beta1 networking.istio.io/v1alpha3"
 )
 PROTOCOLS = ("HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "MONGO", "TCP", "TLS")
-_ADDRESS = matching(r"[A-Za-z0-9_:]([-A-Za-z0-9_.:%]*[A-Za-z0-9_:])?", "an IP address or host name")
 
 
 def not_public(export_to: tuple[str, ...], allowed: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -41,7 +41,7 @@ class Workload(Record):
     """Where a workload is. ports: port name -> number at `address`."""
 
     IGNORED = names("network")
-    address: str = required(_ADDRESS)
+    address: str = required(address)
     ports: Mapping[str, int] = optional(map_of(PORT), {})
     labels: Mapping[str, str] = optional(LABELS, {})
     locality: str = optional(text, "")
@@ -95,6 +95,7 @@ class ServiceEntrySpec(Record):
             yield "workloadSelector", "and endpoints exclude each other"
         if self.resolution == "NONE" and self.endpoints:
             yield "endpoints", "need resolution STATIC or DNS"
+        yield from self._endpoint_faults()
         if self.resolution == "DNS" and not self.endpoints and self.workload_selector is None:
             for index, host in enumerate(self.hosts):
                 if "*" in host:
@@ -103,6 +104,15 @@ class ServiceEntrySpec(Record):
             yield "ports", "a port number is given twice"
         if len({port.name for port in self.ports}) != len(self.ports):
             yield "ports", "a port name is given twice"
+
+    def _endpoint_faults(self) -> Iterator[tuple[str, str]]:
+        names_known = {port.name for port in self.ports}
+        for index, endpoint in enumerate(self.endpoints):
+            if self.resolution == "STATIC" and not is_ip(endpoint.address):
+                message = f"{endpoint.address!r} is not an IP address; use resolution DNS"
+                yield f"endpoints[{index}]", message
+            for name in sorted(endpoint.ports.keys() - names_known):
+                yield f"endpoints[{index}]", f"spec.ports has no port named {name!r}"
 
 
 @record

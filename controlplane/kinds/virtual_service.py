@@ -16,6 +16,7 @@ from controlplane.kinds.decoders import (
     integer,
     list_of,
     map_of,
+    matching,
     text,
 )
 from controlplane.kinds.objects import Object
@@ -40,6 +41,10 @@ RETRY_ON = names(
     "http3-post-connect-failure cancelled deadline-exceeded internal resource-exhausted unavailable"
 )
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_GATEWAY = matching(
+    r"([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?",
+    "'mesh', or the name of a Gateway, also as namespace/name",
+)
 _PSEUDO = names("uri scheme method authority")
 
 
@@ -47,36 +52,34 @@ _PSEUDO = names("uri scheme method authority")
 
 
 @record
-class StringMatch(Record):
+class PresenceMatch(Record):
+    """At most one is set; none means that the header is present."""
+
     exact: str | None = optional(text)
     prefix: str | None = optional(text)
     regex: str | None = optional(text)
 
+    @property
+    def given(self) -> list[str]:
+        return [key for key in ("exact", "prefix", "regex") if getattr(self, key) is not None]
+
     def check(self) -> Iterator[tuple[str, str]]:
-        given = [key for key in ("exact", "prefix", "regex") if getattr(self, key) is not None]
-        if len(given) != 1:
-            found = " and ".join(given) or "none"
-            yield "", f"expected exactly one of exact, prefix, regex, got {found}"
-        if self.prefix == "":
-            yield "prefix", "must not be empty"
+        if len(self.given) > 1:
+            yield "", f"expected only one of exact, prefix, regex, got {' and '.join(self.given)}"
         if self.regex is not None and (fault := _regex_fault(self.regex)):
             yield "regex", fault
 
 
 @record
-class PresenceMatch(Record):
-    """A StringMatch, or empty, which means that the header is present."""
-
-    exact: str | None = optional(text)
-    prefix: str | None = optional(text)
-    regex: str | None = optional(text)
+class StringMatch(PresenceMatch):
+    """Exactly one is set."""
 
     def check(self) -> Iterator[tuple[str, str]]:
-        given = [key for key in ("exact", "prefix", "regex") if getattr(self, key) is not None]
-        if len(given) > 1:
-            yield "", f"expected at most one of exact, prefix, regex, got {' and '.join(given)}"
-        if self.regex is not None and (fault := _regex_fault(self.regex)):
-            yield "regex", fault
+        yield from PresenceMatch.check(self)
+        if not self.given:
+            yield "", "expected one of exact, prefix, regex, got none"
+        if self.prefix == "":
+            yield "prefix", "must not be empty"
 
 
 def _regex_fault(pattern: str) -> str:
@@ -95,6 +98,9 @@ def _header_matches(node: Node, place: Place) -> Mapping[str, PresenceMatch]:
     for name in found:
         if name in _PSEUDO:
             raise Invalid([place.problem(node, f"use match.{name} instead of a header {name!r}")])
+        if name.startswith("@request.auth.claims"):
+            message = f"{name!r} is not supported yet"
+            raise Invalid([place.problem(node, message, "NotSupported")])
         if not _HEADER_NAME.fullmatch(name):
             raise Invalid([place.problem(node, f"{name!r} is not a header name")])
     return found
@@ -114,7 +120,7 @@ class HttpMatch(Record):
     port: int | None = optional(PORT)
     source_labels: Mapping[str, str] = optional(LABELS, {})
     source_namespace: str = optional(text, "")
-    gateways: tuple[str, ...] = optional(list_of(text), ())
+    gateways: tuple[str, ...] = optional(list_of(_GATEWAY), ())
 
 
 # --------------------------------------------------------------------------- actions
@@ -275,7 +281,7 @@ class HttpRoute(Record):
 class VirtualServiceSpec(Record):
     UNSUPPORTED = names("tcp tls")
     hosts: tuple[str, ...] = required(list_of(HOST, 1))
-    gateways: tuple[str, ...] = optional(list_of(text), ())
+    gateways: tuple[str, ...] = optional(list_of(_GATEWAY), ())
     http: tuple[HttpRoute, ...] = optional(list_of(obj(HttpRoute)), ())
     export_to: tuple[str, ...] = optional(list_of(text), ())
 
@@ -286,6 +292,8 @@ class VirtualServiceSpec(Record):
         for index, host in enumerate(self.hosts):
             if host in self.hosts[:index]:
                 yield f"hosts[{index}]", f"{host!r} is given twice"
+            if host == "*" and (not self.gateways or "mesh" in self.gateways):
+                yield f"hosts[{index}]", "'*' alone is only for gateways, not for the mesh"
 
 
 @record
