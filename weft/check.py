@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 
 from weft import loopback, stats
@@ -36,7 +37,7 @@ async def ask(mesh: LaptopMesh, entry: EntryPoint) -> Finding:
     reply = await loopback.get(entry.port, "/", f"{entry.host}:{entry.port}", timeout_s=20.0)
     after = await counts(mesh)
     crossed = tuple(name for name in after if after[name] > before.get(name, 0))
-    text = reply.text if reply.status else reply.reason
+    text = title(reply.text) if reply.status else reply.reason
     return Finding(entry, reply.status, first_line(text), crossed)
 
 
@@ -49,6 +50,12 @@ async def counts(mesh: LaptopMesh) -> dict[str, int]:
         sidecar.name: stats.counts(answer.text).requests
         for sidecar, answer in zip(sidecars, answers, strict=True)
     }
+
+
+def title(text: str) -> str:
+    """The title of an HTML page, or the text itself."""
+    match = re.search("<title>(.*?)</title>", text, re.DOTALL | re.IGNORECASE)
+    return match.group(1) if match else text
 
 
 def first_line(text: str, width: int = 72) -> str:

@@ -6,12 +6,15 @@ Every error that a user can cause ends here as one line on stderr and exit code 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
 from weft.errors import UserError
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+LOG_LEVELS = click.Choice(["debug", "info", "warning", "error"])
+PORT = click.IntRange(0, 65535)
 
 
 @click.group(context_settings=SETTINGS)
@@ -48,8 +51,6 @@ def up(directory: str, check: bool, state_dir: str, no_restart: bool, port: int 
       weft up examples/postcard --check        in CI: exit 0 if every service answers
       weft up shop --port 9000 --state-dir /tmp/shop
     """
-    from pathlib import Path
-
     from weft import up as laptop
     from weft.mesh import MeshOptions
 
@@ -84,8 +85,6 @@ def run(
       weft run --service messenger --version v2 -- python messenger.py --version v2
       weft run --service cart --port 3000 -- npm start
     """
-    from pathlib import Path
-
     from weft import run as joined
 
     options = joined.RunOptions(
@@ -107,11 +106,125 @@ def status(state_dir: str) -> None:
 
     Exit code 1 when the configuration has errors or a proxy refused it.
     """
-    from pathlib import Path
-
     from weft import status as shown
 
     sys.exit(shown.status(Path(state_dir)))
+
+
+@weft.command()
+@click.option("-c", "--config", required=True, help="An Envoy v3 bootstrap, YAML or JSON.")
+@click.option("--state-dir", help="Keeps the key and the last good configuration.")
+@click.option("--ca-address", metavar="HOST:PORT", help="Who signs this workload's certificate.")
+@click.option("--ca-root", metavar="FILE", help="The trust bundle to verify the CA with (PEM).")
+@click.option("--join-token-file", metavar="FILE", help="Proves the workload's identity once.")
+@click.option("--log-level", default="info", show_default=True, type=LOG_LEVELS)
+def proxy(
+    config: str,
+    state_dir: str | None,
+    ca_address: str | None,
+    ca_root: str | None,
+    join_token_file: str | None,
+    log_level: str,
+) -> None:
+    """Run the proxy alone, with an Envoy bootstrap.
+
+    It reads the bootstrap as Envoy does: static resources, or listeners, routes, clusters and
+    endpoints over ADS. Its admin port has Envoy's paths (/ready, /stats, /clusters ...). With
+    --ca-address it makes its own key, has it signed and renews the certificate at half life.
+
+    \b
+    Examples:
+      weft proxy -c envoy.yaml
+      weft proxy -c bootstrap.yaml --ca-address localhost:15010 --ca-root root.pem \\
+                 --join-token-file token --state-dir /var/lib/weft
+    """
+    from proxy.main import ProxyOptions, run
+
+    options = ProxyOptions(
+        bootstrap=Path(config),
+        state_dir=_path(state_dir),
+        ca_address=ca_address,
+        ca_root=_path(ca_root),
+        join_token_file=_path(join_token_file),
+        log_level=log_level,
+    )
+    sys.exit(run(options))
+
+
+@weft.command()
+@click.option("--config", required=True, metavar="DIR", help="Kubernetes and Istio YAML, watched.")
+@click.option("--state-dir", required=True, metavar="DIR", help="The root key, tokens, addresses.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", default=15010, show_default=True, type=PORT, help="TLS, with a token.")
+@click.option("--mtls-port", default=15012, show_default=True, type=PORT, help="Mutual TLS.")
+@click.option("--admin-port", default=15014, show_default=True, type=PORT, help="Status, metrics.")
+@click.option("--trust-domain", default="cluster.local", show_default=True)
+@click.option("--allow-sds-keys", is_flag=True, help="Serve keys to a proven plain Envoy.")
+@click.option("--log-level", default="info", show_default=True, type=LOG_LEVELS)
+def controlplane(
+    config: str,
+    state_dir: str,
+    host: str,
+    port: int,
+    mtls_port: int,
+    admin_port: int,
+    trust_domain: str,
+    allow_sds_keys: bool,
+    log_level: str,
+) -> None:
+    """Run the control plane alone: xDS, certificates and the management API.
+
+    Once it serves it writes its addresses to STATE/controlplane.json. Port 0 is any free port.
+
+    \b
+    Example:
+      weft controlplane --config mesh --state-dir /var/lib/weft --host 0.0.0.0
+    """
+    from controlplane.main import ControlPlaneOptions, run
+
+    options = ControlPlaneOptions(
+        config=Path(config),
+        state_dir=Path(state_dir),
+        host=host,
+        port=port,
+        mtls_port=mtls_port,
+        admin_port=admin_port,
+        trust_domain=trust_domain,
+        allow_sds_keys=allow_sds_keys,
+        log_level=log_level,
+    )
+    sys.exit(run(options))
+
+
+@weft.group()
+def ca() -> None:
+    """Look at the certificate authority."""
+
+
+@ca.command()
+@click.option("--state-dir", default=".weft", show_default=True, help="Of the control plane.")
+def show(state_dir: str) -> None:
+    """Show the roots: subject, trust domain, when they end.
+
+    \b
+    Example:
+      weft ca show --state-dir .weft
+    """
+    import time
+
+    from certs.cli import show as describe
+    from certs.errors import CertificateError
+
+    if not (Path(state_dir) / "root.pem").exists():
+        raise UserError(f"{state_dir} has no certificate authority (root.pem); see --state-dir")
+    try:
+        click.echo(describe(Path(state_dir), time.time()))
+    except CertificateError as error:
+        raise UserError(str(error)) from error
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
 
 
 @weft.command()
@@ -126,6 +239,8 @@ def main() -> None:
     """The console script."""
     try:
         weft.main(prog_name="weft", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
     except click.ClickException as error:
         message = error.format_message()
         hint = " (see weft --help)" if isinstance(error, click.UsageError) else ""

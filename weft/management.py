@@ -48,7 +48,7 @@ class Management:
         """UserError where no control plane has written its address."""
         addresses = state.control_plane()
         if addresses is None:
-            raise UserError(f"no control plane has served from {state.path} yet")
+            raise UserError(f"no mesh runs on {state.path}; start one with: weft up DIR")
         return cls(addresses.address, state.root_certificate.read_bytes(), state.admin_token)
 
     async def close(self) -> None:

@@ -123,12 +123,18 @@ def _kind(node: yaml.Node | None) -> str:
 
 
 def read_directory(directory: Path) -> list[Field]:
-    """Every document of every manifest directly in `directory`, files in order of name."""
+    """Every document of every manifest below `directory`, files in order of their paths, hidden
+    ones left out: what the control plane reads too."""
     if not directory.is_dir():
         what = "is not a directory" if directory.exists() else "does not exist"
         raise UserError(f"{directory} {what}; name a directory with Kubernetes YAML")
-    files = sorted(path for path in directory.iterdir() if path.suffix in SUFFIXES)
-    return [document for file in files for document in read_file(file)]
+    files = sorted(path for path in directory.rglob("*") if path.suffix in SUFFIXES)
+    shown = (file for file in files if not _is_hidden(file.relative_to(directory)))
+    return [document for file in shown for document in read_file(file)]
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def read_file(file: Path) -> list[Field]:

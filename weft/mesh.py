@@ -71,6 +71,7 @@ class LaptopMesh:
         self.workloads: list[Workload] = []
         self.gateway: Sidecar | None = None
         self.gateway_port = 0
+        self.started = False
         self.management: Management | None = None
         self.services: list[Service] = []
         self._registry = Registry(reporter.warn)
@@ -88,10 +89,11 @@ class LaptopMesh:
                 self.reporter.warn(notice)
         self.services = services(documents)
         ports = PortBook(Random())
-        planned = [plan for deployment in found for plan in plans(deployment, ports)]
+        planned = [plan for deployment in found for plan in plans(deployment, self.services, ports)]
         self.gateway_port = self._choose_gateway_port(ports)
         self.state.lock()
         self._build(planned, ports)
+        self.started = True
         await self._start_control_plane()
         self._start_workloads()
 

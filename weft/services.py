@@ -68,6 +68,16 @@ def _is_http(port: Field) -> bool:
     return (protocol or port.get("name").text("").partition("-")[0]) in HTTP_WORDS
 
 
+def entry_port(container_port: str, number: int, selecting: Iterable[Service]) -> str:
+    """The name of a container's port in its WorkloadEntry. A Service that means it by name finds
+    it so; one that means it by number finds it under the name of its own port."""
+    for service in selecting:
+        for name, _, target in service.ports:
+            if target == str(number) and name:
+                return name
+    return container_port
+
+
 def host_name(service: Service, among: Iterable[Service]) -> str:
     """The name for a browser, which resolves *.localhost to this machine: `greeter.localhost`, or
     `greeter.shop.localhost` where another namespace has the shorter one."""

@@ -57,9 +57,7 @@ async def _up(options: MeshOptions, reporter: Reporter, show: Callable[[View], N
         except Interrupted:
             pass
         finally:
-            reporter.note("stopping")
-            await mesh.stop()
-        reporter.note("stopped")
+            await _stop(mesh)
     return 0
 
 
@@ -73,8 +71,14 @@ async def _check(options: MeshOptions, reporter: Reporter) -> int:
         except Interrupted:
             return 130
         finally:
-            reporter.note("stopping")
-            await mesh.stop()
+            await _stop(mesh)
+
+
+async def _stop(mesh: LaptopMesh) -> None:
+    """Says so only if there is something to stop."""
+    if mesh.started:
+        mesh.reporter.note("stopping")
+    await mesh.stop()
 
 
 async def _ask_all(mesh: LaptopMesh) -> int:

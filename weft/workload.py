@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from weft.bootstrap import LOOPBACK, Node
@@ -20,6 +20,7 @@ from weft.process import Command, Hooks, Process
 from weft.readiness import Readiness
 from weft.registry import Registry, WorkloadEntry
 from weft.report import Reporter
+from weft.services import Service, entry_port
 from weft.sidecar import Sidecar, SidecarSetup
 from weft.state import StateDir
 
@@ -69,8 +70,13 @@ class Plan:
         return environment(self.deployment, own)
 
 
-def plans(deployment: Deployment, ports: PortBook) -> list[Plan]:
+def plans(deployment: Deployment, services: Iterable[Service], ports: PortBook) -> list[Plan]:
     """One plan for each replica; a single one keeps the Deployment's name."""
+    selecting = [one for one in services if one.selects(deployment.namespace, deployment.labels)]
+    named = {
+        entry_port(name, number, selecting): number for name, number in deployment.ports.items()
+    }
+    deployment = replace(deployment, ports=named)
     if deployment.fixed_port is not None and deployment.replicas > 1:
         raise UserError(
             f"{deployment.position}: {deployment.name} has weft.dev/app-port, so only one "

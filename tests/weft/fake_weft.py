@@ -131,7 +131,7 @@ def controlplane(arguments: argparse.Namespace) -> None:
     (state / "root.pem").write_bytes(chain)
     (state / "admin.token").write_text("secret\n", "utf-8")
     service = FakeManagement(state, "secret")
-    kinds = {
+    kinds: dict[str, Any] = {
         "CreateJoinToken": pb.CreateJoinTokenRequest,
         "Apply": pb.ApplyRequest,
         "Delete": pb.DeleteRequest,
