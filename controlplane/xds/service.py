@@ -76,12 +76,12 @@ class AdsService:
         self,
         authenticate: Authenticate,
         cache: SnapshotCache,
-        observer: Observer,
+        observers: Iterable[Observer],
         clock: Callable[[], float],
     ) -> None:
         self._authenticate = authenticate
         self._cache = cache
-        self._observer = observer
+        self._observers = tuple(observers)
         self._clock = clock
         self.connections: dict[Connection, None] = {}
 
@@ -124,7 +124,7 @@ class AdsService:
         connection = Connection(node, identity, variant, self._clock(), machine)
         self.connections[connection] = None
         log.info("connected node=%s identity=%s variant=%s", node.id, identity, variant)
-        self._observer.changed(connection)
+        self._changed(connection)
         watcher = spawn(self._watch(connection, context), f"discovery watcher of {node.id}")
         try:
             await self._feed(connection, request, context)
@@ -135,7 +135,7 @@ class AdsService:
             watcher.cancel()
             del self.connections[connection]
             log.info("disconnected node=%s", node.id)
-            self._observer.changed(connection)
+            self._changed(connection)
 
     async def _admit(self, request: Request, context: Context) -> tuple[Node, SpiffeId]:
         """The node that the first request names, if the stream may speak for it."""
@@ -160,7 +160,8 @@ class AdsService:
             if answer.event == "nack":
                 name = short_name(answer.type_url)
                 log.warning("rejected node=%s type=%s: %s", connection.node.id, name, answer.detail)
-                self._observer.rejected(connection, answer)
+                for observer in self._observers:
+                    observer.rejected(connection, answer)
             await self._write(connection, answer.pushes, context)
             self._settle(connection)
 
@@ -184,7 +185,8 @@ class AdsService:
         for push in pushes:
             await context.write(push.body)
             connection.last_push_at = self._clock()
-            self._observer.pushed(connection, push)
+            for observer in self._observers:
+                observer.pushed(connection, push)
 
     def _settle(self, connection: Connection) -> None:
         """Notes when the node has acknowledged everything of the last change."""
@@ -192,9 +194,14 @@ class AdsService:
         if connection.changed_at and machine.synced and not connection.wake.is_set():
             if connection.last_push_at >= connection.changed_at:
                 after_s = self._clock() - connection.changed_at
-                self._observer.converged(connection, after_s)
+                for observer in self._observers:
+                    observer.converged(connection, after_s)
             connection.changed_at = 0.0
-        self._observer.changed(connection)
+        self._changed(connection)
+
+    def _changed(self, connection: Connection) -> None:
+        for observer in self._observers:
+            observer.changed(connection)
 
 
 async def _decode(

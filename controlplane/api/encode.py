@@ -1,0 +1,64 @@
+"""The mesh's status in the management API's messages."""
+
+from __future__ import annotations
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from controlplane.mesh.model import Status
+from controlplane.status import MeshStatus, ProxyStatus
+from protos.gen.weft.v1 import management_pb2 as pb
+
+
+def timestamp(seconds: float) -> Timestamp:
+    result = Timestamp()
+    result.FromMicroseconds(round(seconds * 1e6))
+    return result
+
+
+def encode_status(status: MeshStatus) -> pb.MeshStatus:
+    return pb.MeshStatus(
+        version=status.version,
+        changed_at=timestamp(status.changed_at),
+        services=[
+            pb.ServiceStatus(
+                hostname=service.hostname,
+                namespace=service.namespace,
+                endpoints_total=service.endpoints_total,
+                endpoints_healthy=service.endpoints_healthy,
+            )
+            for service in status.services
+        ],
+        proxies=[_proxy(proxy) for proxy in status.proxies],
+        objects=[encode_object(item) for item in status.objects],
+    )
+
+
+def encode_object(status: Status) -> pb.ObjectStatus:
+    return pb.ObjectStatus(
+        object=status.object,
+        severity=status.severity,
+        code=status.code,
+        message=status.message,
+        position=str(status.position),
+    )
+
+
+def _proxy(proxy: ProxyStatus) -> pb.ProxyStatus:
+    nacks = [
+        pb.Nack(type_url=item.type_url, message=f"{name}: {message}" if name else message)
+        for item in proxy.types
+        for name, message in item.rejected.items()
+    ]
+    result = pb.ProxyStatus(
+        node_id=proxy.node_id,
+        namespace=proxy.namespace,
+        workload=proxy.workload,
+        identity=proxy.identity,
+        user_agent=proxy.user_agent,
+        connected_at=timestamp(proxy.connected_at),
+        synced=proxy.synced,
+        nacks=nacks,
+    )
+    if proxy.last_push_at:
+        result.last_push_at.CopyFrom(timestamp(proxy.last_push_at))
+    return result

@@ -1,0 +1,63 @@
+"""What each admitted node gets by SDS: the trust bundle, and a key only if that was allowed.
+
+A Weft proxy holds a key of its own and gets none. A plain Envoy has no agent: where the operator
+allows it, it gets the certificate and key of the identity that its stream has proven (admission
+has compared the node's words with it).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+
+from certs.bundle import TrustBundle
+from certs.errors import CertificateError
+from certs.spiffe import SpiffeId
+from controlplane.ca.envoy_secrets import EnvoySecrets
+from controlplane.emit import secrets
+from controlplane.emit.node import Node
+
+log = logging.getLogger("weft.controlplane.ca")
+
+
+class SdsSecrets:
+    """Call it with a node. keys None: nobody gets a private key."""
+
+    def __init__(
+        self,
+        bundle: TrustBundle,
+        keys: EnvoySecrets | None,
+        trust_domain: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._root = secrets.root(bundle.to_pem())
+        self._keys = keys
+        self._trust_domain = trust_domain
+        self._clock = clock
+        self._told: set[str] = set()
+
+    def __call__(self, node: Node) -> tuple[Secret, ...]:
+        if node.weft_agent:
+            return (self._root,)
+        if self._keys is None:
+            self._tell(node)
+            return (self._root,)
+        identity = SpiffeId.workload(self._trust_domain, node.namespace, node.service_account)
+        try:
+            issued = self._keys.certificate(identity, self._clock())
+        except CertificateError as error:
+            log.error("no certificate for node=%s identity=%s: %s", node.id, identity, error)
+            return (self._root,)
+        return (self._root, secrets.certificate(issued.chain_pem, issued.key_pem))
+
+    def _tell(self, node: Node) -> None:
+        """Once for each node: its mTLS listeners will not open, and here is why."""
+        if node.id not in self._told:
+            self._told.add(node.id)
+            log.warning(
+                "node=%s is no Weft proxy and gets no private key by SDS, so its mTLS listeners "
+                "and clusters stay cold: start the control plane with --allow-sds-keys to serve it",
+                node.id,
+            )

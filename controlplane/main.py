@@ -1,0 +1,285 @@
+"""The control plane as a process: the only place that knows every room.
+
+It starts in an order in which each failure is one clear line: state, configuration, ports. It
+says that it serves by writing `controlplane.json` into the state directory, and takes it away at
+the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import uvloop
+from aiohttp import web
+
+from certs.errors import CertificateError
+from certs.files import write_public
+from certs.store import StoredAuthority, open_store
+from controlplane.admin import Admin
+from controlplane.api.management import Actions, ManagementService
+from controlplane.ca.admin_token import open_admin_token
+from controlplane.ca.authenticate import Authenticator, Unauthenticated
+from controlplane.ca.envoy_secrets import EnvoySecrets
+from controlplane.ca.sds import SdsSecrets
+from controlplane.ca.server_credentials import (
+    ServingCertificate,
+    mtls_credentials,
+    tls_credentials,
+)
+from controlplane.ca.service import CertificateService
+from controlplane.ca.tokens import JoinTokens
+from controlplane.inventory import Inventory
+from controlplane.mesh.model import Mesh, Status
+from controlplane.metrics import Metrics
+from controlplane.pipeline import Outlets, Pipeline
+from controlplane.sources.files import FileSource, SourceError
+from controlplane.sources.memory import MemorySource
+from controlplane.status import StatusRegistry
+from controlplane.tasks import spawn
+from controlplane.xds.admission import Proof
+from controlplane.xds.cache import SnapshotCache
+from controlplane.xds.service import SERVER_OPTIONS, AdsService, Connection
+from protos.gen.istio import ca_pb2_grpc
+from protos.gen.weft.v1 import management_pb2_grpc
+
+SERVING_FILE = "controlplane.json"
+TOKENS_FILE = "join-tokens.json"
+STOP_GRACE_S = 0.5
+REFRESH_S = 60.0
+"""How often certificates that are served by SDS are looked at for renewal."""
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlaneOptions:
+    """Port 0: any free one. allow_sds_keys: plain Envoys may get their private key by SDS."""
+
+    config: Path
+    state_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 15010
+    mtls_port: int = 15012
+    admin_port: int = 15014
+    trust_domain: str = "cluster.local"
+    allow_sds_keys: bool = False
+    log_level: str = "warning"
+
+
+class StartError(Exception):
+    """Why it cannot serve; the message is for the user."""
+
+
+def run(options: ControlPlaneOptions) -> int:
+    """Serves until SIGTERM (exit code 0) or SIGINT (130); 1 if it cannot start."""
+    logging.basicConfig(
+        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_main(options))
+    except (StartError, SourceError, CertificateError) as error:
+        _say(f"weft: error: {error}")
+        return 1
+    except KeyboardInterrupt:  # before the signal handlers stand
+        return INTERRUPTED
+
+
+async def _main(options: ControlPlaneOptions) -> int:
+    stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    for number, code in ((signal.SIGTERM, 0), (signal.SIGINT, INTERRUPTED)):
+        asyncio.get_running_loop().add_signal_handler(number, _stop, stopped, code)
+    async with AsyncExitStack() as stack:
+        await _serve(options, stack)
+        return await stopped
+
+
+def _stop(stopped: asyncio.Future[int], code: int) -> None:
+    if not stopped.done():
+        stopped.set_result(code)
+
+
+async def _serve(options: ControlPlaneOptions, stack: AsyncExitStack) -> None:
+    """Starts everything; `stack` stops it again, last things first."""
+    plane = _Plane(options, open_store(options.state_dir, options.trust_domain, time.time()))
+    files = FileSource(options.config, plane.inventory, plane.pipeline.changed)
+    files.load()
+    plane.pipeline.rebuild()
+    stack.callback(plane.pipeline.close)
+    ports = await plane.start_grpc(stack)
+    admin = Admin(plane.registry, plane.metrics, plane.connections)
+    admin_port = await _start_admin(admin, options, stack)
+    for task in (spawn(files.run(), "file source"), spawn(_refresh(plane), "refresh")):
+        stack.callback(task.cancel)
+    _announce_serving(options, (*ports, admin_port), stack)
+    admin.serving = True
+
+
+class _Plane:
+    """The rooms, wired."""
+
+    def __init__(self, options: ControlPlaneOptions, stored: StoredAuthority) -> None:
+        self._options = options
+        self._stored = stored
+        domain = options.trust_domain
+        self._tokens = JoinTokens(options.state_dir / TOKENS_FILE, domain)
+        admin_token = open_admin_token(options.state_dir)
+        self._authenticator = Authenticator(self._tokens, admin_token, domain)
+        self.inventory = Inventory()
+        self.registry = StatusRegistry(self.connections)
+        self.metrics = Metrics(self.connections)
+        keys = EnvoySecrets(stored.authority) if options.allow_sds_keys else None
+        sds = SdsSecrets(stored.bundle, keys, domain, time.time)
+        cache = SnapshotCache(Mesh(domain), sds)
+        self.ads = AdsService(self._prove, cache, (self.registry, self.metrics), time.time)
+        outlets = Outlets(cache, self.ads, self.registry, self.metrics, _say)
+        self.pipeline = Pipeline(self.inventory, domain, outlets, time.time)
+        self._memory = MemorySource(self.inventory, self.pipeline.changed)
+
+    def connections(self) -> Iterable[Connection]:
+        return tuple(self.ads.connections)
+
+    def _prove(self, context: Any) -> Proof:
+        caller = self._authenticator.authenticate(context, time.time())
+        if isinstance(caller, Unauthenticated):
+            return Proof(refusal=caller.reason)
+        return Proof(caller.identity)
+
+    def _apply(self, manifest: str, source: str) -> tuple[Status, ...]:
+        """What parsing says and, if all of it could be put in place, translation too."""
+        statuses = self._memory.apply(manifest, source)
+        if any(status.severity == "error" for status in statuses):
+            return statuses
+        self.pipeline.flush()
+        translated = {s for s in self.pipeline.statuses if s.position.source == source}
+        return tuple(sorted({*statuses, *translated}))
+
+    def _delete(self, kind: str, namespace: str, name: str) -> bool:
+        existed = self._memory.delete(kind, namespace, name)
+        self.pipeline.flush()
+        return existed
+
+    async def start_grpc(self, stack: AsyncExitStack) -> tuple[int, int]:
+        """Both ports with the same services: by token, and by SVID. Answers their numbers."""
+        options = self._options
+        for name, port in (("port", options.port), ("mtls-port", options.mtls_port)):
+            _check_free(options.host, port, name)
+        server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._register(server)
+        dns_names, ip_addresses = _names_of(options.host)
+        serving = ServingCertificate(
+            self._stored.authority, dns_names=dns_names, ip_addresses=ip_addresses
+        )
+        tls, mtls = tls_credentials(serving), mtls_credentials(serving, self._stored.bundle)
+        bound = (
+            server.add_secure_port(_address(options.host, options.port), tls),
+            server.add_secure_port(_address(options.host, options.mtls_port), mtls),
+        )
+        await server.start()
+        stack.push_async_callback(server.stop, STOP_GRACE_S)
+        return bound
+
+    def _register(self, server: grpc.aio.Server) -> None:
+        certificates = CertificateService(self._stored.authority, self._authenticator, self._tokens)
+        # Generated code has no types.
+        ca_pb2_grpc.add_IstioCertificateServiceServicer_to_server(  # type: ignore[no-untyped-call]
+            certificates, server
+        )
+        actions = Actions(self._apply, self._delete)
+        management = ManagementService(self._authenticator, self._tokens, actions, self.registry)
+        management_pb2_grpc.add_ManagementServicer_to_server(  # type: ignore[no-untyped-call]
+            management, server
+        )
+        server.add_generic_rpc_handlers((self.ads.handler(),))
+
+
+async def _refresh(plane: _Plane) -> None:
+    """Secrets change with time and not with configuration: look again and again."""
+    while True:
+        await asyncio.sleep(REFRESH_S)
+        plane.ads.publish()
+
+
+async def _start_admin(admin: Admin, options: ControlPlaneOptions, stack: AsyncExitStack) -> int:
+    """On the loopback interface whatever --host says: the pages ask for no credentials."""
+    runner = web.AppRunner(admin.application(), access_log=None)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    _check_free("127.0.0.1", options.admin_port, "admin-port")
+    await web.TCPSite(runner, "127.0.0.1", options.admin_port, shutdown_timeout=0.5).start()
+    return int(runner.addresses[0][1])
+
+
+def _check_free(host: str, port: int, option: str) -> None:
+    """Asks the kernel before grpc does, whose message would be a page of C++."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StartError(
+                f"cannot listen on {_address(host, port)}: {reason}: choose another address with "
+                f"--{option} (0 takes any free port) or --host"
+            ) from None
+
+
+def _names_of(host: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The DNS names and IP addresses of the serving certificate for clients that dial --host."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return (host,), ()
+    return (), (() if address.is_unspecified else (host,))
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _announce_serving(
+    options: ControlPlaneOptions, ports: tuple[int, int, int], stack: AsyncExitStack
+) -> None:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(options.host, options.host)
+    addresses = {
+        "address": _address(host, ports[0]),
+        "mtls_address": _address(host, ports[1]),
+        "admin_address": _address("127.0.0.1", ports[2]),
+    }
+    path = options.state_dir / SERVING_FILE
+    try:
+        write_public(path, json.dumps({"pid": os.getpid(), **addresses}).encode() + b"\n")
+    except OSError as error:
+        raise StartError(f"{path} cannot be written: {error.strerror}") from None
+    stack.callback(_withdraw, path)
+    named = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in addresses.items())
+    _say(f"weft: control plane serves {options.config}: {named}")
+
+
+def _withdraw(path: Path) -> None:
+    """Takes the file away unless another process has written its own meanwhile."""
+    try:
+        if json.loads(path.read_bytes())["pid"] == os.getpid():
+            path.unlink()
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # gone or not ours: nothing to take away
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,70 @@
+"""The control plane's own Prometheus metrics. One registry per instance, for tests and reloads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from controlplane.mesh.model import Status
+from controlplane.xds.service import Connection
+from controlplane.xds.stream import Answer
+from controlplane.xds.wire import Push
+from protos.types import short_name
+
+CONVERGENCE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0)
+
+
+class Metrics:
+    """Implements the streams' Observer."""
+
+    def __init__(self, connections: Callable[[], Iterable[Connection]]) -> None:
+        self.registry = CollectorRegistry()
+        prefix = "weft_controlplane_"
+        self._pushes = Counter(
+            f"{prefix}xds_pushes", "xDS responses sent.", ["type"], registry=self.registry
+        )
+        self._bytes = Counter(
+            f"{prefix}xds_push_bytes", "Bytes of them.", ["type"], registry=self.registry
+        )
+        self._rejects = Counter(
+            f"{prefix}xds_rejects", "NACKs of proxies.", ["type"], registry=self.registry
+        )
+        self._convergence = Histogram(
+            f"{prefix}proxy_convergence_seconds",
+            "From a change of configuration to the last ACK of a proxy.",
+            buckets=CONVERGENCE_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._statuses = Gauge(
+            f"{prefix}config_statuses",
+            "Objects with an error, a warning or a note.",
+            ["severity"],
+            registry=self.registry,
+        )
+        proxies = Gauge(
+            f"{prefix}connected_proxies", "Open discovery streams.", registry=self.registry
+        )
+        proxies.set_function(lambda: sum(1 for _ in connections()))
+
+    def configured(self, statuses: Iterable[Status]) -> None:
+        severities = [status.severity for status in statuses]
+        for severity in ("error", "warning", "info"):
+            self._statuses.labels(severity).set(severities.count(severity))
+
+    def text(self) -> bytes:
+        """The Prometheus text format."""
+        return generate_latest(self.registry)
+
+    def changed(self, connection: Connection) -> None:
+        """Gauges are read when asked for."""
+
+    def pushed(self, connection: Connection, push: Push) -> None:
+        self._pushes.labels(short_name(push.type_url)).inc()
+        self._bytes.labels(short_name(push.type_url)).inc(len(push.body))
+
+    def rejected(self, connection: Connection, answer: Answer) -> None:
+        self._rejects.labels(short_name(answer.type_url)).inc()
+
+    def converged(self, connection: Connection, after_s: float) -> None:
+        self._convergence.observe(after_s)

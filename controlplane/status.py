@@ -1,0 +1,149 @@
+"""The state of the mesh: configuration, its statuses, and every proxy with what it acknowledged.
+
+One registry, told by the pipeline and by the streams; the management API and the admin pages read
+it. `changes` grows with every difference, and `wait` sleeps until it has grown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from controlplane.mesh.model import Mesh, Service, Status
+from controlplane.xds.service import Connection
+from controlplane.xds.stream import Answer
+from controlplane.xds.wire import Push
+from protos.types import PUSH_ORDER, short_name
+
+
+@dataclass(frozen=True, slots=True)
+class TypeStatus:
+    """One resource type on one stream. rejected: resource name -> the proxy's message."""
+
+    type_url: str
+    sent_version: str
+    acked_version: str
+    resources: int
+    rejected: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyStatus:
+    """One connected proxy. Times are Unix seconds, 0 is never."""
+
+    node_id: str
+    namespace: str
+    workload: str
+    identity: str
+    user_agent: str
+    variant: str
+    connected_at: float
+    last_push_at: float
+    synced: bool
+    types: tuple[TypeStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    hostname: str
+    namespace: str
+    endpoints_total: int
+    endpoints_healthy: int
+
+
+@dataclass(frozen=True, slots=True)
+class MeshStatus:
+    version: str
+    changed_at: float
+    services: tuple[ServiceStatus, ...] = ()
+    proxies: tuple[ProxyStatus, ...] = ()
+    objects: tuple[Status, ...] = ()
+
+
+@dataclass(slots=True)
+class StatusRegistry:
+    """Implements the streams' Observer. connections: those that are open now."""
+
+    connections: Callable[[], Iterable[Connection]] = tuple
+    version: str = ""
+    changed_at: float = 0.0
+    services: tuple[ServiceStatus, ...] = ()
+    objects: tuple[Status, ...] = ()
+    changes: int = 0
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def configured(
+        self, version: str, mesh: Mesh, statuses: tuple[Status, ...], now: float
+    ) -> None:
+        """A new configuration is in force."""
+        if version != self.version:
+            self.version, self.changed_at = version, now
+        self.services = tuple(_service(service) for service in mesh.services)
+        self.objects = statuses
+        self._note()
+
+    def current(self) -> MeshStatus:
+        proxies = sorted((_proxy(c) for c in self.connections()), key=lambda p: p.node_id)
+        return MeshStatus(
+            self.version, self.changed_at, self.services, tuple(proxies), self.objects
+        )
+
+    async def wait(self, seen: int) -> int:
+        """Sleeps until there is something newer than `seen`; answers the present `changes`."""
+        while self.changes == seen:
+            await self._changed.wait()
+        return self.changes
+
+    def changed(self, connection: Connection) -> None:
+        self._note()
+
+    def pushed(self, connection: Connection, push: Push) -> None:
+        self._note()
+
+    def rejected(self, connection: Connection, answer: Answer) -> None:
+        self._note()
+
+    def converged(self, connection: Connection, after_s: float) -> None:
+        self._note()
+
+    def _note(self) -> None:
+        """Wakes all who wait now; those who come later wait on a new event."""
+        self.changes += 1
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+def _service(service: Service) -> ServiceStatus:
+    healthy = sum(endpoint.health == "HEALTHY" for endpoint in service.endpoints)
+    return ServiceStatus(service.hostname, service.namespace, len(service.endpoints), healthy)
+
+
+def _proxy(connection: Connection) -> ProxyStatus:
+    node, machine = connection.node, connection.machine
+    return ProxyStatus(
+        node_id=node.id,
+        namespace=node.namespace,
+        workload=node.workload,
+        identity=str(connection.identity),
+        user_agent=node.user_agent,
+        variant=connection.variant,
+        connected_at=connection.connected_at,
+        last_push_at=connection.last_push_at,
+        synced=machine.synced and not connection.wake.is_set(),
+        types=tuple(_types(connection)),
+    )
+
+
+def _types(connection: Connection) -> Iterable[TypeStatus]:
+    subscriptions = connection.machine.subscriptions
+    for type_url in sorted(subscriptions, key=_push_order):
+        held = subscriptions[type_url]
+        yield TypeStatus(
+            type_url, held.version, held.acked_version, len(held.sent), dict(held.rejected)
+        )
+
+
+def _push_order(type_url: str) -> tuple[int, str]:
+    known = type_url in PUSH_ORDER
+    return (PUSH_ORDER.index(type_url) if known else len(PUSH_ORDER), short_name(type_url))
