@@ -30,10 +30,11 @@ from certs.errors import CertificateError
 from certs.files import write_public
 from certs.store import StoredAuthority, open_store
 from controlplane.admin import Admin
-from controlplane.api.management import Actions, ManagementService
+from controlplane.api.management import Actions, ManagementService, register_management
 from controlplane.ca.admin_token import open_admin_token
 from controlplane.ca.authenticate import Authenticator, Unauthenticated
 from controlplane.ca.envoy_secrets import EnvoySecrets
+from controlplane.ca.register import register_certificates
 from controlplane.ca.sds import SdsSecrets
 from controlplane.ca.server_credentials import (
     ServingCertificate,
@@ -53,8 +54,6 @@ from controlplane.tasks import spawn
 from controlplane.xds.admission import Proof
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.service import SERVER_OPTIONS, AdsService, Connection
-from protos.gen.istio import ca_pb2_grpc
-from protos.gen.weft.v1 import management_pb2_grpc
 
 SERVING_FILE = "controlplane.json"
 TOKENS_FILE = "join-tokens.json"
@@ -195,14 +194,10 @@ class _Plane:
 
     def _register(self, server: grpc.aio.Server) -> None:
         certificates = CertificateService(self._stored.authority, self._authenticator, self._tokens)
-        # Generated code has no types.
-        ca_pb2_grpc.add_IstioCertificateServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            certificates, server
-        )
+        register_certificates(certificates, server)
         actions = Actions(self._apply, self._delete)
-        management = ManagementService(self._authenticator, self._tokens, actions, self.registry)
-        management_pb2_grpc.add_ManagementServicer_to_server(  # type: ignore[no-untyped-call]
-            management, server
+        register_management(
+            ManagementService(self._authenticator, self._tokens, actions, self.registry), server
         )
         server.add_generic_rpc_handlers((self.ads.handler(),))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
+import grpc.aio
 
 from certs.errors import CertificateError
 from controlplane.api.encode import encode_object, encode_status, timestamp
@@ -34,7 +35,7 @@ class Actions:
 
 
 class ManagementService(management_pb2_grpc.ManagementServicer):
-    """Register with `management_pb2_grpc.add_ManagementServicer_to_server`."""
+    """Add it to a server with `register_management`."""
 
     def __init__(
         self,
@@ -118,3 +119,8 @@ class ManagementService(management_pb2_grpc.ManagementServicer):
 
 async def _refuse(context: Context, code: grpc.StatusCode, reason: str) -> NoReturn:
     await context.abort(code, reason)
+
+
+def register_management(service: ManagementService, server: grpc.aio.Server) -> None:
+    # Generated code has no types.
+    management_pb2_grpc.add_ManagementServicer_to_server(service, server)  # type: ignore[no-untyped-call]
