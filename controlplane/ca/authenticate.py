@@ -37,7 +37,10 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Unauthenticated:
-    """Nobody that we know; `reason` is fit for the caller."""
+    """Nobody that we know; `reason` is fit for the caller.
+
+    It is a plain str: gRPC's abort refuses subclasses such as a StrEnum's members.
+    """
 
     reason: str
 
@@ -83,7 +86,7 @@ class Authenticator:
         look = self._tokens.identify if for_certificate else self._tokens.authenticate
         identity = look(token, now)
         if isinstance(identity, Refusal):
-            return Unauthenticated(identity)
+            return Unauthenticated(identity.value)
         return Caller(identity, False, "token", token if for_certificate else "")
 
     def _by_certificate(self, context: Context, now: float) -> Caller | Unauthenticated:

@@ -23,23 +23,23 @@ from certs.spiffe import SpiffeId
 from certs.x509 import Certificate, certificate_to_pem
 from controlplane.ca.authenticate import Authenticator, Caller, Unauthenticated
 from controlplane.ca.tokens import JoinTokens, Refusal
-from protos.gen.istio import ca_pb2, ca_pb2_grpc
+from protos.gen.istio.ca_pb2 import IstioCertificateRequest as Request
+from protos.gen.istio.ca_pb2 import IstioCertificateResponse as Response
 
 log = logging.getLogger("weft.controlplane.ca")
 
+SERVICE = "istio.v1.auth.IstioCertificateService"
 MIN_TTL_S = 60
 # istiod's default and ceiling for workloads.
 MAX_TTL_S = 24 * 3600
 # Request metadata by which istiod would issue something else than the caller's own certificate.
 _UNSUPPORTED_METADATA = ("ImpersonatedIdentity", "CertSigner")
 
-Context: TypeAlias = (
-    "grpc.aio.ServicerContext[ca_pb2.IstioCertificateRequest, ca_pb2.IstioCertificateResponse]"
-)
+Context: TypeAlias = "grpc.aio.ServicerContext[Request, Response]"
 
 
-class CertificateService(ca_pb2_grpc.IstioCertificateServiceServicer):
-    """Register with `ca_pb2_grpc.add_IstioCertificateServiceServicer_to_server`."""
+class CertificateService:
+    """`server.add_generic_rpc_handlers((service.handler(),))` on a grpc.aio server."""
 
     def __init__(
         self,
@@ -58,9 +58,14 @@ class CertificateService(ca_pb2_grpc.IstioCertificateServiceServicer):
         self._max_ttl_s = max_ttl_s
         self._clock = clock
 
-    async def CreateCertificate(
-        self, request: ca_pb2.IstioCertificateRequest, context: Context
-    ) -> ca_pb2.IstioCertificateResponse:
+    def handler(self) -> grpc.GenericRpcHandler[Request, Response]:
+        """What to add to a grpc.aio server; the same one may serve several ports."""
+        create = grpc.unary_unary_rpc_method_handler(
+            self.CreateCertificate, Request.FromString, Response.SerializeToString
+        )
+        return grpc.method_handlers_generic_handler(SERVICE, {"CreateCertificate": create})
+
+    async def CreateCertificate(self, request: Request, context: Context) -> Response:
         now = self._clock()
         caller = self._authenticator.authenticate_for_certificate(context, now)
         if isinstance(caller, Unauthenticated):
@@ -80,9 +85,9 @@ class CertificateService(ca_pb2_grpc.IstioCertificateServiceServicer):
             ttl_s,
             context.peer(),
         )
-        return ca_pb2.IstioCertificateResponse(cert_chain=map(certificate_to_pem, chain))
+        return Response(cert_chain=map(certificate_to_pem, chain))
 
-    def _ttl_s(self, request: ca_pb2.IstioCertificateRequest) -> int:
+    def _ttl_s(self, request: Request) -> int:
         """The validity to issue; CertificateError for requests that mean something else."""
         for name in _UNSUPPORTED_METADATA:
             if name in request.metadata.fields:
@@ -118,7 +123,7 @@ class CertificateService(ca_pb2_grpc.IstioCertificateServiceServicer):
                 context, grpc.StatusCode.UNAVAILABLE, "the token store cannot be written now"
             )
         if isinstance(spent, Refusal):
-            return await _refuse(context, grpc.StatusCode.UNAUTHENTICATED, spent)
+            return await _refuse(context, grpc.StatusCode.UNAUTHENTICATED, spent.value)
         return spent
 
     async def _sign(

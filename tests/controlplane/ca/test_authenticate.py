@@ -1,0 +1,143 @@
+"""Who is calling, as tables of credentials, on a stand-in for gRPC's context that carries them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from certs.authority import Authority
+from certs.keys import generate_key
+from certs.spiffe import SpiffeId
+from certs.x509 import Certificate, certificate_to_pem
+from controlplane.ca.authenticate import Authenticator, Caller, Unauthenticated
+from controlplane.ca.tokens import JoinTokens, Refusal
+from tests.support import pki
+
+NOW = 1_800_000_000.0
+ADMIN_TOKEN = "administrator's secret of some length"
+CART = SpiffeId.workload("td", "shop", "cart")
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What a caller brought: metadata of the call, and the certificate of its connection."""
+
+    metadata: tuple[tuple[str, str | bytes], ...] = ()
+    certificate: str = ""
+
+    def invocation_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        return self.metadata
+
+    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
+        if not self.certificate:
+            return {"transport_security_type": [b"ssl"]}
+        return {"x509_pem_cert": [self.certificate.encode()]}
+
+
+def bearer(token: str) -> Connection:
+    return Connection((("user-agent", "test"), ("authorization", f"Bearer {token}")))
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> JoinTokens:
+    return JoinTokens(tmp_path / "tokens.json", "td")
+
+
+@pytest.fixture
+def door(tokens: JoinTokens) -> Authenticator:
+    return Authenticator(tokens, ADMIN_TOKEN, "td")
+
+
+@pytest.fixture(scope="module")
+def svid() -> str:
+    return certificate_to_pem(signed_by(Authority.create("td", NOW), CART))
+
+
+def signed_by(authority: Authority, identity: SpiffeId, ttl_s: float = 3600) -> Certificate:
+    return authority.sign(generate_key().public_key(), identity, ttl_s, NOW)[0]
+
+
+def test_admin(door: Authenticator) -> None:
+    for authenticate in (door.authenticate, door.authenticate_for_certificate):
+        assert authenticate(bearer(ADMIN_TOKEN), NOW) == Caller(None, admin=True, how="token")
+
+
+def test_a_reusable_token_is_its_identity(door: Authenticator, tokens: JoinTokens) -> None:
+    token = tokens.create("shop", "cart", 60, True, NOW).token
+    assert door.authenticate(bearer(token), NOW) == Caller(CART, admin=False, how="token")
+
+
+def test_a_single_use_token_is_for_certificates(door: Authenticator, tokens: JoinTokens) -> None:
+    token = tokens.create("shop", "cart", 60, False, NOW).token
+    assert door.authenticate(bearer(token), NOW) == Unauthenticated(Refusal.SINGLE_USE)
+    caller = door.authenticate_for_certificate(bearer(token), NOW)
+    assert caller == Caller(CART, admin=False, how="token", join_token=token)
+    assert token not in repr(caller)
+    late = door.authenticate_for_certificate(bearer(token), NOW + 60)
+    assert late == Unauthenticated(Refusal.EXPIRED)
+    assert type(late.reason) is str  # gRPC's abort takes no subclass
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (["Bearer"], "not 'Bearer <token>'"),
+        (["Basic YWRtaW46YWRtaW4="], "not 'Bearer <token>'"),
+        ([""], "not 'Bearer <token>'"),
+        (["Bearer "], "not known"),
+        (["Bearer " + ADMIN_TOKEN[:-1]], "not known"),
+        (["Bearer " + ADMIN_TOKEN + "x"], "not known"),
+        (["Bearer " + ADMIN_TOKEN.upper()], "not known"),
+        (["Bearer " + ADMIN_TOKEN, "Bearer " + ADMIN_TOKEN], "not known"),
+        ([b"Bearer \xff\xfe"], "not known"),
+    ],
+)
+def test_bad_authorization(door: Authenticator, values: list[str | bytes], reason: str) -> None:
+    metadata = tuple(("authorization", value) for value in values)
+    outcome = door.authenticate(Connection(metadata), NOW)
+    assert isinstance(outcome, Unauthenticated)
+    assert reason in outcome.reason
+
+
+def test_the_scheme_has_no_case(door: Authenticator) -> None:
+    caller = door.authenticate(Connection((("authorization", f"bearer {ADMIN_TOKEN}"),)), NOW)
+    assert isinstance(caller, Caller) and caller.admin
+
+
+def test_nothing_is_nobody(door: Authenticator) -> None:
+    outcome = door.authenticate(Connection(), NOW)
+    assert isinstance(outcome, Unauthenticated)
+    assert "no credentials" in outcome.reason
+
+
+def test_an_svid_is_its_identity(door: Authenticator, svid: str) -> None:
+    assert door.authenticate(Connection((), svid), NOW) == Caller(CART, admin=False, how="svid")
+
+
+def test_a_bad_token_is_not_passed_over_for_the_certificate(door: Authenticator, svid: str) -> None:
+    connection = Connection((("authorization", "Bearer wrong"),), svid)
+    assert door.authenticate(connection, NOW) == Unauthenticated(Refusal.UNKNOWN)
+
+
+def test_a_connection_does_not_outlive_its_certificate(door: Authenticator, svid: str) -> None:
+    assert isinstance(door.authenticate(Connection((), svid), NOW + 3600), Caller)
+    outcome = door.authenticate(Connection((), svid), NOW + 3601)
+    assert isinstance(outcome, Unauthenticated)
+    assert "expired at" in outcome.reason
+
+
+def test_certificates_that_are_no_identity(door: Authenticator) -> None:
+    foreign = Authority.create("other", NOW)
+    leaf = pki.Authority().issue(uris=("spiffe://td/a", "spiffe://td/b"))
+    for certificate, reason in (
+        (certificate_to_pem(signed_by(foreign, SpiffeId("other", "/a"))), "trust domain other"),
+        (certificate_to_pem(Authority.create("td", NOW).certificate), "has no path"),
+        (leaf.certificate, "2 URI names"),
+        ("garbage", "no PEM certificate"),
+    ):
+        outcome = door.authenticate(Connection((), certificate), NOW)
+        assert isinstance(outcome, Unauthenticated)
+        assert reason in outcome.reason
