@@ -202,7 +202,12 @@ class _TlsGate(asyncio.Protocol):
             return
         _fill(self._info, tls)
         self._counters.tls_established(tls, self._info.peer is not None)
-        protocol = self._chain.connect(self._info)
+        try:
+            protocol = self._chain.connect(self._info)
+        except Exception:  # uvloop would leave the connection hanging
+            log.exception("connection of %s:%d dropped", *self._info.remote)
+            transport.abort()
+            return
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
 

@@ -21,7 +21,7 @@ from proxy.config.model import (
     UpstreamTls,
     ValidationContext,
 )
-from proxy.tls.peer import SanCheck, TlsObject, compile_san_matchers, remember_server_name, sans_of
+from proxy.tls.peer import SanCheck, compile_san_matchers, remember_server_name, sans_of
 
 # Envoy's default TLS 1.2 cipher suites, in its order; TLS 1.3 suites are not configurable.
 DEFAULT_CIPHERS = (
@@ -47,7 +47,7 @@ class ServerTls:
     ssl_context: ssl.SSLContext
     san_check: SanCheck | None = None
 
-    def verify(self, tls: TlsObject) -> str | None:
+    def verify(self, tls: ssl.SSLObject) -> str | None:
         """After the handshake: None, or why this client must be refused."""
         return _verify_sans(self.san_check, tls)
 
@@ -62,7 +62,7 @@ class ClientTls:
     server_hostname: str = ""
     san_check: SanCheck | None = None
 
-    def verify(self, tls: TlsObject) -> str | None:
+    def verify(self, tls: ssl.SSLObject) -> str | None:
         """After the handshake: None, or why this server must not be talked to."""
         return _verify_sans(self.san_check, tls)
 
@@ -90,7 +90,7 @@ def client_context(tls: UpstreamTls, secrets: Mapping[str, Secret]) -> ClientTls
     return ClientTls(context, tls.sni, san_check)
 
 
-def _verify_sans(check: SanCheck | None, tls: TlsObject) -> str | None:
+def _verify_sans(check: SanCheck | None, tls: ssl.SSLObject) -> str | None:
     if check is None:
         return None
     sans = sans_of(tls)

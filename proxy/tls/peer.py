@@ -11,7 +11,7 @@ import ipaddress
 import re
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from proxy.config.model import SanMatcher, StringMatcher
 from proxy.connection import PeerCertificate
@@ -39,12 +39,6 @@ _SHORT_NAMES = {
 }
 
 
-class TlsObject(Protocol):
-    """What is used of `ssl.SSLObject` (uvloop and asyncio give it as `ssl_object`)."""
-
-    def getpeercert(self, binary_form: bool = False, /) -> Any: ...
-
-
 def remember_server_name(tls: object, name: str | None, _context: ssl.SSLContext) -> None:
     """An `sni_callback`: Python tells a server the client's SNI here and nowhere else."""
     tls.__dict__["requested_server_name"] = name or ""
@@ -56,18 +50,18 @@ def requested_server_name(tls: object) -> str:
     return name.lower()
 
 
-def sans_of(tls: TlsObject) -> Sans | None:
+def sans_of(tls: ssl.SSLObject) -> Sans | None:
     """The names of the verified peer certificate; None when there is none."""
-    certificate = tls.getpeercert()
+    certificate: Any = tls.getpeercert()
     return _sans(certificate) if certificate else None
 
 
-def peer_certificate(tls: TlsObject) -> PeerCertificate | None:
+def peer_certificate(tls: ssl.SSLObject) -> PeerCertificate | None:
     """The facts of the verified peer certificate; None when the peer showed none."""
-    certificate = tls.getpeercert()
-    if not certificate:
+    certificate: Any = tls.getpeercert()
+    der = tls.getpeercert(True)
+    if not certificate or der is None:
         return None
-    der: bytes = tls.getpeercert(True)
     sans = _sans(certificate)
     return PeerCertificate(
         uri_sans=sans.get("URI", ()),
