@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
 POLL_S = 0.01
 
 
-def eventually(condition: Callable[[], T], deadline_s: float = 20.0, what: str = "") -> T:
+def eventually(condition: Callable[[], T | None], deadline_s: float = 20.0, what: str = "") -> T:
     """The first true result of `condition`; AssertionError naming `what` after `deadline_s`."""
     end = time.monotonic() + deadline_s
     while True:
@@ -26,15 +26,13 @@ def eventually(condition: Callable[[], T], deadline_s: float = 20.0, what: str =
 
 
 async def eventually_async(
-    condition: Callable[[], T | Awaitable[T]], deadline_s: float = 20.0, what: str = ""
+    condition: Callable[[], T | None], deadline_s: float = 20.0, what: str = ""
 ) -> T:
-    """As `eventually`, on the running loop; `condition` may be a coroutine function."""
+    """As `eventually`, letting the running loop go on meanwhile."""
     end = time.monotonic() + deadline_s
     while True:
-        result = condition()
-        value = await result if isinstance(result, Awaitable) else result
-        if value:
-            return value
+        if result := condition():
+            return result
         if time.monotonic() > end:
             raise AssertionError(f"not within {deadline_s} s: {what or condition}")
         await asyncio.sleep(POLL_S)
