@@ -87,19 +87,35 @@ def compose_all(text: str) -> Iterator[Node]:
     try:
         yield from _Composer(yaml.parse(text, Loader=_LOADER)).documents()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise YamlError(_reason(error), *(_place(mark) if mark else ())) from None
+        raise _syntax_error(text, error) from None
     except yaml.reader.ReaderError as error:
-        raise YamlError(f"the text has a character that YAML does not allow: {error}") from None
+        raise _bad_character(text, error.position, error.reason) from None
+    except UnicodeEncodeError as error:
+        raise _bad_character(text, len(text[: error.start].encode()), error.reason) from None
     except yaml.YAMLError as error:
         raise YamlError(str(error)) from None
 
 
-def _reason(error: yaml.MarkedYAMLError) -> str:
-    problem = error.problem or "not valid YAML"
-    if "'\\t'" in problem or "tab" in problem:
-        problem += "; YAML is indented with spaces, not tabs"
-    return f"{problem} ({error.context})" if error.context else problem
+def _syntax_error(text: str, error: yaml.MarkedYAMLError) -> YamlError:
+    message = error.problem or "not valid YAML"
+    mark = error.problem_mark or error.context_mark
+    if mark is None:
+        return YamlError(message)
+    line, column = _place(mark)
+    lines = text.splitlines()
+    if line <= len(lines) and lines[line - 1][column - 1 : column] == "\t":
+        message += "; YAML is indented with spaces, not tabs"
+    elif error.context:
+        message += f" ({error.context})"
+    return YamlError(message, line, column)
+
+
+def _bad_character(text: str, offset: int, reason: str) -> YamlError:
+    """offset: in UTF-8 bytes, as libyaml counts."""
+    before = text.encode(errors="replace")[:offset].decode(errors="ignore")
+    line = before.count("\n") + 1
+    column = len(before) - before.rfind("\n")
+    return YamlError(f"a character that YAML does not allow: {reason}", line, column)
 
 
 def _place(mark: Any) -> tuple[int, int]:
