@@ -61,11 +61,14 @@ def test_another_trust_domain_is_refused(secrets: EnvoySecrets) -> None:
 def test_the_longest_unrenewed_is_forgotten_first(
     secrets: EnvoySecrets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(envoy_secrets, "MAX_IDENTITIES", 2)
-    a, b, c = (SpiffeId.workload("td", "shop", name) for name in "abc")
-    first_a, first_b = secrets.certificate(a, NOW), secrets.certificate(b, NOW)
-    renewed_a = secrets.certificate(a, NOW + 0.6 * DAY_S)
-    secrets.certificate(c, NOW + 1)
-    assert renewed_a is not first_a
-    assert secrets.certificate(a, NOW + 0.6 * DAY_S) is renewed_a
-    assert secrets.certificate(b, NOW + 1) is not first_b
+    monkeypatch.setattr(envoy_secrets, "MAX_IDENTITIES", 3)
+    a, b, c, d = (SpiffeId.workload("td", "shop", name) for name in "abcd")
+    later = NOW + 0.6 * DAY_S
+    secrets.certificate(a, NOW)
+    first_b = secrets.certificate(b, NOW + 0.2 * DAY_S)
+    renewed_a = secrets.certificate(a, later)
+    kept_c = secrets.certificate(c, later)
+    secrets.certificate(d, later)
+    assert secrets.certificate(a, later) is renewed_a
+    assert secrets.certificate(c, later) is kept_c
+    assert secrets.certificate(b, later) is not first_b
