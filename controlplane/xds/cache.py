@@ -24,6 +24,10 @@ SecretsFor = Callable[[Node], Iterable[Secret]]
 """The secrets of an admitted node."""
 
 
+MAX_LAST_GOOD = 10_000
+"""Parts remembered of nodes that may have gone."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     types: dict[str, Resources]
@@ -49,7 +53,9 @@ class SnapshotCache:
     def set_mesh(self, mesh: Mesh) -> None:
         """From now on snapshots are of this mesh."""
         self._mesh = mesh
-        self._last_good = self._last_good | self._parts
+        kept = {k: part for k, part in self._last_good.items() if k not in self._parts}
+        merged = [*kept.items(), *self._parts.items()]
+        self._last_good = dict(merged[-MAX_LAST_GOOD:])
         self._parts = {}
         self._by_source_labels = any(
             match.source_labels for s in mesh.services for rule in s.rules for match in rule.matches
