@@ -1,7 +1,8 @@
 """The Envoy v3 bootstrap of a workload's sidecar: who it is, and where its control plane is.
 
-Pure: facts in, plain data out; a Weft proxy and an Envoy read the same file. Everything else
-(listeners, routes, clusters, endpoints, certificates) comes over ADS.
+Pure: facts in, plain data out. Everything else (listeners, routes, clusters, endpoints, the trust
+bundle) comes over ADS. The certificate for the ADS connection itself is SDS `default`, which a Weft
+proxy answers from its own identity; an Envoy has no such agent inside and can't use this file.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ Every error that a user can cause ends here as one line on stderr and exit code 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -114,14 +115,16 @@ def status(state_dir: str) -> None:
 @weft.command()
 @click.option("-c", "--config", required=True, help="An Envoy v3 bootstrap, YAML or JSON.")
 @click.option("--state-dir", help="Keeps the key and the last good configuration.")
-@click.option("--ca-address", metavar="HOST:PORT", help="Who signs this workload's certificate.")
+@click.option(
+    "--ca-address", metavar="HOST:PORT", default="", help="Who signs this workload's certificate."
+)
 @click.option("--ca-root", metavar="FILE", help="The trust bundle to verify the CA with (PEM).")
 @click.option("--join-token-file", metavar="FILE", help="Proves the workload's identity once.")
 @click.option("--log-level", default="info", show_default=True, type=LOG_LEVELS)
 def proxy(
     config: str,
     state_dir: str | None,
-    ca_address: str | None,
+    ca_address: str,
     ca_root: str | None,
     join_token_file: str | None,
     log_level: str,
@@ -160,7 +163,7 @@ def proxy(
 @click.option("--admin-port", default=15014, show_default=True, type=PORT, help="Status, metrics.")
 @click.option("--trust-domain", default="cluster.local", show_default=True)
 @click.option("--allow-sds-keys", is_flag=True, help="Serve keys to a proven plain Envoy.")
-@click.option("--log-level", default="info", show_default=True, type=LOG_LEVELS)
+@click.option("--log-level", default="warning", show_default=True, type=LOG_LEVELS)
 def controlplane(
     config: str,
     state_dir: str,
@@ -237,8 +240,13 @@ def version() -> None:
 
 def main() -> None:
     """The console script."""
+    guarded(lambda: weft.main(prog_name="weft", standalone_mode=False))
+
+
+def guarded(work: Callable[[], object]) -> None:
+    """Runs it; whatever a user can cause becomes one line and an exit code."""
     try:
-        weft.main(prog_name="weft", standalone_mode=False)
+        work()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
     except click.ClickException as error:

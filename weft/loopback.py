@@ -35,10 +35,11 @@ async def accepts(port: int, timeout_s: float = 1.0) -> bool:
 
 async def get(port: int, path: str, host: str = "localhost", timeout_s: float = 5.0) -> Reply:
     """GET `path` from 127.0.0.1:port. Never raises for what the server does."""
-    return await asyncio.to_thread(_get, port, path, host, timeout_s)
+    return await asyncio.to_thread(get_now, port, path, host, timeout_s)
 
 
-def _get(port: int, path: str, host: str, timeout_s: float) -> Reply:
+def get_now(port: int, path: str, host: str = "localhost", timeout_s: float = 5.0) -> Reply:
+    """`get` for who has no loop."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=timeout_s)
     try:
         connection.request("GET", path, headers={"Host": host, "User-Agent": "weft"})

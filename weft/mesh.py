@@ -35,6 +35,8 @@ PROGRAM = (sys.executable, "-m", "weft")
 GATEWAY_PORT = 8080
 GATEWAY_NAMESPACE = "weft-system"
 LOOK_EVERY_S = 0.1
+FOREVER = float("inf")
+RESTARTS_TOLERATED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +134,11 @@ class LaptopMesh:
         self.reporter.note(f"control plane serves on {LOOPBACK}:{self._control.port} ({took})")
 
     async def _control_plane_serves(self) -> None:
-        if self.management is None:
-            self.management = Management.of(self.state)
-        else:
-            self.reporter.note("control plane serves again")
+        before, self.management = self.management, Management.of(self.state)
         self._registry.connect(self.management)
+        if before is not None:
+            self.reporter.note("control plane serves again")
+            await before.close()
 
     def _start_workloads(self) -> None:
         for workload in self.workloads:
@@ -220,15 +222,26 @@ class LaptopMesh:
         ]
 
     async def until_ready(self, timeout_s: float) -> None:
-        """UserError names what is missing after `timeout_s`."""
+        """UserError names what is missing after `timeout_s`, or what dies again and again."""
         deadline = time.monotonic() + timeout_s
         while missing := await self.waiting_for():
+            if timeout_s != FOREVER and (dying := self._dying()):
+                raise UserError(dying)
             if time.monotonic() > deadline:
                 what = ", ".join(missing)
                 raise UserError(
                     f"not ready after {timeout_s:.0f} s: {what} (see {self.state.logs})"
                 )
             await asyncio.sleep(LOOK_EVERY_S)
+
+    def _dying(self) -> str:
+        """The first process that was started anew too often, with its last words; '' if none."""
+        own = [workload.process for workload in self.workloads]
+        for process in [*own, *(sidecar.process for sidecar in self.sidecars())]:
+            if process.restarts >= RESTARTS_TOLERATED:
+                last = process.tail[-1] if process.tail else "it says nothing"
+                return f"{process.name} dies again and again: {last} (see {process.log_file})"
+        return ""
 
     async def stop(self) -> None:
         """No more requests from outside, then the apps, their sidecars, the control plane.

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from weft import check
 from weft.errors import UserError
-from weft.mesh import LaptopMesh, MeshOptions
+from weft.mesh import FOREVER, LaptopMesh, MeshOptions
 from weft.report import PlainReporter, Reporter
 from weft.tasks import spawn
 from weft.watch import View, Watch
@@ -111,7 +111,7 @@ async def _say_what_is_missing(mesh: LaptopMesh) -> None:
 async def _announce(mesh: LaptopMesh) -> None:
     """Names the URLs as soon as they answer; however long that takes."""
     try:
-        await _until_ready(mesh, float("inf"))
+        await _until_ready(mesh, FOREVER)
     except UserError as error:
         mesh.reporter.warn(str(error))
     for entry in mesh.entry_points():

@@ -1,0 +1,84 @@
+"""The command line: help, errors in one line, and that nothing heavy is imported to get there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def weft(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "weft", *words]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, cwd=cwd, check=False,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+
+
+COMMANDS = ("up", "run", "status", "proxy", "controlplane", "ca", "version")
+
+
+def test_the_help_names_every_command() -> None:
+    result = weft("--help")
+    assert result.returncode == 0
+    for command in COMMANDS:
+        assert f"\n  {command} " in result.stdout
+    assert weft().stdout == result.stdout
+
+
+@pytest.mark.parametrize("command", ["up", "run", "proxy", "controlplane"])
+def test_every_commands_help_has_an_example(command: str) -> None:
+    result = weft(command, "--help")
+    assert result.returncode == 0
+    assert f"  weft {command} " in result.stdout.partition("Example")[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["up", "nowhere"], "nowhere does not exist; name a directory with Kubernetes YAML"),
+        (["up"], "Missing argument 'DIRECTORY'. (see weft --help)"),
+        (["dance"], "No such command 'dance'. (see weft --help)"),
+        (["status"], "start one with: weft up DIR"),
+        (["run", "--service", "x", "--", "true"], "start one with: weft up DIR"),
+        (["ca", "show"], ".weft has no certificate authority (root.pem); see --state-dir"),
+        (["up", ".", "--port", "70000"], "70000 is not in the range"),
+        (["proxy", "-c", "no.yaml"], "no.yaml"),
+        (["controlplane", "--config", "nowhere", "--state-dir", "s"], "nowhere"),
+    ],
+)
+def test_an_error_is_one_line_that_says_what(tmp_path: Path, words: list[str], error: str) -> None:
+    result = weft(*words, cwd=tmp_path)
+    assert result.returncode in (1, 2)
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert error in line
+
+
+def test_version() -> None:
+    assert weft("version").stdout.startswith("weft 0.")
+
+
+def imported(code: str) -> set[str]:
+    code += "; import json, sys; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return set(json.loads(done.stdout))
+
+
+def test_the_command_line_imports_next_to_nothing() -> None:
+    modules = imported("import weft.cli")
+    heavy = {"rich", "aiohttp", "grpc", "google.protobuf", "yaml", "asyncio", "cryptography"}
+    assert not heavy & modules
+    own = {name for name in modules if name.split(".")[0] in ("weft", "proxy", "controlplane")}
+    assert own == {"weft", "weft.cli", "weft.errors"}
+
+
+def test_a_laptop_mesh_without_a_terminal_does_not_load_rich() -> None:
+    assert not {"rich", "aiohttp"} & imported("import weft.up")
