@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.differential.pki import Pki
 from tests.differential.scenario import (
     LOG_FIELDS,
     Conversation,
@@ -47,19 +48,20 @@ CLUSTER_STATS = (
 )
 
 
-async def observe(scenario: Scenario, start: Starter, folder: Path) -> Seen:
+async def observe(scenario: Scenario, start: Starter, folder: Path, pki: Pki) -> Seen:
     """What client, upstreams, statistics and access log saw of the proxy that `start` makes."""
     log = folder / "access.log"
     async with AsyncExitStack() as stack:
-        upstreams = await _start_upstreams(scenario, stack)
+        upstreams = await _start_upstreams(scenario, stack, pki)
         hosts = {name: [each.port for each in group] for name, group in upstreams.items()}
         for name, kind in scenario.clusters.items():
             hosts[name] = [] if kind == "empty" else [free_port()]
         port = free_port()
-        config = bootstrap(scenario, port, hosts, log)
+        config = bootstrap(scenario, port, hosts, log, pki.folder)
         proxy = await asyncio.to_thread(start(config, folder).start)
         try:
-            client = await _talk(scenario, port, [one for g in upstreams.values() for one in g])
+            everyone = [one for group in upstreams.values() for one in group]
+            client = await _talk(scenario, port, everyone, pki)
             stats = await asyncio.to_thread(_settled_stats, proxy, list(hosts), scenario.stats)
         finally:
             await asyncio.to_thread(proxy.stop)
@@ -71,25 +73,28 @@ async def observe(scenario: Scenario, start: Starter, folder: Path) -> Seen:
     }
 
 
-async def _start_upstreams(scenario: Scenario, stack: AsyncExitStack) -> dict[str, list[Upstream]]:
-    return {
-        name: [
-            await stack.enter_async_context(Upstream(plan.answers, name)) for _ in range(plan.hosts)
-        ]
-        for name, plan in scenario.upstreams.items()
-    }
+async def _start_upstreams(
+    scenario: Scenario, stack: AsyncExitStack, pki: Pki
+) -> dict[str, list[Upstream]]:
+    started: dict[str, list[Upstream]] = {}
+    for name, plan in scenario.upstreams.items():
+        tls = pki.server("messenger") if plan.tls else None
+        group = [Upstream(plan.answers, name, tls) for _ in range(plan.hosts)]
+        started[name] = [await stack.enter_async_context(upstream) for upstream in group]
+    return started
 
 
 # --------------------------------------------------------------------------- the client's side
 
 
-async def _talk(scenario: Scenario, port: int, upstreams: list[Upstream]) -> list[Seen]:
+async def _talk(scenario: Scenario, port: int, upstreams: list[Upstream], pki: Pki) -> list[Seen]:
     """All conversations in order; those in the background are awaited at the end."""
     running: list[asyncio.Task[Seen]] = []
     for conversation in scenario.conversations:
         seen_before = _request_count(upstreams)
         arrived = asyncio.Event()
-        task = asyncio.get_running_loop().create_task(_converse(conversation, port, arrived))
+        client = Client(port, pki.client(conversation.tls) if conversation.tls else None)
+        task = asyncio.get_running_loop().create_task(_converse(conversation, client, arrived))
         running.append(task)
         if conversation.background or conversation.hang_up:
             await eventually_async(
@@ -110,8 +115,8 @@ def _request_count(upstreams: list[Upstream]) -> int:
     return sum(len(upstream.requests) for upstream in upstreams)
 
 
-async def _converse(conversation: Conversation, port: int, arrived: asyncio.Event) -> Seen:
-    async with Client(port) as client:
+async def _converse(conversation: Conversation, new: Client, arrived: asyncio.Event) -> Seen:
+    async with new as client:
         if conversation.hang_up:
             await client.send(conversation.requests[0].head + conversation.requests[0].body)
             await arrived.wait()

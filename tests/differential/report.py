@@ -14,13 +14,14 @@ from pathlib import Path
 from tests.differential import scenario as scenarios
 from tests.differential.compare import differences
 from tests.differential.observe import observe
+from tests.differential.pki import Pki
 from tests.differential.scenario import Scenario
 from tests.support.envoy import envoy
 from tests.support.weft_proxy import weft_proxy
 
 
 async def _envoy_alone(scenario: Scenario, folder: Path) -> bool:
-    seen = await observe(scenario, envoy, folder / "envoy")
+    seen = await observe(scenario, envoy, folder / "envoy", Pki(folder))
     said = [f"{line.get('code')} {line.get('flags')}" for line in seen["log"]]
     wanted = list(scenario.expect)
     mark = "ok" if said == wanted else f"EXPECTED {wanted}, SAID {said}"
@@ -30,9 +31,10 @@ async def _envoy_alone(scenario: Scenario, folder: Path) -> bool:
 
 
 async def _both(scenario: Scenario, folder: Path) -> bool:
+    pki = Pki(folder)
     try:
-        judged = await observe(scenario, envoy, folder / "envoy")
-        seen = await observe(scenario, weft_proxy, folder / "weft")
+        judged = await observe(scenario, envoy, folder / "envoy", pki)
+        seen = await observe(scenario, weft_proxy, folder / "weft", pki)
     except AssertionError as failure:
         print(f"\n## {scenario.name}: {scenario.about}\n\n{str(failure)[-1500:]}")
         return False

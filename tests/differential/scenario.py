@@ -6,7 +6,10 @@
         answers: [{status: 200, body: hello}]     # fields of `tests.support.upstream.Answer`
         hosts: 1                                  # so many listeners in the cluster
         cluster: {circuit_breakers: ...}          # merged into the Envoy cluster
+        tls: true                                 # it is `messenger` and asks who calls
     clusters: {dead: refused, none: empty}        # nobody listens there; no endpoint at all
+    downstream_tls: {...}         # a DownstreamTlsContext; `{pki}` in any text is the folder of
+                                  # root.pem and the names of `tests.differential.pki`
     hcm: {...}                    # merged into the HttpConnectionManager
     route_config: {...}           # merged into the RouteConfiguration
     virtual_hosts: [...]          # or one virtual host for `*`:
@@ -21,6 +24,7 @@ Knows no proxy: `bootstrap` is the same for both.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +39,7 @@ from tests.support.upstream import Answer
 FOLDER = Path(__file__).with_name("scenarios")
 HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 ROUTER = "envoy.extensions.filters.http.router.v3.Router"
+DOWNSTREAM_TLS = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 FILE_LOG = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
 LOG_FIELDS = {
     "code": "%RESPONSE_CODE%",
@@ -69,7 +74,8 @@ class Conversation:
     expect_continue}. Alone, a request is a whole conversation. `raw` sends bytes as they are and
     waits for `responses` answers. `pipelined` sends all at once. `closes` waits for the proxy to
     close and compares whether it did. `background` goes on when the upstream has the request.
-    `hang_up` closes when the upstream has the request, without waiting for an answer.
+    `hang_up` closes when the upstream has the request, without waiting for an answer. `tls` is
+    the certificate to show, or `none`.
     """
 
     requests: tuple[Request, ...] = ()
@@ -79,6 +85,7 @@ class Conversation:
     closes: bool = False
     background: bool = False
     hang_up: bool = False
+    tls: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,7 @@ class UpstreamPlan:
     answers: tuple[Answer, ...]
     hosts: int
     cluster: Yaml
+    tls: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +110,7 @@ class Scenario:
 
 FIELDS = frozenset(
     {"about", "upstreams", "clusters", "connections", "stats", "expect"}
-    | {"hcm", "route_config", "virtual_hosts", "virtual_host", "routes"}
+    | {"downstream_tls", "hcm", "route_config", "virtual_hosts", "virtual_host", "routes"}
 )
 
 
@@ -135,6 +143,7 @@ def _upstream(plan: Yaml) -> UpstreamPlan:
         answers=tuple(_answer(answer or {}) for answer in answers),
         hosts=plan.get("hosts", 1),
         cluster=plan.get("cluster", {}),
+        tls=plan.get("tls", False),
     )
 
 
@@ -219,19 +228,23 @@ def _values(value: Any) -> list[Any]:
 # --------------------------------------------------------------------------- the configuration
 
 
-def bootstrap(scenario: Scenario, port: int, hosts: Mapping[str, list[int]], log: Path) -> Yaml:
+def bootstrap(
+    scenario: Scenario, port: int, hosts: Mapping[str, list[int]], log: Path, pki: Path
+) -> Yaml:
     """Envoy v3, listening on `port`; `hosts` are the ports of each cluster's endpoints."""
     network = {
         "name": "envoy.filters.network.http_connection_manager",
         "typed_config": _manager(scenario, log),
     }
-    listener = {
-        "name": "test",
-        "address": _address(port),
-        "filter_chains": [{"filters": [network]}],
-    }
+    chain: Yaml = {"filters": [network]}
+    if tls := scenario.yaml.get("downstream_tls"):
+        config = {"@type": f"type.googleapis.com/{DOWNSTREAM_TLS}", **tls}
+        chain["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": config}
+    listener = {"name": "test", "address": _address(port), "filter_chains": [chain]}
     clusters = [_cluster(scenario, name, ports) for name, ports in hosts.items()]
-    return {"static_resources": {"listeners": [listener], "clusters": clusters}}
+    text = json.dumps({"static_resources": {"listeners": [listener], "clusters": clusters}})
+    made: Yaml = json.loads(text.replace("{pki}", str(pki)))
+    return made
 
 
 def _manager(scenario: Scenario, log: Path) -> Yaml:
@@ -245,6 +258,7 @@ def _manager(scenario: Scenario, log: Path) -> Yaml:
     return {
         "@type": f"type.googleapis.com/{HCM}",
         "stat_prefix": "test",
+        "delayed_close_timeout": "0.1s",
         "http_filters": [{"name": "envoy.filters.http.router", "typed_config": router}],
         "access_log": [{"name": "envoy.access_loggers.file", "typed_config": config}],
         "route_config": _routes(scenario.yaml),

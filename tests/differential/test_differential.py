@@ -9,20 +9,26 @@ import pytest
 from tests.differential import scenario as scenarios
 from tests.differential.compare import Deviation, Difference, deviations, differences
 from tests.differential.observe import observe
+from tests.differential.pki import Pki
 from tests.support.envoy import envoy, require_envoy
 from tests.support.weft_proxy import weft_proxy
 
 
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    return Pki(tmp_path_factory.mktemp("pki"))
+
+
 @pytest.mark.parametrize("name", scenarios.names())
-async def test_weft_answers_as_envoy_does(name: str, tmp_path: Path) -> None:
+async def test_weft_answers_as_envoy_does(name: str, tmp_path: Path, pki: Pki) -> None:
     require_envoy()
     scenario = scenarios.load(name)
     for side in ("envoy", "weft"):
         (tmp_path / side).mkdir()
-    judged = await observe(scenario, envoy, tmp_path / "envoy")
+    judged = await observe(scenario, envoy, tmp_path / "envoy", pki)
     said = [f"{line.get('code')} {line.get('flags')}" for line in judged["log"]]
     assert said == list(scenario.expect), "the scenario does not show what it means to show"
-    seen = await observe(scenario, weft_proxy, tmp_path / "weft")
+    seen = await observe(scenario, weft_proxy, tmp_path / "weft", pki)
     found = differences(name, judged, seen)
     assert not found, f"{scenario.about}\n" + "\n".join(str(each) for each in found)
 

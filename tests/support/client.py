@@ -36,7 +36,7 @@ class Client:
         """Sends exactly `data`. A peer that has closed already is no error: read its answer."""
         try:
             await self.wire.send(data)
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLError):
             pass
 
     async def response(self, method: str = "GET") -> Message | None:
@@ -44,8 +44,8 @@ class Client:
         async with asyncio.timeout(DEADLINE_S):
             try:
                 return await read_response(self.wire, method)
-            except ConnectionError:
-                return None
+            except (ConnectionError, ssl.SSLError):
+                return None  # also a client certificate that TLS 1.3 refuses after the handshake
 
     async def final(self, method: str = "GET") -> Message | None:
         """The next response that is not 1xx, 101 aside."""
@@ -68,7 +68,7 @@ class Client:
                 await self.wire.rest()
         except TimeoutError:
             return False
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLError):
             pass
         return True
 

@@ -78,7 +78,7 @@ class Wire:
         try:
             await self.writer.wait_closed()
         except OSError:
-            pass  # the peer was faster: closed is closed
+            pass  # the peer was faster, or TLS failed: closed is closed
 
     def _note(self, data: bytes) -> bytes:
         self.received += data

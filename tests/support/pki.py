@@ -5,6 +5,7 @@ It shares nothing with `certs/`: the two must agree by what X.509 says, not by c
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -72,6 +73,25 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
         return KeyPair(_pem(certificate), _pem_key(key))
+
+
+def server_context(authority: Authority, pair: tuple[Path, Path]) -> ssl.SSLContext:
+    """A server that shows `pair` and requires a client certificate of `authority`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pair)
+    context.load_verify_locations(cadata=authority.pem)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def client_context(authority: Authority, pair: tuple[Path, Path] | None) -> ssl.SSLContext:
+    """A client that shows `pair`, or nothing, and believes a server of `authority` of any name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(cadata=authority.pem)
+    if pair:
+        context.load_cert_chain(*pair)
+    return context
 
 
 def _builder(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
@@ -74,8 +75,14 @@ class Upstream:
     byte in `received`. A connection whose bytes it can't read is reset.
     """
 
-    def __init__(self, script: Script = (Answer(),), name: str = "upstream") -> None:
+    def __init__(
+        self,
+        script: Script = (Answer(),),
+        name: str = "upstream",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.name = name
+        self.tls = tls
         self.script = script
         self.requests: list[Message] = []
         self.wires: list[Wire] = []
@@ -90,7 +97,7 @@ class Upstream:
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, limit=LIMIT_BYTES
+            self._serve, "127.0.0.1", self.port, limit=LIMIT_BYTES, ssl=self.tls
         )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
