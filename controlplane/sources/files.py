@@ -35,6 +35,7 @@ SUFFIXES = (".yaml", ".yml", ".json")
 QUIET_MS = 10
 DEBOUNCE_MS = 50
 RESCAN_MS = 1000
+"""How often to look without an event: for lost ones, and targets of links elsewhere."""
 MAX_BYTES = 16 * 1024 * 1024
 
 
@@ -69,11 +70,16 @@ class FileSource:
     """Keeps the inventory's file objects equal to the directory."""
 
     def __init__(
-        self, directory: str | Path, inventory: Inventory, on_change: Callable[[], None]
+        self,
+        directory: str | Path,
+        inventory: Inventory,
+        on_change: Callable[[], None],
+        rescan_ms: int = RESCAN_MS,
     ) -> None:
         self._directory = Path(directory)
         self._inventory = inventory
         self._on_change = on_change
+        self._rescan_ms = rescan_ms
         self._files: dict[str, _File] = {}
 
     def load(self) -> None:
@@ -82,7 +88,7 @@ class FileSource:
             what = "is not a directory" if self._directory.exists() else "does not exist"
             raise SourceError(f"the configuration directory {self._directory} {what}")
         try:
-            next(os.scandir(self._directory), None)
+            os.listdir(self._directory)
         except OSError as error:
             reason = f"can not be read: {error.strerror}"
             raise SourceError(f"the configuration directory {self._directory} {reason}") from None
@@ -95,7 +101,7 @@ class FileSource:
                 await self._watch()
             except OSError as error:
                 log.warning("watching %s: %s; trying again", self._directory, error)
-            await asyncio.sleep(RESCAN_MS / 1000)
+            await asyncio.sleep(self._rescan_ms / 1000)
             await self._rescan()
 
     async def _watch(self) -> None:
@@ -105,7 +111,7 @@ class FileSource:
             watch_filter=None,
             debounce=DEBOUNCE_MS,
             step=QUIET_MS,
-            rust_timeout=RESCAN_MS,
+            rust_timeout=self._rescan_ms,
             yield_on_timeout=True,
         )
         async for _ in changes:
