@@ -17,6 +17,7 @@ from proxy.config.model import (
     QueryParameterMatcher,
     StringMatcher,
 )
+from proxy.http.headers import Headers
 from proxy.http.message import Request
 
 BytesMatch = Callable[[bytes], bool]
@@ -64,6 +65,14 @@ def header(matcher: HeaderMatcher) -> RequestMatch:
     if matcher.invert:
         return lambda request: not positive(value_of(request))
     return lambda request: positive(value_of(request))
+
+
+def response_header(matcher: HeaderMatcher) -> Callable[[Headers], bool]:
+    """`HeaderMatcher` on the headers of a response."""
+    name = matcher.name.lower().encode()
+    positive = _header_test(matcher)
+    inverted = matcher.invert
+    return lambda headers: positive(headers.joined(name)) != inverted
 
 
 def _header_test(matcher: HeaderMatcher) -> Callable[[bytes | None], bool]:

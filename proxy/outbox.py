@@ -31,7 +31,7 @@ class Outbox:
             transport = self.transport
             if transport is not None:
                 transport.write(out[0] if len(out) == 1 else b"".join(out))
-            self._out = []
+            out.clear()
 
 
 _speaking: list[Outbox] = []
@@ -40,7 +40,4 @@ _speaking: list[Outbox] = []
 def flush() -> None:
     """Every entry from the loop ends here."""
     while _speaking:
-        speaking = _speaking.copy()
-        _speaking.clear()
-        for box in speaking:
-            box.write_out()
+        _speaking.pop().write_out()

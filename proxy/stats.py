@@ -15,6 +15,8 @@ BUCKETS = (
     300000, 600000, 1800000, 3600000,
 )  # fmt: skip
 
+MAX_NOTES = 512
+
 
 class Counter:
     """Only goes up: `counter.value += 1`."""
@@ -35,29 +37,57 @@ class Gauge:
 
 
 class Histogram:
-    """Counts per bucket, with sum and count; `record` costs one bisection."""
+    """Counts per bucket, with sum and count. `record` only notes the value; notes are sorted into
+    buckets when there are many of them or somebody reads."""
 
-    __slots__ = ("count", "counts", "total")
+    __slots__ = ("_count", "_counts", "_notes", "_total")
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS) + 1)
-        self.count = 0
-        self.total = 0.0
+        self._counts = [0] * (len(BUCKETS) + 1)
+        self._count = 0
+        self._total = 0.0
+        self._notes: list[float] = []
 
     def record(self, value: float) -> None:
-        self.counts[bisect_left(BUCKETS, value)] += 1
-        self.count += 1
-        self.total += value
+        notes = self._notes
+        notes.append(value)
+        if len(notes) >= MAX_NOTES:
+            self._sort()
+
+    @property
+    def counts(self) -> list[int]:
+        """Per bucket, the last one being for what is above all edges."""
+        self._sort()
+        return self._counts
+
+    @property
+    def count(self) -> int:
+        self._sort()
+        return self._count
+
+    @property
+    def total(self) -> float:
+        self._sort()
+        return self._total
 
     def quantile(self, share: float) -> float:
         """The upper edge of the bucket that holds the `share` quantile; 0 when empty."""
         wanted = share * self.count
         seen = 0
-        for edge, count in zip((*BUCKETS, BUCKETS[-1]), self.counts, strict=True):
+        for edge, count in zip((*BUCKETS, BUCKETS[-1]), self._counts, strict=True):
             seen += count
             if count and seen >= wanted:
                 return edge
         return 0.0
+
+    def _sort(self) -> None:
+        notes = self._notes
+        if notes:
+            for value in notes:
+                self._counts[bisect_left(BUCKETS, value)] += 1
+            self._count += len(notes)
+            self._total += sum(notes)
+            notes.clear()
 
 
 class Stats:

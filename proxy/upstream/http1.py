@@ -1,6 +1,6 @@
 """One HTTP/1.1 connection to a host: a shell around the codec that serves one exchange at a time.
 
-    connecting -> idle <-> busy -> closed
+    connecting -> adopted: idle <-> busy -> closed
 
 A connection goes back to its host when the response and the request are both whole and the peer
 lets it live; in any other case it is closed, since HTTP/1 can't give up a request otherwise.
@@ -23,13 +23,12 @@ if TYPE_CHECKING:
     from proxy.upstream.breaker import Breaker
     from proxy.upstream.cluster import Cluster
 
-READ_ERRORS = {None: "", ConnectionResetError: "Connection reset by peer"}
-
 
 class UpstreamH1(Outbox, asyncio.Protocol):
     """`exchange` is whom it serves now. breaker: the priority that its connection counts for."""
 
     __slots__ = (
+        "_adopted",
         "_reader",
         "_request_done",
         "_response_done",
@@ -54,6 +53,7 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         self._reader = ResponseReader(self, limits)
         self._request_done = True
         self._response_done = True
+        self._adopted = False
         self.served = 0
         self.idle_since = 0.0
         self.opened_at = 0.0
@@ -94,6 +94,17 @@ class UpstreamH1(Outbox, asyncio.Protocol):
             self.exchange.on_writable(True)
         flush()
 
+    def adopt(self, now: float) -> None:
+        """It is connected and its peer verified: from here on the cluster counts it."""
+        self._adopted = True
+        self.opened_at = self.idle_since = now
+
+    def discard(self) -> None:
+        """It did not come to be; the cluster is told by whoever tried."""
+        transport, self.transport = self.transport, None
+        if transport is not None:
+            transport.abort()
+
     # ------------------------------------------------------------------ the router's side
 
     def begin(self, exchange: Exchange) -> None:
@@ -113,12 +124,12 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         if self._response_done:
             self._release()
 
-    def abandon(self) -> None:
-        """The exchange gives up: it is told nothing more, and the connection closes."""
-        if self.exchange is not None:
+    def abandon(self, exchange: Exchange) -> None:
+        """`exchange` gives up: it is told nothing more, and the connection closes."""
+        if self.exchange is exchange:
             self.exchange = None
             self.host.active -= 1
-        self.close()
+            self.close()
 
     def pause_reading(self) -> None:
         if self.transport is not None and not self.transport.is_closing():
@@ -130,14 +141,12 @@ class UpstreamH1(Outbox, asyncio.Protocol):
 
     # ------------------------------------------------------------------ the codec's side
 
-    def on_response(self, response: Response, end: bool) -> None:
-        if end:
-            self._response_done = True
+    def on_response(self, response: Response, data: bytes, end: bool) -> None:
         exchange = self.exchange
         if exchange is not None:
-            exchange.on_response(response, end)
             if end:
-                self._maybe_release()
+                self._finish()
+            exchange.on_response(response, data, end)
 
     def on_informational(self, status: int) -> None:
         """1xx end here: 100 was answered by us already, others are for HTTP/1.1 hops only."""
@@ -147,11 +156,10 @@ class UpstreamH1(Outbox, asyncio.Protocol):
             self.exchange.on_data(data)
 
     def on_end(self) -> None:
-        self._response_done = True
         exchange = self.exchange
         if exchange is not None:
+            self._finish()
             exchange.on_end()
-            self._maybe_release()
 
     # ------------------------------------------------------------------ its own life
 
@@ -167,10 +175,10 @@ class UpstreamH1(Outbox, asyncio.Protocol):
             self._forget()
             transport.close()
 
-    def _maybe_release(self) -> None:
-        """The response is whole. If the request is not, the connection can't be used again."""
-        if self.exchange is None:
-            return
+    def _finish(self) -> None:
+        """The response is whole. The connection is free before its end is passed on, so that a
+        request pipelined behind finds it. With the request not yet whole, it is of no more use."""
+        self._response_done = True
         if self._request_done:
             self._release()
         else:
@@ -209,4 +217,5 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         if self.transport is None:
             return
         self.transport = None
-        self.cluster.on_closed(self)
+        if self._adopted:
+            self.cluster.on_closed(self)

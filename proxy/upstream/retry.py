@@ -26,14 +26,14 @@ OVERFLOW = "overflow"
 class RetryRule:
     """A retry policy made ready. `headers`: matchers of `retriable-headers`, already compiled."""
 
-    __slots__ = ("_connect", "_gateway", "_headers", "_on", "_reset", "_server", "policy")
+    __slots__ = ("_connect", "_gateway", "_on", "_reset", "_server", "headers", "policy")
 
     def __init__(
         self, policy: RetryPolicy, headers: tuple[Callable[[Headers], bool], ...] = ()
     ) -> None:
         self.policy = policy
         on = self._on = policy.retry_on
-        self._headers = headers
+        self.headers = headers
         self._server = "5xx" in on
         self._gateway = "gateway-error" in on
         self._connect = bool(on & {"5xx", "gateway-error", "reset", "connect-failure"})
@@ -50,7 +50,7 @@ class RetryRule:
             return True
         if "retriable-status-codes" in on and status in self.policy.retriable_status_codes:
             return True
-        if "retriable-headers" in on and any(match(response.headers) for match in self._headers):
+        if "retriable-headers" in on and any(match(response.headers) for match in self.headers):
             return True
         return self._grpc(response) if b"grpc-status" in response.headers else False
 

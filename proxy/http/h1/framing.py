@@ -17,8 +17,14 @@ def content_length(block: Headers) -> int | None:
     if b"content-length" not in block:
         return None
     values = block.all(b"content-length")
-    value = values[0]
-    if len(values) > 1 or not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
+    if len(values) > 1:
+        raise Malformed("http1.invalid_content_length")
+    return sized(values[0])
+
+
+def sized(value: bytes) -> int:
+    """The number in a Content-Length: digits and nothing else."""
+    if not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
         raise Malformed("http1.invalid_content_length")
     return int(value)
 

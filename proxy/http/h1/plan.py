@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from proxy.http.h1.grammar import STATUS_LINE
+from proxy.http.h1.grammar import LEGAL, STATUS_LINE
 from proxy.http.headers import Pick, Shape, picker, shape_of
 
 HOP_BY_HOP = frozenset(
@@ -21,6 +21,8 @@ HOP_BY_HOP = frozenset(
 GOVERNING = frozenset(
     (b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect", b"te")
 )
+SIMPLE: tuple[list[bytes], ...] = ([], [b"connection"], [b"connection", b"content-length"], [b"content-length"])
+KEEP_ALIVE = (b"keep-alive", b"Keep-Alive")
 COMPILE_AFTER_USES = 3
 MAX_COMPILED = 512
 
@@ -29,24 +31,64 @@ FAST_REQUEST_LINE = rb"([A-Z]++) (/[^\x00-\x20\x7f]*+) HTTP/1\.1\r\n"
 
 
 class Plan:
-    """`rest` and `pick` leave out the hop-by-hop headers and host. plain: nothing in this block
-    governs the message or the connection. crlfs: what is left of a legal head without the legal
-    characters."""
+    """`rest` and `pick` leave out the hop-by-hop headers and host. simple: of the headers that
+    govern the message there are at most one Content-Length (at `length_at`) and one Connection (at
+    `connection_at`; -1: none). crlfs: a legal head without its legal characters."""
 
-    __slots__ = ("crlfs", "hosts", "match", "pick", "plain", "rest", "shape", "uses")
+    __slots__ = (
+        "connection_at",
+        "crlfs",
+        "host_at",
+        "hosts",
+        "length_at",
+        "match",
+        "pick",
+        "rest",
+        "shape",
+        "simple",
+        "uses",
+    )
 
     def __init__(self, shape: Shape) -> None:
         kept = [
             at for at, name in enumerate(shape.names) if name not in HOP_BY_HOP and name != b"host"
         ]
+        governing = [name for name in shape.names if name in GOVERNING]
         self.shape = shape
         self.rest = shape_of(tuple([shape.wire[at] for at in kept]))
         self.pick: Pick = picker(kept)
-        self.hosts = shape.positions(b"host")
-        self.plain = not any(name in GOVERNING for name in shape.names)
+        self.hosts = len(shape.positions(b"host"))
+        self.host_at = shape.index.get(b"host", -1)
+        self.length_at = shape.index.get(b"content-length", -1)
+        self.connection_at = shape.index.get(b"connection", -1)
+        self.simple = sorted(governing) in SIMPLE
         self.crlfs = b"\r\n" * (len(shape.names) + 2)
         self.match: Match | None = None
         self.uses = 0
+
+    def read(self, data: bytes, head_bytes: int) -> tuple[tuple[bytes, ...], int] | None:
+        """The groups of `match` and where the head ends, if `data` begins with a head of these
+        names in which nothing needs a second look: legal characters, no white space to strip."""
+        if self.match is None:
+            return None
+        found = self.match(data)
+        if found is None:
+            return None
+        end = found.end()
+        head = data if end == len(data) else data[:end]
+        if (
+            head.translate(None, LEGAL) == self.crlfs
+            and b" \r" not in head
+            and b"\t" not in head
+            and end <= head_bytes
+        ):
+            return found.groups(), end
+        return None
+
+    def keeps_alive(self, values: tuple[bytes, ...]) -> bool:
+        """Of a simple block: the connection is to stay, and nothing else is said about it."""
+        at = self.connection_at
+        return at < 0 or values[at] in KEEP_ALIVE
 
 
 class Plans:
@@ -71,7 +113,7 @@ class Plans:
         return found
 
     def _compile(self, plan: Plan) -> None:
-        if len(plan.hosts) != self._hosts_wanted:
+        if plan.hosts != self._hosts_wanted:
             return
         fields = [re.escape(name) + rb": ([^\r]*+)\r\n" for name in plan.shape.wire]
         plan.match = re.compile(self._start_line + b"".join(fields) + rb"\r\n").match

@@ -8,14 +8,18 @@ expression; any other head goes through the whole grammar.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.http.errors import Malformed
 from proxy.http.h1.body import BodyReader, BodySink
-from proxy.http.h1.framing import request_length, response_length, sanitize_connection
-from proxy.http.h1.grammar import LEGAL, request_match, split_fields, status_match
+from proxy.http.h1.framing import (
+    request_length,
+    response_length,
+    sanitize_connection,
+    sized,
+)
+from proxy.http.h1.grammar import request_match, split_fields, status_match
 from proxy.http.h1.plan import Plan, request_plans, response_plans
 from proxy.http.h1.target import absolute_form, check_authority
 from proxy.http.headers import Headers, shape_of
@@ -34,16 +38,17 @@ class Limits:
 
 
 class RequestSink(BodySink, Protocol):
-    def on_request(self, request: Request, end: bool) -> None: ...
+    def on_request(self, request: Request, data: bytes, end: bool) -> None: ...
 
 
 class ResponseSink(BodySink, Protocol):
-    def on_response(self, response: Response, end: bool) -> None: ...
+    def on_response(self, response: Response, data: bytes, end: bool) -> None: ...
     def on_informational(self, status: int) -> None: ...
 
 
 class RequestReader(BodyReader):
-    """Calls `sink.on_request(request, end)`, then `on_data` and `on_end` unless `end` was True.
+    """Calls `sink.on_request(request, data, end)`: data is what of the body came with the head,
+    end says that it is all; else `on_data` and `on_end` follow.
 
     keep_alive: may the connection be used again after this request. expects_continue: the client
     waits for 100 (RFC 9110 section 10.1.1). upgrade: the protocol it asks for, or b''."""
@@ -64,6 +69,11 @@ class RequestReader(BodyReader):
         """Between two messages, with not a byte of the next one read."""
         return not self._buffer and self.feed == self._head
 
+    @property
+    def overfull(self) -> bool:
+        """More was pipelined than is kept: stop reading until the answer has left."""
+        return len(self._buffer) > self._limits.pipelined_bytes
+
     def next_message(self) -> None:
         """The answer has left: go on with the next request, which may be here already."""
         self.feed = self._head
@@ -74,48 +84,28 @@ class RequestReader(BodyReader):
     def _after(self, data: bytes) -> None:
         self._buffer += data
 
-    @property
-    def overfull(self) -> bool:
-        """More was pipelined than is kept: stop reading until the answer has left."""
-        return len(self._buffer) > self._limits.pipelined_bytes
-
     def _head(self, data: bytes) -> None:
         if self._buffer:
             data, self._buffer = self._buffer + data, b""
         plan = self._plan
-        if plan is not None and plan.match is not None:
-            found = plan.match(data)
-            if found is not None and self._fits(data, found.end(), plan):
-                self._fast(found, plan, data)
-                return
-        self._slow(data)
-
-    def _fits(self, data: bytes, end: int, plan: Plan) -> bool:
-        """Nothing in this head needs a second look: legal characters, no white space to strip."""
-        head = data if end == len(data) else data[:end]
-        return (
-            head.translate(None, LEGAL) == plan.crlfs
-            and b" \r" not in head
-            and b"\t" not in head
-            and end <= self._limits.head_bytes
-            and len(plan.shape.names) <= self._limits.headers
-        )
-
-    def _fast(self, found: re.Match[bytes], plan: Plan, data: bytes) -> None:
-        groups = found.groups()
+        found = plan.read(data, self._limits.head_bytes) if plan is not None else None
+        if plan is None or found is None:
+            self._slow(data)
+            return
+        groups, end = found
         values = groups[2:]
-        authority = values[plan.hosts[0]]
+        authority = values[plan.host_at]
         check_authority(authority)
         request = Request(groups[0], groups[1], authority, Headers(plan.rest, plan.pick(values)))
-        end = found.end()
-        rest = b"" if end == len(data) else data[end:]
-        if plan.plain:
+        if plan.simple and plan.keeps_alive(values):
             self.keep_alive = True
             self.expects_continue = False
             self.upgrade = b""
+            if plan.length_at >= 0:
+                request.length = sized(values[plan.length_at])
         else:
             self._govern(request, Headers(plan.shape, values))
-        self._deliver(request, rest)
+        self._deliver(request, b"" if end == len(data) else data[end:])
 
     def _slow(self, data: bytes) -> None:
         start = 0
@@ -156,10 +146,10 @@ class RequestReader(BodyReader):
 
     def _address(self, request: Request, plan: Plan, values: tuple[bytes, ...]) -> None:
         """Target and host (RFC 9112 sections 3.2 and 3.3)."""
-        if len(plan.hosts) > 1:
+        if plan.hosts > 1:
             raise Malformed("http1.codec_error")
         if plan.hosts:
-            request.authority = values[plan.hosts[0]]
+            request.authority = values[plan.host_at]
         old = request.version == b"HTTP/1.0"
         if old and not self._limits.http_10:
             raise Malformed("low_version", 426)
@@ -198,20 +188,24 @@ class RequestReader(BodyReader):
 
     def _deliver(self, request: Request, rest: bytes) -> None:
         length = request.length
-        if length == 0:
+        if 0 <= length <= len(rest):
             self.feed = self._after
-            self._buffer = rest
-            self._requests.on_request(request, True)
-            return
-        self.feed = self._sized if length > 0 else self._chunk_line
-        self._left = length
-        self._requests.on_request(request, False)
-        if rest:
-            self.feed(rest)
+            self._buffer = rest[length:]
+            self._requests.on_request(request, rest[:length], True)
+        elif length > 0:
+            self._left = length - len(rest)
+            self.feed = self._sized
+            self._requests.on_request(request, rest, False)
+        else:
+            self.feed = self._chunk_line
+            self._requests.on_request(request, b"", False)
+            if rest:
+                self.feed(rest)
 
 
 class ResponseReader(BodyReader):
-    """Calls `sink.on_response(response, end)`, then `on_data` and `on_end` unless `end` was True.
+    """Calls `sink.on_response(response, data, end)`: data is what of the body came with the head,
+    end says that it is all; else `on_data` and `on_end` follow.
 
     Call `expect(method)` for each request sent. 1xx go to `on_informational`. keep_alive: may the
     connection be used again. Bytes without a request are a protocol error."""
@@ -241,25 +235,22 @@ class ResponseReader(BodyReader):
     def _after(self, data: bytes) -> None:
         raise Malformed("http1.unexpected_response")
 
+    def _end(self, rest: bytes) -> None:
+        """Bytes behind a response answer nothing: they must not be taken for the next one."""
+        if rest:
+            self.keep_alive = False
+        super()._end(b"")
+
     def _head(self, data: bytes) -> None:
         if self._buffer:
             data, self._buffer = self._buffer + data, b""
         plan = self._plan
-        if plan is not None and plan.match is not None:
-            found = plan.match(data)
-            if found is not None:
-                end = found.end()
-                head = data if end == len(data) else data[:end]
-                if (
-                    head.translate(None, LEGAL) == plan.crlfs
-                    and b" \r" not in head
-                    and b"\t" not in head
-                    and end <= self._limits.head_bytes
-                ):
-                    groups = found.groups()
-                    self._take(groups[0], int(groups[1]), plan, groups[2:], data, end)
-                    return
-        self._slow(data)
+        found = plan.read(data, self._limits.head_bytes) if plan is not None else None
+        if plan is None or found is None:
+            self._slow(data)
+            return
+        groups, end = found
+        self._take(groups[0], int(groups[1]), plan, groups[2:], data, end)
 
     def _slow(self, data: bytes) -> None:
         end = data.find(b"\r\n\r\n") + 4
@@ -294,34 +285,38 @@ class ResponseReader(BodyReader):
             if rest:
                 self._head(rest)
             return
-        response = Response(status, Headers(plan.rest, plan.pick(values)))
-        if plan.plain:
-            length = 0 if status in (204, 304) or self._method == b"HEAD" else UNTIL_CLOSE
-            self.keep_alive = minor == b"1" and length == 0
+        if plan.simple and plan.length_at >= 0 and minor == b"1" and plan.keeps_alive(values):
+            length = sized(values[plan.length_at])
+            if status in (204, 304) or self._method == b"HEAD":
+                length = 0
+            self.keep_alive = True
         else:
-            block = Headers(plan.shape, values)
-            length = response_length(self._method, status, minor, block)
-            connection = (block.joined(b"connection") or b"").lower()
-            self.keep_alive = length != UNTIL_CLOSE and (
-                b"close" not in connection if minor == b"1" else b"keep-alive" in connection
-            )
-        response.length = length
-        self._begin(response, length, rest)
+            length = self._govern(minor, status, Headers(plan.shape, values))
+        response = Response(status, Headers(plan.rest, plan.pick(values)), length)
+        self._deliver(response, length, rest)
 
-    def _begin(self, response: Response, length: int, rest: bytes) -> None:
-        if length == 0:
+    def _govern(self, minor: bytes, status: int, block: Headers) -> int:
+        """The length of the body, and whether the connection stays."""
+        length = response_length(self._method, status, minor, block)
+        connection = (block.joined(b"connection") or b"").lower()
+        self.keep_alive = length != UNTIL_CLOSE and (
+            b"close" not in connection if minor == b"1" else b"keep-alive" in connection
+        )
+        return length
+
+    def _deliver(self, response: Response, length: int, rest: bytes) -> None:
+        if 0 <= length <= len(rest):
             self.feed = self._after
-            self._responses.on_response(response, True)
-            if rest:
-                self.feed(rest)
-            return
-        if length == UNTIL_CLOSE:
-            self.feed = self._until_close
+            if length < len(rest):
+                self.keep_alive = False  # see _end
+                rest = rest[:length]
+            self._responses.on_response(response, rest, True)
         elif length == CHUNKED:
             self.feed = self._chunk_line
+            self._responses.on_response(response, b"", False)
+            if rest:
+                self.feed(rest)
         else:
-            self._left = length
-            self.feed = self._sized
-        self._responses.on_response(response, False)
-        if rest:
-            self.feed(rest)
+            self.feed = self._until_close if length == UNTIL_CLOSE else self._sized
+            self._left = length - len(rest)
+            self._responses.on_response(response, rest, False)

@@ -1,0 +1,117 @@
+"""Clusters of a snapshot into running ones: made, changed in place, or closed.
+
+TLS material is part of it: a cluster whose certificates were rotated gets new contexts, and its
+connections made with the old ones retire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+
+from proxy.config.model import Cluster as ClusterConfig
+from proxy.config.model import ClusterLoadAssignment, Secret, UpstreamTls
+from proxy.config.snapshot import Snapshot
+from proxy.stats import Stats
+from proxy.tls.contexts import ClientTls, client_context
+from proxy.upstream.breaker import Breaker
+from proxy.upstream.cluster import Cluster
+from proxy.upstream.dns import DnsMembership
+from proxy.upstream.host import Host
+
+OpenConnection = Callable[[Cluster, Host, Breaker], None]
+TLS_METADATA = "envoy.transport_socket_match"
+
+
+class Clusters:
+    """`running` is what routes look clusters up in; it is changed in place."""
+
+    def __init__(self, stats: Stats, random: Random, open_connection: OpenConnection) -> None:
+        self.running: dict[str, Cluster] = {}
+        self._stats = stats
+        self._random = random
+        self._open = open_connection
+        self._assignments: dict[str, ClusterLoadAssignment] = {}
+        self._tls: dict[str, tuple[object, ...]] = {}
+        self._dns: dict[str, DnsMembership] = {}
+
+    def apply(self, snapshot: Snapshot) -> None:
+        """Raises TlsConfigError before anything of the cluster in question has changed."""
+        for name, config in snapshot.clusters.items():
+            self._apply(name, config, snapshot)
+        for name in [name for name in self.running if name not in snapshot.clusters]:
+            self._close(name)
+
+    def sweep(self, now: float) -> None:
+        for cluster in self.running.values():
+            cluster.sweep(now)
+
+    def _apply(self, name: str, config: ClusterConfig, snapshot: Snapshot) -> None:
+        material = tls_material(config, snapshot.secrets)
+        cluster = self.running.get(name)
+        if cluster is None:
+            tls_for = tls_chooser(config, snapshot.secrets)
+            cluster = Cluster(config, self._stats, self._random, self._open, tls_for)
+            self.running[name] = cluster
+        elif config != cluster.config or material != self._tls[name]:
+            cluster.configure(config, tls_chooser(config, snapshot.secrets))
+            if material != self._tls[name]:
+                cluster.retire_connections()
+        self._tls[name] = material
+        assignment = snapshot.assignments.get(name) or config.load_assignment
+        if assignment is not None and assignment != self._assignments.get(name):
+            self._assign(cluster, assignment)
+
+    def _assign(self, cluster: Cluster, assignment: ClusterLoadAssignment) -> None:
+        name = cluster.name
+        self._assignments[name] = assignment
+        resolving = self._dns.pop(name, None)
+        if resolving is not None:
+            resolving.stop()
+        if cluster.config.type in ("STRICT_DNS", "LOGICAL_DNS"):
+            self._dns[name] = DnsMembership(cluster, assignment)
+        else:
+            cluster.set_endpoints(assignment)
+
+    def _close(self, name: str) -> None:
+        resolving = self._dns.pop(name, None)
+        if resolving is not None:
+            resolving.stop()
+        cluster = self.running.pop(name)
+        cluster.close()
+        self._assignments.pop(name, None)
+        self._tls.pop(name, None)
+        self._stats.forget(cluster.prefix)
+
+
+def tls_material(config: ClusterConfig, secrets: Mapping[str, Secret]) -> tuple[object, ...]:
+    """What a cluster's contexts are made of; equal material needs no new ones."""
+    contexts = [config.tls, *(one.tls for one in config.tls_matches)]
+    return tuple((tls, *_secrets_of(tls, secrets)) for tls in contexts if tls is not None)
+
+
+def _secrets_of(tls: UpstreamTls, secrets: Mapping[str, Secret]) -> list[Secret | None]:
+    references = (tls.common.certificate_sds, tls.common.validation_sds)
+    return [secrets.get(reference.name) for reference in references if reference is not None]
+
+
+def tls_chooser(
+    config: ClusterConfig, secrets: Mapping[str, Secret]
+) -> Callable[[Host], ClientTls | None]:
+    """`transport_socket_matches`: the first whose labels the endpoint has, else the cluster's."""
+    default = client_context(config.tls, secrets) if config.tls is not None else None
+    matches = [
+        (dict(one.match), client_context(one.tls, secrets) if one.tls is not None else None)
+        for one in config.tls_matches
+    ]
+    if not matches:
+        return lambda _: default
+
+    def choose(host: Host) -> ClientTls | None:
+        labels = host.metadata.get(TLS_METADATA, {})
+        for wanted, tls in matches:
+            if all(labels.get(key) == value for key, value in wanted.items()):
+                return tls
+        return default
+
+    return choose

@@ -1,0 +1,138 @@
+"""Listeners of a snapshot into filter chains that can be connected to.
+
+A listener whose configuration did not change keeps its managers, with their statistics and route
+tables; new TLS material swaps only the chain's context.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from proxy.config.model import (
+    DownstreamTls,
+    FilterChain,
+    FilterChainMatch,
+    HttpConnectionManager,
+    Listener,
+    Secret,
+)
+from proxy.config.snapshot import Snapshot
+from proxy.connection import ConnectionInfo
+from proxy.l7.downstream_h1 import DownstreamH1
+from proxy.l7.manager import HttpManager
+from proxy.tls.contexts import ServerTls, server_context
+
+MakeManager = Callable[[HttpConnectionManager, Listener, bytes], HttpManager]
+
+
+@dataclass(slots=True, eq=False)
+class Chain:
+    """What `listen` connects to. tls is swapped when its certificates rotate."""
+
+    match: FilterChainMatch
+    config: FilterChain
+    manager: HttpManager
+    tls: ServerTls | None
+    handshake_timeout_s: float | None
+
+    def connect(self, info: ConnectionInfo) -> asyncio.BaseProtocol:
+        return DownstreamH1(self.manager, info)
+
+
+@dataclass(slots=True, eq=False)
+class CompiledListener:
+    config: Listener
+    chains: tuple[Chain, ...]
+    default: Chain | None
+    material: tuple[object, ...]
+
+    def all_chains(self) -> Iterator[Chain]:
+        yield from self.chains
+        if self.default is not None:
+            yield self.default
+
+
+class CompiledListeners:
+    """`running` by name. `apply` answers it anew; old chains drain."""
+
+    def __init__(self, make_manager: MakeManager) -> None:
+        self.running: dict[str, CompiledListener] = {}
+        self._make_manager = make_manager
+
+    def apply(self, snapshot: Snapshot) -> None:
+        """Raises TlsConfigError; then nothing of that listener has changed."""
+        for name, config in snapshot.listeners.items():
+            known = self.running.get(name)
+            material = _material(config, snapshot.secrets)
+            if known is None or known.config != config:
+                self.running[name] = self._compile(config, snapshot.secrets, material)
+                _drain(known)
+            elif known.material != material:
+                for chain in known.all_chains():
+                    chain.tls = _tls(chain.config.tls, snapshot.secrets)
+                known.material = material
+        for name in [name for name in self.running if name not in snapshot.listeners]:
+            _drain(self.running.pop(name))
+
+    def managers(self) -> Iterator[HttpManager]:
+        for listener in self.running.values():
+            for chain in listener.all_chains():
+                yield chain.manager
+
+    def _compile(
+        self, config: Listener, secrets: Mapping[str, Secret], material: tuple[object, ...]
+    ) -> CompiledListener:
+        chains = tuple(self._chain(chain, config, secrets) for chain in config.filter_chains)
+        default = config.default_filter_chain
+        last = self._chain(default, config, secrets) if default is not None else None
+        return CompiledListener(config, chains, last, material)
+
+    def _chain(
+        self, config: FilterChain, listener: Listener, secrets: Mapping[str, Secret]
+    ) -> Chain:
+        tls = _tls(config.tls, secrets)
+        own_uri = _own_uri(config, secrets)
+        manager = self._make_manager(config.http, listener, own_uri)
+        timeout_s = config.transport_socket_connect_timeout_s
+        return Chain(config.match, config, manager, tls, timeout_s)
+
+
+def _drain(listener: CompiledListener | None) -> None:
+    """Connections of an old version end with their next answer."""
+    if listener is not None:
+        for chain in listener.all_chains():
+            chain.manager.draining = True
+
+
+def _tls(config: DownstreamTls | None, secrets: Mapping[str, Secret]) -> ServerTls | None:
+    return server_context(config, secrets) if config is not None else None
+
+
+def _own_uri(config: FilterChain, secrets: Mapping[str, Secret]) -> bytes:
+    """The URI of our own certificate, where `x-forwarded-client-cert` will name it (`By=`)."""
+    names_us = config.http.forward_client_cert in ("APPEND_FORWARD", "SANITIZE_SET")
+    if config.tls is None or not names_us:
+        return b""
+    from certs.x509 import chain_from_pem, uri_sans  # cryptography: only where it is needed
+
+    common = config.tls.common
+    certificate = common.certificates[0] if common.certificates else None
+    if common.certificate_sds is not None and common.certificate_sds.name in secrets:
+        certificate = secrets[common.certificate_sds.name].certificate
+    uris = uri_sans(chain_from_pem(certificate.chain.data)[0]) if certificate is not None else ()
+    return uris[0].encode() if uris else b""
+
+
+def _material(config: Listener, secrets: Mapping[str, Secret]) -> tuple[object, ...]:
+    chains = [*config.filter_chains]
+    if config.default_filter_chain is not None:
+        chains.append(config.default_filter_chain)
+    found: list[object] = []
+    for chain in chains:
+        if chain.tls is not None:
+            common = chain.tls.common
+            references = (common.certificate_sds, common.validation_sds)
+            found.extend(secrets.get(one.name) if one is not None else None for one in references)
+    return tuple(found)

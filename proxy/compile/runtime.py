@@ -1,0 +1,122 @@
+"""A snapshot into the running proxy: the only room that turns configuration into runtime objects.
+
+What did not change survives, by equality: clusters keep hosts and connections, managers their
+statistics, tables are shared. What is new is swapped in by reference; streams keep what they
+began with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proxy.compile.clusters import Clusters, OpenConnection
+from proxy.compile.listeners import CompiledListener, CompiledListeners
+from proxy.compile.routes import table
+from proxy.config.filters.decode_router import RouterConfig
+from proxy.config.model import (
+    AccessLog,
+    HttpConnectionManager,
+    Listener,
+    RouteConfiguration,
+)
+from proxy.config.snapshot import Snapshot
+from proxy.l7.attempts import router
+from proxy.l7.entry import RouteEntry
+from proxy.l7.manager import HttpManager
+from proxy.l7.stream import Stream
+from proxy.l7.worker import Worker
+from proxy.route.table import Table
+from proxy.stats import Stats
+
+Logger = Callable[[Stream], None]
+
+
+class Runtime:
+    """make_logger: an access log's configuration to what is called with each stream at its end;
+    raises OSError when its file can't be opened."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        stats: Stats,
+        open_connection: OpenConnection,
+        make_logger: Callable[[AccessLog], Logger],
+    ) -> None:
+        self._worker = worker
+        self._stats = stats
+        self._make_logger = make_logger
+        self.clusters = Clusters(stats, worker.random, open_connection)
+        self._listeners = CompiledListeners(self._manager)
+        self._tables: dict[tuple[str, bool], tuple[RouteConfiguration, Table[RouteEntry]]] = {}
+        self._routed: dict[HttpManager, RouteConfiguration] = {}
+        worker.swept.append(self.clusters)
+
+    @property
+    def listeners(self) -> dict[str, CompiledListener]:
+        return self._listeners.running
+
+    def apply(self, snapshot: Snapshot) -> None:
+        """Clusters before the routes that name them, routes before listeners are connected to.
+
+        Raises TlsConfigError or OSError with what is wrong; what came before it is in force."""
+        self.clusters.apply(snapshot)
+        self._listeners.apply(snapshot)
+        current = dict.fromkeys(self._listeners.managers())
+        for manager in current:
+            self._route(manager, snapshot)
+        for manager in [manager for manager in self._routed if manager not in current]:
+            del self._routed[manager]
+        used = {key for manager in current if (key := _table_key(manager)) is not None}
+        for key in [key for key in self._tables if key not in used]:
+            del self._tables[key]
+
+    def _route(self, manager: HttpManager, snapshot: Snapshot) -> None:
+        config = manager.config
+        routes = config.route_config
+        if routes is None:
+            routes = snapshot.routes.get(config.rds_name)
+        if routes is None or self._routed.get(manager) is routes:
+            return
+        manager.table = self._table(manager, routes)
+        self._routed[manager] = routes
+
+    def _table(self, manager: HttpManager, routes: RouteConfiguration) -> Table[RouteEntry]:
+        """Shared by all managers with the same routes; they differ by the router filter only."""
+        envoy_headers = not _router(manager.config).suppress_envoy_headers
+        key = _table_key(manager)
+        if key is None:
+            return table(routes, self.clusters.running, self._worker.random, envoy_headers)
+        known = self._tables.get(key)
+        if known is None or known[0] != routes:
+            built = table(routes, self.clusters.running, self._worker.random, envoy_headers)
+            known = self._tables[key] = (routes, built)
+        return known[1]
+
+    def _manager(
+        self, config: HttpConnectionManager, listener: Listener, own_uri: bytes
+    ) -> HttpManager:
+        loggers = tuple(self._make_logger(log) for log in config.access_log)
+        return HttpManager(
+            config,
+            self._worker,
+            self._stats,
+            (router,),
+            loggers,
+            own_uri,
+            listener.per_connection_buffer_limit_bytes,
+        )
+
+    def close(self) -> None:
+        for cluster in self.clusters.running.values():
+            cluster.close()
+
+
+def _router(config: HttpConnectionManager) -> RouterConfig:
+    """The terminal filter: the decoder made sure that it is there and last."""
+    last = config.filters[-1].config
+    return last if isinstance(last, RouterConfig) else RouterConfig()
+
+
+def _table_key(manager: HttpManager) -> tuple[str, bool] | None:
+    name = manager.config.rds_name
+    return (name, _router(manager.config).suppress_envoy_headers) if name else None

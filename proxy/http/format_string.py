@@ -1,0 +1,193 @@
+"""Reads Envoy's format strings (`%REQ(:METHOD)% %DURATION%`): the grammar, and which operators are.
+
+Used by the configuration, to refuse a bad format by its name and place, and by the access log and
+header values, which give the operators their meaning. Knows no request.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Literal as OneOf
+
+from proxy.http.time_format import time_format_fault
+
+_OPERATOR = re.compile(r"%([A-Z0-9_]+)(?:\(([^)\n]*)\))?(?::([0-9]+))?%")
+_HEADER_NAME = re.compile(r":?[!#$%&'*+\-.^_`|~0-9A-Za-z]*")  # RFC 9110 section 5.6.2, or pseudo
+MAX_LENGTH = 2**32 - 1
+
+
+class FormatError(ValueError):
+    """A format string that Envoy refuses, or with an operator that Weft does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """Text that stands for itself."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """`%NAME(arg?alt):max_length%`, or `(arg:alt)`. '' and None: not given."""
+
+    name: str
+    arg: str = ""
+    alt: str = ""
+    max_length: int | None = None
+
+
+def _anything(arg: str, alt: str) -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Syntax:
+    """What may follow an operator's name. fault: what is wrong with its arguments, '' if nothing.
+    same_as: the operator that it is another name of."""
+
+    args: OneOf["none", "optional", "required"] = "none"
+    separator: str = ""
+    length: bool = False
+    fault: Callable[[str, str], str] = _anything
+    same_as: str = ""
+
+
+def parse(text: str) -> tuple[Literal | Operator, ...]:
+    """The parts in order; neighbouring literals are one. Raises FormatError."""
+    parts: list[Literal | Operator] = []
+    literal = ""
+    at = 0
+    while (begin := text.find("%", at)) >= 0:
+        literal += text[at:begin]
+        if text.startswith("%%", begin):
+            literal += "%"
+            at = begin + 2
+            continue
+        found = _OPERATOR.match(text, begin)
+        if found is None:
+            raise FormatError(
+                f"no operator at position {begin} of {text!r} (a percent sign is written %%)"
+            )
+        if literal:
+            parts.append(Literal(literal))
+            literal = ""
+        parts.append(_operator(found[1], found[2], found[3]))
+        at = found.end()
+    literal += text[at:]
+    if literal:
+        parts.append(Literal(literal))
+    return tuple(parts)
+
+
+def check_format(text: str) -> None:
+    """Raises FormatError, which names the operator, if `text` can't be compiled."""
+    parse(text)
+
+
+def _operator(name: str, args: str | None, length: str | None) -> Operator:
+    syntax = OPERATORS.get(name)
+    if syntax is None:
+        raise FormatError(_unknown(name))
+    if args and syntax.args == "none":
+        raise FormatError(f"%{name}% takes no parameters")
+    if not args and syntax.args == "required":
+        raise FormatError(f"%{name}% needs a parameter: %{name}(...)%")
+    if length is not None and (not syntax.length or int(length) > MAX_LENGTH):
+        raise FormatError(f"%{name}% can't have the length {length}")
+    arg, alt = args or "", ""
+    if syntax.separator:
+        arg, _, alt = arg.partition(syntax.separator)
+    if fault := syntax.fault(arg, alt):
+        raise FormatError(f"%{name}({args or ''})%: {fault}")
+    return Operator(syntax.same_as or name, arg, alt, None if length is None else int(length))
+
+
+def _unknown(name: str) -> str:
+    close = get_close_matches(name, OPERATORS, 1)
+    hint = f", did you mean %{close[0]}%?" if close else ""
+    return f"the operator %{name}% is not supported{hint}"
+
+
+def _header_fault(arg: str, alt: str) -> str:
+    if "?" in alt:
+        return "more than one alternative header"
+    for name in (arg, alt):
+        if not _HEADER_NAME.fullmatch(name):
+            return f"{name!r} is no header name"
+    return ""
+
+
+def _mask_fault(arg: str, alt: str) -> str:
+    if not arg or (arg.isdecimal() and len(arg) < 4 and int(arg) <= 128):
+        return ""
+    return "the parameter is the length of an address prefix, 0 to 128"
+
+
+def _one_of(args: str, alts: str = "") -> Callable[[str, str], str]:
+    def fault(arg: str, alt: str) -> str:
+        for word, known in ((arg, args.split()), (alt.partition(":")[0], alts.split())):
+            if word and word not in known:
+                return f"{word!r} is not one of {', '.join(known)}"
+        return ""
+
+    return fault
+
+
+_PLAIN = Syntax()
+_HEADER = Syntax("required", "?", length=True, fault=_header_fault)
+_TIME = Syntax("optional", fault=lambda arg, alt: time_format_fault(arg))
+_ADDRESS = Syntax("optional", fault=_mask_fault)
+_TEXT = Syntax("required", length=True)
+
+_NAMED: Mapping[str, Syntax] = {
+    "REQ": _HEADER,
+    "RESP": _HEADER,
+    "TRAILER": _HEADER,
+    "REQUEST_HEADER": replace(_HEADER, same_as="REQ"),
+    "RESPONSE_HEADER": replace(_HEADER, same_as="RESP"),
+    "RESPONSE_TRAILER": replace(_HEADER, same_as="TRAILER"),
+    "START_TIME": _TIME,
+    "START_TIME_LOCAL": _TIME,
+    "EMIT_TIME": _TIME,
+    "EMIT_TIME_LOCAL": _TIME,
+    "ENVIRONMENT": _TEXT,
+    "QUERY_PARAM": _TEXT,
+    "QUERY_PARAMS": Syntax("optional", length=True, fault=_one_of("ORIG DECODED")),
+    "PATH": Syntax("optional", ":", True, _one_of("WQ NQ", "ORIG PATH ORIG_OR_PATH")),
+    "REQUESTED_SERVER_NAME": Syntax(
+        "optional",
+        ":",
+        fault=_one_of("SNI_ONLY SNI_FIRST HOST_FIRST", "ORIG HOST ORIG_OR_HOST"),
+    ),
+    "RESPONSE_CODE_DETAILS": Syntax("optional", fault=_one_of("ALLOW_WHITESPACES")),
+    "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": _ADDRESS,
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": _ADDRESS,
+    "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": _ADDRESS,
+    "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT": _ADDRESS,
+}
+
+OPERATORS: Mapping[str, Syntax] = {
+    **_NAMED,
+    **dict.fromkeys(
+        (
+            "ACCESS_LOG_TYPE", "BYTES_RECEIVED", "BYTES_SENT", "CONNECTION_TERMINATION_DETAILS",
+            "DOWNSTREAM_DIRECT_LOCAL_ADDRESS", "DOWNSTREAM_DIRECT_LOCAL_PORT",
+            "DOWNSTREAM_DIRECT_REMOTE_ADDRESS", "DOWNSTREAM_DIRECT_REMOTE_PORT",
+            "DOWNSTREAM_LOCAL_ADDRESS", "DOWNSTREAM_LOCAL_PORT", "DOWNSTREAM_PEER_DNS_SAN",
+            "DOWNSTREAM_PEER_FINGERPRINT_256", "DOWNSTREAM_PEER_ISSUER", "DOWNSTREAM_PEER_SERIAL",
+            "DOWNSTREAM_PEER_SUBJECT", "DOWNSTREAM_PEER_URI_SAN", "DOWNSTREAM_REMOTE_ADDRESS",
+            "DOWNSTREAM_REMOTE_PORT", "DOWNSTREAM_TLS_CIPHER", "DOWNSTREAM_TLS_VERSION",
+            "DURATION", "HOSTNAME", "PROTOCOL", "REQUEST_DURATION", "RESPONSE_CODE",
+            "RESPONSE_DURATION", "RESPONSE_FLAGS", "RESPONSE_FLAGS_LONG", "ROUTE_NAME",
+            "STREAM_ID", "UNIQUE_ID", "UPSTREAM_CLUSTER", "UPSTREAM_CLUSTER_RAW", "UPSTREAM_HOST",
+            "UPSTREAM_HOST_NAME", "UPSTREAM_LOCAL_ADDRESS", "UPSTREAM_REQUEST_ATTEMPT_COUNT",
+            "UPSTREAM_TRANSPORT_FAILURE_REASON", "VIRTUAL_CLUSTER_NAME",
+        ),
+        _PLAIN,
+    ),
+}  # fmt: skip
+"""Every operator that has a meaning here, by Envoy's name."""

@@ -1,0 +1,36 @@
+"""The value of `x-forwarded-client-cert` (Envoy's XFCC): which certificate a request came with."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Set
+from urllib.parse import quote
+
+from proxy.connection import PeerCertificate
+
+
+def forwarded_client_cert(peer: PeerCertificate, details: Set[str], own_uri: bytes) -> bytes:
+    """`By=...;Hash=...;Subject="...";URI=...`: one element, keys in Envoy's order.
+
+    details: `set_current_client_cert_details`. own_uri: the URI of our own certificate."""
+    parts = [b"By=" + own_uri] if own_uri else []
+    parts.append(b"Hash=" + peer.sha256.encode())
+    if "cert" in details or "chain" in details:
+        pem = quote(_pem(peer.der), safe="").encode()
+        if "cert" in details:
+            parts.append(b'Cert="%b"' % pem)
+        if "chain" in details:
+            parts.append(b'Chain="%b"' % pem)
+    if "subject" in details:
+        parts.append(b'Subject="%b"' % peer.subject.replace('"', '\\"').encode())
+    if "uri" in details:
+        parts.extend(b"URI=" + uri.encode() for uri in peer.uri_sans)
+    if "dns" in details:
+        parts.extend(b"DNS=" + name.encode() for name in peer.dns_sans)
+    return b";".join(parts)
+
+
+def _pem(der: bytes) -> str:
+    text = base64.b64encode(der).decode()
+    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
+    return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""])

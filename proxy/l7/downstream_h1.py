@@ -1,0 +1,253 @@
+"""One HTTP/1 connection from a client: a shell around the codec, one stream at a time.
+
+Answers leave in order: what a client pipelines waits in the reader until the stream before it has
+ended. A connection that must close does so only after its last answer could be read (Envoy's
+delayed close): closing with unread bytes would make the kernel throw the answer away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, cast
+
+from proxy.connection import ConnectionInfo
+from proxy.http.errors import Malformed
+from proxy.http.h1 import LAST_CHUNK, RequestReader, chunk, response_head
+from proxy.http.headers import Headers
+from proxy.http.message import Request, Response, reason
+from proxy.l7.reply import HEADERS_TIMEOUT
+from proxy.l7.stream import Stream
+from proxy.outbox import Outbox, flush
+
+if TYPE_CHECKING:
+    from proxy.l7.manager import HttpManager
+
+BODILESS = (204, 304)
+CHUNKED_LINE = b"transfer-encoding: chunked\r\n"
+CLOSE_LINE = b"connection: close\r\n"
+KEEP_ALIVE_LINE = b"connection: keep-alive\r\n"
+
+
+class DownstreamH1(Outbox, asyncio.Protocol):
+    """chunked, bodiless: how the answer under way is framed. close_after: it is the last one."""
+
+    __slots__ = (
+        "_again",
+        "_feeding",
+        "_paused",
+        "bodiless",
+        "chunked",
+        "close_after",
+        "closing",
+        "idle_since",
+        "info",
+        "manager",
+        "opened_at",
+        "reader",
+        "stream",
+    )
+
+    def __init__(self, manager: HttpManager, info: ConnectionInfo) -> None:
+        super().__init__()
+        self.manager = manager
+        self.info = info
+        self.reader = RequestReader(self, manager.limits)
+        self.stream: Stream | None = None
+        self.chunked = False
+        self.bodiless = False
+        self.close_after = False
+        self.closing = False
+        self._feeding = False
+        self._again = False
+        self._paused = False
+        self.opened_at = self.idle_since = monotonic()
+
+    # ------------------------------------------------------------------ the loop's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=self.manager.buffer_limit_bytes)
+        self.manager.on_connection(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.closing:
+            return
+        self.manager.stats.downstream_cx_rx_bytes_total.value += len(data)
+        self._feed(data)
+        if self._again:
+            self._continue()
+        if self.stream is not None and self.reader.overfull:
+            self.pause_reading()
+        flush()
+
+    def _feed(self, data: bytes) -> None:
+        self._feeding = True
+        try:
+            self.reader.feed(data)
+        except Malformed as error:
+            self._refuse(error)
+        self._feeding = False
+
+    def _continue(self) -> None:
+        """Pipelined requests, one after the other and without recursion."""
+        while self._again and not self.closing:
+            self._again = False
+            self._feeding = True
+            try:
+                self.reader.next_message()
+            except Malformed as error:
+                self._refuse(error)
+            self._feeding = False
+        self._again = False
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        self.manager.on_connection_end(self)
+        self.info.on_closed()
+        stream = self.stream
+        if stream is not None:
+            stream.on_downstream_lost()
+        flush()
+
+    def pause_writing(self) -> None:
+        if self.stream is not None and self.stream.up is not None:
+            self.stream.up.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.stream is not None and self.stream.up is not None:
+            self.stream.up.resume_reading()
+
+    def pause_reading(self) -> None:
+        if not self._paused and self.transport is not None and not self.transport.is_closing():
+            self._paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._paused:
+            self._paused = False
+            if self.transport is not None and not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    # ------------------------------------------------------------------ the codec's side
+
+    def on_request(self, request: Request, data: bytes, end: bool) -> None:
+        stream = self.stream = Stream(self, self.manager, request)
+        if self.reader.expects_continue and not end:
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        stream.begin(data, end)
+
+    def on_data(self, data: bytes) -> None:
+        if self.stream is not None:
+            self.stream.on_request_data(data)
+
+    def on_end(self) -> None:
+        if self.stream is not None:
+            self.stream.on_request_end()
+
+    def _refuse(self, error: Malformed) -> None:
+        """The client broke the protocol: an answer if none has begun, and the end."""
+        self.manager.stats.downstream_cx_protocol_error.value += 1
+        stream = self.stream
+        if stream is None or not stream.responded:
+            self.manager.on_refused(self, error)
+            phrase = reason(error.status)
+            if error.status == 400:
+                headers = Headers.of([(b"content-length", b"11"), (b"content-type", b"text/plain")])
+            else:
+                headers = Headers.of([(b"content-length", b"%d" % len(phrase)),
+                                      (b"content-type", b"text/plain")])  # fmt: skip
+            headers.add(b"connection", b"close")
+            self.send(response_head(Response(error.status, headers)) + phrase)
+        if stream is not None:
+            stream.responded = True
+            stream.flag("DPE", error.detail)
+            stream.finish()
+        self.close_gently()
+
+    # ------------------------------------------------------------------ the stream's side
+
+    def send_response(self, stream: Stream, response: Response, data: bytes, end: bool) -> None:
+        """Writes the head, framed for this client, and `data` of the body."""
+        old = stream.request.version == b"HTTP/1.0"
+        self.bodiless = stream.request.method == b"HEAD" or response.status in BODILESS
+        self.chunked = False
+        lines = b""
+        if response.length < 0 and not self.bodiless:
+            if old:
+                self.close_after = True
+            else:
+                self.chunked = True
+                lines = CHUNKED_LINE
+        if not (self.reader.keep_alive and stream.request_done) or self.manager.draining:
+            self.close_after = True
+        if self.close_after:
+            lines += CLOSE_LINE
+        elif old:
+            lines += KEEP_ALIVE_LINE
+        head = response_head(response, lines)
+        if data and not self.bodiless:
+            head += chunk(data) if self.chunked else data
+        self.send(head + LAST_CHUNK if end and self.chunked else head)
+
+    def end_response(self) -> None:
+        if self.chunked:
+            self.send(LAST_CHUNK)
+
+    def on_stream_end(self, stream: Stream) -> None:
+        self.stream = None
+        self.idle_since = stream.ended
+        if self.transport is None or self.closing:
+            return
+        if self.close_after or not stream.request_done:
+            self.close_gently()
+            return
+        if self._paused:
+            self.resume_reading()
+        self._again = True
+        if not self._feeding:
+            self._continue()
+
+    def abort(self) -> None:
+        """Cuts the client off: its answer can't be completed."""
+        transport, stream = self.transport, self.stream
+        self.closing = True
+        if transport is not None:
+            self.write_out()
+            transport.close()
+        if stream is not None:
+            stream.finish()
+
+    def close_gently(self) -> None:
+        """Says no more; closes when the client has, or after `delayed_close_timeout`."""
+        transport = self.transport
+        if transport is None or self.closing:
+            return
+        self.closing = True
+        self.write_out()
+        self.resume_reading()
+        if transport.can_write_eof():
+            transport.write_eof()
+            loop = asyncio.get_running_loop()
+            loop.call_later(self.manager.delayed_close_s, transport.close)
+        else:
+            transport.close()
+
+    def sweep(self, now: float) -> None:
+        """Once a second: is it idle, or too slow with its head, or too old?"""
+        manager = self.manager
+        if self.stream is not None or self.closing:
+            return
+        idle_s = now - self.idle_since
+        if not self.reader.idle:
+            if manager.headers_timeout_s and idle_s > manager.headers_timeout_s:
+                self._refuse(Malformed(HEADERS_TIMEOUT.detail, HEADERS_TIMEOUT.status))
+        elif manager.idle_timeout_s and idle_s > manager.idle_timeout_s:
+            manager.stats.downstream_cx_idle_timeout.value += 1
+            self.close_gently()
+        elif manager.max_duration_s and now - self.opened_at > manager.max_duration_s:
+            manager.stats.downstream_cx_max_duration_reached.value += 1
+            self.close_gently()

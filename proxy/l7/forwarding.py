@@ -1,0 +1,129 @@
+"""What a connection manager does to every request head: `x-forwarded-*`, request id, client cert.
+
+Envoy's rules (its header documentation, "HTTP header manipulation"). What it means for a block of
+given names is found once per shape; a request then costs one look-up and one tuple.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+
+from proxy.config.model import HttpConnectionManager
+from proxy.connection import ConnectionInfo
+from proxy.http.headers import Headers, Pick, Shape, picker, shape_of
+from proxy.http.message import Request
+from proxy.l7.client_cert import forwarded_client_cert
+
+MAX_KNOWN = 512
+XFCC = b"x-forwarded-client-cert"
+# Taken out at the edge, where a client must not speak for the mesh (Envoy: cleanInternalHeaders).
+EDGE_REMOVES = frozenset(
+    (b"x-envoy-retriable-status-codes", b"x-envoy-retriable-header-names", b"x-envoy-retry-on",
+     b"x-envoy-retry-grpc-on", b"x-envoy-max-retries", b"x-envoy-upstream-alt-stat-name",
+     b"x-envoy-upstream-rq-timeout-ms", b"x-envoy-upstream-rq-per-try-timeout-ms",
+     b"x-envoy-upstream-rq-timeout-alt-response", b"x-envoy-expected-rq-timeout-ms",
+     b"x-envoy-force-trace", b"x-envoy-ip-tags", b"x-envoy-original-url",
+     b"x-envoy-hedge-on-per-try-timeout", b"x-envoy-decorator-operation",
+     b"x-envoy-downstream-service-cluster", b"x-envoy-downstream-service-node",
+     b"x-envoy-internal", b"x-envoy-external-address")
+)  # fmt: skip
+
+Plan = tuple[Shape, Pick | None, bool, bool]
+
+
+class Forwarding:
+    """`apply(request, info)` edits the head in place."""
+
+    def __init__(self, config: HttpConnectionManager, own_uri: bytes) -> None:
+        self._config = config
+        self._ids = request_ids()
+        self._own_uri = own_uri
+        self._edge = config.use_remote_address
+        self._known: dict[Shape, Plan] = {}
+        self._sanitizes = config.forward_client_cert in ("SANITIZE", "SANITIZE_SET")
+        self._cert_matters = config.forward_client_cert in ("APPEND_FORWARD", "SANITIZE_SET")
+        self._replaces_id = self._edge and not config.preserve_external_request_id
+
+    def apply(self, request: Request, info: ConnectionInfo) -> None:
+        headers = request.headers
+        plan = self._known.get(headers.shape)
+        if plan is None:
+            plan = self._learn(headers.shape)
+        headers.shape, pick, adds_proto, adds_id = plan
+        values = headers.values if pick is None else pick(headers.values)
+        if adds_proto:
+            values += (b"https" if info.tls else b"http",)
+        if adds_id:
+            values += (next(self._ids),)
+        headers.values = values
+        request.scheme = headers.get(b"x-forwarded-proto") or b"http"
+        if self._edge:
+            self._edge_addresses(headers, info)
+        if XFCC in headers.shape.index or (self._cert_matters and info.peer is not None):
+            self._client_cert(headers, info)
+
+    def _learn(self, shape: Shape) -> Plan:
+        removes: set[bytes] = set(EDGE_REMOVES) if self._edge else set()
+        if self._sanitizes:
+            removes.add(XFCC)
+        adds_proto = self._edge and not self._config.xff_num_trusted_hops
+        adds_proto = adds_proto or b"x-forwarded-proto" not in shape.index
+        if adds_proto:
+            removes.add(b"x-forwarded-proto")
+        adds_id = self._config.generate_request_id and (
+            self._replaces_id or b"x-request-id" not in shape.index
+        )
+        if adds_id:
+            removes.add(b"x-request-id")
+        kept = [at for at, name in enumerate(shape.names) if name not in removes]
+        names = [shape.wire[at] for at in kept]
+        names += [b"x-forwarded-proto"] * adds_proto + [b"x-request-id"] * adds_id
+        pick = None if len(kept) == len(shape.names) else picker(kept)
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        plan = self._known[shape] = (shape_of(tuple(names)), pick, adds_proto, adds_id)
+        return plan
+
+    def _edge_addresses(self, headers: Headers, info: ConnectionInfo) -> None:
+        """`use_remote_address`: the peer's address is believed, and told on."""
+        remote = info.remote[0].encode()
+        known = headers.joined(b"x-forwarded-for")
+        trusted = remote
+        hops = self._config.xff_num_trusted_hops
+        if hops and known:
+            entries = [entry.strip() for entry in known.split(b",")]
+            if len(entries) >= hops:
+                trusted = entries[-hops]
+        if not self._config.skip_xff_append:
+            headers.set(b"x-forwarded-for", known + b"," + remote if known else remote)
+        headers.set(b"x-envoy-external-address", trusted)
+
+    def _client_cert(self, headers: Headers, info: ConnectionInfo) -> None:
+        """`forward_client_cert_details` for a block that has the header or needs it."""
+        config = self._config
+        mode = config.forward_client_cert
+        if mode == "ALWAYS_FORWARD_ONLY":
+            return
+        if info.peer is None:
+            headers.remove(XFCC)  # only mTLS connections may forward it
+            return
+        if mode == "FORWARD_ONLY":
+            return
+        own = forwarded_client_cert(info.peer, config.client_cert_details, self._own_uri)
+        if mode == "APPEND_FORWARD" and (known := headers.joined(XFCC)):
+            own = known + b"," + own
+        headers.set(XFCC, own)
+
+
+def request_ids() -> Iterator[bytes]:
+    """Random UUIDs (version 4, RFC 9562 section 5.4), written out in batches: one call for many."""
+    count = 64
+    layout = struct.Struct(">" + "IHHHHI" * count)
+    form = b"%08x-%04x-4%03x-%04x-%04x%08x " * count
+    while True:
+        numbers = list(layout.unpack(os.urandom(layout.size)))
+        numbers[2::6] = [number & 0xFFF for number in numbers[2::6]]
+        numbers[3::6] = [number & 0x3FFF | 0x8000 for number in numbers[3::6]]
+        yield from (form % tuple(numbers)).split()

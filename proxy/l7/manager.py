@@ -1,0 +1,216 @@
+"""A connection manager at run time: what the streams of one filter chain have in common.
+
+Made by `compile` from an `HttpConnectionManager`. Its route table is one reference that a push
+swaps; streams keep the route they began with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from proxy.config.model import HttpConnectionManager
+from proxy.connection import ConnectionInfo
+from proxy.http.errors import Malformed
+from proxy.http.h1 import Limits
+from proxy.http.headers import Pick, Shape, picker, shape_of
+from proxy.http.message import Request, Response
+from proxy.l7.forwarding import Forwarding
+from proxy.l7.reply import REQUEST_TIMEOUT, STREAM_IDLE
+from proxy.l7.steps import Step
+from proxy.l7.worker import Worker
+from proxy.route.table import Table
+from proxy.stats import Counter, Gauge, Stats
+
+if TYPE_CHECKING:
+    from proxy.l7.downstream_h1 import DownstreamH1
+    from proxy.l7.entry import RouteEntry
+    from proxy.l7.stream import Stream
+
+COUNTERS = (
+    "downstream_cx_total", "downstream_cx_http1_total", "downstream_cx_ssl_total",
+    "downstream_cx_destroy", "downstream_cx_rx_bytes_total", "downstream_cx_protocol_error",
+    "downstream_cx_idle_timeout", "downstream_cx_max_duration_reached",
+    "downstream_rq_total", "downstream_rq_http1_total", "downstream_rq_completed",
+    "downstream_rq_1xx", "downstream_rq_2xx", "downstream_rq_3xx", "downstream_rq_4xx",
+    "downstream_rq_5xx", "downstream_rq_rx_reset", "downstream_rq_tx_reset",
+    "downstream_rq_timeout", "downstream_rq_idle_timeout", "downstream_rq_header_timeout",
+    "no_route", "no_cluster", "rq_total", "rq_direct_response", "rq_redirect",
+)  # fmt: skip
+GAUGES = ("downstream_cx_active", "downstream_cx_http1_active", "downstream_cx_ssl_active",
+          "downstream_rq_active")  # fmt: skip
+SERVICE_TIME = b"x-envoy-upstream-service-time"
+MAX_KNOWN = 512
+
+
+class ManagerStats:
+    """Envoy's `http.<stat_prefix>.*`, each an attribute of its own name."""
+
+    def __init__(self, stats: Stats, stat_prefix: str) -> None:
+        prefix = f"http.{stat_prefix}."
+        for name in COUNTERS:
+            setattr(self, name, stats.counter(prefix + name))
+        for name in GAUGES:
+            setattr(self, name, stats.gauge(prefix + name))
+        self.downstream_rq_time = stats.histogram(prefix + "downstream_rq_time")
+        classes = [stats.counter(f"{prefix}downstream_rq_{n}xx") for n in range(1, 6)]
+        self.by_class: tuple[Counter, ...] = (Counter(), *classes)
+        self.downstream_rq_active: Gauge = stats.gauge(prefix + "downstream_rq_active")
+
+    def __getattr__(self, name: str) -> Counter:
+        raise AttributeError(name)
+
+
+class HttpManager:
+    """log: called with each stream at its end. own_uri: of our certificate, for XFCC.
+    draining: answers end their connections."""
+
+    def __init__(
+        self,
+        config: HttpConnectionManager,
+        worker: Worker,
+        stats: Stats,
+        steps: tuple[Step, ...],
+        loggers: tuple[Callable[[Stream], None], ...],
+        own_uri: bytes,
+        buffer_limit_bytes: int,
+    ) -> None:
+        self.config = config
+        self.worker = worker
+        self.stats = ManagerStats(stats, config.stat_prefix)
+        self.steps = steps
+        self.loggers = loggers
+        self.table: Table[RouteEntry] = Table()
+        self.draining = False
+        self.buffer_limit_bytes = buffer_limit_bytes
+        self.limits = Limits(
+            head_bytes=config.max_request_headers_kb * 1024,
+            headers=config.max_headers_count,
+            http_10=config.accept_http_10,
+            default_host=config.default_host_for_http_10.encode(),
+        )
+        self.idle_timeout_s = config.idle_timeout_s
+        self.headers_timeout_s = config.request_headers_timeout_s
+        self.max_duration_s = config.max_connection_duration_s
+        self.delayed_close_s = config.delayed_close_timeout_s
+        self.forwarding = Forwarding(config, own_uri)
+        self.prepare: Callable[[Request, ConnectionInfo], None] = self.forwarding.apply
+        self._server = config.server_name.encode()
+        self._known: dict[tuple[Shape, bool], tuple[Shape, Pick | None, bool, bool]] = {}
+
+    # ------------------------------------------------------------------ connections
+
+    def on_connection(self, connection: DownstreamH1) -> None:
+        self.worker.connections.add(connection)
+        stats = self.stats
+        stats.downstream_cx_total.value += 1
+        stats.downstream_cx_http1_total.value += 1
+        stats.downstream_cx_active.value += 1
+        stats.downstream_cx_http1_active.value += 1
+        if connection.info.tls:
+            stats.downstream_cx_ssl_total.value += 1
+            stats.downstream_cx_ssl_active.value += 1
+
+    def on_connection_end(self, connection: DownstreamH1) -> None:
+        self.worker.connections.discard(connection)
+        stats = self.stats
+        stats.downstream_cx_destroy.value += 1
+        stats.downstream_cx_active.value -= 1
+        stats.downstream_cx_http1_active.value -= 1
+        if connection.info.tls:
+            stats.downstream_cx_ssl_active.value -= 1
+
+    def on_refused(self, connection: DownstreamH1, error: Malformed) -> None:
+        """A head that was no request: counted as one that was answered (Envoy does)."""
+        stats = self.stats
+        if connection.stream is None:
+            stats.downstream_rq_total.value += 1
+            stats.downstream_rq_http1_total.value += 1
+            stats.downstream_rq_completed.value += 1
+            stats.by_class[error.status // 100].value += 1
+
+    # ------------------------------------------------------------------ streams
+
+    def on_stream(self, stream: Stream) -> None:
+        stats = self.stats
+        stats.downstream_rq_total.value += 1
+        stats.downstream_rq_http1_total.value += 1
+        stats.downstream_rq_active.value += 1
+        stats.rq_total.value += 1
+        self.worker.add(stream)
+
+    def on_stream_end(self, stream: Stream) -> None:
+        self.worker.streams.discard(stream)
+        stats = self.stats
+        stats.downstream_rq_active.value -= 1
+        status = stream.status
+        if status:
+            stats.downstream_rq_completed.value += 1
+            stats.by_class[status // 100].value += 1
+            stats.downstream_rq_time.record((stream.ended - stream.started) * 1000)
+        else:
+            stats.downstream_rq_rx_reset.value += 1
+        for log in self.loggers:
+            log(stream)
+
+    def finish_response(self, stream: Stream, response: Response) -> None:
+        """`server`, `date` and the upstream's time, on every answer."""
+        headers = response.headers
+        service_ms = stream.service_ms
+        timed = service_ms is not None
+        key = (headers.shape, timed)
+        known = self._known.get(key)
+        if known is None:
+            known = self._learn(headers.shape, timed)
+        headers.shape, pick, adds_date, adds_server = known
+        values = headers.values if pick is None else pick(headers.values)
+        if service_ms is not None:
+            values += (b"%d" % service_ms,)
+        if adds_date:
+            values += (self.worker.date,)
+        if adds_server:
+            values += (self._server,)
+        headers.values = values
+        if self.config.always_set_request_id_in_response:
+            request_id = stream.request.headers.get(b"x-request-id")
+            if request_id is not None:
+                headers.set(b"x-request-id", request_id)
+
+    def _learn(self, shape: Shape, timed: bool) -> tuple[Shape, Pick | None, bool, bool]:
+        mode = self.config.server_header
+        adds_server = mode == "OVERWRITE" or (
+            mode == "APPEND_IF_ABSENT" and b"server" not in shape.index
+        )
+        adds_date = b"date" not in shape.index
+        removes = {b"server"} if adds_server else set()
+        if timed:
+            removes.add(SERVICE_TIME)
+        kept = [at for at, name in enumerate(shape.names) if name not in removes]
+        names = [shape.wire[at] for at in kept]
+        names += [SERVICE_TIME] * timed + [b"date"] * adds_date + [b"server"] * adds_server
+        pick = None if len(kept) == len(shape.names) else picker(kept)
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        known = (shape_of(tuple(names)), pick, adds_date, adds_server)
+        self._known[(shape, timed)] = known
+        return known
+
+    def sweep_stream(self, stream: Stream, now: float) -> None:
+        """Once a second: `request_timeout`, and `stream_idle_timeout` by whether bytes moved."""
+        config = self.config
+        waiting = not stream.request_done and not stream.responded
+        if waiting and 0 < config.request_timeout_s < now - stream.started:
+            self.stats.downstream_rq_timeout.value += 1
+            stream.respond(REQUEST_TIMEOUT)
+            return
+        mark = stream.bytes_received + stream.bytes_sent + stream.responded
+        if mark != stream.idle_mark:
+            stream.idle_mark = mark
+            stream.idle_since = now
+            return
+        idle_s = config.stream_idle_timeout_s
+        if stream.route is not None and stream.route.idle_timeout_s is not None:
+            idle_s = stream.route.idle_timeout_s
+        if idle_s and now - stream.idle_since > idle_s:
+            self.stats.downstream_rq_idle_timeout.value += 1
+            stream.respond(STREAM_IDLE)

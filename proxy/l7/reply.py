@@ -1,0 +1,62 @@
+"""Answers that come from the proxy itself, with Envoy's status, body, flag and detail for each.
+
+Flag: Envoy's response flag, for the access log. Detail: its `%RESPONSE_CODE_DETAILS%`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.upstream import retry
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer. headers: beside content-length and content-type. close: and hang up."""
+
+    status: int
+    body: bytes = b""
+    flag: str = ""
+    detail: str = ""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    close: bool = False
+
+
+NO_ROUTE = Reply(404, b"", "NR", "route_not_found")
+NO_HEALTHY = Reply(503, b"no healthy upstream", "UH", "no_healthy_upstream")
+OVERFLOW = Reply(
+    503,
+    b"upstream connect error or disconnect/reset before headers. reset reason: overflow",
+    "UO",
+    "upstream_reset_before_response_started{overflow}",
+    ((b"x-envoy-overloaded", b"true"),),
+)
+ROUTE_TIMEOUT = Reply(504, b"upstream request timeout", "UT", "response_timeout")
+PER_TRY_TIMEOUT = Reply(504, b"upstream request timeout", "UT", "upstream_per_try_timeout")
+STREAM_IDLE = Reply(504, b"stream timeout", "SI", "stream_idle_timeout", close=True)
+REQUEST_TIMEOUT = Reply(408, b"request timeout", "", "request_overall_timeout", close=True)
+HEADERS_TIMEOUT = Reply(408, b"request header timeout", "", "request_header_timeout", close=True)
+UPGRADE_REFUSED = Reply(403, b"", "", "upgrade_failed", close=True)
+
+
+def cluster_not_found(status: int) -> Reply:
+    return Reply(status, b"", "NC", "cluster_not_found")
+
+
+_RESETS = {
+    retry.CONNECT_FAILURE: ("remote connection failure", "UF", 503),
+    retry.CONNECT_TIMEOUT: ("connection timeout", "UF", 503),
+    retry.CONNECTION_TERMINATION: ("connection termination", "UC", 503),
+    retry.PROTOCOL_ERROR: ("protocol error", "UPE", 502),
+}
+
+
+def upstream_reset(reason: str, detail: str) -> Reply:
+    """The upstream was lost before its answer began. detail: the transport's own words, or ''."""
+    words, flag, status = _RESETS[reason]
+    text = f"upstream connect error or disconnect/reset before headers. reset reason: {words}"
+    why = words.replace(" ", "_")
+    if detail and flag == "UF":
+        text += f", transport failure reason: {detail}"
+        why += f"|{detail.replace(' ', '_')}"
+    return Reply(status, text.encode(), flag, f"upstream_reset_before_response_started{{{why}}}")

@@ -1,0 +1,250 @@
+"""One request and its reply: the only object that knows both connections.
+
+    walking (steps) -> waiting for the upstream -> replying -> done
+
+It is made when the head of a request is read and walks its route's steps; the last of them, the
+router (`attempts`), starts an attempt at a host. The first answer that is kept goes down, from the
+upstream or from ourselves, and when it is whole the stream ends and is counted once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from proxy.http.h1 import chunk
+from proxy.http.headers import Headers
+from proxy.http.message import CHUNKED, Request, Response
+from proxy.l7 import attempts
+from proxy.l7.reply import NO_ROUTE, UPGRADE_REFUSED, Reply
+from proxy.l7.steps import Answer, Wait
+from proxy.upstream.breaker import Breaker
+from proxy.upstream.cluster import Cluster
+from proxy.upstream.host import Host
+from proxy.upstream.http1 import UpstreamH1
+from proxy.upstream.retry import RetryRule
+
+if TYPE_CHECKING:
+    from proxy.l7.downstream_h1 import DownstreamH1
+    from proxy.l7.entry import RouteEntry
+    from proxy.l7.manager import HttpManager
+
+
+class Stream:
+    """status: of the answer, 0 until there is one. flags: Envoy's response flags, comma-joined.
+    detail: why the answer is what it is. started: monotonic seconds. service_ms: what the upstream
+    took, None for our own answers.
+
+    Of the upstream half: deadline, try_deadline: monotonic seconds, NEVER when there is none.
+    tried: hosts of earlier attempts. body: what was read of the request, None once it need not be
+    kept. failure: the transport's words for the last lost attempt. choice: which of the weighted
+    clusters."""
+
+    __slots__ = (
+        "at",
+        "attempt",
+        "body",
+        "body_bytes",
+        "breaker",
+        "bytes_received",
+        "bytes_sent",
+        "choice",
+        "cluster",
+        "deadline",
+        "detail",
+        "down",
+        "ended",
+        "failure",
+        "flags",
+        "host",
+        "idle_mark",
+        "idle_since",
+        "manager",
+        "original_path",
+        "per_try_timeout_s",
+        "request",
+        "request_done",
+        "responded",
+        "response",
+        "retries_left",
+        "retrying",
+        "route",
+        "rule",
+        "sent_at",
+        "service_ms",
+        "started",
+        "status",
+        "timeout_s",
+        "tried",
+        "try_deadline",
+        "up",
+        "waiting",
+    )
+
+    breaker: Breaker
+
+    def __init__(self, down: DownstreamH1, manager: HttpManager, request: Request) -> None:
+        self.down = down
+        self.manager = manager
+        self.request = request
+        self.original_path = request.path
+        self.route: RouteEntry | None = None
+        self.at = 0
+        self.started = self.idle_since = monotonic()
+        self.ended = 0.0
+        self.request_done = False
+        self.responded = False
+        self.response: Response | None = None
+        self.status = 0
+        self.flags = self.detail = self.failure = ""
+        self.service_ms: int | None = None
+        self.bytes_received = self.bytes_sent = self.idle_mark = 0
+        self.cluster: Cluster | None = None
+        self.host: Host | None = None
+        self.up: UpstreamH1 | None = None
+        self.waiting = False
+        self.attempt = self.retries_left = self.body_bytes = self.choice = 0
+        self.rule: RetryRule | None = None
+        self.retrying: asyncio.TimerHandle | None = None
+        self.tried: list[Host] | None = None
+        self.body: list[bytes] | None = None
+        self.timeout_s = self.per_try_timeout_s = self.sent_at = 0.0
+        self.deadline = self.try_deadline = attempts.NEVER
+
+    # The upstream half, called by the connection that it leases (`pool.Exchange`).
+    on_connected = attempts.on_connected
+    on_response = attempts.on_response
+    on_data = attempts.on_data
+    on_end = attempts.on_end
+    on_reset = attempts.on_reset
+    on_writable = attempts.on_writable
+    # ... by the sweep, and by the half below.
+    on_deadline = attempts.on_deadline
+    pass_request_data = attempts.pass_request_data
+    pass_request_end = attempts.pass_request_end
+    give_up = attempts.give_up
+
+    # ------------------------------------------------------------------ the request's way
+
+    def begin(self, data: bytes, end: bool) -> None:
+        """The head is here, with `data` of the body. end: that was all."""
+        self.request_done = end
+        if data:
+            self.bytes_received = len(data)
+            self.body = [data]
+        manager = self.manager
+        manager.on_stream(self)
+        if self.down.reader.upgrade or self.request.method == b"CONNECT":
+            self.respond(UPGRADE_REFUSED)
+            return
+        manager.prepare(self.request, self.down.info)
+        route = self.route = manager.table.find(self.request)
+        if route is None:
+            self.respond(NO_ROUTE)
+            return
+        self.advance()
+
+    def advance(self) -> None:
+        """Walks the steps from where it stopped; the last one is the router."""
+        steps = self.manager.steps
+        while (answer := steps[self.at](self)) is None:
+            self.at += 1
+        if not isinstance(answer, Wait):
+            self.respond(answer)
+
+    def resume(self, answer: Answer = None) -> None:
+        """Whoever said WAIT goes on, or answers."""
+        self.at += 1
+        if answer is None:
+            self.advance()
+        elif isinstance(answer, Reply):
+            self.respond(answer)
+
+    def on_request_data(self, data: bytes) -> None:
+        self.bytes_received += len(data)
+        if not self.responded:
+            self.pass_request_data(data)
+
+    def on_request_end(self) -> None:
+        self.request_done = True
+        if not self.responded:
+            self.pass_request_end()
+
+    # ------------------------------------------------------------------ the answer's way
+
+    def respond(self, reply: Reply) -> None:
+        """Answers ourselves. Too late once an answer has begun: then the client is cut off, which
+        is the only way to tell it that the rest will not come."""
+        if self.responded:
+            self.flag(reply.flag, reply.detail)
+            self.down.abort()
+            return
+        self.give_up()
+        self.flag(reply.flag, reply.detail)
+        pairs = [*reply.headers]
+        if reply.body:
+            pairs.append((b"content-type", b"text/plain"))
+        pairs.append((b"content-length", b"%d" % len(reply.body)))
+        response = Response(reply.status, Headers.of(pairs), len(reply.body))
+        if reply.close:
+            self.down.close_after = True
+        self._send_head(response, reply.body, True)
+
+    def flag(self, flag: str, detail: str) -> None:
+        if flag:
+            self.flags = f"{self.flags},{flag}" if self.flags else flag
+        if detail:
+            self.detail = detail
+
+    def deliver(self, response: Response, data: bytes, end: bool) -> None:
+        """The upstream's answer, chosen to be the one, with what of its body came along."""
+        self.detail = "via_upstream"
+        self._send_head(response, data, end)
+
+    def _send_head(self, response: Response, data: bytes, end: bool) -> None:
+        self.responded = True
+        self.status = response.status
+        self.response = response
+        if self.route is not None and self.route.edit_response is not None:
+            self.route.edit_response(self, response)
+        self.manager.finish_response(self, response)
+        self.bytes_sent = len(data)
+        self.down.send_response(self, response, data, end)
+        if end:
+            self.finish()
+
+    def send_data(self, data: bytes) -> None:
+        self.bytes_sent += len(data)
+        down = self.down
+        if not down.bodiless:
+            down.send(chunk(data) if down.chunked else data)
+
+    def send_end(self) -> None:
+        self.down.end_response()
+        self.finish()
+
+    # ------------------------------------------------------------------ the end
+
+    def finish(self) -> None:
+        """The answer is whole, or will never be: count it, once."""
+        if self.ended:
+            return
+        self.ended = monotonic()
+        self.give_up()
+        self.manager.on_stream_end(self)
+        self.down.on_stream_end(self)
+
+    def on_downstream_lost(self) -> None:
+        """The client went away (Envoy: DC)."""
+        if self.ended:
+            return
+        self.flag("DC", "downstream_remote_disconnect")
+        if self.up is not None and self.cluster is not None:
+            self.cluster.stats.upstream_rq_cancelled.value += 1
+        self.responded = True
+        self.finish()
+
+    @property
+    def request_chunked(self) -> bool:
+        return self.request.length == CHUNKED

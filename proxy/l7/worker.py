@@ -1,0 +1,77 @@
+"""What all streams and connections of one process share: time, randomness, and the two sweeps.
+
+No timer is armed per request. Deadlines are numbers on the streams, looked through every 20 ms
+while there are streams; idle connections are looked through once a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from email.utils import formatdate
+from random import Random
+from time import monotonic, time
+from typing import TYPE_CHECKING, Protocol
+
+from proxy.outbox import flush
+
+if TYPE_CHECKING:
+    from proxy.l7.downstream_h1 import DownstreamH1
+    from proxy.l7.stream import Stream
+
+DEADLINE_SWEEP_S = 0.02
+SECOND_SWEEP_S = 1.0
+
+
+class Swept(Protocol):
+    """Something that wants to know the time about once a second."""
+
+    def sweep(self, now: float) -> None: ...
+
+
+class Worker:
+    """date: the value of a `date` header now (RFC 9110 section 5.6.7), remade every second.
+    sweep_late_max_s: the longest time that the loop kept a sweep waiting."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.streams: set[Stream] = set()
+        self.connections: set[DownstreamH1] = set()
+        self.swept: list[Swept] = []
+        self.date = formatdate(time(), usegmt=True).encode()
+        self.sweep_late_max_s = 0.0
+        self._sweeping = False
+
+    def start(self) -> None:
+        """Begins the sweeps on the running loop; they go on as long as it does."""
+        asyncio.get_running_loop().call_later(SECOND_SWEEP_S, self._every_second, monotonic())
+
+    def add(self, stream: Stream) -> None:
+        self.streams.add(stream)
+        if not self._sweeping:
+            self._sweeping = True
+            loop = asyncio.get_running_loop()
+            loop.call_later(DEADLINE_SWEEP_S, self._deadlines, monotonic())
+
+    def _deadlines(self, asked: float) -> None:
+        now = monotonic()
+        self.sweep_late_max_s = max(self.sweep_late_max_s, now - asked - DEADLINE_SWEEP_S)
+        late = [s for s in self.streams if s.deadline <= now or s.try_deadline <= now]
+        for stream in late:
+            stream.on_deadline(now)
+        flush()
+        self._sweeping = bool(self.streams)
+        if self._sweeping:
+            loop = asyncio.get_running_loop()
+            loop.call_later(DEADLINE_SWEEP_S, self._deadlines, now)
+
+    def _every_second(self, asked: float) -> None:
+        now = monotonic()
+        self.date = formatdate(time(), usegmt=True).encode()
+        for stream in list(self.streams):
+            stream.manager.sweep_stream(stream, now)
+        for connection in list(self.connections):
+            connection.sweep(now)
+        for other in self.swept:
+            other.sweep(now)
+        flush()
+        asyncio.get_running_loop().call_later(SECOND_SWEEP_S, self._every_second, now)
