@@ -1,0 +1,198 @@
+"""Plain facts of a stream, as the access log and header values tell them.
+
+Each takes a stream and returns text ('' is missing) or a number. Knows no format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+from time import monotonic, time
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from proxy.connection import PeerCertificate
+
+if TYPE_CHECKING:
+    from proxy.l7.stream import Stream
+
+FLAG_NAMES: Mapping[str, str] = {
+    "DC": "DownstreamConnectionTermination", "DF": "DnsResolutionFailed", "DI": "DelayInjected",
+    "DO": "DropOverload", "DPE": "DownstreamProtocolError", "DR": "DownstreamRemoteReset",
+    "DT": "DurationTimeout", "FI": "FaultInjected", "IH": "InvalidEnvoyRequestHeaders",
+    "LH": "FailedLocalHealthCheck", "LR": "LocalReset", "NC": "NoClusterFound",
+    "NFCF": "NoFilterConfigFound", "NR": "NoRouteFound", "OM": "OverloadManagerTerminated",
+    "RFCF": "ResponseFromCacheFilter", "RL": "RateLimited", "RLSE": "RateLimitServiceError",
+    "SI": "StreamIdleTimeout", "UAEX": "UnauthorizedExternalService",
+    "UC": "UpstreamConnectionTermination", "UDO": "UnconditionalDropOverload",
+    "UF": "UpstreamConnectionFailure", "UH": "NoHealthyUpstream",
+    "UMSDR": "UpstreamMaxStreamDurationReached", "UO": "UpstreamOverflow",
+    "UPE": "UpstreamProtocolError", "UR": "UpstreamRemoteReset",
+    "URX": "UpstreamRetryLimitExceeded", "UT": "UpstreamRequestTimeout",
+}  # fmt: skip
+
+Address = tuple[str, int]
+
+
+def _forwarded_remote(stream: Stream) -> Address:
+    """The client's address as far as `x-forwarded-for` is trusted, else the connection's.
+
+    Envoy's rule: at the edge (`use_remote_address`) the peer is the client unless trusted hops
+    stand before us; inside, the last entry is, with port 0."""
+    config = stream.manager.config
+    info = stream.down.info
+    hops = config.xff_num_trusted_hops
+    if config.use_remote_address and not hops:
+        return info.remote
+    known = stream.request.headers.joined(b"x-forwarded-for")
+    if known is None:
+        return info.remote
+    # At the edge the peer's own address has been appended by now.
+    back = hops if config.use_remote_address and config.skip_xff_append else hops + 1
+    entries = known.split(b",")
+    address = _ip(entries[-back]) if len(entries) >= back else ""
+    return (address, 0) if address else info.remote
+
+
+@lru_cache(1024)
+def _ip(text: bytes) -> str:
+    """An address in its usual spelling; '' if it is none."""
+    try:
+        return str(ip_address(text.decode("latin-1").strip()))
+    except ValueError:
+        return ""
+
+
+def address_text(address: Address) -> str:
+    """`host:port`, `[host]:port` for IPv6."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@lru_cache(1024)
+def network(host: str, bits: int) -> str:
+    """`host` masked to `bits`, in CIDR notation; '' if that is more than it has."""
+    try:
+        return str(ip_network((host, bits), strict=False))
+    except ValueError:
+        return ""
+
+
+ADDRESSES: Mapping[str, Callable[[Stream], Address]] = {
+    "DOWNSTREAM_REMOTE": _forwarded_remote,
+    "DOWNSTREAM_DIRECT_REMOTE": lambda stream: stream.down.info.remote,
+    "DOWNSTREAM_LOCAL": lambda stream: stream.down.info.local,
+    "DOWNSTREAM_DIRECT_LOCAL": lambda stream: stream.down.info.direct_local,
+}
+
+
+def _full(of: Callable[[Stream], Address]) -> Callable[[Stream], str]:
+    return lambda stream: address_text(of(stream))
+
+
+def _port(of: Callable[[Stream], Address]) -> Callable[[Stream], int]:
+    return lambda stream: of(stream)[1]
+
+
+# ---------------------------------------------------------------------------- time
+
+_offset_s = 0.0
+
+
+def wall_time(monotonic_s: float) -> float:
+    """Seconds since the epoch when the monotonic clock said so. The same each time it is asked,
+    until the wall clock is set by more than a millisecond."""
+    global _offset_s
+    offset = time() - monotonic()
+    if abs(offset - _offset_s) > 0.001:
+        _offset_s = offset
+    return monotonic_s + _offset_s
+
+
+def _duration_ms(stream: Stream) -> int:
+    """Up to now while the stream runs."""
+    return int(((stream.ended or monotonic()) - stream.started) * 1000)
+
+
+def _request_duration_ms(stream: Stream) -> int | None:
+    """To the last byte of the request. A request that was answered before it was sent anywhere
+    has none, unless its head was all of it."""
+    if stream.sent_at:
+        return int((stream.sent_at - stream.started) * 1000)
+    return 0 if stream.request_done and not stream.request.length else None
+
+
+def _response_duration_ms(stream: Stream) -> int | None:
+    """To the first byte of the upstream's answer."""
+    if stream.service_ms is None:
+        return None
+    return int((stream.sent_at - stream.started) * 1000) + stream.service_ms
+
+
+# ---------------------------------------------------------------------------- tables
+
+
+def _peer(field: Callable[[PeerCertificate], str]) -> Callable[[Stream], str]:
+    def fact(stream: Stream) -> str:
+        peer = stream.down.info.peer
+        return "" if peer is None else field(peer)
+
+    return fact
+
+
+def _long_flags(stream: Stream) -> str:
+    return ",".join(FLAG_NAMES.get(flag, flag) for flag in stream.flags.split(","))
+
+
+def _never(stream: Stream) -> str:
+    """For what an HTTP stream here never has: Envoy, too, says '-' then."""
+    return ""
+
+
+NUMBERS: Mapping[str, Callable[[Stream], int | str]] = {
+    "BYTES_RECEIVED": lambda stream: stream.bytes_received,
+    "BYTES_SENT": lambda stream: stream.bytes_sent,
+    "DURATION": _duration_ms,
+    "RESPONSE_CODE": lambda stream: stream.status,
+    "RESPONSE_FLAGS": lambda stream: stream.flags or "-",
+    "RESPONSE_FLAGS_LONG": lambda stream: _long_flags(stream) or "-",
+    "PROTOCOL": lambda stream: stream.request.version.decode(),
+    "UNIQUE_ID": lambda stream: str(uuid4()),
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT": lambda stream: stream.attempt,
+    **{f"{name}_PORT": _port(of) for name, of in ADDRESSES.items()},
+}
+"""Those that are always there, and never of a peer's making."""
+
+DURATIONS: Mapping[str, Callable[[Stream], int | None]] = {
+    "REQUEST_DURATION": _request_duration_ms,
+    "RESPONSE_DURATION": _response_duration_ms,
+}
+
+TEXTS: Mapping[str, Callable[[Stream], str]] = {
+    "ACCESS_LOG_TYPE": lambda stream: "DownstreamEnd",
+    "CONNECTION_TERMINATION_DETAILS": _never,
+    "DOWNSTREAM_PEER_DNS_SAN": _peer(lambda peer: ",".join(peer.dns_sans)),
+    "DOWNSTREAM_PEER_FINGERPRINT_256": _peer(lambda peer: peer.sha256),
+    "DOWNSTREAM_PEER_ISSUER": _peer(lambda peer: peer.issuer),
+    "DOWNSTREAM_PEER_SERIAL": _peer(lambda peer: peer.serial),
+    "DOWNSTREAM_PEER_SUBJECT": _peer(lambda peer: peer.subject),
+    "DOWNSTREAM_PEER_URI_SAN": _peer(lambda peer: ",".join(peer.uri_sans)),
+    "DOWNSTREAM_TLS_CIPHER": lambda stream: stream.down.info.cipher,
+    "DOWNSTREAM_TLS_VERSION": lambda stream: stream.down.info.tls_version,
+    "ROUTE_NAME": lambda stream: "" if stream.route is None else stream.route.name,
+    "TRAILER": _never,
+    "UPSTREAM_CLUSTER": lambda stream: (
+        "" if (c := stream.cluster) is None else c.config.alt_stat_name or c.name
+    ),
+    "UPSTREAM_CLUSTER_RAW": lambda stream: "" if stream.cluster is None else stream.cluster.name,
+    "UPSTREAM_HOST": lambda stream: "" if stream.host is None else stream.host.text,
+    "UPSTREAM_HOST_NAME": lambda stream: (
+        "" if stream.host is None else stream.host.hostname or stream.host.text
+    ),
+    "UPSTREAM_LOCAL_ADDRESS": _never,
+    "UPSTREAM_TRANSPORT_FAILURE_REASON": lambda stream: stream.failure.replace(" ", "_"),
+    "VIRTUAL_CLUSTER_NAME": _never,
+    **{f"{name}_ADDRESS": _full(of) for name, of in ADDRESSES.items()},
+}
+"""'' is missing."""
