@@ -28,8 +28,9 @@ _APP_PROTOCOLS: dict[str, Protocol] = {
     "kubernetes.io/ws": "HTTP",
     "kubernetes.io/wss": "HTTPS",
 }
-_TCP_PORTS = frozenset((25, 53, 3306, 27017))
-"""SMTP, DNS, MySQL, MongoDB: the server speaks first, or not HTTP."""
+_TCP_PORTS = frozenset((25, 53, 3306, 27017, 2181, 5432, 5672, 6379, 9092, 11211))
+"""Istio's SMTP, DNS, MySQL, MongoDB. Since Weft does not look at the first bytes also ZooKeeper,
+PostgreSQL, AMQP, Redis, Kafka and memcached, which never speak HTTP on these ports."""
 
 
 def of_port(service: Service, port: ServicePort, report: Report) -> Protocol:
