@@ -1,0 +1,260 @@
+"""The xDS client: session, store and disk put together; snapshots come out.
+
+At start the last good configuration is read from disk. Its versions go to the control plane, so
+that only differences come back; it is put in force only if no answer comes within 0.3 s. So a
+proxy whose control plane is there never opens a listener of yesterday, and one whose control plane
+is away serves at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from protos.types import CDS, LDS, PUSH_ORDER, short_name
+from proxy.config.model import Bootstrap, Secret
+from proxy.config.snapshot import Snapshot
+from proxy.tasks import spawn
+from proxy.xds import persist
+from proxy.xds.ads import SotwMachine
+from proxy.xds.delta import DeltaMachine
+from proxy.xds.intake import Clock, Intake
+from proxy.xds.session import Session
+from proxy.xds.status import XdsStatus
+from proxy.xds.store import Raw, Store
+from proxy.xds.target import ChannelTls, Target, own_certificate, target_of
+from proxy.xds.update import Machine, Update, node_message
+
+log = logging.getLogger("weft.xds")
+
+LAST_GOOD_GRACE_S = 0.3
+_SAVE_DELAY_S = 1.0
+
+
+class LocalIdentity(Protocol):
+    """Who holds the workload's own certificate; `proxy.identity` does."""
+
+    @property
+    def secret_name(self) -> str:
+        """The SDS name that is answered here, e.g. `default`."""
+
+    @property
+    def secret(self) -> Secret | None:
+        """The newest one, None while there is none yet."""
+
+    def listen(self, callback: Callable[[Secret], None]) -> None:
+        """Has `callback` called in the loop with each new secret from now on."""
+
+
+class XdsClient:
+    """`run` until cancelled; `on_snapshot` is called in the loop whenever what is warm changed.
+
+    Raises Rejected when made if the way to the control plane is one that gRPC cannot go.
+    """
+
+    def __init__(
+        self,
+        bootstrap: Bootstrap,
+        on_snapshot: Callable[[Snapshot], None],
+        *,
+        identity: LocalIdentity | None = None,
+        state_dir: Path | None = None,
+        version: str = "",
+        jitter: Callable[[], float] = random.random,
+        wall_clock: Callable[[], float] = time.time,
+        last_good_grace_s: float = LAST_GOOD_GRACE_S,
+    ) -> None:
+        local = frozenset({identity.secret_name} if identity is not None else ())
+        self._bootstrap = bootstrap
+        self._on_snapshot = on_snapshot
+        self._identity = identity
+        self._state_dir = state_dir
+        self._last_good_grace_s = last_good_grace_s
+        self._store = Store(bootstrap, local, time.monotonic())
+        self._intake = Intake(self._store, Clock(time.monotonic, wall_clock, _pause))
+        self._session: Session | None = None
+        if bootstrap.ads is not None:
+            target = target_of(bootstrap, local)
+            machine = _machine(bootstrap, version)
+            self._session = Session(
+                target, bootstrap.ads, machine, self, lambda: self._credentials(target), jitter
+            )
+        self._published: int | None = None
+        self._hold_until_s: float | None = None
+        self._applying = False
+        self._from_last_good = False
+        self._save_pending = False
+        self._time_changed = asyncio.Event()
+        self._have_identity = asyncio.Event()
+
+    def status(self) -> XdsStatus:
+        """For /config_dump and /ready."""
+        session = self._session
+        return XdsStatus(
+            configured=session is not None,
+            connected=session is not None and session.connected,
+            control_plane=session.control_plane if session else "",
+            from_last_good=self._from_last_good,
+            initial_fetch_done=session is None or self._first_answers_are_here(),
+            warming_clusters=self._store.warming(CDS),
+            warming_listeners=self._store.warming(LDS),
+            resources=self._raws(),
+            rejected=tuple(self._intake.rejected.values()),
+        )
+
+    async def run(self) -> None:
+        """Publishes what is static at once, then follows the control plane for ever."""
+        self._follow_identity()
+        self._publish()
+        if self._session is None:
+            await asyncio.Event().wait()
+            return
+        await self._restore()
+        timer = spawn(self._keep_time(), "xds timer")
+        try:
+            await self._session.run()
+        finally:
+            timer.cancel()
+            if self._save_pending:
+                self._save(self._raws())
+
+    # ----------------------------------------------------------------- what Session asks for
+
+    def subscriptions(self) -> Mapping[str, frozenset[str] | None]:
+        return self._store.subscriptions()
+
+    def versions(self, type_url: str) -> Mapping[str, str]:
+        return self._store.versions(type_url)
+
+    async def take(self, update: Update) -> Mapping[str, str]:
+        """Applies a response and publishes what came of it."""
+        self._applying = True
+        try:
+            errors = await self._intake.take(update)
+        finally:
+            self._applying = False
+        for name, why in errors.items():
+            log.warning("refused %s %s: %s", short_name(update.type_url), name, why)
+        if self._first_answers_are_here():
+            self._from_last_good = False
+        self._changed()
+        self._save_soon()
+        return errors
+
+    async def _credentials(self, target: Target) -> ChannelTls | None:
+        """Waits for our own certificate where the control plane wants one."""
+        while target.tls is not None and target.tls.own_certificate:
+            secret = self._identity.secret if self._identity is not None else None
+            if secret is not None and secret.certificate is not None:
+                return own_certificate(target.tls, secret.certificate)
+            self._have_identity.clear()
+            await self._have_identity.wait()
+        return target.tls
+
+    # ----------------------------------------------------------------- what changes it
+
+    def _follow_identity(self) -> None:
+        if self._identity is None:
+            return
+        self._identity.listen(self._take_secret)
+        if self._identity.secret is not None:
+            self._store.set_local_secret(self._identity.secret, time.monotonic())
+
+    def _take_secret(self, secret: Secret) -> None:
+        self._store.set_local_secret(secret, time.monotonic())
+        self._have_identity.set()
+        if self._session is not None and self._session.uses_own_certificate:
+            self._session.reconnect()
+        self._changed()
+
+    def _changed(self) -> None:
+        self._store.advance(time.monotonic())
+        self._time_changed.set()
+        if self._session is not None:
+            self._session.resubscribe()
+        self._publish()
+
+    async def _keep_time(self) -> None:
+        """Wakes when a wait has its end: the grace of the last good, a first answer overdue."""
+        while True:
+            ends = (self._store.next_deadline(), self._hold_until_s)
+            left = [end - time.monotonic() for end in ends if end is not None]
+            self._time_changed.clear()
+            try:
+                timeout_s = max(0.0, min(left)) if left else None
+                await asyncio.wait_for(self._time_changed.wait(), timeout_s)
+            except TimeoutError:
+                self._changed()
+
+    def _publish(self) -> None:
+        """Hands a snapshot on if anything is new and nothing is half done."""
+        if self._applying or self._holding() or self._published == self._store.changes:
+            return
+        self._published = self._store.changes
+        self._on_snapshot(self._store.snapshot())
+
+    def _holding(self) -> bool:
+        if self._hold_until_s is None:
+            return False
+        if self._first_answers_are_here() or time.monotonic() >= self._hold_until_s:
+            self._hold_until_s = None
+        return self._hold_until_s is not None
+
+    def _first_answers_are_here(self) -> bool:
+        wanted = ((CDS, self._bootstrap.cds_ads), (LDS, self._bootstrap.lds_ads))
+        return all(self._store.has_answer(kind) for kind, on in wanted if on)
+
+    # ----------------------------------------------------------------- the disk
+
+    def _raws(self) -> tuple[Raw, ...]:
+        return tuple(raw for kind in PUSH_ORDER for raw in self._store.raws(kind))
+
+    async def _restore(self) -> None:
+        if self._state_dir is None:
+            return
+        found = await asyncio.to_thread(persist.load, self._state_dir, self._bootstrap.node.id)
+        if found.problem:
+            log.warning("last good configuration not used: %s", found.problem)
+        if not found.resources:
+            return
+        self._hold_until_s = time.monotonic() + self._last_good_grace_s
+        count, errors = await self._intake.restore(found.resources)
+        self._from_last_good = True
+        for name, why in errors.items():
+            log.warning("last good %s not used: %s", name, why)
+        log.info("last good configuration read: %d resources", count)
+
+    def _save_soon(self) -> None:
+        if self._state_dir is not None and not self._save_pending:
+            self._save_pending = True
+            spawn(self._save_later(), "save last good configuration")
+
+    async def _save_later(self) -> None:
+        await asyncio.sleep(_SAVE_DELAY_S)
+        self._save_pending = False
+        await asyncio.to_thread(self._save, self._raws())
+
+    def _save(self, raws: tuple[Raw, ...]) -> None:
+        assert self._state_dir is not None
+        try:
+            persist.save(self._state_dir, self._bootstrap.node.id, raws)
+        except OSError as error:
+            log.error("last good configuration not saved: %s", error)
+
+
+def _machine(bootstrap: Bootstrap, version: str) -> Machine:
+    assert bootstrap.ads is not None
+    node = node_message(bootstrap.node, version)
+    first_only = bootstrap.ads.set_node_on_first_message_only
+    if bootstrap.ads.delta:
+        return DeltaMachine(node, first_only)
+    return SotwMachine(node, first_only)
+
+
+async def _pause() -> None:
+    await asyncio.sleep(0)

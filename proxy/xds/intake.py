@@ -1,0 +1,107 @@
+"""Takes a response into the store, resource by resource: good ones in, bad ones named.
+
+It decodes in slices: `pause` is awaited whenever a slice of time is used up, so that requests are
+not held up by a large push. What was refused is remembered until it is replaced or removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from protos.types import short_name
+from proxy.config.decode import decode
+from proxy.config.rejected import Rejected
+from proxy.xds.status import Rejection
+from proxy.xds.store import Raw, Store
+from proxy.xds.update import Received, Update
+
+SLICE_S = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """monotonic: seconds for waiting; wall: Unix seconds for people; pause: lets others run."""
+
+    monotonic: Callable[[], float]
+    wall: Callable[[], float]
+    pause: Callable[[], Awaitable[None]]
+
+
+class Intake:
+    """The door between responses and a store."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self.rejected: dict[tuple[str, str], Rejection] = {}
+
+    async def take(self, update: Update) -> dict[str, str]:
+        """Applies what is good and removes what is gone; answers {name: why} of what is bad."""
+        self._remove(update)
+        errors: dict[str, str] = {}
+        seen: set[str] = set()
+        slice_began = self._clock.monotonic()
+        for each in update.resources:
+            why = "is in the response twice" if each.name in seen else None
+            seen.add(each.name)
+            why = why or self._accept(update.type_url, each)
+            if why is not None:
+                errors[each.name] = why
+                self._remember(update.type_url, each, why)
+            if self._clock.monotonic() - slice_began > SLICE_S:
+                await self._clock.pause()
+                slice_began = self._clock.monotonic()
+        self._store.answered(update.type_url)
+        self._store.advance(self._clock.monotonic())
+        return errors
+
+    async def restore(self, raws: Iterable[Raw]) -> tuple[int, dict[str, str]]:
+        """Takes resources of the disk over: how many, and why others could not be."""
+        errors: dict[str, str] = {}
+        count = 0
+        slice_began = self._clock.monotonic()
+        for raw in raws:
+            received = Received(raw.name, raw.version, raw.type_url, raw.body)
+            why = self._accept(raw.type_url, received, raw.updated_at_s)
+            if why is None:
+                count += 1
+            else:
+                errors[f"{short_name(raw.type_url)} {raw.name}"] = why
+            if self._clock.monotonic() - slice_began > SLICE_S:
+                await self._clock.pause()
+                slice_began = self._clock.monotonic()
+        return count, errors
+
+    def _remove(self, update: Update) -> None:
+        gone = set(update.removed)
+        if update.complete:
+            here = {each.name for each in update.resources}
+            gone |= self._store.versions(update.type_url).keys() - here
+            for key in [key for key in self.rejected if key[0] == update.type_url]:
+                if key[1] not in here:
+                    del self.rejected[key]
+        for name in gone:
+            self.rejected.pop((update.type_url, name), None)
+        self._store.remove(update.type_url, sorted(gone), self._clock.monotonic())
+
+    def _accept(self, type_url: str, each: Received, at_s: float | None = None) -> str | None:
+        """Why it is refused; None when it is taken."""
+        if each.type_url != type_url:
+            return f"is a {short_name(each.type_url)}, not a {short_name(type_url)}"
+        wall_s = self._clock.wall() if at_s is None else at_s
+        try:
+            model = decode(type_url, each.body)
+            self._store.accept(
+                type_url, each.name, each.version, each.body, model,
+                self._clock.monotonic(), wall_s,
+            )  # fmt: skip
+        except Rejected as error:
+            return str(error)
+        self.rejected.pop((type_url, each.name), None)
+        return None
+
+    def _remember(self, type_url: str, each: Received, why: str) -> None:
+        self.rejected[(type_url, each.name)] = Rejection(
+            type_url, each.name, each.version, why, self._clock.wall()
+        )

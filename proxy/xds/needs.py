@@ -1,0 +1,50 @@
+"""What a cluster or listener names and cannot work without. Pure, over the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from protos.types import EDS, RDS, SDS
+from proxy.config.decode import Resource
+from proxy.config.model import Cluster, CommonTls, FilterChain, Listener, SdsRef
+
+Key = tuple[str, str]
+"""(type URL, name) of a resource."""
+
+
+def needs(owner: Cluster | Listener) -> frozenset[Key]:
+    """The resources over ADS that it names: endpoints, routes, secrets (static ones aside)."""
+    found: set[Key] = {(SDS, ref.name) for ref in _secrets(owner) if not ref.static}
+    if isinstance(owner, Cluster):
+        if owner.type == "EDS":
+            found.add((EDS, owner.eds_service_name or owner.name))
+    else:
+        found |= {(RDS, chain.http.rds_name) for chain in _chains(owner) if chain.http.rds_name}
+    return frozenset(found)
+
+
+def static_secrets(model: Resource) -> frozenset[str]:
+    """Names of secrets that must stand in the bootstrap."""
+    if not isinstance(model, Cluster | Listener):
+        return frozenset()
+    return frozenset(ref.name for ref in _secrets(model) if ref.static)
+
+
+def _secrets(owner: Cluster | Listener) -> Iterator[SdsRef]:
+    for common in _contexts(owner):
+        for ref in (common.certificate_sds, common.validation_sds):
+            if ref is not None:
+                yield ref
+
+
+def _contexts(owner: Cluster | Listener) -> Iterable[CommonTls]:
+    if isinstance(owner, Listener):
+        return [chain.tls.common for chain in _chains(owner) if chain.tls is not None]
+    sides = [owner.tls, *(match.tls for match in owner.tls_matches)]
+    return [side.common for side in sides if side is not None]
+
+
+def _chains(listener: Listener) -> Iterable[FilterChain]:
+    if listener.default_filter_chain is None:
+        return listener.filter_chains
+    return (*listener.filter_chains, listener.default_filter_chain)
