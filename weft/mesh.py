@@ -22,6 +22,7 @@ from weft.errors import UserError
 from weft.management import Management
 from weft.manifest import read_directory
 from weft.ports import PortBook
+from weft.process import Process
 from weft.registry import Registry
 from weft.report import Reporter
 from weft.services import Service, host_name, services
@@ -214,7 +215,10 @@ class LaptopMesh:
         ]
         if missing:
             return missing
-        proxies = {proxy.workload: proxy.synced for proxy in (await self.facts()).proxies}
+        try:
+            proxies = {proxy.workload: proxy.synced for proxy in (await self.facts()).proxies}
+        except UserError as error:
+            return [str(error)]
         return [
             f"the configuration of {sidecar.name}"
             for sidecar in sidecars
@@ -236,12 +240,21 @@ class LaptopMesh:
 
     def _dying(self) -> str:
         """The first process that was started anew too often, with its last words; '' if none."""
-        own = [workload.process for workload in self.workloads]
-        for process in [*own, *(sidecar.process for sidecar in self.sidecars())]:
+        for process in self._processes():
             if process.restarts >= RESTARTS_TOLERATED:
                 last = process.tail[-1] if process.tail else "it says nothing"
                 return f"{process.name} dies again and again: {last} (see {process.log_file})"
         return ""
+
+    def kill(self) -> None:
+        """SIGKILL to everything, for who can't wait for `stop`."""
+        for process in self._processes():
+            process.kill()
+
+    def _processes(self) -> list[Process]:
+        own = [workload.process for workload in self.workloads]
+        own += [sidecar.process for sidecar in self.sidecars()]
+        return own if self._control is None else [*own, self._control.process]
 
     async def stop(self) -> None:
         """No more requests from outside, then the apps, their sidecars, the control plane.

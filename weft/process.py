@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from weft import groups
 from weft.tasks import spawn
 
 State = Literal["starting", "running", "waiting", "exited", "stopped"]
@@ -83,6 +84,11 @@ class Process:
             kill_group(self.pid, signal.SIGKILL)
         await asyncio.wait([self._task])
 
+    def kill(self) -> None:
+        """SIGKILL to its group now; who stops it need not wait any more."""
+        if self.pid is not None:
+            kill_group(self.pid, signal.SIGKILL)
+
     async def wait(self) -> None:
         """Until it is dead for good."""
         if self._task is not None:
@@ -132,6 +138,7 @@ class Process:
 
     async def _follow(self, child: asyncio.subprocess.Process, output: int) -> str:
         self.pid, self.state = child.pid, "running"
+        groups.OURS.add(child.pid)
         reader = spawn(self._read(output), f"output of {self.name}")
         if self._stopping.is_set():  # stop() came while the child was being born
             kill_group(child.pid, signal.SIGTERM)
@@ -140,6 +147,7 @@ class Process:
         self.pid = None
         # What the program leaves behind in its group goes with it, as in a container.
         kill_group(child.pid, signal.SIGKILL)
+        groups.OURS.remove(child.pid)
         await asyncio.wait([reader], timeout=1.0)
         reader.cancel()
         return describe_exit(code)

@@ -61,6 +61,7 @@ async def _run(options: RunOptions, reporter: Reporter) -> int:
     plan = make_plan(options, service, PortBook(Random()), Random())
     program = find_program(options.command[0], os.environ, Path.cwd(), "weft run")
     management = Management.of(state)
+    await management.status()  # says at once when the control plane is away
     registry = Registry(reporter.warn)
     registry.connect(management)
     spawn(registry.run(), "registry")

@@ -18,6 +18,7 @@ from weft.watch import View, Watch
 
 READY_TIMEOUT_S = 90.0
 SAY_AGAIN_EVERY_S = 10.0
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Result = TypeVar("Result")
 
 
@@ -75,9 +76,12 @@ async def _check(options: MeshOptions, reporter: Reporter) -> int:
 
 
 async def _stop(mesh: LaptopMesh) -> None:
-    """Says so only if there is something to stop."""
+    """Says so only if there is something to stop. One more signal kills what is slow."""
     if mesh.started:
         mesh.reporter.note("stopping")
+    loop = asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, mesh.kill)
     await mesh.stop()
 
 
@@ -133,13 +137,12 @@ async def until(stop: asyncio.Event, work: Awaitable[Result]) -> Result:
 
 @contextmanager
 def stop_signals() -> Iterator[asyncio.Event]:
-    """An event that SIGINT, SIGTERM and SIGHUP set."""
+    """An event that the first of the STOP_SIGNALS sets."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    for number in numbers:
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     try:
         yield stop
     finally:
-        for number in numbers:
+        for number in STOP_SIGNALS:
             loop.remove_signal_handler(number)

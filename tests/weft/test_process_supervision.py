@@ -205,3 +205,33 @@ def test_a_long_log_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     log.close()
     assert (tmp_path / "p.log").read_bytes() == b"four\n"
     assert (tmp_path / "p.log.1").read_bytes() == b"one\ntwo\nthree\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_grandchildren_die_with_a_parent_that_was_killed(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Nobody's death signal reaches a grandchild: the guardian ends the group."""
+    parent_code = f"""
+import asyncio, os, sys
+from pathlib import Path
+from weft.process import Command, Hooks, Process
+async def prepare():
+    return Command((sys.executable, "-c", {CHILD_AND_GRANDCHILD!r}), os.environ)
+async def main():
+    hooks = Hooks(prepare, on_line=lambda text: print(text, flush=True))
+    Process("p", hooks, Path({str(tmp_path)!r}) / "log").start()
+    await asyncio.sleep(600)
+asyncio.run(main())
+"""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", parent_code], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert parent.stdout is not None
+        pids = [int(word) for word in parent.stdout.readline().split()[1:]]
+        assert all(map(alive, pids))
+    finally:
+        parent.send_signal(number)
+        parent.communicate()
+    eventually(lambda: not any(map(alive, pids)), what="the end of both")

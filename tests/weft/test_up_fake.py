@@ -138,7 +138,7 @@ def test_the_page_has_the_message_and_ctrl_c_leaves_nothing(tmp_path: Path) -> N
         assert reply.status == 200
         assert "&mdash; messenger v" in reply.text
         started = mesh.processes()
-        assert len(started) == 8  # a control plane, three apps, four sidecars
+        assert len(started) == 11  # a control plane, four apps, five sidecars, a guardian
         assert mesh.end() == 0, mesh.log
     assert not [pid for pid in started if alive(pid)]
     assert "Traceback" not in mesh.log
@@ -168,7 +168,7 @@ def test_a_restarted_control_plane_is_told_again(tmp_path: Path) -> None:
         os.kill(pid_of(mesh, "controlplane"), signal.SIGKILL)
         mesh.says("the control plane killed by SIGKILL; starting again in 1 s")
         mesh.says("control plane serves again")
-        eventually(lambda: len(entries(mesh)) == 3, what="all entries again")
+        eventually(lambda: len(entries(mesh)) == 4, what="all entries again")
         assert mesh.end(signal.SIGTERM) == 0
 
 
