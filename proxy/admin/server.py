@@ -1,0 +1,145 @@
+"""The admin listener: HTTP/1 around `pages.respond`. Off the data path, on the same loop.
+
+It is meant for a loopback address: whoever reaches it may stop the proxy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from email.utils import formatdate
+from typing import cast
+
+from proxy.admin.pages import respond
+from proxy.admin.reply import Reply
+from proxy.admin.view import AdminView
+from proxy.config.model import SocketAddress
+from proxy.http.errors import Malformed
+from proxy.http.h1.reader import Limits, RequestReader
+from proxy.http.message import Request, reason
+from proxy.listen.accept import bind
+
+log = logging.getLogger("weft.admin")
+
+_LIMITS = Limits(http_10=True, default_host=b"admin")
+_BACKLOG = 64
+_CLOSE = "connection: close\r\n"
+
+
+class AdminServer:
+    def __init__(self, server: asyncio.Server) -> None:
+        self._server = server
+        name = server.sockets[0].getsockname()
+        if isinstance(name, str):
+            self.address = SocketAddress("", path=name)
+        else:
+            self.address = SocketAddress(*name[:2])
+
+    async def close(self) -> None:
+        self._server.close()
+
+
+async def serve_admin(address: SocketAddress, view: AdminView) -> AdminServer:
+    """Listens on `address` (port 0: any). OSError says in one line why it can't."""
+    try:
+        sock = bind(address, _BACKLOG)
+    except OSError as error:
+        why = os.strerror(error.errno).lower() if error.errno else str(error)
+        raise OSError(f"cannot listen on {address} (admin): {why}") from None
+    loop = asyncio.get_running_loop()
+    return AdminServer(await loop.create_server(lambda: _Connection(loop, view), sock=sock))
+
+
+class _Connection(asyncio.Protocol):
+    """One request after the other; a slow reader gets its next answer when it has taken this."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, view: AdminView) -> None:
+        self._loop = loop
+        self._view = view
+        self._reader = RequestReader(self, _LIMITS)
+        self._request: Request | None = None
+        self._paused = False
+        self._waiting = False
+
+    # ----------------------------------------------------------------------- transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._reader.feed(data)
+        except Malformed as error:
+            self._write(Reply(error.detail + "\n", error.status or 400), close=True)
+        if self._reader.overfull:
+            self._transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        if self._waiting:
+            self._next()
+
+    # ----------------------------------------------------------------------- codec
+
+    def on_request(self, request: Request, data: bytes, end: bool) -> None:
+        self._request = request
+        if end:
+            self.on_end()
+        elif self._reader.expects_continue:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_data(self, data: bytes) -> None:
+        """No page reads a body."""
+
+    def on_end(self) -> None:
+        request = self._request
+        assert request is not None
+        keep_alive = self._reader.keep_alive
+        reply = self._respond(request)
+        self._write(reply, close=not keep_alive, head_only=request.method == b"HEAD")
+        if reply.after is not None:
+            reply.after()
+        if keep_alive:
+            self._waiting = True
+            if not self._paused:
+                self._loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        if self._waiting and not self._transport.is_closing():
+            self._waiting = False
+            self._transport.resume_reading()
+            try:
+                self._reader.next_message()
+            except Malformed as error:
+                self._write(Reply(error.detail + "\n", error.status or 400), close=True)
+
+    # ----------------------------------------------------------------------- answers
+
+    def _respond(self, request: Request) -> Reply:
+        origin = request.headers.get(b"origin") or b""
+        texts = (request.method, request.path, request.authority, origin)
+        try:
+            return respond(self._view, *(each.decode("latin-1") for each in texts))
+        except Exception:
+            log.exception("admin: %s failed", request.path.decode("latin-1"))
+            return Reply("internal error, see the log\n", 500)
+
+    def _write(self, reply: Reply, close: bool, head_only: bool = False) -> None:
+        body = reply.body.encode()
+        head = (
+            f"HTTP/1.1 {reply.status} {reason(reply.status).decode()}\r\n"
+            f"content-type: {reply.content_type}\r\n"
+            "cache-control: no-cache, max-age=0\r\n"
+            "x-content-type-options: nosniff\r\n"
+            f"date: {formatdate(usegmt=True)}\r\n"
+            "server: weft\r\n"
+            f"content-length: {len(body)}\r\n"
+            f"{_CLOSE if close else ''}\r\n"
+        ).encode()
+        self._transport.write(head if head_only else head + body)
+        if close:
+            self._transport.close()
