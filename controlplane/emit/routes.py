@@ -96,7 +96,8 @@ class _Domains:
     twice. Full names go first, so that no alias can take another service's."""
 
     def __init__(self, mesh: Mesh, node: Node) -> None:
-        self._owner: dict[str, tuple[str, int]] = {}
+        self._taken: set[str] = set()
+        self._of: dict[tuple[str, int], list[str]] = {}
         for level in range(3):
             for service in mesh.services:
                 for name in _names(service, node, level):
@@ -105,13 +106,14 @@ class _Domains:
 
     def _claim(self, service: Service, port: int, name: str) -> None:
         name = f"[{name}]" if ":" in name else name.lower()
-        self._owner.setdefault(f"{name}:{port}", (service.hostname, port))
-        if port == 80 or len(http_ports(service)) == 1:
-            self._owner.setdefault(name, (service.hostname, port))
+        alone = port == 80 or len(http_ports(service)) == 1
+        for domain in (f"{name}:{port}", name) if alone else (f"{name}:{port}",):
+            if domain not in self._taken:
+                self._taken.add(domain)
+                self._of.setdefault((service.hostname, port), []).append(domain)
 
     def of(self, service: Service, port: int) -> list[str]:
-        key = (service.hostname, port)
-        return sorted(domain for domain, owner in self._owner.items() if owner == key)
+        return sorted(self._of.get((service.hostname, port), ()))
 
 
 def _names(service: Service, node: Node, level: int) -> tuple[str, ...]:

@@ -226,7 +226,7 @@ async def a_changed_cluster_is_warm_at_once(mesh: Mesh) -> None:
 
     def changed_and_synced() -> bool:
         status = mesh.plane.status()
-        return status["version"] != before and status["proxies"][0]["synced"]
+        return bool(status["version"] != before and status["proxies"][0]["synced"])
 
     await asyncio.to_thread(eventually, changed_and_synced, 12.0, "the changed cluster is warm")
 

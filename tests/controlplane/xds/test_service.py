@@ -1,0 +1,274 @@
+"""The ADS service over a real grpc.aio connection, with a client in Python."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from envoy.config.core.v3.base_pb2 import Node as EnvoyNode
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+from envoy.service.discovery.v3.discovery_pb2 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryRequest,
+    DiscoveryResponse,
+)
+
+from certs.spiffe import SpiffeId
+from controlplane.emit.node import Node
+from controlplane.mesh.model import Mesh
+from controlplane.xds.admission import Proof
+from controlplane.xds.cache import SnapshotCache
+from controlplane.xds.service import SERVER_OPTIONS, SERVICE, AdsService, Connection
+from controlplane.xds.stream import Answer
+from controlplane.xds.wire import Push
+from protos.types import CDS, LDS, SDS
+from tests.support.mesh import endpoint, mesh, service
+from tests.support.wait import eventually_async
+
+Channel = Any
+"""grpc.aio.Channel; its stubs know neither streams without an iterator nor bytes."""
+
+MESSENGER = SpiffeId.parse("spiffe://cluster.local/ns/default/sa/messenger")
+ONE = mesh(service("messenger", endpoint(9101)))
+TWO = mesh(service("messenger", endpoint(9101)), service("greeter", endpoint(9102)))
+
+
+@dataclass
+class Witness:
+    """An observer that remembers."""
+
+    pushes: list[str] = field(default_factory=list)
+    rejections: list[str] = field(default_factory=list)
+    convergences: list[float] = field(default_factory=list)
+
+    def changed(self, connection: Connection) -> None:
+        pass
+
+    def pushed(self, connection: Connection, push: Push) -> None:
+        self.pushes.append(push.type_url)
+
+    def rejected(self, connection: Connection, answer: Answer) -> None:
+        self.rejections.append(answer.detail)
+
+    def converged(self, connection: Connection, after_s: float) -> None:
+        self.convergences.append(after_s)
+
+
+def secrets_for(node: Node) -> Iterable[Secret]:
+    yield Secret(name="ROOTCA")
+
+
+def prove(context: Any) -> Proof:
+    """The token is the name of the service account; `admin` is the administrator."""
+    words = dict(context.invocation_metadata())
+    token = words.get("authorization", "").removeprefix("Bearer ")
+    if not token:
+        return Proof(refusal="no credentials")
+    if token == "admin":
+        return Proof()
+    return Proof(SpiffeId.workload("cluster.local", "default", token))
+
+
+class Server:
+    """The service on a free port, its cache and its witness."""
+
+    def __init__(self, first: Mesh) -> None:
+        self.cache = SnapshotCache(first, secrets_for)
+        self.witness = Witness()
+        self.now = 1000.0
+        self.ads = AdsService(prove, self.cache, (self.witness,), lambda: self.now)
+        self.server = grpc.aio.server(options=SERVER_OPTIONS)
+        self.server.add_generic_rpc_handlers((self.ads.handler(),))
+        self.port = self.server.add_insecure_port("127.0.0.1:0")
+
+    def publish(self, new: Mesh) -> None:
+        self.cache.set_mesh(new)
+        self.ads.publish()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    made = Server(ONE)
+    await made.server.start()
+    yield made
+    await made.server.stop(0)
+
+
+@pytest.fixture
+async def channel(server: Server) -> AsyncIterator[Channel]:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as made:
+        yield made
+
+
+def open_delta(channel: Channel, token: str = "messenger") -> Any:
+    call = channel.stream_stream(
+        f"/{SERVICE}/DeltaAggregatedResources",
+        request_serializer=DeltaDiscoveryRequest.SerializeToString,
+        response_deserializer=DeltaDiscoveryResponse.FromString,
+    )
+    return call(metadata=(("authorization", f"Bearer {token}"),) if token else ())
+
+
+def envoy_node(account: str = "messenger", **more: Any) -> EnvoyNode:
+    made = EnvoyNode(id="sidecar~1", user_agent_name="test")
+    words = {"NAMESPACE": "default", "SERVICE_ACCOUNT": account, "HTTP_PROXY_PORT": "15080", **more}
+    made.metadata.update(words)
+    return made
+
+
+async def refusal(call: Any, first: DeltaDiscoveryRequest | None = None) -> tuple[str, str]:
+    await call.write(first or DeltaDiscoveryRequest(type_url=CDS, node=envoy_node()))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    return caught.value.code().name, caught.value.details() or ""
+
+
+async def test_delta_from_first_request_to_a_change_and_its_convergence(
+    server: Server, channel: Channel
+) -> None:
+    call = open_delta(channel)
+    await call.write(DeltaDiscoveryRequest(type_url=CDS, node=envoy_node()))
+    first = await call.read()
+    names = [r.name for r in first.resources]
+    assert names == ["outbound|8080||messenger.default.svc.cluster.local"]
+    await call.write(DeltaDiscoveryRequest(type_url=CDS, response_nonce=first.nonce))
+    server.publish(TWO)
+    second = await call.read()
+    names = [r.name for r in second.resources]
+    assert names == ["outbound|8080||greeter.default.svc.cluster.local"]
+    server.now += 0.25
+    assert server.witness.convergences == []
+    await call.write(DeltaDiscoveryRequest(type_url=CDS, response_nonce=second.nonce))
+    await eventually_async(lambda: server.witness.convergences)
+    assert server.witness.convergences == [0.25]
+    call.cancel()
+    await eventually_async(lambda: not server.ads.connections)
+
+
+async def test_state_of_the_world_on_the_other_method(server: Server, channel: Channel) -> None:
+    call = channel.stream_stream(
+        f"/{SERVICE}/StreamAggregatedResources",
+        request_serializer=DiscoveryRequest.SerializeToString,
+        response_deserializer=DiscoveryResponse.FromString,
+    )(metadata=(("authorization", "Bearer messenger"),))
+    await call.write(DiscoveryRequest(type_url=LDS, node=envoy_node()))
+    response = await call.read()
+    assert (response.type_url, len(response.resources)) == (LDS, 1)
+    (connection,) = server.ads.connections
+    assert (connection.variant, connection.identity) == ("sotw", MESSENGER)
+    call.cancel()
+
+
+async def test_without_credentials_nothing_is_served(channel: Channel) -> None:
+    assert await refusal(open_delta(channel, "")) == ("UNAUTHENTICATED", "no credentials")
+
+
+async def test_another_ones_node_is_refused_with_the_reason(channel: Channel) -> None:
+    code, reason = await refusal(open_delta(channel, "greeter"))
+    assert code == "PERMISSION_DENIED"
+    assert "spiffe://cluster.local/ns/default/sa/greeter" in reason
+    assert "service account messenger" in reason
+
+
+async def test_the_administrator_is_no_proxy(channel: Channel) -> None:
+    assert (await refusal(open_delta(channel, "admin")))[0] == "PERMISSION_DENIED"
+
+
+async def test_a_stream_without_a_node_is_refused(channel: Channel) -> None:
+    answer = await refusal(open_delta(channel), DeltaDiscoveryRequest(type_url=CDS))
+    assert answer == ("INVALID_ARGUMENT", "the first request of a stream carries no node")
+
+
+async def test_a_bad_node_is_refused_naming_the_field(channel: Channel) -> None:
+    request = DeltaDiscoveryRequest(type_url=CDS, node=envoy_node(HTTP_PROXY_PORT="many"))
+    code, reason = await refusal(open_delta(channel), request)
+    assert code == "INVALID_ARGUMENT"
+    assert "node.metadata.HTTP_PROXY_PORT: 'many' is not a port number" in reason
+
+
+async def test_bytes_that_are_no_request_end_the_stream_only(
+    server: Server, channel: Channel
+) -> None:
+    call = channel.stream_stream(f"/{SERVICE}/DeltaAggregatedResources")(
+        metadata=(("authorization", "Bearer messenger"),)
+    )
+    await call.write(b"\xff\xff\xff")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert not server.ads.connections
+
+
+async def test_a_large_first_request_is_taken(channel: Channel) -> None:
+    """gRPC's default limit is 4 MB; a delta client names all that it has."""
+    call = open_delta(channel)
+    have = {
+        f"outbound|8080||service-{i}.default.svc.cluster.local": "x" * 16 for i in range(70_000)
+    }
+    request = DeltaDiscoveryRequest(type_url=CDS, node=envoy_node(), initial_resource_versions=have)
+    assert request.ByteSize() > 5 << 20
+    await call.write(request)
+    response = await call.read()
+    assert len(response.removed_resources) == 70_000
+    call.cancel()
+
+
+async def test_a_nack_reaches_the_observers(server: Server, channel: Channel) -> None:
+    call = open_delta(channel)
+    await call.write(DeltaDiscoveryRequest(type_url=LDS, node=envoy_node()))
+    first = await call.read()
+    nack = DeltaDiscoveryRequest(type_url=LDS, response_nonce=first.nonce)
+    nack.error_detail.message = "no such filter"
+    await call.write(nack)
+    await eventually_async(lambda: server.witness.rejections == ["no such filter"])
+    (connection,) = server.ads.connections
+    assert connection.machine.rejections == {LDS: {"127.0.0.1_15080": "no such filter"}}
+    call.cancel()
+
+
+async def test_a_client_that_does_not_read_gets_only_the_last_of_many_changes(
+    server: Server, channel: Channel
+) -> None:
+    """And does not hold up another."""
+    rounds = 25
+    slow, fast = open_delta(channel), open_delta(channel)
+    nonce = ""
+    for call in (slow, fast):
+        await call.write(DeltaDiscoveryRequest(type_url=CDS, node=envoy_node()))
+        nonce = (await call.read()).nonce
+        await call.write(DeltaDiscoveryRequest(type_url=CDS, response_nonce=nonce))
+    for number in range(1, rounds + 1):
+        services = [service(f"service-{i}", endpoint(9000), port=number) for i in range(300)]
+        server.publish(mesh(*services))
+        changed = await fast.read()
+        assert f"outbound|{number}||" in changed.resources[0].name
+        await fast.write(DeltaDiscoveryRequest(type_url=CDS, response_nonce=changed.nonce))
+        # What is gone comes after the acknowledgement, in a response of its own.
+        removal = await fast.read()
+        await fast.write(DeltaDiscoveryRequest(type_url=CDS, response_nonce=removal.nonce))
+    reads = 0
+    latest = 0
+    while latest < rounds:
+        response = await slow.read()
+        latest = int(response.resources[0].name.split("|")[1])
+        reads += 1
+    assert reads < rounds
+    slow.cancel()
+    fast.cancel()
+
+
+async def test_a_secret_is_sent_on_the_same_stream(channel: Channel) -> None:
+    call = open_delta(channel)
+    await call.write(
+        DeltaDiscoveryRequest(
+            type_url=SDS, node=envoy_node(), resource_names_subscribe=["ROOTCA", "default"]
+        )
+    )
+    response = await call.read()
+    assert [r.name for r in response.resources] == ["ROOTCA"]
+    call.cancel()
