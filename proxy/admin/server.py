@@ -36,7 +36,7 @@ class AdminServer:
         else:
             self.address = SocketAddress(*name[:2])
 
-    async def close(self) -> None:
+    def close(self) -> None:
         self._server.close()
 
 
