@@ -1,0 +1,310 @@
+"""This workload's identity: its own key, a certificate from the mesh's CA, renewal at half life.
+
+A certificate is asked for by Istio's CreateCertificate: with the join token over TLS, or, once
+there is a valid SVID, over mutual TLS where the control plane's address for that is known. A join
+token may be bound to the first key that it was presented with, so by token the held key is used
+again; over mutual TLS each renewal has a new key. Key and chain rest in STATE/identity.pem, the
+key encrypted under what the join token file says, so that a restart while the control plane is
+away still has an identity. A private key is never logged and never on disk in the clear.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from certs.csr import make_csr
+from certs.errors import CertificateError
+from certs.files import read_public, read_secret, write_secret
+from certs.keys import PrivateKey, generate_key, key_from_pem, key_to_pem
+from certs.rotation import renew_at, retry_delay_s
+from certs.spiffe import SpiffeId
+from certs.x509 import (
+    Certificate,
+    chain_from_pem,
+    chain_to_pem,
+    check_chain_order,
+    check_svid,
+    check_valid_at,
+    matches_key,
+    validity,
+)
+from protos.gen.istio import ca_pb2
+from proxy.config.model import DataSource, Secret, TlsCertificate
+
+log = logging.getLogger("weft.identity")
+
+FILE = "identity.pem"
+SERVER_NAME = "weft-controlplane.weft-system.svc"
+_METHOD = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
+_CALL_TIMEOUT_S = 10.0
+_LONGEST_SLEEP_S = 60.0
+"""Half life is looked for by the wall clock, which may jump (a laptop that slept)."""
+_KEY_BLOCK = re.compile(
+    rb"-----BEGIN ENCRYPTED PRIVATE KEY-----.*?-----END ENCRYPTED PRIVATE KEY-----\n?", re.DOTALL
+)
+
+
+_SOMEBODY = SpiffeId("cluster.local", "/ns/default/sa/default")
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityOptions:
+    """Where to ask and with what. mtls_address '' is unknown; state_dir None keeps nothing.
+
+    identity is what the CSR says, a courtesy: the CA takes the identity from the proof.
+    """
+
+    ca_address: str
+    ca_root: Path
+    join_token_file: Path
+    state_dir: Path | None = None
+    ca_mtls_address: str = ""
+    identity: SpiffeId = _SOMEBODY
+    secret_name: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Svid:
+    """A key and its certificates, leaf first, without the root."""
+
+    key: PrivateKey
+    chain: tuple[Certificate, ...]
+
+    @property
+    def spiffe_id(self) -> SpiffeId:
+        return check_svid(self.chain)
+
+    @property
+    def valid(self) -> tuple[float, float]:
+        """(not before, not after) in Unix seconds."""
+        return validity(self.chain[0])
+
+
+class Identity:
+    """`run` until cancelled. `on_secret` and each listener are called in the loop."""
+
+    def __init__(
+        self,
+        options: IdentityOptions,
+        on_secret: Callable[[Secret], None] | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._options = options
+        self._listeners = [on_secret] if on_secret is not None else []
+        self._clock = clock
+        self._sleep = sleep
+        self._jitter = jitter
+        self._key: PrivateKey | None = None
+        self.svid: Svid | None = None
+        self.secret: Secret | None = None
+        self.last_error = ""
+
+    @property
+    def secret_name(self) -> str:
+        return self._options.secret_name
+
+    def listen(self, callback: Callable[[Secret], None]) -> None:
+        """Has `callback` called with each new secret from now on."""
+        self._listeners.append(callback)
+
+    async def run(self) -> None:
+        """Takes what is on disk, then keeps the certificate young for ever."""
+        await asyncio.to_thread(self._load)
+        if self.svid is not None:
+            self._announce(self.svid)
+        failures = 0
+        while True:
+            await self._sleep_until(self._next_at())
+            try:
+                svid = await self._ask()
+            except CertificateError as error:
+                failures += 1
+                self._failed(error)
+                await self._sleep(retry_delay_s(failures, self._jitter()))
+                continue
+            failures = 0
+            self.last_error = ""
+            self.svid, self._key = svid, svid.key
+            self._announce(svid)
+            log.info("certificate of %s until %s", svid.spiffe_id, _when(svid.valid[1]))
+            await self._keep(svid.key, svid.chain)
+
+    # ----------------------------------------------------------------- when
+
+    def _next_at(self) -> float:
+        """When to ask: half life, at once without a certificate (Unix seconds)."""
+        if self.svid is None:
+            return 0.0
+        return renew_at(*self.svid.valid, self._jitter())
+
+    async def _sleep_until(self, at_s: float) -> None:
+        while (left_s := at_s - self._clock()) > 0:
+            await self._sleep(min(left_s, _LONGEST_SLEEP_S))
+
+    def _failed(self, error: CertificateError) -> None:
+        self.last_error = str(error)
+        if self.svid is None:
+            log.warning("no certificate yet: %s", error)
+            return
+        not_before, not_after = self.svid.valid
+        left_s = not_after - self._clock()
+        if left_s <= 0:
+            log.error("certificate EXPIRED at %s and not renewed: %s", _when(not_after), error)
+        elif left_s < (not_after - not_before) / 3:
+            log.warning("certificate ends at %s and is not renewed: %s", _when(not_after), error)
+        else:
+            log.info("certificate not renewed yet: %s", error)
+
+    def _announce(self, svid: Svid) -> None:
+        chain = DataSource(chain_to_pem(svid.chain), "identity")
+        key = DataSource(key_to_pem(svid.key), "identity")
+        self.secret = Secret(self.secret_name, certificate=TlsCertificate(chain, key))
+        for callback in self._listeners:
+            callback(self.secret)
+
+    # ----------------------------------------------------------------- asking
+
+    async def _ask(self) -> Svid:
+        """A new certificate: over mutual TLS if possible, by token otherwise."""
+        options, now = self._options, self._clock()
+        held = self.svid if self.svid is not None and now < self.svid.valid[1] else None
+        if options.ca_mtls_address and held is not None:
+            try:
+                key = generate_key()
+                return await self._call(options.ca_mtls_address, key, (), held)
+            except CertificateError as error:
+                log.info("renewal over mutual TLS failed, trying the join token: %s", error)
+        token = await asyncio.to_thread(self._token)
+        if self._key is None:
+            self._key = generate_key()
+            # Before it is presented: the token may be good for this key only.
+            await self._keep(self._key, ())
+        return await self._call(
+            options.ca_address, self._key, (("authorization", f"Bearer {token}"),), None
+        )
+
+    def _token(self) -> str:
+        token = read_secret(self._options.join_token_file).decode("utf-8", "replace").strip()
+        if not token or not token.isascii():
+            raise CertificateError(f"{self._options.join_token_file} holds no join token")
+        return token
+
+    async def _call(
+        self,
+        address: str,
+        key: PrivateKey,
+        metadata: tuple[tuple[str, str], ...],
+        client: Svid | None,
+    ) -> Svid:
+        """One CreateCertificate. CertificateError says whatever went wrong."""
+        import grpc.aio
+
+        roots = await asyncio.to_thread(read_public, self._options.ca_root)
+        credentials = grpc.ssl_channel_credentials(
+            roots,
+            key_to_pem(client.key) if client else None,
+            chain_to_pem(client.chain) if client else None,
+        )
+        request = ca_pb2.IstioCertificateRequest(csr=make_csr(key, self._options.identity).decode())
+        async with grpc.aio.secure_channel(address, credentials, options=_CHANNEL) as channel:
+            call: Any = channel.unary_unary(
+                _METHOD,
+                request_serializer=ca_pb2.IstioCertificateRequest.SerializeToString,
+                response_deserializer=ca_pb2.IstioCertificateResponse.FromString,
+            )
+            try:
+                response = await call(request, metadata=metadata, timeout=_CALL_TIMEOUT_S)
+            except grpc.aio.AioRpcError as error:
+                details = " ".join((error.details() or "").split())
+                raise CertificateError(f"{address}: {error.code().name}: {details}") from None
+        return checked_svid(key, response.cert_chain, self._clock())
+
+    # ----------------------------------------------------------------- the disk
+
+    def _load(self) -> None:
+        """What a former run has kept; anything wrong with it is logged and asked for anew."""
+        if self._options.state_dir is None:
+            return
+        path = self._options.state_dir / FILE
+        if not path.exists():
+            return
+        try:
+            self._key, chain = decode_file(read_secret(path), passphrase(self._token()))
+            if not chain:
+                return
+            svid = checked_svid(self._key, [chain_to_pem(chain).decode()], self._clock())
+        except CertificateError as error:
+            log.warning("identity on disk not used: %s", error)
+            return
+        self.svid = svid
+        log.info("certificate of %s from disk, until %s", svid.spiffe_id, _when(svid.valid[1]))
+
+    async def _keep(self, key: PrivateKey, chain: Sequence[Certificate]) -> None:
+        if self._options.state_dir is None:
+            return
+        try:
+            await asyncio.to_thread(self._write, self._options.state_dir, key, tuple(chain))
+        except (OSError, CertificateError) as error:
+            log.error("identity not kept on disk: %s", error)
+
+    def _write(self, state_dir: Path, key: PrivateKey, chain: tuple[Certificate, ...]) -> None:
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_secret(state_dir / FILE, encode_file(key, chain, passphrase(self._token())))
+
+
+_CHANNEL: list[tuple[str, Any]] = [
+    ("grpc.ssl_target_name_override", SERVER_NAME),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+]
+
+
+def checked_svid(key: PrivateKey, pems: Sequence[str], now: float) -> Svid:
+    """The SVID in a CA's answer, leaf first; a root at its end is left out."""
+    chain = chain_from_pem("\n".join(pems).encode(), "certificate of the CA")
+    check_chain_order(chain)
+    if len(chain) > 1 and chain[-1].issuer == chain[-1].subject:
+        chain = chain[:-1]
+    check_svid(chain)
+    check_valid_at(chain[0], now)
+    if not matches_key(chain[0], key.public_key()):
+        raise CertificateError("the certificate is not for our key")
+    return Svid(key, chain)
+
+
+def passphrase(token: str) -> bytes:
+    """RFC 5869 (HKDF) of the join token: whoever has the token could get the certificate anyway."""
+    derive = HKDF(hashes.SHA256(), 32, salt=b"weft", info=b"identity.pem private key")
+    return derive.derive(token.encode()).hex().encode()
+
+
+def encode_file(key: PrivateKey, chain: Sequence[Certificate], secret: bytes) -> bytes:
+    return key_to_pem(key, secret) + chain_to_pem(chain)
+
+
+def decode_file(data: bytes, secret: bytes) -> tuple[PrivateKey, tuple[Certificate, ...]]:
+    """The key, and the chain, which is empty while the CA has not answered yet."""
+    block = _KEY_BLOCK.match(data)
+    if block is None:
+        raise CertificateError("it does not begin with an encrypted private key")
+    key = key_from_pem(block.group(), secret)
+    rest = data[block.end() :]
+    return key, chain_from_pem(rest, "its chain") if rest.strip() else ()
+
+
+def _when(at_s: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at_s))

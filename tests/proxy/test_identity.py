@@ -1,0 +1,284 @@
+"""The workload's identity against the real CA: first certificate, renewal, restart, bad luck."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from certs.errors import CertificateError
+from certs.keys import generate_key, key_from_pem
+from certs.x509 import chain_from_pem, matches_key
+from proxy import identity as module
+from proxy.config.model import Secret
+from proxy.identity import FILE, Identity, IdentityOptions
+from proxy.tasks import spawn
+from tests.support.ca import RunningCa, running_ca
+from tests.support.wait import eventually_async
+
+TTL_S = 3600
+
+
+class Time:
+    """A wall clock that only moves when told; sleepers wake when it has passed them."""
+
+    def __init__(self) -> None:
+        self.now_s = time.time()
+        self.sleepers: list[tuple[float, asyncio.Future[None]]] = []
+
+    def clock(self) -> float:
+        return self.now_s
+
+    async def sleep(self, seconds: float) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.sleepers.append((self.now_s + seconds, future))
+        await future
+
+    def pass_by(self, seconds: float) -> None:
+        self.now_s += seconds
+        for at_s, future in tuple(self.sleepers):
+            if at_s <= self.now_s:
+                self.sleepers.remove((at_s, future))
+                if not future.done():
+                    future.set_result(None)
+
+
+class Workload:
+    """An Identity that runs, with the secrets that it announced."""
+
+    def __init__(self, options: IdentityOptions, clock: Time) -> None:
+        self.time = clock
+        self.secrets: list[Secret] = []
+        self.identity = Identity(
+            options, self.secrets.append, clock=clock.clock, sleep=clock.sleep, jitter=lambda: 0.0
+        )
+        self.task = spawn(self.identity.run(), "identity")
+
+    async def wait_for(self, count: int) -> Secret:
+        await eventually_async(lambda: len(self.secrets) >= count, what=f"{count} certificates")
+        return self.secrets[count - 1]
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+@pytest.fixture
+def now() -> Time:
+    return Time()
+
+
+@pytest.fixture
+async def ca(tmp_path: Path, now: Time) -> AsyncIterator[RunningCa]:
+    async with running_ca(tmp_path / "ca", clock=now.clock, default_ttl_s=TTL_S) as running:
+        yield running
+
+
+@pytest.fixture
+def options(ca: RunningCa, tmp_path: Path, now: Time) -> IdentityOptions:
+    root = tmp_path / "root.pem"
+    root.write_bytes(ca.root_pem)
+    token = tmp_path / "token"
+    token.write_text(ca.tokens.create("shop", "cart", 600, False, now.now_s).token)
+    token.chmod(0o600)
+    state = tmp_path / "state"
+    return IdentityOptions(f"127.0.0.1:{ca.port}", root, token, state)
+
+
+def key_matches(secret: Secret) -> bool:
+    assert secret.certificate is not None
+    (leaf,) = chain_from_pem(secret.certificate.chain.data)
+    return matches_key(leaf, key_from_pem(secret.certificate.private_key.data).public_key())
+
+
+def spiffe_id(workload: Workload) -> str:
+    assert workload.identity.svid is not None
+    return str(workload.identity.svid.spiffe_id)
+
+
+async def test_the_token_buys_a_certificate_for_our_own_key(
+    options: IdentityOptions, now: Time
+) -> None:
+    workload = Workload(options, now)
+    secret = await workload.wait_for(1)
+    assert secret.name == "default"
+    assert key_matches(secret)
+    assert spiffe_id(workload) == "spiffe://cluster.local/ns/shop/sa/cart"
+    await workload.stop()
+
+
+async def test_it_is_renewed_at_half_life_over_mutual_tls_with_a_new_key(
+    options: IdentityOptions, ca: RunningCa, now: Time
+) -> None:
+    workload = Workload(replace(options, ca_mtls_address=f"127.0.0.1:{ca.mtls_port}"), now)
+    first = await workload.wait_for(1)
+    await eventually_async(lambda: now.sleepers, what="the wait for half life")
+    options.join_token_file.unlink()  # it must not be needed
+    for _ in range(TTL_S // 2 // 60):
+        now.pass_by(60.0)
+        await asyncio.sleep(0)
+    second = await workload.wait_for(2)
+    assert key_matches(second)
+    assert first.certificate is not None and second.certificate is not None
+    assert first.certificate.private_key.data != second.certificate.private_key.data
+    await workload.stop()
+
+
+async def test_without_an_address_for_mutual_tls_the_token_renews_for_the_same_key(
+    options: IdentityOptions, ca: RunningCa, now: Time
+) -> None:
+    options.join_token_file.write_text(
+        ca.tokens.create("shop", "cart", 2 * TTL_S, False, now.now_s).token
+    )
+    workload = Workload(options, now)
+    first = await workload.wait_for(1)
+    await eventually_async(lambda: now.sleepers, what="the wait for half life")
+    for _ in range(TTL_S // 2 // 60):
+        now.pass_by(60.0)
+        await asyncio.sleep(0)
+    second = await workload.wait_for(2)
+    assert first.certificate is not None and second.certificate is not None
+    assert first.certificate.private_key.data == second.certificate.private_key.data
+    assert first.certificate.chain.data != second.certificate.chain.data
+    await workload.stop()
+
+
+async def test_a_restart_without_the_ca_goes_on_with_what_is_on_disk(
+    options: IdentityOptions, now: Time
+) -> None:
+    first = Workload(options, now)
+    secret = await first.wait_for(1)
+    assert options.state_dir is not None
+    kept = options.state_dir / FILE
+    await eventually_async(lambda: kept.exists() and b"CERTIFICATE" in kept.read_bytes())
+    await first.stop()
+    second = Workload(replace(options, ca_address="127.0.0.1:1"), now)
+    assert await second.wait_for(1) == secret
+    await second.stop()
+
+
+async def test_the_key_on_disk_is_private_and_encrypted(
+    options: IdentityOptions, now: Time
+) -> None:
+    workload = Workload(options, now)
+    await workload.wait_for(1)
+    assert options.state_dir is not None
+    kept = options.state_dir / FILE
+    await eventually_async(lambda: kept.exists() and b"CERTIFICATE" in kept.read_bytes())
+    await workload.stop()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert b"ENCRYPTED PRIVATE KEY" in kept.read_bytes()
+    with pytest.raises(CertificateError):
+        module.decode_file(kept.read_bytes(), module.passphrase("another token"))
+
+
+def cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def garbage(data: bytes) -> bytes:
+    return b"\x00" * 100
+
+
+def other_key(data: bytes) -> bytes:
+    chain = data[data.index(b"-----BEGIN CERTIFICATE") :]
+    key = generate_key()
+    return module.encode_file(key, chain_from_pem(chain), module.passphrase("not this token"))
+
+
+@pytest.mark.parametrize("spoil", [cut, garbage, other_key])
+async def test_a_spoiled_file_is_not_used_and_the_reason_is_logged(
+    options: IdentityOptions,
+    ca: RunningCa,
+    now: Time,
+    spoil: Callable[[bytes], bytes],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    options.join_token_file.write_text(ca.tokens.create("shop", "cart", 600, True, now.now_s).token)
+    first = Workload(options, now)
+    await first.wait_for(1)
+    assert options.state_dir is not None
+    kept = options.state_dir / FILE
+    await eventually_async(lambda: kept.exists() and b"CERTIFICATE" in kept.read_bytes())
+    await first.stop()
+    kept.write_bytes(spoil(kept.read_bytes()))
+    second = Workload(options, now)
+    assert key_matches(await second.wait_for(1))
+    await second.stop()
+    assert any("identity on disk not used" in r.getMessage() for r in caplog.records)
+
+
+async def test_an_expired_certificate_on_disk_is_asked_for_anew(
+    options: IdentityOptions, ca: RunningCa, now: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    options.join_token_file.write_text(
+        ca.tokens.create("shop", "cart", 3 * TTL_S, False, now.now_s).token
+    )
+    first = Workload(options, now)
+    old = await first.wait_for(1)
+    assert options.state_dir is not None
+    kept = options.state_dir / FILE
+    await eventually_async(lambda: kept.exists() and b"CERTIFICATE" in kept.read_bytes())
+    await first.stop()
+    now.pass_by(2.0 * TTL_S)
+    second = Workload(options, now)
+    new = await second.wait_for(1)
+    await second.stop()
+    assert old.certificate is not None and new.certificate is not None
+    # The token is bound to the key that it was first presented with.
+    assert new.certificate.private_key == old.certificate.private_key
+    assert any("expired" in r.getMessage() for r in caplog.records)
+
+
+async def test_it_warns_in_the_last_third_and_cries_when_it_is_over(
+    options: IdentityOptions, now: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "weft.identity")
+    workload = Workload(options, now)
+    await workload.wait_for(1)
+    workload.identity._options = replace(options, ca_address="127.0.0.1:1")
+
+    def level_of(text: str) -> int:
+        return max((r.levelno for r in caplog.records if text in r.getMessage()), default=0)
+
+    async def until(text: str) -> None:
+        async def step() -> None:
+            now.pass_by(60.0)
+            await asyncio.sleep(0.005)
+
+        for _ in range(2 * TTL_S // 60):
+            if level_of(text):
+                return
+            await step()
+        await eventually_async(lambda: level_of(text), what=text)
+
+    await until("not renewed yet")
+    await until("is not renewed:")
+    await until("EXPIRED")
+    assert level_of("not renewed yet") == logging.INFO
+    assert level_of("is not renewed:") == logging.WARNING
+    assert level_of("EXPIRED") == logging.ERROR
+    assert not any("PRIVATE KEY" in r.getMessage() for r in caplog.records)
+    await workload.stop()
+
+
+async def test_a_refusal_is_named_and_tried_again(
+    options: IdentityOptions, ca: RunningCa, now: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = options.join_token_file.read_text()
+    options.join_token_file.write_text("wrong")
+    workload = Workload(options, now)
+    await eventually_async(lambda: "join token is not known" in workload.identity.last_error)
+    assert workload.identity.svid is None
+    options.join_token_file.write_text(good)
+    await eventually_async(lambda: now.sleepers, what="the back-off")
+    now.pass_by(30.0)
+    assert key_matches(await workload.wait_for(1))
+    assert workload.identity.last_error == ""
+    await workload.stop()
+    assert not any("wrong" in r.getMessage() or good in r.getMessage() for r in caplog.records)
