@@ -20,6 +20,7 @@ from controlplane.kinds.decoders import (
     text,
 )
 from controlplane.kinds.objects import Object
+from controlplane.kinds.regex import fault_of
 from controlplane.kinds.schema import (
     Invalid,
     Place,
@@ -66,7 +67,7 @@ class PresenceMatch(Record):
     def check(self) -> Iterator[tuple[str, str]]:
         if len(self.given) > 1:
             yield "", f"expected only one of exact, prefix, regex, got {' and '.join(self.given)}"
-        if self.regex is not None and (fault := _regex_fault(self.regex)):
+        if self.regex is not None and (fault := fault_of(self.regex)):
             yield "regex", fault
 
 
@@ -80,17 +81,6 @@ class StringMatch(PresenceMatch):
             yield "", "expected one of exact, prefix, regex, got none"
         if self.prefix == "":
             yield "prefix", "must not be empty"
-
-
-def _regex_fault(pattern: str) -> str:
-    """What RE2, Envoy's engine, would refuse; near enough: Python's own parser, and RE2's gaps."""
-    if re.search(r"\(\?(?:[=!]|<[=!])|\\[1-9]|\(\?P=", pattern):
-        return f"{pattern!r} uses look-around or back-references, which RE2 does not have"
-    try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
-        return f"not a regular expression: {error}"
-    return ""
 
 
 def _header_matches(node: Node, place: Place) -> Mapping[str, PresenceMatch]:

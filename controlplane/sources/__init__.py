@@ -1,0 +1,1 @@
+"""Where objects come from: `files.FileSource` (a directory), `memory.MemorySource` (the API)."""

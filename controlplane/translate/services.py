@@ -109,9 +109,11 @@ class _Maker:
         )
 
     def _ports(self, service: core.Service) -> Iterable[ServicePort]:
+        """Those of the mesh: no SCTP, and no UDP port beside a TCP port of the same number."""
+        tcp = {port.port for port in service.spec.ports if port.protocol == "TCP"}
         for port in service.spec.ports:
-            if port.protocol == "SCTP":
-                message = f"the SCTP port {port.port} is not part of the mesh"
+            if port.protocol == "SCTP" or (port.protocol == "UDP" and port.port in tcp):
+                message = f"the {port.protocol} port {port.port} is not part of the mesh"
                 self._report.info(service, port.position, "NoEffect", message)
             else:
                 protocol = protocols.of_port(service, port, self._report)
