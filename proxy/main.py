@@ -1,7 +1,7 @@
-"""`weft proxy`: one process, one loop, all rooms put together. The only place that knows every room.
+"""`weft proxy`: one process, one loop, all rooms put together. It alone knows every room.
 
-Start order: bootstrap, last good configuration (if there is a state directory), admin, then the
-control plane. Every mistake that a user can make ends as one line and exit code 1.
+Start order: bootstrap, static resources and the last good configuration, the admin port, then the
+control plane. Every mistake that a user can make ends as one line on stderr and exit code 1.
 """
 
 from __future__ import annotations
@@ -12,33 +12,48 @@ import logging
 import signal
 import sys
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from random import Random
+from time import monotonic
+from typing import TYPE_CHECKING
 
 import uvloop
 
 from proxy.compile.runtime import Runtime
 from proxy.config import bootstrap as bootstraps
-from proxy.config.model import Bootstrap
+from proxy.config.model import AccessLog, Bootstrap
 from proxy.config.positions import BadConfig
+from proxy.config.rejected import Rejected
 from proxy.config.snapshot import Snapshot
+from proxy.l7.access_log import AccessLogger
+from proxy.l7.log_writer import LogWriters
 from proxy.l7.worker import Worker
+from proxy.listen.chain_match import ChainMatchError
 from proxy.listen.listeners import Listeners
 from proxy.listen.runtime import ListenerRuntime
 from proxy.stats import Stats
+from proxy.tasks import spawn
 from proxy.tls.contexts import TlsConfigError
 from proxy.upstream.connect import open_connection
+from proxy.xds.client import XdsClient
+
+if TYPE_CHECKING:
+    from proxy.identity import Identity
 
 log = logging.getLogger("weft")
+
+# What can be wrong with a configuration once it is decoded.
+UNUSABLE = (TlsConfigError, ChainMatchError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyOptions:
-    """What the command line says. ca_address: where certificates are asked for ('' for none)."""
+    """What the command line says. ca_address: where certificates are asked for, None for none."""
 
     bootstrap: Path
     state_dir: Path | None = None
-    ca_address: str = ""
+    ca_address: str | None = None
     ca_root: Path | None = None
     join_token_file: Path | None = None
     log_level: str = "info"
@@ -57,56 +72,133 @@ def run(options: ProxyOptions) -> int:
         config = bootstraps.load(options.bootstrap)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Proxy(config, options).serve())
-    except (StartError, BadConfig, TlsConfigError, OSError) as error:
+    except (StartError, BadConfig, Rejected, *UNUSABLE) as error:
         print(f"weft: error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 class Proxy:
-    """The running whole."""
+    """The running whole. Made inside the loop's runner, used by `serve` once."""
 
     def __init__(self, config: Bootstrap, options: ProxyOptions) -> None:
-        self._config = config
-        self._options = options
-        self._stats = Stats()
-        self._stopped = asyncio.Event()
+        self.config = config
+        self.options = options
+        self.stats = Stats()
+        self.started_at = monotonic()
+        self.draining = False
+        self.snapshot = Snapshot()
+        self.problems: dict[str, str] = {}
+        self.logs = LogWriters(self.stats)
+        self.worker = Worker(Random())
+        self.runtime = Runtime(self.worker, self.stats, open_connection, self._make_logger)
+        self.identity = _identity(config, options)
 
     async def serve(self) -> None:
         loop = asyncio.get_running_loop()
+        self.stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopped.set)
-        worker = Worker(Random())
-        worker.start()
-        self._runtime = Runtime(worker, self._stats, open_connection, self._make_logger)
-        self._listeners = Listeners(loop, self._stats)
-        self._apply_static()
-        _settle_collector()
-        await self._stopped.wait()
-        self._listeners.close()
-
-    def _make_logger(self, config):
-        raise StartError("no logs")
-
-    def _apply_static(self) -> None:
-        config = self._config
-        snapshot = Snapshot(
-            listeners={one.name: one for one in config.listeners},
-            clusters={one.name: one for one in config.clusters},
-            secrets={one.name: one for one in config.secrets},
+            loop.add_signal_handler(number, self.stopped.set)
+        loop.add_signal_handler(signal.SIGHUP, self.logs.reopen)
+        self.worker.start()
+        self.listeners = Listeners(loop, self.stats)
+        self.xds = XdsClient(
+            self.config,
+            self._apply,
+            identity=self.identity,
+            state_dir=self.options.state_dir,
+            version=version("weft"),
         )
-        errors = self._apply(snapshot)
-        if errors:
-            raise StartError(next(iter(errors.values())))
+        await self._serve_admin()
+        following = spawn(self.xds.run(), "xds")
+        if self.identity is not None:
+            spawn(self.identity.run(), "identity")
+        await asyncio.sleep(0)  # static resources are in force, or have failed, after one turn
+        self._check_static()
+        log.info("serving; %s", "following a control plane" if self.config.ads else "static")
+        loop.call_later(2.0, _settle_collector)
+        await self.stopped.wait()
+        self.listeners.close()
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await self._finish_streams()
+        self.logs.close()
 
-    def _apply(self, snapshot: Snapshot) -> dict[str, str]:
-        self._runtime.apply(snapshot)
-        return self._listeners.apply(
-            {
+    def _check_static(self) -> None:
+        """What the bootstrap itself asks for must work, or there is nothing to run for."""
+        for listener in self.config.listeners:
+            if listener.name in self.problems:
+                raise StartError(self.problems[listener.name])
+        if "" in self.problems and not self.config.ads:
+            raise StartError(self.problems[""])
+
+    async def _serve_admin(self) -> None:
+        if self.config.admin is None:
+            return
+        from proxy.admin.server import serve_admin
+        from proxy.admin_view import admin_view
+
+        self.admin = await serve_admin(self.config.admin, admin_view(self))
+        log.info("admin on %s", self.admin.address)
+
+    def _make_logger(self, config: AccessLog) -> AccessLogger:
+        return AccessLogger(config, self.logs.open(config.path))
+
+    def _apply(self, snapshot: Snapshot) -> None:
+        """Puts a snapshot in force. What can't be is logged and named in `problems`; everything
+        else works, and what was there before stays."""
+        self.problems = {}
+        try:
+            self.runtime.apply(snapshot)
+            runtimes = {
                 name: ListenerRuntime(one.config, one.chains, one.default)
-                for name, one in self._runtime.listeners.items()
+                for name, one in self.runtime.listeners.items()
             }
+        except UNUSABLE as error:
+            self.problems[""] = str(error)
+        else:
+            self.snapshot = snapshot
+            self.problems.update(self.listeners.apply(runtimes))
+        for problem in self.problems.values():
+            log.error("%s", problem)
+
+    async def _finish_streams(self, within_s: float = 5.0) -> None:
+        """Lets the requests in flight end; new ones on open connections are told to go away."""
+        for listener in self.runtime.listeners.values():
+            for chain in listener.all_chains():
+                chain.manager.draining = True
+        end = monotonic() + within_s
+        while self.worker.streams and monotonic() < end:  # noqa: ASYNC110 — an end is not an event
+            await asyncio.sleep(0.02)
+
+
+def _identity(config: Bootstrap, options: ProxyOptions) -> Identity | None:
+    if not options.ca_address:
+        return None
+    if options.ca_root is None or options.join_token_file is None:
+        raise StartError("--ca-address needs --ca-root and --join-token-file too")
+    from proxy.identity import Identity, IdentityOptions
+
+    return Identity(
+        IdentityOptions(
+            ca_address=options.ca_address,
+            ca_root=options.ca_root,
+            join_token_file=options.join_token_file,
+            state_dir=options.state_dir,
+            ca_mtls_address=_mtls_address(config),
         )
+    )
+
+
+def _mtls_address(config: Bootstrap) -> str:
+    """Where the control plane takes client certificates: our ADS goes there, so do renewals."""
+    for cluster in config.clusters:
+        mutual = cluster.tls is not None and cluster.tls.common.certificate_sds is not None
+        if config.ads and cluster.name == config.ads.cluster and mutual and cluster.load_assignment:
+            for locality in cluster.load_assignment.localities:
+                for endpoint in locality.endpoints:
+                    return str(endpoint.address)
+    return ""
 
 
 def _settle_collector() -> None:

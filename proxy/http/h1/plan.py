@@ -21,7 +21,12 @@ HOP_BY_HOP = frozenset(
 GOVERNING = frozenset(
     (b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect", b"te")
 )
-SIMPLE: tuple[list[bytes], ...] = ([], [b"connection"], [b"connection", b"content-length"], [b"content-length"])
+SIMPLE: tuple[list[bytes], ...] = (
+    [],
+    [b"connection"],
+    [b"connection", b"content-length"],
+    [b"content-length"],
+)
 KEEP_ALIVE = (b"keep-alive", b"Keep-Alive")
 COMPILE_AFTER_USES = 3
 MAX_COMPILED = 512
