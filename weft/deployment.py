@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from weft.manifest import Field
 
@@ -18,23 +18,24 @@ NO_COMMAND = "weft up runs processes, not images: give containers[0].command"
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One Deployment. ports: port name -> containerPort, the first is the main one.
+    """One Deployment; two are equal when their processes are. env keeps the manifest's order, in
+    which $(NAME) may refer to earlier names.
 
-    env keeps the order of the manifest, in which $(NAME) may refer to earlier names.
+    ports: port name -> containerPort, the first is the main one.
     fixed_port: the program listens there whatever PORT says (`weft.dev/app-port`)."""
 
     name: str
     namespace: str
     service_account: str
     labels: Mapping[str, str]
-    replicas: int
+    replicas: int = field(compare=False)
     command: tuple[str, ...]
     env: tuple[tuple[str, str], ...]
     ports: Mapping[str, int]
     working_dir: str
-    position: str
+    position: str = field(compare=False)
     fixed_port: int | None = None
-    notices: tuple[str, ...] = ()
+    notices: tuple[str, ...] = field(default=(), compare=False)
 
 
 def deployments(documents: Iterable[Field]) -> list[Deployment]:
@@ -124,8 +125,8 @@ def _port(field: Field) -> int:
 
 
 def _fixed_port(template: Field) -> int | None:
-    field = template.get("metadata", "annotations", "weft.dev/app-port")
-    return None if field.missing else _port(field)
+    port = template.get("metadata", "annotations", "weft.dev/app-port")
+    return None if port.missing else _port(port)
 
 
 def _notices(pod: Field, containers: list[Field]) -> Iterable[str]:
@@ -133,9 +134,9 @@ def _notices(pod: Field, containers: list[Field]) -> Iterable[str]:
         name = extra.get("name").text("?")
         yield f"{extra.position}: container {name} is not run: weft up runs the first one"
     unused = [pod.get("initContainers"), pod.get("volumes"), containers[0].get("envFrom")]
-    for field in unused:
-        if not field.missing:
-            yield f"{field.position}: {field.path} is not used by weft up"
+    for one in unused:
+        if not one.missing:
+            yield f"{one.position}: {one.path} is not used by weft up"
 
 
 _REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_.-][A-Za-z0-9_.-]*)\)")

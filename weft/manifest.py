@@ -128,9 +128,13 @@ def read_directory(directory: Path) -> list[Field]:
     if not directory.is_dir():
         what = "is not a directory" if directory.exists() else "does not exist"
         raise UserError(f"{directory} {what}; name a directory with Kubernetes YAML")
+    return [document for file in manifests(directory) for document in read_file(file)]
+
+
+def manifests(directory: Path) -> list[Path]:
+    """The files that `read_directory` reads."""
     files = sorted(path for path in directory.rglob("*") if path.suffix in SUFFIXES)
-    shown = (file for file in files if not _is_hidden(file.relative_to(directory)))
-    return [document for file in shown for document in read_file(file)]
+    return [file for file in files if not _is_hidden(file.relative_to(directory))]
 
 
 def _is_hidden(path: Path) -> bool:

@@ -10,27 +10,26 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 from weft.bootstrap import LOOPBACK, Node
 from weft.control import ControlPlane
-from weft.deployment import deployments
+from weft.directory import Contents, Stamp, read, stamp
 from weft.errors import UserError
+from weft.fleet import Fleet
 from weft.management import Management
-from weft.manifest import read_directory
 from weft.ports import PortBook
 from weft.process import Process
 from weft.registry import Registry
 from weft.report import Reporter
-from weft.services import Service, host_name, services
+from weft.services import Service, host_name
 from weft.sidecar import Sidecar, SidecarSetup
 from weft.state import Running, StateDir
 from weft.tasks import spawn
 from weft.view import MeshFacts
-from weft.workload import Plan, Workload, plans
+from weft.workload import Workload
 
 PROGRAM = (sys.executable, "-m", "weft")
 GATEWAY_PORT = 8080
@@ -71,36 +70,34 @@ class LaptopMesh:
         self.options = options
         self.reporter = reporter
         self.state = StateDir(options.state_dir)
-        self.workloads: list[Workload] = []
+        self.fleet: Fleet | None = None
         self.gateway: Sidecar | None = None
         self.gateway_port = 0
         self.started = False
         self.management: Management | None = None
-        self.services: list[Service] = []
+        self.services: tuple[Service, ...] = ()
+        self._stamp: Stamp = ()
         self._registry = Registry(reporter.warn)
         self._control: ControlPlane | None = None
         self._registry_task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Everything is started when this returns, not yet ready. UserError: nothing can run."""
-        documents = read_directory(self.options.directory)
-        found = deployments(documents)
-        if not found:
-            raise UserError(f"{self.options.directory} has no Deployment (apps/v1): nothing to run")
-        for deployment in found:
-            for notice in deployment.notices:
-                self.reporter.warn(notice)
-        self.services = services(documents)
+        directory = self.options.directory
+        self._stamp = stamp(directory)
+        contents = read(directory)
+        for notice in contents.notices:
+            self.reporter.warn(notice)
+        self.services = contents.services
         ports = PortBook(Random())
-        planned = [plan for deployment in found for plan in plans(deployment, self.services, ports)]
         self.gateway_port = self._choose_gateway_port(ports)
         self.state.lock()
-        self._build(planned, ports)
+        self._build(contents, ports)
         self.started = True
         await self._start_control_plane()
         self._start_workloads()
 
-    def _build(self, planned: Iterable[Plan], ports: PortBook) -> None:
+    def _build(self, contents: Contents, ports: PortBook) -> None:
         """Makes all parts before any starts: what cannot run is said at once."""
         options = self.options
         self._control = ControlPlane(
@@ -121,9 +118,23 @@ class LaptopMesh:
             join_token=self._join_token,
             restart=options.restart,
         )
-        directory = options.directory.absolute()
-        self.workloads = [Workload(plan, directory, setup, self._registry) for plan in planned]
+        self.fleet = Fleet(options.directory.absolute(), setup, self._registry, ports)
+        self.fleet.build(contents)
         self.gateway = Sidecar("gateway", self._gateway_node(), ports.take(), setup)
+
+    async def follow_directory(self) -> None:
+        """One look: when a manifest has changed, the processes follow. What cannot run is said,
+        and everything stays as it is until the next change."""
+        now = stamp(self.options.directory)
+        if now == self._stamp or self.fleet is None:
+            return
+        self._stamp = now
+        try:
+            contents = read(self.options.directory)
+            await self.fleet.change(contents)
+            self.services = contents.services
+        except UserError as error:
+            self.reporter.warn(f"{error} (the processes stay as they are)")
 
     async def _start_control_plane(self) -> None:
         assert self._control is not None
@@ -142,9 +153,8 @@ class LaptopMesh:
             await before.close()
 
     def _start_workloads(self) -> None:
-        for workload in self.workloads:
-            self.reporter.note(f"{workload.name} and its sidecar are starting")
-            workload.start()
+        if self.fleet is not None:
+            self.fleet.start()
         if self.gateway is not None:
             self.gateway.process.start()
         directory = str(self.options.directory.absolute())
@@ -178,6 +188,11 @@ class LaptopMesh:
         if port != GATEWAY_PORT:
             self.reporter.note(f"port {GATEWAY_PORT} is in use: the gateway takes {port}")
         return port
+
+    @property
+    def workloads(self) -> list[Workload]:
+        """The processes of the application, in the directory's order."""
+        return [] if self.fleet is None else self.fleet.workloads
 
     def entry_points(self) -> list[EntryPoint]:
         """The HTTP services that are listed, in order of name."""
@@ -216,13 +231,14 @@ class LaptopMesh:
         if missing:
             return missing
         try:
-            proxies = {proxy.workload: proxy.synced for proxy in (await self.facts()).proxies}
+            found = (await self.facts()).proxies
         except UserError as error:
             return [str(error)]
+        synced = {(proxy.namespace, proxy.workload) for proxy in found if proxy.synced}
         return [
             f"the configuration of {sidecar.name}"
             for sidecar in sidecars
-            if not proxies.get(sidecar.node.workload, False)
+            if (sidecar.node.namespace, sidecar.node.workload) not in synced
         ]
 
     async def until_ready(self, timeout_s: float) -> None:
@@ -262,8 +278,8 @@ class LaptopMesh:
         Nothing is unregistered one by one: there is nobody left to tell."""
         if self.gateway is not None:
             await self.gateway.process.stop()
-        await asyncio.gather(*(workload.process.stop() for workload in self.workloads))
-        await asyncio.gather(*(workload.sidecar.process.stop() for workload in self.workloads))
+        if self.fleet is not None:
+            await self.fleet.stop()
         if self._registry_task is not None:
             self._registry_task.cancel()
         if self.management is not None:

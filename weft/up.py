@@ -18,6 +18,7 @@ from weft.watch import View, Watch
 
 READY_TIMEOUT_S = 90.0
 SAY_AGAIN_EVERY_S = 10.0
+FOLLOW_EVERY_S = 0.5
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Result = TypeVar("Result")
 
@@ -52,9 +53,11 @@ async def _up(options: MeshOptions, reporter: Reporter, show: Callable[[View], N
             await until(stop, mesh.start())
             announcing = spawn(_announce(mesh), "announcement")
             watching = spawn(Watch(mesh, reporter).run(show), "live status")
+            following = spawn(_follow(mesh), "directory")
             await stop.wait()
-            announcing.cancel()
-            watching.cancel()
+            for task in (announcing, watching, following):
+                task.cancel()
+            await asyncio.wait([announcing, watching, following])
         except Interrupted:
             pass
         finally:
@@ -110,6 +113,12 @@ async def _say_what_is_missing(mesh: LaptopMesh) -> None:
         await asyncio.sleep(SAY_AGAIN_EVERY_S)
         if missing := await mesh.waiting_for():
             mesh.reporter.note(f"waiting for {', '.join(missing)}")
+
+
+async def _follow(mesh: LaptopMesh) -> None:
+    while True:
+        await asyncio.sleep(FOLLOW_EVERY_S)
+        await mesh.follow_directory()
 
 
 async def _announce(mesh: LaptopMesh) -> None:

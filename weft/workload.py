@@ -36,6 +36,12 @@ class Plan:
     outbound_port: int
     admin_port: int
 
+    @property
+    def label(self) -> str:
+        """What it is called here: the name, with the namespace unless that is `default`."""
+        namespace = self.deployment.namespace
+        return self.name if namespace == "default" else f"{self.name}.{namespace}"
+
     def node(self) -> Node:
         deployment = self.deployment
         return Node(
@@ -70,27 +76,31 @@ class Plan:
         return environment(self.deployment, own)
 
 
-def plans(deployment: Deployment, services: Iterable[Service], ports: PortBook) -> list[Plan]:
-    """One plan for each replica; a single one keeps the Deployment's name."""
-    selecting = [one for one in services if one.selects(deployment.namespace, deployment.labels)]
-    named = {
-        entry_port(name, number, selecting): number for name, number in deployment.ports.items()
-    }
-    deployment = replace(deployment, ports=named)
+def names(deployment: Deployment) -> list[str]:
+    """One name for each replica. The first keeps the Deployment's, so that it lives on when a
+    second one is added."""
+    more = range(2, deployment.replicas + 1)
+    return [deployment.name, *(f"{deployment.name}-{number}" for number in more)][
+        : deployment.replicas
+    ]
+
+
+def in_mesh(deployment: Deployment, services: Iterable[Service]) -> Deployment:
+    """With its ports named as the services find them. UserError where it can't run so often."""
     if deployment.fixed_port is not None and deployment.replicas > 1:
         raise UserError(
             f"{deployment.position}: {deployment.name} has weft.dev/app-port, so only one "
             "process of it can run here: set replicas to 1"
         )
-    several = deployment.replicas > 1
-    names = [
-        f"{deployment.name}-{number}" if several else deployment.name
-        for number in range(1, deployment.replicas + 1)
-    ]
-    return [_plan(name, deployment, ports) for name in names]
+    selecting = [one for one in services if one.selects(deployment.namespace, deployment.labels)]
+    ports = {
+        entry_port(name, number, selecting): number for name, number in deployment.ports.items()
+    }
+    return replace(deployment, ports=ports)
 
 
-def _plan(name: str, deployment: Deployment, ports: PortBook) -> Plan:
+def make_plan(name: str, deployment: Deployment, ports: PortBook) -> Plan:
+    """`deployment` is one of `in_mesh`."""
     app_ports = {port: ports.take() for port in deployment.ports}
     if deployment.fixed_port is not None and app_ports:
         app_ports[next(iter(app_ports))] = deployment.fixed_port
@@ -133,9 +143,9 @@ class Workload:
         self.plan = plan
         self.readiness = Readiness(plan.entry(), registry, setup.reporter)
         self._reporter: Reporter = setup.reporter
-        self.sidecar = Sidecar(plan.name, plan.node(), plan.admin_port, setup)
+        self.sidecar = Sidecar(plan.label, plan.node(), plan.admin_port, setup)
         self._command = command(plan, directory)
-        self.process = self._process(plan.name, setup.state, setup.restart)
+        self.process = self._process(plan.label, setup.state, setup.restart)
 
     def _process(self, name: str, state: StateDir, restart: bool) -> Process:
         async def prepare() -> Command:
@@ -149,7 +159,12 @@ class Workload:
 
     @property
     def name(self) -> str:
-        return self.plan.name
+        return self.plan.label
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Namespace and name."""
+        return self.plan.deployment.namespace, self.plan.name
 
     def start(self) -> None:
         self.sidecar.process.start()
@@ -168,6 +183,11 @@ class Workload:
         if not self.plan.app_ports:
             return self.process.state == "running"
         return self.readiness.registered
+
+    async def leave(self) -> None:
+        """Out of the mesh first, then the processes: no request finds it gone."""
+        await self.readiness.leave()
+        await self.stop()
 
     async def stop(self) -> None:
         """The app first: its last requests still go through the sidecar."""

@@ -9,6 +9,7 @@ import pytest
 from weft.deployment import Deployment, deployments, environment, expand
 from weft.errors import UserError
 from weft.manifest import ManifestError, read_directory, read_file
+from weft.workload import in_mesh, names
 
 WHOLE = """\
 apiVersion: apps/v1
@@ -156,6 +157,21 @@ def test_references_are_expanded_as_kubernetes_does(text: str, expected: str) ->
 def test_variables_refer_to_earlier_ones_and_ours_win(tmp_path: Path) -> None:
     (found,) = read(tmp_path, WHOLE.replace("name: GREETING", "name: PORT"))
     assert environment(found, {"PORT": "7"}) == {"PORT": "7", "URL": "http://x/$(GREETING)"}
+
+
+def test_a_place_or_a_count_makes_no_other_process(tmp_path: Path) -> None:
+    (found,) = read(tmp_path, WHOLE)
+    (moved,) = read(tmp_path, "# more\n" + WHOLE.replace("replicas: 2", "replicas: 3"))
+    (other,) = read(tmp_path, WHOLE.replace("hello", "bye"))
+    assert found == moved
+    assert found != other
+    assert (names(found), names(moved)) == (["web", "web-2"], ["web", "web-2", "web-3"])
+
+
+def test_a_program_with_a_fixed_port_runs_once(tmp_path: Path) -> None:
+    (found,) = read(tmp_path, WHOLE)
+    with pytest.raises(UserError, match=r"web\.yaml:4:9: web has weft\.dev/app-port"):
+        in_mesh(found, [])
 
 
 def test_a_directory_is_read_as_the_control_plane_reads_it(tmp_path: Path) -> None:

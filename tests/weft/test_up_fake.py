@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -170,6 +171,25 @@ def test_a_restarted_control_plane_is_told_again(tmp_path: Path) -> None:
         mesh.says("control plane serves again")
         eventually(lambda: len(entries(mesh)) == 4, what="all entries again")
         assert mesh.end(signal.SIGTERM) == 0
+
+
+def test_the_processes_follow_the_directory(tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(POSTCARD, tmp_path / "mesh"))
+    file = directory / "messenger.yaml"
+    text = file.read_text("utf-8")
+    with up(tmp_path, directory) as mesh:
+        mesh.says("all ready")
+        assert entries(mesh) == {"greeter", "messenger-v1", "messenger-v1-2", "messenger-v2"}
+        before = pid_of(mesh, "messenger.py", "v2")
+        file.write_text(text.replace("replicas: 2", "replicas: 1", 1), "utf-8")
+        eventually(lambda: "messenger-v1-2" not in entries(mesh), what="fewer of the first")
+        file.write_text(text.replace("replicas: 1", "replicas: 2", 1), "utf-8")
+        eventually(lambda: "messenger-v2-2" in entries(mesh), what="more of the second")
+        file.write_text(text.replace("command: [python, messenger.py]", "command: []"), "utf-8")
+        mesh.says("(the processes stay as they are)")
+        assert mesh.get("messenger.localhost").status == 200
+        assert alive(before)
+        assert mesh.end() == 0
 
 
 def test_a_second_one_is_told_who_has_the_state(tmp_path: Path) -> None:
