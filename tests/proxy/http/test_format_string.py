@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.http.format_string import FormatError, Literal, Operator, check_format, parse
 
@@ -57,3 +61,14 @@ def test_refuses_by_name(text: str, says: str) -> None:
     with pytest.raises(FormatError) as refused:
         check_format(text)
     assert says in str(refused.value)
+
+
+@given(st.lists(st.sampled_from([*"%():?ab10\n ", "REQ", "START_TIME", "%REQ(a)%"])).map("".join))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        parts = parse(text)
+    except FormatError:
+        assert "%" in text
+    else:
+        literals = [isinstance(part, Literal) for part in parts]
+        assert (True, True) not in pairwise(literals)
