@@ -1,0 +1,52 @@
+"""What each mesh becomes on the wire, kept as files; `WEFT_GOLDEN=update` writes them anew."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from controlplane.emit.envoy import emit
+from controlplane.snapshot import assemble, check
+from controlplane.xds.dump import dump
+from tests.support.emit_cases import CASES
+from tests.support.mesh import node
+
+GOLDEN = Path(__file__).parent / "golden"
+NODE = node(labels={"app": "me"})
+
+
+def rendered(name: str) -> str:
+    draft = emit(CASES[name](), NODE)
+    assert check(draft) == ()
+    tree = dump(assemble(draft.encode()))
+    resources = {
+        short: {key: item["resource"] for key, item in items.items()}
+        for short, items in tree.items()
+        if short != "version"
+    }
+    plain = json.loads(json.dumps(resources))
+    return yaml.safe_dump(plain, sort_keys=True, width=100)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_emission_is_as_kept(name: str) -> None:
+    path = GOLDEN / f"{name}.yaml"
+    text = rendered(name)
+    if os.environ.get("WEFT_GOLDEN") == "update":
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def test_no_golden_file_is_left_over() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.yaml")} == set(CASES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_same_mesh_gives_the_same_bytes(name: str) -> None:
+    first = assemble(emit(CASES[name](), NODE).encode())
+    again = assemble(emit(CASES[name](), NODE).encode())
+    assert first.version == again.version

@@ -1,0 +1,75 @@
+"""Envoy's Node, read once at the edge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from envoy.config.core.v3.base_pb2 import Node as EnvoyNode
+
+from controlplane.emit.node import BadNode, Node, parse
+
+
+def envoy_node(**metadata: Any) -> EnvoyNode:
+    made = EnvoyNode(id="sidecar~1", user_agent_name="envoy")
+    made.user_agent_build_version.version.major_number = 1
+    made.user_agent_build_version.version.minor_number = 40
+    made.metadata.update(metadata)
+    return made
+
+
+def test_the_words_are_istios() -> None:
+    node = parse(
+        envoy_node(
+            WORKLOAD_NAME="w",
+            NAMESPACE="n",
+            SERVICE_ACCOUNT="s",
+            LABELS={"b": "2", "a": "1"},
+            HTTP_PROXY_PORT="15080",
+            WEFT_AGENT="true",
+            WEFT_GATEWAY="127.0.0.1:8080",
+        )
+    )
+    assert node == Node(
+        "sidecar~1",
+        "n",
+        "w",
+        "s",
+        {"a": "1", "b": "2"},
+        15080,
+        gateway=("127.0.0.1", 8080),
+        weft_agent=True,
+        user_agent="envoy 1.40.0",
+    )
+
+
+def test_defaults_are_kubernetes_ones() -> None:
+    node = parse(envoy_node())
+    assert (node.namespace, node.service_account, node.workload) == ("default", "default", "")
+    assert (node.http_proxy_port, node.gateway, node.weft_agent) == (0, None, False)
+
+
+def test_numbers_and_bools_without_quotes_are_taken() -> None:
+    node = parse(envoy_node(HTTP_PROXY_PORT=15080, WEFT_AGENT=True))
+    assert (node.http_proxy_port, node.weft_agent) == (15080, True)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "field"),
+    [
+        ({"HTTP_PROXY_PORT": "0"}, "HTTP_PROXY_PORT"),
+        ({"HTTP_PROXY_PORT": "65536"}, "HTTP_PROXY_PORT"),
+        ({"HTTP_PROXY_PORT": 1.5}, "HTTP_PROXY_PORT"),
+        ({"NAMESPACE": ["x"]}, "NAMESPACE"),
+        ({"WEFT_GATEWAY": "8080"}, "WEFT_GATEWAY"),
+        ({"WEFT_GATEWAY": "127.0.0.1:x"}, "WEFT_GATEWAY"),
+    ],
+)
+def test_what_cannot_be_served_names_the_field(metadata: dict[str, Any], field: str) -> None:
+    with pytest.raises(BadNode, match=f"node.metadata.{field}"):
+        parse(envoy_node(**metadata))
+
+
+def test_an_id_is_needed() -> None:
+    with pytest.raises(BadNode, match=r"node\.id"):
+        parse(EnvoyNode())
