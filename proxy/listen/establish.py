@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, cast
 
 from proxy.connection import ConnectionInfo
@@ -40,16 +40,11 @@ class Establisher:
     def begin(
         self, runtime: ListenerRuntime, sock: socket.socket, info: ConnectionInfo
     ) -> Coroutine[Any, Any, None] | None:
-        """Serves `sock`, or answers what is left to do for it where that has to wait."""
+        """What is to be done for `sock`; None if it had no filter chain and is closed."""
         if runtime.needs_tls_inspector or runtime.needs_http_inspector:
             return self._inspect(runtime, sock, info)
         chain = self._choose(runtime, sock, info, "raw_buffer")
-        if chain is None:
-            return None
-        if chain.tls is not None:
-            return self._terminate_tls(chain, chain.tls, sock, info)
-        start_plaintext(self._loop, self._plaintext(chain, sock, info))
-        return None
+        return None if chain is None else self._serve(chain, sock, info)
 
     # ----------------------------------------------------------------------- listener filters
 
@@ -80,12 +75,8 @@ class Establisher:
             sock.close()
             return
         chain = self._choose(runtime, sock, info, transport_protocol)
-        if chain is None:
-            return
-        if chain.tls is not None:
-            await self._terminate_tls(chain, chain.tls, sock, info)
-        else:
-            await self._plaintext(chain, sock, info)
+        if chain is not None:
+            await self._serve(chain, sock, info)
 
     async def _listener_filters(
         self, runtime: ListenerRuntime, sock: socket.socket, info: ConnectionInfo
@@ -146,9 +137,10 @@ class Establisher:
 
     # ----------------------------------------------------------------------- serving
 
-    async def _plaintext(
-        self, chain: ChainRuntime, sock: socket.socket, info: ConnectionInfo
-    ) -> None:
+    async def _serve(self, chain: ChainRuntime, sock: socket.socket, info: ConnectionInfo) -> None:
+        if chain.tls is not None:
+            await self._terminate_tls(chain, chain.tls, sock, info)
+            return
         try:
             protocol = chain.connect(info)
         except BaseException:
@@ -232,20 +224,3 @@ def _enough_for_tls(data: bytes) -> bool:
 
 def _enough_for_http(data: bytes) -> bool:
     return http_preface.detect(data) != "need_more"
-
-
-def start_plaintext(loop: asyncio.AbstractEventLoop, connecting: Coroutine[Any, Any, None]) -> None:
-    """Runs `connect_accepted_socket` of a plaintext socket without a task: it waits once only, for
-    the future that tells that the transport is open."""
-    waiter = connecting.send(None)
-    waiter.add_done_callback(_finish(connecting))
-
-
-def _finish(connecting: Coroutine[Any, Any, None]) -> Callable[[object], None]:
-    def finish(_: object) -> None:
-        try:
-            connecting.send(None)
-        except StopIteration:
-            pass
-
-    return finish
