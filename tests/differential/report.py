@@ -1,6 +1,7 @@
 """`python -m tests.differential.report [NAME ...]`: all differences, none stops the rest.
 
-`--envoy` runs Envoy alone and prints what it answered: for writing a scenario.
+`--envoy` runs Envoy alone and prints what it answered: for writing a scenario. `--steady` compares
+Envoy with itself: what differs there judges nobody.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from tests.differential import scenario as scenarios
 from tests.differential.compare import differences
-from tests.differential.observe import observe
+from tests.differential.observe import Starter, observe
 from tests.differential.pki import Pki
 from tests.differential.scenario import Scenario
 from tests.support.envoy import envoy
@@ -30,11 +31,11 @@ async def _envoy_alone(scenario: Scenario, folder: Path) -> bool:
     return said == wanted
 
 
-async def _both(scenario: Scenario, folder: Path) -> bool:
+async def _compare(scenario: Scenario, folder: Path, other: Starter) -> bool:
     pki = Pki(folder)
     try:
         judged = await observe(scenario, envoy, folder / "envoy", pki)
-        seen = await observe(scenario, weft_proxy, folder / "weft", pki)
+        seen = await observe(scenario, other, folder / "weft", pki)
     except AssertionError as failure:
         print(f"\n## {scenario.name}: {scenario.about}\n\n{str(failure)[-1500:]}")
         return False
@@ -45,9 +46,18 @@ async def _both(scenario: Scenario, folder: Path) -> bool:
     return not found
 
 
+async def _both(scenario: Scenario, folder: Path) -> bool:
+    return await _compare(scenario, folder, weft_proxy)
+
+
+async def _steady(scenario: Scenario, folder: Path) -> bool:
+    return await _compare(scenario, folder, envoy)
+
+
 def main(arguments: list[str]) -> None:
     """Exit code 1 when anything differs."""
-    run = _envoy_alone if "--envoy" in arguments else _both
+    modes = {"--envoy": _envoy_alone, "--steady": _steady}
+    run = next((modes[mode] for mode in arguments if mode in modes), _both)
     chosen = [name for name in arguments if not name.startswith("-")] or scenarios.names()
     equal = 0
     for name in chosen:
