@@ -90,7 +90,7 @@ class Proxy:
         self.snapshot = Snapshot()
         self.problems: dict[str, str] = {}
         self.logs = LogWriters(self.stats)
-        self.worker = Worker(Random())
+        self.worker = Worker(Random(), self.stats)
         self.runtime = Runtime(self.worker, self.stats, open_connection, self._make_logger)
         self.identity = _identity(config, options)
 

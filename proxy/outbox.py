@@ -11,27 +11,29 @@ import asyncio
 
 
 class Outbox:
-    """The sending half of a connection. `transport` is None before and after its life."""
+    """The sending half of a connection. `transport` is None before and after its life.
+
+    What is to be said is one bytes object: it mostly is one piece, and a few are soon joined."""
 
     __slots__ = ("_out", "transport")
 
     def __init__(self) -> None:
-        self._out: list[bytes] = []
+        self._out = b""
         self.transport: asyncio.Transport | None = None
 
     def send(self, data: bytes) -> None:
-        if not self._out:
+        if self._out:
+            self._out += data
+        else:
+            self._out = data
             _speaking.append(self)
-        self._out.append(data)
 
     def write_out(self) -> None:
         """Hands what was said to the transport; to nobody if the connection is gone."""
-        out = self._out
-        if out:
-            transport = self.transport
-            if transport is not None:
-                transport.write(out[0] if len(out) == 1 else b"".join(out))
-            out.clear()
+        data = self._out
+        self._out = b""
+        if data and self.transport is not None:
+            self.transport.write(data)
 
 
 _speaking: list[Outbox] = []

@@ -7,15 +7,15 @@ same object, so a cluster rebuilt by a push goes on counting.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
+from collections.abc import Callable
+from functools import partial
 
 # Envoy's default histogram buckets, in the unit of the value (milliseconds for `*_time`, `*_ms`).
 BUCKETS = (
     0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000,
     300000, 600000, 1800000, 3600000,
 )  # fmt: skip
-
-MAX_NOTES = 512
 
 
 class Counter:
@@ -36,38 +36,80 @@ class Gauge:
         self.value = 0
 
 
-class Histogram:
-    """Counts per bucket, with sum and count. `record` only notes the value; notes are sorted into
-    buckets when there are many of them or somebody reads."""
+class Derived(Counter):
+    """A counter that nobody counts: its value follows from others when it is read."""
 
-    __slots__ = ("_count", "_counts", "_notes", "_total")
+    __slots__ = ("_of",)
+
+    def __init__(self, of: Callable[[], int]) -> None:
+        self._of = of
+
+    @property
+    def value(self) -> int:
+        return self._of()
+
+    @value.setter
+    def value(self, value: int) -> None:
+        """Resetting (`/reset_counters`) is the business of those it follows from."""
+
+
+class StatusCounts:
+    """How many answers of each status: `counts[status] += 1` is all that an answer pays.
+
+    `<prefix>completed`, `<prefix>2xx` and, where wanted, `<prefix>200` follow from it."""
+
+    __slots__ = ("_prefix", "_single", "_stats", "counts")
+
+    def __init__(self, stats: Stats, prefix: str, single: bool) -> None:
+        self._stats = stats
+        self._prefix = prefix
+        self._single = single
+        self.counts: dict[int, int] = {}
+        stats.derive(f"{prefix}completed", lambda: sum(self.counts.values()))
+        for hundreds in range(1, 6):
+            stats.derive(f"{prefix}{hundreds}xx", partial(self._of_class, hundreds))
+
+    def add(self, status: int) -> None:
+        counts = self.counts
+        if status in counts:
+            counts[status] += 1
+            return
+        counts[status] = 1
+        if self._single:
+            self._stats.derive(f"{self._prefix}{status}", lambda: self.counts[status])
+
+    def _of_class(self, hundreds: int) -> int:
+        return sum(count for status, count in self.counts.items() if status // 100 == hundreds)
+
+
+class Histogram:
+    """Counts per bucket, with sum and count. `record` only notes the value (it is the list's own
+    append); notes are sorted into buckets by `fold`, which the worker calls every second, and when
+    somebody reads."""
+
+    __slots__ = ("_count", "_counts", "_notes", "_total", "record")
 
     def __init__(self) -> None:
         self._counts = [0] * (len(BUCKETS) + 1)
         self._count = 0
         self._total = 0.0
         self._notes: list[float] = []
-
-    def record(self, value: float) -> None:
-        notes = self._notes
-        notes.append(value)
-        if len(notes) >= MAX_NOTES:
-            self._sort()
+        self.record = self._notes.append
 
     @property
     def counts(self) -> list[int]:
         """Per bucket, the last one being for what is above all edges."""
-        self._sort()
+        self.fold()
         return self._counts
 
     @property
     def count(self) -> int:
-        self._sort()
+        self.fold()
         return self._count
 
     @property
     def total(self) -> float:
-        self._sort()
+        self.fold()
         return self._total
 
     def quantile(self, share: float) -> float:
@@ -80,14 +122,21 @@ class Histogram:
                 return edge
         return 0.0
 
-    def _sort(self) -> None:
+    def fold(self) -> None:
+        """One sort and a bisection per bucket, however many notes there are."""
         notes = self._notes
-        if notes:
-            for value in notes:
-                self._counts[bisect_left(BUCKETS, value)] += 1
-            self._count += len(notes)
-            self._total += sum(notes)
-            notes.clear()
+        if not notes:
+            return
+        notes.sort()
+        below = 0
+        for at, edge in enumerate(BUCKETS):
+            upto = bisect_right(notes, edge)
+            self._counts[at] += upto - below
+            below = upto
+        self._counts[-1] += len(notes) - below
+        self._count += len(notes)
+        self._total += sum(notes)
+        notes.clear()
 
 
 class Stats:
@@ -104,6 +153,10 @@ class Stats:
             found = self.counters[name] = Counter()
         return found
 
+    def derive(self, name: str, of: Callable[[], int]) -> None:
+        """A counter whose value is `of()` when it is read."""
+        self.counters[name] = Derived(of)
+
     def gauge(self, name: str) -> Gauge:
         found = self.gauges.get(name)
         if found is None:
@@ -115,6 +168,11 @@ class Stats:
         if found is None:
             found = self.histograms[name] = Histogram()
         return found
+
+    def fold(self) -> None:
+        """Sorts what the histograms have noted into their buckets."""
+        for histogram in self.histograms.values():
+            histogram.fold()
 
     def forget(self, prefix: str) -> None:
         """Drops every name that starts with `prefix`: what it counted no longer exists."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from proxy.config.model import HeaderEdits, HeaderValueOption
 from proxy.http.headers import Headers
-from proxy.l7.format import compile_format
+from proxy.l7.format import compile_header_value
 from proxy.l7.stream import Stream
 
 Edit = Callable[[Stream, Headers], None]
@@ -53,7 +53,7 @@ def _remove(name: str) -> Edit:
 
 def _add(option: HeaderValueOption) -> Edit:
     name = option.name.lower().encode()
-    value_of = compile_format(option.value)
+    value_of = compile_header_value(option.value)
     keeps_empty = option.keep_empty_value
     action = option.action
 

@@ -16,7 +16,7 @@ from envoy.config.listener.v3 import listener_pb2
 
 from proxy.config import references
 from proxy.config.decode_cds import cluster
-from proxy.config.decode_common import checked, ip_address, locality, struct
+from proxy.config.decode_common import checked, enum_name, ip_address, locality, struct
 from proxy.config.decode_lds import listener
 from proxy.config.decode_source import from_ads
 from proxy.config.decode_tls import secret
@@ -103,7 +103,7 @@ def _from_ads(dynamic: bootstrap_pb2.Bootstrap.DynamicResources, name: str) -> b
 
 def _ads(message: config_source_pb2.ApiConfigSource, path: str) -> AdsConfig:
     if message.api_type not in (_API.GRPC, _API.DELTA_GRPC):
-        name = _API.ApiType.Name(message.api_type)
+        name = enum_name(_API.ApiType, message.api_type)
         raise Rejected(f"{path}.api_type", f"{name} is {UNSUPPORTED}; use GRPC or DELTA_GRPC")
     if message.transport_api_version == config_source_pb2.ApiVersion.V2:
         raise Rejected(f"{path}.transport_api_version", "version 2 of xDS is no longer in use")

@@ -13,6 +13,8 @@ from envoy.extensions.load_balancing_policies.round_robin.v3 import round_robin_
 from proxy.config import decode_tls
 from proxy.config.decode_common import (
     address,
+    choice,
+    enum_name,
     ip_address,
     metadata,
     seconds_or,
@@ -90,7 +92,9 @@ def cluster(message: cluster_pb2.Cluster, path: str = "", for_grpc: bool = False
         ),
         dns_refresh_rate_s=seconds_or(message, "dns_refresh_rate", 5.0),
         respect_dns_ttl=message.respect_dns_ttl,
-        dns_lookup_family=_FAMILIES[message.dns_lookup_family],
+        dns_lookup_family=choice(
+            _FAMILIES, message.dns_lookup_family, at(path, "dns_lookup_family")
+        ),
         alt_stat_name=message.alt_stat_name,
         close_connections_on_host_health_failure=(message.close_connections_on_host_health_failure),
         metadata=metadata(message.metadata),
@@ -100,7 +104,7 @@ def cluster(message: cluster_pb2.Cluster, path: str = "", for_grpc: bool = False
 
 def _type(message: cluster_pb2.Cluster, path: str) -> Type:
     if message.type not in _TYPES:
-        name = _C.DiscoveryType.Name(message.type)
+        name = enum_name(_C.DiscoveryType, message.type)
         raise Rejected(path, f"{name} is {UNSUPPORTED}")
     return _TYPES[message.type]
 
@@ -142,7 +146,7 @@ def _load_balancing(message: cluster_pb2.Cluster, path: str) -> tuple[LbPolicy, 
     if number == _C.LOAD_BALANCING_POLICY_CONFIG:
         raise Rejected(at(path, "load_balancing_policy"), "is required with this lb_policy")
     if number not in _LB_POLICIES:
-        name = _C.LbPolicy.Name(number)
+        name = enum_name(_C.LbPolicy, number)
         raise Rejected(at(path, "lb_policy"), f"{name} is {UNSUPPORTED}")
     wanted = {"least_request_lb_config": _C.LEAST_REQUEST, "round_robin_lb_config": _C.ROUND_ROBIN}
     given = message.WhichOneof("lb_config")

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from envoy.config.core.v3 import address_pb2, base_pb2
 from envoy.type.v3 import percent_pb2
-from google.protobuf import any_pb2, duration_pb2, json_format, struct_pb2
+from google.protobuf import any_pb2, duration_pb2, struct_pb2
 from google.protobuf.message import DecodeError, Message
 
 from proxy.config import fields, pgv
@@ -31,8 +31,11 @@ from proxy.config.model import (
 from proxy.config.rejected import Rejected, at
 
 M = TypeVar("M", bound=Message)
+T = TypeVar("T")
 PREFIX = "type.googleapis.com/"
-_DENOMINATORS = (100, 10_000, 1_000_000)
+_MAX_PROGRAM_SIZE = 100
+"""Envoy's default of the runtime key `re2.max_program_size.error_level`."""
+_DENOMINATORS = {0: 100, 1: 10_000, 2: 1_000_000}
 
 
 def checked(message: M, path: str = "") -> M:
@@ -134,16 +137,43 @@ def locality(message: base_pb2.Locality) -> tuple[str, str, str]:
 
 
 def struct(message: struct_pb2.Struct) -> dict[str, Any]:
-    plain: dict[str, Any] = json_format.MessageToDict(message)
-    return plain
+    """As plain data. json_format would refuse NaN and infinity, which may well come."""
+    return {key: _plain(value) for key, value in message.fields.items()}
+
+
+def _plain(value: struct_pb2.Value) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return struct(value.struct_value)
+    if kind == "list_value":
+        return [_plain(each) for each in value.list_value.values]
+    if kind is None or kind == "null_value":
+        return None
+    return getattr(value, kind)
+
+
+def enum_name(kind: Any, number: int) -> str:
+    """The word of an enum's value, the number itself where there is none."""
+    value = kind.DESCRIPTOR.values_by_number.get(number)
+    return value.name if value is not None else str(number)
+
+
+def choice(table: Mapping[int, T], number: int, path: str) -> T:
+    """The entry for an enum's value; one that is not in `table` is refused by its number."""
+    if number not in table:
+        raise Rejected(path, f"{number} is no value that this version of Weft knows")
+    return table[number]
 
 
 def metadata(message: base_pb2.Metadata) -> Metadata:
     return {name: struct(value) for name, value in message.filter_metadata.items()}
 
 
-def percent(message: percent_pb2.FractionalPercent, runtime_key: str = "") -> FractionalPercent:
-    return FractionalPercent(message.numerator, _DENOMINATORS[message.denominator], runtime_key)
+def percent(
+    message: percent_pb2.FractionalPercent, path: str, runtime_key: str = ""
+) -> FractionalPercent:
+    denominator = choice(_DENOMINATORS, message.denominator, f"{path}.denominator")
+    return FractionalPercent(message.numerator, denominator, runtime_key)
 
 
 def data_source(message: base_pb2.DataSource, path: str) -> DataSource:
@@ -200,7 +230,7 @@ def _header_option(message: base_pb2.HeaderValueOption, path: str) -> HeaderValu
     if message.header.value and message.header.raw_value:
         raise Rejected(f"{path}.header", "value and raw_value are both set")
     value = message.header.value or message.header.raw_value.decode("latin-1")
-    action = _APPEND_ACTIONS[message.append_action]
+    action = choice(_APPEND_ACTIONS, message.append_action, f"{path}.append_action")
     if message.HasField("append"):
         if message.append_action:
             raise Rejected(path, "append and append_action are both set")
@@ -232,10 +262,12 @@ def regex_error(pattern: str) -> str | None:
     options = re2.Options()
     options.log_errors = False
     try:
-        re2.compile(pattern, options)
+        size = re2.compile(pattern, options).programsize
     except re2.error as error:
         reason = error.args[0] if error.args else error
         return reason.decode() if isinstance(reason, bytes) else str(reason)
+    if size > _MAX_PROGRAM_SIZE:
+        return f"its program has a size of {size}, more than {_MAX_PROGRAM_SIZE}"
     return None
 
 

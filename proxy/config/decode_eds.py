@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from envoy.config.core.v3 import address_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
-from proxy.config.decode_common import ip_address, locality, metadata, value_or
+from proxy.config.decode_common import choice, ip_address, locality, metadata, value_or
 from proxy.config.model import (
     ClusterLoadAssignment,
     Endpoint,
@@ -82,7 +82,7 @@ def _endpoint(
         raise Rejected(f"{where}.address", "is required")
     return Endpoint(
         address=decode_address(message.endpoint.address, f"{where}.address"),
-        health=_HEALTH[message.health_status],
+        health=choice(_HEALTH, message.health_status, f"{path}.health_status"),
         weight=value_or(message, "load_balancing_weight", 1),
         hostname=message.endpoint.hostname,
         metadata=metadata(message.metadata),

@@ -11,6 +11,8 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 
 from proxy.config.decode_access_log import access_logs
 from proxy.config.decode_common import (
+    choice,
+    enum_name,
     seconds_or,
     unsupported_type,
     value_or,
@@ -77,15 +79,25 @@ def connection_manager(
         xff_num_trusted_hops=message.xff_num_trusted_hops,
         skip_xff_append=message.skip_xff_append,
         server_name=message.server_name or "envoy",
-        server_header=_SERVER_HEADERS[message.server_header_transformation],
+        server_header=choice(
+            _SERVER_HEADERS,
+            message.server_header_transformation,
+            f"{path}.server_header_transformation",
+        ),
         generate_request_id=value_or(message, "generate_request_id", True),
         preserve_external_request_id=message.preserve_external_request_id,
         always_set_request_id_in_response=message.always_set_request_id_in_response,
-        forward_client_cert=_XFCC[message.forward_client_cert_details],
+        forward_client_cert=choice(
+            _XFCC, message.forward_client_cert_details, f"{path}.forward_client_cert_details"
+        ),
         client_cert_details=_cert_details(message.set_current_client_cert_details),
         normalize_path=message.normalize_path.value,
         merge_slashes=message.merge_slashes,
-        escaped_slashes=_SLASHES[message.path_with_escaped_slashes_action],
+        escaped_slashes=choice(
+            _SLASHES,
+            message.path_with_escaped_slashes_action,
+            f"{path}.path_with_escaped_slashes_action",
+        ),
         strip_matching_host_port=message.strip_matching_host_port,
         strip_any_host_port=message.strip_any_host_port,
         accept_http_10=message.http_protocol_options.accept_http_10,
@@ -107,7 +119,7 @@ def connection_manager(
 
 def _codec(number: int, path: str) -> Codec:
     if number not in _CODECS:
-        raise Rejected(path, f"{_H.CodecType.Name(number)} is {UNSUPPORTED}")
+        raise Rejected(path, f"{enum_name(_H.CodecType, number)} is {UNSUPPORTED}")
     return _CODECS[number]
 
 

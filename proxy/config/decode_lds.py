@@ -17,6 +17,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 from proxy.config import decode_tls
 from proxy.config.decode_access_log import access_logs
 from proxy.config.decode_common import (
+    choice,
     cidrs,
     ip_address,
     optional_seconds,
@@ -76,7 +77,9 @@ def listener(
             message, "per_connection_buffer_limit_bytes", 1024 * 1024
         ),
         tcp_backlog_size=value_or(message, "tcp_backlog_size", 128),
-        traffic_direction=_DIRECTIONS[message.traffic_direction],
+        traffic_direction=choice(
+            _DIRECTIONS, message.traffic_direction, at(path, "traffic_direction")
+        ),
         stat_prefix=message.stat_prefix,
         access_log=access_logs(message.access_log, at(path, "access_log")),
     )

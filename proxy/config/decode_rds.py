@@ -7,7 +7,7 @@ from typing import Literal
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 
-from proxy.config.decode_common import header_edits, metadata, percent, regex, value_or
+from proxy.config.decode_common import choice, header_edits, metadata, percent, regex, value_or
 from proxy.config.decode_matchers import header_matchers, query_matchers
 from proxy.config.decode_retry import retry_policy
 from proxy.config.decode_route_action import Action, direct_response, redirect, route_action
@@ -75,7 +75,7 @@ def _virtual_host(
         retry=retry_policy(retry, f"{path}.retry_policy") if retry else None,
         include_request_attempt_count=message.include_request_attempt_count,
         include_attempt_count_in_response=message.include_attempt_count_in_response,
-        require_tls=_REQUIRE_TLS[message.require_tls],
+        require_tls=choice(_REQUIRE_TLS, message.require_tls, f"{path}.require_tls"),
     )
 
 
@@ -113,13 +113,15 @@ def _match(message: route_components_pb2.RouteMatch, path: str) -> RouteMatch:
         case_sensitive=value_or(message, "case_sensitive", True),
         headers=header_matchers(message.headers, f"{path}.headers"),
         query_parameters=query_matchers(message.query_parameters, f"{path}.query_parameters"),
-        runtime_fraction=_runtime_fraction(message),
+        runtime_fraction=_runtime_fraction(message, f"{path}.runtime_fraction"),
         grpc=message.HasField("grpc"),
     )
 
 
-def _runtime_fraction(message: route_components_pb2.RouteMatch) -> FractionalPercent | None:
+def _runtime_fraction(
+    message: route_components_pb2.RouteMatch, path: str
+) -> FractionalPercent | None:
     if not message.HasField("runtime_fraction"):
         return None
     fraction = message.runtime_fraction
-    return percent(fraction.default_value, fraction.runtime_key)
+    return percent(fraction.default_value, f"{path}.default_value", fraction.runtime_key)

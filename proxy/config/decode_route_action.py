@@ -9,6 +9,7 @@ from envoy.config.route.v3 import route_components_pb2
 from envoy.type.matcher.v3 import regex_pb2
 
 from proxy.config.decode_common import (
+    choice,
     data_source,
     header_edits,
     optional_seconds,
@@ -42,7 +43,11 @@ def route_action(message: route_components_pb2.RouteAction, path: str) -> RouteA
         cluster=message.cluster if target == "cluster" else None,
         cluster_header=message.cluster_header.lower() if target == "cluster_header" else None,
         weighted=_weighted(message, f"{path}.weighted_clusters"),
-        cluster_not_found_status=_NOT_FOUND_STATUS[message.cluster_not_found_response_code],
+        cluster_not_found_status=choice(
+            _NOT_FOUND_STATUS,
+            message.cluster_not_found_response_code,
+            f"{path}.cluster_not_found_response_code",
+        ),
         timeout_s=optional_seconds(message, "timeout"),
         idle_timeout_s=optional_seconds(message, "idle_timeout"),
         prefix_rewrite=message.prefix_rewrite or None,
@@ -54,7 +59,7 @@ def route_action(message: route_components_pb2.RouteAction, path: str) -> RouteA
         else None,
         append_x_forwarded_host=message.append_x_forwarded_host,
         retry=retry_policy(retry, f"{path}.retry_policy") if retry else None,
-        priority=_PRIORITIES[message.priority],
+        priority=choice(_PRIORITIES, message.priority, f"{path}.priority"),
     )
 
 
@@ -76,6 +81,8 @@ def _weighted_cluster(
 ) -> WeightedCluster:
     if not message.name:
         raise Rejected(f"{path}.name", "is required")
+    if not message.HasField("weight"):
+        raise Rejected(f"{path}.weight", "is required")
     return WeightedCluster(
         name=message.name,
         weight=message.weight.value,
@@ -106,7 +113,7 @@ def redirect(message: route_components_pb2.RedirectAction, path: str) -> Redirec
         path=message.path_redirect if rewrite == "path_redirect" else None,
         prefix_rewrite=message.prefix_rewrite if rewrite == "prefix_rewrite" else None,
         regex_rewrite=_regex_rewrite(message, path),
-        status=_REDIRECT_STATUS[message.response_code],
+        status=choice(_REDIRECT_STATUS, message.response_code, f"{path}.response_code"),
         strip_query=message.strip_query,
     )
 

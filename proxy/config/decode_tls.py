@@ -10,6 +10,7 @@ from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
 from google.protobuf.message import Message
 
+from proxy.config import pem
 from proxy.config.decode_common import data_source, type_name, unpack, unsupported_type
 from proxy.config.decode_matchers import string_matcher
 from proxy.config.decode_source import from_ads
@@ -153,12 +154,15 @@ def _sds_ref(message: secret_pb2.SdsSecretConfig, path: str) -> SdsRef:
 def _certificate(message: common_pb2.TlsCertificate, path: str) -> TlsCertificate:
     if not message.HasField("certificate_chain") or not message.HasField("private_key"):
         raise Rejected(path, "certificate_chain and private_key must both be set")
-    password = message.password if message.HasField("password") else None
-    return TlsCertificate(
-        data_source(message.certificate_chain, f"{path}.certificate_chain"),
-        data_source(message.private_key, f"{path}.private_key"),
-        data_source(password, f"{path}.password") if password else None,
-    )
+    password = None
+    if message.HasField("password"):
+        password = data_source(message.password, f"{path}.password")
+    chain = data_source(message.certificate_chain, f"{path}.certificate_chain")
+    key = data_source(message.private_key, f"{path}.private_key")
+    wrong = pem.pair_problem(chain.data, key.data, password.data.strip() if password else None)
+    if wrong is not None:
+        raise Rejected(path, wrong)
+    return TlsCertificate(chain, key, password)
 
 
 def validation(message: common_pb2.CertificateValidationContext, path: str) -> ValidationContext:
@@ -177,6 +181,8 @@ def validation(message: common_pb2.CertificateValidationContext, path: str) -> V
     if sans and trusted is None and not path.endswith("default_validation_context"):
         raise Rejected(path, "subject alternative names are never trusted without trusted_ca")
     found = None if trusted is None else data_source(trusted, f"{path}.trusted_ca")
+    if found is not None and (wrong := pem.roots_problem(found.data)) is not None:
+        raise Rejected(f"{path}.trusted_ca", wrong)
     return ValidationContext(found, tuple(sans))
 
 

@@ -73,6 +73,9 @@ class Reader:
         if name in WRAPPERS:
             return _leaf(self._scalar(node, path), kind.fields_by_name["value"], path)
         if name == "google.protobuf.Duration":
+            if isinstance(node, yaml.MappingNode):
+                # Not protobuf's JSON, but Envoy reads it: {seconds: 5, nanos: 0}.
+                return _duration_of_parts(self._fields(node, kind, path))
             return _duration(self._scalar(node, path), path)
         if name in ("google.protobuf.Struct", "google.protobuf.Value", "google.protobuf.ListValue"):
             plain = self._plain(node, path)
@@ -225,12 +228,20 @@ def _duration(value: object, path: str) -> str:
     raise Rejected(path, f"expected a duration like 2.5s, found `{value}`")
 
 
+def _duration_of_parts(parts: dict[str, Any]) -> str:
+    seconds, nanos = parts.get("seconds", 0), parts.get("nanos", 0)
+    sign = "-" if seconds < 0 or nanos < 0 else ""
+    return f"{sign}{abs(seconds)}.{abs(nanos):09d}s"
+
+
 def _leaf(value: Any, field: FieldDescriptor, path: str) -> Any:
     """`value` in a form that json_format takes for a field of this type, or Rejected."""
     kind = field.cpp_type
     if kind == _F.CPPTYPE_BOOL:
         if isinstance(value, bool):
             return value
+        if value in ("true", "false"):  # in quotes, as Envoy reads them too
+            return value == "true"
         raise Rejected(path, f"expected true or false, found {_quoted(value)}")
     if kind == _F.CPPTYPE_STRING:
         return _string(value, field, path)
@@ -257,11 +268,14 @@ def _string(value: object, field: FieldDescriptor, path: str) -> str:
 def _enum(value: object, field: FieldDescriptor, path: str) -> str | int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    names: Iterable[str] = field.enum_type.values_by_name if field.enum_type else ()
+    names = list(field.enum_type.values_by_name) if field.enum_type else []
     # A bare NO, ON or OFF is a word of an enum here, not a boolean.
     text = value if isinstance(value, str) else _quoted(value)
     if text in names:
         return text
+    for name in names:  # Envoy reads them in any case
+        if name.lower() == text.lower():
+            return name
     near = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
     hint = f", did you mean {near[0]}?" if near else ""
     raise Rejected(path, f"`{text}` is none of {', '.join(names)}{hint}")

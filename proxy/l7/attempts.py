@@ -17,7 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.http.h1 import LAST_CHUNK, chunk, request_head
-from proxy.http.message import Response
+from proxy.http.message import CHUNKED, Response
 from proxy.l7 import reply
 from proxy.l7.steps import WAIT, Answer
 from proxy.outbox import flush
@@ -51,9 +51,10 @@ def start(stream: Stream) -> Answer:
     if cluster is None:
         return reply.cluster_not_found(entry.not_found_status)
     stream.breaker = cluster.breakers[entry.priority]
-    stream.rule = stream.rule
     stream.timeout_s = entry.timeout_s
-    stream.per_try_timeout_s = entry.per_try_timeout_s
+    if entry.retry is not None:
+        stream.rule = entry.retry
+        stream.per_try_timeout_s = entry.per_try_timeout_s
     entry.rewrite(stream)
     if stream.rule is not None:
         stream.retries_left = stream.rule.policy.num_retries
@@ -107,14 +108,14 @@ def on_connected(stream: Stream, connection: UpstreamH1) -> None:
     if stream.body is not None:
         _send_kept(stream, connection)
     if stream.request_done:
-        if stream.request_chunked:
+        if stream.request.length == CHUNKED:
             connection.send(LAST_CHUNK)
         connection.request_sent()
 
 
 def _send_kept(stream: Stream, connection: UpstreamH1) -> None:
     for data in stream.body or ():
-        connection.send(chunk(data) if stream.request_chunked else data)
+        connection.send(chunk(data) if stream.request.length == CHUNKED else data)
     if not stream.retries_left:
         stream.body = None
     stream.down.resume_reading()
@@ -125,7 +126,7 @@ def _send_kept(stream: Stream, connection: UpstreamH1) -> None:
 
 def pass_request_data(stream: Stream, data: bytes) -> None:
     if stream.up is not None:
-        stream.up.send(chunk(data) if stream.request_chunked else data)
+        stream.up.send(chunk(data) if stream.request.length == CHUNKED else data)
     if stream.body is not None:
         stream.body.append(data)
         stream.body_bytes += len(data)
@@ -151,7 +152,7 @@ def pass_request_end(stream: Stream) -> None:
     if stream.per_try_timeout_s:
         stream.try_deadline = stream.sent_at + stream.per_try_timeout_s
     if stream.up is not None:
-        if stream.request_chunked:
+        if stream.request.length == CHUNKED:
             stream.up.send(LAST_CHUNK)
         stream.up.request_sent()
 
@@ -172,7 +173,6 @@ def on_response(stream: Stream, response: Response, data: bytes, end: bool) -> N
     assert cluster is not None and host is not None and entry is not None
     now = monotonic()
     status = response.status
-    cluster.stats.count_status(status)
     cluster.on_status(host, status, now)
     rule = stream.rule
     if rule is not None and rule.on_response(response) and _retry_wanted(stream):

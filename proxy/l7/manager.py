@@ -20,7 +20,7 @@ from proxy.l7.reply import REQUEST_TIMEOUT, STREAM_IDLE
 from proxy.l7.steps import Step
 from proxy.l7.worker import Worker
 from proxy.route.table import Table
-from proxy.stats import Counter, Gauge, Stats
+from proxy.stats import Counter, Gauge, Stats, StatusCounts
 
 if TYPE_CHECKING:
     from proxy.l7.downstream_h1 import DownstreamH1
@@ -31,16 +31,15 @@ COUNTERS = (
     "downstream_cx_total", "downstream_cx_http1_total", "downstream_cx_ssl_total",
     "downstream_cx_destroy", "downstream_cx_rx_bytes_total", "downstream_cx_protocol_error",
     "downstream_cx_idle_timeout", "downstream_cx_max_duration_reached",
-    "downstream_rq_total", "downstream_rq_http1_total", "downstream_rq_completed",
-    "downstream_rq_1xx", "downstream_rq_2xx", "downstream_rq_3xx", "downstream_rq_4xx",
-    "downstream_rq_5xx", "downstream_rq_rx_reset", "downstream_rq_tx_reset",
+    "downstream_rq_total", "downstream_rq_rx_reset", "downstream_rq_tx_reset",
     "downstream_rq_timeout", "downstream_rq_idle_timeout", "downstream_rq_header_timeout",
-    "no_route", "no_cluster", "rq_total", "rq_direct_response", "rq_redirect",
+    "no_route", "no_cluster", "rq_direct_response", "rq_redirect",
 )  # fmt: skip
-GAUGES = ("downstream_cx_active", "downstream_cx_http1_active", "downstream_cx_ssl_active",
-          "downstream_rq_active")  # fmt: skip
+GAUGES = ("downstream_cx_active", "downstream_cx_http1_active", "downstream_cx_ssl_active")
 SERVICE_TIME = b"x-envoy-upstream-service-time"
 MAX_KNOWN = 512
+# The new shape, what to keep, whether the date is added, and the server's name if it is.
+Finish = tuple[Shape, Pick | None, bool, tuple[bytes, ...]]
 
 
 class ManagerStats:
@@ -53,8 +52,9 @@ class ManagerStats:
         for name in GAUGES:
             setattr(self, name, stats.gauge(prefix + name))
         self.downstream_rq_time = stats.histogram(prefix + "downstream_rq_time")
-        classes = [stats.counter(f"{prefix}downstream_rq_{n}xx") for n in range(1, 6)]
-        self.by_class: tuple[Counter, ...] = (Counter(), *classes)
+        self.statuses = StatusCounts(stats, prefix + "downstream_rq_", single=False)
+        for same in ("downstream_rq_http1_total", "rq_total"):
+            stats.derive(prefix + same, lambda: self.downstream_rq_total.value)
         self.downstream_rq_active: Gauge = stats.gauge(prefix + "downstream_rq_active")
 
     def __getattr__(self, name: str) -> Counter:
@@ -96,7 +96,9 @@ class HttpManager:
         self.forwarding = Forwarding(config, own_uri)
         self.prepare: Callable[[Request, ConnectionInfo], None] = self.forwarding.apply
         self._server = config.server_name.encode()
-        self._known: dict[tuple[Shape, bool], tuple[Shape, Pick | None, bool, bool]] = {}
+        # What to add to an answer of a shape: of our own, and of an upstream with its time.
+        self._known: tuple[dict[Shape, Finish], dict[Shape, Finish]] = ({}, {})
+        self._tells_id = config.always_set_request_id_in_response
 
     # ------------------------------------------------------------------ connections
 
@@ -125,18 +127,14 @@ class HttpManager:
         stats = self.stats
         if connection.stream is None:
             stats.downstream_rq_total.value += 1
-            stats.downstream_rq_http1_total.value += 1
-            stats.downstream_rq_completed.value += 1
-            stats.by_class[error.status // 100].value += 1
+            stats.statuses.add(error.status)
 
     # ------------------------------------------------------------------ streams
 
     def on_stream(self, stream: Stream) -> None:
         stats = self.stats
         stats.downstream_rq_total.value += 1
-        stats.downstream_rq_http1_total.value += 1
         stats.downstream_rq_active.value += 1
-        stats.rq_total.value += 1
         self.worker.add(stream)
 
     def on_stream_end(self, stream: Stream) -> None:
@@ -145,8 +143,7 @@ class HttpManager:
         stats.downstream_rq_active.value -= 1
         status = stream.status
         if status:
-            stats.downstream_rq_completed.value += 1
-            stats.by_class[status // 100].value += 1
+            stats.statuses.add(status)
             stats.downstream_rq_time.record((stream.ended - stream.started) * 1000)
         else:
             stats.downstream_rq_rx_reset.value += 1
@@ -158,25 +155,20 @@ class HttpManager:
         headers = response.headers
         service_ms = stream.service_ms
         timed = service_ms is not None
-        key = (headers.shape, timed)
-        known = self._known.get(key)
-        if known is None:
-            known = self._learn(headers.shape, timed)
-        headers.shape, pick, adds_date, adds_server = known
+        known = self._known[timed].get(headers.shape) or self._learn(headers.shape, timed)
+        headers.shape, pick, adds_date, server = known
         values = headers.values if pick is None else pick(headers.values)
-        if service_ms is not None:
-            values += (b"%d" % service_ms,)
         if adds_date:
             values += (self.worker.date,)
-        if adds_server:
-            values += (self._server,)
-        headers.values = values
-        if self.config.always_set_request_id_in_response:
+        if service_ms is not None:
+            values += (b"%d" % service_ms,)
+        headers.values = values + server
+        if self._tells_id:
             request_id = stream.request.headers.get(b"x-request-id")
             if request_id is not None:
                 headers.set(b"x-request-id", request_id)
 
-    def _learn(self, shape: Shape, timed: bool) -> tuple[Shape, Pick | None, bool, bool]:
+    def _learn(self, shape: Shape, timed: bool) -> Finish:
         mode = self.config.server_header
         adds_server = mode == "OVERWRITE" or (
             mode == "APPEND_IF_ABSENT" and b"server" not in shape.index
@@ -187,13 +179,14 @@ class HttpManager:
             removes.add(SERVICE_TIME)
         kept = [at for at, name in enumerate(shape.names) if name not in removes]
         names = [shape.wire[at] for at in kept]
-        names += [SERVICE_TIME] * timed + [b"date"] * adds_date + [b"server"] * adds_server
+        names += [b"date"] * adds_date + [SERVICE_TIME] * timed + [b"server"] * adds_server
         pick = None if len(kept) == len(shape.names) else picker(kept)
-        if len(self._known) >= MAX_KNOWN:
-            self._known.clear()
-        known = (shape_of(tuple(names)), pick, adds_date, adds_server)
-        self._known[(shape, timed)] = known
-        return known
+        known = self._known[timed]
+        if len(known) >= MAX_KNOWN:
+            known.clear()
+        server = (self._server,) if adds_server else ()
+        found = known[shape] = (shape_of(tuple(names)), pick, adds_date, server)
+        return found
 
     def sweep_stream(self, stream: Stream, now: float) -> None:
         """Once a second: `request_timeout`, and `stream_idle_timeout` by whether bytes moved."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from proxy.http.h1 import chunk
 from proxy.http.headers import Headers
-from proxy.http.message import CHUNKED, Request, Response
+from proxy.http.message import Request, Response
 from proxy.l7 import attempts
 from proxy.l7.reply import NO_ROUTE, UPGRADE_REFUSED, Reply
 from proxy.l7.steps import Answer, Wait
@@ -41,76 +41,48 @@ class Stream:
     kept. failure: the transport's words for the last lost attempt. choice: which of the weighted
     clusters."""
 
-    __slots__ = (
-        "at",
-        "attempt",
-        "body",
-        "body_bytes",
-        "breaker",
-        "bytes_received",
-        "bytes_sent",
-        "choice",
-        "cluster",
-        "deadline",
-        "detail",
-        "down",
-        "ended",
-        "failure",
-        "flags",
-        "host",
-        "idle_mark",
-        "idle_since",
-        "manager",
-        "original_path",
-        "per_try_timeout_s",
-        "request",
-        "request_done",
-        "responded",
-        "response",
-        "retries_left",
-        "retrying",
-        "route",
-        "rule",
-        "sent_at",
-        "service_ms",
-        "started",
-        "status",
-        "timeout_s",
-        "tried",
-        "try_deadline",
-        "up",
-        "waiting",
-    )
-
+    # No __slots__: most streams never touch most of these, and a default that stands in the class
+    # costs a request nothing, while a slot must be filled. All defaults are immutable.
     breaker: Breaker
+    at = 0
+    route: RouteEntry | None = None
+    ended = 0.0
+    request_done = False
+    responded = False
+    response: Response | None = None
+    status = 0
+    flags = ""
+    detail = ""
+    service_ms: int | None = None
+    bytes_received = 0
+    bytes_sent = 0
+    idle_mark = 0
+    idle_since = 0.0
+    cluster: Cluster | None = None
+    host: Host | None = None
+    up: UpstreamH1 | None = None
+    waiting = False
+    attempt = 0
+    choice = 0
+    rule: RetryRule | None = None
+    retries_left = 0
+    retrying: asyncio.TimerHandle | None = None
+    tried: list[Host] | None = None
+    body: list[bytes] | None = None
+    body_bytes = 0
+    failure = ""
+    timeout_s = 0.0
+    per_try_timeout_s = 0.0
+    sent_at = 0.0
+    deadline = attempts.NEVER
+    try_deadline = attempts.NEVER
 
     def __init__(self, down: DownstreamH1, manager: HttpManager, request: Request) -> None:
         self.down = down
         self.manager = manager
         self.request = request
         self.original_path = request.path
-        self.route: RouteEntry | None = None
-        self.at = 0
-        self.started = self.idle_since = monotonic()
-        self.ended = 0.0
-        self.request_done = False
-        self.responded = False
-        self.response: Response | None = None
-        self.status = 0
-        self.flags = self.detail = self.failure = ""
-        self.service_ms: int | None = None
-        self.bytes_received = self.bytes_sent = self.idle_mark = 0
-        self.cluster: Cluster | None = None
-        self.host: Host | None = None
-        self.up: UpstreamH1 | None = None
-        self.waiting = False
-        self.attempt = self.retries_left = self.body_bytes = self.choice = 0
-        self.rule: RetryRule | None = None
-        self.retrying: asyncio.TimerHandle | None = None
-        self.tried: list[Host] | None = None
-        self.body: list[bytes] | None = None
-        self.timeout_s = self.per_try_timeout_s = self.sent_at = 0.0
-        self.deadline = self.try_deadline = attempts.NEVER
+        self.started = monotonic()
 
     # The upstream half, called by the connection that it leases (`pool.Exchange`).
     on_connected = attempts.on_connected
@@ -133,14 +105,14 @@ class Stream:
         if data:
             self.bytes_received = len(data)
             self.body = [data]
-        manager = self.manager
+        manager, request, down = self.manager, self.request, self.down
         manager.on_stream(self)
-        if self.down.reader.upgrade or self.request.method == b"CONNECT":
+        if down.reader.upgrade or request.method == b"CONNECT":
             self.respond(UPGRADE_REFUSED)
             return
-        manager.prepare(self.request, self.down.info)
-        route = self.route = manager.table.find(self.request)
-        if route is None:
+        manager.prepare(request, down.info)
+        self.route = manager.table.find(request)
+        if self.route is None:
             self.respond(NO_ROUTE)
             return
         self.advance()
@@ -244,7 +216,3 @@ class Stream:
             self.cluster.stats.upstream_rq_cancelled.value += 1
         self.responded = True
         self.finish()
-
-    @property
-    def request_chunked(self) -> bool:
-        return self.request.length == CHUNKED

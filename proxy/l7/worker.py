@@ -13,6 +13,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.outbox import flush
+from proxy.stats import Stats
 
 if TYPE_CHECKING:
     from proxy.l7.downstream_h1 import DownstreamH1
@@ -32,7 +33,8 @@ class Worker:
     """date: the value of a `date` header now (RFC 9110 section 5.6.7), remade every second.
     sweep_late_max_s: the longest time that the loop kept a sweep waiting."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, stats: Stats) -> None:
+        self._stats = stats
         self.random = random
         self.streams: set[Stream] = set()
         self.connections: set[DownstreamH1] = set()
@@ -73,5 +75,6 @@ class Worker:
             connection.sweep(now)
         for other in self.swept:
             other.sweep(now)
+        self._stats.fold()
         flush()
         asyncio.get_running_loop().call_later(SECOND_SWEEP_S, self._every_second, now)

@@ -21,6 +21,9 @@ from proxy.wire import client_hello, http_preface
 
 log = logging.getLogger("weft.listen")
 
+# How long a closed connection waits for the peer's close_notify; Envoy waits delayed_close_timeout.
+CLOSE_NOTIFY_TIMEOUT_S = 1.0
+
 
 class Establisher:
     """Makes connections of one listening address."""
@@ -156,7 +159,11 @@ class Establisher:
         timeout_s = chain.handshake_timeout_s or DEFAULT_HANDSHAKE_TIMEOUT_S
         try:
             await self._loop.connect_accepted_socket(
-                lambda: gate, sock, ssl=tls.ssl_context, ssl_handshake_timeout=timeout_s
+                lambda: gate,
+                sock,
+                ssl=tls.ssl_context,
+                ssl_handshake_timeout=timeout_s,
+                ssl_shutdown_timeout=CLOSE_NOTIFY_TIMEOUT_S,
             )
         except OSError as error:  # ssl.SSLError is one too
             log.info("TLS handshake with %s:%d: %s", *info.remote, self.counters.tls_failed(error))

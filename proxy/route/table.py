@@ -15,6 +15,8 @@ from proxy import match
 from proxy.config.model import RouteMatch
 from proxy.http.message import Request
 
+MAX_SEEN = 1024
+
 Target = TypeVar("Target")
 Matches = Callable[[Request], bool]
 
@@ -22,13 +24,14 @@ Matches = Callable[[Request], bool]
 class Table(Generic[Target]):
     """`find(request)` gives the target of its route, or None: no virtual host or no route."""
 
-    __slots__ = ("_any", "_exact", "_ignore_port", "_prefixes", "_suffixes")
+    __slots__ = ("_any", "_exact", "_ignore_port", "_prefixes", "_seen", "_suffixes")
 
     def __init__(self, ignore_port: bool = False) -> None:
         self._exact: dict[bytes, _Routes[Target]] = {}
         self._suffixes: list[tuple[bytes, _Routes[Target]]] = []
         self._prefixes: list[tuple[bytes, _Routes[Target]]] = []
         self._any: _Routes[Target] = ()
+        self._seen: dict[bytes, _Routes[Target]] = {}  # hosts as clients spelled them
         self._ignore_port = ignore_port
 
     def add(self, domains: Sequence[str], routes: Sequence[tuple[Matches | None, Target]]) -> None:
@@ -48,9 +51,12 @@ class Table(Generic[Target]):
         self._prefixes.sort(key=lambda entry: -len(entry[0]))
 
     def find(self, request: Request) -> Target | None:
-        routes = self._exact.get(request.authority)
+        host = request.authority
+        routes = self._seen.get(host)
         if routes is None:
-            routes = self._by_name(request.authority.lower())
+            if len(self._seen) >= MAX_SEEN:
+                self._seen.clear()
+            routes = self._seen[host] = self._by_name(host.lower())
         for matches, target in routes:
             if matches is None or matches(request):
                 return target

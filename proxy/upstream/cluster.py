@@ -11,7 +11,7 @@ from random import Random
 
 from proxy.config.model import Cluster as ClusterConfig
 from proxy.config.model import ClusterLoadAssignment, Endpoint, SocketAddress
-from proxy.stats import Counter, Gauge, Stats
+from proxy.stats import Counter, Gauge, Stats, StatusCounts
 from proxy.upstream.balance import Picker, by_priority, picker
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.host import Host
@@ -24,7 +24,7 @@ COUNTERS = (
     "upstream_cx_connect_timeout", "upstream_cx_overflow", "upstream_cx_destroy",
     "upstream_cx_protocol_error", "upstream_cx_rx_bytes_total", "upstream_cx_none_healthy",
     "upstream_cx_idle_timeout", "upstream_cx_max_requests",
-    "upstream_rq_total", "upstream_rq_completed", "upstream_rq_pending_total",
+    "upstream_rq_total", "upstream_rq_pending_total",
     "upstream_rq_pending_overflow", "upstream_rq_pending_failure_eject", "upstream_rq_timeout",
     "upstream_rq_per_try_timeout", "upstream_rq_rx_reset", "upstream_rq_tx_reset",
     "upstream_rq_cancelled", "upstream_rq_retry", "upstream_rq_retry_success",
@@ -51,22 +51,11 @@ class ClusterStats:
             setattr(self, name, stats.gauge(prefix + name))
         self.upstream_rq_time = stats.histogram(prefix + "upstream_rq_time")
         self.upstream_cx_connect_ms = stats.histogram(prefix + "upstream_cx_connect_ms")
-        self._stats = stats
-        self._prefix = prefix
-        self._codes: dict[int, tuple[Counter, Counter, Counter]] = {}
+        self.statuses = StatusCounts(stats, prefix + "upstream_rq_", single=True)
+        self.count_status = self.statuses.add
 
     def __getattr__(self, name: str) -> Counter:
         raise AttributeError(name)
-
-    def count_status(self, status: int) -> None:
-        """`upstream_rq_completed`, `_2xx` and `_200`."""
-        counters = self._codes.get(status)
-        if counters is None:
-            names = ("completed", f"{status // 100}xx", str(status))
-            a, b, c = (self._stats.counter(f"{self._prefix}upstream_rq_{n}") for n in names)
-            counters = self._codes[status] = (a, b, c)
-        for counter in counters:
-            counter.value += 1
 
 
 class Cluster:
@@ -303,12 +292,15 @@ class Cluster:
 
     def on_status(self, host: Host, status: int, now: float) -> None:
         """An attempt was answered."""
-        if status >= 500:
-            host.rq_error += 1
-        else:
+        self.stats.statuses.add(status)
+        if status < 500:
             host.rq_success += 1
+            if not host.consecutive_5xx:
+                return
+        else:
+            host.rq_error += 1
         outlier = self.outlier
-        if outlier is None or (status < 500 and not host.consecutive_5xx):
+        if outlier is None:
             return
         if outlier.on_response(host, status, len(self.hosts), self._ejected(), now):
             self.rebuild()

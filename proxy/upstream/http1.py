@@ -9,6 +9,7 @@ lets it live; in any other case it is closed, since HTTP/1 can't give up a reque
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, cast
 
 from proxy.http.errors import Malformed
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from proxy.upstream.cluster import Cluster
 
 
+FOR_EVER = sys.maxsize
+
+
 class UpstreamH1(Outbox, asyncio.Protocol):
     """`exchange` is whom it serves now. breaker: the priority that its connection counts for."""
 
@@ -32,6 +36,7 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         "_reader",
         "_request_done",
         "_response_done",
+        "_serves_at_most",
         "breaker",
         "cluster",
         "exchange",
@@ -55,6 +60,7 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         self._response_done = True
         self._adopted = False
         self.served = 0
+        self._serves_at_most = http.max_requests_per_connection or FOR_EVER
         self.idle_since = 0.0
         self.opened_at = 0.0
 
@@ -163,10 +169,6 @@ class UpstreamH1(Outbox, asyncio.Protocol):
 
     # ------------------------------------------------------------------ its own life
 
-    @property
-    def reusable(self) -> bool:
-        return self.transport is not None and not self.transport.is_closing()
-
     def close(self) -> None:
         """Closes once what was said is written; the host forgets it now."""
         transport = self.transport
@@ -187,17 +189,20 @@ class UpstreamH1(Outbox, asyncio.Protocol):
             self.close()
 
     def _release(self) -> None:
+        """The exchange is over, and well: on to the next one, if the connection may live."""
         if self.exchange is None:
             return
         self.exchange = None
-        self.host.active -= 1
-        self.idle_since = self.cluster.now
-        limit = self.cluster.config.http.max_requests_per_connection
-        worn_out = limit is not None and self.served >= limit
-        if self._reader.keep_alive and not worn_out and not self.host.removed and self.reusable:
-            self.cluster.on_idle(self)
-        else:
+        cluster, host = self.cluster, self.host
+        host.active -= 1
+        self.idle_since = cluster.now
+        if not self._reader.keep_alive or host.removed or self.transport is None:
             self.close()
+        elif self.served >= self._serves_at_most:
+            cluster.stats.upstream_cx_max_requests.value += 1
+            self.close()
+        else:
+            cluster.on_idle(self)
 
     def _break(self, reason: str, detail: str) -> None:
         transport = self.transport

@@ -42,9 +42,8 @@ def take_idle(host: Host) -> UpstreamH1 | None:
     idle = host.idle
     while idle:
         connection = idle.pop()
-        if connection.reusable:
+        if connection.transport is not None:  # its peer may have closed it in this very turn
             return connection
-        connection.close()
     return None
 
 
