@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from proxy.config import model
 from proxy.connection import ConnectionInfo
+from proxy.listen import accept
 from proxy.listen.listeners import Listeners
 from proxy.listen.runtime import ListenerRuntime
 from proxy.stats import Stats
@@ -338,6 +342,21 @@ async def test_a_port_in_use_is_named_and_the_others_come_up(house: House) -> No
     await taken.wait_closed()
 
 
+async def test_a_listener_that_cannot_move_stays(house: House) -> None:
+    taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = house.up(Chain("old"))
+    away = model.Listener("x", model.SocketAddress("127.0.0.1", taken.sockets[0].getsockname()[1]))
+    errors = house.listeners.apply({"x": ListenerRuntime(away, [Chain("new")])})
+    assert list(errors) == ["x"]
+    assert await say(port) == "old hello"
+    taken.close()
+    await taken.wait_closed()
+    assert house.listeners.apply({"x": ListenerRuntime(away, [Chain("new")])}) == {}
+    assert await say(house.listeners.addresses["x"][1]) == "new hello"
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
+
+
 async def test_two_listeners_on_one_address(house: House) -> None:
     port = house.up(Chain("first"), name="first")
     address = model.SocketAddress("127.0.0.1", port)
@@ -369,3 +388,73 @@ async def test_both_families_on_the_wildcard(house: House) -> None:
     assert await say(port) == "chain hello"
     assert chain.seen[0].remote[0] == "127.0.0.1"
     assert chain.seen[0].local == ("127.0.0.1", port)
+
+
+# --------------------------------------------------------------------------- trouble
+
+
+async def test_out_of_descriptors_waits_and_goes_on(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = house.up(Chain())
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(20)
+        client.sendall(b"hello")
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest_free = os.dup(client.fileno())
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, before[1]))
+        try:
+            await eventually_async(lambda: "cannot accept" in caplog.text, what="a log line")
+            assert house.count("downstream_cx_total") == 0
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert await asyncio.to_thread(client.recv, 100) == b"chain hello"
+
+
+async def test_closed_while_shaking_hands(house: House) -> None:
+    port = house.up(Chain(tls=server_tls(True)))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    await eventually_async(lambda: house.count("downstream_cx_active") == 1)
+    house.listeners.close()
+    assert await _read(reader) == b""
+    await eventually_async(lambda: house.count("downstream_cx_active") == 0)
+    writer.close()
+
+
+# --------------------------------------------------------------------------- original destination
+
+
+async def redirected(
+    house: House, monkeypatch: pytest.MonkeyPatch, destination: tuple[str, int] | str | None
+) -> tuple[str, list[ConnectionInfo]]:
+    """What a connection gets that was made to `destination` and redirected to our listener."""
+    own, other = Chain("own"), Chain("other")
+    virtual = model.Listener("y", model.SocketAddress("0.0.0.0", 80), bind_to_port=False)
+    front = model.Listener("x", LOOPBACK, use_original_dst=True, stat_prefix="x")
+    house.listeners.apply(
+        {"x": ListenerRuntime(front, [own]), "y": ListenerRuntime(virtual, [other])}
+    )
+    address = house.listeners.addresses["x"]
+    found = address if destination == "the listener itself" else destination
+    monkeypatch.setattr(accept, "original_destination", lambda _: found)
+    return await say(address[1]), own.seen + other.seen
+
+
+@pytest.mark.parametrize(
+    ("destination", "answer"),
+    [
+        (("10.0.0.1", 80), "other hello"),  # handed to the listener of 0.0.0.0:80
+        (("10.0.0.1", 81), "own hello"),  # nobody's: the listener that accepted it
+        (None, "own hello"),  # not redirected
+        ("the listener itself", ""),  # direct, with connection tracking: it would loop
+    ],
+)
+async def test_original_destination(
+    house: House, monkeypatch: pytest.MonkeyPatch, destination: Any, answer: str
+) -> None:
+    said, seen = await redirected(house, monkeypatch, destination)
+    assert said == answer
+    if isinstance(destination, tuple):
+        assert seen[0].local == destination
+        assert seen[0].direct_local == house.listeners.addresses["x"]
