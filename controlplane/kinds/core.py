@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from controlplane.kinds.decoders import (
+    HOST,
     LABELS,
     PORT,
+    address,
     boolean,
     enum,
+    ip,
     list_of,
     map_of,
     opaque,
@@ -27,6 +30,12 @@ def _port_or_name(node: Node, place: Place) -> int | str:
     if isinstance(node, Scalar) and node.kind == "string" and node.value:
         return node.value
     return PORT(node, place)
+
+
+def _ip_or_none(node: Node, place: Place) -> str:
+    """'None' is a headless service's."""
+    value = text(node, place)
+    return value if value in ("", "None") else ip(node, place)
 
 
 # --------------------------------------------------------------------------- Service
@@ -61,8 +70,8 @@ class ServiceSpec(Record):
     )
     ports: tuple[ServicePort, ...] = optional(list_of(obj(ServicePort)), ())
     selector: Mapping[str, str] = optional(LABELS, {})
-    cluster_ip: str = optional(text, "", key="clusterIP")
-    external_name: str = optional(text, "")
+    cluster_ip: str = optional(_ip_or_none, "", key="clusterIP")
+    external_name: str = optional(HOST, "")
 
     def check(self) -> Iterator[tuple[str, str]]:
         if self.type == "ExternalName" and not self.external_name:
@@ -91,7 +100,7 @@ class Service(Object):
 @record
 class EndpointAddress(Record):
     IGNORED = names("hostname nodeName targetRef")
-    ip: str = required(text)
+    ip: str = required(ip)
 
 
 @record
@@ -127,7 +136,7 @@ class EndpointConditions(Record):
 @record
 class SliceEndpoint(Record):
     IGNORED = names("deprecatedTopology hints hostname nodeName targetRef")
-    addresses: tuple[str, ...] = required(list_of(text, 1))
+    addresses: tuple[str, ...] = required(list_of(address, 1))
     conditions: EndpointConditions = optional(obj(EndpointConditions), EndpointConditions())
     zone: str = optional(text, "")
 

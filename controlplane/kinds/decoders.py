@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping as MappingType
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any, TypeVar
 
 from controlplane.kinds.schema import Decoder, Invalid, Place, Problem
@@ -12,6 +12,7 @@ from controlplane.kinds.yaml_nodes import Mapping, Node, Scalar, Sequence, is_tr
 
 T = TypeVar("T")
 
+MAX_DURATION_S = 87600 * 3600.0
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)")
 _HOST_NAME = re.compile(r"(?=.*[A-Za-z_])[A-Za-z0-9_]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9_.])?")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -38,6 +39,14 @@ def matching(pattern: str, expected: str, max_length: int = 253) -> Decoder[str]
         return value
 
     return decode
+
+
+def line(node: Node, place: Place) -> str:
+    """A string for one line of HTTP, as Envoy takes it: no NUL, CR or LF, at most 16384 long."""
+    value = text(node, place)
+    if len(value.encode()) > 16384 or any(mark in value for mark in "\0\r\n"):
+        raise place.refuse(node, "one line of at most 16384 characters")
+    return value
 
 
 def boolean(node: Node, place: Place) -> bool:
@@ -82,7 +91,10 @@ def duration(node: Node, place: Place) -> float:
         return 0.0
     if not parts or "".join(number + unit for number, unit in parts) != value:
         raise place.refuse(node, "a duration such as 5s, 250ms or 1m30s")
-    return round(sum(float(number) * _SECONDS[unit] for number, unit in parts), 9)
+    value_s = sum(float(number[:20]) * _SECONDS[unit] for number, unit in parts)
+    if value_s > MAX_DURATION_S:
+        raise place.refuse(node, "a duration of at most 87600h (ten years)")
+    return round(value_s, 9)
 
 
 def positive_duration(node: Node, place: Place) -> float:
@@ -172,6 +184,23 @@ def address(node: Node, place: Place) -> str:
         raise Invalid([place.problem(node, "unix sockets are not supported yet", "NotSupported")])
     if not is_ip(value) and not _HOST_NAME.fullmatch(value):
         raise place.refuse(node, "an IP address or host name")
+    return value
+
+
+def ip(node: Node, place: Place) -> str:
+    value = text(node, place)
+    if not is_ip(value):
+        raise place.refuse(node, "an IP address")
+    return value
+
+
+def ip_range(node: Node, place: Place) -> str:
+    """An IP address, or a CIDR range."""
+    value = text(node, place)
+    try:
+        ip_network(value, strict=False)
+    except ValueError:
+        raise place.refuse(node, "an IP address or CIDR range") from None
     return value
 
 

@@ -12,6 +12,7 @@ from controlplane.kinds.decoders import (
     enum,
     integer,
     list_of,
+    matching,
     not_yet,
     positive_duration,
     text,
@@ -94,7 +95,7 @@ class ClientTls(Record):
     mode: Literal["DISABLE", "SIMPLE", "ISTIO_MUTUAL"] = optional(
         not_yet(enum("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"), "MUTUAL"), "DISABLE"
     )
-    sni: str = optional(text, "")
+    sni: str = optional(matching(r"[^\0\r\n]*", "at most 255 characters", 255), "")
     subject_alt_names: tuple[str, ...] = optional(list_of(text), ())
 
 

@@ -13,6 +13,7 @@ from controlplane.kinds.decoders import (
     address,
     enum,
     integer,
+    ip_range,
     is_ip,
     list_of,
     map_of,
@@ -72,7 +73,7 @@ class WorkloadSelector(Record):
 class ServiceEntrySpec(Record):
     UNSUPPORTED = names("subjectAltNames")
     hosts: tuple[str, ...] = required(list_of(HOST, 1))
-    addresses: tuple[str, ...] = optional(list_of(text), ())
+    addresses: tuple[str, ...] = optional(list_of(ip_range), ())
     ports: tuple[EntryPort, ...] = optional(list_of(obj(EntryPort)), ())
     location: Literal["MESH_EXTERNAL", "MESH_INTERNAL"] = optional(
         enum("MESH_EXTERNAL", "MESH_INTERNAL"), "MESH_EXTERNAL"

@@ -14,6 +14,7 @@ from controlplane.kinds.decoders import (
     duration,
     enum,
     integer,
+    line,
     list_of,
     map_of,
     matching,
@@ -41,6 +42,8 @@ RETRY_ON = names(
     "retriable-4xx refused-stream retriable-status-codes retriable-headers "
     "http3-post-connect-failure cancelled deadline-exceeded internal resource-exhausted unavailable"
 )
+MAX_BODY_BYTES = 4096
+"""Envoy's max_direct_response_body_size_bytes where a RouteConfiguration does not set it."""
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _GATEWAY = matching(
     r"([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?",
@@ -67,6 +70,9 @@ class PresenceMatch(Record):
     def check(self) -> Iterator[tuple[str, str]]:
         if len(self.given) > 1:
             yield "", f"expected only one of exact, prefix, regex, got {' and '.join(self.given)}"
+        for key in ("prefix", "regex"):
+            if getattr(self, key) == "":
+                yield key, "must not be empty"
         if self.regex is not None and (fault := fault_of(self.regex)):
             yield "regex", fault
 
@@ -79,8 +85,6 @@ class StringMatch(PresenceMatch):
         yield from PresenceMatch.check(self)
         if not self.given:
             yield "", "expected one of exact, prefix, regex, got none"
-        if self.prefix == "":
-            yield "prefix", "must not be empty"
 
 
 def _header_matches(node: Node, place: Place) -> Mapping[str, PresenceMatch]:
@@ -124,7 +128,7 @@ def _header_name(node: Node, place: Place) -> str:
 
 
 def _header_values(node: Node, place: Place) -> Mapping[str, str]:
-    found = map_of(text)(node, place)
+    found = map_of(line)(node, place)
     for name in found:
         if not _HEADER_NAME.fullmatch(name):
             raise Invalid([place.problem(node, f"{name!r} is not a header name")])
@@ -170,8 +174,8 @@ class HttpRouteDestination(Record):
 @record
 class HttpRedirect(Record):
     UNSUPPORTED = names("derivePort prefixRewrite")
-    uri: str = optional(text, "")
-    authority: str = optional(text, "")
+    uri: str = optional(line, "")
+    authority: str = optional(line, "")
     scheme: Literal["", "http", "https"] = optional(enum("http", "https"), "")
     port: int | None = optional(PORT)
     redirect_code: int = optional(integer(301, 308), 301)
@@ -188,6 +192,10 @@ class HttpBody(Record):
     UNSUPPORTED = names("bytes")
     string: str = optional(text, "")
 
+    def check(self) -> Iterator[tuple[str, str]]:
+        if len(self.string.encode()) > MAX_BODY_BYTES:
+            yield "string", f"more than {MAX_BODY_BYTES} bytes are not supported yet"
+
 
 @record
 class HttpDirectResponse(Record):
@@ -198,8 +206,8 @@ class HttpDirectResponse(Record):
 @record
 class HttpRewrite(Record):
     UNSUPPORTED = names("uriRegexRewrite")
-    uri: str = optional(text, "")
-    authority: str = optional(text, "")
+    uri: str = optional(line, "")
+    authority: str = optional(line, "")
 
     def check(self) -> Iterator[tuple[str, str]]:
         if not (self.uri or self.authority):
@@ -263,6 +271,8 @@ class HttpRoute(Record):
             yield "", f"expected exactly one of route, redirect, directResponse, got {found}"
         if len(self.route) > 1 and not any(item.weight for item in self.route):
             yield "route", "the weights are all 0, so no destination gets a request"
+        if sum(item.weight or 0 for item in self.route) > 2**32 - 1:
+            yield "route", "the weights add up to more than 4294967295"
         if self.rewrite is not None and not self.route:
             yield "rewrite", "needs a route"
 

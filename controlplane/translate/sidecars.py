@@ -116,7 +116,7 @@ class Sidecars:
             labels=dict(sorted(labels.items())),
             identity=self.identity(namespace, spec.service_account) if known else "",
             mesh=mesh,
-            weight=spec.weight,
+            weight=max(1, spec.weight),
             locality=_locality(spec.locality),
             workload=f"{namespace}/{name}" if name else "",
         )

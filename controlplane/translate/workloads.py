@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from controlplane.kinds.decoders import is_ip
 from controlplane.kinds.service_entry import WorkloadEntry
 from controlplane.mesh.model import InboundPort, Protocol, Workload
 from controlplane.translate import protocols
@@ -74,6 +75,10 @@ def _inbound(
 ) -> Iterable[InboundPort]:
     """One for each port whose application's port is known, sorted by listen port."""
     apps = sidecars.app_ports(entry)
+    if apps and not is_ip(entry.spec.address):
+        message = f"spec.address: a sidecar listens at an IP address, not {entry.spec.address!r}"
+        report.error(entry, entry.spec.at("address"), "InvalidField", message)
+        return
     for name in sorted(apps.keys() - entry.spec.ports.keys()):
         position = entry.metadata.at(f"annotations.{APP_PORTS}")
         message = f"{APP_PORTS} names the port {name!r}, which spec.ports does not have"

@@ -119,6 +119,14 @@ FIELDS = [
         "7:5: error: spec.ports[1]: needs a name because",
     ),
     (
+        service("{port: 80}") + "  clusterIP: 10.0.0.256\n",
+        "7:14: error: spec.clusterIP: expected an IP address, got '10.0.0.256'",
+    ),
+    (
+        "apiVersion: v1\nkind: Endpoints\nmetadata: {name: a}\nsubsets: [{addresses: [{ip: x}]}]\n",
+        "4:29: error: subsets[0].addresses[0].ip: expected an IP address, got 'x'",
+    ),
+    (
         virtual_service(
             "route:\n    - {destination: {host: b}, weight: lots}\n    - {destination: {host: c}}"
         ),
@@ -149,6 +157,22 @@ FIELDS = [
     (
         virtual_service("{match: [{uri: {regex: '(?=a)'}}], redirect: {uri: /}}"),
         "7:28: error: spec.http[0].match[0].uri.regex: '(?=a)' uses look-around",
+    ),
+    (
+        virtual_service("{match: [{headers: {h: {regex: ''}}}], redirect: {uri: /}}"),
+        "7:36: error: spec.http[0].match[0].headers.h.regex: must not be empty",
+    ),
+    (
+        virtual_service('{redirect: {uri: "/a\\r\\nx: y"}}'),
+        "7:22: error: spec.http[0].redirect.uri: expected one line of at most 16384 characters",
+    ),
+    (
+        virtual_service(f"{ROUTE}, timeout: 999999999h}}"),
+        "7:50: error: spec.http[0].timeout: expected a duration of at most 87600h (ten years)",
+    ),
+    (
+        virtual_service(f"{ROUTE}, timeout: {'9' * 500}ns}}"),
+        "7:50: error: spec.http[0].timeout: expected a duration of at most 87600h (ten years)",
     ),
     (
         virtual_service("{match: [{headers: {uri: {exact: a}}}], redirect: {uri: /}}"),
