@@ -68,7 +68,8 @@ class ControlPlane:
             await asyncio.sleep(LOOK_EVERY_S)
 
     def _line(self, text: str) -> None:
-        self._reporter.output(NAME, text)
+        if not text.startswith("weft: control plane serves"):  # we say that ourselves
+            self._reporter.output(NAME, text)
 
     def _exited(self, how: str, again_s: float | None) -> None:
         after = "" if again_s is None else f"; starting again in {again_s:.0f} s"

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.live import Live
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
@@ -67,19 +68,21 @@ def render(view: View) -> RenderableType:
         Text.assemble("  ", (f"{entry.service:<14}", "bold"), (entry.url, "underline"))
         for entry in view.entry_points
     ]
-    parts: list[RenderableType] = [Text(), *links, Text()]
-    parts += [services_table(view.facts), proxies_table(view.proxies, view.now)]
+    title = Rule(Text(f" {view.directory} ", "bold"), style="dim", align="left")
+    parts: list[RenderableType] = [Text(), title, *links, Text()]
+    parts += [services_table(view.facts), Text(), proxies_table(view.proxies, view.now)]
     parts += problems(view.facts)
     if view.control_plane:
         parts.append(Text(f"  {view.control_plane}; traffic goes on as configured", "yellow"))
-    parts.append(Text("  Ctrl-C stops everything", "dim"))
-    return Group(*parts)
+    return Group(*parts, Text("\n  Ctrl-C stops everything", "dim"))
 
 
 def make_table(*columns: str) -> Table:
+    """A table without lines; the first column is to the left, numbers to the right."""
     table = Table(box=None, padding=(0, 2), header_style="dim", pad_edge=True)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+        justify: JustifyMethod = "left" if index == 0 else "right"
+        table.add_column(column, justify=justify, no_wrap=index == 0, overflow="fold")
     return table
 
 
@@ -101,18 +104,22 @@ def proxies_table(rows: tuple[ProxyRow, ...], now: float) -> Table:
     """One row per process: the app's state, its proxy's configuration and traffic."""
     table = make_table("PROCESS", "APP", "PROXY", "PUSHED", "IN/S", "OUT/S", "5XX/S", "P50")
     for row in rows:
-        errors = Text(f"{row.rates.errors:.1f}", "red" if row.rates.errors else "")
         table.add_row(
             row.name,
             _app(row),
             synced(row),
             ago(row, now),
-            f"{row.rates.inbound:.1f}",
-            f"{row.rates.outbound:.1f}",
-            errors,
-            "-" if row.p50_ms is None else f"{row.p50_ms:.1f} ms",
+            _rate(row.rates.inbound),
+            _rate(row.rates.outbound),
+            _rate(row.rates.errors, "bold red"),
+            Text("-", "dim") if row.p50_ms is None else Text(f"{row.p50_ms:.1f} ms"),
         )
     return table
+
+
+def _rate(value: float, style: str = "") -> Text:
+    """What does not happen is hardly seen."""
+    return Text(f"{value:.1f}", style if value else "dim")
 
 
 def _app(row: ProxyRow) -> Text:

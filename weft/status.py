@@ -15,6 +15,8 @@ from weft.state import StateDir
 from weft.view import MeshFacts, ProxyFacts
 from weft.watch import ProxyRow
 
+SPIFFE = "spiffe://"
+
 
 def status(state_dir: Path) -> int:
     """Prints it; exit code 0, or 1 when the configuration has errors or a proxy refused it."""
@@ -36,6 +38,8 @@ def show(facts: MeshFacts, console: Console, now: float) -> None:
     console.print(live.services_table(facts))
     console.print()
     console.print(_proxies(facts, now))
+    if domains := _trust_domains(facts):
+        console.print(Text(f"\n  identities are in {', '.join(domains)}", "dim"))
     for proxy in facts.proxies:
         for nack in proxy.nacks:
             console.print(Text(f"  {proxy.workload} refused: {nack}", "red"))
@@ -44,7 +48,7 @@ def show(facts: MeshFacts, console: Console, now: float) -> None:
 
 
 def _proxies(facts: MeshFacts, now: float) -> object:
-    table = live.make_table("PROXY", "CONFIGURATION", "PUSHED", "VERSION", "IDENTITY")
+    table = live.make_table("PROXY", "XDS", "PUSHED", "VERSION", "IDENTITY")
     for proxy in facts.proxies:
         row = _row(proxy)
         table.add_row(
@@ -52,9 +56,14 @@ def _proxies(facts: MeshFacts, now: float) -> object:
             live.synced(row),
             live.ago(row, now),
             proxy.user_agent or "-",
-            proxy.identity or "-",
+            proxy.identity.removeprefix(SPIFFE).partition("/")[2] or "-",
         )
     return table
+
+
+def _trust_domains(facts: MeshFacts) -> list[str]:
+    found = {proxy.identity.removeprefix(SPIFFE).partition("/")[0] for proxy in facts.proxies}
+    return sorted(f"{SPIFFE}{domain}/" for domain in found if domain)
 
 
 def _row(proxy: ProxyFacts) -> ProxyRow:

@@ -88,5 +88,6 @@ def test_status_shows_identities_and_every_problem() -> None:
     console = Console(file=io.StringIO(), width=140, record=True)
     show(FACTS, console, now=100.0)
     shown = console.export_text()
-    assert "spiffe://cluster.local/ns/default/sa/greeter" in shown
+    assert "ns/default/sa/greeter" in shown
+    assert "identities are in spiffe://cluster.local/" in shown
     assert "routes.yaml:3:5: error: no such host (VirtualService default/m)" in shown

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.laptop import Up, alive, up
 from tests.support.wait import eventually
-from tests.weft.test_up_fake import Up, alive, entries, up
+from tests.weft.fake_up import FAKE, FAKE_UP, entries
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = """
@@ -36,16 +37,15 @@ HTTPServer(("127.0.0.1", int(os.environ["PORT"])), BaseHTTPRequestHandler).serve
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    with up(tmp_path_factory.mktemp("mesh")) as running:
+    with up(tmp_path_factory.mktemp("mesh"), command=FAKE_UP) as running:
         running.says("all ready")
         yield running
         assert running.end() == 0
 
 
 def run(mesh: Up, service: str, *command: str) -> subprocess.Popen[str]:
-    fake = str(Path(__file__).with_name("fake_weft.py"))
     return subprocess.Popen(
-        [sys.executable, "-c", RUN, str(mesh.state), fake, service, *command],
+        [sys.executable, "-c", RUN, str(mesh.state), FAKE, service, *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -3,127 +3,25 @@ order, readiness, restarts, errors, and that nothing is left behind."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.support.laptop import POSTCARD, Up, alive, pid_of, up
 from tests.support.ports import free_port
 from tests.support.wait import eventually
-from weft import loopback
+from tests.weft.fake_up import FAKE_UP, entries
 
-ROOT = Path(__file__).resolve().parents[2]
-POSTCARD = ROOT / "examples" / "postcard"
-RUN = """
-import sys
-from pathlib import Path
-from weft import up
-from weft.cli import guarded
-from weft.mesh import MeshOptions
-directory, state, port, fake, check = sys.argv[1:]
-options = MeshOptions(
-    Path(directory), Path(state), gateway_port=int(port) or None, program=(sys.executable, fake)
-)
-guarded(lambda: sys.exit(up.check_all(options) if check == "check" else up.up(options)))
-"""
-
-
-class Up:
-    """A running `weft up`."""
-
-    def __init__(
-        self, directory: Path, state: Path, port: int, log: Path, mode: str = "up"
-    ) -> None:
-        self.state = state
-        self.port = port
-        self.log_file = log
-        fake = str(Path(__file__).with_name("fake_weft.py"))
-        command = [sys.executable, "-c", RUN, str(directory), str(state), str(port), fake, mode]
-        # Its own group, as a shell with job control does: signals of the test reach only it.
-        with log.open("wb") as output:
-            self.child = subprocess.Popen(
-                command, stdout=output, stderr=output, cwd=ROOT, start_new_session=True
-            )
-
-    @property
-    def log(self) -> str:
-        return self.log_file.read_text("utf-8", "replace")
-
-    def says(self, text: str) -> None:
-        def said() -> bool:
-            assert self.child.poll() is None or text in self.log, self.log
-            return text in self.log
-
-        eventually(said, 60, f"{text!r} in {self.log}")
-
-    def get(self, host: str, path: str = "/") -> loopback.Reply:
-        return loopback.get_now(self.port, path, f"{host}:{self.port}")
-
-    def processes(self) -> list[int]:
-        """Every process that was started for this mesh: they all have its state directory or an
-        example's program on their command line, or us as parent."""
-        return sorted(pid for pid in children(self.child.pid))
-
-    def end(self, number: signal.Signals = signal.SIGINT) -> int:
-        self.child.send_signal(number)
-        return self.child.wait(60)
-
-
-def children(pid: int) -> Iterator[int]:
-    for line in Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split():
-        yield int(line)
-        yield from children(int(line))
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-@contextmanager
-def up(tmp_path: Path, directory: Path = POSTCARD, mode: str = "up") -> Iterator[Up]:
-    mesh = Up(directory, tmp_path / "state", free_port(), tmp_path / "log", mode)
-    try:
-        yield mesh
-    finally:
-        if mesh.child.poll() is None:
-            mesh.child.kill()
-        mesh.child.wait()
-
-
-def entries(mesh: Up) -> set[str]:
-    found = json.loads((mesh.state / "fake-entries.json").read_text("utf-8"))
-    return {name.partition("/")[2] for name in found}
-
-
-def pid_of(mesh: Up, *words: str) -> int:
-    """The process whose command line has all the words."""
-
-    def find() -> int:
-        for pid in mesh.processes():
-            try:
-                line = Path(f"/proc/{pid}/cmdline").read_text("utf-8").split("\0")
-            except OSError:
-                continue
-            if all(any(word in part for part in line) for word in words):
-                return pid
-        return 0
-
-    return eventually(find, what=f"a process with {words}")
+fake_up = partial(up, command=FAKE_UP)
 
 
 def test_check_answers_and_leaves_nothing(tmp_path: Path) -> None:
-    with up(tmp_path, mode="check") as mesh:
+    with fake_up(tmp_path, POSTCARD, "--check") as mesh:
         assert mesh.child.wait(90) == 0, mesh.log
         port = mesh.port
     assert f"ok   http://greeter.localhost:{port}/ 200: A postcard, woven by Weft" in mesh.log
@@ -133,7 +31,7 @@ def test_check_answers_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_the_page_has_the_message_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
-    with up(tmp_path) as mesh:
+    with fake_up(tmp_path) as mesh:
         mesh.says(f"greeter: http://greeter.localhost:{mesh.port}/")
         reply = mesh.get("greeter.localhost")
         assert reply.status == 200
@@ -146,7 +44,7 @@ def test_the_page_has_the_message_and_ctrl_c_leaves_nothing(tmp_path: Path) -> N
 
 
 def test_killed_with_9_it_leaves_nothing(tmp_path: Path) -> None:
-    with up(tmp_path) as mesh:
+    with fake_up(tmp_path) as mesh:
         mesh.says("all ready")
         started = mesh.processes()
         mesh.end(signal.SIGKILL)
@@ -154,7 +52,7 @@ def test_killed_with_9_it_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_killed_app_leaves_the_mesh_and_comes_back(tmp_path: Path) -> None:
-    with up(tmp_path) as mesh:
+    with fake_up(tmp_path) as mesh:
         mesh.says("all ready")
         os.kill(pid_of(mesh, "messenger.py", "v2"), signal.SIGKILL)
         mesh.says("messenger-v2 killed by SIGKILL; starting again in 1 s")
@@ -164,7 +62,7 @@ def test_a_killed_app_leaves_the_mesh_and_comes_back(tmp_path: Path) -> None:
 
 
 def test_a_restarted_control_plane_is_told_again(tmp_path: Path) -> None:
-    with up(tmp_path) as mesh:
+    with fake_up(tmp_path) as mesh:
         mesh.says("all ready")
         os.kill(pid_of(mesh, "controlplane"), signal.SIGKILL)
         mesh.says("the control plane killed by SIGKILL; starting again in 1 s")
@@ -177,7 +75,7 @@ def test_the_processes_follow_the_directory(tmp_path: Path) -> None:
     directory = Path(shutil.copytree(POSTCARD, tmp_path / "mesh"))
     file = directory / "messenger.yaml"
     text = file.read_text("utf-8")
-    with up(tmp_path, directory) as mesh:
+    with fake_up(tmp_path, directory) as mesh:
         mesh.says("all ready")
         assert entries(mesh) == {"greeter", "messenger-v1", "messenger-v1-2", "messenger-v2"}
         before = pid_of(mesh, "messenger.py", "v2")
@@ -193,9 +91,9 @@ def test_the_processes_follow_the_directory(tmp_path: Path) -> None:
 
 
 def test_a_second_one_is_told_who_has_the_state(tmp_path: Path) -> None:
-    with up(tmp_path) as mesh:
+    with fake_up(tmp_path) as mesh:
         mesh.says("all ready")
-        second = Up(POSTCARD, mesh.state, free_port(), tmp_path / "log2")
+        second = Up(POSTCARD, mesh.state, free_port(), tmp_path / "log2", command=FAKE_UP)
         assert second.child.wait(60) == 1
         assert f"pid {mesh.child.pid}" in second.log
         assert mesh.get("greeter.localhost").status == 200
@@ -206,7 +104,7 @@ def test_a_control_plane_that_cannot_start_is_quoted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_CONTROLPLANE_FAILS", "1")
-    with up(tmp_path) as mesh:
+    with fake_up(tmp_path) as mesh:
         assert mesh.child.wait(60) == 1
     last = mesh.log.splitlines()[-1]
     assert last.startswith("weft: error: the control plane ended while starting: routes.yaml:3:1")
@@ -238,7 +136,7 @@ def test_what_cannot_run_is_one_clear_line(tmp_path: Path, text: str, error: str
     directory = tmp_path / "mesh"
     directory.mkdir()
     (directory / "web.yaml").write_text(text, "utf-8")
-    with up(tmp_path, directory) as mesh:
+    with fake_up(tmp_path, directory) as mesh:
         assert mesh.child.wait(60) == 1
     (line,) = mesh.log.splitlines()
     assert line.startswith("weft: error: ")
@@ -246,9 +144,9 @@ def test_what_cannot_run_is_one_clear_line(tmp_path: Path, text: str, error: str
 
 
 def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
-    with up(tmp_path) as first:
+    with fake_up(tmp_path) as first:
         first.says("all ready")
-        second = Up(POSTCARD, tmp_path / "other", first.port, tmp_path / "log2")
+        second = Up(POSTCARD, tmp_path / "other", first.port, tmp_path / "log2", command=FAKE_UP)
         assert second.child.wait(60) == 1
         first.end()
     (line,) = second.log.splitlines()
@@ -258,7 +156,7 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_stopping_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
-    with up(tmp_path) as mesh:
+    with fake_up(tmp_path) as mesh:
         mesh.says("control plane is starting")
         deadline = time.monotonic() + 20
         while not (started := mesh.processes()) and time.monotonic() < deadline:
