@@ -22,7 +22,9 @@ STOP_DEADLINE_S = 20.0
 
 
 class ControlPlane:
-    """`with ControlPlane(config, state) as plane:` serves until the block ends."""
+    """`with ControlPlane(config, state) as plane:` serves until the block ends.
+
+    keep_channel: stop the process while our calls are still open."""
 
     def __init__(self, config: Path, state: Path, *options: str) -> None:
         self.config = config
@@ -31,6 +33,7 @@ class ControlPlane:
         self._command = [*COMMAND, "--config", str(config), "--state-dir", str(state)]
         ports = ["--port", "0", "--mtls-port", "0", "--admin-port", "0"]
         self._command += [*ports, "--log-level", "info", *options]
+        self.keep_channel = False
         self._child: subprocess.Popen[bytes] | None = None
         self._channel: grpc.Channel | None = None
 
@@ -66,7 +69,7 @@ class ControlPlane:
     def stop(self, sig: signal.Signals = signal.SIGTERM) -> int:
         """Its exit code; killed if it does not end in time."""
         assert self._child is not None, "not started"
-        if self._channel is not None:
+        if self._channel is not None and not self.keep_channel:
             self._channel.close()
             self._channel = None
         if self._child.poll() is None:

@@ -1,0 +1,283 @@
+"""`weft controlplane` as its users meet it: starting, refusing to, telling, stopping."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from protos.gen.weft.v1 import management_pb2 as pb
+from tests.support.control_plane import COMMAND, ControlPlane
+from tests.support.wait import eventually
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: messenger}
+spec:
+  selector: {app: messenger}
+  ports: [{name: http, port: 8080, targetPort: http}]
+"""
+ENTRY = """
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: messenger-1}
+spec: {address: 127.0.0.1, ports: {http: 9101}, labels: {app: messenger}}
+"""
+LOST_ROUTE = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: lost}
+spec:
+  hosts: [messenger]
+  http:
+  - route:
+    - destination: {host: nowhere}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    directory = tmp_path / "mesh"
+    directory.mkdir()
+    (directory / "service.yaml").write_text(SERVICE)
+    return directory
+
+
+@pytest.fixture
+def plane(config: Path, tmp_path: Path) -> Iterator[ControlPlane]:
+    with ControlPlane(config, tmp_path / "state") as made:
+        yield made
+
+
+def failing(*options: str) -> tuple[int, str, str]:
+    """Runs it; exit code, standard output, standard error."""
+    done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+def watch(plane: ControlPlane) -> Any:
+    """An open WatchStatus stream."""
+    call = plane.channel().unary_stream(
+        "/weft.v1.Management/WatchStatus",
+        request_serializer=pb.GetStatusRequest.SerializeToString,
+        response_deserializer=pb.MeshStatus.FromString,
+    )
+    token = (plane.state / "admin.token").read_text().strip()
+    metadata = (("authorization", f"Bearer {token}"),)
+    return call(pb.GetStatusRequest(), metadata=metadata, timeout=60)
+
+
+# --------------------------------------------------------------------------- start and stop
+
+
+@pytest.mark.parametrize(("sig", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_it_says_that_it_serves_and_takes_it_back(
+    config: Path, tmp_path: Path, sig: signal.Signals, code: int
+) -> None:
+    plane = ControlPlane(config, tmp_path / "state").start()
+    serving = plane.serving
+    assert set(serving) == {"pid", "address", "mtls_address", "admin_address"}
+    assert plane.page("/ready") == (200, "LIVE\n")
+    assert plane.stop(sig) == code
+    assert not (plane.state / "controlplane.json").exists()
+    assert "Traceback" not in plane.log
+    assert "address " + serving["address"] in plane.log
+
+
+def test_an_open_stream_does_not_hold_up_the_end(plane: ControlPlane) -> None:
+    stream = watch(plane)
+    assert next(stream).version
+    plane.keep_channel = True
+    assert plane.stop() == 0
+    with pytest.raises(grpc.RpcError):
+        list(stream)
+
+
+def test_the_state_directory_is_private_and_kept(config: Path, tmp_path: Path) -> None:
+    with ControlPlane(config, tmp_path / "state") as plane:
+        first = plane.root_pem
+        assert stat.S_IMODE(plane.state.stat().st_mode) == 0o700
+        for name in ("root.key", "admin.token"):
+            assert stat.S_IMODE((plane.state / name).stat().st_mode) == 0o600
+    with ControlPlane(config, tmp_path / "state") as plane:
+        assert plane.root_pem == first
+
+
+def test_a_missing_directory_is_one_line(tmp_path: Path) -> None:
+    code, out, err = failing("--config", str(tmp_path / "no"), "--state-dir", str(tmp_path / "s"))
+    assert (code, out) == (1, "")
+    assert err == f"weft: error: the configuration directory {tmp_path / 'no'} does not exist\n"
+
+
+@pytest.mark.parametrize("option", ["port", "mtls-port", "admin-port"])
+def test_a_port_in_use_is_one_line(config: Path, tmp_path: Path, option: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ports = {"port": 0, "mtls-port": 0, "admin-port": 0} | {option: port}
+        options = [word for name, value in ports.items() for word in (f"--{name}", str(value))]
+        state = tmp_path / "state"
+        code, _, err = failing("--config", str(config), "--state-dir", str(state), *options)
+    assert code == 1
+    (line,) = err.splitlines()
+    assert line.startswith(f"weft: error: cannot listen on 127.0.0.1:{port}: Address already")
+    assert f"--{option} " in line
+    assert not (state / "controlplane.json").exists()
+
+
+def test_a_state_directory_that_everybody_may_write_is_refused(
+    config: Path, tmp_path: Path
+) -> None:
+    state = tmp_path / "open"
+    state.mkdir()
+    state.chmod(0o777)
+    code, _, err = failing("--config", str(config), "--state-dir", str(state), "--port", "0")
+    assert code == 1
+    (line,) = err.splitlines()
+    assert str(state) in line
+
+
+def test_a_root_of_another_trust_domain_is_refused(config: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with ControlPlane(config, state):
+        pass
+    options = ("--config", str(config), "--state-dir", str(state), "--trust-domain", "other.test")
+    code, _, err = failing(*options)
+    assert code == 1
+    (line,) = err.splitlines()
+    assert "cluster.local" in line
+    assert "other.test" in line
+
+
+def test_another_processes_address_file_is_left_alone(config: Path, tmp_path: Path) -> None:
+    plane = ControlPlane(config, tmp_path / "state").start()
+    path = plane.state / "controlplane.json"
+    path.write_text(json.dumps({"pid": os.getpid()}))
+    plane.stop()
+    assert json.loads(path.read_text()) == {"pid": os.getpid()}
+
+
+# --------------------------------------------------------------------------- configuration
+
+
+def test_errors_are_told_with_their_place_and_taken_back(plane: ControlPlane, config: Path) -> None:
+    path = config / "lost.yaml"
+    path.write_text(LOST_ROUTE)
+    place = f"weft: error: {path}:9:27: "
+    eventually(lambda: place in plane.log, what=plane.log)
+    (line,) = [line for line in plane.log.splitlines() if place in line]
+    assert "nowhere" in line
+    assert "VirtualService default/lost" in line
+    path.write_text(LOST_ROUTE.replace("nowhere", "messenger"))
+    eventually(lambda: f"weft: resolved: {path}:9:27: " in plane.log)
+
+
+def test_a_file_that_does_not_parse_leaves_the_rest_in_force(
+    plane: ControlPlane, config: Path
+) -> None:
+    (config / "broken.yaml").write_text("kind: [Service\n")
+    eventually(lambda: f"weft: error: {config / 'broken.yaml'}:" in plane.log)
+    assert [s["hostname"] for s in plane.status()["services"]] == [
+        "messenger.default.svc.cluster.local"
+    ]
+    (config / "service.yaml").write_text(SERVICE.replace("messenger", "greeter"))
+    eventually(
+        lambda: plane.status()["services"][0]["hostname"] == "greeter.default.svc.cluster.local"
+    )
+
+
+# --------------------------------------------------------------------------- management
+
+
+def test_apply_and_delete_register_a_workload(plane: ControlPlane) -> None:
+    def endpoints() -> int:
+        status: pb.MeshStatus = plane.call("GetStatus", pb.GetStatusRequest(), pb.MeshStatus)
+        return status.services[0].endpoints_healthy
+
+    assert endpoints() == 0
+    answer = plane.call("Apply", pb.ApplyRequest(manifest=ENTRY), pb.ApplyResponse)
+    assert [s for s in answer.statuses if s.severity == "error"] == []
+    assert endpoints() == 1
+    request = pb.DeleteRequest(kind="WorkloadEntry", name="messenger-1")
+    assert plane.call("Delete", request, pb.DeleteResponse).existed
+    assert endpoints() == 0
+    assert not plane.call("Delete", request, pb.DeleteResponse).existed
+
+
+def test_apply_answers_what_translation_says(plane: ControlPlane) -> None:
+    request = pb.ApplyRequest(manifest=LOST_ROUTE, source="by hand")
+    answer = plane.call("Apply", request, pb.ApplyResponse)
+    (status,) = [s for s in answer.statuses if s.severity == "error"]
+    assert status.object == "VirtualService default/lost"
+    assert status.position == "by hand:9:27"
+    assert "nowhere" in status.message
+
+
+def test_apply_of_a_bad_manifest_changes_nothing(plane: ControlPlane) -> None:
+    before = plane.status()["version"]
+    bad = ENTRY + "---\nkind: Service\napiVersion: v1\nmetadata: {name: 7}\nspec: {portz: []}\n"
+    answer = plane.call("Apply", pb.ApplyRequest(manifest=bad), pb.ApplyResponse)
+    assert [s.severity for s in answer.statuses].count("error") >= 1
+    assert plane.status()["version"] == before
+    assert plane.status()["services"][0]["endpoints_total"] == 0
+
+
+def code_of(call: Any) -> str:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return str(caught.value.code().name)
+
+
+def test_the_management_api_is_for_the_administrator(plane: ControlPlane) -> None:
+    def status(token: str) -> Any:
+        return plane.call("GetStatus", pb.GetStatusRequest(), pb.MeshStatus, token)
+
+    assert code_of(lambda: status("guess")) == "UNAUTHENTICATED"
+    join_token = plane.join_token("messenger")
+    assert code_of(lambda: status(join_token)) == "PERMISSION_DENIED"
+
+
+def test_join_tokens_have_bounds(plane: ControlPlane) -> None:
+    def create(**facts: Any) -> Any:
+        return plane.call("CreateJoinToken", pb.CreateJoinTokenRequest(**facts), pb.JoinToken)
+
+    token = create(service_account="messenger")
+    assert token.identity == "spiffe://cluster.local/ns/default/sa/messenger"
+    assert code_of(lambda: create(service_account="a/b")) == "INVALID_ARGUMENT"
+    assert code_of(lambda: create(ttl=Duration(seconds=-1))) == "INVALID_ARGUMENT"
+
+
+def test_watching_tells_every_change(plane: ControlPlane) -> None:
+    stream = watch(plane)
+    first = next(stream)
+    assert first.services[0].endpoints_total == 0
+    plane.call("Apply", pb.ApplyRequest(manifest=ENTRY), pb.ApplyResponse)
+    second = next(stream)
+    assert second.services[0].endpoints_total == 1
+    assert second.version != first.version
+    stream.cancel()
+
+
+# --------------------------------------------------------------------------- pages
+
+
+def test_the_pages(plane: ControlPlane) -> None:
+    assert "/metrics" in plane.page("/")[1]
+    status, text = plane.page("/metrics")
+    assert status == 200
+    assert "weft_controlplane_connected_proxies 0.0" in text
+    assert 'weft_controlplane_config_statuses{severity="error"} 0.0' in text
+    assert plane.page("/debug/config_dump?node=x")[0] == 404
+    assert plane.page("/nothing")[0] == 404
