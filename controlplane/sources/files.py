@@ -30,6 +30,7 @@ from controlplane.kinds.parse import Parsed, parse
 from controlplane.mesh.model import Position, Status
 
 log = logging.getLogger("weft.controlplane.files")
+logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells every event and timeout
 
 SUFFIXES = (".yaml", ".yml", ".json")
 QUIET_MS = 10
