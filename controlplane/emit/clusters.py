@@ -150,7 +150,7 @@ def _secure(
         return
     sni = names.outbound_sni(service.hostname, port.number, subset)
     identities = (settings and settings.subject_alt_names) or _identities(endpoints)
-    alpn = ("istio", "h2") if http2 else names.ALPN
+    alpn = names.client_alpn(port.protocol, http2)
     mutual = tls.upstream_mutual(
         (settings and settings.sni) or sni, identities, mesh.trust_domain, alpn
     )

@@ -47,7 +47,7 @@ def sidecar(mesh: Mesh, node: Node) -> Draft:
         cluster.name: cluster
         for cluster in (clusters.inbound(p, speaks_http2(node)) for p in ports)
     }
-    found = [listeners.inbound(port, mesh.trust_domain) for port in ports]
+    found = [listeners.inbound(p, mesh.trust_domain, speaks_http2(node)) for p in ports]
     if node.http_proxy_port:
         found.append(listeners.http_proxy(node.http_proxy_port))
     draft = Draft(clusters=tuple(own.values()), listeners=tuple(found))

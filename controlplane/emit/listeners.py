@@ -47,17 +47,20 @@ HttpConnectionManager = hcm_pb2.HttpConnectionManager
 HCM = "envoy.filters.network.http_connection_manager"
 
 
-def inbound(port: InboundPort, trust_domain: str) -> Listener:
-    """The way into a workload: `port` says where the sidecar listens and what it demands."""
+def inbound(port: InboundPort, trust_domain: str, http2: bool) -> Listener:
+    """The way into a workload: `port` says where the sidecar listens and what it demands.
+
+    http2: the proxy speaks it, and prefers it where a client offers it."""
     listener = Listener(
         name=names.listener(port.listen_address, port.listen_port),
         address=socket_address(port.listen_address, port.listen_port),
         traffic_direction=TrafficDirection.INBOUND,
     )
     network_filter = _inbound_filter(port)
+    alpn = names.server_alpn(port.protocol, http2)
     if port.mtls != "DISABLE":
         chain = listener.filter_chains.add(filters=[network_filter])
-        chain.transport_socket.CopyFrom(tls.downstream_mutual(trust_domain))
+        chain.transport_socket.CopyFrom(tls.downstream_mutual(trust_domain, alpn))
     if port.mtls == "DISABLE":
         listener.filter_chains.append(FilterChain(filters=[network_filter]))
     if port.mtls == "PERMISSIVE":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controlplane.mesh.model import InboundPort
+from controlplane.mesh.model import InboundPort, Protocol
 
 HTTP_PROXY_ROUTES = "http_proxy"
 BLOCK_ALL = "block_all"
@@ -10,8 +10,7 @@ GATEWAY_ROUTES = "weft_gateway"
 UNKNOWN_HOST = "unknown_host"
 CERTIFICATE_SECRET = "default"
 ROOT_SECRET = "ROOTCA"
-ALPN = ("istio", "http/1.1")
-"""Between sidecars: Istio's word first, then what is spoken inside."""
+_HTTP = ("HTTP", "HTTP2", "GRPC")
 
 
 def outbound_cluster(hostname: str, port: int, subset: str = "") -> str:
@@ -37,3 +36,18 @@ def virtual_host(hostname: str, port: int) -> str:
 
 def trust_domain_prefix(trust_domain: str) -> str:
     return f"spiffe://{trust_domain}/"
+
+
+def client_alpn(protocol: Protocol, http2: bool) -> tuple[str, ...]:
+    """What a sidecar offers: Istio's word first, then what it speaks inside."""
+    if protocol not in _HTTP:
+        return ("istio",)
+    return ("istio", "h2") if http2 and protocol != "HTTP" else ("istio", "http/1.1")
+
+
+def server_alpn(protocol: Protocol, http2: bool) -> tuple[str, ...]:
+    """What a sidecar takes, in its order: HTTP/2 wherever it is offered and spoken here, since
+    Envoy takes `istio` for HTTP/1.1."""
+    if protocol not in _HTTP:
+        return ("istio",)
+    return ("h2", "istio", "http/1.1") if http2 else ("istio", "http/1.1")

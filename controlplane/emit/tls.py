@@ -31,18 +31,18 @@ TLS_SOCKET = "envoy.transport_sockets.tls"
 SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 
 
-def downstream_mutual(trust_domain: str) -> TransportSocket:
+def downstream_mutual(trust_domain: str, alpn: tuple[str, ...]) -> TransportSocket:
     """A sidecar's inbound TLS: any identity of the trust domain, none without a certificate."""
     prefix = StringMatcher(prefix=names.trust_domain_prefix(trust_domain))
     context = DownstreamTlsContext(
-        common_tls_context=_mutual((prefix,), names.ALPN),
+        common_tls_context=_mutual((prefix,), alpn),
         require_client_certificate=BoolValue(value=True),
     )
     return TransportSocket(name=TLS_SOCKET, typed_config=packed(context))
 
 
 def upstream_mutual(
-    sni: str, identities: Iterable[str], trust_domain: str, alpn: tuple[str, ...] = names.ALPN
+    sni: str, identities: Iterable[str], trust_domain: str, alpn: tuple[str, ...]
 ) -> TransportSocket:
     """A sidecar's outbound TLS: exactly these identities; with none known, the trust domain's."""
     matchers = [StringMatcher(exact=identity) for identity in sorted(set(identities))]
