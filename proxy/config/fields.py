@@ -23,7 +23,7 @@ from proxy.config.fields_listeners import LISTENERS
 from proxy.config.fields_routes import ROUTES
 from proxy.config.fields_server import SERVER
 from proxy.config.pgv import LEAVES, WRAPPERS
-from proxy.config.rejected import Rejected, at
+from proxy.config.rejected import Rejected
 
 FIELDS: Table = {**COMMON, **SERVER, **LISTENERS, **ROUTES, **CLUSTERS, **FILTERS}
 UNSUPPORTED = "not supported by this version of Weft"
@@ -36,25 +36,36 @@ MEANS_SOMETHING_EMPTY = frozenset(
         "envoy.config.listener.v3.Listener.api_listener",
     }
 )
-_Walk = Callable[[Any, str], None]
+_Walk = Callable[[Any], None]
+"""Looks at the value of a field that is set; Rejected has a path below that value."""
 
 
 def check(message: Message, path: str = "") -> None:
     """Raises Rejected at the first set field, depth first, that the table does not allow."""
+    try:
+        _check(message)
+    except Rejected as error:
+        raise error.below(path) from None
+
+
+def _check(message: Message) -> None:
     walks = _walks(message.DESCRIPTOR)
-    for descriptor, value in message.ListFields():
-        if (walk := walks[descriptor.name]) is not None:
-            walk(value, at(path, descriptor.name))
+    for field, value in message.ListFields():
+        if (walk := walks[field.number]) is not None:
+            try:
+                walk(value)
+            except Rejected as error:
+                raise error.below(field.name) from None
 
 
 @cache
-def _walks(descriptor: Descriptor) -> Mapping[str, _Walk | None]:
-    """What to do with each field of a type when it is set; None: nothing."""
+def _walks(descriptor: Descriptor) -> Mapping[int, _Walk | None]:
+    """What to do with each field of a type when it is set, by number; None: nothing."""
     row = FIELDS.get(descriptor.full_name)
     if row is None:
         raise LookupError(f"no row for {descriptor.full_name} in proxy.config.fields")
     honoured = frozenset(row.honoured.split())
-    return {each.name: _walk(each, row, honoured) for each in descriptor.fields}
+    return {each.number: _walk(each, row, honoured) for each in descriptor.fields}
 
 
 def _walk(field: FieldDescriptor, row: Fields, honoured: frozenset[str]) -> _Walk | None:
@@ -81,21 +92,21 @@ def _may_be_empty(field: FieldDescriptor) -> bool:
     )
 
 
-def _refuse(value: Any, path: str) -> None:
-    raise Rejected(path, UNSUPPORTED)
+def _refuse(value: Any) -> None:
+    raise Rejected("", UNSUPPORTED)
 
 
-def _refuse_unless_empty(value: Any, path: str) -> None:
+def _refuse_unless_empty(value: Any) -> None:
     if value.ByteSize():
-        raise Rejected(path, UNSUPPORTED)
+        raise Rejected("", UNSUPPORTED)
 
 
 def _only(wanted: object) -> _Walk:
     shown = str(wanted).lower() if isinstance(wanted, bool) else wanted
 
-    def walk(value: Any, path: str) -> None:
+    def walk(value: Any) -> None:
         if _plain(value) != wanted:
-            raise Rejected(path, f"{UNSUPPORTED} with another value than {shown}")
+            raise Rejected("", f"{UNSUPPORTED} with another value than {shown}")
 
     return walk
 
@@ -118,14 +129,20 @@ def _descend(field: FieldDescriptor) -> _Walk | None:
     if kind.GetOptions().map_entry:
         of_values = kind.fields_by_name["value"].message_type
         return None if of_values is None or of_values.full_name in LEAVES else _each_of_map
-    return _each if field.is_repeated else check
+    return _each if field.is_repeated else _check
 
 
-def _each(values: Any, path: str) -> None:
+def _each(values: Any) -> None:
     for index, value in enumerate(values):
-        check(value, f"{path}[{index}]")
+        try:
+            _check(value)
+        except Rejected as error:
+            raise error.below(f"[{index}]") from None
 
 
-def _each_of_map(values: Any, path: str) -> None:
+def _each_of_map(values: Any) -> None:
     for key, value in values.items():
-        check(value, f"{path}[{key}]")
+        try:
+            _check(value)
+        except Rejected as error:
+            raise error.below(f"[{key}]") from None

@@ -1,13 +1,14 @@
 """protoc-gen-validate: what Envoy refuses by the rules inside its proto files, we refuse too.
 
-The rules are options of the descriptors; each message type is compiled once into a tuple of
-checks. An `Any` is not opened here: whoever unpacks it validates what was inside. A kind of rule
-that is not known here fails when the type is compiled, never in silence.
+The rules are options of the descriptors; each message type is compiled once. Most fields of a
+message are unset, so only two things are looked at: what must hold although a field is unset
+(required, not empty), and the fields that are set. An `Any` is not opened here: whoever unpacks it
+validates what was inside. An unknown kind of rule fails when the type is compiled, never silently.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -16,9 +17,12 @@ from google.protobuf.message import Message
 from validate import validate_pb2
 
 from proxy.config.pgv_rules import ValueCheck, compile_value
-from proxy.config.rejected import Rejected, at
+from proxy.config.rejected import Rejected
 
-MessageCheck = Callable[[Any, str], None]
+MessageCheck = Callable[[Any], None]
+"""Looks at a whole message; Rejected has a path below that message."""
+FieldCheck = Callable[[Any], None]
+"""Looks at the value of one field; Rejected has a path below that value."""
 
 WRAPPERS = frozenset(
     f"google.protobuf.{kind}Value"
@@ -36,24 +40,47 @@ LEAVES = WRAPPERS | {
 
 
 def validate(message: Message, path: str = "") -> None:
-    """Raises Rejected at the first field, depth first, that breaks one of its type's rules."""
-    for check in _checks(message.DESCRIPTOR):
-        check(message, path)
+    """Raises Rejected at a field that breaks one of the rules of its type."""
+    try:
+        _validate(message)
+    except Rejected as error:
+        raise error.below(path) from None
+
+
+def _validate(message: Message) -> None:
+    whole, by_number = _checks(message.DESCRIPTOR)
+    for look in whole:
+        look(message)
+    for field, value in message.ListFields():
+        for check in by_number.get(field.number, ()):
+            try:
+                check(value)
+            except Rejected as error:
+                raise error.below(field.name) from None
 
 
 @cache
-def _checks(descriptor: Descriptor) -> tuple[MessageCheck, ...]:
+def _checks(
+    descriptor: Descriptor,
+) -> tuple[tuple[MessageCheck, ...], Mapping[int, tuple[FieldCheck, ...]]]:
     options = _options(descriptor)
     if options[validate_pb2.disabled] or options[validate_pb2.ignored]:
-        return ()
-    checks: list[MessageCheck] = [
+        return (), {}
+    whole = [
         _oneof_required(oneof.name)
         for oneof in descriptor.oneofs
         if _options(oneof)[validate_pb2.required]
     ]
+    by_number: dict[int, tuple[FieldCheck, ...]] = {}
     for field in descriptor.fields:
-        checks.extend(_field_checks(field))
-    return tuple(checks)
+        rules: validate_pb2.FieldRules = _options(field)[validate_pb2.rules]
+        if rules.message.skip:
+            continue
+        checks = tuple(_field_checks(field, rules))
+        if checks:
+            by_number[field.number] = checks
+        whole.extend(_unset_checks(field, rules, checks))
+    return tuple(whole), by_number
 
 
 def _options(descriptor: Any) -> Any:
@@ -62,136 +89,134 @@ def _options(descriptor: Any) -> Any:
 
 
 def _oneof_required(name: str) -> MessageCheck:
-    def check(message: Any, path: str) -> None:
+    def check(message: Any) -> None:
         if message.WhichOneof(name) is None:
-            raise Rejected(path, f"one of the fields of `{name}` must be set")
+            raise Rejected("", f"one of the fields of `{name}` must be set")
 
     return check
 
 
-def _field_checks(field: FieldDescriptor) -> list[MessageCheck]:
-    rules: validate_pb2.FieldRules = _options(field)[validate_pb2.rules]
-    if rules.message.skip:
-        return []
-    if _is_map(field):
-        return _map_checks(field, rules)
-    if field.is_repeated:
-        return _repeated_checks(field, rules)
-    checks: list[MessageCheck] = []
-    if field.message_type is not None:
+# ----------------------------------------------------------------- fields that are not set
+
+
+def _unset_checks(
+    field: FieldDescriptor, rules: validate_pb2.FieldRules, checks: tuple[FieldCheck, ...]
+) -> list[MessageCheck]:
+    """What an unset field breaks: it is required, or its default value is against its rules."""
+    if field.has_presence:
         required = rules.message.required or rules.duration.required or rules.any.required
         # Inside a oneof the rule holds only for the member that is chosen, which is then there.
         if required and field.containing_oneof is None:
-            checks.append(_required(field.name))
-        if field.message_type.full_name not in LEAVES:
-            checks.append(_descend(field.name))
-    if (value_check := compile_value(rules, field)) is not None:
-        checks.append(_scalar(field, value_check))
-    return checks
-
-
-def _is_map(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
+            return [_required(field.name)]
+        return []
+    default: Any = {} if field.is_repeated else field.default_value  # empty list or map
+    found = []
+    for check in checks:
+        try:
+            check(default)
+        except Rejected as error:
+            found.append(_not_default(field.name, error.why))
+    return found
 
 
 def _required(name: str) -> MessageCheck:
-    def check(message: Any, path: str) -> None:
+    def check(message: Any) -> None:
         if not message.HasField(name):
-            raise Rejected(at(path, name), "is required")
+            raise Rejected(name, "is required")
 
     return check
 
 
-def _descend(name: str) -> MessageCheck:
-    def check(message: Any, path: str) -> None:
-        if message.HasField(name):
-            validate(getattr(message, name), at(path, name))
+def _not_default(name: str, why: str) -> MessageCheck:
+    def check(message: Any) -> None:
+        if not getattr(message, name):
+            raise Rejected(name, why)
 
     return check
 
 
-def _scalar(field: FieldDescriptor, value_check: ValueCheck) -> MessageCheck:
-    name = field.name
-    wrapped = field.message_type is not None and field.message_type.full_name in WRAPPERS
-    presence = field.has_presence
+# ----------------------------------------------------------------- fields that are set
 
-    def check(message: Any, path: str) -> None:
-        # A oneof's member or a message is judged only when it is set; a plain scalar always.
-        if presence and not message.HasField(name):
-            return
-        value = getattr(message, name)
+
+def _field_checks(field: FieldDescriptor, rules: validate_pb2.FieldRules) -> list[FieldCheck]:
+    kind: Any = field.message_type
+    if kind is not None and kind.GetOptions().map_entry:
+        return _map_checks(kind, rules)
+    if field.is_repeated:
+        return _repeated_checks(field, rules)
+    checks: list[FieldCheck] = []
+    if (value_check := compile_value(rules, field)) is not None:
+        checks.append(_scalar(value_check, kind is not None and kind.full_name in WRAPPERS))
+    if kind is not None and kind.full_name not in LEAVES:
+        checks.append(_validate)
+    return checks
+
+
+def _scalar(value_check: ValueCheck, wrapped: bool) -> FieldCheck:
+    def check(value: Any) -> None:
         if (wrong := value_check(value.value if wrapped else value)) is not None:
-            raise Rejected(at(path, name), wrong)
+            raise Rejected("", wrong)
 
     return check
 
 
-def _repeated_checks(field: FieldDescriptor, rules: validate_pb2.FieldRules) -> list[MessageCheck]:
-    name, repeated = field.name, rules.repeated
-    checks: list[MessageCheck] = []
+def _repeated_checks(field: FieldDescriptor, rules: validate_pb2.FieldRules) -> list[FieldCheck]:
+    repeated = rules.repeated
+    checks: list[FieldCheck] = []
     if (count := _count_check(repeated, "min_items", "max_items", "item")) is not None:
-        checks.append(_whole(name, count))
+        checks.append(_scalar(count, wrapped=False))
     if repeated.unique:
-        checks.append(_whole(name, _unique))
+        checks.append(_scalar(_unique, wrapped=False))
     if (item := compile_value(repeated.items, field)) is not None:
-        checks.append(_each(name, item))
+        checks.append(_each(item))
     kind = field.message_type
     if kind is not None and kind.full_name not in LEAVES:
-        checks.append(_descend_each(name))
+        checks.append(_descend_each)
     return checks
 
 
-def _map_checks(field: Any, rules: validate_pb2.FieldRules) -> list[MessageCheck]:
-    name = field.name
-    checks: list[MessageCheck] = []
+def _map_checks(kind: Any, rules: validate_pb2.FieldRules) -> list[FieldCheck]:
+    checks: list[FieldCheck] = []
     if (count := _count_check(rules.map, "min_pairs", "max_pairs", "pair")) is not None:
-        checks.append(_whole(name, count))
+        checks.append(_scalar(count, wrapped=False))
     if (key := compile_value(rules.map.keys, None)) is not None:
-        checks.append(_each(name, key))
-    value_type = field.message_type.fields_by_name["value"].message_type
-    if value_type is not None and value_type.full_name not in LEAVES:
-        checks.append(_descend_map(name))
+        checks.append(_each(key))
+    of_values = kind.fields_by_name["value"].message_type
+    if of_values is not None and of_values.full_name not in LEAVES:
+        checks.append(_descend_map)
     return checks
 
 
-def _whole(name: str, value_check: ValueCheck) -> MessageCheck:
-    def check(message: Any, path: str) -> None:
-        if (wrong := value_check(getattr(message, name))) is not None:
-            raise Rejected(at(path, name), wrong)
-
-    return check
-
-
-def _each(name: str, value_check: ValueCheck) -> MessageCheck:
-    def check(message: Any, path: str) -> None:
-        for index, value in enumerate(getattr(message, name)):
+def _each(value_check: ValueCheck) -> FieldCheck:
+    def check(values: Any) -> None:
+        for index, value in enumerate(values):
             if (wrong := value_check(value)) is not None:
-                raise Rejected(f"{at(path, name)}[{index}]", wrong)
+                raise Rejected(f"[{index}]", wrong)
 
     return check
 
 
-def _descend_each(name: str) -> MessageCheck:
-    def check(message: Any, path: str) -> None:
-        for index, value in enumerate(getattr(message, name)):
-            validate(value, f"{at(path, name)}[{index}]")
+def _descend_each(values: Any) -> None:
+    for index, value in enumerate(values):
+        try:
+            _validate(value)
+        except Rejected as error:
+            raise error.below(f"[{index}]") from None
 
-    return check
 
-
-def _descend_map(name: str) -> MessageCheck:
-    def check(message: Any, path: str) -> None:
-        for key, value in getattr(message, name).items():
-            validate(value, f"{at(path, name)}[{key}]")
-
-    return check
+def _descend_map(values: Any) -> None:
+    for key, value in values.items():
+        try:
+            _validate(value)
+        except Rejected as error:
+            raise error.below(f"[{key}]") from None
 
 
 def _count_check(rules: Any, least: str, most: str, word: str) -> ValueCheck | None:
     low, high = getattr(rules, least), getattr(rules, most)
-    if not low and not rules.HasField(most):
+    bounded, ignore_empty = rules.HasField(most), rules.ignore_empty
+    if not low and not bounded:
         return None
-    ignore_empty = rules.ignore_empty
 
     def check(value: Any) -> str | None:
         count = len(value)
@@ -199,7 +224,7 @@ def _count_check(rules: Any, least: str, most: str, word: str) -> ValueCheck | N
             return None
         if count < low:
             return f"needs at least {low} {word}(s), has {count}"
-        if rules.HasField(most) and count > high:
+        if bounded and count > high:
             return f"may have at most {high} {word}(s), has {count}"
         return None
 
@@ -207,5 +232,5 @@ def _count_check(rules: Any, least: str, most: str, word: str) -> ValueCheck | N
 
 
 def _unique(values: Any) -> str | None:
-    seen = list(values)
-    return "has the same item twice" if len(set(map(str, seen))) != len(seen) else None
+    seen = list(map(str, values))
+    return "has the same item twice" if len(set(seen)) != len(seen) else None

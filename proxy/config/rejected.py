@@ -14,6 +14,11 @@ class Rejected(ValueError):
         self.path = path
         self.why = why
 
+    def below(self, path: str) -> Rejected:
+        """The same, seen from further out: `path` is what it happened in."""
+        joined = path + self.path if self.path.startswith("[") else at(path, self.path)
+        return Rejected(joined if self.path else path, self.why)
+
 
 def at(path: str, name: str) -> str:
     """The path of field `name` below `path`."""

@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from protos.types import CDS, LDS, PUSH_ORDER, short_name
+from proxy.config.decode import Resource, decode
 from proxy.config.model import Bootstrap, Secret
 from proxy.config.snapshot import Snapshot
 from proxy.tasks import spawn
@@ -34,6 +36,7 @@ log = logging.getLogger("weft.xds")
 
 LAST_GOOD_GRACE_S = 0.3
 _SAVE_DELAY_S = 1.0
+_SWITCH_INTERVAL_S = 0.0005
 
 
 class LocalIdentity(Protocol):
@@ -76,7 +79,7 @@ class XdsClient:
         self._state_dir = state_dir
         self._last_good_grace_s = last_good_grace_s
         self._store = Store(bootstrap, local, time.monotonic())
-        self._intake = Intake(self._store, Clock(time.monotonic, wall_clock, _pause))
+        self._intake = Intake(self._store, Clock(time.monotonic, wall_clock, _pause, _aside))
         self._session: Session | None = None
         if bootstrap.ads is not None:
             target = target_of(bootstrap, local)
@@ -258,3 +261,14 @@ def _machine(bootstrap: Bootstrap, version: str) -> Machine:
 
 async def _pause() -> None:
     await asyncio.sleep(0)
+
+
+async def _aside(type_url: str, body: bytes) -> Resource:
+    """Decodes a large resource in a thread, which gives the loop its turn every half millisecond
+    instead of CPython's 5 ms."""
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    try:
+        return await asyncio.to_thread(decode, type_url, body)
+    finally:
+        sys.setswitchinterval(usual_s)

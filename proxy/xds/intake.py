@@ -10,22 +10,28 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from protos.types import short_name
-from proxy.config.decode import decode
+from proxy.config.decode import Resource, decode
 from proxy.config.rejected import Rejected
 from proxy.xds.status import Rejection
 from proxy.xds.store import Raw, Store
 from proxy.xds.update import Received, Update
 
 SLICE_S = 0.002
+LARGE_BYTES = 8192
+"""From here on one resource alone may take longer than a slice, and is decoded aside."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """monotonic: seconds for waiting; wall: Unix seconds for people; pause: lets others run."""
+    """monotonic: seconds for waiting; wall: Unix seconds for people.
+
+    pause: lets others run. aside: decodes while others run, in a thread.
+    """
 
     monotonic: Callable[[], float]
     wall: Callable[[], float]
     pause: Callable[[], Awaitable[None]]
+    aside: Callable[[str, bytes], Awaitable[Resource]]
 
 
 class Intake:
@@ -45,7 +51,7 @@ class Intake:
         for each in update.resources:
             why = "is in the response twice" if each.name in seen else None
             seen.add(each.name)
-            why = why or self._accept(update.type_url, each)
+            why = why or await self._accept(update.type_url, each)
             if why is not None:
                 errors[each.name] = why
                 self._remember(update.type_url, each, why)
@@ -63,7 +69,7 @@ class Intake:
         slice_began = self._clock.monotonic()
         for raw in raws:
             received = Received(raw.name, raw.version, raw.type_url, raw.body)
-            why = self._accept(raw.type_url, received, raw.updated_at_s)
+            why = await self._accept(raw.type_url, received, raw.updated_at_s)
             if why is None:
                 count += 1
             else:
@@ -85,13 +91,16 @@ class Intake:
             self.rejected.pop((update.type_url, name), None)
         self._store.remove(update.type_url, sorted(gone), self._clock.monotonic())
 
-    def _accept(self, type_url: str, each: Received, at_s: float | None = None) -> str | None:
+    async def _accept(self, type_url: str, each: Received, at_s: float | None = None) -> str | None:
         """Why it is refused; None when it is taken."""
         if each.type_url != type_url:
             return f"is a {short_name(each.type_url)}, not a {short_name(type_url)}"
         wall_s = self._clock.wall() if at_s is None else at_s
         try:
-            model = decode(type_url, each.body)
+            if len(each.body) < LARGE_BYTES:
+                model = decode(type_url, each.body)
+            else:
+                model = await self._clock.aside(type_url, each.body)
             self._store.accept(
                 type_url, each.name, each.version, each.body, model,
                 self._clock.monotonic(), wall_s,
