@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -194,9 +195,22 @@ def _headers(headers: Headers) -> dict[str, list[str]]:
 def _steady(name: str, value: str) -> str:
     if name == "x-envoy-upstream-service-time":
         return "<ms>"
+    if name == "x-forwarded-for":
+        return value.replace(_own_address(), "127.0.0.1")
     if name == "x-envoy-expected-rq-timeout-ms" and value.isdigit():
         return f"<at most {-(-int(value) // 100) * 100} ms>"  # what is left of it in a retry
     return "<uuid>" if name == "x-request-id" and UUID.fullmatch(value) else value
+
+
+@cache
+def _own_address() -> str:
+    """Envoy writes the machine's first address where the peer is on loopback; Weft the peer's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: only asks which address would be used
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
 
 
 def _body(body: bytes) -> str:

@@ -75,7 +75,8 @@ class Conversation:
     waits for `responses` answers. `pipelined` sends all at once. `closes` waits for the proxy to
     close and compares whether it did. `background` goes on when the upstream has the request.
     `hang_up` closes when the upstream has the request, without waiting for an answer. `tls` is
-    the certificate to show, or `none`.
+    the certificate to show, or `none`. `until` waits first for statistics to have these values:
+    what a proxy does off the request's way (ejecting a host) takes its time.
     """
 
     requests: tuple[Request, ...] = ()
@@ -86,6 +87,7 @@ class Conversation:
     background: bool = False
     hang_up: bool = False
     tls: str = ""
+    until: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
