@@ -53,6 +53,23 @@ class Derived(Counter):
         """Resetting (`/reset_counters`) is the business of those it follows from."""
 
 
+class DerivedGauge(Gauge):
+    """A gauge that follows from what others keep anyway."""
+
+    __slots__ = ("_of",)
+
+    def __init__(self, of: Callable[[], int]) -> None:
+        self._of = of
+
+    @property
+    def value(self) -> int:
+        return self._of()
+
+    @value.setter
+    def value(self, value: int) -> None:
+        """Set by those it follows from."""
+
+
 class StatusCounts:
     """How many answers of each status: `counts[status] += 1` is all that an answer pays.
 
@@ -168,6 +185,10 @@ class Stats:
         if found is None:
             found = self.histograms[name] = Histogram()
         return found
+
+    def derive_gauge(self, name: str, of: Callable[[], int]) -> None:
+        """A gauge whose value is `of()` when it is read."""
+        self.gauges[name] = DerivedGauge(of)
 
     def fold(self) -> None:
         """Sorts what the histograms have noted into their buckets."""

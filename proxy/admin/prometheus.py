@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from proxy.admin.tags import Tags, extract
 from proxy.stats import BUCKETS, Counter, Gauge, Histogram, Stats
@@ -18,37 +18,48 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 Keep = Callable[[str, bool], bool]
 """(name, is it used) -> whether to show it."""
 
-Families = dict[str, list[str]]
-"""The lines of each metric."""
+Statistic = Counter | Gauge | Histogram
+Families = dict[str, list[tuple[str, Statistic]]]
+"""The samples of each metric, with their labels."""
+
+NAMES_PER_PIECE = 64
+SAMPLES_PER_PIECE = 32
 
 
-def exposition(stats: Stats, keep: Keep) -> str:
-    """All kept statistics, the samples of a metric together under one TYPE line."""
-    lines: list[str] = []
-    lines += _under_types(_families(stats.counters, keep), "counter")
-    lines += _under_types(_families(stats.gauges, keep), "gauge")
-    histograms: Families = {}
-    for name, histogram in stats.histograms.items():
-        if keep(name, histogram.count > 0):
-            metric, labels = _named(name)
-            histograms.setdefault(metric, []).extend(_buckets(metric, labels, histogram))
-    lines += _under_types(histograms, "histogram")
-    return "\n".join(lines) + "\n" if lines else ""
+def exposition(stats: Stats, keep: Keep) -> Iterator[str]:
+    """All kept statistics, the samples of a metric together under one TYPE line; in pieces of
+    about a millisecond of work each, some of them empty."""
+    yield from _pieces(stats.counters, keep, "counter")
+    yield from _pieces(stats.gauges, keep, "gauge")
+    yield from _pieces(stats.histograms, keep, "histogram")
 
 
-def _families(table: Mapping[str, Counter] | Mapping[str, Gauge], keep: Keep) -> Families:
+def _pieces(table: Mapping[str, Statistic], keep: Keep, kind: str) -> Iterator[str]:
     families: Families = {}
-    for name, statistic in table.items():
-        if keep(name, statistic.value != 0):
+    for at, (name, statistic) in enumerate(list(table.items())):
+        if at % NAMES_PER_PIECE == 0:
+            yield ""
+        if keep(name, _is_used(statistic)):
             metric, labels = _named(name)
-            families.setdefault(metric, []).append(f"{metric}{{{labels}}} {statistic.value}")
-    return families
-
-
-def _under_types(families: Families, kind: str) -> Iterable[str]:
+            families.setdefault(metric, []).append((labels, statistic))
     for metric in sorted(families):
-        yield f"# TYPE {metric} {kind}"
-        yield from families[metric]
+        yield f"# TYPE {metric} {kind}\n"
+        samples = families[metric]
+        for at in range(0, len(samples), SAMPLES_PER_PIECE):
+            part = samples[at : at + SAMPLES_PER_PIECE]
+            yield "".join(_lines(metric, labels, statistic) for labels, statistic in part)
+
+
+def _is_used(statistic: Statistic) -> bool:
+    if isinstance(statistic, Histogram):
+        return statistic.count > 0
+    return statistic.value != 0
+
+
+def _lines(metric: str, labels: str, statistic: Statistic) -> str:
+    if isinstance(statistic, Histogram):
+        return "".join(f"{line}\n" for line in _buckets(metric, labels, statistic))
+    return f"{metric}{{{labels}}} {statistic.value}\n"
 
 
 def _named(name: str) -> tuple[str, str]:

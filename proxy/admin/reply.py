@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,10 @@ Query = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`after` is called once the answer has been written: for what ends the proxy."""
+    """body: a text, or pieces of one, made and sent one per turn of the loop so that requests are
+    not held up. `after` is called once the answer has been written: for what ends the proxy."""
 
-    body: str
+    body: str | Iterator[str]
     status: int = 200
     content_type: str = TEXT
     after: Callable[[], None] | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from typing import cast
 
@@ -17,6 +18,7 @@ from proxy.admin.view import AdminView
 from proxy.config.model import SocketAddress
 from proxy.http.errors import Malformed
 from proxy.http.h1.reader import Limits, RequestReader
+from proxy.http.h1.writer import LAST_CHUNK, chunk
 from proxy.http.message import Request, reason
 from proxy.listen.accept import bind
 
@@ -60,7 +62,7 @@ class _Connection(asyncio.Protocol):
         self._reader = RequestReader(self, _LIMITS)
         self._request: Request | None = None
         self._paused = False
-        self._waiting = False
+        self._go_on: Callable[[], None] | None = None  # what waits for its turn
 
     # ----------------------------------------------------------------------- transport
 
@@ -80,8 +82,20 @@ class _Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused = False
-        if self._waiting:
-            self._next()
+        if self._go_on is not None:
+            self._loop.call_soon(self._turn)
+
+    def _later(self, step: Callable[[], None]) -> None:
+        """Runs `step` in the next turn in which the peer has taken what was written."""
+        self._go_on = step
+        if not self._paused:
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        step = self._go_on
+        if step is not None and not self._paused and not self._transport.is_closing():
+            self._go_on = None
+            step()
 
     # ----------------------------------------------------------------------- codec
 
@@ -98,24 +112,23 @@ class _Connection(asyncio.Protocol):
     def on_end(self) -> None:
         request = self._request
         assert request is not None
-        keep_alive = self._reader.keep_alive
         reply = self._respond(request)
-        self._write(reply, close=not keep_alive, head_only=request.method == b"HEAD")
+        if isinstance(reply.body, str) or request.method == b"HEAD":
+            close = not self._reader.keep_alive
+            self._write(reply, close, head_only=request.method == b"HEAD")
+            if not close:
+                self._later(self._next)
+        else:
+            self._begin_pieces(reply, reply.body, chunked=request.version != b"HTTP/1.0")
         if reply.after is not None:
             reply.after()
-        if keep_alive:
-            self._waiting = True
-            if not self._paused:
-                self._loop.call_soon(self._next)
 
     def _next(self) -> None:
-        if self._waiting and not self._transport.is_closing():
-            self._waiting = False
-            self._transport.resume_reading()
-            try:
-                self._reader.next_message()
-            except Malformed as error:
-                self._write(Reply(error.detail + "\n", error.status or 400), close=True)
+        self._transport.resume_reading()
+        try:
+            self._reader.next_message()
+        except Malformed as error:
+            self._write(Reply(error.detail + "\n", error.status or 400), close=True)
 
     # ----------------------------------------------------------------------- answers
 
@@ -129,17 +142,41 @@ class _Connection(asyncio.Protocol):
             return Reply("internal error, see the log\n", 500)
 
     def _write(self, reply: Reply, close: bool, head_only: bool = False) -> None:
-        body = reply.body.encode()
-        head = (
-            f"HTTP/1.1 {reply.status} {reason(reply.status).decode()}\r\n"
-            f"content-type: {reply.content_type}\r\n"
-            "cache-control: no-cache, max-age=0\r\n"
-            "x-content-type-options: nosniff\r\n"
-            f"date: {formatdate(usegmt=True)}\r\n"
-            "server: weft\r\n"
-            f"content-length: {len(body)}\r\n"
-            f"{_CLOSE if close else ''}\r\n"
-        ).encode()
+        body = "".join(reply.body).encode()
+        head = _head(reply, f"content-length: {len(body)}\r\n{_CLOSE if close else ''}")
         self._transport.write(head if head_only else head + body)
         if close:
             self._transport.close()
+
+    def _begin_pieces(self, reply: Reply, pieces: Iterator[str], chunked: bool) -> None:
+        """Chunked; to an HTTP/1.0 client as it comes, and the end of the connection ends it."""
+        close = not (chunked and self._reader.keep_alive)
+        framing = "transfer-encoding: chunked\r\n" if chunked else ""
+        self._transport.write(_head(reply, framing + (_CLOSE if close else "")))
+
+        def send() -> None:
+            piece = next(pieces, None)
+            if piece is not None:
+                data = piece.encode()
+                self._transport.write(chunk(data) if chunked else data)
+                self._later(send)
+                return
+            if chunked:
+                self._transport.write(LAST_CHUNK)
+            if close:
+                self._transport.close()
+            else:
+                self._later(self._next)
+
+        self._later(send)
+
+
+def _head(reply: Reply, more: str) -> bytes:
+    return (
+        f"HTTP/1.1 {reply.status} {reason(reply.status).decode()}\r\n"
+        f"content-type: {reply.content_type}\r\n"
+        "cache-control: no-cache, max-age=0\r\n"
+        "x-content-type-options: nosniff\r\n"
+        f"date: {formatdate(usegmt=True)}\r\n"
+        f"server: weft\r\n{more}\r\n"
+    ).encode()

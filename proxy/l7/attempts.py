@@ -76,7 +76,10 @@ def _start_clock(stream: Stream) -> None:
 def _attempt(stream: Stream, cluster: Cluster) -> Answer:
     entry = stream.route
     assert entry is not None
-    host = cluster.pick(stream.tried, entry.host_attempts)
+    if stream.tried is None:
+        host = cluster.pick()
+    else:
+        host = cluster.pick_other(stream.tried, entry.host_attempts)
     if host is None:
         cluster.stats.upstream_cx_none_healthy.value += 1
         return reply.NO_HEALTHY
@@ -87,7 +90,6 @@ def _attempt(stream: Stream, cluster: Cluster) -> Answer:
     stream.attempt += 1
     stream.host = host
     breaker.requests += 1
-    cluster.stats.upstream_rq_active.value += 1
     stream.waiting = True
     if stream.per_try_timeout_s and stream.request_done:
         stream.try_deadline = monotonic() + stream.per_try_timeout_s
@@ -107,10 +109,9 @@ def on_connected(stream: Stream, connection: UpstreamH1) -> None:
     connection.send(request_head(stream.request))
     if stream.body is not None:
         _send_kept(stream, connection)
-    if stream.request_done:
-        if stream.request.length == CHUNKED:
-            connection.send(LAST_CHUNK)
-        connection.request_sent()
+    connection.request_done = stream.request_done
+    if stream.request_done and stream.request.length == CHUNKED:
+        connection.send(LAST_CHUNK)
 
 
 def _send_kept(stream: Stream, connection: UpstreamH1) -> None:
@@ -190,7 +191,8 @@ def on_response(stream: Stream, response: Response, data: bytes, end: bool) -> N
     if entry.tells_time:
         stream.service_ms = int(time_ms)
     if end:
-        _leave(stream)
+        stream.up = None
+        stream.breaker.requests -= 1
     stream.deliver(response, data, end)
 
 
@@ -324,11 +326,7 @@ def _abandon(stream: Stream) -> None:
 
 def _leave(stream: Stream) -> None:
     """The attempt is over: it no longer counts as in flight."""
-    if stream.up is None and not stream.waiting:
-        return
-    stream.up = None
-    stream.waiting = False
-    stream.breaker.requests -= 1
-    cluster = stream.cluster
-    assert cluster is not None
-    cluster.stats.upstream_rq_active.value -= 1
+    if stream.up is not None or stream.waiting:
+        stream.up = None
+        stream.waiting = False
+        stream.breaker.requests -= 1

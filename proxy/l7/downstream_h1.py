@@ -36,6 +36,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         "_again",
         "_feeding",
         "_paused",
+        "_received",
         "bodiless",
         "chunked",
         "close_after",
@@ -53,6 +54,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         self.manager = manager
         self.info = info
         self.reader = RequestReader(self, manager.limits)
+        self._received = manager.stats.downstream_cx_rx_bytes_total
         self.stream: Stream | None = None
         self.chunked = False
         self.bodiless = False
@@ -73,21 +75,18 @@ class DownstreamH1(Outbox, asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.closing:
             return
-        self.manager.stats.downstream_cx_rx_bytes_total.value += len(data)
-        self._feed(data)
-        if self._again:
-            self._continue()
-        if self.stream is not None and self.reader.overfull:
-            self.pause_reading()
-        flush()
-
-    def _feed(self, data: bytes) -> None:
+        self._received.value += len(data)
         self._feeding = True
         try:
             self.reader.feed(data)
         except Malformed as error:
             self._refuse(error)
         self._feeding = False
+        if self._again:
+            self._continue()
+        elif self.stream is not None and self.reader.overfull:
+            self.pause_reading()
+        flush()
 
     def _continue(self) -> None:
         """Pipelined requests, one after the other and without recursion."""
@@ -172,8 +171,27 @@ class DownstreamH1(Outbox, asyncio.Protocol):
 
     def send_response(self, stream: Stream, response: Response, data: bytes, end: bool) -> None:
         """Writes the head, framed for this client, and `data` of the body."""
-        old = stream.request.version == b"HTTP/1.0"
-        self.bodiless = stream.request.method == b"HEAD" or response.status in BODILESS
+        request = stream.request
+        if (
+            response.length >= 0
+            and stream.request_done
+            and self.reader.keep_alive
+            and not self.close_after
+            and not self.manager.draining
+            and request.version == b"HTTP/1.1"
+            and request.method != b"HEAD"
+        ):
+            self.bodiless = self.chunked = False
+            self.send(response_head(response) + data)
+        else:
+            self._send_framed(request, stream.request_done, response, data, end)
+
+    def _send_framed(
+        self, request: Request, request_done: bool, response: Response, data: bytes, end: bool
+    ) -> None:
+        """The same when something about framing or the connection has to be said."""
+        old = request.version == b"HTTP/1.0"
+        self.bodiless = request.method == b"HEAD" or response.status in BODILESS
         self.chunked = False
         lines = b""
         if response.length < 0 and not self.bodiless:
@@ -182,7 +200,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
             else:
                 self.chunked = True
                 lines = CHUNKED_LINE
-        if not (self.reader.keep_alive and stream.request_done) or self.manager.draining:
+        if not (self.reader.keep_alive and request_done) or self.manager.draining:
             self.close_after = True
         if self.close_after:
             lines += CLOSE_LINE
@@ -207,9 +225,10 @@ class DownstreamH1(Outbox, asyncio.Protocol):
             return
         if self._paused:
             self.resume_reading()
-        self._again = True
-        if not self._feeding:
-            self._continue()
+        if self.reader.rearm():
+            self._again = True
+            if not self._feeding:
+                self._continue()
 
     def abort(self) -> None:
         """Cuts the client off: its answer can't be completed."""

@@ -7,7 +7,6 @@ given names is found once per shape; a request then costs one look-up and one tu
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Iterator
 
 from proxy.config.model import HttpConnectionManager
@@ -30,7 +29,8 @@ EDGE_REMOVES = frozenset(
      b"x-envoy-internal", b"x-envoy-external-address")
 )  # fmt: skip
 
-Plan = tuple[Shape, Pick | None, bool, bool]
+# The new shape, what to keep, the x-forwarded-proto to add, and whether a request id is.
+Plan = tuple[Shape, Pick | None, tuple[bytes, ...], bool]
 
 
 class Forwarding:
@@ -41,30 +41,31 @@ class Forwarding:
         self._ids = request_ids()
         self._own_uri = own_uri
         self._edge = config.use_remote_address
-        self._known: dict[Shape, Plan] = {}
+        self._known: tuple[dict[Shape, Plan], dict[Shape, Plan]] = ({}, {})  # plaintext, TLS
         self._sanitizes = config.forward_client_cert in ("SANITIZE", "SANITIZE_SET")
-        self._cert_matters = config.forward_client_cert in ("APPEND_FORWARD", "SANITIZE_SET")
+        self._cert_passes = config.forward_client_cert != "SANITIZE"
         self._replaces_id = self._edge and not config.preserve_external_request_id
 
     def apply(self, request: Request, info: ConnectionInfo) -> None:
         headers = request.headers
-        plan = self._known.get(headers.shape)
-        if plan is None:
-            plan = self._learn(headers.shape)
-        headers.shape, pick, adds_proto, adds_id = plan
+        tls = info.tls
+        plan = self._known[tls].get(headers.shape) or self._learn(headers.shape, tls)
+        headers.shape, pick, proto, adds_id = plan
         values = headers.values if pick is None else pick(headers.values)
-        if adds_proto:
-            values += (b"https" if info.tls else b"http",)
         if adds_id:
-            values += (next(self._ids),)
-        headers.values = values
-        request.scheme = headers.get(b"x-forwarded-proto") or b"http"
+            headers.values = (*values, *proto, next(self._ids))
+        else:
+            headers.values = values + proto
+        if proto:
+            request.scheme = proto[0]
+        else:
+            request.scheme = headers.get(b"x-forwarded-proto") or b"http"
         if self._edge:
             self._edge_addresses(headers, info)
-        if XFCC in headers.shape.index or (self._cert_matters and info.peer is not None):
+        if self._cert_passes:
             self._client_cert(headers, info)
 
-    def _learn(self, shape: Shape) -> Plan:
+    def _learn(self, shape: Shape, tls: bool) -> Plan:
         removes: set[bytes] = set(EDGE_REMOVES) if self._edge else set()
         if self._sanitizes:
             removes.add(XFCC)
@@ -81,9 +82,11 @@ class Forwarding:
         names = [shape.wire[at] for at in kept]
         names += [b"x-forwarded-proto"] * adds_proto + [b"x-request-id"] * adds_id
         pick = None if len(kept) == len(shape.names) else picker(kept)
-        if len(self._known) >= MAX_KNOWN:
-            self._known.clear()
-        plan = self._known[shape] = (shape_of(tuple(names)), pick, adds_proto, adds_id)
+        proto = ((b"https" if tls else b"http"),) if adds_proto else ()
+        known = self._known[tls]
+        if len(known) >= MAX_KNOWN:
+            known.clear()
+        plan = known[shape] = (shape_of(tuple(names)), pick, proto, adds_id)
         return plan
 
     def _edge_addresses(self, headers: Headers, info: ConnectionInfo) -> None:
@@ -118,12 +121,14 @@ class Forwarding:
 
 
 def request_ids() -> Iterator[bytes]:
-    """Random UUIDs (version 4, RFC 9562 section 5.4), written out in batches: one call for many."""
+    """Random UUIDs (version 4, RFC 9562 section 5.4). Of 64 random first halves and 64 random
+    second ones each pair is used once, which is as unique and costs one concatenation."""
     count = 64
-    layout = struct.Struct(">" + "IHHHHI" * count)
-    form = b"%08x-%04x-4%03x-%04x-%04x%08x " * count
     while True:
-        numbers = list(layout.unpack(os.urandom(layout.size)))
-        numbers[2::6] = [number & 0xFFF for number in numbers[2::6]]
-        numbers[3::6] = [number & 0x3FFF | 0x8000 for number in numbers[3::6]]
-        yield from (form % tuple(numbers)).split()
+        text = os.urandom(16 * count).hex().encode()
+        whole = [text[at : at + 32] for at in range(0, len(text), 32)]
+        firsts = [b"%b-%b-4%b-" % (one[:8], one[8:12], one[13:16]) for one in whole]
+        seconds = [b"a%b-%b" % (one[17:20], one[20:]) for one in whole]
+        for first in firsts:
+            for second in seconds:
+                yield first + second

@@ -20,7 +20,7 @@ from proxy.l7.reply import REQUEST_TIMEOUT, STREAM_IDLE
 from proxy.l7.steps import Step
 from proxy.l7.worker import Worker
 from proxy.route.table import Table
-from proxy.stats import Counter, Gauge, Stats, StatusCounts
+from proxy.stats import Counter, Stats, StatusCounts
 
 if TYPE_CHECKING:
     from proxy.l7.downstream_h1 import DownstreamH1
@@ -55,7 +55,11 @@ class ManagerStats:
         self.statuses = StatusCounts(stats, prefix + "downstream_rq_", single=False)
         for same in ("downstream_rq_http1_total", "rq_total"):
             stats.derive(prefix + same, lambda: self.downstream_rq_total.value)
-        self.downstream_rq_active: Gauge = stats.gauge(prefix + "downstream_rq_active")
+        stats.derive_gauge(prefix + "downstream_rq_active", self._active)
+
+    def _active(self) -> int:
+        ended = sum(self.statuses.counts.values()) + self.downstream_rq_rx_reset.value
+        return self.downstream_rq_total.value - ended
 
     def __getattr__(self, name: str) -> Counter:
         raise AttributeError(name)
@@ -132,15 +136,15 @@ class HttpManager:
     # ------------------------------------------------------------------ streams
 
     def on_stream(self, stream: Stream) -> None:
-        stats = self.stats
-        stats.downstream_rq_total.value += 1
-        stats.downstream_rq_active.value += 1
-        self.worker.add(stream)
+        self.stats.downstream_rq_total.value += 1
+        worker = self.worker
+        if not worker.streams:
+            worker.wake()
+        worker.streams.add(stream)
 
     def on_stream_end(self, stream: Stream) -> None:
         self.worker.streams.discard(stream)
         stats = self.stats
-        stats.downstream_rq_active.value -= 1
         status = stream.status
         if status:
             stats.statuses.add(status)

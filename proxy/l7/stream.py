@@ -178,8 +178,9 @@ class Stream:
         self.responded = True
         self.status = response.status
         self.response = response
-        if self.route is not None and self.route.edit_response is not None:
-            self.route.edit_response(self, response)
+        route = self.route
+        if route is not None and route.edit_response is not None:
+            route.edit_response(self, response)
         self.manager.finish_response(self, response)
         self.bytes_sent = len(data)
         self.down.send_response(self, response, data, end)
@@ -203,7 +204,8 @@ class Stream:
         if self.ended:
             return
         self.ended = monotonic()
-        self.give_up()
+        if self.up is not None or self.waiting or self.retrying is not None:
+            self.give_up()
         self.manager.on_stream_end(self)
         self.down.on_stream_end(self)
 

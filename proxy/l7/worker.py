@@ -47,8 +47,8 @@ class Worker:
         """Begins the sweeps on the running loop; they go on as long as it does."""
         asyncio.get_running_loop().call_later(SECOND_SWEEP_S, self._every_second, monotonic())
 
-    def add(self, stream: Stream) -> None:
-        self.streams.add(stream)
+    def wake(self) -> None:
+        """The first stream is about to be added to `streams`: look through them from now on."""
         if not self._sweeping:
             self._sweeping = True
             loop = asyncio.get_running_loop()

@@ -7,7 +7,6 @@ connections keep what they began with.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Mapping
 
@@ -16,8 +15,6 @@ from proxy.listen.accept import Acceptor, bind
 from proxy.listen.counters import InspectorCounters, ListenerCounters
 from proxy.listen.runtime import ListenerRuntime
 from proxy.stats import Stats
-
-log = logging.getLogger("weft.listen")
 
 _Key = tuple[SocketAddress, str]
 
@@ -142,8 +139,6 @@ class Listeners:
         counter("listener_manager.listener_create_failure").value += len(errors)
         self._stats.gauge("listener_manager.total_listeners_active").value = len(self._bound)
         self._names = names
-        for error in errors.values():
-            log.error(error)
 
 
 def _key(name: str, runtime: ListenerRuntime) -> _Key:

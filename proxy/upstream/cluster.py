@@ -11,13 +11,13 @@ from random import Random
 
 from proxy.config.model import Cluster as ClusterConfig
 from proxy.config.model import ClusterLoadAssignment, Endpoint, SocketAddress
-from proxy.stats import Counter, Gauge, Stats, StatusCounts
+from proxy.stats import Counter, Stats, StatusCounts
 from proxy.upstream.balance import Picker, by_priority, picker
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.host import Host
 from proxy.upstream.http1 import UpstreamH1
 from proxy.upstream.outlier import OutlierDetector
-from proxy.upstream.pool import Exchange, take_idle, wants_connection
+from proxy.upstream.pool import Exchange, wants_connection
 
 COUNTERS = (
     "upstream_cx_total", "upstream_cx_http1_total", "upstream_cx_connect_fail",
@@ -32,7 +32,7 @@ COUNTERS = (
     "membership_change", "update_success",
 )  # fmt: skip
 GAUGES = (
-    "upstream_cx_active", "upstream_rq_active", "upstream_rq_pending_active", "membership_total",
+    "membership_total",
     "membership_healthy", "membership_degraded", "membership_excluded",
 )  # fmt: skip
 
@@ -42,7 +42,6 @@ class ClusterStats:
 
     upstream_cx_rx_bytes_total: Counter
     upstream_rq_total: Counter
-    upstream_rq_active: Gauge
 
     def __init__(self, stats: Stats, prefix: str) -> None:
         for name in COUNTERS:
@@ -82,12 +81,23 @@ class Cluster:
             "DEFAULT": Breaker(config.thresholds_default),
             "HIGH": Breaker(config.thresholds_high),
         }
+        self._derive_gauges(stats)
         self.outlier: OutlierDetector | None = None
         self._open = open_connection
         self._tls_for = tls_for
         self._overprovisioning = 140
-        self._pick: Picker = lambda: None
+        self.pick: Picker = lambda: None
         self.configure(config, tls_for)
+
+    def _derive_gauges(self, stats: Stats) -> None:
+        """What is in flight stands in the breakers already."""
+        default, high = self.breakers["DEFAULT"], self.breakers["HIGH"]
+        for gauge, of in (
+            ("upstream_cx_active", lambda: default.connections + high.connections),
+            ("upstream_rq_active", lambda: default.requests + high.requests),
+            ("upstream_rq_pending_active", lambda: default.pending + high.pending),
+        ):
+            stats.derive_gauge(self.prefix + gauge, of)
 
     # ------------------------------------------------------------------ configuration
 
@@ -170,7 +180,7 @@ class Cluster:
     def rebuild(self) -> None:
         """Health or membership has changed: choose anew who may be picked."""
         config = self.config
-        self._pick = by_priority(
+        self.pick = by_priority(
             self.hosts,
             self._overprovisioning,
             config.healthy_panic_threshold,
@@ -184,31 +194,31 @@ class Cluster:
 
     # ------------------------------------------------------------------ on the way of a request
 
-    def pick(self, tried: list[Host] | None = None, attempts: int = 1) -> Host | None:
-        """A host by the policy. tried: hosts to avoid (Envoy's previous_hosts predicate), if one
-        of `attempts` picks finds another."""
-        host = self._pick()
-        if tried:
-            for _ in range(attempts):
-                if host not in tried:
-                    break
-                host = self._pick()
+    def pick_other(self, tried: list[Host], attempts: int) -> Host | None:
+        """A host by the policy, not one of `tried` (Envoy's previous_hosts predicate) if one of
+        `attempts` picks finds another."""
+        host = self.pick()
+        for _ in range(attempts):
+            if host not in tried:
+                break
+            host = self.pick()
         return host
 
     def lease(self, host: Host, breaker: Breaker, exchange: Exchange) -> bool:
         """Gets `exchange` a connection to `host`, now or later. False: the queue is full."""
-        connection = take_idle(host)
-        if connection is not None:
-            connection.begin(exchange)
-            exchange.on_connected(connection)
-            return True
+        idle = host.idle
+        while idle:
+            connection = idle.pop()
+            if connection.transport is not None:  # its peer may have closed it in this very turn
+                connection.begin(exchange)
+                exchange.on_connected(connection)
+                return True
         stats = self.stats
         if breaker.pending >= breaker.max_pending:
             stats.upstream_rq_pending_overflow.value += 1
             return False
         breaker.pending += 1
         stats.upstream_rq_pending_total.value += 1
-        stats.upstream_rq_pending_active.value += 1
         host.pending.append(exchange)
         if wants_connection(host, breaker):
             self._start(host, breaker)
@@ -226,14 +236,12 @@ class Cluster:
 
     def _dequeued(self, breaker: Breaker) -> None:
         breaker.pending -= 1
-        self.stats.upstream_rq_pending_active.value -= 1
 
     def _start(self, host: Host, breaker: Breaker) -> None:
         host.connecting += 1
         breaker.connections += 1
         self.stats.upstream_cx_total.value += 1
         self.stats.upstream_cx_http1_total.value += 1
-        self.stats.upstream_cx_active.value += 1
         host.cx_total += 1
         self._open(self, host, breaker)
 
@@ -254,7 +262,6 @@ class Cluster:
         host.cx_connect_fail += 1
         breaker.connections -= 1
         stats = self.stats
-        stats.upstream_cx_active.value -= 1
         stats.upstream_cx_connect_fail.value += 1
         if timed_out:
             stats.upstream_cx_connect_timeout.value += 1
@@ -283,7 +290,6 @@ class Cluster:
         if connection in host.idle:
             host.idle.remove(connection)
         connection.breaker.connections -= 1
-        self.stats.upstream_cx_active.value -= 1
         self.stats.upstream_cx_destroy.value += 1
         if wants_connection(host, connection.breaker):
             self._start(host, connection.breaker)

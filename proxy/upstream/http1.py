@@ -34,7 +34,6 @@ class UpstreamH1(Outbox, asyncio.Protocol):
     __slots__ = (
         "_adopted",
         "_reader",
-        "_request_done",
         "_response_done",
         "_serves_at_most",
         "breaker",
@@ -43,6 +42,7 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         "host",
         "idle_since",
         "opened_at",
+        "request_done",
         "served",
     )
 
@@ -56,7 +56,7 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         limits = Limits(head_bytes=http.max_response_headers_kb * 1024,
                         headers=http.max_headers_count)  # fmt: skip
         self._reader = ResponseReader(self, limits)
-        self._request_done = True
+        self.request_done = True
         self._response_done = True
         self._adopted = False
         self.served = 0
@@ -114,9 +114,9 @@ class UpstreamH1(Outbox, asyncio.Protocol):
     # ------------------------------------------------------------------ the router's side
 
     def begin(self, exchange: Exchange) -> None:
-        """Takes on an exchange: it will send its head next."""
+        """Takes on an exchange: it will send its head next, and then set `request_done` if that
+        was all, or call `request_sent` later."""
         self.exchange = exchange
-        self._request_done = False
         self._response_done = False
         self.served += 1
         self._reader.expect(exchange.request.method)
@@ -126,7 +126,7 @@ class UpstreamH1(Outbox, asyncio.Protocol):
 
     def request_sent(self) -> None:
         """The whole request has been handed to `send`."""
-        self._request_done = True
+        self.request_done = True
         if self._response_done:
             self._release()
 
@@ -181,7 +181,7 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         """The response is whole. The connection is free before its end is passed on, so that a
         request pipelined behind finds it. With the request not yet whole, it is of no more use."""
         self._response_done = True
-        if self._request_done:
+        if self.request_done:
             self._release()
         else:
             self.exchange = None

@@ -37,16 +37,6 @@ class Exchange(Protocol):
         """The connection's send buffer is full (False) or has room again."""
 
 
-def take_idle(host: Host) -> UpstreamH1 | None:
-    """An idle connection to `host` that is still good, or None."""
-    idle = host.idle
-    while idle:
-        connection = idle.pop()
-        if connection.transport is not None:  # its peer may have closed it in this very turn
-            return connection
-    return None
-
-
 def wants_connection(host: Host, breaker: Breaker) -> bool:
     """Should one more be opened for what waits? A host may always have one (Envoy's rule)."""
     if len(host.pending) <= host.connecting:

@@ -20,8 +20,8 @@ from proxy.http.h1.framing import (
     sized,
 )
 from proxy.http.h1.grammar import request_match, split_fields, status_match
-from proxy.http.h1.plan import Plan, request_plans, response_plans
-from proxy.http.h1.target import absolute_form, check_authority
+from proxy.http.h1.plan import KEEP_ALIVE, Plan, request_plans, response_plans
+from proxy.http.h1.target import absolute_form, check_authority, known_authorities
 from proxy.http.headers import Headers, shape_of
 from proxy.http.message import CHUNKED, UNTIL_CLOSE, Request, Response
 
@@ -74,9 +74,13 @@ class RequestReader(BodyReader):
         """More was pipelined than is kept: stop reading until the answer has left."""
         return len(self._buffer) > self._limits.pipelined_bytes
 
-    def next_message(self) -> None:
-        """The answer has left: go on with the next request, which may be here already."""
+    def rearm(self) -> bool:
+        """The answer has left: the next request may come. True: there is something of it here
+        already, and `next_message` will read it."""
         self.feed = self._head
+        return self._buffer != b""
+
+    def next_message(self) -> None:
         if self._buffer:
             data, self._buffer = self._buffer, b""
             self._head(data)
@@ -95,9 +99,11 @@ class RequestReader(BodyReader):
         groups, end = found
         values = groups[2:]
         authority = values[plan.host_at]
-        check_authority(authority)
+        if authority not in known_authorities:
+            check_authority(authority)
         request = Request(groups[0], groups[1], authority, Headers(plan.rest, plan.pick(values)))
-        if plan.simple and plan.keeps_alive(values):
+        at = plan.connection_at
+        if plan.simple and (at < 0 or values[at] in KEEP_ALIVE):
             self.keep_alive = True
             self.expects_continue = False
             self.upgrade = b""
@@ -285,7 +291,9 @@ class ResponseReader(BodyReader):
             if rest:
                 self._head(rest)
             return
-        if plan.simple and plan.length_at >= 0 and minor == b"1" and plan.keeps_alive(values):
+        at = plan.connection_at
+        keeps_alive = minor == b"1" and (at < 0 or values[at] in KEEP_ALIVE)
+        if keeps_alive and plan.simple and plan.length_at >= 0:
             length = sized(values[plan.length_at])
             if status in (204, 304) or self._method == b"HEAD":
                 length = 0

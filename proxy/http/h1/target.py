@@ -7,18 +7,18 @@ from proxy.http.h1.grammar import absolute_match, authority_match
 from proxy.http.message import Request
 
 MAX_KNOWN = 1024
-_known: set[bytes] = set()
+known_authorities: set[bytes] = set()
 
 
 def check_authority(authority: bytes) -> None:
     """Refuses what is not `host[:port]`. Hosts seen before cost one look-up."""
-    if authority in _known:
+    if authority in known_authorities:
         return
     if authority_match(authority) is None:
         raise Malformed("http1.invalid_authority")
-    if len(_known) >= MAX_KNOWN:
-        _known.clear()
-    _known.add(authority)
+    if len(known_authorities) >= MAX_KNOWN:
+        known_authorities.clear()
+    known_authorities.add(authority)
 
 
 def absolute_form(request: Request) -> None:
