@@ -48,6 +48,7 @@ from controlplane.mesh.model import Mesh, Status
 from controlplane.metrics import Metrics
 from controlplane.pipeline import Outlets, Pipeline
 from controlplane.sources.files import FileSource, SourceError
+from controlplane.sources.journal import Journal
 from controlplane.sources.memory import MemorySource
 from controlplane.status import StatusRegistry
 from controlplane.tasks import spawn
@@ -57,9 +58,13 @@ from controlplane.xds.service import SERVER_OPTIONS, AdsService, Connection
 
 SERVING_FILE = "controlplane.json"
 TOKENS_FILE = "join-tokens.json"
+APPLIED_FILE = "applied.json"
 STOP_GRACE_S = 0.5
 REFRESH_S = 60.0
 """How often certificates that are served by SDS are looked at for renewal."""
+
+EXPIRE_S = 10.0
+"""How long after a crash objects stay that were applied before it and not again."""
 
 INTERRUPTED = 130
 
@@ -117,14 +122,17 @@ async def _serve(options: ControlPlaneOptions, stack: AsyncExitStack) -> None:
     plane = _Plane(options, open_store(options.state_dir, options.trust_domain, time.time()))
     files = FileSource(options.config, plane.inventory, plane.pipeline.changed)
     files.load()
+    plane.journal.restore()
     plane.pipeline.rebuild()
     stack.callback(plane.pipeline.close)
     ports = await plane.start_grpc(stack)
     admin = Admin(plane.registry, plane.metrics, plane.connections)
     admin_port = await _start_admin(admin, options, stack)
-    for task in (spawn(files.run(), "file source"), spawn(_refresh(plane), "refresh")):
-        stack.callback(task.cancel)
+    works = {"files": files.run(), "refresh": _refresh(plane), "expire": _expire(plane)}
+    for name, work in works.items():
+        stack.callback(spawn(work, name).cancel)
     _announce_serving(options, (*ports, admin_port), stack)
+    stack.callback(plane.journal.forget)
     admin.serving = True
 
 
@@ -147,7 +155,8 @@ class _Plane:
         self.ads = AdsService(self._prove, cache, (self.registry, self.metrics), time.time)
         outlets = Outlets(cache, self.ads, self.registry, self.metrics, _say)
         self.pipeline = Pipeline(self.inventory, domain, outlets, time.time)
-        self._memory = MemorySource(self.inventory, self.pipeline.changed)
+        memory = MemorySource(self.inventory, self.pipeline.changed)
+        self.journal = Journal(options.state_dir / APPLIED_FILE, memory)
 
     def connections(self) -> Iterable[Connection]:
         return tuple(self.ads.connections)
@@ -160,7 +169,7 @@ class _Plane:
 
     def _apply(self, manifest: str, source: str) -> tuple[Status, ...]:
         """What parsing says and, if all of it could be put in place, translation too."""
-        statuses = self._memory.apply(manifest, source)
+        statuses = self.journal.apply(manifest, source)
         if any(status.severity == "error" for status in statuses):
             return statuses
         self.pipeline.flush()
@@ -168,7 +177,7 @@ class _Plane:
         return tuple(sorted({*statuses, *translated}))
 
     def _delete(self, kind: str, namespace: str, name: str) -> bool:
-        existed = self._memory.delete(kind, namespace, name)
+        existed = self.journal.delete(kind, namespace, name)
         self.pipeline.flush()
         return existed
 
@@ -207,6 +216,11 @@ async def _refresh(plane: _Plane) -> None:
     while True:
         await asyncio.sleep(REFRESH_S)
         plane.ads.publish()
+
+
+async def _expire(plane: _Plane) -> None:
+    await asyncio.sleep(EXPIRE_S)
+    plane.journal.expire()
 
 
 async def _start_admin(admin: Admin, options: ControlPlaneOptions, stack: AsyncExitStack) -> int:

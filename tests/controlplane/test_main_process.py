@@ -281,3 +281,19 @@ def test_the_pages(plane: ControlPlane) -> None:
     assert 'weft_controlplane_config_statuses{severity="error"} 0.0' in text
     assert plane.page("/debug/config_dump?node=x")[0] == 404
     assert plane.page("/nothing")[0] == 404
+
+
+def test_registered_workloads_survive_a_crash_but_not_a_clean_stop(
+    config: Path, tmp_path: Path
+) -> None:
+    def endpoints(plane: ControlPlane) -> int:
+        total: int = plane.status()["services"][0]["endpoints_total"]
+        return total
+
+    plane = ControlPlane(config, tmp_path / "state").start()
+    plane.call("Apply", pb.ApplyRequest(manifest=ENTRY), pb.ApplyResponse)
+    assert plane.stop(signal.SIGKILL) == -signal.SIGKILL
+    with ControlPlane(config, tmp_path / "state") as again:
+        assert endpoints(again) == 1
+    with ControlPlane(config, tmp_path / "state") as third:
+        assert endpoints(third) == 0

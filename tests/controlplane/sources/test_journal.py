@@ -1,0 +1,100 @@
+"""Applied objects across a crash: restored at once, kept only if applied again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from controlplane.inventory import Inventory
+from controlplane.sources.journal import Journal
+from controlplane.sources.memory import MemorySource
+
+
+def entry(name: str, address: str = "127.0.0.1") -> str:
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {{name: {name}}}
+spec: {{address: {address}, ports: {{http: 9101}}}}
+---
+"""
+
+
+class Plane:
+    """One life of a control plane on `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.inventory = Inventory()
+        self.changes = 0
+        self.journal = Journal(path, MemorySource(self.inventory, self._changed))
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    def names(self) -> list[str]:
+        return [item.key.name for item in self.inventory.snapshot().objects]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "applied.json"
+
+
+def test_after_a_crash_everything_is_back(path: Path) -> None:
+    before = Plane(path)
+    before.journal.apply(entry("a") + entry("b"), "weft up")
+    before.journal.apply(entry("c"), "weft run")
+    before.journal.delete("WorkloadEntry", "default", "b")
+    after = Plane(path)
+    assert after.journal.restore() == 2
+    assert after.names() == before.names() == ["a", "c"]
+
+
+def test_what_nobody_applies_again_goes_after_a_while(path: Path) -> None:
+    Plane(path).journal.apply(entry("a") + entry("b"), "weft up")
+    after = Plane(path)
+    after.journal.restore()
+    after.journal.apply(entry("b"), "weft up")
+    assert after.journal.expire() == 1
+    assert after.names() == ["b"]
+    assert after.journal.expire() == 0
+    again = Plane(path)
+    again.journal.restore()
+    assert again.names() == ["b"]
+
+
+def test_a_clean_stop_leaves_nothing(path: Path) -> None:
+    plane = Plane(path)
+    plane.journal.apply(entry("a"), "weft up")
+    plane.journal.forget()
+    assert not path.exists()
+    assert Plane(path).journal.restore() == 0
+
+
+def test_what_was_refused_is_not_kept(path: Path) -> None:
+    plane = Plane(path)
+    statuses = plane.journal.apply("kind: Nonsense\n", "api")
+    assert any(status.severity == "error" for status in statuses)
+    assert Plane(path).journal.restore() == 0
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '[{"manifest": "x"}]', "7"])
+def test_a_damaged_file_is_passed_over(
+    path: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.write_text(content)
+    plane = Plane(path)
+    assert plane.journal.restore() == 0
+    assert str(path) in caplog.text
+    plane.journal.apply(entry("a"), "api")
+    assert Plane(path).journal.restore() == 1
+
+
+def test_a_list_is_taken_apart(path: Path) -> None:
+    plane = Plane(path)
+    document = entry("a").strip().removesuffix("---").strip().replace("\n", "\n  ")
+    statuses = plane.journal.apply(f"apiVersion: v1\nkind: List\nitems:\n- {document}\n", "api")
+    assert [s for s in statuses if s.severity == "error"] == []
+    plane.journal.delete("WorkloadEntry", "default", "a")
+    assert Plane(path).journal.restore() == 0
