@@ -58,10 +58,13 @@ class Proxy:
     def ask(self, target: str, method: str = "GET", origin: str = "") -> Reply:
         return respond(self.view, method, target, "127.0.0.1:15000", origin)
 
+    def text(self, target: str) -> str:
+        return "".join(self.ask(target).body)
+
     def json(self, target: str) -> Any:
         reply = self.ask(target)
         assert (reply.status, reply.content_type) == (200, "application/json")
-        return json.loads(reply.body)
+        return json.loads("".join(reply.body))
 
 
 @pytest.fixture
@@ -86,8 +89,8 @@ def test_every_page_answers_and_only_post_changes(proxy: Proxy, path: str) -> No
 def test_unknown_path_lists_the_known_ones(proxy: Proxy) -> None:
     reply = proxy.ask("/nope?x=1")
     assert reply.status == 404
-    assert reply.body.startswith("invalid path. admin commands are:\n")
-    assert all(f"  {path}" in reply.body for path in PAGES)
+    assert "".join(reply.body).startswith("invalid path. admin commands are:\n")
+    assert all(f"  {path}" in proxy.text("/help") for path in PAGES)
 
 
 def test_another_sites_page_changes_nothing(proxy: Proxy) -> None:
@@ -133,8 +136,8 @@ def test_memory(proxy: Proxy) -> None:
 def test_logging(proxy: Proxy) -> None:
     assert proxy.ask("/logging?level=bogus", "POST").status == 400
     assert proxy.ask("/logging?paths=no.such:debug", "POST").status == 400
-    assert "  weft: debug\n" in proxy.ask("/logging?level=debug", "POST").body
-    assert "  weft: warning\n" in proxy.ask("/logging?paths=weft:warning", "POST").body
+    assert "  weft: debug\n" in "".join(proxy.ask("/logging?level=debug", "POST").body)
+    assert "  weft: warning\n" in "".join(proxy.ask("/logging?paths=weft:warning", "POST").body)
 
 
 # --------------------------------------------------------------------------- statistics
@@ -147,7 +150,7 @@ def test_stats_text_and_filters(proxy: Proxy) -> None:
     proxy.stats.histogram("cluster.a.upstream_rq_time")
     for value in (3.0, 30.0):
         proxy.stats.histogram("http.x.downstream_rq_time").record(value)
-    assert proxy.ask("/stats").body.splitlines() == [
+    assert proxy.text("/stats").splitlines() == [
         "cluster.a.idle: 0",
         "cluster.a.upstream_cx_active: 1",
         "cluster.b.upstream_rq_total: 3",
@@ -155,10 +158,10 @@ def test_stats_text_and_filters(proxy: Proxy) -> None:
         "http.x.downstream_rq_time: P0(nan,5) P25(nan,5) P50(nan,5) P75(nan,50) P90(nan,50) "
         "P95(nan,50) P99(nan,50) P99.5(nan,50) P99.9(nan,50) P100(nan,50)",
     ]
-    assert proxy.ask("/stats?filter=_total$").body == "cluster.b.upstream_rq_total: 3\n"
-    assert proxy.ask("/stats?filter=cluster|http&invert_filter").body == ""
-    assert "idle" not in proxy.ask("/stats?usedonly").body
-    assert proxy.ask("/stats?type=Gauges").body == "cluster.a.upstream_cx_active: 1\n"
+    assert proxy.text("/stats?filter=_total$") == "cluster.b.upstream_rq_total: 3\n"
+    assert proxy.text("/stats?filter=cluster|http&invert_filter") == ""
+    assert "idle" not in proxy.text("/stats?usedonly")
+    assert proxy.text("/stats?type=Gauges") == "cluster.a.upstream_cx_active: 1\n"
 
 
 def test_stats_json(proxy: Proxy) -> None:
@@ -241,10 +244,10 @@ def test_prometheus_text_is_prometheus_text(proxy: Proxy) -> None:
     for value in (0.3, 7.0, 90000.0):
         stats.histogram("cluster.web.upstream_rq_time").record(value)
 
-    reply = proxy.ask("/stats/prometheus")
+    text = proxy.text("/stats/prometheus")
 
-    assert reply.content_type.startswith("text/plain; version=0.0.4")
-    families = list(text_string_to_metric_families(reply.body))
+    assert proxy.ask("/stats/prometheus").content_type.startswith("text/plain; version=0.0.4")
+    families = list(text_string_to_metric_families(text))
     samples = {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in families
@@ -255,20 +258,20 @@ def test_prometheus_text_is_prometheus_text(proxy: Proxy) -> None:
     rq = "envoy_cluster_upstream_rq"
     assert samples[rq + "_total", (web, ("envoy_response_code", "503"))] == 4
     assert samples[rq + "_xx_total", (web, ("envoy_response_code_class", "2"))] == 4
-    assert f'\n{rq}{{envoy_response_code="503",envoy_cluster_name="web"}} 4\n' in reply.body
+    assert f'\n{rq}{{envoy_response_code="503",envoy_cluster_name="web"}} 4\n' in text
     assert samples["envoy_cluster_upstream_rq_total", (("envoy_cluster_name", ISTIO),)] == 9
     odd = (("envoy_http_conn_manager_prefix", 'odd"prefix\\'),)
     assert samples["envoy_http_downstream_rq_total", odd] == 1
     assert samples["envoy_server_live", ()] == 1
     time = "envoy_cluster_upstream_rq_time"
-    assert f"# TYPE {time} histogram\n" in reply.body
+    assert f"# TYPE {time} histogram\n" in text
     assert samples[time + "_bucket", (web, ("le", "10"))] == 2
     assert samples[time + "_bucket", (web, ("le", "+Inf"))] == 3
     assert samples[time + "_sum", (web,)] == 90007.3
-    types = re.findall("# TYPE (.*)", reply.body)
+    types = re.findall("# TYPE (.*)", text)
     assert len(types) == len(set(types))
-    assert proxy.ask("/stats?format=prometheus").body == reply.body
-    assert "upstream_rq_time" not in proxy.ask("/stats/prometheus?filter=server").body
+    assert proxy.text("/stats?format=prometheus") == text
+    assert "upstream_rq_time" not in proxy.text("/stats/prometheus?filter=server")
 
 
 # --------------------------------------------------------------------------- clusters, listeners
@@ -292,12 +295,12 @@ def test_clusters(proxy: Proxy) -> None:
     made.hosts[0].ejected_until = 5.0
     made.hosts[0].rq_total = 7
     name = made.name
-    lines = proxy.ask("/clusters").body.splitlines()
+    lines = proxy.text("/clusters").splitlines()
     assert f"{name}::added_via_api::true" in lines
     assert f"{name}::10.0.0.1:80::rq_total::7" in lines
     assert f"{name}::10.0.0.1:80::health_flags::/failed_outlier_check" in lines
     assert f"{name}::[fd00::1]:80::health_flags::/eds_status_draining" in lines
-    assert proxy.ask("/clusters?filter=nothing").body == ""
+    assert proxy.text("/clusters?filter=nothing") == ""
     assert proxy.ask("/clusters?filter=(").status == 400
     status = proxy.json("/clusters?format=json")["cluster_statuses"][0]
     assert status["added_via_api"] is True
@@ -306,7 +309,7 @@ def test_clusters(proxy: Proxy) -> None:
 
 
 def test_listeners(proxy: Proxy) -> None:
-    assert proxy.ask("/listeners").body == "in::127.0.0.1:8080\nsix::[::1]:8081\n"
+    assert proxy.text("/listeners") == "in::127.0.0.1:8080\nsix::[::1]:8081\n"
     statuses = proxy.json("/listeners?format=json")["listener_statuses"]
     address = {"socket_address": {"address": "127.0.0.1", "port_value": 8080}}
     assert statuses[0] == {"name": "in", "local_address": address}
