@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import cache, partial
 from pathlib import Path
@@ -62,7 +62,7 @@ async def observe(scenario: Scenario, start: Starter, folder: Path, pki: Pki) ->
         proxy = await asyncio.to_thread(start(config, folder).start)
         try:
             everyone = [one for group in upstreams.values() for one in group]
-            client = await _talk(scenario, port, everyone, pki)
+            client = await _talk(scenario, port, everyone, pki, proxy)
             stats = await asyncio.to_thread(_settled_stats, proxy, list(hosts), scenario.stats)
         finally:
             await asyncio.to_thread(proxy.stop)
@@ -88,10 +88,13 @@ async def _start_upstreams(
 # --------------------------------------------------------------------------- the client's side
 
 
-async def _talk(scenario: Scenario, port: int, upstreams: list[Upstream], pki: Pki) -> list[Seen]:
+async def _talk(
+    scenario: Scenario, port: int, upstreams: list[Upstream], pki: Pki, proxy: ProxyProcess
+) -> list[Seen]:
     """All conversations in order; those in the background are awaited at the end."""
     running: list[asyncio.Task[Seen]] = []
     for conversation in scenario.conversations:
+        await asyncio.to_thread(_await_stats, proxy, conversation.until)
         seen_before = _request_count(upstreams)
         arrived = asyncio.Event()
         client = Client(port, pki.client(conversation.tls) if conversation.tls else None)
@@ -223,6 +226,16 @@ def _served(group: list[Upstream]) -> list[Seen | None]:
     """Requests in the order they came; of several hosts as a set: who got which may differ."""
     seen = [_message(message) for upstream in group for message in upstream.requests]
     return seen if len(group) == 1 else sorted(seen, key=str)
+
+
+def _await_stats(proxy: ProxyProcess, wanted: Mapping[str, int]) -> None:
+    """Until the statistics have these values; when they never do, what is seen then will say it."""
+    if not wanted:
+        return
+    try:
+        eventually(lambda: wanted.items() <= proxy.stats().items(), deadline_s=5.0)
+    except AssertionError:
+        pass
 
 
 def _settled_stats(
