@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -24,6 +25,7 @@ from controlplane.emit import names, tls
 from controlplane.emit.endpoints import MUTUAL, TLS_MODE, load_assignment, select
 from controlplane.emit.words import over_ads, packed, seconds
 from controlplane.mesh.model import (
+    ClientTls,
     ConnectionPool,
     Endpoint,
     InboundPort,
@@ -46,43 +48,56 @@ _LB: Mapping[str, Cluster.LbPolicy] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What one outbound cluster leads to. http2: the proxy speaks it, and so does the port."""
+
+    service: Service
+    port: ServicePort
+    subset: str
+    policy: TrafficPolicy
+    endpoints: tuple[Endpoint, ...]
+    trust_domain: str
+    http2: bool
+
+    @property
+    def name(self) -> str:
+        return names.outbound_cluster(self.service.hostname, self.port.number, self.subset)
+
+
 def outbound(mesh: Mesh, http2: bool) -> Iterable[tuple[Cluster, ClusterLoadAssignment | None]]:
     """Every service's clusters; those of type EDS with their endpoints. http2: the proxy can
     speak HTTP/2 to ports that are declared so."""
     for service in mesh.services:
         for port in service.ports:
             if port.protocol != "UDP":
-                yield _outbound(mesh, service, port, "", {}, _policy(service, port), http2)
-                for subset in service.subsets:
-                    policy = subset.port_policies.get(port.number, subset.policy)
-                    yield _outbound(mesh, service, port, subset.name, subset.labels, policy, http2)
+                yield from map(_outbound, _targets(mesh, service, port, http2))
 
 
-def _policy(service: Service, port: ServicePort) -> TrafficPolicy:
-    return service.port_policies.get(port.number, service.policy)
+def _targets(mesh: Mesh, service: Service, port: ServicePort, http2: bool) -> Iterable[_Target]:
+    """The port as a whole, then each subset."""
+    number, both = port.number, http2 and port.protocol in ("HTTP2", "GRPC")
+    policy = service.port_policies.get(number, service.policy)
+    every = select(service, number, {})
+    yield _Target(service, port, "", policy, every, mesh.trust_domain, both)
+    for subset in service.subsets:
+        policy = subset.port_policies.get(number, subset.policy)
+        some = select(service, number, subset.labels)
+        yield _Target(service, port, subset.name, policy, some, mesh.trust_domain, both)
 
 
-def _outbound(
-    mesh: Mesh,
-    service: Service,
-    port: ServicePort,
-    subset: str,
-    labels: Mapping[str, str],
-    policy: TrafficPolicy,
-    http2: bool,
-) -> tuple[Cluster, ClusterLoadAssignment | None]:
-    endpoints = select(service, port.number, labels)
-    speaks_http2 = http2 and port.protocol in ("HTTP2", "GRPC")
-    cluster = _base(names.outbound_cluster(service.hostname, port.number, subset), policy.pool)
+def _outbound(target: _Target) -> tuple[Cluster, ClusterLoadAssignment | None]:
+    policy = target.policy
+    cluster = _base(target.name, policy.pool)
     cluster.lb_policy = _LB[policy.load_balancer]
     # Never send to an endpoint that is known to be unhealthy (Envoy's panic mode would).
     minimum = policy.outlier.min_health_percent if policy.outlier else None
     cluster.common_lb_config.healthy_panic_threshold.CopyFrom(Percent(value=minimum or 0))
     if policy.outlier:
         cluster.outlier_detection.CopyFrom(_outlier(policy.outlier))
-    _secure(cluster, mesh, service, port, subset, endpoints, policy, speaks_http2)
-    _http_options(cluster, policy.pool, speaks_http2)
-    return cluster, _discover(cluster, service, port, endpoints)
+    _secure(cluster, target)
+    _http_options(cluster, policy.pool, target.http2)
+    return cluster, _discover(cluster, target)
 
 
 def _base(name: str, pool: ConnectionPool) -> Cluster:
@@ -93,29 +108,21 @@ def _base(name: str, pool: ConnectionPool) -> Cluster:
     return cluster
 
 
-def _discover(
-    cluster: Cluster, service: Service, port: ServicePort, endpoints: tuple[Endpoint, ...]
-) -> ClusterLoadAssignment | None:
+def _discover(cluster: Cluster, target: _Target) -> ClusterLoadAssignment | None:
     """How the proxy finds endpoints: EDS, or DNS where one of them is a name."""
-    assignment = load_assignment(cluster.name, endpoints, port.number)
-    if service.resolution == "STATIC" and all(_is_ip(e.address) for e in endpoints):
+    number = target.port.number
+    if target.service.resolution == "STATIC" and all(_is_ip(e.address) for e in target.endpoints):
         cluster.type = Cluster.EDS
         cluster.eds_cluster_config.eds_config.CopyFrom(over_ads())
-        return assignment
+        return load_assignment(target.name, target.endpoints, number)
     cluster.type = Cluster.STRICT_DNS
     cluster.dns_lookup_family = Cluster.V4_PREFERRED
     cluster.respect_dns_ttl = True
-    cluster.load_assignment.CopyFrom(
-        assignment
-        if endpoints
-        else load_assignment(cluster.name, (_itself(service, port),), port.number)
-    )
+    # A DNS service without endpoints is found under its own name.
+    itself = Endpoint(target.service.hostname, {number: number})
+    inline = load_assignment(target.name, target.endpoints or (itself,), number)
+    cluster.load_assignment.CopyFrom(inline)
     return None
-
-
-def _itself(service: Service, port: ServicePort) -> Endpoint:
-    """A DNS service without endpoints is found under its own name."""
-    return Endpoint(service.hostname, {port.number: port.number})
 
 
 def _is_ip(address: str) -> bool:
@@ -129,35 +136,31 @@ def _is_ip(address: str) -> bool:
 # --------------------------------------------------------------------------- TLS
 
 
-def _secure(
-    cluster: Cluster,
-    mesh: Mesh,
-    service: Service,
-    port: ServicePort,
-    subset: str,
-    endpoints: tuple[Endpoint, ...],
-    policy: TrafficPolicy,
-    http2: bool,
-) -> None:
-    settings = policy.tls
+def _secure(cluster: Cluster, target: _Target) -> None:
+    settings = target.policy.tls
     mode = settings.mode if settings else "AUTO"
     if mode == "DISABLE":
         return
     if settings and mode in ("SIMPLE", "MUTUAL"):
-        sni = settings.sni or service.hostname
+        sni = settings.sni or target.service.hostname
         simple = tls.upstream_simple(sni, settings.subject_alt_names or (sni,))
         cluster.transport_socket.CopyFrom(simple)
-        return
-    sni = names.outbound_sni(service.hostname, port.number, subset)
-    identities = (settings and settings.subject_alt_names) or _identities(endpoints)
-    alpn = names.client_alpn(port.protocol, http2)
-    mutual = tls.upstream_mutual(
-        (settings and settings.sni) or sni, identities, mesh.trust_domain, alpn
+    elif mode == "ISTIO_MUTUAL" or _all_mesh(target.service, target.endpoints):
+        cluster.transport_socket.CopyFrom(_mutual(target))
+    elif any(endpoint.mesh for endpoint in target.endpoints):
+        _by_endpoint(cluster, _mutual(target))
+
+
+def _mutual(target: _Target) -> TransportSocket:
+    """TLS between sidecars; a DestinationRule may name the SNI and who is accepted."""
+    settings = target.policy.tls or ClientTls("ISTIO_MUTUAL")
+    hostname, number = target.service.hostname, target.port.number
+    return tls.upstream_mutual(
+        settings.sni or names.outbound_sni(hostname, number, target.subset),
+        settings.subject_alt_names or _identities(target.endpoints),
+        target.trust_domain,
+        names.client_alpn(target.port.protocol, target.http2),
     )
-    if mode == "ISTIO_MUTUAL" or _all_mesh(service, endpoints):
-        cluster.transport_socket.CopyFrom(mutual)
-    elif any(endpoint.mesh for endpoint in endpoints):
-        _by_endpoint(cluster, mutual)
 
 
 def _all_mesh(service: Service, endpoints: tuple[Endpoint, ...]) -> bool:
