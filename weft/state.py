@@ -1,11 +1,14 @@
 """The state directory of a laptop mesh: where things stand in it, and who owns it.
 
-up.lock              held by the running `weft up`; contains its pid
-up.json              what it runs: {"pid", "directory", "gateway"}
-controlplane.json    written by the control plane: its addresses
-root.pem admin.token from the control plane
-logs/NAME.log        the output of each process
-sidecars/NAME/       a sidecar's bootstrap, join token and last good configuration
+=================== ======================================================================
+up.lock             held by the running `weft up`; contains its pid
+up.json             what it runs: {"pid", "directory", "gateway"}
+controlplane.json   from the control plane: its addresses
+applied.json        from the control plane: what its API was given, for its next start
+root.pem            from the control plane: the trust bundle; admin.token: the key to its API
+logs/NAME.log       the output of each process
+sidecars/NAME/      a sidecar's bootstrap, join token and last good configuration
+=================== ======================================================================
 """
 
 from __future__ import annotations
@@ -72,7 +75,7 @@ class StateDir:
 
     def _clear(self) -> None:
         """What the run before has left and this one must not read: its ports and its logs."""
-        for old in ("up.json", "controlplane.json"):
+        for old in ("up.json", "controlplane.json", "applied.json"):
             (self.path / old).unlink(missing_ok=True)
         for directory in (self.logs, self.path / "sidecars"):
             shutil.rmtree(directory, ignore_errors=True)
