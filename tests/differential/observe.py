@@ -65,7 +65,9 @@ async def observe(scenario: Scenario, start: Starter, folder: Path, pki: Pki) ->
             client = await _talk(scenario, port, everyone, pki, proxy)
             stats = await asyncio.to_thread(_settled_stats, proxy, list(hosts), scenario.stats)
         finally:
-            await asyncio.to_thread(proxy.stop)
+            code = await asyncio.to_thread(proxy.stop)
+            trouble = _trouble(proxy.log, code)
+            assert not trouble, trouble
     return {
         "client": client,
         "upstream": {name: _served(group) for name, group in upstreams.items()},
@@ -256,6 +258,13 @@ def _settled_stats(
     names += [f"cluster.{cluster}.{name}" for cluster in clusters for name in CLUSTER_STATS]
     seen: dict[str, int | None] = {name: stats[name] for name in names if name in stats}
     return seen | {name: stats.get(name) for name in wanted}
+
+
+def _trouble(log: str, exit_code: int) -> str:
+    """What no proxy may do, whatever the scenario: a traceback, or an end that is no end."""
+    if "Traceback" in log:
+        return f"it logged a traceback:\n{log[-3000:]}"
+    return f"it ended with {exit_code}:\n{log[-3000:]}" if exit_code else ""
 
 
 def _log(path: Path) -> list[Yaml]:
