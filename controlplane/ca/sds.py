@@ -44,11 +44,11 @@ class SdsSecrets:
         if self._keys is None:
             self._tell(node)
             return (self._root,)
-        identity = SpiffeId.workload(self._trust_domain, node.namespace, node.service_account)
         try:
+            identity = SpiffeId.workload(self._trust_domain, node.namespace, node.service_account)
             issued = self._keys.certificate(identity, self._clock())
         except CertificateError as error:
-            log.error("no certificate for node=%s identity=%s: %s", node.id, identity, error)
+            log.error("no certificate for node=%s: %s", node.id, error)
             return (self._root,)
         return (self._root, secrets.certificate(issued.chain_pem, issued.key_pem))
 
