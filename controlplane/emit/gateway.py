@@ -17,6 +17,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from controlplane.emit import listeners, names, routes
 from controlplane.emit.node import Node
+from controlplane.emit.targets import Targets
 from controlplane.mesh.model import Mesh, Service
 from controlplane.snapshot import Draft
 
@@ -30,16 +31,16 @@ def gateway(mesh: Mesh, node: Node) -> Draft:
     if node.gateway is None:
         return Draft()
     address, port = node.gateway
-    unresolved: set[str] = set()
+    targets = Targets(mesh)
     hosts = [
-        routes.virtual_host(service, _first_port(service), domains, node, unresolved)
+        routes.virtual_host(service, _first_port(service), domains, node, targets)
         for service, domains in _domains(mesh, port)
     ]
     hosts.append(_unknown_host(port))
     return Draft(
         listeners=(listeners.gateway(address, port),),
         routes=(RouteConfiguration(name=names.GATEWAY_ROUTES, virtual_hosts=hosts),),
-        unresolved=frozenset(unresolved),
+        unresolved=targets.missing,
     )
 
 

@@ -23,6 +23,7 @@ from controlplane.emit import names
 from controlplane.emit.matches import header_options, host_of, route_match
 from controlplane.emit.node import Node
 from controlplane.emit.retries import Variant, variants
+from controlplane.emit.targets import Targets
 from controlplane.emit.words import seconds
 from controlplane.mesh.model import (
     Destination,
@@ -54,26 +55,26 @@ class Routes:
 def http_proxy(mesh: Mesh, node: Node) -> Routes:
     """Every HTTP port of every service, then a 502 for any other host (Istio's block_all)."""
     domains = _Domains(mesh, node)
-    unresolved: set[str] = set()
+    targets = Targets(mesh)
     hosts = [
-        virtual_host(service, port, own, node, unresolved)
+        virtual_host(service, port, own, node, targets)
         for service in mesh.services
         for port in http_ports(service)
         if (own := domains.of(service, port))
     ]
     hosts.append(_block_all())
     configuration = RouteConfiguration(name=names.HTTP_PROXY_ROUTES, virtual_hosts=hosts)
-    return Routes(configuration, frozenset(unresolved))
+    return Routes(configuration, targets.missing)
 
 
 def virtual_host(
-    service: Service, port: int, domains: list[str], node: Node, unresolved: set[str]
+    service: Service, port: int, domains: list[str], node: Node, targets: Targets
 ) -> VirtualHost:
-    """One service port with its rules; clusters that do not exist are added to `unresolved`."""
+    """One service port with its rules; `targets` notes clusters that do not exist."""
     return VirtualHost(
         name=names.virtual_host(service.hostname, port),
         domains=domains,
-        routes=list(_routes(service, port, node, unresolved)),
+        routes=list(_routes(service, port, node, targets)),
         include_request_attempt_count=True,
     )
 
@@ -127,11 +128,11 @@ def _names(service: Service, node: Node, level: int) -> tuple[str, ...]:
 # --------------------------------------------------------------------------- rules
 
 
-def _routes(service: Service, port: int, node: Node, unresolved: set[str]) -> Iterable[Route]:
+def _routes(service: Service, port: int, node: Node, targets: Targets) -> Iterable[Route]:
     if not service.rules:
-        yield from _rule_routes(_default_rule(service), service, port, node, unresolved)
+        yield from _rule_routes(_default_rule(service), service, port, node, targets)
     for rule in service.rules:
-        yield from _rule_routes(rule, service, port, node, unresolved)
+        yield from _rule_routes(rule, service, port, node, targets)
 
 
 def _default_rule(service: Service) -> HttpRule:
@@ -139,12 +140,12 @@ def _default_rule(service: Service) -> HttpRule:
 
 
 def _rule_routes(
-    rule: HttpRule, service: Service, port: int, node: Node, unresolved: set[str]
+    rule: HttpRule, service: Service, port: int, node: Node, targets: Targets
 ) -> Iterable[Route]:
     for match in rule.matches or (RouteMatch(),):
         if _applies(match, port, node):
             for variant in variants(match, rule.retry) if rule.destinations else _ONE:
-                yield _route(rule, match, variant, port, unresolved)
+                yield _route(rule, match, variant, port, targets)
 
 
 _ONE = (Variant(False, None),)
@@ -160,7 +161,7 @@ def _applies(match: RouteMatch, port: int, node: Node) -> bool:
 
 
 def _route(
-    rule: HttpRule, match: RouteMatch, variant: Variant, port: int, unresolved: set[str]
+    rule: HttpRule, match: RouteMatch, variant: Variant, port: int, targets: Targets
 ) -> Route:
     route = Route(
         name=".".join(part for part in (rule.name, match.name) if part),
@@ -175,13 +176,13 @@ def _route(
     elif rule.direct_response is not None:
         route.direct_response.CopyFrom(_direct_response(rule.direct_response))
     else:
-        route.route.CopyFrom(_action(rule, variant, port, unresolved))
+        route.route.CopyFrom(_action(rule, variant, port, targets))
     return route
 
 
-def _action(rule: HttpRule, variant: Variant, port: int, unresolved: set[str]) -> RouteAction:
+def _action(rule: HttpRule, variant: Variant, port: int, targets: Targets) -> RouteAction:
     action = RouteAction(timeout=seconds(rule.timeout_s or 0))
-    _set_clusters(action, rule.destinations, port, unresolved)
+    _set_clusters(action, rule.destinations, port, targets)
     if variant.policy is not None:
         action.retry_policy.CopyFrom(variant.policy)
     host = host_of(rule.headers.request)
@@ -194,16 +195,16 @@ def _action(rule: HttpRule, variant: Variant, port: int, unresolved: set[str]) -
 
 
 def _set_clusters(
-    action: RouteAction, destinations: tuple[Destination, ...], port: int, unresolved: set[str]
+    action: RouteAction, destinations: tuple[Destination, ...], port: int, targets: Targets
 ) -> None:
     """One destination has a plain cluster, several (or one with header operations) weights.
     A weight of 0 gets nothing, unless it is the only one (Istio)."""
     live = tuple(d for d in destinations if d.weight > 0) or destinations[:1]
     if len(live) == 1 and live[0].headers == Destination("").headers:
-        action.cluster = _cluster(live[0], port, unresolved)
+        action.cluster = targets.cluster(live[0], port)
         return
     for destination in live:
-        entry = _weighted(destination, _cluster(destination, port, unresolved))
+        entry = _weighted(destination, targets.cluster(destination, port))
         action.weighted_clusters.clusters.append(entry)
 
 
@@ -220,13 +221,6 @@ def _weighted(destination: Destination, cluster: str) -> WeightedCluster.Cluster
     if host := host_of(headers.request):
         entry.host_rewrite_literal = host
     return entry
-
-
-def _cluster(destination: Destination, port: int, unresolved: set[str]) -> str:
-    name = names.outbound_cluster(destination.host, destination.port or port, destination.subset)
-    if not destination.resolved:
-        unresolved.add(name)
-    return name
 
 
 def _redirect(redirect: Redirect) -> RedirectAction:

@@ -248,6 +248,15 @@ def unresolved() -> Mesh:
 
 
 @case
+def a_port_that_the_destination_lacks() -> Mesh:
+    """Nobody said which of its two ports is meant, and neither is the one that was asked for."""
+    ports = (ServicePort(1, "http", "HTTP"), ServicePort(2, "http-b", "HTTP"))
+    other = service("other", Endpoint("127.0.0.1", {1: 9103, 2: 9104}), ports=ports)
+    rule = HttpRule((), (to(other.hostname),))
+    return mesh(service("messenger", *PAIR, rules=(rule,)), other)
+
+
+@case
 def names_of_several_services() -> Mesh:
     """An alias never takes a name that another service has in full, nor one twice."""
     return mesh(

@@ -64,19 +64,17 @@ def test_a_broken_part_keeps_the_last_good_one_and_the_rest_goes_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     cache = SnapshotCache(PLAIN, secrets_for)
-    good = cache.snapshot(node())
-    dangling = HttpRule((), (Destination("ghost.example"),))
-    broken = replace(PLAIN.services[0], rules=(dangling,))
-    extra = service("extra", endpoint(9102))
-    cache.set_mesh(mesh(broken, extra, workloads=PLAIN.workloads))
-    after = cache.snapshot(node())
-    assert after.of(RDS) == good.of(RDS)
+    good = cache.snapshot(node("messenger-1"))
+    twice = workload("messenger-1", inbound(), inbound(app_port=9009))
+    cache.set_mesh(mesh(*PLAIN.services, service("extra", endpoint(9102)), workloads=(twice,)))
+    after = cache.snapshot(node("messenger-1"))
+    assert after.of(LDS) == good.of(LDS)
     assert set(after.of(CDS)) - set(good.of(CDS)) == {
         "outbound|8080||extra.default.svc.cluster.local"
     }
-    assert "outbound|8080||ghost.example, which is not there" in caplog.text
+    assert "listener 127.0.0.1_9101 exists twice" in caplog.text
     cache.set_mesh(PLAIN)
-    assert cache.snapshot(node()).version == good.version
+    assert cache.snapshot(node("messenger-1")).version == good.version
 
 
 def test_a_failure_while_building_keeps_the_last_good_one_too(

@@ -1,0 +1,88 @@
+"""A real Envoy on our own ADS service, to be shown one mesh after another."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+
+from certs.authority import Authority
+from certs.spiffe import SpiffeId
+from controlplane.ca.envoy_secrets import EnvoySecrets
+from controlplane.ca.sds import SdsSecrets
+from controlplane.mesh.model import Mesh
+from controlplane.xds.admission import Proof
+from controlplane.xds.cache import SnapshotCache
+from controlplane.xds.service import SERVER_OPTIONS, AdsService
+from protos.types import LDS, short_name
+from tests.support.envoy import envoy, require_envoy
+from tests.support.mesh import TRUST_DOMAIN, mesh
+from tests.support.ports import free_port
+from tests.support.sidecar_bootstrap import sidecar_bootstrap
+from tests.support.wait import eventually_async
+
+MESSENGER = SpiffeId.workload(TRUST_DOMAIN, "default", "messenger")
+
+
+class Judge:
+    """Our ADS service without TLS, and an Envoy on it."""
+
+    def __init__(self) -> None:
+        authority = Authority.create(TRUST_DOMAIN, time.time())
+        secrets = SdsSecrets(authority.bundle, EnvoySecrets(authority), TRUST_DOMAIN, time.time)
+        self.bundle_pem = authority.bundle.to_pem()
+        self.cache = SnapshotCache(mesh(), secrets)
+        self.ads = AdsService(lambda _: Proof(MESSENGER), self.cache, (), time.time)
+        self.server = grpc.aio.server(options=SERVER_OPTIONS)
+        self.server.add_generic_rpc_handlers((self.ads.handler(),))
+        self.port = self.server.add_insecure_port("127.0.0.1:0")
+
+    def bootstrap(self, delta: bool) -> dict[str, Any]:
+        made = sidecar_bootstrap(
+            self.port,
+            self.bundle_pem,
+            "unused",
+            workload="messenger-1",
+            service_account="messenger",
+            http_proxy_port=free_port(),
+            delta=delta,
+            metadata={"LABELS": {"app": "me"}, "WEFT_GATEWAY": f"127.0.0.1:{free_port()}"},
+        )
+        del made["static_resources"]["clusters"][0]["transport_socket"]
+        return made
+
+    async def judge(self, candidate: Mesh) -> dict[str, dict[str, str]]:
+        """Envoy's objections to `candidate`: {type: {resource: message}}."""
+        self.cache.set_mesh(candidate)
+        wanted = self.cache.snapshot(next(iter(self.ads.connections)).node)
+        assert wanted.of(LDS), "the emission itself failed; see the log"
+        self.ads.publish()
+
+        def decided() -> bool:
+            (connection,) = self.ads.connections
+            machine = connection.machine
+            arrived = machine.snapshot.version == wanted.version
+            return arrived and (machine.synced or bool(machine.rejections))
+
+        await eventually_async(decided, 12.0, "Envoy acknowledged; 15 s is a missing answer")
+        (connection,) = self.ads.connections
+        return {short_name(url): found for url, found in connection.machine.rejections.items()}
+
+
+@asynccontextmanager
+async def judging(directory: Path, delta: bool) -> AsyncIterator[Judge]:
+    require_envoy()
+    judge = Judge()
+    await judge.server.start()
+    sidecar = envoy(judge.bootstrap(delta), directory)
+    await asyncio.to_thread(sidecar.start)
+    try:
+        yield judge
+    finally:
+        await asyncio.to_thread(sidecar.stop)
+        await judge.server.stop(0)
