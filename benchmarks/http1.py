@@ -23,6 +23,7 @@ from benchmarks.report import Sample
 
 PROXY_CORE = 0
 LOAD_CORE = 1
+QUIET_LOAD_AVERAGE = 0.7
 RESULTS = Path(__file__).with_name("results")
 
 
@@ -49,6 +50,12 @@ def main(only: str, rounds: int, duration: int, warmup: int, connections: int) -
     if (os.cpu_count() or 1) < 2:
         raise click.ClickException("needs two cores: one for the proxy, one for the load")
     plan = Plan(names, rounds, duration, warmup, connections)
+    if (load_average := os.getloadavg()[0]) > QUIET_LOAD_AVERAGE:
+        print(
+            f"load average {load_average:.1f}: others use this machine; trust the ratios only, and "
+            "not much",
+            file=sys.stderr,
+        )
     try:
         with tempfile.TemporaryDirectory(prefix="weft-bench-") as folder:
             samples = _all_rounds(plan, Path(folder))
@@ -137,6 +144,9 @@ def _finish(plan: Plan, samples: list[Sample]) -> None:
     path.write_text(json.dumps(record, indent=1))
     path.with_suffix(".md").write_text(report.table(samples) + "\n")
     print(f"\nwritten to benchmarks/results/{path.name}", file=sys.stderr)
+    broken = sorted({sample.contender for sample in samples if sample.failed})
+    if broken:
+        raise click.ClickException(f"requests failed, these rows mean nothing: {', '.join(broken)}")
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
