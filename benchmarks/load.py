@@ -29,7 +29,9 @@ class Load:
 
 
 def run(port: int, *, connections: int, duration_s: int, core: int) -> Load:
-    """Keeps `connections` busy for `duration_s`, one wrk thread on `core`."""
+    """Keeps `connections` busy for `duration_s`, one wrk thread on `core`.
+
+    RuntimeError when nothing was answered at all."""
     program = shutil.which("wrk")
     if not program:
         raise NotInstalled("no wrk on this machine: `sh benchmarks/setup.sh` installs it")
@@ -44,6 +46,8 @@ def run(port: int, *, connections: int, duration_s: int, core: int) -> Load:
     )
     line = next(line for line in done.stdout.splitlines() if line.startswith("WRK "))
     counted = json.loads(line.removeprefix("WRK "))
+    if not counted["requests"]:
+        raise RuntimeError(f"answered no request in {duration_s} s")
     return Load(
         requests=counted["requests"],
         requests_per_s=counted["requests"] / counted["duration_us"] * 1e6,
