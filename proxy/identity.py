@@ -11,6 +11,7 @@ away still has an identity. A private key is never logged and never on disk in t
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import random
 import re
@@ -211,8 +212,9 @@ class Identity:
         client: Svid | None,
     ) -> Svid:
         """One CreateCertificate. CertificateError says whatever went wrong."""
-        import grpc.aio
-
+        # Aside: it takes a tenth of a second, in which the loop goes on.
+        grpc: Any = await asyncio.to_thread(importlib.import_module, "grpc")
+        await asyncio.to_thread(importlib.import_module, "grpc.aio")
         roots = await asyncio.to_thread(read_public, self._options.ca_root)
         credentials = grpc.ssl_channel_credentials(
             roots,

@@ -55,6 +55,9 @@ def decode_bootstrap(
     ads = None
     if dynamic.HasField("ads_config"):
         ads = _ads(dynamic.ads_config, "dynamic_resources.ads_config")
+        if ads.cluster not in [each.name for each in static.clusters]:
+            path = "dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name"
+            raise Rejected(path, f"there is no static cluster `{ads.cluster}`")
     found = Bootstrap(
         node=_node(message.node),
         admin=ip_address(message.admin.address, "admin.address")

@@ -22,9 +22,6 @@ from proxy.config.rejected import Rejected
 def check(bootstrap: Bootstrap) -> None:
     """Raises Rejected for the first name that nothing answers to."""
     clusters = frozenset(each.name for each in bootstrap.clusters)
-    if bootstrap.ads is not None and bootstrap.ads.cluster not in clusters:
-        path = "dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name"
-        raise Rejected(path, f"there is no static cluster `{bootstrap.ads.cluster}`")
     for i, listener in enumerate(bootstrap.listeners):
         for path, chain in _chains(listener, f"static_resources.listeners[{i}]"):
             _check_chain(chain, path, bootstrap, clusters)

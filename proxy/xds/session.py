@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from proxy.config.model import AdsConfig
 from proxy.tasks import spawn
-from proxy.xds.channel import AdsStream, StreamEnded, open_stream
+from proxy.xds.channel import AdsStream, StreamEnded, open_stream, prepare
 from proxy.xds.target import ChannelTls, Target
 from proxy.xds.update import Machine, Update
 
@@ -80,6 +80,7 @@ class Session:
     async def run(self) -> None:
         """Until cancelled."""
         failures = attempt = 0
+        await prepare()
         while True:
             address = self._target.addresses[attempt % len(self._target.addresses)]
             tls: ChannelTls | None = await self._credentials()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -11,21 +10,16 @@ import pytest
 
 from proxy.config import bootstrap
 from proxy.config.positions import BadConfig
+from tests.support.cases import case_folder
 
-CASES = Path(__file__).resolve().parents[4] / "shared" / "cases"
 FOLDERS = ("envoy-configs", "envoy-examples", "envoy-docs-rst")
 VERDICTS = "envoy-1.40.0.validate.shared.json"
 # Refused by Envoy for the words of its own application log, which Weft does not write.
 APPLICATION_LOG = "forbidden_flag_"
 
-pytestmark = pytest.mark.skipif(
-    not CASES.is_dir() and "CI" not in os.environ,
-    reason="the folder of real cases is not here (../shared/cases)",
-)
-
 
 def files(folder: str) -> list[Path]:
-    found = (CASES / folder).rglob("*")
+    found = case_folder(folder).rglob("*")
     return sorted(path for path in found if path.suffix in (".yaml", ".yml", ".json"))
 
 
@@ -38,7 +32,9 @@ def verdict(path: Path) -> BadConfig | None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_every_file_loads_or_is_refused_in_one_line_that_names_the_place(folder: str) -> None:
+def test_every_file_loads_or_is_refused_in_one_line_that_names_the_place(
+    folder: str, notes: list[str]
+) -> None:
     counts: Counter[str] = Counter()
     for path in files(folder):
         error = verdict(path)
@@ -47,19 +43,19 @@ def test_every_file_loads_or_is_refused_in_one_line_that_names_the_place(folder:
             assert "\n" not in str(error), path
             assert str(error).startswith(str(path)), path
             assert error.path or error.position, f"{error} names neither field nor line"
-    print(f"{folder}: {dict(counts)}")
+    notes.append(f"{folder}: {counts['loads']} load, {counts['refused']} are refused by name")
     assert sum(counts.values()) > 50
 
 
 @pytest.mark.parametrize("folder", FOLDERS[:2])
 def test_what_envoy_refuses_is_refused(folder: str) -> None:
-    verdicts = json.loads((CASES / folder / VERDICTS).read_text())
+    verdicts = json.loads((case_folder(folder) / VERDICTS).read_text())
     wrong = [
         name
         for name, found in verdicts.items()
         if found["envoy-1.40.0"] == "reject"
         and APPLICATION_LOG not in name
-        and verdict(CASES / folder / name) is None
+        and verdict(case_folder(folder) / name) is None
     ]
     assert wrong == []
 
@@ -69,10 +65,10 @@ def test_what_is_refused_against_envoy_is_refused_as_unsupported_or_for_its_mach
     excuses = ("not supported by this version of Weft", "cannot read", "`{{ ")
     wrong = []
     for folder in FOLDERS[:2]:
-        verdicts = json.loads((CASES / folder / VERDICTS).read_text())
+        verdicts = json.loads((case_folder(folder) / VERDICTS).read_text())
         for name, found in verdicts.items():
             if found["envoy-1.40.0"] == "ok":
-                error = verdict(CASES / folder / name)
+                error = verdict(case_folder(folder) / name)
                 if error is not None and not any(word in error.why for word in excuses):
                     wrong.append(str(error))
     assert wrong == []

@@ -1,0 +1,219 @@
+"""The store as a transcript: what comes in, what is warm after it, what is asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from protos.types import CDS, EDS, LDS, RDS, SDS
+from proxy.config.bootstrap import decode_bootstrap
+from proxy.config.decode import decode
+from proxy.config.model import Bootstrap, DataSource, Secret, TlsCertificate
+from proxy.config.rejected import Rejected
+from proxy.xds.store import FETCH_TIMEOUT_S, Store
+from tests.support.envoy_resources import (
+    cluster,
+    endpoints,
+    listener,
+    routes,
+    tls_cluster,
+    trust_bundle,
+)
+from tests.support.pki import Authority
+
+BOOTSTRAP = Bootstrap(cds_ads=True, lds_ads=True)
+MAKERS = {CDS: cluster, EDS: endpoints, LDS: listener, RDS: routes}
+
+
+class Feed:
+    """A store with words for what happens to it; `now` moves only when told."""
+
+    def __init__(self, bootstrap: Bootstrap = BOOTSTRAP) -> None:
+        self.now = 100.0
+        self.store = Store(bootstrap, frozenset({"default"}), self.now)
+
+    def put(self, type_url: str, message: object, version: str = "1") -> None:
+        body = message.SerializeToString()  # type: ignore[attr-defined]
+        model = decode(type_url, body)
+        name = getattr(model, "name", "") or getattr(model, "cluster_name", "")
+        self.store.accept(type_url, name, version, body, model, self.now, at_s=1e9)
+        self.store.answered(type_url)
+        self.store.advance(self.now)
+
+    def gone(self, type_url: str, *names: str) -> None:
+        self.store.remove(type_url, names, self.now)
+        self.store.advance(self.now)
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += seconds
+        self.store.advance(self.now)
+
+    @property
+    def warm(self) -> tuple[list[str], list[str]]:
+        """(clusters, listeners)."""
+        snapshot = self.store.snapshot()
+        return sorted(snapshot.clusters), sorted(snapshot.listeners)
+
+    def asked(self, type_url: str) -> list[str] | None:
+        names = self.store.subscriptions()[type_url]
+        return None if names is None else sorted(names)
+
+
+def test_a_cluster_waits_for_its_endpoints_and_a_listener_for_its_routes() -> None:
+    feed = Feed()
+    assert feed.store.subscriptions().keys() == {CDS, EDS, RDS, SDS}
+    feed.put(CDS, cluster("a"))
+    assert feed.warm == ([], [])
+    assert feed.asked(EDS) == ["a"]
+    assert LDS not in feed.store.subscriptions()  # Envoy: listeners after the first clusters
+    feed.put(EDS, endpoints("a", 1))
+    assert feed.warm == (["a"], [])
+    assert feed.asked(LDS) is None
+    feed.put(LDS, listener("l", "r"))
+    assert feed.warm == (["a"], [])
+    assert feed.asked(RDS) == ["r"]
+    assert feed.store.warming(LDS) == {"l"}
+    feed.put(RDS, routes("r", "a"))
+    assert feed.warm == (["a"], ["l"])
+    assert feed.store.next_deadline() is None
+
+
+def test_endpoints_and_routes_that_never_come_are_empty_after_the_fetch_timeout() -> None:
+    feed = Feed()
+    feed.put(CDS, cluster("a"))
+    assert feed.store.next_deadline() == 100.0 + FETCH_TIMEOUT_S
+    feed.pass_by(FETCH_TIMEOUT_S - 0.1)
+    assert feed.warm == ([], [])
+    feed.pass_by(0.1)
+    assert feed.warm == (["a"], [])
+    assert feed.store.snapshot().assignments["a"].localities == ()
+    feed.put(LDS, listener("l", "r"))
+    feed.pass_by(FETCH_TIMEOUT_S)
+    assert feed.warm == (["a"], ["l"])
+    assert feed.store.snapshot().routes["r"].virtual_hosts == ()
+
+
+def test_listeners_are_asked_for_after_the_fetch_timeout_even_without_clusters() -> None:
+    feed = Feed()
+    feed.pass_by(FETCH_TIMEOUT_S)
+    assert feed.asked(LDS) is None
+
+
+def test_what_does_not_exist_is_not_waited_for() -> None:
+    feed = Feed()
+    feed.put(CDS, cluster("a"))
+    feed.gone(EDS, "a")
+    assert feed.warm == (["a"], [])
+
+
+def test_endpoints_in_use_stay_when_the_control_plane_forgets_them() -> None:
+    feed = Feed()
+    feed.put(CDS, cluster("a"))
+    feed.put(EDS, endpoints("a", 1))
+    feed.gone(EDS, "a")
+    assert len(feed.store.snapshot().assignments["a"].localities) == 1
+
+
+def test_the_old_version_stays_while_the_new_one_waits_for_a_secret() -> None:
+    feed = Feed()
+    feed.put(CDS, cluster("a"))
+    feed.put(EDS, endpoints("a", 1))
+    feed.put(CDS, tls_cluster("a", "ROOTCA"), "2")
+    assert feed.asked(SDS) == ["ROOTCA"]  # `default` is answered here
+    feed.put(EDS, endpoints("a", 1, 2), "2")
+    snapshot = feed.store.snapshot()
+    assert snapshot.clusters["a"].tls is None
+    assert len(snapshot.assignments["a"].localities[0].endpoints) == 2
+    feed.put(SDS, trust_bundle("ROOTCA", Authority().pem))
+    assert feed.store.snapshot().clusters["a"].tls is None
+    feed.pass_by(1000.0)  # for a secret one waits without end
+    assert feed.store.snapshot().clusters["a"].tls is None
+    own = Secret("default", certificate=TlsCertificate(DataSource(b"c"), DataSource(b"k")))
+    feed.store.set_local_secret(own, feed.now)
+    snapshot = feed.store.snapshot()
+    assert snapshot.clusters["a"].tls is not None
+    assert snapshot.secrets.keys() == {"ROOTCA", "default"}
+    assert snapshot.secrets["default"] is own
+
+
+def test_two_clusters_may_share_endpoints_and_the_last_one_lets_them_go() -> None:
+    feed = Feed()
+    for name in ("a", "b"):
+        shared = cluster(name)
+        shared.eds_cluster_config.service_name = "s"
+        feed.put(CDS, shared)
+    assert feed.asked(EDS) == ["s"]
+    feed.put(EDS, endpoints("s", 1))
+    assert feed.store.snapshot().assignments.keys() == {"a", "b"}
+    feed.gone(CDS, "a")
+    assert feed.asked(EDS) == ["s"]
+    assert feed.warm == (["b"], [])
+    feed.gone(CDS, "b")
+    assert feed.asked(EDS) == []
+    assert feed.store.versions(EDS) == {}
+    assert feed.store.snapshot().assignments == {}
+
+
+def test_a_listener_in_the_place_of_another_keeps_its_routes() -> None:
+    """Removal and addition come in one response, and the routes would not be sent again."""
+    feed = Feed()
+    feed.put(CDS, cluster("a"))
+    feed.put(EDS, endpoints("a", 1))
+    feed.put(LDS, listener("old", "r", 80))
+    feed.put(RDS, routes("r", "a"))
+    feed.store.remove(LDS, ["old"], feed.now)
+    feed.put(LDS, listener("new", "r", 80))
+    assert feed.warm == (["a"], ["new"])
+    assert len(feed.store.snapshot().routes["r"].virtual_hosts) == 1
+
+
+def test_two_listeners_cannot_have_one_address() -> None:
+    feed = Feed()
+    feed.put(LDS, listener("one", "r", 80))
+    with pytest.raises(Rejected, match="listener `one` has the address"):
+        feed.put(LDS, listener("two", "r", 80))
+    feed.put(LDS, listener("one", "r2", 80), "2")  # itself is no other
+
+
+def test_static_resources_are_there_and_cannot_be_replaced() -> None:
+    from envoy.config.bootstrap.v3 import bootstrap_pb2
+
+    message = bootstrap_pb2.Bootstrap()
+    fixed = message.static_resources.clusters.add(name="fixed")
+    fixed.load_assignment.CopyFrom(endpoints("fixed", 9))
+    feed = Feed(decode_bootstrap(message))
+    snapshot = feed.store.snapshot()
+    assert snapshot.assignments["fixed"].localities[0].endpoints[0].address.port == 9
+    with pytest.raises(Rejected, match="static resource"):
+        feed.put(CDS, cluster("fixed"))
+    feed.gone(CDS, "fixed")
+    assert feed.warm == (["fixed"], [])
+
+
+def test_an_answer_to_a_question_that_is_no_longer_asked_is_dropped() -> None:
+    feed = Feed()
+    feed.put(EDS, endpoints("nobody", 1))
+    assert feed.store.versions(EDS) == {}
+
+
+def test_the_same_content_changes_nothing() -> None:
+    feed = Feed()
+    feed.put(CDS, cluster("a"))
+    feed.put(EDS, endpoints("a", 1))
+    before = feed.store.changes
+    feed.put(CDS, cluster("a"), "2")
+    feed.put(EDS, endpoints("a", 1), "2")
+    assert feed.store.changes == before
+    assert feed.store.versions(CDS) == {"a": "2"}
+
+
+def test_what_was_accepted_can_be_listed_as_it_came() -> None:
+    feed = Feed()
+    message = cluster("a")
+    feed.put(CDS, message, "7")
+    (raw,) = feed.store.raws(CDS)
+    assert (raw.name, raw.version, raw.body, raw.updated_at_s) == (
+        "a",
+        "7",
+        message.SerializeToString(),
+        1e9,
+    )
