@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from urllib.parse import unquote_to_bytes
 
 from proxy.config.model import (
     FractionalPercent,
@@ -59,38 +58,36 @@ def _plain(kind: str, wanted: bytes) -> BytesMatch:
 
 
 def header(matcher: HeaderMatcher) -> RequestMatch:
-    """`HeaderMatcher` on a request; repeated headers are joined by ','."""
-    value_of = _value_of(matcher.name.lower().encode())
-    positive = _header_test(matcher)
-    if matcher.invert:
-        return lambda request: not positive(value_of(request))
-    return lambda request: positive(value_of(request))
+    """`HeaderMatcher` on a request."""
+    values_of = _values_of(matcher.name.lower().encode())
+    test = _header_test(matcher)
+    return lambda request: test(values_of(request))
 
 
 def response_header(matcher: HeaderMatcher) -> Callable[[Headers], bool]:
     """`HeaderMatcher` on the headers of a response."""
     name = matcher.name.lower().encode()
-    positive = _header_test(matcher)
+    test = _header_test(matcher)
+    return lambda headers: test(headers.all(name))
+
+
+def _header_test(matcher: HeaderMatcher) -> Callable[[list[bytes]], bool]:
+    """On all values of the header: one of them must match. A header that is missing matches only
+    a test for its absence, inverted or not, unless it is to count as empty (Envoy's rule)."""
     inverted = matcher.invert
-    return lambda headers: positive(headers.joined(name)) != inverted
-
-
-def _header_test(matcher: HeaderMatcher) -> Callable[[bytes | None], bool]:
-    if matcher.present is not None:
-        wanted = matcher.present
-        return lambda value: (value is not None) == wanted
-    missing = b"" if matcher.treat_missing_as_empty else None
     if matcher.range is not None:
         start, end = matcher.range
         test: BytesMatch = lambda value: _in_range(value, start, end)  # noqa: E731
     elif matcher.string is not None:
         test = string(matcher.string)
     else:
-        return lambda value: value is not None
+        wanted = (matcher.present is not False) != inverted
+        return lambda values: bool(values) == wanted
+    missing = [b""] if matcher.treat_missing_as_empty else []
 
-    def check(value: bytes | None) -> bool:
-        found = missing if value is None else value
-        return found is not None and test(found)
+    def check(values: list[bytes]) -> bool:
+        found = values or missing
+        return bool(found) and any(map(test, found)) != inverted
 
     return check
 
@@ -102,21 +99,21 @@ def _in_range(value: bytes, start: int, end: int) -> bool:
         return False
 
 
-def _value_of(name: bytes) -> Callable[[Request], bytes | None]:
+def _values_of(name: bytes) -> Callable[[Request], list[bytes]]:
     """Reads a header, or one of the pseudo-headers that Envoy lets matchers name."""
     if name == b":method":
-        return lambda request: request.method
+        return lambda request: [request.method]
     if name == b":path":
-        return lambda request: request.path
+        return lambda request: [request.path]
     if name in (b":authority", b"host"):
-        return lambda request: request.authority
+        return lambda request: [request.authority]
     if name == b":scheme":
-        return lambda request: request.scheme
-    return lambda request: request.headers.joined(name)
+        return lambda request: [request.scheme]
+    return lambda request: request.headers.all(name)
 
 
 def query_parameter(matcher: QueryParameterMatcher) -> RequestMatch:
-    """`QueryParameterMatcher`: the first parameter of that name counts."""
+    """`QueryParameterMatcher`: the first parameter of that name counts, as it is spelled."""
     name = matcher.name.encode()
     if matcher.string is None:
         wanted = matcher.present is not False
@@ -134,8 +131,8 @@ def _query_value(path: bytes, name: bytes) -> bytes | None:
     query = path.partition(b"?")[2]
     for part in query.split(b"&"):
         key, _, value = part.partition(b"=")
-        if unquote_to_bytes(key) == name:
-            return unquote_to_bytes(value)
+        if key == name:
+            return value
     return None
 
 

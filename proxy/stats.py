@@ -82,7 +82,7 @@ class StatusCounts:
         self._prefix = prefix
         self._single = single
         self.counts: dict[int, int] = {}
-        stats.derive(f"{prefix}completed", lambda: sum(self.counts.values()))
+        stats.derive(f"{prefix}completed", self.completed)
         for hundreds in range(1, 6):
             stats.derive(f"{prefix}{hundreds}xx", partial(self._of_class, hundreds))
 
@@ -94,6 +94,10 @@ class StatusCounts:
         counts[status] = 1
         if self._single:
             self._stats.derive(f"{self._prefix}{status}", lambda: self.counts[status])
+
+    def completed(self) -> int:
+        """Final answers; the informational ones (1xx) stand before those."""
+        return sum(count for status, count in self.counts.items() if status >= 200)
 
     def _of_class(self, hundreds: int) -> int:
         return sum(count for status, count in self.counts.items() if status // 100 == hundreds)

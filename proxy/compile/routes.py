@@ -25,7 +25,6 @@ from proxy.config.model import (
 )
 from proxy.http.headers import Edit as HeaderEdit
 from proxy.http.message import Request, Response
-from proxy.l7.control_headers import obey, steers
 from proxy.l7.entry import RouteEntry
 from proxy.l7.reply import Reply
 from proxy.l7.stream import Stream
@@ -213,7 +212,7 @@ class _RouteCompiler:
     # ------------------------------------------------------------------ edits on the way
 
     def _rewrite(self, action: RouteAction) -> Rewrite:
-        """Control headers, header mutations, host and path, the expected timeout: in this order."""
+        """Header mutations, host and path, the expected timeout: in this order."""
         steps: list[Rewrite] = []
         edit = request_edit(self._levels)
         if edit is not None:
@@ -227,8 +226,6 @@ class _RouteCompiler:
         tells = _tell_timeout() if self._envoy_headers else _nothing
 
         def apply(stream: Stream) -> None:
-            if steers(stream.request.headers):
-                obey(stream)
             for step in steps:
                 step(stream)
             tells(stream)
@@ -242,6 +239,7 @@ class _RouteCompiler:
         name = header.lower().encode() if header else None
         if fixed is None and name is None:
             return None
+        tells = self._envoy_headers
 
         def apply(stream: Stream) -> None:
             request = stream.request
@@ -252,6 +250,8 @@ class _RouteCompiler:
                 known = request.headers.joined(FORWARDED_HOST)
                 old = request.authority
                 request.headers.set(FORWARDED_HOST, known + b"," + old if known else old)
+            if tells:
+                request.headers.set(ORIGINAL_HOST, request.authority)
             request.authority = new
 
         return apply

@@ -118,6 +118,7 @@ def _ads(message: config_source_pb2.ApiConfigSource, path: str) -> AdsConfig:
         delta=message.api_type == _API.DELTA_GRPC,
         initial_metadata=tuple((each.key.lower(), each.value) for each in service.initial_metadata),
         set_node_on_first_message_only=message.set_node_on_first_message_only,
+        authority=service.envoy_grpc.authority,
     )
 
 

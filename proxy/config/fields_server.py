@@ -69,7 +69,7 @@ SERVER: Table = {
         {"timeout": "the stream to the control plane has no end"},
     ),
     _CORE + "GrpcService.EnvoyGrpc": Fields(
-        "cluster_name",
+        "cluster_name authority",
         {"skip_envoy_headers": "Weft adds no x-envoy headers to its own gRPC calls"},
     ),
 }

@@ -554,6 +554,7 @@ class AdsConfig:
     delta: bool
     initial_metadata: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     set_node_on_first_message_only: bool = False
+    authority: str = ""
 
 
 @dataclass(frozen=True, slots=True)

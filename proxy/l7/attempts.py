@@ -62,7 +62,6 @@ def start(stream: Stream) -> Answer:
         _start_clock(stream)
     elif stream.body is None:
         stream.body = []
-    cluster.stats.upstream_rq_total.value += 1
     return _attempt(stream, cluster)
 
 
@@ -82,10 +81,12 @@ def _attempt(stream: Stream, cluster: Cluster) -> Answer:
         host = cluster.pick_other(stream.tried, entry.host_attempts)
     if host is None:
         cluster.stats.upstream_cx_none_healthy.value += 1
+        cluster.stats.statuses.add(503)
         return reply.NO_HEALTHY
     breaker = stream.breaker
     if breaker.requests >= breaker.max_requests:
         cluster.stats.upstream_rq_pending_overflow.value += 1
+        cluster.stats.statuses.add(503)
         return reply.OVERFLOW
     stream.attempt += 1
     stream.host = host
@@ -95,6 +96,7 @@ def _attempt(stream: Stream, cluster: Cluster) -> Answer:
         stream.try_deadline = monotonic() + stream.per_try_timeout_s
     if not cluster.lease(host, breaker, stream):
         _leave(stream)
+        cluster.stats.statuses.add(503)
         return reply.OVERFLOW
     return WAIT
 
@@ -104,6 +106,7 @@ def on_connected(stream: Stream, connection: UpstreamH1) -> None:
     stream.up = connection
     entry = stream.route
     assert entry is not None
+    connection.cluster.stats.upstream_rq_total.value += 1
     if entry.before_send is not None:
         entry.before_send(stream)
     connection.send(request_head(stream.request))
@@ -182,6 +185,7 @@ def on_response(stream: Stream, response: Response, data: bytes, end: bool) -> N
         _leave(stream)
         _schedule_retry(stream)
         return
+    cluster.stats.statuses.add(status)
     if stream.attempt > 1 and status < 500:
         cluster.stats.upstream_rq_retry_success.value += 1
     stream.body = None
@@ -217,14 +221,16 @@ def on_reset(stream: Stream, reason: str, detail: str = "") -> None:
     cluster.on_local_error(host, monotonic())
     rule = stream.rule
     if stream.responded:
-        stream.flag("UC" if reason != retry.PROTOCOL_ERROR else "UPE", "")
+        flag = "UPE" if reason == retry.PROTOCOL_ERROR else "UC"
+        why = reason.replace(" ", "_")
+        stream.flag(flag, f"upstream_reset_after_response_started{{{why}}}")
         stream.down.abort()
         return
-    cluster.stats.count_status(503)
     if rule is not None and rule.on_reset(reason, sent) and _retry_wanted(stream):
         _schedule_retry(stream)
         return
-    stream.respond(reply.upstream_reset(reason, detail))
+    cluster.stats.statuses.add(503)
+    stream.respond(reply.upstream_reset(reason, detail, stream.attempt > 1))
 
 
 # --------------------------------------------------------------------------- trying again
@@ -287,17 +293,17 @@ def on_deadline(stream: Stream, now: float) -> None:
     if overall:
         stream.deadline = stream.try_deadline = NEVER
         cluster.stats.upstream_rq_timeout.value += 1
-        cluster.stats.count_status(504)
+        cluster.stats.statuses.add(504)
         stream.respond(reply.ROUTE_TIMEOUT)
         return
     stream.try_deadline = NEVER
     cluster.stats.upstream_rq_per_try_timeout.value += 1
-    cluster.stats.count_status(504)
     _abandon(stream)
     rule = stream.rule
     if rule is not None and rule.on_reset(retry.PER_TRY_TIMEOUT, True) and _retry_wanted(stream):
         _schedule_retry(stream)
         return
+    cluster.stats.statuses.add(504)
     stream.respond(reply.PER_TRY_TIMEOUT)
 
 

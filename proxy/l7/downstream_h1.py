@@ -8,6 +8,7 @@ delayed close): closing with unread bytes would make the kernel throw the answer
 from __future__ import annotations
 
 import asyncio
+import sys
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -16,7 +17,7 @@ from proxy.http.errors import Malformed
 from proxy.http.h1 import LAST_CHUNK, RequestReader, chunk, response_head
 from proxy.http.headers import Headers
 from proxy.http.message import Request, Response, reason
-from proxy.l7.reply import HEADERS_TIMEOUT
+from proxy.l7.reply import HEADERS_TIMEOUT, Reply
 from proxy.l7.stream import Stream
 from proxy.outbox import Outbox, flush
 
@@ -37,6 +38,8 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         "_feeding",
         "_paused",
         "_received",
+        "_served",
+        "_serves_at_most",
         "bodiless",
         "chunked",
         "close_after",
@@ -54,6 +57,8 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         self.manager = manager
         self.info = info
         self.reader = RequestReader(self, manager.limits)
+        self._served = 0
+        self._serves_at_most = manager.config.max_requests_per_connection or sys.maxsize
         self._received = manager.stats.downstream_cx_rx_bytes_total
         self.stream: Stream | None = None
         self.chunked = False
@@ -135,8 +140,12 @@ class DownstreamH1(Outbox, asyncio.Protocol):
 
     def on_request(self, request: Request, data: bytes, end: bool) -> None:
         stream = self.stream = Stream(self, self.manager, request)
+        self._served += 1
+        if self._served >= self._serves_at_most:
+            self.close_after = True
         if self.reader.expects_continue and not end:
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.manager.stats.statuses.add(100)
         stream.begin(data, end)
 
     def on_data(self, data: bytes) -> None:
@@ -151,21 +160,10 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         """The client broke the protocol: an answer if none has begun, and the end."""
         self.manager.stats.downstream_cx_protocol_error.value += 1
         stream = self.stream
-        if stream is None or not stream.responded:
-            self.manager.on_refused(self, error)
-            phrase = reason(error.status)
-            if error.status == 400:
-                headers = Headers.of([(b"content-length", b"11"), (b"content-type", b"text/plain")])
-            else:
-                headers = Headers.of([(b"content-length", b"%d" % len(phrase)),
-                                      (b"content-type", b"text/plain")])  # fmt: skip
-            headers.add(b"connection", b"close")
-            self.send(response_head(Response(error.status, headers)) + phrase)
-        if stream is not None:
-            stream.responded = True
-            stream.flag("DPE", error.detail)
-            stream.finish()
-        self.close_gently()
+        if stream is None:  # a head that was none is counted and logged as a request, as Envoy does
+            stream = self.stream = Stream(self, self.manager, Request(b"", b"", b"", Headers()))
+            self.manager.on_stream(stream)
+        stream.respond(Reply(error.status, reason(error.status), "DPE", error.detail, close=True))
 
     # ------------------------------------------------------------------ the stream's side
 
@@ -206,10 +204,18 @@ class DownstreamH1(Outbox, asyncio.Protocol):
             lines += CLOSE_LINE
         elif old:
             lines += KEEP_ALIVE_LINE
-        head = response_head(response, lines)
+        if self.bodiless and not old and request.method == b"HEAD" and response.length == 0:
+            lines = self._head_framing(response) + lines
+        head = response_head(response, lines, request.version)
         if data and not self.bodiless:
             head += chunk(data) if self.chunked else data
         self.send(head + LAST_CHUNK if end and self.chunked else head)
+
+    @staticmethod
+    def _head_framing(response: Response) -> bytes:
+        """An answer to HEAD tells how GET would be framed (RFC 9110 section 9.3.2)."""
+        known = b"content-length" in response.headers or response.status in BODILESS
+        return b"" if known else CHUNKED_LINE
 
     def end_response(self) -> None:
         if self.chunked:

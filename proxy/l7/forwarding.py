@@ -17,16 +17,19 @@ from proxy.l7.client_cert import forwarded_client_cert
 
 MAX_KNOWN = 512
 XFCC = b"x-forwarded-client-cert"
-# Taken out at the edge, where a client must not speak for the mesh (Envoy: cleanInternalHeaders).
-EDGE_REMOVES = frozenset(
+# Taken from everybody who is not known to be inside: a client must not steer the router or speak
+# for the mesh. Nobody is inside unless `internal_address_config` says so (Envoy's default).
+EXTERNAL_REMOVES = frozenset(
     (b"x-envoy-retriable-status-codes", b"x-envoy-retriable-header-names", b"x-envoy-retry-on",
      b"x-envoy-retry-grpc-on", b"x-envoy-max-retries", b"x-envoy-upstream-alt-stat-name",
      b"x-envoy-upstream-rq-timeout-ms", b"x-envoy-upstream-rq-per-try-timeout-ms",
      b"x-envoy-upstream-rq-timeout-alt-response", b"x-envoy-expected-rq-timeout-ms",
      b"x-envoy-force-trace", b"x-envoy-ip-tags", b"x-envoy-original-url",
-     b"x-envoy-hedge-on-per-try-timeout", b"x-envoy-decorator-operation",
-     b"x-envoy-downstream-service-cluster", b"x-envoy-downstream-service-node",
-     b"x-envoy-internal", b"x-envoy-external-address")
+     b"x-envoy-hedge-on-per-try-timeout", b"x-envoy-internal")
+)  # fmt: skip
+EDGE_REMOVES = frozenset(
+    (b"x-envoy-decorator-operation", b"x-envoy-downstream-service-cluster",
+     b"x-envoy-downstream-service-node", b"x-envoy-external-address")
 )  # fmt: skip
 
 # The new shape, what to keep, the x-forwarded-proto to add, and whether a request id is.
@@ -66,7 +69,9 @@ class Forwarding:
             self._client_cert(headers, info)
 
     def _learn(self, shape: Shape, tls: bool) -> Plan:
-        removes: set[bytes] = set(EDGE_REMOVES) if self._edge else set()
+        removes: set[bytes] = set(
+            EXTERNAL_REMOVES | EDGE_REMOVES if self._edge else EXTERNAL_REMOVES
+        )
         if self._sanitizes:
             removes.add(XFCC)
         adds_proto = self._edge and not self._config.xff_num_trusted_hops

@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING
 
 from proxy.config.model import HttpConnectionManager
 from proxy.connection import ConnectionInfo
-from proxy.http.errors import Malformed
-from proxy.http.h1 import Limits
+from proxy.http.h1 import Limits, RequestReader
 from proxy.http.headers import Pick, Shape, picker, shape_of
 from proxy.http.message import Request, Response
+from proxy.l7.clean import append_via, request_cleaner
 from proxy.l7.forwarding import Forwarding
-from proxy.l7.reply import REQUEST_TIMEOUT, STREAM_IDLE
+from proxy.l7.reply import (
+    BAD_PATH,
+    MISSING_HOST,
+    NO_ORIGIN_FORM,
+    REQUEST_TIMEOUT,
+    STREAM_IDLE,
+    UPGRADE_REFUSED,
+    Reply,
+)
 from proxy.l7.steps import Step
 from proxy.l7.worker import Worker
 from proxy.route.table import Table
@@ -58,7 +66,7 @@ class ManagerStats:
         stats.derive_gauge(prefix + "downstream_rq_active", self._active)
 
     def _active(self) -> int:
-        ended = sum(self.statuses.counts.values()) + self.downstream_rq_rx_reset.value
+        ended = self.statuses.completed() + self.downstream_rq_rx_reset.value
         return self.downstream_rq_total.value - ended
 
     def __getattr__(self, name: str) -> Counter:
@@ -98,10 +106,14 @@ class HttpManager:
         self.max_duration_s = config.max_connection_duration_s
         self.delayed_close_s = config.delayed_close_timeout_s
         self.forwarding = Forwarding(config, own_uri)
-        self.prepare: Callable[[Request, ConnectionInfo], None] = self.forwarding.apply
+        # What is done to each request before its route is looked for; it may answer.
+        self.prepare: Callable[[Request, ConnectionInfo], Reply | None] = self.forwarding.apply
+        if cleaner := request_cleaner(config):
+            self.prepare = self._clean(cleaner)
         self._server = config.server_name.encode()
         # What to add to an answer of a shape: of our own, and of an upstream with its time.
         self._known: tuple[dict[Shape, Finish], dict[Shape, Finish]] = ({}, {})
+        self._via = config.via.encode()
         self._tells_id = config.always_set_request_id_in_response
 
     # ------------------------------------------------------------------ connections
@@ -126,13 +138,6 @@ class HttpManager:
         if connection.info.tls:
             stats.downstream_cx_ssl_active.value -= 1
 
-    def on_refused(self, connection: DownstreamH1, error: Malformed) -> None:
-        """A head that was no request: counted as one that was answered (Envoy does)."""
-        stats = self.stats
-        if connection.stream is None:
-            stats.downstream_rq_total.value += 1
-            stats.statuses.add(error.status)
-
     # ------------------------------------------------------------------ streams
 
     def on_stream(self, stream: Stream) -> None:
@@ -154,6 +159,26 @@ class HttpManager:
         for log in self.loggers:
             log(stream)
 
+    def _clean(
+        self, cleaner: Callable[[Request, ConnectionInfo], Reply | None]
+    ) -> Callable[[Request, ConnectionInfo], Reply | None]:
+        forward = self.forwarding.apply
+
+        def prepare(request: Request, info: ConnectionInfo) -> Reply | None:
+            return cleaner(request, info) or forward(request, info)
+
+        return prepare
+
+    def objection(self, request: Request, reader: RequestReader) -> Reply | None:
+        """What is to be said to a request about which the reader found something odd."""
+        if not request.authority:
+            return MISSING_HOST
+        if b"#" in request.path:
+            return BAD_PATH
+        if reader.upgrade or request.method == b"CONNECT":
+            return UPGRADE_REFUSED
+        return NO_ORIGIN_FORM
+
     def finish_response(self, stream: Stream, response: Response) -> None:
         """`server`, `date` and the upstream's time, on every answer."""
         headers = response.headers
@@ -167,6 +192,8 @@ class HttpManager:
         if service_ms is not None:
             values += (b"%d" % service_ms,)
         headers.values = values + server
+        if self._via:
+            append_via(headers, self._via)
         if self._tells_id:
             request_id = stream.request.headers.get(b"x-request-id")
             if request_id is not None:
@@ -201,7 +228,7 @@ class HttpManager:
             stream.respond(REQUEST_TIMEOUT)
             return
         mark = stream.bytes_received + stream.bytes_sent + stream.responded
-        if mark != stream.idle_mark:
+        if mark != stream.idle_mark or not stream.idle_since:
             stream.idle_mark = mark
             stream.idle_since = now
             return

@@ -126,15 +126,11 @@ def _response_value(name: str) -> Read:
 
 def _original_path(stream: Stream) -> bytes | None:
     """What the client asked for, if the route has rewritten it."""
-    request = stream.request
-    found = request.headers.get(ORIGINAL_PATH)
-    if found is None and stream.original_path != request.path:
-        return stream.original_path
-    return found
+    return stream.request.headers.get(ORIGINAL_PATH)
 
 
 _PSEUDO: Mapping[bytes, Read] = {
-    b":method": lambda stream: stream.request.method,
+    b":method": lambda stream: stream.request.method or None,
     b":path": lambda stream: stream.request.path or None,
     b":authority": lambda stream: stream.request.authority or None,
     b"host": lambda stream: stream.request.authority or None,

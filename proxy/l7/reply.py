@@ -36,6 +36,9 @@ PER_TRY_TIMEOUT = Reply(504, b"upstream request timeout", "UT", "upstream_per_tr
 STREAM_IDLE = Reply(504, b"stream timeout", "SI", "stream_idle_timeout", close=True)
 REQUEST_TIMEOUT = Reply(408, b"request timeout", "", "request_overall_timeout", close=True)
 HEADERS_TIMEOUT = Reply(408, b"request header timeout", "", "request_header_timeout", close=True)
+MISSING_HOST = Reply(400, b"", "", "missing_host_header", close=True)
+BAD_PATH = Reply(400, b"", "", "path_normalization_failed", close=True)
+NO_ORIGIN_FORM = Reply(404, b"", "", "absolute_path_rejected")
 UPGRADE_REFUSED = Reply(403, b"", "", "upgrade_failed", close=True)
 
 
@@ -51,12 +54,13 @@ _RESETS = {
 }
 
 
-def upstream_reset(reason: str, detail: str) -> Reply:
-    """The upstream was lost before its answer began. detail: the transport's own words, or ''."""
+def upstream_reset(reason: str, detail: str, retried: bool) -> Reply:
+    """The upstream was lost before its answer began. detail: the transport's own words, or '';
+    they are for the log only, a client need not know what stands behind us."""
     words, flag, status = _RESETS[reason]
-    text = f"upstream connect error or disconnect/reset before headers. reset reason: {words}"
+    latest = "retried and the latest reset reason" if retried else "reset reason"
+    text = f"upstream connect error or disconnect/reset before headers. {latest}: {words}"
     why = words.replace(" ", "_")
     if detail and flag == "UF":
-        text += f", transport failure reason: {detail}"
         why += f"|{detail.replace(' ', '_')}"
     return Reply(status, text.encode(), flag, f"upstream_reset_before_response_started{{{why}}}")

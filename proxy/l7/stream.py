@@ -17,7 +17,7 @@ from proxy.http.h1 import chunk
 from proxy.http.headers import Headers
 from proxy.http.message import Request, Response
 from proxy.l7 import attempts
-from proxy.l7.reply import NO_ROUTE, UPGRADE_REFUSED, Reply
+from proxy.l7.reply import NO_ROUTE, Reply
 from proxy.l7.steps import Answer, Wait
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.cluster import Cluster
@@ -81,7 +81,6 @@ class Stream:
         self.down = down
         self.manager = manager
         self.request = request
-        self.original_path = request.path
         self.started = monotonic()
 
     # The upstream half, called by the connection that it leases (`pool.Exchange`).
@@ -107,10 +106,11 @@ class Stream:
             self.body = [data]
         manager, request, down = self.manager, self.request, self.down
         manager.on_stream(self)
-        if down.reader.upgrade or request.method == b"CONNECT":
-            self.respond(UPGRADE_REFUSED)
+        objection = manager.objection(request, down.reader) if down.reader.odd else None
+        objection = objection or manager.prepare(request, down.info)
+        if objection is not None:
+            self.respond(objection)
             return
-        manager.prepare(request, down.info)
         self.route = manager.table.find(request)
         if self.route is None:
             self.respond(NO_ROUTE)
@@ -157,7 +157,8 @@ class Stream:
         pairs = [*reply.headers]
         if reply.body:
             pairs.append((b"content-type", b"text/plain"))
-        pairs.append((b"content-length", b"%d" % len(reply.body)))
+        if reply.status not in (204, 304):
+            pairs.append((b"content-length", b"%d" % len(reply.body)))
         response = Response(reply.status, Headers.of(pairs), len(reply.body))
         if reply.close:
             self.down.close_after = True
@@ -182,15 +183,17 @@ class Stream:
         if route is not None and route.edit_response is not None:
             route.edit_response(self, response)
         self.manager.finish_response(self, response)
-        self.bytes_sent = len(data)
-        self.down.send_response(self, response, data, end)
+        down = self.down
+        down.send_response(self, response, data, end)
+        if not down.bodiless:
+            self.bytes_sent = len(data)
         if end:
             self.finish()
 
     def send_data(self, data: bytes) -> None:
-        self.bytes_sent += len(data)
         down = self.down
         if not down.bodiless:
+            self.bytes_sent += len(data)
             down.send(chunk(data) if down.chunked else data)
 
     def send_end(self) -> None:

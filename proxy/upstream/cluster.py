@@ -51,7 +51,6 @@ class ClusterStats:
         self.upstream_rq_time = stats.histogram(prefix + "upstream_rq_time")
         self.upstream_cx_connect_ms = stats.histogram(prefix + "upstream_cx_connect_ms")
         self.statuses = StatusCounts(stats, prefix + "upstream_rq_", single=True)
-        self.count_status = self.statuses.add
 
     def __getattr__(self, name: str) -> Counter:
         raise AttributeError(name)
@@ -298,7 +297,6 @@ class Cluster:
 
     def on_status(self, host: Host, status: int, now: float) -> None:
         """An attempt was answered."""
-        self.stats.statuses.add(status)
         if status < 500:
             host.rq_success += 1
             if not host.consecutive_5xx:

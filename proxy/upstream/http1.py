@@ -81,7 +81,11 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         flush()
 
     def eof_received(self) -> bool:
-        self._reader.eof()
+        try:
+            self._reader.eof()
+        except Malformed as error:
+            self.cluster.stats.upstream_cx_protocol_error.value += 1
+            self._break(retry.PROTOCOL_ERROR, error.detail)
         flush()
         return False
 
@@ -156,6 +160,7 @@ class UpstreamH1(Outbox, asyncio.Protocol):
 
     def on_informational(self, status: int) -> None:
         """1xx end here: 100 was answered by us already, others are for HTTP/1.1 hops only."""
+        self.cluster.stats.statuses.add(status)
 
     def on_data(self, data: bytes) -> None:
         if self.exchange is not None:

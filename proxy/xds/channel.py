@@ -13,6 +13,7 @@ from typing import Any
 
 from envoy.service.discovery.v3 import discovery_pb2
 
+from proxy.config.model import AdsConfig
 from proxy.xds.target import ChannelTls
 from proxy.xds.update import Request
 
@@ -84,13 +85,14 @@ async def prepare() -> None:
 def open_stream(
     address: str,
     tls: ChannelTls | None,
-    metadata: tuple[tuple[str, str], ...],
-    delta: bool,
+    ads: AdsConfig,
 ) -> AdsStream:
     """Begins to connect; whether it succeeds shows in the first send or receive."""
     import grpc.aio
 
     options: list[tuple[str, Any]] = list(_OPTIONS)
+    if ads.authority:
+        options.append(("grpc.default_authority", ads.authority))
     if tls is None:
         channel = grpc.aio.insecure_channel(address, options=options)
     else:
@@ -98,13 +100,13 @@ def open_stream(
             options.append(("grpc.ssl_target_name_override", tls.server_name))
         credentials = grpc.ssl_channel_credentials(tls.roots, tls.key, tls.chain)
         channel = grpc.aio.secure_channel(address, credentials, options=options)
-    request, response, method = _variant(delta)
+    request, response, method = _variant(ads.delta)
     stream_stream: Any = channel.stream_stream(
         _SERVICE + method,
         request_serializer=request.SerializeToString,
         response_deserializer=response.FromString,
     )
-    return AdsStream(channel, stream_stream(metadata=metadata))
+    return AdsStream(channel, stream_stream(metadata=ads.initial_metadata))
 
 
 def _variant(delta: bool) -> tuple[Any, Any, str]:

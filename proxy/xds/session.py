@@ -85,7 +85,7 @@ class Session:
             address = self._target.addresses[attempt % len(self._target.addresses)]
             tls: ChannelTls | None = await self._credentials()
             self._renew = False
-            stream = open_stream(address, tls, self._ads.initial_metadata, self._ads.delta)
+            stream = open_stream(address, tls, self._ads)
             attempt += 1
             try:
                 await self._follow(stream, address)

@@ -57,7 +57,7 @@ def response_length(method: bytes, status: int, minor: bytes, block: Headers) ->
     return UNTIL_CLOSE if length is None else length
 
 
-def sanitize_connection(headers: Headers, block: Headers, connection: bytes) -> None:
+def sanitize_connection(headers: Headers, connection: bytes) -> None:
     """Takes out what `Connection` nominates. Headers that route or frame may not be nominated."""
     for option in connection.split(b","):
         name = option.strip()
@@ -66,5 +66,3 @@ def sanitize_connection(headers: Headers, block: Headers, connection: bytes) -> 
         if name in (b"host", b"content-length") or name.startswith((b":", b"x-forwarded-")):
             raise Malformed("http1.connection_header_rejected")
         headers.remove(name)
-    if b"trailers" in (block.get(b"te") or b"").lower():
-        headers.set(b"te", b"trailers")

@@ -19,7 +19,12 @@ from proxy.http.h1.framing import (
     sanitize_connection,
     sized,
 )
-from proxy.http.h1.grammar import request_match, split_fields, status_match
+from proxy.http.h1.grammar import (
+    alien_version_match,
+    request_match,
+    split_fields,
+    status_match,
+)
 from proxy.http.h1.plan import KEEP_ALIVE, Plan, request_plans, response_plans
 from proxy.http.h1.target import absolute_form, check_authority, known_authorities
 from proxy.http.headers import Headers, shape_of
@@ -51,9 +56,18 @@ class RequestReader(BodyReader):
     end says that it is all; else `on_data` and `on_end` follow.
 
     keep_alive: may the connection be used again after this request. expects_continue: the client
-    waits for 100 (RFC 9110 section 10.1.1). upgrade: the protocol it asks for, or b''."""
+    waits for 100 (RFC 9110 section 10.1.1). upgrade: the protocol it asks for, or b''. odd: there
+    is something about the target or the host that the connection manager must decide on."""
 
-    __slots__ = ("_limits", "_plan", "_requests", "expects_continue", "keep_alive", "upgrade")
+    __slots__ = (
+        "_limits",
+        "_plan",
+        "_requests",
+        "expects_continue",
+        "keep_alive",
+        "odd",
+        "upgrade",
+    )
 
     def __init__(self, sink: RequestSink, limits: Limits) -> None:
         super().__init__(sink)
@@ -63,6 +77,7 @@ class RequestReader(BodyReader):
         self.keep_alive = True
         self.expects_continue = False
         self.upgrade = b""
+        self.odd = False
 
     @property
     def idle(self) -> bool:
@@ -105,11 +120,12 @@ class RequestReader(BodyReader):
         at = plan.connection_at
         if plan.simple and (at < 0 or values[at] in KEEP_ALIVE):
             self.keep_alive = True
-            self.expects_continue = False
+            self.expects_continue = self.odd = False
             self.upgrade = b""
             if plan.length_at >= 0:
                 request.length = sized(values[plan.length_at])
         else:
+            self.odd = False
             self._govern(request, Headers(plan.shape, values))
         self._deliver(request, b"" if end == len(data) else data[end:])
 
@@ -127,7 +143,7 @@ class RequestReader(BodyReader):
             raise Malformed("http1.headers_too_large", 431)
         found = request_match(data)
         if found is None or found.end() != end:
-            raise Malformed("http1.codec_error")
+            raise _diagnosed(data[:end])
         names, values = split_fields(found[4])
         if len(names) > self._limits.headers:
             raise Malformed("http1.too_many_headers", 431)
@@ -159,14 +175,16 @@ class RequestReader(BodyReader):
         old = request.version == b"HTTP/1.0"
         if old and not self._limits.http_10:
             raise Malformed("low_version", 426)
+        path = request.path
+        self.odd = path == b"*" or b"#" in path or request.method == b"CONNECT"
         if request.method == b"CONNECT":
-            request.authority = request.path
-        elif not request.path.startswith(b"/") and request.path != b"*":
+            request.authority = path
+        elif not path.startswith(b"/") and path != b"*":
             absolute_form(request)
-        if not request.authority:
-            if not (old and self._limits.default_host):
-                raise Malformed("missing_host_header")
-            request.authority = self._limits.default_host
+        if not plan.hosts and not request.authority:
+            if old:
+                request.authority = self._limits.default_host
+            self.odd = self.odd or not request.authority
         check_authority(request.authority)
 
     def _govern(self, request: Request, block: Headers) -> None:
@@ -182,7 +200,10 @@ class RequestReader(BodyReader):
         if connection:
             if b"upgrade" in connection:
                 self.upgrade = block.get(b"upgrade") or b""
-            sanitize_connection(request.headers, block, connection)
+                self.odd = self.odd or self.upgrade != b""
+            sanitize_connection(request.headers, connection)
+        if b"trailers" in (block.get(b"te") or b"").lower():
+            request.headers.set(b"te", b"trailers")  # all of TE that may cross (Envoy)
         expect = block.get(b"expect")
         self.expects_continue = (
             expect is not None
@@ -209,6 +230,15 @@ class RequestReader(BodyReader):
                 self.feed(rest)
 
 
+def _diagnosed(head: bytes) -> Malformed:
+    """What is wrong with a head that the grammar refuses, in Envoy's words."""
+    if alien_version_match(head) is not None:
+        return Malformed("low_version", 426)
+    if b"\x00" in head:
+        return Malformed("http1.invalid_characters")
+    return Malformed("http1.codec_error")
+
+
 class ResponseReader(BodyReader):
     """Calls `sink.on_response(response, data, end)`: data is what of the body came with the head,
     end says that it is all; else `on_data` and `on_end` follow.
@@ -231,12 +261,13 @@ class ResponseReader(BodyReader):
         self._method = method
         self.feed = self._head
 
-    def eof(self) -> bool:
-        """The peer closed its side; True if that ended a message (RFC 9112 section 6.3, case 8)."""
-        if self.feed != self._until_close:
-            return False
-        self._end(b"")
-        return True
+    def eof(self) -> None:
+        """The peer closed its side. That may end a message (RFC 9112 section 6.3, case 8); inside
+        of one with another framing it raises Malformed."""
+        if self.feed == self._until_close:
+            self._end(b"")
+        elif self._buffer or self.feed not in (self._head, self._after):
+            raise Malformed("http1.unexpected_end")
 
     def _after(self, data: bytes) -> None:
         raise Malformed("http1.unexpected_response")

@@ -8,7 +8,11 @@ from proxy.http.message import CHUNKED, Request, Response, reason
 LAST_CHUNK = b"0\r\n\r\n"
 MAX_TEMPLATES = 4096
 
+# Methods whose requests mean nothing by having no body; others say `content-length: 0`.
+NO_BODY = frozenset((b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"))
+
 _requests: dict[Shape, bytes] = {}
+_empty_requests: dict[Shape, bytes] = {}
 _chunked_requests: dict[Shape, bytes] = {}
 _responses: dict[tuple[Shape, int, bytes], bytes] = {}
 
@@ -24,10 +28,19 @@ def request_head(request: Request) -> bytes:
     """The head with its host; a body of unknown length will be chunked."""
     headers = request.headers
     shape = headers.shape
-    table = _chunked_requests if request.length == CHUNKED else _requests
+    if request.length == CHUNKED:
+        table = _chunked_requests
+    elif request.length == 0 and request.method not in NO_BODY:
+        table = _empty_requests
+    else:
+        table = _requests
     template = table.get(shape)
     if template is None:
-        framing = b"transfer-encoding: chunked\r\n" if request.length == CHUNKED else b""
+        framing = b""
+        if table is _chunked_requests:
+            framing = b"transfer-encoding: chunked\r\n"
+        elif table is _empty_requests and b"content-length" not in shape.index:
+            framing = b"content-length: 0\r\n"
         template = b"%%b %%b HTTP/1.1\r\nhost: %%b\r\n%b%b\r\n" % (shape.template, framing)
         _keep(table, shape, template)  # type: ignore[arg-type]
     return template % (request.method, request.path, request.authority, *headers.values)

@@ -1,0 +1,90 @@
+"""What some connection managers do to a request before its route is looked for: path, port, via.
+
+Most configurations ask for none of it, and then `request_cleaner` gives nothing to call. Envoy's
+`normalize_path`, `merge_slashes`, `path_with_escaped_slashes_action`, `strip_*_host_port`, `via`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proxy.config.model import HttpConnectionManager
+from proxy.connection import ConnectionInfo
+from proxy.http import path as paths
+from proxy.http.headers import Headers
+from proxy.http.message import Request
+from proxy.l7.reply import BAD_PATH, Reply
+from proxy.route.rewrite import split_port
+
+Cleaner = Callable[[Request, ConnectionInfo], Reply | None]
+
+
+def request_cleaner(config: HttpConnectionManager) -> Cleaner | None:
+    """All that `config` asks for as one function; None if it asks for nothing."""
+    steps: list[Cleaner] = []
+    if config.escaped_slashes != "KEEP_UNCHANGED":
+        steps.append(_escaped_slashes(config.escaped_slashes))
+    if config.normalize_path:
+        steps.append(_on_path(paths.canonical))
+    if config.merge_slashes:
+        steps.append(_on_path(paths.merge_slashes))
+    if config.strip_any_host_port or config.strip_matching_host_port:
+        steps.append(_strip_port(config.strip_any_host_port))
+    if config.via:
+        steps.append(_via(config.via.encode()))
+    if not steps:
+        return None
+
+    def clean(request: Request, info: ConnectionInfo) -> Reply | None:
+        for step in steps:
+            answer = step(request, info)
+            if answer is not None:
+                return answer
+        return None
+
+    return clean
+
+
+def append_via(headers: Headers, via: bytes) -> None:
+    known = headers.joined(b"via")
+    headers.set(b"via", known + b", " + via if known else via)
+
+
+def _on_path(change: Callable[[bytes], bytes]) -> Cleaner:
+    def apply(request: Request, _: ConnectionInfo) -> None:
+        request.path = change(request.path)
+
+    return apply
+
+
+def _escaped_slashes(action: str) -> Cleaner:
+    def apply(request: Request, _: ConnectionInfo) -> Reply | None:
+        if not paths.has_escaped_slash(request.path):
+            return None
+        if action == "REJECT_REQUEST":
+            return BAD_PATH
+        path = paths.unescape_slashes(request.path)
+        if action == "UNESCAPE_AND_REDIRECT":
+            return Reply(307, b"", "", "path_normalization_failed", ((b"location", path),))
+        request.path = path
+        return None
+
+    return apply
+
+
+def _strip_port(any_port: bool) -> Cleaner:
+    """strip_matching_host_port takes only the port that the listener has."""
+
+    def apply(request: Request, info: ConnectionInfo) -> None:
+        host, port = split_port(request.authority)
+        if port and (any_port or port[1:] == b"%d" % info.local[1]):
+            request.authority = host
+
+    return apply
+
+
+def _via(via: bytes) -> Cleaner:
+    def apply(request: Request, _: ConnectionInfo) -> None:
+        append_via(request.headers, via)
+
+    return apply
