@@ -68,7 +68,15 @@ class ControlPlane:
             await asyncio.sleep(LOOK_EVERY_S)
 
     def _line(self, text: str) -> None:
-        if not text.startswith("weft: control plane serves"):  # we say that ourselves
+        """What it says of the configuration is for the user as if we said it."""
+        words = text.removeprefix("weft: ")
+        if words.startswith("control plane serves"):  # we say that ourselves
+            return
+        if words.startswith(("error:", "warning:")):
+            self._reporter.warn(words)
+        elif words != text:
+            self._reporter.note(words)
+        else:
             self._reporter.output(NAME, text)
 
     def _exited(self, how: str, again_s: float | None) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
@@ -37,10 +38,10 @@ class LiveReporter:
         self.width = width
 
     def note(self, text: str) -> None:
-        self._line("weft", text, "bold", "")
+        self._line(self._own(), text, "bold", "")
 
     def warn(self, text: str) -> None:
-        self._line("weft", text, "bold", "yellow")
+        self._line(self._own(), text, "bold", "yellow")
 
     def output(self, name: str, text: str) -> None:
         style = STYLES[colour_of(name)]
@@ -49,9 +50,14 @@ class LiveReporter:
     def show(self, view: View) -> None:
         self._live.update(render(view), refresh=True)
 
+    def _own(self) -> str:
+        return "weft".rjust(self.width) + " ∙"
+
     def _line(self, name: str, text: str | Text, name_style: str, style: str) -> None:
+        line = Table.grid(padding=(0, 1))
         body = text if isinstance(text, Text) else Text(text, style)
-        self._console.print(Text.assemble((name, name_style), " ", body), highlight=False)
+        line.add_row(Text(name, name_style), body)
+        self._console.print(line)
 
 
 @contextmanager
@@ -71,7 +77,8 @@ def render(view: View) -> RenderableType:
     title = Rule(Text(f" {view.directory} ", "bold"), style="dim", align="left")
     parts: list[RenderableType] = [Text(), title, *links, Text()]
     parts += [services_table(view.facts), Text(), proxies_table(view.proxies, view.now)]
-    parts += problems(view.facts)
+    if found := problems(view.facts):
+        parts += [Text(), *found]
     if view.control_plane:
         parts.append(Text(f"  {view.control_plane}; traffic goes on as configured", "yellow"))
     return Group(*parts, Text("\n  Ctrl-C stops everything", "dim"))
@@ -123,8 +130,11 @@ def _rate(value: float, style: str = "") -> Text:
 
 
 def _app(row: ProxyRow) -> Text:
+    """What a user calls the states of `process`."""
+    words = {"": "-", "waiting": "restarting"}
     again = f" ({row.restarts} restarts)" if row.restarts else ""
-    return Text(f"{row.app or '-'}{again}", "" if row.app in ("", "running") else "red")
+    style = "" if row.app in ("", "running") else "red"
+    return Text(words.get(row.app, row.app) + again, style)
 
 
 def synced(row: ProxyRow) -> Text:
@@ -142,11 +152,11 @@ def ago(row: ProxyRow, now: float) -> str:
     return f"{seconds:.0f} s ago" if seconds < 120 else f"{seconds / 60:.0f} min ago"
 
 
-def problems(facts: MeshFacts) -> list[Text]:
+def problems(facts: MeshFacts) -> list[Padding]:
     """Errors and warnings of the configuration, the first few."""
     found = facts.problems()
     styles = {"error": "red", "warning": "yellow"}
-    lines = [Text(f"  {one}", styles[one.severity]) for one in found[:PROBLEMS_SHOWN]]
+    lines = [Text(str(one), styles[one.severity]) for one in found[:PROBLEMS_SHOWN]]
     if len(found) > PROBLEMS_SHOWN:
-        lines.append(Text(f"  ... and {len(found) - PROBLEMS_SHOWN} more: weft status", "dim"))
-    return lines
+        lines.append(Text(f"... and {len(found) - PROBLEMS_SHOWN} more: weft status", "dim"))
+    return [Padding(line, (0, 2)) for line in lines]

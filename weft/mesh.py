@@ -120,6 +120,7 @@ class LaptopMesh:
         )
         self.fleet = Fleet(options.directory.absolute(), setup, self._registry, ports)
         self.fleet.build(contents)
+        self.reporter.width = max(len(process.name) for process in self._apps())
         self.gateway = Sidecar("gateway", self._gateway_node(), ports.take(), setup)
 
     async def follow_directory(self) -> None:
@@ -268,9 +269,12 @@ class LaptopMesh:
             process.kill()
 
     def _processes(self) -> list[Process]:
-        own = [workload.process for workload in self.workloads]
-        own += [sidecar.process for sidecar in self.sidecars()]
+        sidecars = [sidecar.process for sidecar in self.sidecars()]
+        own = [*self._apps(), *sidecars]
         return own if self._control is None else [*own, self._control.process]
+
+    def _apps(self) -> list[Process]:
+        return [workload.process for workload in self.workloads]
 
     async def stop(self) -> None:
         """No more requests from outside, then the apps, their sidecars, the control plane.

@@ -15,7 +15,11 @@ DIM, RED, YELLOW, BOLD = 2, 31, 33, 1
 
 
 class Reporter(Protocol):
-    """note: all went as it should; warn: something to look at; output: a line of a process."""
+    """note: all went as it should; warn: something to look at; output: a line of a process.
+
+    width: of the column with the names."""
+
+    width: int
 
     def note(self, text: str) -> None: ...
     def warn(self, text: str) -> None: ...
@@ -33,13 +37,16 @@ class PlainReporter:
         self.width = width
 
     def note(self, text: str) -> None:
-        self._print(f"{self.paint('weft', BOLD)} {text}")
+        self._print(f"{self._own()} {text}")
 
     def warn(self, text: str) -> None:
-        self._print(f"{self.paint('weft', BOLD)} {self.paint(text, YELLOW)}")
+        self._print(f"{self._own()} {self.paint(text, YELLOW)}")
 
     def output(self, name: str, text: str) -> None:
         self._print(f"{self.paint(name.rjust(self.width), colour_of(name))} │ {text}")
+
+    def _own(self) -> str:
+        return self.paint("weft".rjust(self.width) + " ∙", BOLD)
 
     def paint(self, text: str, code: int) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._colour else text

@@ -1,7 +1,6 @@
 """Looks at a running mesh once a second: what the control plane says and what the proxies count.
 
-New problems of the configuration are told to the reporter as they come and go; the whole `View`
-goes to whoever shows it.
+What a proxy refuses is told to the reporter; the whole `View` goes to whoever shows it.
 """
 
 from __future__ import annotations
@@ -82,14 +81,14 @@ class Watch:
         )
 
     def _tell(self) -> None:
-        """Each problem once while it lasts, and a word when it has gone."""
-        lines = {str(problem) for problem in self._facts.problems()}
-        for proxy in self._facts.proxies:
-            lines |= {f"the proxy of {proxy.workload} refused: {nack}" for nack in proxy.nacks}
+        """Each refusal of a proxy once; what the configuration lacks the control plane says."""
+        lines = {
+            f"the proxy of {proxy.workload} refused: {nack}"
+            for proxy in self._facts.proxies
+            for nack in proxy.nacks
+        }
         for line in sorted(lines - self._told):
             self._reporter.warn(line)
-        for line in sorted(self._told - lines):
-            self._reporter.note(f"solved: {line}")
         self._told = lines
 
     async def _row(self, sidecar: Sidecar, seen: dict[tuple[str, str], ProxyFacts]) -> ProxyRow:

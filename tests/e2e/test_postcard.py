@@ -239,7 +239,7 @@ def test_a_wrong_field_is_said_with_its_place_and_the_mesh_goes_on(
     mesh.says(f"routes.yaml:{line}:")
     assert mesh.get("greeter.localhost").status == 200
     file.write_text(good, "utf-8")
-    mesh.says("solved: ")
+    mesh.says("resolved: ")
 
 
 def test_the_peer_is_known_and_plain_text_is_refused(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_a_proxy_that_is_not_connected_or_refused_is_said_so() -> None:
     assert "refused" in text(replace(VIEW, proxies=(refused,)))
     shown = text(replace(VIEW, proxies=(missing,)))
     assert "not connected" in shown
-    assert "waiting (2 restarts)" in shown
+    assert "restarting (2 restarts)" in shown
 
 
 def test_a_silent_control_plane_is_said_and_the_last_facts_stay() -> None:
