@@ -119,9 +119,11 @@ def _stop(stopped: asyncio.Future[int], code: int) -> None:
 
 async def _serve(options: ControlPlaneOptions, stack: AsyncExitStack) -> None:
     """Starts everything; `stack` stops it again, last things first."""
-    plane = _Plane(options, open_store(options.state_dir, options.trust_domain, time.time()))
-    files = FileSource(options.config, plane.inventory, plane.pipeline.changed)
+    inventory = Inventory()
+    files = FileSource(options.config, inventory, lambda: plane.pipeline.changed())
     files.load()
+    stored = open_store(options.state_dir, options.trust_domain, time.time())
+    plane = _Plane(options, stored, inventory)
     plane.journal.restore()
     plane.pipeline.rebuild()
     stack.callback(plane.pipeline.close)
@@ -139,14 +141,15 @@ async def _serve(options: ControlPlaneOptions, stack: AsyncExitStack) -> None:
 class _Plane:
     """The rooms, wired."""
 
-    def __init__(self, options: ControlPlaneOptions, stored: StoredAuthority) -> None:
+    def __init__(
+        self, options: ControlPlaneOptions, stored: StoredAuthority, inventory: Inventory
+    ) -> None:
         self._options = options
         self._stored = stored
         domain = options.trust_domain
         self._tokens = JoinTokens(options.state_dir / TOKENS_FILE, domain)
         admin_token = open_admin_token(options.state_dir)
         self._authenticator = Authenticator(self._tokens, admin_token, domain)
-        self.inventory = Inventory()
         self.registry = StatusRegistry(self.connections)
         self.metrics = Metrics(self.connections)
         keys = EnvoySecrets(stored.authority) if options.allow_sds_keys else None
@@ -154,8 +157,8 @@ class _Plane:
         cache = SnapshotCache(Mesh(domain), sds)
         self.ads = AdsService(self._prove, cache, (self.registry, self.metrics), time.time)
         outlets = Outlets(cache, self.ads, self.registry, self.metrics, _say)
-        self.pipeline = Pipeline(self.inventory, domain, outlets, time.time)
-        memory = MemorySource(self.inventory, self.pipeline.changed)
+        self.pipeline = Pipeline(inventory, domain, outlets, time.time)
+        memory = MemorySource(inventory, self.pipeline.changed)
         self.journal = Journal(options.state_dir / APPLIED_FILE, memory)
 
     def connections(self) -> Iterable[Connection]:

@@ -118,6 +118,7 @@ def test_a_missing_directory_is_one_line(tmp_path: Path) -> None:
     code, out, err = failing("--config", str(tmp_path / "no"), "--state-dir", str(tmp_path / "s"))
     assert (code, out) == (1, "")
     assert err == f"weft: error: the configuration directory {tmp_path / 'no'} does not exist\n"
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize("option", ["port", "mtls-port", "admin-port"])

@@ -20,7 +20,7 @@ from tests.support.client import Client
 from tests.support.control_plane import ControlPlane
 from tests.support.envoy import envoy, require_envoy
 from tests.support.ports import free_port
-from tests.support.process import ProxyProcess
+from tests.support.process import ProcessFailed, ProxyProcess
 from tests.support.sidecar_bootstrap import sidecar_bootstrap
 from tests.support.upstream import Answer, Upstream
 from tests.support.wait import eventually, eventually_async
@@ -262,5 +262,6 @@ async def test_without_leave_envoy_gets_no_key_and_its_listener_stays_closed(
                     async with Client(mesh.inbound, mesh.client_context()):
                         pass
             finally:
-                await starting
-                sidecar.stop()
+                sidecar.stop()  # without waiting for it to be ready: that takes 15 s
+                with pytest.raises(ProcessFailed):
+                    await starting
