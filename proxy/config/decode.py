@@ -61,6 +61,11 @@ def decode(type_url: str, value: bytes) -> Resource:
     return kind.decode(message)
 
 
+def model_name(model: Resource) -> str:
+    """The name that other resources know it by."""
+    return model.cluster_name if isinstance(model, ClusterLoadAssignment) else model.name
+
+
 def name_of(type_url: str, value: bytes) -> str:
     """The name inside a resource (state of the world has no other); '' where it cannot be read."""
     kind = RESOURCES[type_url]

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from protos.types import short_name
-from proxy.config.decode import Resource, decode
+from proxy.config.decode import Resource, decode, model_name
 from proxy.config.rejected import Rejected
 from proxy.xds.status import Rejection
 from proxy.xds.store import Raw, Store
@@ -101,6 +101,8 @@ class Intake:
                 model = decode(type_url, each.body)
             else:
                 model = await self._clock.aside(type_url, each.body)
+            if (name := model_name(model)) != each.name:
+                return f"is `{name}` inside"
             self._store.accept(
                 type_url, each.name, each.version, each.body, model,
                 self._clock.monotonic(), wall_s,
