@@ -104,7 +104,8 @@ class Acceptor:
             self._paused = None
         self._sock.close()
         for task in self._pending:
-            task.cancel()
+            # One turn later: a task cancelled before its first step would leave its socket open.
+            self._loop.call_soon(task.cancel)
 
     # ----------------------------------------------------------------------- accepting
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import resource
 import socket
@@ -420,6 +421,19 @@ async def test_closed_while_shaking_hands(house: House) -> None:
     assert await _read(reader) == b""
     await eventually_async(lambda: house.count("downstream_cx_active") == 0)
     writer.close()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_closed_at_any_stage(house: House, turns: int) -> None:
+    port = house.up(Chain(tls=server_tls(True)))
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        house.listeners.close()
+        client.settimeout(20)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.to_thread(client.recv, 1) == b""
+    await eventually_async(lambda: house.count("downstream_cx_active") == 0)
 
 
 # --------------------------------------------------------------------------- original destination
