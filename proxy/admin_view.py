@@ -58,7 +58,7 @@ def _drain(proxy: Proxy, inbound_only: bool, graceful: bool) -> None:
     for listener in proxy.runtime.listeners.values():
         if not inbound_only or listener.config.traffic_direction == "INBOUND":
             for chain in listener.all_chains():
-                chain.manager.draining = True
+                chain.manager.drain(monotonic())
     if not graceful:
         proxy.listeners.close()
 

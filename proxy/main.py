@@ -75,6 +75,14 @@ def run(options: ProxyOptions) -> int:
     except (StartError, BadConfig, Rejected, *UNUSABLE) as error:
         print(f"weft: error: {error}", file=sys.stderr)
         return 1
+    except Exception as error:
+        log.debug("internal error", exc_info=True)
+        print(
+            f"weft: error: internal error: {type(error).__name__}: {error} "
+            "(this is a bug of Weft; --log-level debug shows where)",
+            file=sys.stderr,
+        )
+        return 1
     return 0
 
 
@@ -114,6 +122,8 @@ class Proxy:
         if self.identity is not None:
             spawn(self.identity.run(), "identity")
         await asyncio.sleep(0)  # static resources are in force, or have failed, after one turn
+        if following.done():
+            following.result()
         self._check_static()
         log.info("serving; %s", "following a control plane" if self.config.ads else "static")
         loop.call_later(2.0, _settle_collector)
@@ -166,7 +176,7 @@ class Proxy:
         """Lets the requests in flight end; new ones on open connections are told to go away."""
         for listener in self.runtime.listeners.values():
             for chain in listener.all_chains():
-                chain.manager.draining = True
+                chain.manager.drain(monotonic())
         end = monotonic() + within_s
         while self.worker.streams and monotonic() < end:  # noqa: ASYNC110 — an end is not an event
             await asyncio.sleep(0.02)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from time import monotonic
 
 from proxy.config.model import (
     DownstreamTls,
@@ -103,7 +104,7 @@ def _drain(listener: CompiledListener | None) -> None:
     """Connections of an old version end with their next answer."""
     if listener is not None:
         for chain in listener.all_chains():
-            chain.manager.draining = True
+            chain.manager.drain(monotonic())
 
 
 def _tls(config: DownstreamTls | None, secrets: Mapping[str, Secret]) -> ServerTls | None:
@@ -111,9 +112,8 @@ def _tls(config: DownstreamTls | None, secrets: Mapping[str, Secret]) -> ServerT
 
 
 def _own_uri(config: FilterChain, secrets: Mapping[str, Secret]) -> bytes:
-    """The URI of our own certificate, where `x-forwarded-client-cert` will name it (`By=`)."""
-    names_us = config.http.forward_client_cert in ("APPEND_FORWARD", "SANITIZE_SET")
-    if config.tls is None or not names_us:
+    """The URI of our own certificate: `By=` of `x-forwarded-client-cert`, and for the log."""
+    if config.tls is None:
         return b""
     from certs.x509 import chain_from_pem, uri_sans  # cryptography: only where it is needed
 

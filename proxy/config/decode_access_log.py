@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.core.v3 import substitution_format_string_pb2
@@ -10,7 +11,14 @@ from envoy.extensions.access_loggers.file.v3 import file_pb2
 from envoy.extensions.access_loggers.stream.v3 import stream_pb2
 from google.protobuf import any_pb2
 
-from proxy.config.decode_common import data_source, struct, type_name, unpack, unsupported_type
+from proxy.config.decode_common import (
+    data_source,
+    format_string,
+    struct,
+    type_name,
+    unpack,
+    unsupported_type,
+)
 from proxy.config.model import AccessLog
 from proxy.config.rejected import Rejected
 
@@ -32,9 +40,9 @@ def _file(packed: any_pb2.Any, path: str) -> AccessLog:
     if kind == "log_format":
         return _formatted(message.path, message.log_format, f"{path}.log_format")
     if kind == "format":
-        return AccessLog(message.path, text_format=message.format or None)
+        return _text(message.path, message.format, f"{path}.format")
     if kind is not None:
-        return AccessLog(message.path, json_format=struct(getattr(message, kind)))
+        return _json(message.path, struct(getattr(message, kind)), f"{path}.{kind}")
     return AccessLog(message.path)
 
 
@@ -54,16 +62,37 @@ def _formatted(
     """Nothing set is Envoy's default text format."""
     kind = message.WhichOneof("format")
     if kind == "json_format":
-        return AccessLog(to, json_format=struct(message.json_format))
+        return _json(to, struct(message.json_format), f"{path}.json_format")
     if kind == "text_format":
-        return AccessLog(to, text_format=message.text_format or None)
+        return _text(to, message.text_format, f"{path}.text_format")
     if kind == "text_format_source":
         where = f"{path}.text_format_source"
         try:
-            return AccessLog(to, data_source(message.text_format_source, where).data.decode())
+            return _text(to, data_source(message.text_format_source, where).data.decode(), where)
         except UnicodeDecodeError:
             raise Rejected(where, "is not UTF-8") from None
     return AccessLog(to)
+
+
+def _text(to: str, text: str, path: str) -> AccessLog:
+    return AccessLog(to, text_format=format_string(text, path) or None)
+
+
+def _json(to: str, fields: Mapping[str, Any], path: str) -> AccessLog:
+    _check_json(fields, path)
+    return AccessLog(to, json_format=fields)
+
+
+def _check_json(value: Any, path: str) -> None:
+    """Every string inside is a format string."""
+    if isinstance(value, str):
+        format_string(value, path)
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_json(inner, f"{path}.{name}")
+    elif isinstance(value, list):
+        for at, inner in enumerate(value):
+            _check_json(inner, f"{path}[{at}]")
 
 
 _Decode = Callable[[any_pb2.Any, str], AccessLog]

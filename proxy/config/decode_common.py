@@ -29,6 +29,7 @@ from proxy.config.model import (
     SocketAddress,
 )
 from proxy.config.rejected import Rejected, at
+from proxy.http.format_string import FormatError, check_format
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
@@ -223,6 +224,16 @@ def _headers_to_add(
     return tuple(_header_option(each, f"{path}[{i}]") for i, each in enumerate(messages))
 
 
+def format_string(text: str, path: str) -> str:
+    """`text` if it is a format string whose operators we know; Rejected names the one that is
+    not."""
+    try:
+        check_format(text)
+    except FormatError as error:
+        raise Rejected(path, str(error)) from None
+    return text
+
+
 def _header_option(message: base_pb2.HeaderValueOption, path: str) -> HeaderValueOption:
     name = message.header.key.lower()
     if name.startswith(":") or name == "host":
@@ -230,6 +241,7 @@ def _header_option(message: base_pb2.HeaderValueOption, path: str) -> HeaderValu
     if message.header.value and message.header.raw_value:
         raise Rejected(f"{path}.header", "value and raw_value are both set")
     value = message.header.value or message.header.raw_value.decode("latin-1")
+    format_string(value, f"{path}.header.value")
     action = choice(_APPEND_ACTIONS, message.append_action, f"{path}.append_action")
     if message.HasField("append"):
         if message.append_action:

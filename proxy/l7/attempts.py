@@ -104,6 +104,8 @@ def _attempt(stream: Stream, cluster: Cluster) -> Answer:
 def on_connected(stream: Stream, connection: UpstreamH1) -> None:
     stream.waiting = False
     stream.up = connection
+    if stream.down.full:
+        connection.pause_reading()
     entry = stream.route
     assert entry is not None
     connection.cluster.stats.upstream_rq_total.value += 1
@@ -293,7 +295,8 @@ def on_deadline(stream: Stream, now: float) -> None:
     if overall:
         stream.deadline = stream.try_deadline = NEVER
         cluster.stats.upstream_rq_timeout.value += 1
-        cluster.stats.statuses.add(504)
+        if not stream.responded:
+            cluster.stats.statuses.add(504)
         stream.respond(reply.ROUTE_TIMEOUT)
         return
     stream.try_deadline = NEVER

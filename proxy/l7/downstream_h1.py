@@ -31,11 +31,13 @@ KEEP_ALIVE_LINE = b"connection: keep-alive\r\n"
 
 
 class DownstreamH1(Outbox, asyncio.Protocol):
-    """chunked, bodiless: how the answer under way is framed. close_after: it is the last one."""
+    """chunked, bodiless: how the answer under way is framed. close_after: it is the last one.
+    full: what we write is not being read."""
 
     __slots__ = (
         "_again",
         "_feeding",
+        "_head_since",
         "_paused",
         "_received",
         "_served",
@@ -44,6 +46,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         "chunked",
         "close_after",
         "closing",
+        "full",
         "idle_since",
         "info",
         "manager",
@@ -65,6 +68,8 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         self.bodiless = False
         self.close_after = False
         self.closing = False
+        self.full = False
+        self._head_since = 0.0
         self._feeding = False
         self._again = False
         self._paused = False
@@ -95,7 +100,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
 
     def _continue(self) -> None:
         """Pipelined requests, one after the other and without recursion."""
-        while self._again and not self.closing:
+        while self._again and not self.closing and not self.full:
             self._again = False
             self._feeding = True
             try:
@@ -103,7 +108,6 @@ class DownstreamH1(Outbox, asyncio.Protocol):
             except Malformed as error:
                 self._refuse(error)
             self._feeding = False
-        self._again = False
 
     def eof_received(self) -> bool:
         return False
@@ -118,12 +122,20 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         flush()
 
     def pause_writing(self) -> None:
+        """The client does not keep up: no more from the upstream, and no further request."""
+        self.full = True
         if self.stream is not None and self.stream.up is not None:
             self.stream.up.pause_reading()
 
     def resume_writing(self) -> None:
+        self.full = False
         if self.stream is not None and self.stream.up is not None:
             self.stream.up.resume_reading()
+        elif self.stream is None:
+            self.resume_reading()
+            if self._again and not self._feeding:
+                self._continue()
+        flush()
 
     def pause_reading(self) -> None:
         if not self._paused and self.transport is not None and not self.transport.is_closing():
@@ -229,7 +241,9 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         if self.close_after or not stream.request_done:
             self.close_gently()
             return
-        if self._paused:
+        if self.full:
+            self.pause_reading()
+        elif self._paused:
             self.resume_reading()
         if self.reader.rearm():
             self._again = True
@@ -268,8 +282,13 @@ class DownstreamH1(Outbox, asyncio.Protocol):
             return
         idle_s = now - self.idle_since
         if not self.reader.idle:
-            if manager.headers_timeout_s and idle_s > manager.headers_timeout_s:
+            self._head_since = self._head_since or now
+            if 0 < manager.headers_timeout_s < now - self._head_since:
                 self._refuse(Malformed(HEADERS_TIMEOUT.detail, HEADERS_TIMEOUT.status))
+            return
+        self._head_since = 0.0
+        if manager.draining and now >= manager.drained_at:
+            self.close_gently()
         elif manager.idle_timeout_s and idle_s > manager.idle_timeout_s:
             manager.stats.downstream_cx_idle_timeout.value += 1
             self.close_gently()

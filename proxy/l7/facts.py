@@ -172,6 +172,7 @@ DURATIONS: Mapping[str, Callable[[Stream], int | None]] = {
 TEXTS: Mapping[str, Callable[[Stream], str]] = {
     "ACCESS_LOG_TYPE": lambda stream: "DownstreamEnd",
     "CONNECTION_TERMINATION_DETAILS": _never,
+    "DOWNSTREAM_LOCAL_URI_SAN": lambda stream: stream.manager.own_uri.decode(),
     "DOWNSTREAM_PEER_DNS_SAN": _peer(lambda peer: ",".join(peer.dns_sans)),
     "DOWNSTREAM_PEER_FINGERPRINT_256": _peer(lambda peer: peer.sha256),
     "DOWNSTREAM_PEER_ISSUER": _peer(lambda peer: peer.issuer),

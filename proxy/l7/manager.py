@@ -75,7 +75,7 @@ class ManagerStats:
 
 class HttpManager:
     """log: called with each stream at its end. own_uri: of our certificate, for XFCC.
-    draining: answers end their connections."""
+    draining: answers end their connections, and idle ones end at drained_at (monotonic)."""
 
     def __init__(
         self,
@@ -94,6 +94,7 @@ class HttpManager:
         self.loggers = loggers
         self.table: Table[RouteEntry] = Table()
         self.draining = False
+        self.drained_at = 0.0
         self.buffer_limit_bytes = buffer_limit_bytes
         self.limits = Limits(
             head_bytes=config.max_request_headers_kb * 1024,
@@ -105,6 +106,7 @@ class HttpManager:
         self.headers_timeout_s = config.request_headers_timeout_s
         self.max_duration_s = config.max_connection_duration_s
         self.delayed_close_s = config.delayed_close_timeout_s
+        self.own_uri = own_uri
         self.forwarding = Forwarding(config, own_uri)
         # What is done to each request before its route is looked for; it may answer.
         self.prepare: Callable[[Request, ConnectionInfo], Reply | None] = self.forwarding.apply
@@ -115,6 +117,12 @@ class HttpManager:
         self._known: tuple[dict[Shape, Finish], dict[Shape, Finish]] = ({}, {})
         self._via = config.via.encode()
         self._tells_id = config.always_set_request_id_in_response
+
+    def drain(self, now: float) -> None:
+        """Answers end their connections from now on; idle ones close after `drain_timeout`."""
+        if not self.draining:
+            self.draining = True
+            self.drained_at = now + self.config.drain_timeout_s
 
     # ------------------------------------------------------------------ connections
 

@@ -135,12 +135,12 @@ class Stream:
 
     def on_request_data(self, data: bytes) -> None:
         self.bytes_received += len(data)
-        if not self.responded:
+        if self.up is not None or not self.responded:  # an answer may begin before the request ends
             self.pass_request_data(data)
 
     def on_request_end(self) -> None:
         self.request_done = True
-        if not self.responded:
+        if self.up is not None or not self.responded:
             self.pass_request_end()
 
     # ------------------------------------------------------------------ the answer's way

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from time import monotonic
 
 from proxy.config.model import Cluster as ClusterConfig
 from proxy.config.model import ClusterLoadAssignment, Endpoint, SocketAddress
@@ -74,7 +75,7 @@ class Cluster:
         self.all_stats = stats
         self.config = config
         self.random = random
-        self.now = 0.0
+        self.now = monotonic()
         self.hosts: list[Host] = []
         self.breakers = {
             "DEFAULT": Breaker(config.thresholds_default),
@@ -278,7 +279,7 @@ class Cluster:
             self._dequeued(exchange.breaker)
             connection.begin(exchange)
             exchange.on_connected(connection)
-        elif host.removed:
+        elif host.removed or connection.tls is not host.tls:
             connection.close()
         else:
             host.idle.append(connection)
@@ -299,7 +300,7 @@ class Cluster:
         """An attempt was answered."""
         if status < 500:
             host.rq_success += 1
-            if not host.consecutive_5xx:
+            if not host.consecutive_5xx and not host.consecutive_local:
                 return
         else:
             host.rq_error += 1

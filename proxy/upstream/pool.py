@@ -41,4 +41,5 @@ def wants_connection(host: Host, breaker: Breaker) -> bool:
     """Should one more be opened for what waits? A host may always have one (Envoy's rule)."""
     if len(host.pending) <= host.connecting:
         return False
-    return breaker.connections < breaker.max_connections or not host.connections
+    alone = not host.connections and not host.connecting
+    return alone or breaker.connections < breaker.max_connections

@@ -87,7 +87,7 @@ class BodyReader:
                 self._buffer = self._bounded(data[at:])
                 break
             found = chunk_match(data, at, line_end)
-            if found is None:
+            if found is None or line_end - at > MAX_CHUNK_LINE:
                 raise Malformed("http1.codec_error")
             size = int(found[1], 16)
             if size == 0:
@@ -155,6 +155,8 @@ class BodyReader:
                 raise Malformed("http1.trailers_too_large", 431)
             self._buffer = data
             return
+        if end > MAX_TRAILERS:
+            raise Malformed("http1.trailers_too_large", 431)
         if fields_match(data[: end + 4]) is None:
             raise Malformed("http1.codec_error")
         self._end(data[end + 4 :])

@@ -19,7 +19,7 @@ FIELDS = rb"((?:" + TOKEN + rb":" + VALUE + rb"\r\n)*+)\r\n"
 
 # A request line of a version that we do not speak, or of none (HTTP/0.9).
 alien_version_match = re.compile(
-    TOKEN + rb" [^\x00-\x20\x7f]++(?: HTTP/[0-9](?:\.[0-9]++)?+)?+\r\n"
+    TOKEN + rb" [^\x00-\x20\x7f]++(?! HTTP/1\.[01]\r)(?: HTTP/[0-9](?:\.[0-9]++)?+)?+\r\n"
 ).match
 request_match = re.compile(REQUEST_LINE + FIELDS).match
 status_match = re.compile(STATUS_LINE + FIELDS).match

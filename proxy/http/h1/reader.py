@@ -30,6 +30,9 @@ from proxy.http.h1.target import absolute_form, check_authority, known_authoriti
 from proxy.http.headers import Headers, shape_of
 from proxy.http.message import CHUNKED, UNTIL_CLOSE, Request, Response
 
+MAX_INFORMATIONAL = 32
+TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -96,6 +99,8 @@ class RequestReader(BodyReader):
         return self._buffer != b""
 
     def next_message(self) -> None:
+        """Rearms, and reads what is here already."""
+        self.feed = self._head
         if self._buffer:
             data, self._buffer = self._buffer, b""
             self._head(data)
@@ -160,7 +165,7 @@ class RequestReader(BodyReader):
         if len(data) > self._limits.head_bytes:
             raise Malformed("http1.headers_too_large", 431)
         # What can't become a request line is refused at once, not when the peer gives up.
-        if data[:1] and data[0] not in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz\r":
+        if data and data[0] not in TOKEN_BYTES and data[0] != 0x0D:
             raise Malformed("http1.codec_error")
         if b"\n" in data.replace(b"\r\n", b"") or b"\x00" in data:
             raise Malformed("http1.codec_error")
@@ -246,7 +251,7 @@ class ResponseReader(BodyReader):
     Call `expect(method)` for each request sent. 1xx go to `on_informational`. keep_alive: may the
     connection be used again. Bytes without a request are a protocol error."""
 
-    __slots__ = ("_limits", "_method", "_plan", "_responses", "keep_alive")
+    __slots__ = ("_informational", "_limits", "_method", "_plan", "_responses", "keep_alive")
 
     def __init__(self, sink: ResponseSink, limits: Limits) -> None:
         super().__init__(sink)
@@ -254,11 +259,13 @@ class ResponseReader(BodyReader):
         self._limits = limits
         self._plan: Plan | None = None
         self._method = b""
+        self._informational = 0
         self.keep_alive = True
         self.feed = self._after
 
     def expect(self, method: bytes) -> None:
         self._method = method
+        self._informational = 0
         self.feed = self._head
 
     def eof(self) -> None:
@@ -318,6 +325,9 @@ class ResponseReader(BodyReader):
         if status < 200:
             if status == 101:
                 raise Malformed("http1.unexpected_upgrade")
+            self._informational += 1
+            if self._informational > MAX_INFORMATIONAL:
+                raise Malformed("http1.too_many_informational_responses")
             self._responses.on_informational(status)
             if rest:
                 self._head(rest)

@@ -1,8 +1,8 @@
 """Priorities and panic: which of the host groups serve, and how much (Envoy's load balancer docs).
 
 A priority whose healthy share falls below 1/overprovisioning spills over to the next one. When all
-of them together can't carry the load, or a priority is below the panic threshold, health is no
-longer believed and all its hosts serve.
+of them together can't carry the load, a priority below the panic threshold no longer believes in
+health, and all its hosts serve.
 """
 
 from __future__ import annotations
@@ -30,9 +30,11 @@ def by_priority(
     loads = priority_loads([(len(h), len(g)) for h, g in zip(healthy, groups, strict=True)],
                            overprovisioning)  # fmt: skip
     pickers: list[tuple[int, Picker]] = []
+    shares = [overprovisioning * len(h) // len(g) for h, g in zip(healthy, groups, strict=True)]
+    enough = sum(min(100, share) for share in shares) >= 100
     for load, group, good in zip(loads, groups, healthy, strict=True):
         if load:
-            panic = 100 * len(good) < panic_threshold * len(group)
+            panic = not enough and 100 * len(good) < panic_threshold * len(group)
             pickers.append((load, build(group if panic else good)))
     if not pickers:
         return lambda: None
