@@ -11,15 +11,19 @@ import gc
 import logging
 import signal
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 import uvloop
+import yaml
 
+from proxy.admin.view import AdminView, DumpedResource, ServerState
 from proxy.compile.runtime import Runtime
 from proxy.config import bootstrap as bootstraps
 from proxy.config.model import AccessLog, Bootstrap
@@ -34,17 +38,14 @@ from proxy.listen.listeners import Listeners
 from proxy.listen.runtime import ListenerRuntime
 from proxy.stats import Stats
 from proxy.tasks import spawn
-from proxy.tls.contexts import TlsConfigError
 from proxy.upstream.connect import open_connection
+from proxy.xds.as_json import as_json
 from proxy.xds.client import XdsClient
 
 if TYPE_CHECKING:
     from proxy.identity import Identity
 
 log = logging.getLogger("weft")
-
-# What can be wrong with a configuration once it is decoded.
-UNUSABLE = (TlsConfigError, ChainMatchError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def run(options: ProxyOptions) -> int:
         config = bootstraps.load(options.bootstrap)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Proxy(config, options).serve())
-    except (StartError, BadConfig, Rejected, *UNUSABLE) as error:
+    except (StartError, BadConfig, Rejected, OSError) as error:
         print(f"weft: error: {error}", file=sys.stderr)
         return 1
     except Exception as error:
@@ -136,20 +137,73 @@ class Proxy:
 
     def _check_static(self) -> None:
         """What the bootstrap itself asks for must work, or there is nothing to run for."""
-        for listener in self.config.listeners:
-            if listener.name in self.problems:
-                raise StartError(self.problems[listener.name])
-        if "" in self.problems and not self.config.ads:
-            raise StartError(self.problems[""])
+        static = [one.name for one in self.config.listeners + self.config.clusters]
+        for name in static:
+            if name in self.problems:
+                raise StartError(self.problems[name])
 
     async def _serve_admin(self) -> None:
         if self.config.admin is None:
             return
-        from proxy.admin.server import serve_admin
-        from proxy.admin_view import admin_view
+        from proxy.admin.server import serve_admin  # not needed by who has no admin port
 
-        self.admin = await serve_admin(self.config.admin, admin_view(self))
+        self.admin = await serve_admin(self.config.admin, self._admin_view())
         log.info("admin on %s", self.admin.address)
+
+    def _admin_view(self) -> AdminView:
+        """The running proxy as the admin pages may see it."""
+        static = {cluster.name for cluster in self.config.clusters}
+        return AdminView(
+            stats=self.stats,
+            state=self._state,
+            uptime_s=lambda: monotonic() - self.started_at,
+            now_s=time,
+            clusters=lambda: self.runtime.clusters.running.values(),
+            listeners=lambda: self.listeners.addresses,
+            quit=self.stopped.set,
+            drain_listeners=self._drain,
+            fail_health_check=lambda failing: setattr(self, "draining", failing),
+            node=self.config.node,
+            dynamic_clusters=lambda: frozenset(self.runtime.clusters.running) - static,
+            secrets=lambda: self.snapshot.secrets.values(),
+            bootstrap=lambda: yaml.safe_load(self.options.bootstrap.read_text()),
+            resources=self._resources,
+            options={"config_path": str(self.options.bootstrap)},
+        )
+
+    def _state(self) -> ServerState:
+        """LIVE once the first clusters and listeners are in force, or have been waited for."""
+        if self.draining or self.stopped.is_set():
+            return "DRAINING"
+        status = self.xds.status()
+        if not status.configured:
+            return "LIVE"
+        ready = (
+            status.initial_fetch_done or status.from_last_good
+        ) and not status.warming_listeners
+        return "LIVE" if ready else "INITIALIZING"
+
+    def _drain(self, inbound_only: bool, graceful: bool) -> None:
+        """`/drain_listeners`: answers end their connections; not graceful: and nobody gets in."""
+        for listener in self.runtime.listeners.values():
+            if not inbound_only or listener.config.traffic_direction == "INBOUND":
+                for chain in listener.all_chains():
+                    chain.manager.drain(monotonic())
+        if not graceful:
+            self.listeners.close()
+
+    def _resources(self) -> Iterable[DumpedResource]:
+        status = self.xds.status()
+        errors = {(one.type_url, one.name): one.why for one in status.rejected}
+        for raw in status.resources:
+            yield DumpedResource(
+                raw.type_url,
+                raw.name,
+                partial(as_json, raw.type_url, raw.body),
+                raw.version,
+                updated_at_s=raw.updated_at_s,
+                error=errors.get((raw.type_url, raw.name), ""),
+            )
 
     def _make_logger(self, config: AccessLog) -> AccessLogger:
         return AccessLogger(config, self.logs.open(config.path))
@@ -157,26 +211,23 @@ class Proxy:
     def _apply(self, snapshot: Snapshot) -> None:
         """Puts a snapshot in force. What can't be is logged and named in `problems`; everything
         else works, and what was there before stays."""
-        self.problems = {}
-        try:
-            self.runtime.apply(snapshot)
-            runtimes = {
-                name: ListenerRuntime(one.config, one.chains, one.default)
-                for name, one in self.runtime.listeners.items()
-            }
-        except UNUSABLE as error:
-            self.problems[""] = str(error)
-        else:
-            self.snapshot = snapshot
-            self.problems.update(self.listeners.apply(runtimes))
-        for problem in self.problems.values():
-            log.error("%s", problem)
+        problems = self.runtime.apply(snapshot)
+        runtimes: dict[str, ListenerRuntime] = {}
+        for name, one in self.runtime.listeners.items():
+            try:
+                runtimes[name] = ListenerRuntime(one.config, one.chains, one.default)
+            except ChainMatchError as error:
+                problems[name] = f"listener {name}: {error}"
+        problems.update(self.listeners.apply(runtimes))
+        self.snapshot = snapshot
+        for name, problem in problems.items():
+            if self.problems.get(name) != problem:
+                log.error("%s", problem)
+        self.problems = problems
 
     async def _finish_streams(self, within_s: float = 5.0) -> None:
         """Lets the requests in flight end; new ones on open connections are told to go away."""
-        for listener in self.runtime.listeners.values():
-            for chain in listener.all_chains():
-                chain.manager.drain(monotonic())
+        self._drain(inbound_only=False, graceful=True)
         end = monotonic() + within_s
         while self.worker.streams and monotonic() < end:  # noqa: ASYNC110 — an end is not an event
             await asyncio.sleep(0.02)

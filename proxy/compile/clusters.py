@@ -13,7 +13,7 @@ from proxy.config.model import Cluster as ClusterConfig
 from proxy.config.model import ClusterLoadAssignment, Secret, UpstreamTls
 from proxy.config.snapshot import Snapshot
 from proxy.stats import Stats
-from proxy.tls.contexts import ClientTls, client_context
+from proxy.tls.contexts import ClientTls, TlsConfigError, client_context
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.dns import DnsMembership
@@ -35,12 +35,17 @@ class Clusters:
         self._tls: dict[str, tuple[object, ...]] = {}
         self._dns: dict[str, DnsMembership] = {}
 
-    def apply(self, snapshot: Snapshot) -> None:
-        """Raises TlsConfigError before anything of the cluster in question has changed."""
+    def apply(self, snapshot: Snapshot) -> dict[str, str]:
+        """Answers why a cluster could not be put in force, by name; it is then as it was before."""
+        problems: dict[str, str] = {}
         for name, config in snapshot.clusters.items():
-            self._apply(name, config, snapshot)
+            try:
+                self._apply(name, config, snapshot)
+            except TlsConfigError as error:
+                problems[name] = f"cluster {name}: {error}"
         for name in [name for name in self.running if name not in snapshot.clusters]:
             self._close(name)
+        return problems
 
     def sweep(self, now: float) -> None:
         for cluster in self.running.values():

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from time import monotonic
 
+from certs.errors import CertificateError
 from proxy.config.model import (
     DownstreamTls,
     FilterChain,
@@ -23,7 +24,7 @@ from proxy.config.snapshot import Snapshot
 from proxy.connection import ConnectionInfo
 from proxy.l7.downstream_h1 import DownstreamH1
 from proxy.l7.manager import HttpManager
-from proxy.tls.contexts import ServerTls, server_context
+from proxy.tls.contexts import ServerTls, TlsConfigError, server_context
 
 MakeManager = Callable[[HttpConnectionManager, Listener, bytes], HttpManager]
 
@@ -62,20 +63,29 @@ class CompiledListeners:
         self.running: dict[str, CompiledListener] = {}
         self._make_manager = make_manager
 
-    def apply(self, snapshot: Snapshot) -> None:
-        """Raises TlsConfigError; then nothing of that listener has changed."""
+    def apply(self, snapshot: Snapshot) -> dict[str, str]:
+        """Answers why a listener could not be put in force, by name; it is then as it was."""
+        problems: dict[str, str] = {}
         for name, config in snapshot.listeners.items():
-            known = self.running.get(name)
-            material = _material(config, snapshot.secrets)
-            if known is None or known.config != config:
-                self.running[name] = self._compile(config, snapshot.secrets, material)
-                _drain(known)
-            elif known.material != material:
-                for chain in known.all_chains():
-                    chain.tls = _tls(chain.config.tls, snapshot.secrets)
-                known.material = material
+            try:
+                self._apply(name, config, snapshot.secrets)
+            except (TlsConfigError, CertificateError, OSError) as error:
+                problems[name] = f"listener {name}: {error}"
         for name in [name for name in self.running if name not in snapshot.listeners]:
             _drain(self.running.pop(name))
+        return problems
+
+    def _apply(self, name: str, config: Listener, secrets: Mapping[str, Secret]) -> None:
+        known = self.running.get(name)
+        material = _material(config, secrets)
+        if known is None or known.config != config:
+            self.running[name] = self._compile(config, secrets, material)
+            _drain(known)
+        elif known.material != material:
+            fresh = [(chain, _tls(chain.config.tls, secrets)) for chain in known.all_chains()]
+            for chain, tls in fresh:
+                chain.tls = tls
+            known.material = material
 
     def managers(self) -> Iterator[HttpManager]:
         for listener in self.running.values():

@@ -55,12 +55,13 @@ class Runtime:
     def listeners(self) -> dict[str, CompiledListener]:
         return self._listeners.running
 
-    def apply(self, snapshot: Snapshot) -> None:
+    def apply(self, snapshot: Snapshot) -> dict[str, str]:
         """Clusters before the routes that name them, routes before listeners are connected to.
 
-        Raises TlsConfigError or OSError with what is wrong; what came before it is in force."""
-        self.clusters.apply(snapshot)
-        self._listeners.apply(snapshot)
+        Answers a line for each cluster or listener that could not be put in force, by name: it
+        stays as it was, and takes none of its neighbours down."""
+        problems = self.clusters.apply(snapshot)
+        problems.update(self._listeners.apply(snapshot))
         current = dict.fromkeys(self._listeners.managers())
         for manager in current:
             self._route(manager, snapshot)
@@ -69,6 +70,7 @@ class Runtime:
         used = {key for manager in current if (key := _table_key(manager)) is not None}
         for key in [key for key in self._tables if key not in used]:
             del self._tables[key]
+        return problems
 
     def _route(self, manager: HttpManager, snapshot: Snapshot) -> None:
         config = manager.config

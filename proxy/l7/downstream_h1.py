@@ -19,7 +19,7 @@ from proxy.http.headers import Headers
 from proxy.http.message import Request, Response, reason
 from proxy.l7.reply import HEADERS_TIMEOUT, Reply
 from proxy.l7.stream import Stream
-from proxy.outbox import Outbox, flush
+from proxy.outbox import Outbox, Pipe, flush
 
 if TYPE_CHECKING:
     from proxy.l7.manager import HttpManager
@@ -78,7 +78,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
     # ------------------------------------------------------------------ the loop's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = cast(Pipe, transport)
         self.transport.set_write_buffer_limits(high=self.manager.buffer_limit_bytes)
         self.manager.on_connection(self)
 

@@ -10,7 +10,7 @@ import asyncio
 import os
 import ssl
 from time import monotonic
-from typing import cast
+from typing import Any, cast
 
 from proxy.outbox import flush
 from proxy.tasks import spawn
@@ -20,6 +20,9 @@ from proxy.upstream.breaker import Breaker
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
 from proxy.upstream.http1 import UpstreamH1
+
+# A peer that does not answer our close_notify is not waited for longer.
+CLOSE_NOTIFY_WAIT_S = 1.0
 
 
 def open_connection(cluster: Cluster, host: Host, breaker: Breaker) -> None:
@@ -58,16 +61,17 @@ async def _connect(connection: UpstreamH1, host: Host) -> str:
     loop = asyncio.get_running_loop()
     address = host.address
     tls = cast(ClientTls | None, host.tls)
-    context = tls.ssl_context if tls is not None else None
-    name = tls.server_hostname if tls is not None else None
+    options: dict[str, Any] = {}
+    if tls is not None:
+        options = {
+            "ssl": tls.ssl_context,
+            "server_hostname": tls.server_hostname,
+            "ssl_shutdown_timeout": CLOSE_NOTIFY_WAIT_S,
+        }
     if address.path:
-        await loop.create_unix_connection(
-            lambda: connection, address.path, ssl=context, server_hostname=name
-        )
+        await loop.create_unix_connection(lambda: connection, address.path, **options)
     else:
-        await loop.create_connection(
-            lambda: connection, address.host, address.port, ssl=context, server_hostname=name
-        )
+        await loop.create_connection(lambda: connection, address.host, address.port, **options)
     transport = connection.transport
     if transport is None:
         return "delayed connect error: Connection reset by peer"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from proxy.http.errors import Malformed
 from proxy.http.h1 import Limits, ResponseReader
 from proxy.http.message import Response
-from proxy.outbox import Outbox, flush
+from proxy.outbox import Outbox, Pipe, flush
 from proxy.upstream import retry
 from proxy.upstream.host import Host
 from proxy.upstream.pool import Exchange
@@ -69,7 +69,7 @@ class UpstreamH1(Outbox, asyncio.Protocol):
     # ------------------------------------------------------------------ the loop's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = cast(Pipe, transport)
         limit = self.cluster.config.per_connection_buffer_limit_bytes
         self.transport.set_write_buffer_limits(high=limit)
 
