@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from pathlib import Path
 
@@ -16,12 +17,15 @@ from weft.view import MeshFacts, ProxyFacts
 from weft.watch import ProxyRow
 
 SPIFFE = "spiffe://"
+# What a pipe gets is for grep: one line for each thing, however long.
+PIPE_COLUMNS = 1000
 
 
 def status(state_dir: Path) -> int:
     """Prints it; exit code 0, or 1 when the configuration has errors or a proxy refused it."""
     facts = asyncio.run(_ask(StateDir(state_dir)))
-    show(facts, Console(), time.time())
+    columns = None if sys.stdout.isatty() else PIPE_COLUMNS
+    show(facts, Console(width=columns), time.time())
     bad = any(one.severity == "error" for one in facts.objects)
     return 1 if bad or any(proxy.nacks for proxy in facts.proxies) else 0
 
