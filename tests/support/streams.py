@@ -50,7 +50,6 @@ class LoggedStream:
     bytes_received: int = 0
     bytes_sent: int = 5
     attempt: int = 1
-    original_path: bytes = b"/items?q=1"
     host: Host | None = field(default_factory=lambda: Host(SocketAddress("10.0.0.3", 9000)))
     cluster: Any = field(
         default_factory=lambda: SimpleNamespace(
@@ -66,4 +65,4 @@ def manager(edge: bool = False, hops: int = 0, skip_append: bool = False) -> Any
     config = SimpleNamespace(
         use_remote_address=edge, xff_num_trusted_hops=hops, skip_xff_append=skip_append
     )
-    return SimpleNamespace(config=config)
+    return SimpleNamespace(config=config, own_uri=b"spiffe://cluster.local/ns/a/sa/own")

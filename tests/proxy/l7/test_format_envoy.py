@@ -178,9 +178,9 @@ def _stream(case: Case, upstream_port: int, local_port: int, client_port: int) -
     facts = dict(case.facts)
     length = len(case.body)
     path = facts.pop("new_path", case.path)
-    request = Request(
-        case.method.encode(), path.encode(), b"weft.test", headers(case.pairs), length
-    )
+    rewritten = [("x-envoy-original-path", case.path)] if path != case.path else []
+    pairs = [*case.pairs, *rewritten]
+    request = Request(case.method.encode(), path.encode(), b"weft.test", headers(pairs), length)
     status = facts.get("status", 200)
     answered = facts.get("service_ms", 0) is not None
     response = Response(status, headers([("x-r", "resp"), ("via", "a,b")] if answered else []))
@@ -194,7 +194,6 @@ def _stream(case: Case, upstream_port: int, local_port: int, client_port: int) -
         "route": None if route is None else SimpleNamespace(name=route),
         "host": Host(SocketAddress("127.0.0.1", port)),
         "cluster": SimpleNamespace(name=name, config=config),
-        "original_path": case.path.encode(),
         **facts,
     }
     return LoggedStream(request=request, response=response, **given)
