@@ -18,14 +18,14 @@ def content_length(block: Headers) -> int | None:
         return None
     values = block.all(b"content-length")
     if len(values) > 1:
-        raise Malformed("http1.invalid_content_length")
+        raise Malformed("http1.codec_error")
     return sized(values[0])
 
 
 def sized(value: bytes) -> int:
     """The number in a Content-Length: digits and nothing else."""
     if not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
-        raise Malformed("http1.invalid_content_length")
+        raise Malformed("http1.codec_error")
     return int(value)
 
 
