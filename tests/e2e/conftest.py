@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.laptop import POSTCARD, Up, alive, up
 from tests.support.load import Load, versions
-from tests.support.members import Member, member
+from tests.support.members import Member, control_plane, member
 from tests.support.wait import eventually
 from weft import loopback
 
@@ -50,9 +50,11 @@ class Postcard:
         return eventually(self._synced, 60, "all proxies in sync")
 
     def _synced(self) -> str | None:
-        addresses = json.loads((self.up.state / "controlplane.json").read_text("utf-8"))
-        port = int(addresses["admin_address"].rpartition(":")[2])
-        status = json.loads(loopback.get_now(port, "/status").body)
+        port = int(control_plane(self.up)["admin_address"].rpartition(":")[2])
+        reply = loopback.get_now(port, "/status")
+        if reply.status != 200:
+            return None
+        status = json.loads(reply.body)
         synced = [proxy["synced"] for proxy in status["proxies"]]
         return str(status["version"]) if len(synced) == 1 + len(EVERYBODY) and all(synced) else None
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.support.laptop import ROOT, Up
 from tests.support.wait import eventually
@@ -27,17 +28,24 @@ class Member:
 
     @property
     def inbound_port(self) -> int:
-        """Where its sidecar listens for others."""
+        """Where its sidecar listens for others; waits until it does."""
+        ports = eventually(self._inbound_ports, 60, f"the inbound listener of {self.name}")
+        (port,) = ports
+        return port
+
+    def _inbound_ports(self) -> set[int]:
         text = loopback.get_now(self.admin_port, "/listeners").text
         ports = {int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)$", text, re.MULTILINE)}
-        (port,) = ports - {self.outbound_port}
-        return port
+        return ports - {self.outbound_port}
 
     def stats(self) -> dict[str, int]:
         """Counters and gauges of the sidecar by Envoy's names."""
         lines = loopback.get_now(self.admin_port, "/stats").text.splitlines()
         pairs = (line.partition(": ") for line in lines)
         return {name: int(value) for name, _, value in pairs if value.isdigit()}
+
+    def clusters(self) -> str:
+        return loopback.get_now(self.admin_port, "/clusters").text
 
     def listener_stat(self, name: str) -> int:
         """Of the inbound listener: `ssl.handshake` and so on."""
@@ -70,6 +78,21 @@ def member(mesh: Up, name: str) -> Member:
     admin = written["admin"]["address"]["socket_address"]["port_value"]
     outbound = written["node"]["metadata"].get("HTTP_PROXY_PORT", "0")
     return Member(mesh, name, int(admin), int(outbound))
+
+
+def control_plane(mesh: Up) -> dict[str, Any]:
+    """What the control plane wrote when it began to serve: its process and its addresses."""
+    file = mesh.state / "controlplane.json"
+    written: dict[str, Any] = eventually(lambda: _read(file), 60, "the control plane serves")
+    return written
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    except OSError:
+        return None
+    return found
 
 
 def kill(pid: int) -> None:
