@@ -90,8 +90,8 @@ class LaptopMesh:
             self.reporter.warn(notice)
         self.services = contents.services
         ports = PortBook(Random())
-        self.gateway_port = self._choose_gateway_port(ports)
         self.state.lock()
+        self.gateway_port = self._choose_gateway_port(ports)
         self._build(contents, ports)
         self.started = True
         await self._start_control_plane()

@@ -32,7 +32,14 @@ from weft.tasks import spawn
 from weft.workload import Plan, find_program
 
 SIDECAR_TIMEOUT_S = 30.0
-FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+FORWARDED = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,7 @@ async def _run(options: RunOptions, reporter: Reporter) -> int:
         await sidecar.until_ready(SIDECAR_TIMEOUT_S)
         reporter.note(f"{plan.name} joins {service.name} with PORT={first(plan.app_ports)}")
         readiness = Readiness(plan.entry(), registry, reporter)
-        code = await _own(plan, (program, *options.command[1:]), readiness)
+        code = await Child(plan, (program, *options.command[1:]), readiness).run()
         readiness.end()
         await _forget(registry)
         return code
@@ -147,46 +154,59 @@ def make_plan(options: RunOptions, service: Service, ports: PortBook, random: Ra
     )
 
 
-async def _own(plan: Plan, argv: tuple[str, ...], readiness: Readiness) -> int:
-    """Runs the child in our own process group: the terminal stays its terminal."""
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", LEASH, str(os.getpid()), *argv),
-        env={**os.environ, **plan.variables()},
-    )
-    loop = asyncio.get_running_loop()
-    leaving = False
+class Child:
+    """The user's command, in our own process group: the terminal stays its terminal."""
 
-    async def leave(number: signal.Signals) -> None:
-        await readiness.leave()
-        _send(child, number)
+    def __init__(self, plan: Plan, argv: tuple[str, ...], readiness: Readiness) -> None:
+        self._plan = plan
+        self._argv = argv
+        self._readiness = readiness
+        self._process: asyncio.subprocess.Process | None = None
+        self._leaving = False
 
-    def on_signal(number: signal.Signals) -> None:
-        nonlocal leaving
-        if number in (signal.SIGTERM, signal.SIGINT) and not leaving:
-            leaving = True
-            spawn(leave(number), "leave")
+    async def run(self) -> int:
+        """Until it ends; its exit code, or 128 and the signal that killed it, as a shell says."""
+        self._catch_signals()  # before it starts: what we ignored it would ignore too
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", LEASH, str(os.getpid()), *self._argv),
+            env={**os.environ, **self._plan.variables()},
+        )
+        self._readiness.begin(lambda: self._alive)
+        code = await self._process.wait()
+        if code < 0:
+            print(f"weft: {self._plan.name} was {describe_exit(code)}", file=sys.stderr)
+        return code if code >= 0 else 128 - code
+
+    @property
+    def _alive(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    def _catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in FORWARDED:
+            loop.add_signal_handler(number, self._on_signal, number)
+        # A terminal sends Ctrl-C to the whole group, so to the child as well: once is enough.
+        if sys.stdin.isatty():
+            loop.add_signal_handler(signal.SIGINT, lambda: None)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT) and not self._leaving:
+            self._leaving = True
+            spawn(self._leave(number), "leave")
         else:
-            _send(child, number)
+            self._send(number)
 
-    for number in FORWARDED:
-        loop.add_signal_handler(number, on_signal, number)
-    # A terminal sends Ctrl-C to the whole group, so to the child as well: once is enough.
-    if sys.stdin.isatty():
-        loop.add_signal_handler(signal.SIGINT, lambda: None)
-    else:
-        loop.add_signal_handler(signal.SIGINT, on_signal, signal.SIGINT)
-    readiness.begin(lambda: child.returncode is None)
-    code = await child.wait()
-    if code < 0:
-        print(f"weft: {plan.name} was {describe_exit(code)}", file=sys.stderr)
-    return code if code >= 0 else 128 - code
+    async def _leave(self, number: signal.Signals) -> None:
+        """Out of the mesh first, so that no request is on its way to a process that ends."""
+        await self._readiness.leave()
+        self._send(number)
 
-
-def _send(child: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    try:
-        child.send_signal(number)
-    except ProcessLookupError:
-        pass
+    def _send(self, number: signal.Signals) -> None:
+        if self._process is not None and self._alive:
+            try:
+                self._process.send_signal(number)
+            except ProcessLookupError:  # it has just ended
+                pass
 
 
 def port_of(address: str) -> int:

@@ -17,6 +17,7 @@ from weft.view import MeshFacts, ProxyFacts
 from weft.watch import ProxyRow
 
 SPIFFE = "spiffe://"
+WIDE = 100
 # What a pipe gets is for grep: one line for each thing, however long.
 PIPE_COLUMNS = 1000
 
@@ -41,7 +42,7 @@ async def _ask(state: StateDir) -> MeshFacts:
 def show(facts: MeshFacts, console: Console, now: float) -> None:
     console.print(live.services_table(facts))
     console.print()
-    console.print(_proxies(facts, now))
+    console.print(_proxies(facts, now, wide=console.width >= WIDE))
     if domains := _trust_domains(facts):
         console.print(Text(f"\n  identities are in {', '.join(domains)}", "dim"))
     for proxy in facts.proxies:
@@ -51,15 +52,16 @@ def show(facts: MeshFacts, console: Console, now: float) -> None:
         console.print(Text(f"  {problem}", "red" if problem.severity == "error" else "yellow"))
 
 
-def _proxies(facts: MeshFacts, now: float) -> object:
-    table = live.make_table("PROXY", "XDS", "PUSHED", "VERSION", "IDENTITY")
+def _proxies(facts: MeshFacts, now: float, *, wide: bool) -> object:
+    version = ("VERSION",) if wide else ()
+    table = live.make_table("PROXY", "XDS", "PUSHED", *version, "IDENTITY")
     for proxy in facts.proxies:
         row = _row(proxy)
         table.add_row(
             f"{proxy.workload}.{proxy.namespace}",
             live.synced(row),
             live.ago(row, now),
-            proxy.user_agent or "-",
+            *((proxy.user_agent or "-",) if wide else ()),
             proxy.identity.removeprefix(SPIFFE).partition("/")[2] or "-",
         )
     return table

@@ -29,7 +29,8 @@ guarded(lambda: sys.exit(run.run(options)))
 SERVE = """
 import os, signal, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
-signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(7))
+for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, lambda number, frame: sys.exit(7))
 print("pid", os.getpid(), os.environ["http_proxy"], flush=True)
 HTTPServer(("127.0.0.1", int(os.environ["PORT"])), BaseHTTPRequestHandler).serve_forever()
 """
@@ -59,11 +60,12 @@ def joined(mesh: Up) -> set[str]:
     return {name for name in entries(mesh) if name.startswith("messenger-run-")}
 
 
-def test_a_process_joins_and_leaves_with_its_exit_code(mesh: Up) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_process_joins_and_leaves_with_its_exit_code(mesh: Up, number: signal.Signals) -> None:
     child = run(mesh, "messenger", sys.executable, "-c", SERVE)
     try:
         eventually(lambda: joined(mesh), 60, "its registration")
-        child.send_signal(signal.SIGTERM)
+        child.send_signal(number)
         output, errors = child.communicate(timeout=60)
     finally:
         child.kill()
@@ -77,8 +79,8 @@ def test_a_process_joins_and_leaves_with_its_exit_code(mesh: Up) -> None:
 
 def test_one_that_dies_by_itself_is_forgotten(mesh: Up) -> None:
     code = SERVE.replace(
-        "signal.signal",
-        "import threading; threading.Timer(1, os._exit, [3]).start()\nsignal.signal",
+        "for number",
+        "import threading; threading.Timer(1, os._exit, [3]).start()\nfor number",
     )
     child = run(mesh, "messenger", sys.executable, "-c", code)
     child.communicate(timeout=60)
