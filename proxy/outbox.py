@@ -2,7 +2,8 @@
 
 A second small write costs a system call, which is the dearest thing on the way of a request. So
 connections only note what they have to say; whoever came in from the loop (bytes, a timer, a
-finished connect) ends with `flush()`, and each connection that spoke is written to once.
+finished connect) ends with `flush()`, and each connection that spoke is written to once. Only what
+is whole as it is (a request without a body, an answer that came in one piece) is written at once.
 """
 
 from __future__ import annotations
@@ -42,6 +43,13 @@ class Outbox:
         else:
             self._out = data
             _speaking.append(self)
+
+    def send_whole(self, data: bytes) -> None:
+        """Says a whole message: with nothing waiting before it, it need not wait either."""
+        if self._out:
+            self._out += data
+        elif self.transport is not None:
+            self.transport.write(data)
 
     def write_out(self) -> None:
         """Hands what was said to the transport; to nobody if the connection is gone."""

@@ -111,11 +111,14 @@ def on_connected(stream: Stream, connection: UpstreamH1) -> None:
     connection.cluster.stats.upstream_rq_total.value += 1
     if entry.before_send is not None:
         entry.before_send(stream)
+    done = connection.request_done = stream.request_done
+    if done and stream.body is None and stream.request.length == 0:
+        connection.send_whole(request_head(stream.request))
+        return
     connection.send(request_head(stream.request))
     if stream.body is not None:
         _send_kept(stream, connection)
-    connection.request_done = stream.request_done
-    if stream.request_done and stream.request.length == CHUNKED:
+    if done and stream.request.length == CHUNKED:
         connection.send(LAST_CHUNK)
 
 

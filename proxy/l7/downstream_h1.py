@@ -192,7 +192,10 @@ class DownstreamH1(Outbox, asyncio.Protocol):
             and request.method != b"HEAD"
         ):
             self.bodiless = self.chunked = False
-            self.send(response_head(response) + data)
+            if end and not self._feeding:  # what was pipelined is answered in one write
+                self.send_whole(response_head(response) + data)
+            else:
+                self.send(response_head(response) + data)
         else:
             self._send_framed(request, stream.request_done, response, data, end)
 

@@ -90,6 +90,7 @@ class HttpManager:
         self.config = config
         self.worker = worker
         self.stats = ManagerStats(stats, config.stat_prefix)
+        self._counts = self.stats.statuses.counts
         self.steps = steps
         self.loggers = loggers
         self.table: Table[RouteEntry] = Table()
@@ -160,7 +161,10 @@ class HttpManager:
         stats = self.stats
         status = stream.status
         if status:
-            stats.statuses.add(status)
+            try:
+                self._counts[status] += 1
+            except KeyError:
+                stats.statuses.add(status)
             stats.downstream_rq_time.record((stream.ended - stream.started) * 1000)
         else:
             stats.downstream_rq_rx_reset.value += 1

@@ -220,7 +220,11 @@ class RequestReader(BodyReader):
 
     def _deliver(self, request: Request, rest: bytes) -> None:
         length = request.length
-        if 0 <= length <= len(rest):
+        if not length:
+            self.feed = self._after
+            self._buffer = rest
+            self._requests.on_request(request, b"", True)
+        elif 0 < length <= len(rest):
             self.feed = self._after
             self._buffer = rest[length:]
             self._requests.on_request(request, rest[:length], True)
