@@ -253,6 +253,12 @@ class Playbook:
     def accept(self) -> Up:
         return self.opening().accept()
 
+    def upstream(self) -> Up:
+        """The connection that is asked for, or else the last one that was accepted."""
+        if self.openings:
+            return self.accept()
+        return next(peer for peer in reversed(self.peers) if isinstance(peer, Up))
+
     def tick(self, seconds: float) -> None:
         """Time goes by: sweeps, back-offs and delayed closes come at their time."""
         self.loop.advance(seconds)
@@ -276,8 +282,8 @@ class Playbook:
         for peer in self.peers:
             peer.transport.release()
             peer.reset()
-        for opening in self.openings:
-            opening.fail()
+        while self.openings:
+            self.opening().fail()
         self.tick(60.0)
         assert not self.openings, "opens connections for nobody"
         self.check_counts()

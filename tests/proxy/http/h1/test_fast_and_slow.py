@@ -43,6 +43,7 @@ VALUES = [
 ]
 LINES = [
     *[b"GET / HTTP/1.1", b"POST / HTTP/1.1", b"OPTIONS * HTTP/1.1", b"get /x HTTP/1.1"],
+    *[b"CONNECT /x HTTP/1.1", b"CONNECT b:1 HTTP/1.1", b"CONNECTED / HTTP/1.1"],
     *[b"GET /a?b=c HTTP/1.1", b"GET http://b/x HTTP/1.1", b"GET / HTTP/1.0", b"GET /# HTTP/1.1"],
     *[b"GET  / HTTP/1.1", b"GET /\xff HTTP/1.1", b"GET / HTTP/1.1 ", b"GET /\t HTTP/1.1"],
 ]
@@ -195,9 +196,11 @@ def our_frames(raw: bytes) -> list[Event] | None:
 
 @bounded
 @given(
-    st.lists(st.tuples(names, st.sampled_from(LINES), st.sampled_from(BODIES)), min_size=1, max_size=2),
+    st.lists(
+        st.tuples(names, st.sampled_from(LINES), st.sampled_from(BODIES)), min_size=1, max_size=2
+    ),
     st.data(),
-)  # fmt: skip
+)
 def test_h11_frames_alike(
     heads: list[tuple[list[bytes], bytes, bytes]], data: st.DataObject
 ) -> None:

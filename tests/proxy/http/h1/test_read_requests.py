@@ -381,3 +381,18 @@ class TestLimits:
         more = head(b"GET / HTTP/1.1", *[b"x%d: 1" % n for n in range(9)])
         assert len(read_requests([more * 5])) == 15
         assert read_requests([more], self.LIMITS)[-1][2] == 431
+
+
+def test_methods_that_begin_oddly() -> None:
+    raw = b"!FOO / HTTP/1.1\r\nhost: a\r\n\r\n"
+    assert read_requests(bytewise(raw)) == read_requests([raw])
+
+
+def test_long_chunk_lines_and_trailers() -> None:
+    head = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+    for raw in (
+        head + b"1;" + b"x" * 6000 + b"\r\na\r\n0\r\n\r\n",
+        head + b"0\r\nx: " + b"y" * 9000 + b"\r\n\r\n",
+    ):
+        whole = whatever_the_split(read_requests([raw]))
+        assert whatever_the_split(read_requests(bytewise(raw))) == whole
