@@ -39,7 +39,8 @@ class Field:
         return f"{self.source}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
 
     def error(self, message: str) -> ManifestError:
-        return ManifestError(f"{self.position}: {self.path}: {message}")
+        where = f"{self.position}: {self.path}: " if self.path else f"{self.position}: "
+        return ManifestError(where + message)
 
     def get(self, *keys: str) -> Field:
         """The field below, `get('spec', 'replicas')`; a wrong kind of parent is an error."""
@@ -142,7 +143,7 @@ def _is_hidden(path: Path) -> bool:
 
 
 def read_file(file: Path) -> list[Field]:
-    """The documents of one file; empty ones are left out."""
+    """The documents of one file; empty ones are left out, a Kubernetes List is its items."""
     try:
         text = file.read_text(encoding="utf-8")
         nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
@@ -150,7 +151,16 @@ def read_file(file: Path) -> list[Field]:
         raise ManifestError(_syntax_error(file, error)) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ManifestError(f"{file}: cannot be read: {' '.join(str(error).split())}") from error
-    return [field for node in nodes if not (field := Field(str(file), "", node)).missing]
+    documents = (Field(str(file), "", node) for node in nodes)
+    return [one for document in documents if not document.missing for one in _unfold(document)]
+
+
+def _unfold(document: Field) -> list[Field]:
+    if not isinstance(document.node, yaml.MappingNode):
+        raise document.error(f"expected a mapping, found {_kind(document.node)}")
+    if document.get("kind").text("") == "List":
+        return document.get("items").items()
+    return [document]
 
 
 def _syntax_error(file: Path, error: yaml.MarkedYAMLError) -> str:

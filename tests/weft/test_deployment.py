@@ -184,6 +184,18 @@ def test_a_directory_is_read_as_the_control_plane_reads_it(tmp_path: Path) -> No
     assert [found.name for found in deployments(read_directory(tmp_path))] == ["one", "two"]
 
 
+def test_a_list_is_its_items(tmp_path: Path) -> None:
+    items = "".join(f"    {line}\n" for line in SMALL.splitlines())
+    text = f"apiVersion: v1\nkind: List\nitems:\n  -\n{items}"
+    (found,) = read(tmp_path, text)
+    assert (found.name, found.position) == ("web", f"{tmp_path}/web.yaml:7:22")
+
+
+def test_a_document_that_is_no_mapping_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"web\.yaml:1:1: expected a mapping, found a list"):
+        read(tmp_path, "- 1\n")
+
+
 def test_a_file_that_is_not_yaml_is_named_with_line_and_column(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"web\.yaml:2:1: not YAML: "):
         read(tmp_path, "a: [1,\n")
