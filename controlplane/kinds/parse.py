@@ -7,6 +7,7 @@ in `Parsed.failed`, so that a source can keep the last good version in force.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -140,5 +141,7 @@ def _unknown_kind(node: Mapping, version: str, kind: str, place: Place) -> Probl
     if known:
         message = f"{named} is not supported; {kind} is known as {', '.join(known)}"
     else:
-        message = f"{named} is not supported"
+        near = difflib.get_close_matches(kind, sorted({name for _, name in KINDS}), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        message = f"{named} is not supported{hint}"
     return place.problem(node.get("kind") or node, message, "UnknownKind")

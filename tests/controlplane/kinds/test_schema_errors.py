@@ -76,7 +76,11 @@ HEADS = [
     ),
     (
         "apiVersion: v1\nkind: Servce\nmetadata: {name: a}\n",
-        "2:7: error: apiVersion 'v1' kind 'Servce' is not supported",
+        "2:7: error: apiVersion 'v1' kind 'Servce' is not supported; did you mean 'Service'?",
+    ),
+    (
+        "apiVersion: v1\nkind: Quux\nmetadata: {name: a}\n",
+        "2:7: error: apiVersion 'v1' kind 'Quux' is not supported",
     ),
     (
         "apiVersion: v2\nkind: Service\nmetadata: {name: a}\n",
