@@ -20,6 +20,7 @@ from weft.report import Reporter
 from weft.state import StateDir, write_private
 
 LOOK_EVERY_S = 0.05
+SHOWN = (" WARNING ", " ERROR ", " CRITICAL ", "weft: error: ", "Error: ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Sidecar:
         return Command(argv, os.environ)
 
     def _line(self, text: str) -> None:
-        if "error" in text.lower():  # the rest (access log, notes) is in the log file
+        if any(mark in text for mark in SHOWN):  # the rest (access log, notes) is in the log file
             self._setup.reporter.output(self.process.name, text)
 
     def _exited(self, how: str, again_s: float | None) -> None:
