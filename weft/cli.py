@@ -50,7 +50,7 @@ def up(directory: str, check: bool, state_dir: str, no_restart: bool, port: int 
     Examples:
       weft up examples/postcard
       weft up examples/postcard --check        in CI: exit 0 if every service answers
-      weft up shop --port 9000 --state-dir /tmp/shop
+      weft up shop --port 9000 --state-dir .weft-shop
     """
     from weft import up as laptop
     from weft.mesh import MeshOptions
