@@ -226,6 +226,8 @@ def _outlier(settings: OutlierDetection) -> EnvoyOutlier:
         outlier.interval.CopyFrom(seconds(settings.interval_s))
     if settings.base_ejection_time_s is not None:
         outlier.base_ejection_time.CopyFrom(seconds(settings.base_ejection_time_s))
+    # Of fewer than ten hosts, Istio's default of 10 % would be none at all.
+    outlier.always_eject_one_host.value = True
     if settings.max_ejection_percent is not None:
         outlier.max_ejection_percent.value = settings.max_ejection_percent
     return outlier

@@ -58,10 +58,11 @@ class Clusters:
             tls_for = tls_chooser(config, snapshot.secrets)
             cluster = Cluster(config, self._stats, self._random, self._open, tls_for)
             self.running[name] = cluster
-        elif config != cluster.config or material != self._tls[name]:
+        elif material != self._tls[name]:
             cluster.configure(config, tls_chooser(config, snapshot.secrets))
-            if material != self._tls[name]:
-                cluster.retire_connections()
+            cluster.retire_connections()
+        elif config != cluster.config:
+            cluster.configure(config)
         self._tls[name] = material
         assignment = snapshot.assignments.get(name) or config.load_assignment
         if assignment is not None and assignment != self._assignments.get(name):
@@ -92,7 +93,8 @@ class Clusters:
 def tls_material(config: ClusterConfig, secrets: Mapping[str, Secret]) -> tuple[object, ...]:
     """What a cluster's contexts are made of; equal material needs no new ones."""
     contexts = [config.tls, *(one.tls for one in config.tls_matches)]
-    return tuple((tls, *_secrets_of(tls, secrets)) for tls in contexts if tls is not None)
+    used = [(tls, *_secrets_of(tls, secrets)) for tls in contexts if tls is not None]
+    return (*used, *(dict(one.match) for one in config.tls_matches))
 
 
 def _secrets_of(tls: UpstreamTls, secrets: Mapping[str, Secret]) -> list[Secret | None]:

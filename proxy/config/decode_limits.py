@@ -54,6 +54,7 @@ def outlier_detection(message: outlier_detection_pb2.OutlierDetection) -> Outlie
         # Envoy: the default, or base_ejection_time where that is larger.
         max_ejection_time_s=seconds_or(message, "max_ejection_time", max(300.0, base_s)),
         max_ejection_percent=value_or(message, "max_ejection_percent", 10),
+        always_eject_one_host=value_or(message, "always_eject_one_host", False),
         split_external_local_origin_errors=message.split_external_local_origin_errors,
         consecutive_local_origin_failure=value_or(message, "consecutive_local_origin_failure", 5),
         enforcing_consecutive_local_origin_failure=value_or(

@@ -63,7 +63,7 @@ CLUSTERS: Table = {
         "enforcing_consecutive_5xx consecutive_gateway_failure "
         "enforcing_consecutive_gateway_failure split_external_local_origin_errors "
         "consecutive_local_origin_failure enforcing_consecutive_local_origin_failure "
-        "max_ejection_time",
+        "max_ejection_time always_eject_one_host",
         {
             "success_rate_minimum_hosts": _SUCCESS_RATE,
             "success_rate_request_volume": _SUCCESS_RATE,
@@ -79,7 +79,6 @@ CLUSTERS: Table = {
             "enforcing_failure_percentage": 0,
             "enforcing_failure_percentage_local_origin": 0,
             "max_ejection_time_jitter": 0.0,
-            "always_eject_one_host": False,
         },
     ),
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": Fields(

@@ -337,6 +337,7 @@ class OutlierDetection:
     base_ejection_time_s: float = 30.0
     max_ejection_time_s: float = 300.0
     max_ejection_percent: int = 10
+    always_eject_one_host: bool = False
     split_external_local_origin_errors: bool = False
     consecutive_local_origin_failure: int = 5
     enforcing_consecutive_local_origin_failure: int = 100

@@ -169,7 +169,10 @@ class DownstreamH1(Outbox, asyncio.Protocol):
             self.stream.on_request_end()
 
     def _refuse(self, error: Malformed) -> None:
-        """The client broke the protocol: an answer if none has begun, and the end."""
+        """The client broke the protocol: an answer if none has begun, and the end. What comes
+        behind the last answer is not looked at."""
+        if self.closing:
+            return
         self.manager.stats.downstream_cx_protocol_error.value += 1
         stream = self.stream
         if stream is None:  # a head that was none is counted and logged as a request, as Envoy does

@@ -59,7 +59,8 @@ class ClusterStats:
 
 class Cluster:
     """`open(cluster, host, breaker)` starts a connection and later calls `on_open` or
-    `on_open_failed`. now: the time of the last sweep, good enough for idle timeouts."""
+    `on_open_failed`. now: the time of the last sweep, good enough for idle timeouts.
+    generation: connections of an earlier one are not used again."""
 
     def __init__(
         self,
@@ -74,6 +75,7 @@ class Cluster:
         self.stats = ClusterStats(stats, self.prefix)
         self.all_stats = stats
         self.config = config
+        self.generation = 0
         self.random = random
         self.now = monotonic()
         self.hosts: list[Host] = []
@@ -101,11 +103,13 @@ class Cluster:
 
     # ------------------------------------------------------------------ configuration
 
-    def configure(self, config: ClusterConfig, tls_for: Callable[[Host], object]) -> None:
-        """A new version of the same cluster. Changed TLS closes idle connections: they were made
-        with the old; busy ones end by themselves."""
+    def configure(
+        self, config: ClusterConfig, tls_for: Callable[[Host], object] | None = None
+    ) -> None:
+        """A new version of the same cluster. tls_for: None if the TLS material is the same."""
         self.config = config
-        self._tls_for = tls_for
+        if tls_for is not None:
+            self._tls_for = tls_for
         self.breakers["DEFAULT"].limit(config.thresholds_default)
         self.breakers["HIGH"].limit(config.thresholds_high)
         if config.outlier is None:
@@ -116,11 +120,12 @@ class Cluster:
         elif self.outlier is None or self.outlier.config != config.outlier:
             self.outlier = OutlierDetector(config.outlier, self.all_stats, self.prefix)
         for host in self.hosts:
-            host.tls = tls_for(host)
+            host.tls = self._tls_for(host)
         self.rebuild()
 
     def retire_connections(self) -> None:
         """Idle connections close now, busy ones after their exchange: TLS material has changed."""
+        self.generation += 1
         for host in self.hosts:
             for connection in list(host.idle):
                 connection.close()
@@ -279,7 +284,7 @@ class Cluster:
             self._dequeued(exchange.breaker)
             connection.begin(exchange)
             exchange.on_connected(connection)
-        elif host.removed or connection.tls is not host.tls:
+        elif host.removed or connection.generation != self.generation:
             connection.close()
         else:
             host.idle.append(connection)

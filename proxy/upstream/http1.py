@@ -39,19 +39,19 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         "breaker",
         "cluster",
         "exchange",
+        "generation",
         "host",
         "idle_since",
         "opened_at",
         "request_done",
         "served",
-        "tls",
     )
 
     def __init__(self, cluster: Cluster, host: Host, breaker: Breaker) -> None:
         super().__init__()
         self.cluster = cluster
         self.host = host
-        self.tls = host.tls  # what it is made with; the host's may change
+        self.generation = cluster.generation
         self.breaker = breaker
         self.exchange: Exchange | None = None
         http = cluster.config.http

@@ -20,6 +20,7 @@ class OutlierDetector:
         self.config = config
         self._stats = stats
         self._prefix = f"{prefix}outlier_detection."
+        self._next_interval = 0.0
         self._active = stats.gauge(f"{self._prefix}ejections_active")
 
     def on_response(self, host: Host, status: int, hosts: int, ejected: int, now: float) -> bool:
@@ -70,8 +71,8 @@ class OutlierDetector:
         counter(f"{self._prefix}ejections_detected_{why}").value += 1
         if host.ejected_until or not enforcing:
             return False
-        # One host may always go, whatever the percentage (Envoy's max_ejection_percent).
-        if ejected and 100 * (ejected + 1) > self.config.max_ejection_percent * hosts:
+        too_many = 100 * (ejected + 1) > self.config.max_ejection_percent * hosts
+        if too_many and (ejected or not self.config.always_eject_one_host):
             counter(f"{self._prefix}ejections_overflow").value += 1
             return False
         counter(f"{self._prefix}ejections_enforced_{why}").value += 1
@@ -85,7 +86,13 @@ class OutlierDetector:
         return True
 
     def due_back(self, hosts: list[Host], now: float) -> list[Host]:
-        """The hosts whose time out is over; they are back when this returns."""
+        """The hosts whose time out is over; they are back when this returns. Once an interval
+        the others are forgiven one of their earlier ejections."""
+        if now >= self._next_interval:
+            self._next_interval = now + self.config.interval_s
+            for host in hosts:
+                if host.ejections and not host.ejected_until:
+                    host.ejections -= 1
         back = [host for host in hosts if host.ejected_until and now >= host.ejected_until]
         for host in back:
             self.forgive(host)

@@ -53,6 +53,7 @@ class Plan:
         "rest",
         "shape",
         "simple",
+        "sized",
         "uses",
     )
 
@@ -69,6 +70,7 @@ class Plan:
         self.length_at = shape.index.get(b"content-length", -1)
         self.connection_at = shape.index.get(b"connection", -1)
         self.simple = sorted(governing) in SIMPLE
+        self.sized = self.simple and self.length_at >= 0
         self.crlfs = b"\r\n" * (len(shape.names) + 2)
         self.match: Match | None = None
         self.uses = 0

@@ -30,6 +30,7 @@ from proxy.http.h1.target import absolute_form, check_authority, known_authoriti
 from proxy.http.headers import Headers, shape_of
 from proxy.http.message import CHUNKED, UNTIL_CLOSE, Request, Response
 
+BODILESS = (204, 304)
 MAX_INFORMATIONAL = 32
 TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -298,7 +299,27 @@ class ResponseReader(BodyReader):
             self._slow(data)
             return
         groups, end = found
-        self._take(groups[0], int(groups[1]), plan, groups[2:], data, end)
+        values = groups[2:]
+        status = int(groups[1])
+        at = plan.connection_at
+        if (
+            plan.sized
+            and status >= 200
+            and status not in BODILESS
+            and groups[0] == b"1"
+            and self._method != b"HEAD"
+            and (at < 0 or values[at] in KEEP_ALIVE)
+        ):
+            length = sized(values[plan.length_at])
+            self.keep_alive = True
+            response = Response(status, Headers(plan.rest, plan.pick(values)), length)
+            if end + length == len(data):  # all of it is here: so it is, most of the time
+                self.feed = self._after
+                self._responses.on_response(response, data[end:], True)
+            else:
+                self._deliver(response, length, data[end:])
+        else:
+            self._take(groups[0], status, plan, values, data, end)
 
     def _slow(self, data: bytes) -> None:
         end = data.find(b"\r\n\r\n") + 4
@@ -336,15 +357,7 @@ class ResponseReader(BodyReader):
             if rest:
                 self._head(rest)
             return
-        at = plan.connection_at
-        keeps_alive = minor == b"1" and (at < 0 or values[at] in KEEP_ALIVE)
-        if keeps_alive and plan.simple and plan.length_at >= 0:
-            length = sized(values[plan.length_at])
-            if status in (204, 304) or self._method == b"HEAD":
-                length = 0
-            self.keep_alive = True
-        else:
-            length = self._govern(minor, status, Headers(plan.shape, values))
+        length = self._govern(minor, status, Headers(plan.shape, values))
         response = Response(status, Headers(plan.rest, plan.pick(values)), length)
         self._deliver(response, length, rest)
 
