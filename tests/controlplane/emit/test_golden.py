@@ -1,4 +1,4 @@
-"""What each mesh becomes on the wire, kept as files; `WEFT_GOLDEN=update` writes them anew."""
+"""What each mesh becomes on the wire, kept as files; `WEFT_UPDATE_GOLDEN=1` writes them anew."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def rendered(name: str) -> str:
 def test_emission_is_as_kept(name: str) -> None:
     path = GOLDEN / f"{name}.yaml"
     text = rendered(name)
-    if os.environ.get("WEFT_GOLDEN") == "update":
+    if os.environ.get("WEFT_UPDATE_GOLDEN") == "1":
         path.write_text(text)
     assert text == path.read_text()
 
