@@ -1,0 +1,181 @@
+"""Which route a request gets: domains by Envoy's precedence, then the first route that matches."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from proxy.config.model import (
+    FractionalPercent,
+    HeaderMatcher,
+    QueryParameterMatcher,
+    RouteMatch,
+    StringMatcher,
+)
+from proxy.http.headers import Headers
+from proxy.http.message import Request
+from proxy.route import table as room
+from proxy.route.table import Table, route_matches
+
+
+def a_request(host: bytes = b"a", path: bytes = b"/", *pairs: tuple[bytes, bytes]) -> Request:
+    return Request(b"GET", path, host, Headers.of(pairs))
+
+
+def hosts(*domains: str, ignore_port: bool = False) -> Table[str]:
+    table: Table[str] = Table(ignore_port)
+    for domain in domains:
+        table.add([domain], [(None, domain)])
+    return table
+
+
+DOMAINS = ("*", "*.foo.com", "*-bar.foo.com", "foo.*", "foo.b*", "foo.com", "foo.com:8080", "*com")
+
+
+@pytest.mark.parametrize(
+    "host, domain",
+    [
+        (b"foo.com", "foo.com"),
+        (b"FOO.com", "foo.com"),
+        (b"foo.com:8080", "foo.com:8080"),
+        (b"foo.com:81", "foo.*"),
+        (b"a.foo.com", "*.foo.com"),
+        (b"a-bar.foo.com", "*-bar.foo.com"),  # the longest suffix
+        (b".foo.com", "*com"),  # a wildcard stands for one character at least
+        (b"-bar.foo.com", "*.foo.com"),
+        (b"x.com", "*com"),  # suffixes before prefixes
+        (b"foo.bcom", "*com"),
+        (b"foo.bar", "foo.b*"),  # the longest prefix
+        (b"foo.de", "foo.*"),
+        (b"foo.b", "foo.*"),
+        (b"other", "*"),
+        (b"", "*"),
+    ],
+)
+def test_domain_precedence(host: bytes, domain: str) -> None:
+    for order in (DOMAINS, DOMAINS[::-1]):
+        table = hosts(*order)
+        for _ in range(2):  # looked up, then remembered
+            assert table.find(a_request(host)) == domain
+
+
+def test_no_domain() -> None:
+    assert hosts("b").find(a_request(b"a")) is None
+
+
+@pytest.mark.parametrize(
+    "host, found",
+    [
+        (b"a", "a"),
+        (b"a:81", "a"),
+        (b"[::1]:81", "[::1]"),
+        (b"[::1]", "[::1]"),
+        (b"b:81", None),
+    ],
+)
+def test_ignoring_the_port(host: bytes, found: str | None) -> None:
+    assert hosts("a", "[::1]", ignore_port=True).find(a_request(host)) == found
+
+
+def test_a_host_without_a_matching_route_falls_through_to_nobody() -> None:
+    table: Table[str] = Table()
+    table.add(["a"], [(lambda request: False, "never")])
+    table.add(["*"], [(None, "any")])
+    assert table.find(a_request(b"a")) is None
+
+
+def test_the_first_route_wins() -> None:
+    table: Table[int] = Table()
+    table.add(["a", "b"], [(lambda r: r.path == b"/x", 1), (None, 2), (lambda r: True, 3)])
+    for host in (b"a", b"b"):
+        assert table.find(a_request(host, b"/x")) == 1
+        assert table.find(a_request(host, b"/y")) == 2
+
+
+def test_remembered_hosts_are_bounded() -> None:
+    table = hosts("*")
+    for at in range(3 * room.MAX_SEEN):
+        table.find(a_request(b"h%d" % at))
+        assert len(table._seen) <= room.MAX_SEEN
+
+
+PATHS: list[tuple[dict[str, Any], bytes, bool]] = [
+    ({"prefix": "/"}, b"/any?q", True),
+    ({"prefix": "/"}, b"*", True),
+    ({"prefix": "/a"}, b"/a", True),
+    ({"prefix": "/a"}, b"/ab/c", True),
+    ({"prefix": "/a"}, b"/?/a", False),
+    ({"prefix": "/a"}, b"/A", False),
+    ({"prefix": "/a", "case_sensitive": False}, b"/A?x", True),
+    ({"prefix": "/A", "case_sensitive": False}, b"/ab", True),
+    ({"prefix": "/a?x"}, b"/a?x=1", False),  # the query is not part of it
+    ({"path": "/a"}, b"/a", True),
+    ({"path": "/a"}, b"/a?x", True),
+    ({"path": "/a"}, b"/a/", False),
+    ({"path": "/a"}, b"/A", False),
+    ({"path": "/a", "case_sensitive": False}, b"/A", True),
+    ({"path_separated_prefix": "/a"}, b"/a", True),
+    ({"path_separated_prefix": "/a"}, b"/a?x", True),
+    ({"path_separated_prefix": "/a"}, b"/a/b", True),
+    ({"path_separated_prefix": "/a"}, b"/ab", False),
+    ({"path_separated_prefix": "/a", "case_sensitive": False}, b"/A/b", True),
+    ({"regex": "/a/[0-9]+"}, b"/a/12?x=y", True),
+    ({"regex": "/a/[0-9]+"}, b"/a/12/b", False),
+    ({"regex": "/a.*"}, b"/x/a", False),
+    ({"regex": "/a\\?x"}, b"/a?x", False),
+]
+
+
+@pytest.mark.parametrize("fields, path, verdict", PATHS)
+def test_paths(fields: dict[str, Any], path: bytes, verdict: bool) -> None:
+    matches = route_matches(RouteMatch(**fields), Random(1))
+    assert (matches is None or matches(a_request(b"a", path))) is verdict
+
+
+GRPC = (b"content-type", b"application/grpc")
+
+
+@pytest.mark.parametrize(
+    "kind, verdict",
+    [
+        (b"application/grpc", True),
+        (b"application/grpc+proto", True),
+        (b"application/grpc-web", False),
+        (b"application/json", False),
+    ],
+)
+def test_grpc(kind: bytes, verdict: bool) -> None:
+    matches = route_matches(RouteMatch(prefix="/", grpc=True), Random(1))
+    assert matches is not None
+    assert matches(a_request(b"a", b"/", (b"content-type", kind))) is verdict
+    assert not matches(a_request())
+
+
+def test_all_tests_must_agree() -> None:
+    config = RouteMatch(
+        prefix="/p",
+        headers=(HeaderMatcher("x", StringMatcher("exact", "1")), HeaderMatcher("y")),
+        query_parameters=(QueryParameterMatcher("q", present=True),),
+        grpc=True,
+    )
+    matches = route_matches(config, Random(1))
+    assert matches is not None
+    good = [(b"x", b"1"), (b"y", b""), GRPC]
+    assert matches(a_request(b"a", b"/p?q", *good))
+    assert not matches(a_request(b"a", b"/o?q", *good))
+    assert not matches(a_request(b"a", b"/p", *good))
+    for missing in range(3):
+        assert not matches(a_request(b"a", b"/p?q", *good[:missing], *good[missing + 1 :]))
+
+
+def test_a_share_of_the_requests() -> None:
+    config = RouteMatch(prefix="/", runtime_fraction=FractionalPercent(30))
+    matches = route_matches(config, Random(3))
+    assert matches is not None
+    assert 250 < sum(matches(a_request()) for _ in range(1000)) < 350
+
+
+def test_everything_needs_no_test() -> None:
+    assert route_matches(RouteMatch(prefix="/"), Random(1)) is None
