@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from tests.e2e.conftest import Postcard, all_of
 from tests.support.load import load
 from tests.support.members import weft
+from tests.support.postcard import Postcard, all_of
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.timeout(300)

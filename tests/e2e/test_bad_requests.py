@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Postcard
-from tests.e2e.test_mutual_tls import svid, trusting
 from tests.support.client import Client
+from tests.support.postcard import Postcard, svid, trusting
 
 pytestmark = pytest.mark.timeout(300)
 

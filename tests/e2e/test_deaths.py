@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from tests.e2e.conftest import EVERYBODY, Postcard
 from tests.support.laptop import alive
 from tests.support.load import Load, load
 from tests.support.members import control_plane, kill
+from tests.support.postcard import EVERYBODY, Postcard
 from tests.support.wait import eventually
 from weft import loopback
 

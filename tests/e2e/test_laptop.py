@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Postcard, copy_postcard
 from tests.support.laptop import POSTCARD, ROOT, alive, up
 from tests.support.load import Load, load
 from tests.support.members import control_plane, kill, member, weft
 from tests.support.ports import free_port
+from tests.support.postcard import Postcard, copy_postcard
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.timeout(300)

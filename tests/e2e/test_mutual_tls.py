@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import ssl
-import time
 from pathlib import Path
 
 import pytest
 
-from certs.keys import generate_key, key_to_pem
-from certs.spiffe import SpiffeId
-from certs.store import load_store
-from certs.x509 import chain_to_pem
-from tests.e2e.conftest import Postcard
 from tests.support.client import Client
 from tests.support.members import Member, weft
 from tests.support.pki import Authority
+from tests.support.postcard import Postcard, svid, trusting
 from tests.support.wait import eventually_async
 
 pytestmark = pytest.mark.timeout(300)
@@ -95,25 +90,6 @@ async def is_refused(messenger: Member, context: ssl.SSLContext, counter: str) -
     except (ssl.SSLError, ConnectionError):
         pass
     await eventually_async(lambda: messenger.listener_stat(counter) > before, what=counter)
-
-
-def trusting(postcard: Postcard) -> ssl.SSLContext:
-    """A client that knows the mesh's root, and has no certificate."""
-    root = (postcard.up.state / "root.pem").read_text("ascii")
-    context = ssl.create_default_context(cadata=root)
-    context.check_hostname = False
-    return context
-
-
-def svid(postcard: Postcard, service_account: str, directory: Path) -> Path:
-    """Key and certificate as the mesh's own authority would issue them."""
-    authority = load_store(postcard.up.state, time.time()).authority
-    key = generate_key()
-    identity = SpiffeId.workload("cluster.local", "default", service_account)
-    chain = authority.sign(key.public_key(), identity, 600, time.time())
-    path = directory / f"{service_account}.pem"
-    path.write_bytes(key_to_pem(key) + chain_to_pem(chain))
-    return path
 
 
 def test_the_status_names_the_identities(postcard: Postcard) -> None:

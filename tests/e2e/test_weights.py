@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from tests.e2e.conftest import Postcard, all_of
 from tests.support.load import Answer, Load, load, versions
+from tests.support.postcard import Postcard, all_of
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.timeout(300)
