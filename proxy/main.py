@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from random import Random
 from time import monotonic, time
@@ -116,7 +115,7 @@ class Proxy:
             self._apply,
             identity=self.identity,
             state_dir=self.options.state_dir,
-            version=version("weft"),
+            version=_version() if self.config.ads else "",
         )
         await self._serve_admin()
         following = spawn(self.xds.run(), "xds")
@@ -260,6 +259,13 @@ def _mtls_address(config: Bootstrap) -> str:
                 for endpoint in locality.endpoints:
                     return str(endpoint.address)
     return ""
+
+
+def _version() -> str:
+    """What we tell the control plane that we are; looking it up is slow, so only then."""
+    from importlib.metadata import version
+
+    return version("weft")
 
 
 def _settle_collector() -> None:
