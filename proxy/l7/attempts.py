@@ -252,7 +252,7 @@ def _retry_wanted(stream: Stream) -> bool:
             stream.flag("URX", "")
             cluster.stats.upstream_rq_retry_limit_exceeded.value += 1
         return False
-    if not stream.breaker.retry_allowed():
+    if not stream.retry_counted and not stream.breaker.retry_allowed():
         cluster.stats.upstream_rq_retry_overflow.value += 1
         return False
     return True
@@ -262,7 +262,9 @@ def _schedule_retry(stream: Stream) -> None:
     cluster, rule = stream.cluster, stream.rule
     assert cluster is not None and rule is not None
     stream.retries_left -= 1
-    stream.breaker.retries += 1
+    if not stream.retry_counted:  # in flight until the stream ends, however often it tries
+        stream.retry_counted = True
+        stream.breaker.retries += 1
     cluster.stats.upstream_rq_retry.value += 1
     policy = rule.policy
     if policy.previous_hosts and stream.host is not None:
@@ -276,7 +278,6 @@ def _retry(stream: Stream) -> None:
     cluster = stream.cluster
     assert cluster is not None
     stream.retrying = None
-    stream.breaker.retries -= 1
     answer = _attempt(stream, cluster)
     if isinstance(answer, reply.Reply):
         stream.respond(answer)
@@ -318,7 +319,6 @@ def give_up(stream: Stream) -> None:
     if stream.retrying is not None:
         stream.retrying.cancel()
         stream.retrying = None
-        stream.breaker.retries -= 1
     if stream.up is not None or stream.waiting:
         _abandon(stream)
     stream.body = None

@@ -66,6 +66,7 @@ class Stream:
     choice = 0
     rule: RetryRule | None = None
     retries_left = 0
+    retry_counted = False
     retrying: asyncio.TimerHandle | None = None
     tried: list[Host] | None = None
     body: list[bytes] | None = None
@@ -209,6 +210,8 @@ class Stream:
         self.ended = monotonic()
         if self.up is not None or self.waiting or self.retrying is not None:
             self.give_up()
+        if self.retry_counted:
+            self.breaker.retries -= 1
         self.manager.on_stream_end(self)
         self.down.on_stream_end(self)
 
