@@ -95,6 +95,7 @@ class Proxy:
         self.stats = Stats()
         self.started_at = monotonic()
         self.draining = False
+        self.serving = False  # before that, problems are reasons not to start
         self.snapshot = Snapshot()
         self.problems: dict[str, str] = {}
         self.logs = LogWriters(self.stats)
@@ -125,6 +126,7 @@ class Proxy:
         if following.done():
             following.result()
         self._check_static()
+        self.serving = True
         log.info("serving; %s", "following a control plane" if self.config.ads else "static")
         loop.call_later(2.0, _settle_collector)
         await self.stopped.wait()
@@ -220,7 +222,7 @@ class Proxy:
         problems.update(self.listeners.apply(runtimes))
         self.snapshot = snapshot
         for name, problem in problems.items():
-            if self.problems.get(name) != problem:
+            if self.serving and self.problems.get(name) != problem:
                 log.error("%s", problem)
         self.problems = problems
 
