@@ -16,7 +16,7 @@ goes, its end must leave nothing in flight and each request counted once: `settl
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import ExitStack
 from random import Random
 from typing import Any, Self, cast
@@ -230,9 +230,10 @@ class Playbook:
             outbox._speaking.clear()
             self._stack.close()
 
-    def apply(self, config: Snapshot) -> None:
+    def apply(self, config: Snapshot, problems: Set[str] = frozenset()) -> None:
+        """Puts a snapshot in force; exactly `problems` can't be."""
         self.config = config
-        self.runtime.apply(config)
+        assert self.runtime.apply(config).keys() == problems
         self._clusters |= set(self.runtime.clusters.running.values())
 
     def client(self, name: str = "in") -> Client:
