@@ -36,8 +36,8 @@ class Gauge:
         self.value = 0
 
 
-class Derived(Counter):
-    """A counter that nobody counts: its value follows from others when it is read."""
+class Derived:
+    """A counter or gauge that nobody keeps: its value follows from others when it is read."""
 
     __slots__ = ("_of",)
 
@@ -51,23 +51,6 @@ class Derived(Counter):
     @value.setter
     def value(self, value: int) -> None:
         """Resetting (`/reset_counters`) is the business of those it follows from."""
-
-
-class DerivedGauge(Gauge):
-    """A gauge that follows from what others keep anyway."""
-
-    __slots__ = ("_of",)
-
-    def __init__(self, of: Callable[[], int]) -> None:
-        self._of = of
-
-    @property
-    def value(self) -> int:
-        return self._of()
-
-    @value.setter
-    def value(self, value: int) -> None:
-        """Set by those it follows from."""
 
 
 class StatusCounts:
@@ -164,14 +147,15 @@ class Stats:
     """The registry of one proxy. Names are Envoy's: `cluster.<name>.upstream_rq_total` ..."""
 
     def __init__(self) -> None:
-        self.counters: dict[str, Counter] = {}
-        self.gauges: dict[str, Gauge] = {}
+        self.counters: dict[str, Counter | Derived] = {}
+        self.gauges: dict[str, Gauge | Derived] = {}
         self.histograms: dict[str, Histogram] = {}
 
     def counter(self, name: str) -> Counter:
         found = self.counters.get(name)
         if found is None:
             found = self.counters[name] = Counter()
+        assert isinstance(found, Counter), f"{name} follows from others"
         return found
 
     def derive(self, name: str, of: Callable[[], int]) -> None:
@@ -182,6 +166,7 @@ class Stats:
         found = self.gauges.get(name)
         if found is None:
             found = self.gauges[name] = Gauge()
+        assert isinstance(found, Gauge), f"{name} follows from others"
         return found
 
     def histogram(self, name: str) -> Histogram:
@@ -192,7 +177,7 @@ class Stats:
 
     def derive_gauge(self, name: str, of: Callable[[], int]) -> None:
         """A gauge whose value is `of()` when it is read."""
-        self.gauges[name] = DerivedGauge(of)
+        self.gauges[name] = Derived(of)
 
     def fold(self) -> None:
         """Sorts what the histograms have noted into their buckets."""

@@ -1,4 +1,7 @@
-"""The one way to start a background task: it keeps a reference and never fails in silence."""
+"""The one way to start a background task: it keeps a reference and never fails in silence.
+
+`proxy`, `controlplane` and `weft` have one each: the trees share nothing but the wire.
+"""
 
 from __future__ import annotations
 

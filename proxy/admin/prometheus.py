@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from proxy.admin.tags import Tags, extract
-from proxy.stats import BUCKETS, Counter, Gauge, Histogram, Stats
+from proxy.stats import BUCKETS, Counter, Derived, Gauge, Histogram, Stats
 
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_]")
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
@@ -18,7 +18,7 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 Keep = Callable[[str, bool], bool]
 """(name, is it used) -> whether to show it."""
 
-Statistic = Counter | Gauge | Histogram
+Statistic = Counter | Gauge | Derived | Histogram
 Families = dict[str, list[tuple[str, Statistic]]]
 """The samples of each metric, with their labels."""
 
