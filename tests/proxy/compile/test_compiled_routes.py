@@ -245,5 +245,5 @@ class TestRetryPolicies:
     def test_the_route_has_its_own(self) -> None:
         table = routes(route(retry=retries("reset")), retry=retries("5xx"))
         with Playbook(config=snapshot([listener(table)], [cluster()])) as play:
-            asked, came = exchange(play, get(), self.BAD)
+            _, came = exchange(play, get(), self.BAD)
             assert came.startswith(b"HTTP/1.1 503 ")
