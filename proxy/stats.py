@@ -150,12 +150,20 @@ class Stats:
         self.counters: dict[str, Counter | Derived] = {}
         self.gauges: dict[str, Gauge | Derived] = {}
         self.histograms: dict[str, Histogram] = {}
+        self._statuses: dict[str, StatusCounts] = {}
 
     def counter(self, name: str) -> Counter:
         found = self.counters.get(name)
         if found is None:
             found = self.counters[name] = Counter()
         assert isinstance(found, Counter), f"{name} follows from others"
+        return found
+
+    def statuses(self, prefix: str, single: bool) -> StatusCounts:
+        """The counts of answers under `prefix`; single: with one counter per status."""
+        found = self._statuses.get(prefix)
+        if found is None:
+            found = self._statuses[prefix] = StatusCounts(self, prefix, single)
         return found
 
     def derive(self, name: str, of: Callable[[], int]) -> None:
@@ -186,6 +194,6 @@ class Stats:
 
     def forget(self, prefix: str) -> None:
         """Drops every name that starts with `prefix`: what it counted no longer exists."""
-        for table in (self.counters, self.gauges, self.histograms):
+        for table in (self.counters, self.gauges, self.histograms, self._statuses):
             for name in [name for name in table if name.startswith(prefix)]:
                 del table[name]

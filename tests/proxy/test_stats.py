@@ -97,3 +97,15 @@ class TestHistogram:
         stats.histogram("a").record(1.0)
         stats.fold()
         assert not stats.histogram("a")._notes
+
+
+def test_managers_of_one_prefix_count_together() -> None:
+    """As in Envoy: and a listener that is made anew goes on counting."""
+    stats = Stats()
+    first = stats.statuses("http.in.downstream_rq_", single=False)
+    second = stats.statuses("http.in.downstream_rq_", single=False)
+    first.add(200)
+    second.add(204)
+    assert stats.counters["http.in.downstream_rq_2xx"].value == 2
+    stats.forget("http.in.")
+    assert stats.statuses("http.in.downstream_rq_", single=False).counts == {}
