@@ -1,0 +1,87 @@
+"""From a host to a transport that may be used: connect within the cluster's time, TLS with the
+host's own material, verification of the peer. The outcome is told in Envoy's words.
+
+Knows no protocol: HTTP/1 and plain TCP dial alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from proxy.outbox import Pipe
+from proxy.tls.contexts import ClientTls
+from proxy.upstream import retry
+from proxy.upstream.cluster import Cluster
+from proxy.upstream.host import Host
+
+
+class Dialled(Protocol):
+    """The asyncio protocol that gets the connection."""
+
+    @property
+    def transport(self) -> Pipe | None:
+        """None before and after its life."""
+
+
+@dataclass(frozen=True, slots=True)
+class DialFailure:
+    """reason: one of `retry`'s. detail: for people, '' for a connection that took too long."""
+
+    reason: str
+    detail: str
+    timed_out: bool
+
+
+async def dial(
+    cluster: Cluster, host: Host, connection: Dialled, close_notify_wait_s: float
+) -> DialFailure | None:
+    """None when `connection` can be used. Else the caller discards it: it may have a transport.
+
+    close_notify_wait_s: how long a TLS connection that we close waits for the peer to do so."""
+    try:
+        async with asyncio.timeout(cluster.config.connect_timeout_s):
+            detail = await _connect(cluster, host, connection, close_notify_wait_s)
+    except TimeoutError:
+        return DialFailure(retry.CONNECT_TIMEOUT, "", timed_out=True)
+    except ssl.SSLError as error:
+        cluster.all_stats.counter(f"{cluster.prefix}ssl.connection_error").value += 1
+        detail = f"TLS_error: {error.reason or error}"
+    except OSError as error:
+        words = os.strerror(error.errno) if error.errno else str(error)
+        detail = f"delayed connect error: {words}"
+    return DialFailure(retry.CONNECT_FAILURE, detail, timed_out=False) if detail else None
+
+
+async def _connect(
+    cluster: Cluster, host: Host, connection: Dialled, close_notify_wait_s: float
+) -> str:
+    """'' when the connection can be used, else why not."""
+    loop = asyncio.get_running_loop()
+    address = host.address
+    protocol = cast(asyncio.Protocol, connection)
+    tls = cast(ClientTls | None, host.tls)
+    options: dict[str, Any] = {}
+    if tls is not None:
+        options = {
+            "ssl": tls.ssl_context,
+            "server_hostname": tls.server_hostname,
+            "ssl_shutdown_timeout": close_notify_wait_s,
+        }
+    if address.path:
+        await loop.create_unix_connection(lambda: protocol, address.path, **options)
+    else:
+        await loop.create_connection(lambda: protocol, address.host, address.port, **options)
+    transport = connection.transport
+    if transport is None:
+        return "delayed connect error: Connection reset by peer"
+    if tls is not None:
+        why = tls.verify(transport.get_extra_info("ssl_object"))
+        if why is not None:
+            cluster.all_stats.counter(f"{cluster.prefix}ssl.fail_verify_san").value += 1
+            return f"TLS_error: {why}"
+        cluster.all_stats.counter(f"{cluster.prefix}ssl.handshake").value += 1
+    return ""
