@@ -35,6 +35,7 @@ _RULES = (
     ("http_conn_manager_prefix", re.compile(rf"^http\.((.+?)\.)(?={_HTTP_WORDS})")),
     ("http_conn_manager_prefix", re.compile(r"^http\.(([^.]+)\.)")),
     ("http_conn_manager_prefix", re.compile(r"^listener\..*?\.http\.(([^.]+)\.)")),
+    ("tcp_prefix", re.compile(r"^tcp\.((.+)\.)\w+$")),
     ("listener_address", re.compile(rf"^listener\.((.+?)\.)(?={_LISTENER_WORDS})")),
     ("virtual_host", re.compile(r"^vhost\.((.+?)\.)(?=vcluster\.|retry|upstream_)")),
 )

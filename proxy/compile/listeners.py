@@ -16,17 +16,20 @@ from proxy.config.model import (
     DownstreamTls,
     FilterChain,
     FilterChainMatch,
-    HttpConnectionManager,
     Listener,
     Secret,
 )
 from proxy.config.snapshot import Snapshot
 from proxy.connection import ConnectionInfo
+from proxy.l4.manager import TcpManager
+from proxy.l4.tcp import DownstreamTcp
 from proxy.l7.downstream_h1 import DownstreamH1
 from proxy.l7.manager import HttpManager
 from proxy.tls.contexts import ServerTls, TlsConfigError, server_context
 
-MakeManager = Callable[[HttpConnectionManager, Listener, bytes], HttpManager]
+Manager = HttpManager | TcpManager
+MakeManager = Callable[[FilterChain, Listener, bytes], Manager]
+"""The filter chain, its listener, and the URI of the certificate that it shows."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,12 +38,15 @@ class Chain:
 
     match: FilterChainMatch
     config: FilterChain
-    manager: HttpManager
+    manager: Manager
     tls: ServerTls | None
     handshake_timeout_s: float | None
 
     def connect(self, info: ConnectionInfo) -> asyncio.BaseProtocol:
-        return DownstreamH1(self.manager, info)
+        manager = self.manager
+        if isinstance(manager, TcpManager):
+            return DownstreamTcp(manager, info)
+        return DownstreamH1(manager, info)
 
 
 @dataclass(slots=True, eq=False)
@@ -87,10 +93,11 @@ class CompiledListeners:
                 chain.tls = tls
             known.material = material
 
-    def managers(self) -> Iterator[HttpManager]:
+    def http_managers(self) -> Iterator[HttpManager]:
         for listener in self.running.values():
             for chain in listener.all_chains():
-                yield chain.manager
+                if isinstance(chain.manager, HttpManager):
+                    yield chain.manager
 
     def _compile(
         self, config: Listener, secrets: Mapping[str, Secret], material: tuple[object, ...]
@@ -105,13 +112,13 @@ class CompiledListeners:
     ) -> Chain:
         tls = _tls(config.tls, secrets)
         own_uri = _own_uri(config, secrets)
-        manager = self._make_manager(config.http, listener, own_uri)
+        manager = self._make_manager(config, listener, own_uri)
         timeout_s = config.transport_socket_connect_timeout_s
         return Chain(config.match, config, manager, tls, timeout_s)
 
 
 def _drain(listener: CompiledListener | None) -> None:
-    """Connections of an old version end with their next answer."""
+    """Connections of an old version end with their next answer, or TCP's after a while."""
     if listener is not None:
         for chain in listener.all_chains():
             chain.manager.drain(monotonic())

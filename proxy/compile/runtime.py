@@ -8,18 +8,22 @@ began with.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 from proxy.compile.clusters import Clusters, OpenConnection
-from proxy.compile.listeners import CompiledListener, CompiledListeners
+from proxy.compile.listeners import CompiledListener, CompiledListeners, Manager
 from proxy.compile.routes import table
 from proxy.config.filters.decode_router import RouterConfig
 from proxy.config.model import (
     AccessLog,
+    FilterChain,
     HttpConnectionManager,
     Listener,
     RouteConfiguration,
+    TcpProxy,
 )
 from proxy.config.snapshot import Snapshot
+from proxy.l4.manager import TcpConnections, TcpManager
 from proxy.l7.attempts import router
 from proxy.l7.entry import RouteEntry
 from proxy.l7.manager import HttpManager
@@ -27,6 +31,7 @@ from proxy.l7.stream import Stream
 from proxy.l7.worker import Worker
 from proxy.route.table import Table
 from proxy.stats import Stats
+from proxy.upstream.tcp import OpenTcp, open_tcp
 
 Logger = Callable[[Stream], None]
 
@@ -41,15 +46,18 @@ class Runtime:
         stats: Stats,
         open_connection: OpenConnection,
         make_logger: Callable[[AccessLog], Logger],
+        open_tcp: OpenTcp = open_tcp,
     ) -> None:
         self._worker = worker
         self._stats = stats
         self._make_logger = make_logger
+        self._open_tcp = open_tcp
+        self._tcp_connections = TcpConnections()
         self.clusters = Clusters(stats, worker.random, open_connection)
         self._listeners = CompiledListeners(self._manager)
         self._tables: dict[tuple[str, bool], tuple[RouteConfiguration, Table[RouteEntry]]] = {}
         self._routed: dict[HttpManager, RouteConfiguration] = {}
-        worker.swept.append(self.clusters)
+        worker.swept += [self.clusters, self._tcp_connections]
 
     @property
     def listeners(self) -> dict[str, CompiledListener]:
@@ -62,7 +70,7 @@ class Runtime:
         stays as it was, and takes none of its neighbours down."""
         problems = self.clusters.apply(snapshot)
         problems.update(self._listeners.apply(snapshot))
-        current = dict.fromkeys(self._listeners.managers())
+        current = dict.fromkeys(self._listeners.http_managers())
         for manager in current:
             self._route(manager, snapshot)
         for manager in [manager for manager in self._routed if manager not in current]:
@@ -94,7 +102,28 @@ class Runtime:
             known = self._tables[key] = (routes, built)
         return known[1]
 
-    def _manager(
+    def _manager(self, chain: FilterChain, listener: Listener, own_uri: bytes) -> Manager:
+        if chain.tcp is not None:
+            return self._tcp_manager(chain.tcp, listener, own_uri)
+        assert chain.http is not None, "the decoder sets one of the two"
+        return self._http_manager(chain.http, listener, own_uri)
+
+    def _tcp_manager(self, config: TcpProxy, listener: Listener, own_uri: bytes) -> TcpManager:
+        # A record has the attributes of a stream; l4 does not know l7, hence the cast.
+        loggers = tuple(cast(Any, self._make_logger(log)) for log in config.access_log)
+        return TcpManager(
+            config,
+            self._tcp_connections,
+            self._stats,
+            self.clusters.running,
+            self._worker.random,
+            self._open_tcp,
+            loggers,
+            own_uri,
+            listener.per_connection_buffer_limit_bytes,
+        )
+
+    def _http_manager(
         self, config: HttpConnectionManager, listener: Listener, own_uri: bytes
     ) -> HttpManager:
         loggers = tuple(self._make_logger(log) for log in config.access_log)

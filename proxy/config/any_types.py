@@ -28,6 +28,7 @@ _MODULES: Mapping[str, str] = {
             "filters.network.http_connection_manager.v3.HttpConnectionManager",
             "http_connection_manager",
         ),
+        ("filters.network.tcp_proxy.v3.TcpProxy", "tcp_proxy"),
         ("load_balancing_policies.least_request.v3.LeastRequest", "least_request"),
         ("load_balancing_policies.random.v3.Random", "random"),
         ("load_balancing_policies.round_robin.v3.RoundRobin", "round_robin"),

@@ -13,6 +13,7 @@ from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm_pb2,
 )
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
 from proxy.config import decode_tls
 from proxy.config.decode_access_log import access_logs
@@ -28,9 +29,17 @@ from proxy.config.decode_common import (
     value_or,
 )
 from proxy.config.decode_hcm import connection_manager
+from proxy.config.decode_tcp import tcp_proxy
 from proxy.config.fields import UNSUPPORTED
 from proxy.config.filters import DECODERS, FilterDecoders
-from proxy.config.model import FilterChain, FilterChainMatch, HttpConnectionManager, Listener
+from proxy.config.model import (
+    FilterChain,
+    FilterChainMatch,
+    HttpConnectionManager,
+    Listener,
+    SocketAddress,
+    TcpProxy,
+)
 from proxy.config.rejected import Rejected, at
 
 Direction = Literal["UNSPECIFIED", "INBOUND", "OUTBOUND"]
@@ -47,6 +56,10 @@ _INSPECTORS: Mapping[str, Any] = {
         original_dst_pb2.OriginalDst,
     )
 }
+_NETWORK_FILTERS: Mapping[str, Any] = {
+    kind.DESCRIPTOR.full_name: kind
+    for kind in (hcm_pb2.HttpConnectionManager, tcp_proxy_pb2.TcpProxy)
+}
 _TRANSPORTS = ("", "raw_buffer", "tls")
 
 
@@ -59,7 +72,7 @@ def listener(
     inspectors = _inspectors(message.listener_filters, at(path, "listener_filters"))
     return Listener(
         name=message.name,
-        address=ip_address(message.address, at(path, "address")),
+        address=_address(message, at(path, "address")),
         filter_chains=_filter_chains(message, path, decoders),
         default_filter_chain=_filter_chain(
             message.default_filter_chain, at(path, "default_filter_chain"), decoders
@@ -83,6 +96,14 @@ def listener(
         stat_prefix=message.stat_prefix,
         access_log=access_logs(message.access_log, at(path, "access_log")),
     )
+
+
+def _address(message: listener_pb2.Listener, path: str) -> SocketAddress:
+    found = ip_address(message.address, path)
+    dual = found.host == "::" or found.host.startswith("::ffff:")
+    if message.address.socket_address.ipv4_compat and not dual:
+        raise Rejected(f"{path}.socket_address.ipv4_compat", "is only for `::` or `::ffff:...`")
+    return found
 
 
 def _bind_to_port(message: listener_pb2.Listener) -> bool:
@@ -128,9 +149,11 @@ def _filter_chain(
     message: listener_components_pb2.FilterChain, path: str, decoders: FilterDecoders
 ) -> FilterChain:
     socket = message.transport_socket if message.HasField("transport_socket") else None
+    last = _network_filter(message, f"{path}.filters", decoders)
     return FilterChain(
         match=_match(message.filter_chain_match, f"{path}.filter_chain_match"),
-        http=_network_filters(message, f"{path}.filters", decoders),
+        http=None if isinstance(last, TcpProxy) else last,
+        tcp=last if isinstance(last, TcpProxy) else None,
         tls=decode_tls.downstream(socket, f"{path}.transport_socket") if socket else None,
         name=message.name,
         transport_socket_connect_timeout_s=optional_seconds(
@@ -139,20 +162,25 @@ def _filter_chain(
     )
 
 
-def _network_filters(
+def _network_filter(
     message: listener_components_pb2.FilterChain, path: str, decoders: FilterDecoders
-) -> HttpConnectionManager:
-    """Exactly one network filter: the HTTP connection manager."""
+) -> HttpConnectionManager | TcpProxy:
+    """Exactly one network filter, which ends the chain: HTTP or plain TCP."""
     if not message.filters:
         raise Rejected(path, f"a filter chain without a network filter is {UNSUPPORTED}")
     for i, each in enumerate(message.filters):
         where = f"{path}[{i}].typed_config"
-        if type_name(each.typed_config) != hcm_pb2.HttpConnectionManager.DESCRIPTOR.full_name:
-            names = (hcm_pb2.HttpConnectionManager.DESCRIPTOR.full_name,)
-            raise unsupported_type(each.typed_config, where, names)
+        if type_name(each.typed_config) not in _NETWORK_FILTERS:
+            raise unsupported_type(each.typed_config, where, _NETWORK_FILTERS)
+    packed = message.filters[0].typed_config
+    kind = _NETWORK_FILTERS[type_name(packed)]
     if len(message.filters) > 1:
-        raise Rejected(f"{path}[1]", "the HTTP connection manager must be the last filter")
-    inner = unpack(hcm_pb2.HttpConnectionManager, message.filters[0].typed_config, where)
+        what = "TCP proxy" if kind is tcp_proxy_pb2.TcpProxy else "HTTP connection manager"
+        raise Rejected(f"{path}[1]", f"the {what} must be the last filter")
+    where = f"{path}[0].typed_config"
+    inner = unpack(kind, packed, where)
+    if isinstance(inner, tcp_proxy_pb2.TcpProxy):
+        return tcp_proxy(inner, where)
     return connection_manager(inner, where, decoders)
 
 

@@ -1,4 +1,4 @@
-"""Rows of the field table: listeners and the HTTP connection manager."""
+"""Rows of the field table: listeners, the HTTP connection manager and the TCP proxy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from proxy.config.field_rules import Fields, Table
 
 _LISTENER = "envoy.config.listener.v3."
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3."
+_TCP = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _INSPECTOR = "envoy.extensions.filters.listener."
 _SHARED = "how workers share the accepted connections is Weft's own matter"
 _OVERLOAD = "there is no overload manager and no global connection limit"
@@ -75,4 +76,9 @@ LISTENERS: Table = {
     ),
     _HCM + "Rds": Fields("config_source route_config_name"),
     _HCM + "HttpFilter": Fields("name typed_config is_optional disabled"),
+    _TCP: Fields(
+        "stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts"
+    ),
+    _TCP + ".WeightedCluster": Fields("clusters"),
+    _TCP + ".WeightedCluster.ClusterWeight": Fields("name weight"),
 }

@@ -493,6 +493,18 @@ class HttpConnectionManager:
 
 
 @dataclass(frozen=True, slots=True)
+class TcpProxy:
+    """`TcpProxy`. One of cluster and weighted (name, weight) is set. idle_timeout_s: 0 is none."""
+
+    stat_prefix: str
+    cluster: str = ""
+    weighted: tuple[tuple[str, int], ...] = ()
+    idle_timeout_s: float = 3600.0
+    access_log: tuple[AccessLog, ...] = ()
+    max_connect_attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class FilterChainMatch:
     """`FilterChainMatch`; empty fields match everything. Precedence is Envoy's, in `listen`."""
 
@@ -507,11 +519,14 @@ class FilterChainMatch:
 
 @dataclass(frozen=True, slots=True)
 class FilterChain:
+    """Exactly one of http and tcp is set: the chain's last network filter."""
+
     match: FilterChainMatch
-    http: HttpConnectionManager
+    http: HttpConnectionManager | None = None
     tls: DownstreamTls | None = None
     name: str = ""
     transport_socket_connect_timeout_s: float | None = None
+    tcp: TcpProxy | None = None
 
 
 @dataclass(frozen=True, slots=True)

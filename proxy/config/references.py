@@ -42,6 +42,8 @@ def _check_chain(
     if chain.tls is not None:
         _check_tls(chain.tls.common, f"{path}.transport_socket.typed_config", bootstrap)
     where = f"{path}.filters[0].typed_config"
+    if chain.http is None:
+        return  # Envoy does not look whether a TCP proxy's cluster is there
     if chain.http.rds_name and bootstrap.ads is None:
         raise Rejected(f"{where}.rds.config_source", "says ads, and there is no ads_config")
     routes = chain.http.route_config

@@ -61,7 +61,7 @@ class Host:
         self.metadata: Mapping[str, Mapping[str, Any]] = {}
         self.tls: object = None  # the ClientTls to connect with, chosen by the cluster
         self.idle: list[UpstreamH1] = []
-        self.connections: set[UpstreamH1] = set()
+        self.connections: set[object] = set()  # of HTTP or of TCP; `idle` are some of them
         self.pending: deque[Exchange] = deque()
         self.connecting = 0
         self.active = 0

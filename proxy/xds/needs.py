@@ -19,7 +19,8 @@ def needs(owner: Cluster | Listener) -> frozenset[Key]:
         if owner.type == "EDS":
             found.add((EDS, owner.eds_service_name or owner.name))
     else:
-        found |= {(RDS, chain.http.rds_name) for chain in _chains(owner) if chain.http.rds_name}
+        managers = [chain.http for chain in _chains(owner) if chain.http is not None]
+        found |= {(RDS, one.rds_name) for one in managers if one.rds_name}
     return frozenset(found)
 
 

@@ -72,7 +72,7 @@ def test_a_static_bootstrap_is_read_whole(tmp_path: Path) -> None:
     (listener,), (cluster,) = found.listeners, found.clusters
     assert str(listener.address) == "[::1]:8080"
     chain = listener.filter_chains[0]
-    assert chain.http.suppress_envoy_headers
+    assert chain.http is not None and chain.http.suppress_envoy_headers
     assert chain.http.route_config is not None
     action = chain.http.route_config.virtual_hosts[0].routes[0].action
     assert isinstance(action, RouteAction)

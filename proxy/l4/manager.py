@@ -1,0 +1,91 @@
+"""What all connections of one TCP filter chain share: configuration, statistics, where they go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import accumulate
+from random import Random
+from typing import TYPE_CHECKING
+
+from proxy.config.model import TcpProxy
+from proxy.l4.record import Chain, ConnectionRecord
+from proxy.stats import Counter, Stats
+
+if TYPE_CHECKING:
+    from proxy.l4.tcp import DownstreamTcp
+    from proxy.upstream.cluster import Cluster
+    from proxy.upstream.tcp import OpenTcp
+
+# Envoy's --drain-time-s: how long connections of a removed listener may go on.
+DRAIN_TIME_S = 600.0
+
+COUNTERS = (
+    "downstream_cx_total", "downstream_cx_no_route", "downstream_cx_rx_bytes_total",
+    "downstream_cx_tx_bytes_total", "downstream_flow_control_paused_reading_total",
+    "downstream_flow_control_resumed_reading_total", "idle_timeout", "upstream_flush_total",
+)  # fmt: skip
+
+
+class TcpStats:
+    """Envoy's `tcp.<stat_prefix>.*`, each an attribute of its own name."""
+
+    def __init__(self, stats: Stats, stat_prefix: str) -> None:
+        prefix = f"tcp.{stat_prefix}."
+        for name in COUNTERS:
+            setattr(self, name, stats.counter(prefix + name))
+        self.upstream_flush_active = stats.gauge(f"{prefix}upstream_flush_active")
+
+    def __getattr__(self, name: str) -> Counter:
+        raise AttributeError(name)
+
+
+class TcpConnections:
+    """Every TCP connection of the proxy, looked through about once a second."""
+
+    def __init__(self) -> None:
+        self.live: set[DownstreamTcp] = set()
+
+    def sweep(self, now: float) -> None:
+        for connection in list(self.live):
+            connection.sweep(now)
+
+
+class TcpManager:
+    """log: called with each connection's record at its end. clusters: the running ones, by name.
+    drained_at: when those that are left are closed (monotonic), 0 for never."""
+
+    def __init__(
+        self,
+        config: TcpProxy,
+        connections: TcpConnections,
+        stats: Stats,
+        clusters: Mapping[str, Cluster],
+        random: Random,
+        open_tcp: OpenTcp,
+        loggers: tuple[Callable[[ConnectionRecord], None], ...],
+        own_uri: bytes,
+        buffer_limit_bytes: int,
+    ) -> None:
+        self.config = config
+        self.connections = connections
+        self.stats = TcpStats(stats, config.stat_prefix)
+        self.open_tcp = open_tcp
+        self.loggers = loggers
+        self.chain = Chain(own_uri)
+        self.buffer_limit_bytes = buffer_limit_bytes
+        self.drained_at = 0.0
+        self._clusters = clusters
+        self._random = random
+        self._names = [name for name, _ in config.weighted]
+        self._cumulative = list(accumulate(weight for _, weight in config.weighted))
+
+    def drain(self, now: float) -> None:
+        """The listener is gone or is to take no more: what lives may go on for a while."""
+        self.drained_at = self.drained_at or now + DRAIN_TIME_S
+
+    def cluster(self) -> Cluster | None:
+        """Where the next connection goes, by weight if there are several; None if it is missing."""
+        name = self.config.cluster
+        if self._names:
+            (name,) = self._random.choices(self._names, cum_weights=self._cumulative)
+        return self._clusters.get(name)

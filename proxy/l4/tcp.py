@@ -1,0 +1,258 @@
+"""One TCP connection from a client, relayed to one host: Envoy's `tcp_proxy`.
+
+    connecting (nothing is read) -> relaying -> each direction ends by itself -> both are closed
+
+The upstream is dialled at once, so that servers which speak first are heard. An end of one
+direction is passed on as such (FIN); where TLS stands in the way, the connection is closed as
+soon as the other direction has fallen silent. Closing loses nothing that was received, save when
+a peer broke off: that is passed on too (RST).
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from proxy.l4.record import ConnectionRecord, Downstream
+from proxy.upstream.tcp import UpstreamTcp
+from proxy.upstream.tcp_end import TcpEnd
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from proxy.connection import ConnectionInfo
+    from proxy.l4.manager import TcpManager
+    from proxy.upstream.dial import DialFailure
+    from proxy.upstream.host import Host
+
+# Picks that may be thrown away to try another host than those that failed.
+HOST_SELECTION_ATTEMPTS = 5
+# Silence after which a direction that can't be told of the other's end is over too.
+SILENCE_S = 1.0
+
+
+class DownstreamTcp(TcpEnd):
+    """ended: one direction is over and there is no way to say so, or nobody to say it to.
+    mark: how much had moved at idle_since."""
+
+    __slots__ = (
+        "_down_eof",
+        "_ended",
+        "_flushing",
+        "_idle_since",
+        "_mark",
+        "_tried",
+        "_up_eof",
+        "info",
+        "manager",
+        "record",
+        "up",
+    )
+
+    def __init__(self, manager: TcpManager, info: ConnectionInfo) -> None:
+        super().__init__()
+        self.manager = manager
+        self.info = info
+        self.up: UpstreamTcp | None = None
+        self.record = ConnectionRecord(Downstream(info), manager.chain, monotonic())
+        self._tried: list[Host] = []
+        self._down_eof = self._up_eof = False
+        self._ended = False
+        self._flushing = False
+        self._mark = (0, 0, 0, 0)
+        self._idle_since = self.record.started
+
+    # ------------------------------------------------------------------ connecting
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        assert self.transport is not None
+        self.transport.set_write_buffer_limits(high=self.manager.buffer_limit_bytes)
+        self.manager.stats.downstream_cx_total.value += 1
+        self.manager.connections.live.add(self)
+        self._connect()
+
+    def _connect(self) -> None:
+        """One attempt, to a host that was not tried before if there is one."""
+        record = self.record
+        cluster = record.cluster = self.manager.cluster()
+        if cluster is None:
+            self.manager.stats.downstream_cx_no_route.value += 1
+            self._refuse("NC")
+            return
+        breaker = cluster.breakers["DEFAULT"]
+        if breaker.connections >= breaker.max_connections:
+            cluster.stats.upstream_cx_overflow.value += 1
+            self._refuse("UO")
+            return
+        host = cluster.pick_other(self._tried, HOST_SELECTION_ATTEMPTS)
+        if host is None:
+            cluster.stats.upstream_cx_none_healthy.value += 1
+            self._refuse("UH")
+            return
+        self._tried.append(host)
+        record.attempt += 1
+        record.host = host
+        self.up = UpstreamTcp(cluster, host, self)
+        self.manager.open_tcp(self.up)
+
+    def _refuse(self, flag: str) -> None:
+        """What came already will be answered by nobody: the kernel would say so by a reset, too."""
+        self.record.flag(flag)
+        if self.early:
+            self.reset()
+        else:
+            self.abort()
+
+    def on_open(self) -> None:
+        self._idle_since = monotonic()
+        up = self.up
+        assert up is not None
+        self.start()
+        up.start()
+
+    def on_open_failed(self, failure: DialFailure) -> None:
+        """Envoy: UF for the failure, and URX when no attempt is left."""
+        self.up = None
+        self.record.failure = failure.detail
+        if self.record.attempt < self.manager.config.max_connect_attempts:
+            self._connect()
+            return
+        cluster = self.record.cluster
+        assert cluster is not None
+        name = f"{cluster.prefix}upstream_cx_connect_attempts_exceeded"
+        cluster.all_stats.counter(name).value += 1
+        self.record.flag("UF")
+        self._refuse("URX")
+
+    # ------------------------------------------------------------------ from the client
+
+    def on_data(self, data: bytes) -> None:
+        self.manager.stats.downstream_cx_rx_bytes_total.value += len(data)
+        if self.up is not None:  # else the host takes no more: the client need not know yet
+            self.record.bytes_received += len(data)
+            self.up.write(data)
+
+    def on_eof(self) -> None:
+        self._down_eof = True
+        self._pass_end(self.up)
+
+    def on_writable(self, writable: bool) -> None:
+        """The client does not keep up, or does again."""
+        if self.up is None:
+            return
+        if writable:
+            self.up.resume_reading()
+        else:
+            self.up.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        self.info.on_closed()
+        self._log()
+        up = self.up
+        if up is None or not up.is_open:
+            if up is not None:
+                up.user = self.up = None
+            self._forget()
+        elif exc is not None and not up.buffered:
+            up.reset()
+        else:
+            if up.buffered:
+                self._flushing = True
+                self.manager.stats.upstream_flush_total.value += 1
+                self.manager.stats.upstream_flush_active.value += 1
+            up.finish()
+
+    # ------------------------------------------------------------------ from the host
+
+    def on_upstream_data(self, data: bytes) -> None:
+        if self.transport is not None:
+            self.manager.stats.downstream_cx_tx_bytes_total.value += len(data)
+            self.record.bytes_sent += len(data)
+            self.write(data)
+
+    def on_upstream_eof(self) -> None:
+        self._up_eof = True
+        self._pass_end(self)
+
+    def on_upstream_writable(self, writable: bool) -> None:
+        """The host does not keep up, or does again."""
+        stats = self.manager.stats
+        if writable:
+            stats.downstream_flow_control_resumed_reading_total.value += 1
+            self.resume_reading()
+        else:
+            stats.downstream_flow_control_paused_reading_total.value += 1
+            self.pause_reading()
+
+    def on_upstream_lost(self, error: Exception | None) -> None:
+        self.up = None
+        if self.transport is None:
+            self._forget()
+            return
+        if error is not None:
+            self.record.flag("UR")
+        if error is not None and not self._up_eof and not self.buffered:
+            self.reset()
+        elif self._up_eof and not self._down_eof and self.can_half_close:
+            # All it had to say is said. Closing with bytes of the client unread would make the
+            # kernel throw that away, so the client's end is waited for a little.
+            self._ended = True
+            self.resume_reading()
+        else:
+            self.finish()
+
+    # ------------------------------------------------------------------ the end
+
+    def _pass_end(self, to: TcpEnd | None) -> None:
+        """One direction is over; with the second the connection is."""
+        if to is None or (self._down_eof and self._up_eof):
+            self._close()
+        elif to.can_half_close:
+            to.write_eof()
+        else:
+            self._ended = True
+
+    def _close(self) -> None:
+        """Both sides, once everything is written."""
+        self.finish()
+        if self.up is not None:
+            self.up.finish()
+
+    def _log(self) -> None:
+        self.record.ended = monotonic()
+        for log in self.manager.loggers:
+            log(self.record)
+
+    def _forget(self) -> None:
+        """Both sides are gone."""
+        self.manager.connections.live.discard(self)
+        if self._flushing:
+            self.manager.stats.upstream_flush_active.value -= 1
+
+    def sweep(self, now: float) -> None:
+        """Once a second: has anything moved, in either direction or out of a buffer?"""
+        record, manager, up = self.record, self.manager, self.up
+        if up is not None and not up.is_open:
+            return
+        waiting = up.buffered if up is not None else 0
+        mark = (record.bytes_received, record.bytes_sent, self.buffered, waiting)
+        idle_s = manager.config.idle_timeout_s
+        if mark != self._mark:
+            self._mark = mark
+            self._idle_since = now
+        elif self._ended and now - self._idle_since >= SILENCE_S:
+            self._close()
+        elif 0 < idle_s < now - self._idle_since:
+            manager.stats.idle_timeout.value += 1
+            self._cut()
+            return
+        if manager.drained_at and now >= manager.drained_at:
+            self._cut()
+
+    def _cut(self) -> None:
+        """Closes both sides with what they have not written."""
+        self.abort()
+        if self.up is not None:
+            self.up.abort()
