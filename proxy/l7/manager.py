@@ -28,7 +28,7 @@ from proxy.l7.reply import (
 from proxy.l7.steps import Step
 from proxy.l7.worker import Worker
 from proxy.route.table import Table
-from proxy.stats import Counter, Stats, StatusCounts
+from proxy.stats import Counter, Stats
 
 if TYPE_CHECKING:
     from proxy.l7.downstream_h1 import DownstreamH1
@@ -60,7 +60,7 @@ class ManagerStats:
         for name in GAUGES:
             setattr(self, name, stats.gauge(prefix + name))
         self.downstream_rq_time = stats.histogram(prefix + "downstream_rq_time")
-        self.statuses = StatusCounts(stats, prefix + "downstream_rq_", single=False)
+        self.statuses = stats.statuses(prefix + "downstream_rq_", single=False)
         for same in ("downstream_rq_http1_total", "rq_total"):
             stats.derive(prefix + same, lambda: self.downstream_rq_total.value)
         stats.derive_gauge(prefix + "downstream_rq_active", self._active)

@@ -12,7 +12,7 @@ from time import monotonic
 
 from proxy.config.model import Cluster as ClusterConfig
 from proxy.config.model import ClusterLoadAssignment, Endpoint, SocketAddress
-from proxy.stats import Counter, Stats, StatusCounts
+from proxy.stats import Counter, Stats
 from proxy.upstream.balance import Picker, by_priority, picker
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.host import Host
@@ -51,7 +51,7 @@ class ClusterStats:
             setattr(self, name, stats.gauge(prefix + name))
         self.upstream_rq_time = stats.histogram(prefix + "upstream_rq_time")
         self.upstream_cx_connect_ms = stats.histogram(prefix + "upstream_cx_connect_ms")
-        self.statuses = StatusCounts(stats, prefix + "upstream_rq_", single=True)
+        self.statuses = stats.statuses(prefix + "upstream_rq_", single=True)
 
     def __getattr__(self, name: str) -> Counter:
         raise AttributeError(name)
