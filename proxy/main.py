@@ -138,7 +138,8 @@ class Proxy:
 
     def _check_static(self) -> None:
         """What the bootstrap itself asks for must work, or there is nothing to run for."""
-        static = [one.name for one in self.config.listeners + self.config.clusters]
+        static = [f"listener {one.name}" for one in self.config.listeners]
+        static += [f"cluster {one.name}" for one in self.config.clusters]
         for name in static:
             if name in self.problems:
                 raise StartError(self.problems[name])
@@ -218,8 +219,9 @@ class Proxy:
             try:
                 runtimes[name] = ListenerRuntime(one.config, one.chains, one.default)
             except ChainMatchError as error:
-                problems[name] = f"listener {name}: {error}"
-        problems.update(self.listeners.apply(runtimes))
+                problems[f"listener {name}"] = f"listener {name}: {error}"
+        for name, problem in self.listeners.apply(runtimes).items():
+            problems[f"listener {name}"] = problem
         self.snapshot = snapshot
         for name, problem in problems.items():
             if self.serving and self.problems.get(name) != problem:

@@ -58,11 +58,11 @@ class StatusCounts:
 
     `<prefix>completed`, `<prefix>2xx` and, where wanted, `<prefix>200` follow from it."""
 
-    __slots__ = ("_prefix", "_single", "_stats", "counts")
+    __slots__ = ("_single", "_stats", "counts", "prefix")
 
     def __init__(self, stats: Stats, prefix: str, single: bool) -> None:
         self._stats = stats
-        self._prefix = prefix
+        self.prefix = prefix
         self._single = single
         self.counts: dict[int, int] = {}
         stats.derive(f"{prefix}completed", self.completed)
@@ -75,8 +75,8 @@ class StatusCounts:
             counts[status] += 1
             return
         counts[status] = 1
-        if self._single:
-            self._stats.derive(f"{self._prefix}{status}", lambda: self.counts[status])
+        if self._single and self._stats.keeps(self):  # the last streams may outlive their cluster
+            self._stats.derive(f"{self.prefix}{status}", lambda: self.counts[status])
 
     def completed(self) -> int:
         """Final answers; the informational ones (1xx) stand before those."""
@@ -165,6 +165,10 @@ class Stats:
         if found is None:
             found = self._statuses[prefix] = StatusCounts(self, prefix, single)
         return found
+
+    def keeps(self, counts: StatusCounts) -> bool:
+        """False once `counts` was forgotten."""
+        return self._statuses.get(counts.prefix) is counts
 
     def derive(self, name: str, of: Callable[[], int]) -> None:
         """A counter whose value is `of()` when it is read."""

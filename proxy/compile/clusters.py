@@ -36,13 +36,14 @@ class Clusters:
         self._dns: dict[str, DnsMembership] = {}
 
     def apply(self, snapshot: Snapshot) -> dict[str, str]:
-        """Answers why a cluster could not be put in force, by name; it is then as it was before."""
+        """Answers why a cluster could not be put in force, by 'cluster NAME'; it is then as it was,
+        but for its endpoints."""
         problems: dict[str, str] = {}
         for name, config in snapshot.clusters.items():
             try:
                 self._apply(name, config, snapshot)
             except TlsConfigError as error:
-                problems[name] = f"cluster {name}: {error}"
+                problems[f"cluster {name}"] = f"cluster {name}: {error}"
         for name in [name for name in self.running if name not in snapshot.clusters]:
             self._close(name)
         return problems
@@ -52,6 +53,14 @@ class Clusters:
             cluster.sweep(now)
 
     def _apply(self, name: str, config: ClusterConfig, snapshot: Snapshot) -> None:
+        try:
+            self._configure(name, config, snapshot)
+        finally:  # hosts that have moved are gone, whatever is wrong with the rest
+            assignment = snapshot.assignments.get(name) or config.load_assignment
+            if name in self.running and assignment not in (None, self._assignments.get(name)):
+                self._assign(self.running[name], assignment)
+
+    def _configure(self, name: str, config: ClusterConfig, snapshot: Snapshot) -> None:
         material = tls_material(config, snapshot.secrets)
         cluster = self.running.get(name)
         if cluster is None:
@@ -64,9 +73,6 @@ class Clusters:
         elif config != cluster.config:
             cluster.configure(config)
         self._tls[name] = material
-        assignment = snapshot.assignments.get(name) or config.load_assignment
-        if assignment is not None and assignment != self._assignments.get(name):
-            self._assign(cluster, assignment)
 
     def _assign(self, cluster: Cluster, assignment: ClusterLoadAssignment) -> None:
         name = cluster.name

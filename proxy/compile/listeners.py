@@ -76,7 +76,7 @@ class CompiledListeners:
             try:
                 self._apply(name, config, snapshot.secrets)
             except (TlsConfigError, CertificateError, OSError) as error:
-                problems[name] = f"listener {name}: {error}"
+                problems[f"listener {name}"] = f"listener {name}: {error}"
         for name in [name for name in self.running if name not in snapshot.listeners]:
             _drain(self.running.pop(name))
         return problems

@@ -66,7 +66,7 @@ class Runtime:
     def apply(self, snapshot: Snapshot) -> dict[str, str]:
         """Clusters before the routes that name them, routes before listeners are connected to.
 
-        Answers a line for each cluster or listener that could not be put in force, by name: it
+        Answers a line for each 'cluster NAME' or 'listener NAME' that could not be put in force: it
         stays as it was, and takes none of its neighbours down."""
         problems = self.clusters.apply(snapshot)
         problems.update(self._listeners.apply(snapshot))

@@ -156,14 +156,15 @@ class Stream:
         self.give_up()
         self.flag(reply.flag, reply.detail)
         pairs = [*reply.headers]
-        if reply.body:
+        body = b"" if reply.status in (204, 304) else reply.body
+        if body:
             pairs.append((b"content-type", b"text/plain"))
         if reply.status not in (204, 304):
-            pairs.append((b"content-length", b"%d" % len(reply.body)))
-        response = Response(reply.status, Headers.of(pairs), len(reply.body))
+            pairs.append((b"content-length", b"%d" % len(body)))
+        response = Response(reply.status, Headers.of(pairs), len(body))
         if reply.close:
             self.down.close_after = True
-        self._send_head(response, reply.body, True)
+        self._send_head(response, body, True)
 
     def flag(self, flag: str, detail: str) -> None:
         if flag:

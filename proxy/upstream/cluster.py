@@ -181,6 +181,7 @@ class Cluster:
         """The cluster is gone from the configuration; exchanges in flight may end."""
         for host in self.hosts:
             self._remove(host)
+        self.outlier = None
 
     def rebuild(self) -> None:
         """Health or membership has changed: choose anew who may be picked."""
@@ -296,8 +297,8 @@ class Cluster:
             host.idle.remove(connection)
         connection.breaker.connections -= 1
         self.stats.upstream_cx_destroy.value += 1
-        if wants_connection(host, connection.breaker):
-            self._start(host, connection.breaker)
+        if host.pending and wants_connection(host, host.pending[0].breaker):
+            self._start(host, host.pending[0].breaker)
 
     # ------------------------------------------------------------------ outcomes and time
 

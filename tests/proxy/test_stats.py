@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.stats import BUCKETS, Histogram, Stats, StatusCounts
+from proxy.stats import BUCKETS, Histogram, Stats
 
 
 def test_a_name_is_one_object() -> None:
@@ -29,7 +29,7 @@ def test_what_follows_from_others() -> None:
 
 def test_statuses() -> None:
     stats = Stats()
-    counts = StatusCounts(stats, "c.rq_", single=True)
+    counts = stats.statuses("c.rq_", single=True)
     for status in (200, 200, 204, 301, 404, 503):
         counts.add(status)
     values = {name: counter.value for name, counter in stats.counters.items()}
@@ -41,7 +41,7 @@ def test_statuses() -> None:
 
 def test_statuses_by_class_only() -> None:
     stats = Stats()
-    StatusCounts(stats, "h.", single=False).add(200)
+    stats.statuses("h.", single=False).add(200)
     assert "h.200" not in stats.counters and stats.counters["h.2xx"].value == 1
 
 

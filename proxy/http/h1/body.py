@@ -114,8 +114,8 @@ class BodyReader:
             self._left = stop - len(data)
             self.feed = self._chunk_data
         else:
-            self._buffer = data[stop:]
             self.feed = self._chunk_end
+            self._chunk_end(data[stop:])
 
     def _chunk_data(self, data: bytes) -> None:
         left = self._left

@@ -253,6 +253,6 @@ class TestTls:
                 "default",
                 model.TlsCertificate(model.DataSource(b"no"), model.DataSource(b"key")),
             )
-            play.apply(with_tls({**good, "default": broken}), problems={"in", "a"})
+            play.apply(with_tls({**good, "default": broken}), problems={"listener in", "cluster a"})
             assert chain.tls is before and play.cluster().hosts[0].tls is upstream
             play.apply(with_tls(good))
