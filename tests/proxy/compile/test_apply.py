@@ -113,6 +113,7 @@ class TestRoutes:
             client >> GET
             assert client.take().startswith(b"HTTP/1.1 503 ")
             assert play.logged[-1] == (503, "NC", "cluster_not_found")
+            assert not any(name.startswith("cluster.a.") for name in play.stats.counters)
 
     def test_a_cluster_may_come_after_its_route(self) -> None:
         with Playbook(config=by_rds(route())) as play:
@@ -163,6 +164,17 @@ class TestListeners:
             assert client.closed
             play.tick(10.0)
             assert idle.closed
+
+    def test_a_changed_one_drains_and_is_replaced(self) -> None:
+        with Playbook(direct(b"old")) as play:
+            old = play.client()
+            play.apply(snapshot([listener(routes(direct(b"new")))]))
+            old >> GET
+            assert old.take().endswith(b"old") and old.closed
+            new = play.client()
+            new >> GET
+            assert new.take().endswith(b"new") and not new.closed
+            assert play.count("downstream_rq_total") == 2  # they count together
 
     def test_an_answer_under_way_is_not_cut(self) -> None:
         with Playbook() as play:

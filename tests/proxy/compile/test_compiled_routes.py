@@ -209,6 +209,14 @@ class TestOwnAnswers:
             client >> get() * 2
             client << b"HTTP/1.1 204 No Content\r\n\r\n" * 2
 
+    def test_a_body_where_none_may_be(self) -> None:
+        """RFC 9110 section 6.4.1: it would be taken for the next answer."""
+        direct = model.DirectResponse(204, b"HTTP/1.1 200 OK\r\n\r\n")
+        with Playbook(model.Route(model.RouteMatch(prefix="/"), direct)) as play:
+            client = play.client()
+            client >> get()
+            assert client.take().count(b"HTTP/1.1") == 1
+
     def test_plaintext_is_sent_to_https(self) -> None:
         table = routes(route("/a"), require_tls="ALL")
         with Playbook(config=snapshot([listener(table)], [cluster()])) as play:
