@@ -21,9 +21,6 @@ from proxy.wire import client_hello, http_preface
 
 log = logging.getLogger("weft.listen")
 
-# How long a closed connection waits for the peer's close_notify; Envoy waits delayed_close_timeout.
-CLOSE_NOTIFY_TIMEOUT_S = 1.0
-
 
 class Establisher:
     """Makes connections of one listening address."""
@@ -163,7 +160,7 @@ class Establisher:
                 sock,
                 ssl=tls.ssl_context,
                 ssl_handshake_timeout=timeout_s,
-                ssl_shutdown_timeout=CLOSE_NOTIFY_TIMEOUT_S,
+                ssl_shutdown_timeout=chain.close_notify_wait_s,
             )
         except OSError as error:  # ssl.SSLError is one too
             log.info("TLS handshake with %s:%d: %s", *info.remote, self.counters.tls_failed(error))

@@ -31,6 +31,11 @@ class ChainRuntime(Protocol):
     def handshake_timeout_s(self) -> float | None:
         """`transport_socket_connect_timeout`; None is 15 s."""
 
+    @property
+    def close_notify_wait_s(self) -> float:
+        """How long a TLS connection that we close may take to write its rest and to hear the
+        peer's close_notify. What is not written then is lost."""
+
     def connect(self, info: ConnectionInfo) -> asyncio.BaseProtocol:
         """The protocol of a new connection. With TLS it is called after the handshake and the
         verification, with `info` complete, and its `connection_made` gets the TLS transport. It

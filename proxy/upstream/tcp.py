@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from proxy.upstream.cluster import Cluster
 
-# What TLS still has to write when we close it may take a slow peer this long.
-CLOSE_NOTIFY_WAIT_S = 30.0
+# What TLS still has to write when we close it may take a slow peer this long (either side's).
+CLOSE_NOTIFY_WAIT_S = 60.0
 
 
 class TcpUser(Protocol):

@@ -39,6 +39,7 @@ class Chain:
     match: model.FilterChainMatch = field(default_factory=model.FilterChainMatch)
     tls: ServerTls | None = None
     handshake_timeout_s: float | None = None
+    close_notify_wait_s: float = 1.0
     seen: list[ConnectionInfo] = field(default_factory=list)
 
     def connect(self, info: ConnectionInfo) -> asyncio.Protocol:
