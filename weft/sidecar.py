@@ -11,10 +11,12 @@ import json
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from weft import loopback
 from weft.bootstrap import LOOPBACK, Node, bootstrap
 from weft.errors import UserError
+from weft.management import Unavailable
 from weft.process import Command, Hooks, Process
 from weft.report import Reporter
 from weft.state import StateDir, write_private
@@ -45,15 +47,14 @@ class Sidecar:
         self.admin_port = admin_port
         self._setup = setup
         self._directory = setup.state.sidecar(name)
+        self._has_token = False
         hooks = Hooks(self._prepare, on_line=self._line, on_exit=self._exited)
         log = setup.state.logs / f"{name}-sidecar.log"
         self.process = Process(f"{name}-sidecar", hooks, log, setup.restart)
 
     async def _prepare(self) -> Command:
-        """A token proves the identity once, so each start has its own."""
         node, setup, directory = self.node, self._setup, self._directory
-        token = await setup.join_token(node.namespace, node.service_account)
-        write_private(directory / "token", token + "\n")
+        await self._write_token(directory / "token")
         root = str(setup.state.root_certificate)
         content = bootstrap(
             node, xds_port=setup.xds_port, admin_port=self.admin_port, root_file=root
@@ -67,6 +68,20 @@ class Sidecar:
             *("--join-token-file", str(directory / "token")),
         )
         return Command(argv, os.environ)
+
+    async def _write_token(self, path: Path) -> None:
+        """A token proves the identity once, so each start has its own. Without a control plane the
+        last one stays: the identity that the proxy has kept is sealed with it."""
+        node = self.node
+        try:
+            token = await self._setup.join_token(node.namespace, node.service_account)
+        except Unavailable:
+            if not self._has_token:
+                raise
+            self._setup.reporter.note(f"the sidecar of {self.name} starts with what it has kept")
+        else:
+            write_private(path, token + "\n")
+            self._has_token = True
 
     def _line(self, text: str) -> None:
         if any(mark in text for mark in SHOWN):  # the rest (access log, notes) is in the log file
