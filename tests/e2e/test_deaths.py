@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 
 import pytest
@@ -119,3 +121,24 @@ def test_nobody_notices_the_death_of_the_control_plane(whole: Postcard) -> None:
         direct.more(200)
         pages.more(20)
     assert_nobody_noticed(direct, pages)
+
+
+def test_a_sidecar_comes_back_by_itself_while_the_control_plane_hangs(whole: Postcard) -> None:
+    """With its last good configuration and its identity; the control plane goes on afterwards."""
+    one = whole.member("messenger-v1")
+    kept = whole.up.state / "sidecars" / one.name / "last-good.binpb"
+    eventually(kept.exists, 60, "its last good configuration on disk")
+    plane = control_plane(whole.up)["pid"]
+    os.kill(plane, signal.SIGSTOP)
+    try:
+        with load(whole.up.port, host(whole, "messenger")) as direct:
+            direct.more(20)
+            kill(one.sidecar_pid())
+            direct.more(100)
+            whole.up.says("the sidecar of messenger-v1 starts with what it has kept")
+            served = f"cluster.inbound|{one.app_port()}||.upstream_rq_2xx"
+            eventually(lambda: one.stats().get(served, 0) > 20, 60, "requests at its sidecar")
+        assert_nobody_noticed(direct)
+    finally:
+        os.kill(plane, signal.SIGCONT)
+    whole.version()
