@@ -24,6 +24,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postcard]:
         assert mesh.end() == 0, mesh.log
     assert not [pid for pid in started if alive(pid)]
     assert "Traceback" not in mesh.log
+    for log in mesh.state.glob("logs/*.log"):
+        assert "Traceback" not in log.read_text("utf-8", "replace"), log.name
 
 
 @pytest.fixture

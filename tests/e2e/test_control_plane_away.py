@@ -94,6 +94,8 @@ def test_requests_flow_and_a_restarted_proxy_serves_its_last_good_configuration(
         flowing.more(50)
         eventually(lambda: synced(mesh.plane, 3), 60, "everything in sync with the change")
         assert flowing.failures == []
+    for log in (mesh.plane.log, *(sidecar.log for sidecar in mesh.sidecars.values())):
+        assert "Traceback" not in log
 
 
 def still_served(mesh: Mesh, flowing: Load) -> bool:

@@ -74,6 +74,8 @@ def test_the_page_has_the_message_and_both_sides_know_each_other(pair: Pair) -> 
         assert flowing.failures == []
     assert {one.version for one in flowing.answers} == {"v1"}
     assert_a_change_arrives(pair)
+    for log in (pair.calling.log, pair.receiving.log, pair.plane.log):
+        assert "Traceback" not in log
 
 
 def assert_a_change_arrives(pair: Pair) -> None:
