@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from proxy.config.model import AdsConfig
 from proxy.tasks import spawn
-from proxy.xds.channel import AdsStream, StreamEnded, open_stream, prepare
+from proxy.xds.channel import AdsStream, StreamEnded, open_stream
 from proxy.xds.target import ChannelTls, Target
 from proxy.xds.update import Machine, Update
 
@@ -80,14 +80,14 @@ class Session:
     async def run(self) -> None:
         """Until cancelled."""
         failures = attempt = 0
-        await prepare()
         while True:
             address = self._target.addresses[attempt % len(self._target.addresses)]
             tls: ChannelTls | None = await self._credentials()
             self._renew = False
-            stream = open_stream(address, tls, self._ads)
             attempt += 1
+            stream: AdsStream | None = None
             try:
+                stream = await open_stream(address, tls, self._ads)
                 await self._follow(stream, address)
                 failures = 0
                 continue  # only to take a new certificate
@@ -96,7 +96,8 @@ class Session:
                 self._lost(address, error)
             finally:
                 self.connected = False
-                await stream.close()
+                if stream is not None:
+                    stream.close()
             await asyncio.sleep(back_off_s(failures, self._jitter()))
 
     def _lost(self, address: str, error: StreamEnded) -> None:

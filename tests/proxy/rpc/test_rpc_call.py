@@ -1,0 +1,184 @@
+"""Calls to a real gRPC server: grpc.aio on loopback, plaintext and TLS."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from proxy.rpc import Call, RpcError, client_tls, open_call
+from tests.support.pki import Authority
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+MEGABYTE = 1024 * 1024
+
+
+class Echo(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # the stub and the class differ
+    """/test/Echo sends everything back; /test/Deny refuses; /test/Flood sends 64 messages of 1 MB;
+    /test/Metadata answers with what the call was made with."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        method = getattr(self, details.method.rpartition("/")[2].lower(), None)
+        if method is None:
+            return None
+        return grpc.stream_stream_rpc_method_handler(method)
+
+    async def echo(self, messages: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        async for message in messages:
+            yield message
+
+    async def deny(self, messages: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        await context.abort(grpc.StatusCode.PERMISSION_DENIED, "not for you: 100 %")
+        yield b""
+
+    async def flood(self, messages: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        for number in range(64):
+            yield bytes([number]) * MEGABYTE
+
+    async def metadata(
+        self, messages: AsyncIterator[bytes], context: Context
+    ) -> AsyncIterator[bytes]:
+        yield repr(sorted(context.invocation_metadata() or ())).encode()
+
+
+@pytest.fixture
+async def address() -> AsyncIterator[str]:
+    server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
+    server.add_generic_rpc_handlers((Echo(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(None)
+
+
+async def call(address: str, method: str, **options: object) -> Call:
+    path = f"/test/{method}"
+    return await open_call(address, path, tls=None, authority="test", **options)  # type: ignore[arg-type]
+
+
+async def test_messages_both_ways(address: str) -> None:
+    echo = await call(address, "Echo", max_message_bytes=16 * MEGABYTE)
+    for message in (b"", b"hello", b"x" * 10 * MEGABYTE):  # far more than either window
+        await echo.send(message)
+        assert await echo.receive() == message
+    await echo.send(b"last", end=True)
+    assert await echo.receive() == b"last"
+    assert await echo.receive() is None
+    with pytest.raises(RpcError, match="UNAVAILABLE: the server has ended the call"):
+        await echo.send(b"too late")
+    echo.close()
+
+
+async def test_a_server_that_says_more_than_is_taken(address: str) -> None:
+    """Reading stops in between, and nothing is lost."""
+    flood = await call(address, "Flood")
+    got = []
+    while (message := await flood.receive()) is not None:
+        got.append(message[0])
+        assert flood._waiting_bytes < 16 * MEGABYTE
+        await asyncio.sleep(0)
+    assert got == list(range(64))
+    flood.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "text"),
+    [
+        ("Deny", "PERMISSION_DENIED: not for you: 100 %"),
+        ("Nobody", "UNIMPLEMENTED"),
+    ],
+)
+async def test_refusals(address: str, method: str, text: str) -> None:
+    refused = await call(address, method)
+    with pytest.raises(RpcError) as caught:
+        await refused.receive()
+    assert str(caught.value).startswith(text)
+    refused.close()
+
+
+async def test_a_message_that_is_too_long(address: str) -> None:
+    echo = await call(address, "Echo", max_message_bytes=1000)
+    await echo.send(b"x" * 2000)
+    with pytest.raises(RpcError, match="RESOURCE_EXHAUSTED"):
+        await echo.receive()
+    echo.close()
+
+
+async def test_metadata_goes_along(address: str) -> None:
+    told = await call(address, "Metadata", metadata=(("authorization", "Bearer x"),))
+    assert b"key='authorization', value='Bearer x'" in (await told.receive() or b"")
+    told.close()
+
+
+async def test_nobody_there(address: str) -> None:
+    with pytest.raises(RpcError, match="UNAVAILABLE: 127"):
+        await call("127.0.0.1:1", "Echo")
+
+
+async def test_a_server_that_goes_away() -> None:
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((Echo(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    echo = await call(f"127.0.0.1:{port}", "Echo")
+    await echo.send(b"hello")
+    assert await echo.receive() == b"hello"
+    await server.stop(None)
+    with pytest.raises(RpcError):
+        await echo.receive()
+    echo.close()
+
+
+async def test_a_server_that_is_no_grpc_server() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    lost = await call(f"127.0.0.1:{port}", "Echo")
+    with pytest.raises(RpcError):
+        await lost.receive()
+    lost.close()
+    server.close()
+    await server.wait_closed()
+
+
+class TestTls:
+    @pytest.mark.parametrize(
+        ("name", "roots", "why"),
+        [
+            ("server.test", "own", None),
+            ("other.test", "own", "names do not match"),
+            ("server.test", "foreign", "CERTIFICATE_VERIFY_FAILED"),
+        ],
+    )
+    async def test_who_is_believed(self, name: str, roots: str, why: str | None) -> None:
+        authority = Authority()
+        issued = authority.issue(dns=("server.test",))
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers((Echo(),))
+        pair = (issued.key.encode(), issued.certificate.encode())
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+        await server.start()
+        root = (authority if roots == "own" else Authority()).pem.encode()
+        address = f"127.0.0.1:{port}"
+        tls = client_tls(address, root, name, None, None)
+        try:
+            if why is None:
+                echo = await open_call(address, "/test/Echo", tls=tls, authority=name)
+                await echo.send(b"hello")
+                assert await echo.receive() == b"hello"
+                echo.close()
+            else:
+                with pytest.raises(RpcError, match=why):
+                    await open_call(address, "/test/Echo", tls=tls, authority=name)
+        finally:
+            await server.stop(None)
+
+    def test_material_that_is_no_good(self) -> None:
+        with pytest.raises(RpcError, match="UNAVAILABLE"):
+            client_tls("a.test:1", b"no PEM", "", None, None)

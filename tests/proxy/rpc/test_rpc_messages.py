@@ -1,0 +1,48 @@
+"""gRPC's framing and status words, as tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.rpc.messages import MessageReader, RpcError, framed, status
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_messages_in_any_pieces(cut: int) -> None:
+    wire = framed(b"one") + framed(b"") + framed(b"three" * 3)
+    reader = MessageReader(1000)
+    found = [m for at in range(0, len(wire), cut) for m in reader.feed(wire[at : at + cut])]
+    assert found == [b"one", b"", b"three" * 3]
+
+
+@pytest.mark.parametrize(
+    ("wire", "code"),
+    [
+        (b"\1\0\0\0\1x", "INTERNAL: the server sent a compressed message"),
+        (b"\0\0\0\x03\xe9", "RESOURCE_EXHAUSTED: message of 1001 bytes is too long"),
+    ],
+)
+def test_what_is_not_taken(wire: bytes, code: str) -> None:
+    with pytest.raises(RpcError, match=code):
+        MessageReader(1000).feed(wire)
+
+
+@pytest.mark.parametrize(
+    ("headers", "text"),
+    [
+        ([(":status", "200"), ("grpc-status", "0")], None),
+        (
+            [("grpc-status", "16"), ("grpc-message", "who%20are\nyou")],
+            "UNAUTHENTICATED: who are you",
+        ),
+        ([("grpc-status", "7")], "PERMISSION_DENIED"),
+        ([("grpc-status", "99")], "UNKNOWN"),
+        ([("grpc-status", "x")], "UNKNOWN"),
+        ([(":status", "404")], "UNIMPLEMENTED: the server answered with HTTP status 404"),
+        ([(":status", "503")], "UNAVAILABLE: the server answered with HTTP status 503"),
+        ([], "UNKNOWN: the server answered with HTTP status nothing"),
+    ],
+)
+def test_status(headers: list[tuple[str, str]], text: str | None) -> None:
+    error = status(headers)
+    assert (str(error) if error is not None else None) == text
