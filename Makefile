@@ -9,7 +9,7 @@ PY     := $(VENV)/bin/python
 help:  ## this text
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
 
-demo: $(VENV)/.ready  ## run the postcard mesh: two services, three sidecars, one control plane
+demo: $(VENV)/.ready  ## run the postcard mesh: two services, four sidecars, a gateway, one control plane
 	@$(VENV)/bin/weft up examples/postcard
 
 test: $(VENV)/.ready-dev .peers/.ready  ## install everything, then lint, types and all tests

@@ -85,11 +85,12 @@ def render(view: View) -> RenderableType:
 
 
 def make_table(*columns: str) -> Table:
-    """A table without lines; the first column is to the left, numbers to the right."""
-    table = Table(box=None, padding=(0, 2), header_style="dim", pad_edge=True)
+    """A table without lines; the first column is to the left, numbers to the right. Where the
+    terminal is narrow the first one, names, folds: numbers in pieces can not be read."""
+    table = Table(box=None, padding=(0, 0, 0, 2), header_style="dim")
     for index, column in enumerate(columns):
         justify: JustifyMethod = "left" if index == 0 else "right"
-        table.add_column(column, justify=justify, no_wrap=index == 0, overflow="fold")
+        table.add_column(column, justify=justify, no_wrap=index > 0, overflow="fold")
     return table
 
 
@@ -131,8 +132,9 @@ def _rate(value: float, style: str = "") -> Text:
 
 def _app(row: ProxyRow) -> Text:
     """What a user calls the states of `process`."""
-    words = {"": "-", "waiting": "restarting"}
-    again = f" ({row.restarts} restarts)" if row.restarts else ""
+    running = "restarted" if row.restarts else "running"
+    words = {"": "-", "waiting": "restarting", "running": running}
+    again = f" {row.restarts}×" if row.restarts else ""
     style = "" if row.app in ("", "running") else "red"
     return Text(words.get(row.app, row.app) + again, style)
 

@@ -8,6 +8,7 @@ HTTP library honours http_proxy. Without a messenger the page still comes, and s
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 import os
@@ -75,7 +76,8 @@ def main() -> None:
     port = int(os.environ.get("PORT", "8080"))
     server = ThreadingHTTPServer(("127.0.0.1", port), Greeter)
     print(f"greeter listens on port {port}", flush=True)
-    server.serve_forever()
+    with contextlib.suppress(KeyboardInterrupt):
+        server.serve_forever()
 
 
 if __name__ == "__main__":

@@ -39,8 +39,8 @@ VIEW = View(
 )
 
 
-def text(view: View) -> str:
-    console = Console(file=io.StringIO(), width=120, record=True)
+def text(view: View, width: int = 120) -> str:
+    console = Console(file=io.StringIO(), width=width, record=True)
     console.print(render(view))
     return console.export_text()
 
@@ -56,6 +56,17 @@ def test_links_services_proxies_and_problems_are_there() -> None:
     assert ["messenger.default.svc.cluster.local", "0/2"] in found
     row = ["greeter", "running", "synced", "10", "s", "ago", "12.3", "4.0", "0.5", "2.0", "ms"]
     assert row in found or [*row[:-2], "2.1", "ms"] in found
+
+
+def test_80_columns_hold_a_row_and_long_names_fold_instead_of_the_numbers() -> None:
+    name = "messenger-v1-2"
+    row = replace(ROW, name=name, restarts=1)
+    cells = ["synced", "10", "s", "ago", "12.3", "4.0", "0.5"]
+    shown = [line.split() for line in text(replace(VIEW, proxies=(row,)), 80).splitlines()]
+    assert any(line[:3] == [name, "restarted", "1×"] and line[3:10] == cells for line in shown)
+    long = replace(row, name="a-name-of-many-words-" * 3)
+    shown = [line.split() for line in text(replace(VIEW, proxies=(long,)), 80).splitlines()]
+    assert any(line[1:3] == ["restarted", "1×"] and line[3:10] == cells for line in shown)
 
 
 def test_errors_come_before_warnings_and_infos_are_left_out() -> None:
@@ -75,7 +86,8 @@ def test_a_proxy_that_is_not_connected_or_refused_is_said_so() -> None:
     assert "refused" in text(replace(VIEW, proxies=(refused,)))
     shown = text(replace(VIEW, proxies=(missing,)))
     assert "not connected" in shown
-    assert "restarting (2 restarts)" in shown
+    assert "restarting 2×" in shown
+    assert "restarted 1×" in text(replace(VIEW, proxies=(replace(ROW, restarts=1),)))
 
 
 def test_a_silent_control_plane_is_said_and_the_last_facts_stay() -> None:
