@@ -40,7 +40,9 @@ from certs.x509 import (
 )
 from protos.gen.istio import ca_pb2
 from proxy.config.model import DataSource, Secret, TlsCertificate
-from proxy.rpc import RpcError, client_tls, open_call
+from proxy.rpc.connection import open_call
+from proxy.rpc.credentials import client_tls
+from proxy.rpc.messages import RpcError
 
 log = logging.getLogger("weft.identity")
 

@@ -6,14 +6,20 @@ certificate is used at once.
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from envoy.service.discovery.v3 import discovery_pb2
 
 from proxy.config.model import AdsConfig
-from proxy.rpc import Call, RpcError, client_tls, open_call
+from proxy.rpc.credentials import client_tls
+from proxy.rpc.messages import RpcError
 from proxy.xds.target import ChannelTls
 from proxy.xds.update import Request
+
+if TYPE_CHECKING:
+    from proxy.rpc.connection import Call
 
 _SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
@@ -52,13 +58,15 @@ class AdsStream:
 
 async def open_stream(address: str, tls: ChannelTls | None, ads: AdsConfig) -> AdsStream:
     """Connects and begins the stream. Raises StreamEnded, also when nobody is there."""
+    # Imported with the first stream, aside: it takes a while, in which the loop goes on.
+    connection: Any = await asyncio.to_thread(importlib.import_module, "proxy.rpc.connection")
     response, method = _variant(ads.delta)
     authority = ads.authority or (tls.server_name if tls else "") or address
     try:
         credentials = None
         if tls is not None:
             credentials = client_tls(address, tls.roots, tls.server_name, tls.chain, tls.key)
-        call = await open_call(
+        call = await connection.open_call(
             address,
             _SERVICE + method,
             tls=credentials,

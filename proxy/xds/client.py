@@ -35,7 +35,7 @@ from proxy.xds.update import Machine, Update, node_message
 log = logging.getLogger("weft.xds")
 
 LAST_GOOD_GRACE_S = 0.3
-_SAVE_DELAY_S = 1.0
+_SAVE_DELAY_S = 0.25
 _SWITCH_INTERVAL_S = 0.0005
 
 
