@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from threading import Lock
 
 from certs.errors import CertificateError
-from certs.files import write_secret
+from certs.files import MAX_FILE_BYTES, write_secret
 from certs.spiffe import SpiffeId
 from controlplane.ca.token_file import TokenRecord, read_tokens, tokens_to_json
 
@@ -35,7 +36,7 @@ class Refusal(StrEnum):
 
 
 class TooManyTokensError(Exception):
-    """The bound on live tokens is reached; it goes away as tokens expire."""
+    """The bound on live tokens, or on their file, is reached; it goes away as tokens expire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,11 @@ class JoinTokens:
             live = {key: old for key, old in self._records.items() if old.expires_at > now}
             if len(live) >= MAX_TOKENS:
                 raise TooManyTokensError(f"there are {MAX_TOKENS} live join tokens already")
-            self._replace({**live, record.sha256: record})
+            records = {**live, record.sha256: record}
+            if _largest_bytes(records.values()) > MAX_FILE_BYTES:
+                # It could be written, but the next start would refuse to read it.
+                raise TooManyTokensError(f"{len(live)} live join tokens fill {self._path.name}")
+            self._replace(records)
         return JoinToken(token, identity, expires_at)
 
     def authenticate(self, token: str, now: float) -> SpiffeId | Refusal:
@@ -123,6 +128,12 @@ class JoinTokens:
         """File first: if it cannot be written, memory stays as it was."""
         write_secret(self._path, tokens_to_json(records.values()))
         self._records = records
+
+
+def _largest_bytes(records: Iterable[TokenRecord]) -> int:
+    """The size of the file when all of them are spent."""
+    spent = (replace(record, key_sha256=record.sha256) for record in records)
+    return len(tokens_to_json(spent))
 
 
 def _digest(token: str) -> str:

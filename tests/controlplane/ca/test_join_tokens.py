@@ -131,6 +131,20 @@ def test_a_full_disk_spends_nothing(tokens: JoinTokens, monkeypatch: pytest.Monk
     assert tokens.spend(token, OTHER_KEY, NOW) == IDENTITY
 
 
+def test_a_file_that_the_next_start_could_not_read_is_never_written(
+    tokens: JoinTokens, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens_module, "MAX_FILE_BYTES", 2000)
+    made = []
+    with pytest.raises(TooManyTokensError, match=r"fill tokens\.json"):
+        while True:
+            made.append(tokens.create("shop", "cart", 60, False, NOW).token)
+    for token in made:
+        assert tokens.spend(token, KEY, NOW) == IDENTITY
+    assert 1000 < path.stat().st_size <= 2000
+    assert tokens.create("shop", "cart", 60, False, NOW + 61).identity == IDENTITY
+
+
 GOOD = {
     "sha256": "0" * 64,
     "identity": str(IDENTITY),
