@@ -14,11 +14,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from controlplane.kinds.yaml_nodes import Mapping, Node, Scalar, Sequence, compose_all
 from controlplane.mesh.model import Status
 from controlplane.sources.memory import MemorySource
 
@@ -38,28 +37,36 @@ class Journal:
         self._provisional: set[Key] = set()
 
     def restore(self) -> int:
-        """Applies what the file holds; answers how many objects. A file that is not as we wrote
-        it is left out with a warning: those who registered will do so again."""
+        """Applies what the file holds; answers how many objects. What can not be taken, of the
+        file or by today's rules, is left out with a warning: whoever registered does so again."""
         try:
-            entries = json.loads(self._path.read_bytes())
-            for entry in entries:
-                self.apply(entry["manifest"], entry["source"])
+            for entry in json.loads(self._path.read_bytes()):
+                self._restore(entry["manifest"], entry["source"])
         except FileNotFoundError:
             return 0
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             log.warning("%s is passed over: %s", self._path, error)
         self._provisional = set(self._entries)
         return len(self._entries)
 
     def apply(self, manifest: str, source: str) -> tuple[Status, ...]:
         """MemorySource.apply, remembered if it took effect."""
+        statuses = self._take(manifest, source)
+        if not _errors(statuses):
+            self._write()
+        return statuses
+
+    def _restore(self, manifest: str, source: str) -> None:
+        for status in _errors(self._take(manifest, source)):
+            message = "%s: %s is not restored: %s"
+            log.warning(message, self._path, status.object, status.message)
+
+    def _take(self, manifest: str, source: str) -> tuple[Status, ...]:
         statuses = self._source.apply(manifest, source)
-        if any(status.severity == "error" for status in statuses):
-            return statuses
-        for key, document in _documents(manifest):
-            self._entries[key] = {"manifest": json.dumps(document), "source": source}
-            self._provisional.discard(key)
-        self._write()
+        if not _errors(statuses):
+            for key, node in _objects(manifest):
+                self._entries[key] = {"manifest": _flow(node), "source": source}
+                self._provisional.discard(key)
         return statuses
 
     def delete(self, kind: str, namespace: str, name: str) -> bool:
@@ -91,20 +98,46 @@ class Journal:
             log.warning("%s cannot be written: %s", self._path, error)
 
 
-def _documents(manifest: str) -> list[tuple[Key, dict[str, Any]]]:
+def _errors(statuses: tuple[Status, ...]) -> list[Status]:
+    return [status for status in statuses if status.severity == "error"]
+
+
+def _objects(manifest: str) -> Iterator[tuple[Key, Mapping]]:
     """Each object of a manifest that parsing has accepted, those of a List one by one."""
-    found: list[tuple[Key, dict[str, Any]]] = []
-    for document in yaml.safe_load_all(manifest):
-        items = document.get("items", ()) if _is_list(document) else (document,)
-        found += [(_key(item), item) for item in items if isinstance(item, dict)]
-    return found
+    for document in compose_all(manifest):
+        yield from _inside(document)
 
 
-def _is_list(document: object) -> bool:
-    return isinstance(document, dict) and str(document.get("kind", "")).endswith("List")
+def _inside(node: Node) -> Iterator[tuple[Key, Mapping]]:
+    if not isinstance(node, Mapping):
+        return
+    items = node.get("items")
+    if _text(node, "kind") == "List" and isinstance(items, Sequence):
+        for item in items.items:
+            yield from _inside(item)
+        return
+    metadata = node.get("metadata")
+    assert isinstance(metadata, Mapping)  # parsing has seen to it
+    namespace = _text(metadata, "namespace") or "default"
+    yield (_text(node, "kind"), namespace, _text(metadata, "name")), node
 
 
-def _key(document: dict[str, Any]) -> Key:
-    metadata = document.get("metadata") or {}
-    namespace = str(metadata.get("namespace") or "default")
-    return str(document.get("kind", "")), namespace, str(metadata.get("name", ""))
+def _text(node: Mapping, key: str) -> str:
+    value = node.get(key)
+    return value.value if isinstance(value, Scalar) else ""
+
+
+def _flow(node: Node) -> str:
+    """YAML in flow style that reads as the same node: scalars keep their text, strings quoted."""
+    if isinstance(node, Mapping):
+        return "{" + ", ".join(f"{_flow(key)}: {_flow(value)}" for key, value in node.entries) + "}"
+    if isinstance(node, Sequence):
+        return "[" + ", ".join(map(_flow, node.items)) + "]"
+    if node.kind == "string":
+        return '"' + "".join(map(_quoted, node.value)) + '"'
+    return "null" if node.kind == "null" else node.value
+
+
+def _quoted(character: str) -> str:
+    plain = " " <= character <= "~" and character not in '"\\'
+    return character if plain else f"\\U{ord(character):08x}"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.inventory import Inventory
+from controlplane.inventory import Inventory, Origin
+from controlplane.kinds.parse import parse
 from controlplane.sources.journal import Journal
 from controlplane.sources.memory import MemorySource
 
@@ -79,7 +80,7 @@ def test_what_was_refused_is_not_kept(path: Path) -> None:
     assert Plane(path).journal.restore() == 0
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", '[{"manifest": "x"}]', "7"])
+@pytest.mark.parametrize("content", ["", "{", "[1]", '[{"manifest": "x"}]', "7", "[" * 100_000])
 def test_a_damaged_file_is_passed_over(
     path: Path, content: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -98,3 +99,38 @@ def test_a_list_is_taken_apart(path: Path) -> None:
     assert [s for s in statuses if s.severity == "error"] == []
     plane.journal.delete("WorkloadEntry", "default", "a")
     assert Plane(path).journal.restore() == 0
+
+
+LABELS = """
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata:
+  name: a
+  labels: {day: 2026-11-21, time: 12:30:45, count: 1_000, sign: =, "v": !!str 1}
+  annotations: {text: "tab\\t, quote \\", back\\\\slash, \\u0085, caf\u00e9, \U0001f600"}
+spec: {address: 127.0.0.1, ports: {http: 0x10}, weight: 010}
+"""
+
+
+def test_what_yaml_readers_disagree_about_comes_back_as_it_was_read(path: Path) -> None:
+    before = Plane(path)
+    assert before.journal.apply(LABELS, "api") == ()
+    after = Plane(path)
+    assert after.journal.restore() == 1
+    assert after.inventory.snapshot().objects == before.inventory.snapshot().objects
+
+
+def test_what_is_not_restored_is_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Plane(path).journal.apply(entry("a") + entry("b"), "weft up")
+    after = Plane(path)
+    after.inventory.replace(Origin.file("a.yaml"), parse(entry("a"), "a.yaml").objects)
+    assert after.journal.restore() == 1
+    assert "WorkloadEntry default/a is not restored" in caplog.text
+    assert "a.yaml" in caplog.text
+
+
+def test_a_second_crash_while_restoring_loses_nothing(path: Path) -> None:
+    Plane(path).journal.apply(entry("a") + entry("b") + entry("c"), "weft up")
+    before = path.read_bytes()
+    Plane(path).journal.restore()
+    assert path.read_bytes() == before
