@@ -40,6 +40,11 @@ ORIGINAL_PATH = b"x-envoy-original-path"
 ORIGINAL_HOST = b"x-envoy-original-host"
 FORWARDED_HOST = b"x-forwarded-host"
 
+# Shared by all routes: what they know of shapes is the same, and with thousands of routes a lot.
+_count_attempts = HeaderEdit(names=(ATTEMPT_COUNT,))
+_expect = HeaderEdit(names=(EXPECTED_TIMEOUT,))
+_expect_nothing = HeaderEdit(remove=(EXPECTED_TIMEOUT,))
+
 Clusters = Mapping[str, Cluster]
 Rewrite = Callable[[Stream], None]
 
@@ -223,7 +228,7 @@ class _RouteCompiler:
         path = self._path_rewrite(action)
         if path is not None:
             steps.append(path)
-        tells = _tell_timeout() if self._envoy_headers else _nothing
+        tells = _tell_timeout if self._envoy_headers else _nothing
 
         def apply(stream: Stream) -> None:
             for step in steps:
@@ -279,11 +284,10 @@ class _RouteCompiler:
         auto = isinstance(self._route.action, RouteAction) and self._route.action.auto_host_rewrite
         if not counts and not auto:
             return None
-        count = HeaderEdit(names=(ATTEMPT_COUNT,))
 
         def apply(stream: Stream) -> None:
             if counts:
-                count.apply(stream.request.headers, (b"%d" % stream.attempt,))
+                _count_attempts.apply(stream.request.headers, (b"%d" % stream.attempt,))
             if auto and stream.host is not None and stream.host.hostname:
                 stream.request.authority = stream.host.hostname.encode()
 
@@ -293,11 +297,10 @@ class _RouteCompiler:
         edit = response_edit(self._levels)
         if not self._host.include_attempt_count_in_response:
             return _on_response(edit)
-        count = HeaderEdit(names=(ATTEMPT_COUNT,))
 
         def apply(stream: Stream, response: Response) -> None:
             if stream.attempt:
-                count.apply(response.headers, (b"%d" % stream.attempt,))
+                _count_attempts.apply(response.headers, (b"%d" % stream.attempt,))
             if edit is not None:
                 edit(stream, response.headers)
 
@@ -314,16 +317,10 @@ def _rule(policy: RetryPolicy) -> RetryRule:
     return RetryRule(policy, tuple(match.response_header(m) for m in policy.retriable_headers))
 
 
-def _tell_timeout() -> Rewrite:
+def _tell_timeout(stream: Stream) -> None:
     """`x-envoy-expected-rq-timeout-ms`: how long the upstream has, unless a retry follows."""
-    tell = HeaderEdit(names=(EXPECTED_TIMEOUT,))
-    drop = HeaderEdit(remove=(EXPECTED_TIMEOUT,))
-
-    def apply(stream: Stream) -> None:
-        timeout_s = stream.per_try_timeout_s or stream.timeout_s
-        if timeout_s:
-            tell.apply(stream.request.headers, (b"%d" % (timeout_s * 1000),))
-        else:
-            drop.apply(stream.request.headers)
-
-    return apply
+    timeout_s = stream.per_try_timeout_s or stream.timeout_s
+    if timeout_s:
+        _expect.apply(stream.request.headers, (b"%d" % (timeout_s * 1000),))
+    else:
+        _expect_nothing.apply(stream.request.headers)

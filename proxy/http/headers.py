@@ -6,7 +6,8 @@ names alone is found once per shape: where a header stands, how the block is wri
 does to it, and one regular expression that reads a whole head. Nothing here depends on values.
 
 Names are lower-case; the shape remembers how they were spelled, and writes them so (`wire`).
-Shapes are cached up to a bound: a peer that invents names gets shapes that are soon dropped.
+Shapes are cached up to a bound: a peer that invents names gets shapes that are soon dropped, and
+one that sends very long names gets shapes that no cache keeps (`lasting`).
 This module knows no HTTP version and no meaning of any header.
 """
 
@@ -16,15 +17,18 @@ from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 
 MAX_SHAPES = 2048
+MAX_LASTING_BYTES = 4096  # of all names of a block; an ordinary one has a tenth of it
 MAX_EDITS_PER_RULE = 512
 
 Pick = Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
 
 
 class Shape:
-    """The names of a header block, in order. Never changed once made; compared by identity."""
+    """The names of a header block, in order. Never changed once made; compared by identity.
 
-    __slots__ = ("index", "names", "repeated", "template", "wire")
+    lasting: it may be kept, and be the key of a cache; else it lives as long as its message."""
+
+    __slots__ = ("index", "lasting", "names", "repeated", "template", "wire")
 
     def __init__(self, wire: tuple[bytes, ...]) -> None:
         self.wire = wire
@@ -35,6 +39,7 @@ class Shape:
         self.repeated = len(self.index) != len(wire)
         # `template % values` is the block as HTTP/1 writes it. A name is a token: '%' is legal.
         self.template = b"".join([n.replace(b"%", b"%%") + b": %b\r\n" for n in wire])
+        self.lasting = len(self.template) <= MAX_LASTING_BYTES
 
     def positions(self, name: bytes) -> list[int]:
         return [at for at, known in enumerate(self.names) if known == name]
@@ -48,6 +53,8 @@ def shape_of(wire: tuple[bytes, ...]) -> Shape:
     found = _shapes.get(wire)
     if found is None:
         found = Shape(wire)
+        if not found.lasting:
+            return found
         if len(_shapes) >= MAX_SHAPES:
             _shapes.clear()
         _shapes[wire] = found
@@ -153,6 +160,8 @@ class Edit:
         kept = [at for at, name in enumerate(shape.names) if name not in self._remove]
         pick = None if len(kept) == len(shape.names) else picker(kept)
         known = (shape_of((*(shape.wire[at] for at in kept), *self._names)), pick)
+        if not shape.lasting:
+            return known
         if len(self._known) >= MAX_EDITS_PER_RULE:
             self._known.clear()
         self._known[shape] = known

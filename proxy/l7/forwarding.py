@@ -88,10 +88,12 @@ class Forwarding:
         names += [b"x-forwarded-proto"] * adds_proto + [b"x-request-id"] * adds_id
         pick = None if len(kept) == len(shape.names) else picker(kept)
         proto = ((b"https" if tls else b"http"),) if adds_proto else ()
-        known = self._known[tls]
-        if len(known) >= MAX_KNOWN:
-            known.clear()
-        plan = known[shape] = (shape_of(tuple(names)), pick, proto, adds_id)
+        plan = (shape_of(tuple(names)), pick, proto, adds_id)
+        if shape.lasting:
+            known = self._known[tls]
+            if len(known) >= MAX_KNOWN:
+                known.clear()
+            known[shape] = plan
         return plan
 
     def _edge_addresses(self, headers: Headers, info: ConnectionInfo) -> None:

@@ -224,11 +224,13 @@ class HttpManager:
         names = [shape.wire[at] for at in kept]
         names += [b"date"] * adds_date + [SERVICE_TIME] * timed + [b"server"] * adds_server
         pick = None if len(kept) == len(shape.names) else picker(kept)
-        known = self._known[timed]
-        if len(known) >= MAX_KNOWN:
-            known.clear()
         server = (self._server,) if adds_server else ()
-        found = known[shape] = (shape_of(tuple(names)), pick, adds_date, server)
+        found = (shape_of(tuple(names)), pick, adds_date, server)
+        if shape.lasting:
+            known = self._known[timed]
+            if len(known) >= MAX_KNOWN:
+                known.clear()
+            known[shape] = found
         return found
 
     def sweep_stream(self, stream: Stream, now: float) -> None:

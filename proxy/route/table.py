@@ -16,6 +16,7 @@ from proxy.config.model import RouteMatch
 from proxy.http.message import Request
 
 MAX_SEEN = 1024
+MAX_SEEN_BYTES = 320  # a DNS name has at most 253 (RFC 1035 section 2.3.4); longer is not kept
 
 Target = TypeVar("Target")
 Matches = Callable[[Request], bool]
@@ -54,9 +55,11 @@ class Table(Generic[Target]):
         host = request.authority
         routes = self._seen.get(host)
         if routes is None:
-            if len(self._seen) >= MAX_SEEN:
-                self._seen.clear()
-            routes = self._seen[host] = self._by_name(host.lower())
+            routes = self._by_name(host.lower())
+            if len(host) <= MAX_SEEN_BYTES:
+                if len(self._seen) >= MAX_SEEN:
+                    self._seen.clear()
+                self._seen[host] = routes
         for matches, target in routes:
             if matches is None or matches(request):
                 return target

@@ -102,6 +102,8 @@ class Plans:
     def plan(self, shape: Shape) -> Plan:
         found = self._plans.get(shape)
         if found is None:
+            if not shape.lasting:
+                return Plan(shape)
             if len(self._plans) >= 4 * MAX_COMPILED:
                 self._plans.clear()
                 self._compiled = 0

@@ -153,7 +153,9 @@ class RequestReader(BodyReader):
         names, values = split_fields(found[4])
         if len(names) > self._limits.headers:
             raise Malformed("http1.too_many_headers", 431)
-        plan = self._plan = request_plans.plan(shape_of(names))
+        shape = shape_of(names)
+        plan = request_plans.plan(shape)
+        self._plan = plan if shape.lasting else None
         block = Headers(plan.shape, values)
         request = Request(
             found[1], found[2], b"", Headers(plan.rest, plan.pick(values)), 0, b"HTTP/1." + found[3]
@@ -334,7 +336,9 @@ class ResponseReader(BodyReader):
         names, values = split_fields(found[3])
         if len(names) > self._limits.headers:
             raise Malformed("http1.too_many_headers")
-        plan = self._plan = response_plans.plan(shape_of(names))
+        shape = shape_of(names)
+        plan = response_plans.plan(shape)
+        self._plan = plan if shape.lasting else None
         self._take(found[1], int(found[2]), plan, values, data, end)
 
     def _take(

@@ -7,6 +7,7 @@ from proxy.http.h1.grammar import absolute_match, authority_match
 from proxy.http.message import Request
 
 MAX_KNOWN = 1024
+MAX_KNOWN_BYTES = 320  # a DNS name has at most 253 (RFC 1035 section 2.3.4); longer is not kept
 known_authorities: set[bytes] = set()
 
 
@@ -16,6 +17,8 @@ def check_authority(authority: bytes) -> None:
         return
     if authority_match(authority) is None:
         raise Malformed("http1.invalid_authority")
+    if len(authority) > MAX_KNOWN_BYTES:
+        return
     if len(known_authorities) >= MAX_KNOWN:
         known_authorities.clear()
     known_authorities.add(authority)

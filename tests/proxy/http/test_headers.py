@@ -118,3 +118,11 @@ class TestBounds:
             shape_of((b"again-%d" % at,))
         edit.apply(block, (b"3",))
         assert list(block) == [(b"z", b"2"), (b"y", b"3")]
+
+    def test_long_names(self) -> None:
+        long = b"n" * room.MAX_LASTING_BYTES
+        assert shape_of((b"x", long)) is not shape_of((b"x", long))
+        edit = Edit((b"x",))
+        block = Headers.of([(b"x", b"1"), (long, b"2")])
+        edit.apply(block)
+        assert list(block) == [(long, b"2")] and not edit._known
