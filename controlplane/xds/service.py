@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol, TypeAlias
 
@@ -38,6 +39,8 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    # Of one connection; whoever needs more proxies than this opens more connections.
+    ("grpc.max_concurrent_streams", 256),
     # Otherwise a port that is in use would be shared in silence.
     ("grpc.so_reuseport", 0),
 )
@@ -114,11 +117,14 @@ class AdsService:
         request_class: type[DiscoveryRequest] | type[DeltaDiscoveryRequest],
         machine_class: type[SotwStream] | type[DeltaStream],
     ) -> None:
+        proof = self._authenticate(context)
+        if proof.refusal:  # before anything that a stranger sends is read
+            await _refuse(context, grpc.StatusCode.UNAUTHENTICATED, proof.refusal)
         first = await anext(aiter(requests), None)
         if first is None:
             return
         request = await _decode(request_class, first, context)
-        node, identity = await self._admit(request, context)
+        node, identity = await self._admit(request, proof, context)
         machine = machine_class(self._cache.snapshot(node))
         variant = "delta" if machine_class is DeltaStream else "sotw"
         connection = Connection(node, identity, variant, self._clock(), machine)
@@ -137,11 +143,10 @@ class AdsService:
             log.info("disconnected node=%s", node.id)
             self._changed(connection)
 
-    async def _admit(self, request: Request, context: Context) -> tuple[Node, SpiffeId]:
+    async def _admit(
+        self, request: Request, proof: Proof, context: Context
+    ) -> tuple[Node, SpiffeId]:
         """The node that the first request names, if the stream may speak for it."""
-        proof = self._authenticate(context)
-        if proof.refusal:
-            return await _refuse(context, grpc.StatusCode.UNAUTHENTICATED, proof.refusal)
         if not request.HasField("node"):
             reason = "the first request of a stream carries no node"
             return await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, reason)
@@ -166,18 +171,27 @@ class AdsService:
             self._settle(connection)
 
     async def _watch(self, connection: Connection, context: Context) -> None:
-        while True:
-            await connection.wake.wait()
-            async with connection.lock:
-                connection.wake.clear()
-                snapshot = self._cache.snapshot(connection.node)
-                if snapshot.version != connection.machine.snapshot.version:
-                    pushes = connection.machine.on_snapshot(snapshot)
-                    try:
-                        await self._write(connection, pushes, context)
-                    except grpc.aio.BaseError:
-                        return  # the client has gone; whoever reads the stream notices too
-                self._settle(connection)
+        """Sends what changes, until cancelled or the client has gone (its reader notices too)."""
+        try:
+            while True:
+                await connection.wake.wait()
+                await self._catch_up(connection, context)
+        except grpc.aio.BaseError:
+            return
+        except Exception as error:
+            # Our own mistake. Without its watcher the stream would stay and hear of nothing more.
+            log.exception("stream ended node=%s", connection.node.id)
+            with suppress(grpc.aio.BaseError):
+                await context.abort(grpc.StatusCode.INTERNAL, f"configuration failed: {error}")
+
+    async def _catch_up(self, connection: Connection, context: Context) -> None:
+        async with connection.lock:
+            connection.wake.clear()
+            snapshot = self._cache.snapshot(connection.node)
+            if snapshot.version != connection.machine.snapshot.version:
+                pushes = connection.machine.on_snapshot(snapshot)
+                await self._write(connection, pushes, context)
+            self._settle(connection)
 
     async def _write(
         self, connection: Connection, pushes: Iterable[Push], context: Context

@@ -63,6 +63,10 @@ def secrets_for(node: Node) -> Iterable[Secret]:
     yield Secret(name="ROOTCA")
 
 
+def no_secrets(node: Node) -> Iterable[Secret]:
+    raise RuntimeError("the authority is broken")
+
+
 def prove(context: Any) -> Proof:
     """The token is the name of the service account; `admin` is the administrator."""
     words = dict(context.invocation_metadata())
@@ -78,7 +82,8 @@ class Server:
     """The service on a free port, its cache and its witness."""
 
     def __init__(self, first: Mesh) -> None:
-        self.cache = SnapshotCache(first, secrets_for)
+        self.secrets_for = secrets_for
+        self.cache = SnapshotCache(first, lambda node: self.secrets_for(node))
         self.witness = Witness()
         self.now = 1000.0
         self.ads = AdsService(prove, self.cache, (self.witness,), lambda: self.now)
@@ -166,8 +171,11 @@ async def test_state_of_the_world_on_the_other_method(server: Server, channel: C
     call.cancel()
 
 
-async def test_without_credentials_nothing_is_served(channel: Channel) -> None:
-    assert await refusal(open_delta(channel, "")) == ("UNAUTHENTICATED", "no credentials")
+async def test_a_stranger_is_refused_before_it_says_anything(channel: Channel) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await open_delta(channel, "").read()
+    assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    assert caught.value.details() == "no credentials"
 
 
 async def test_another_ones_node_is_refused_with_the_reason(channel: Channel) -> None:
@@ -274,3 +282,19 @@ async def test_a_secret_is_sent_on_the_same_stream(channel: Channel) -> None:
     response = await call.read()
     assert [r.name for r in response.resources] == ["ROOTCA"]
     call.cancel()
+
+
+async def test_a_stream_whose_change_fails_ends_and_does_not_stay_deaf(
+    server: Server, channel: Channel, caplog: pytest.LogCaptureFixture
+) -> None:
+    call = open_delta(channel)
+    await call.write(DeltaDiscoveryRequest(type_url=CDS, node=envoy_node()))
+    await call.read()
+    server.secrets_for = no_secrets
+    server.ads.publish()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    assert caught.value.code() == grpc.StatusCode.INTERNAL
+    assert "the authority is broken" in (caught.value.details() or "")
+    assert "stream ended node=sidecar~1" in caplog.text
+    await eventually_async(lambda: not server.ads.connections)
