@@ -195,7 +195,7 @@ def see(one: Conversation, port: int, proxy: ProxyProcess, directory: Path) -> S
     def lines() -> list[str]:
         return log.read_text().splitlines() if log.exists() else []
 
-    eventually(lambda: len(lines()) == one.logged, what=f"{one.logged} lines of {one.name}")
+    eventually(lambda: len(lines()) >= one.logged, what=f"{one.logged} lines of {one.name}")
     eventually(lambda: not proxy.stats()[active], what=f"{one.name}: no connection is left")
     stats = proxy.stats()
     names = [name.format(one.name) for name in COUNTED]
