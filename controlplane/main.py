@@ -170,18 +170,18 @@ class _Plane:
             return Proof(refusal=caller.reason)
         return Proof(caller.identity)
 
-    def _apply(self, manifest: str, source: str) -> tuple[Status, ...]:
+    async def _apply(self, manifest: str, source: str) -> tuple[Status, ...]:
         """What parsing says and, if all of it could be put in place, translation too."""
         statuses = self.journal.apply(manifest, source)
         if any(status.severity == "error" for status in statuses):
             return statuses
-        self.pipeline.flush()
+        await self.pipeline.settled()
         translated = {s for s in self.pipeline.statuses if s.position.source == source}
         return tuple(sorted({*statuses, *translated}))
 
-    def _delete(self, kind: str, namespace: str, name: str) -> bool:
+    async def _delete(self, kind: str, namespace: str, name: str) -> bool:
         existed = self.journal.delete(kind, namespace, name)
-        self.pipeline.flush()
+        await self.pipeline.settled()
         return existed
 
     async def start_grpc(self, stack: AsyncExitStack) -> tuple[int, int]:

@@ -1,10 +1,12 @@
 """A change on its way: inventory -> translation -> snapshots -> streams, and its report.
 
-Everything happens in the event loop's thread and at once; the debouncer in front decides when.
+Everything happens in the event loop's thread and at once; the debouncer in front decides when,
+also for the management API, which waits: a hundred workloads that register cost one rebuild.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +46,7 @@ class Pipeline:
         self._clock = clock
         self._statuses: tuple[Status, ...] = ()
         self._debouncer = Debouncer(self.rebuild)
+        self._waiting: list[asyncio.Future[None]] = []
 
     @property
     def statuses(self) -> tuple[Status, ...]:
@@ -53,14 +56,28 @@ class Pipeline:
         """The inventory changed: rebuild soon."""
         self._debouncer.touch()
 
-    def flush(self) -> None:
-        """Rebuilds now if something waits for it."""
+    async def settled(self) -> None:
+        """Waits until all that changed so far is in force."""
         if self._debouncer.pending:
-            self._debouncer.cancel()
-            self.rebuild()
+            rebuilt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(rebuilt)
+            await rebuilt
 
     def rebuild(self) -> None:
         """Makes what the inventory holds now the configuration of every proxy."""
+        waiting, self._waiting = self._waiting, []
+        try:
+            self._rebuild()
+        except Exception as error:
+            for rebuilt in waiting:
+                if not rebuilt.cancelled():
+                    rebuilt.set_exception(error)
+            raise
+        for rebuilt in waiting:
+            if not rebuilt.cancelled():
+                rebuilt.set_result(None)
+
+    def _rebuild(self) -> None:
         mesh, statuses = build(self._inventory.snapshot(), self._trust_domain)
         to = self._outlets
         to.cache.set_mesh(mesh)

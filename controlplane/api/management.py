@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
@@ -28,10 +28,12 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 @dataclass(frozen=True, slots=True)
 class Actions:
-    """apply(manifest, source) -> what is said of it; delete(kind, namespace, name) -> existed."""
+    """apply(manifest, source) -> what is said of it; delete(kind, namespace, name) -> existed.
 
-    apply: Callable[[str, str], tuple[Status, ...]]
-    delete: Callable[[str, str, str], bool]
+    Both answer when it is in force."""
+
+    apply: Callable[[str, str], Awaitable[tuple[Status, ...]]]
+    delete: Callable[[str, str, str], Awaitable[bool]]
 
 
 class ManagementService(management_pb2_grpc.ManagementServicer):
@@ -79,7 +81,7 @@ class ManagementService(management_pb2_grpc.ManagementServicer):
 
     async def Apply(self, request: pb.ApplyRequest, context: Context) -> pb.ApplyResponse:
         await self._require_admin(context)
-        statuses = self._actions.apply(request.manifest, request.source or "api")
+        statuses = await self._actions.apply(request.manifest, request.source or "api")
         return pb.ApplyResponse(statuses=[encode_object(status) for status in statuses])
 
     async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.DeleteResponse:
@@ -87,7 +89,8 @@ class ManagementService(management_pb2_grpc.ManagementServicer):
         for name in ("kind", "name"):
             if not getattr(request, name):
                 await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, f"{name} is empty")
-        existed = self._actions.delete(request.kind, request.namespace or "default", request.name)
+        namespace = request.namespace or "default"
+        existed = await self._actions.delete(request.kind, namespace, request.name)
         return pb.DeleteResponse(existed=existed)
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.MeshStatus:
