@@ -31,7 +31,8 @@ class Clusters:
         self._stats = stats
         self._random = random
         self._open = open_connection
-        self._assignments: dict[str, ClusterLoadAssignment] = {}
+        # Whether DNS is asked, and what for: equal ones need not be put in force again.
+        self._memberships: dict[str, tuple[bool, ClusterLoadAssignment]] = {}
         self._tls: dict[str, tuple[object, ...]] = {}
         self._dns: dict[str, DnsMembership] = {}
 
@@ -57,8 +58,12 @@ class Clusters:
             self._configure(name, config, snapshot)
         finally:  # hosts that have moved are gone, whatever is wrong with the rest
             assignment = snapshot.assignments.get(name) or config.load_assignment
-            if name in self.running and assignment not in (None, self._assignments.get(name)):
-                self._assign(self.running[name], assignment)
+            cluster = self.running.get(name)
+            if cluster is not None and assignment is not None:
+                membership = (_resolves(cluster), assignment)
+                if membership != self._memberships.get(name):
+                    self._memberships[name] = membership
+                    self._assign(cluster, assignment)
 
     def _configure(self, name: str, config: ClusterConfig, snapshot: Snapshot) -> None:
         material = tls_material(config, snapshot.secrets)
@@ -76,11 +81,10 @@ class Clusters:
 
     def _assign(self, cluster: Cluster, assignment: ClusterLoadAssignment) -> None:
         name = cluster.name
-        self._assignments[name] = assignment
         resolving = self._dns.pop(name, None)
         if resolving is not None:
             resolving.stop()
-        if cluster.config.type in ("STRICT_DNS", "LOGICAL_DNS"):
+        if _resolves(cluster):
             self._dns[name] = DnsMembership(cluster, assignment)
         else:
             cluster.set_endpoints(assignment)
@@ -91,9 +95,13 @@ class Clusters:
             resolving.stop()
         cluster = self.running.pop(name)
         cluster.close()
-        self._assignments.pop(name, None)
+        self._memberships.pop(name, None)
         self._tls.pop(name, None)
         self._stats.forget(cluster.prefix)
+
+
+def _resolves(cluster: Cluster) -> bool:
+    return cluster.config.type in ("STRICT_DNS", "LOGICAL_DNS")
 
 
 def tls_material(config: ClusterConfig, secrets: Mapping[str, Secret]) -> tuple[object, ...]:

@@ -28,8 +28,6 @@ from proxy.l7.manager import HttpManager
 from proxy.tls.contexts import ServerTls, TlsConfigError, server_context
 from proxy.upstream import tcp
 
-# HTTP knows when an answer is whole: Envoy's delayed_close_timeout is enough.
-HTTP_CLOSE_NOTIFY_WAIT_S = 1.0
 Manager = HttpManager | TcpManager
 MakeManager = Callable[[FilterChain, Listener, bytes], Manager]
 """The filter chain, its listener, and the URI of the certificate that it shows."""
@@ -47,9 +45,7 @@ class Chain:
 
     @property
     def close_notify_wait_s(self) -> float:
-        if isinstance(self.manager, TcpManager):
-            return tcp.CLOSE_NOTIFY_WAIT_S
-        return HTTP_CLOSE_NOTIFY_WAIT_S
+        return tcp.CLOSE_NOTIFY_WAIT_S
 
     def connect(self, info: ConnectionInfo) -> asyncio.BaseProtocol:
         manager = self.manager

@@ -28,6 +28,8 @@ BODILESS = (204, 304)
 CHUNKED_LINE = b"transfer-encoding: chunked\r\n"
 CLOSE_LINE = b"connection: close\r\n"
 KEEP_ALIVE_LINE = b"connection: keep-alive\r\n"
+# What a client has not begun to take for so long it will not take: then the rest is thrown away.
+LINGER_S = 60.0
 
 
 class DownstreamH1(Outbox, asyncio.Protocol):
@@ -42,6 +44,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         "_received",
         "_served",
         "_serves_at_most",
+        "_unsent",
         "bodiless",
         "chunked",
         "close_after",
@@ -73,6 +76,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         self._feeding = False
         self._again = False
         self._paused = False
+        self._unsent = 0
         self.opened_at = self.idle_since = monotonic()
 
     # ------------------------------------------------------------------ the loop's side
@@ -110,6 +114,8 @@ class DownstreamH1(Outbox, asyncio.Protocol):
             self._feeding = False
 
     def eof_received(self) -> bool:
+        if self.stream is None:
+            self.closing = True
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -284,6 +290,8 @@ class DownstreamH1(Outbox, asyncio.Protocol):
     def sweep(self, now: float) -> None:
         """Once a second: is it idle, or too slow with its head, or too old?"""
         manager = self.manager
+        if self.closing:
+            self._linger(now)
         if self.stream is not None or self.closing:
             return
         idle_s = now - self.idle_since
@@ -301,3 +309,13 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         elif manager.max_duration_s and now - self.opened_at > manager.max_duration_s:
             manager.stats.downstream_cx_max_duration_reached.value += 1
             self.close_gently()
+
+    def _linger(self, now: float) -> None:
+        """It closes when all is written. Does it come to that?"""
+        transport = self.transport
+        unsent = transport.get_write_buffer_size() if transport is not None else 0
+        if unsent != self._unsent:
+            self._unsent = unsent
+            self.idle_since = now
+        elif unsent and transport is not None and now - self.idle_since > LINGER_S:
+            transport.abort()

@@ -45,7 +45,7 @@ class Worker:
 
     def start(self) -> None:
         """Begins the sweeps on the running loop; they go on as long as it does."""
-        asyncio.get_running_loop().call_later(SECOND_SWEEP_S, self._every_second, monotonic())
+        asyncio.get_running_loop().call_later(SECOND_SWEEP_S, self._every_second)
 
     def wake(self) -> None:
         """The first stream is about to be added to `streams`: look through them from now on."""
@@ -57,16 +57,19 @@ class Worker:
     def _deadlines(self, asked: float) -> None:
         now = monotonic()
         self.sweep_late_max_s = max(self.sweep_late_max_s, now - asked - DEADLINE_SWEEP_S)
-        late = [s for s in self.streams if s.deadline <= now or s.try_deadline <= now]
-        for stream in late:
-            stream.on_deadline(now)
-        flush()
-        self._sweeping = bool(self.streams)
-        if self._sweeping:
-            loop = asyncio.get_running_loop()
-            loop.call_later(DEADLINE_SWEEP_S, self._deadlines, now)
+        try:
+            for stream in [s for s in self.streams if s.deadline <= now or s.try_deadline <= now]:
+                stream.on_deadline(now)
+            flush()
+        finally:  # whatever goes wrong with one stream, the others keep their deadlines
+            self._sweeping = bool(self.streams)
+            if self._sweeping:
+                loop = asyncio.get_running_loop()
+                loop.call_later(DEADLINE_SWEEP_S, self._deadlines, now)
 
-    def _every_second(self, asked: float) -> None:
+    def _every_second(self) -> None:
+        """Arms itself first: whatever goes wrong with one of them, the others are looked at."""
+        asyncio.get_running_loop().call_later(SECOND_SWEEP_S, self._every_second)
         now = monotonic()
         self.date = formatdate(time(), usegmt=True).encode()
         for stream in list(self.streams):
@@ -77,4 +80,3 @@ class Worker:
             other.sweep(now)
         self._stats.fold()
         flush()
-        asyncio.get_running_loop().call_later(SECOND_SWEEP_S, self._every_second, now)

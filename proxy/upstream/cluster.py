@@ -280,12 +280,14 @@ class Cluster:
     def on_idle(self, connection: UpstreamH1) -> None:
         """A connection is free: the first in the queue takes it, or it waits with its host."""
         host = connection.host
-        if host.pending:
+        if connection.generation != self.generation:
+            connection.close()  # who waits gets one made with the TLS material of now
+        elif host.pending:
             exchange = host.pending.popleft()
             self._dequeued(exchange.breaker)
             connection.begin(exchange)
             exchange.on_connected(connection)
-        elif host.removed or connection.generation != self.generation:
+        elif host.removed:
             connection.close()
         else:
             host.idle.append(connection)

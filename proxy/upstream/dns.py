@@ -61,7 +61,7 @@ class DnsMembership:
                 name.host, name.port,
                 family=_FAMILIES.get(lookup, socket.AF_UNSPEC), type=socket.SOCK_STREAM,
             )  # fmt: skip
-        except OSError:
+        except (OSError, UnicodeError):  # the latter: a label that is empty or too long
             stats.counter(f"{self._cluster.prefix}update_failure").value += 1
             return self._last.get(name, [])
         addresses = _preferred(lookup, [(answer[0], str(answer[4][0])) for answer in answers])

@@ -88,6 +88,8 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         except Malformed as error:
             self.cluster.stats.upstream_cx_protocol_error.value += 1
             self._break(retry.PROTOCOL_ERROR, error.detail)
+        if self.exchange is None:
+            self._forget()  # nobody may lease it in the rest of this turn
         flush()
         return False
 
@@ -141,7 +143,7 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         if self.exchange is exchange:
             self.exchange = None
             self.host.active -= 1
-            self.close()
+            self._cut()
 
     def pause_reading(self) -> None:
         if self.transport is not None and not self.transport.is_closing():
@@ -193,7 +195,7 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         else:
             self.exchange = None
             self.host.active -= 1
-            self.close()
+            self._cut()
 
     def _release(self) -> None:
         """The exchange is over, and well: on to the next one, if the connection may live."""
@@ -211,11 +213,15 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         else:
             cluster.on_idle(self)
 
-    def _break(self, reason: str, detail: str) -> None:
+    def _cut(self) -> None:
+        """Closes now: a peer that takes nothing would keep an orderly close waiting for ever."""
         transport = self.transport
         self._forget()
         if transport is not None:
             transport.abort()
+
+    def _break(self, reason: str, detail: str) -> None:
+        self._cut()
         self._reset(reason, detail)
 
     def _reset(self, reason: str, detail: str) -> None:

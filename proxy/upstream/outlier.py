@@ -69,7 +69,7 @@ class OutlierDetector:
         """`enforcing` percentages other than 0 and 100 were refused when decoded."""
         counter = self._stats.counter
         counter(f"{self._prefix}ejections_detected_{why}").value += 1
-        if host.ejected_until or not enforcing:
+        if host.ejected_until or host.removed or not enforcing:
             return False
         too_many = 100 * (ejected + 1) > self.config.max_ejection_percent * hosts
         if too_many and (ejected or not self.config.always_eject_one_host):

@@ -9,17 +9,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import Protocol, cast
+from typing import cast
 
 from proxy.outbox import Pipe
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, without waiting
-
-
-class Wire(Pipe, Protocol):
-    """What is asked of a transport beyond a `Pipe` (asyncio.Transport has it)."""
-
-    def get_write_buffer_size(self) -> int: ...
 
 
 class TcpEnd(asyncio.Protocol):
@@ -29,7 +23,7 @@ class TcpEnd(asyncio.Protocol):
     __slots__ = ("_early_eof", "_finishing", "_started", "early", "transport")
 
     def __init__(self) -> None:
-        self.transport: Wire | None = None
+        self.transport: Pipe | None = None
         self.early = b""
         self._early_eof = False
         self._started = False
@@ -49,7 +43,7 @@ class TcpEnd(asyncio.Protocol):
     # ------------------------------------------------------------------ the loop's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(Wire, transport)
+        self.transport = cast(Pipe, transport)
         self.pause_reading()
 
     def data_received(self, data: bytes) -> None:
