@@ -21,8 +21,11 @@ def renew_at(not_before: float, not_after: float, jitter: float = 0.0) -> float:
 
 
 def should_renew(now: float, not_before: float, not_after: float) -> bool:
-    """True from half life on, and for good after the end."""
-    return now >= renew_at(not_before, not_after)
+    """True from half life on, for good after the end, and before the beginning.
+
+    Before: the clock stood ahead when it was issued, and nobody whose clock is right takes it.
+    """
+    return now < not_before or now >= renew_at(not_before, not_after)
 
 
 def retry_delay_s(failures: int, jitter: float = 0.0) -> float:

@@ -130,7 +130,7 @@ class Identity:
             self._announce(self.svid)
         failures = 0
         while True:
-            await self._sleep_until(self._next_at())
+            await self._wait_until_due()
             try:
                 svid = await self._ask()
             except CertificateError as error:
@@ -147,15 +147,15 @@ class Identity:
 
     # ----------------------------------------------------------------- when
 
-    def _next_at(self) -> float:
-        """When to ask: half life, at once without a certificate (Unix seconds)."""
+    async def _wait_until_due(self) -> None:
+        """Returns at half life; at once without a certificate, or with one that begins in the
+        future: the clock stood ahead when we got it, and no peer takes it."""
         if self.svid is None:
-            return 0.0
-        return renew_at(*self.svid.valid, self._jitter())
-
-    async def _sleep_until(self, at_s: float) -> None:
-        while (left_s := at_s - self._clock()) > 0:
-            await self._sleep(min(left_s, _LONGEST_SLEEP_S))
+            return
+        not_before, not_after = self.svid.valid
+        due_at = renew_at(not_before, not_after, self._jitter())
+        while not_before <= (now := self._clock()) < due_at:
+            await self._sleep(min(due_at - now, _LONGEST_SLEEP_S))
 
     def _failed(self, error: CertificateError) -> None:
         self.last_error = str(error)
@@ -201,7 +201,7 @@ class Identity:
 
     def _token(self) -> str:
         token = read_secret(self._options.join_token_file).decode("utf-8", "replace").strip()
-        if not token or not token.isascii():
+        if not token or not token.isascii() or not token.isprintable():
             raise CertificateError(f"{self._options.join_token_file} holds no join token")
         return token
 

@@ -39,6 +39,11 @@ class Time:
         self.sleepers.append((self.now_s + seconds, future))
         await future
 
+    def jump(self, seconds: float) -> None:
+        """Somebody sets the clock; nobody has slept longer for it."""
+        self.now_s += seconds
+        self.sleepers = [(at_s + seconds, future) for at_s, future in self.sleepers]
+
     def pass_by(self, seconds: float) -> None:
         self.now_s += seconds
         for at_s, future in tuple(self.sleepers):
@@ -145,6 +150,40 @@ async def test_without_an_address_for_mutual_tls_the_token_renews_for_the_same_k
     assert first.certificate is not None and second.certificate is not None
     assert first.certificate.private_key.data == second.certificate.private_key.data
     assert first.certificate.chain.data != second.certificate.chain.data
+    await workload.stop()
+
+
+async def test_a_clock_that_is_set_back_brings_a_new_certificate(
+    options: IdentityOptions, ca: RunningCa, now: Time
+) -> None:
+    now.jump(1800)
+    options.join_token_file.write_text(
+        ca.tokens.create("shop", "cart", TTL_S, False, now.now_s).token
+    )
+    workload = Workload(options, now)
+    await workload.wait_for(1)
+    await eventually_async(lambda: now.sleepers, what="the wait for half life")
+    now.jump(-1500)
+    assert workload.identity.svid is not None
+    assert workload.identity.svid.valid[0] > now.now_s
+    now.pass_by(60)
+    await workload.wait_for(2)
+    assert workload.identity.svid.valid[0] <= now.now_s
+    await workload.stop()
+
+
+@pytest.mark.parametrize("content", ["", "  \n", "two\nlines", "caf\u00e9"])
+async def test_a_file_that_holds_no_token_is_named_and_tried_again(
+    options: IdentityOptions, now: Time, content: str
+) -> None:
+    good = options.join_token_file.read_text()
+    options.join_token_file.write_text(content)
+    workload = Workload(options, now)
+    await eventually_async(lambda: "holds no join token" in workload.identity.last_error)
+    options.join_token_file.write_text(good)
+    await eventually_async(lambda: now.sleepers, what="the back-off")
+    now.pass_by(30.0)
+    await workload.wait_for(1)
     await workload.stop()
 
 
