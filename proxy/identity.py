@@ -21,6 +21,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from google.protobuf.message import DecodeError
 
 from certs.csr import make_csr
 from certs.errors import CertificateError
@@ -223,7 +224,10 @@ class Identity:
             raise CertificateError(f"{address}: DEADLINE_EXCEEDED") from None
         except RpcError as error:
             raise CertificateError(f"{address}: {error}") from None
-        response = ca_pb2.IstioCertificateResponse.FromString(body)
+        try:
+            response = ca_pb2.IstioCertificateResponse.FromString(body)
+        except DecodeError:
+            raise CertificateError(f"{address}: the answer is not what was asked for") from None
         return checked_svid(key, response.cert_chain, self._clock())
 
     async def _ask_at(

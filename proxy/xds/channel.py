@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf.message import DecodeError
 
 from proxy.config.model import AdsConfig
 from proxy.rpc.credentials import client_tls
@@ -50,7 +51,11 @@ class AdsStream:
             raise StreamEnded(str(error)) from None
         if body is None:
             raise StreamEnded("OK")
-        return self._response.FromString(body)
+        try:
+            return self._response.FromString(body)
+        except DecodeError:
+            name = self._response.DESCRIPTOR.full_name
+            raise StreamEnded(f"the answer is not a {name}") from None
 
     def close(self) -> None:
         self._call.close()
