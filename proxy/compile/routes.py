@@ -272,9 +272,12 @@ class _RouteCompiler:
 
         def apply(stream: Stream) -> None:
             request = stream.request
+            path = new_path(request.path)
+            if not path:  # Envoy leaves the path alone then
+                return
             if tells:
                 request.headers.set(ORIGINAL_PATH, request.path)
-            request.path = new_path(request.path)
+            request.path = path
 
         return apply
 

@@ -16,6 +16,7 @@ from proxy.http.message import Request
 from proxy.l7.client_cert import forwarded_client_cert
 
 MAX_KNOWN = 512
+SCHEMES = (b"http", b"https")
 XFCC = b"x-forwarded-client-cert"
 # Taken from everybody who is not known to be inside: a client must not steer the router or speak
 # for the mesh. Nobody is inside unless `internal_address_config` says so (Envoy's default).
@@ -62,7 +63,10 @@ class Forwarding:
         if proto:
             request.scheme = proto[0]
         else:
-            request.scheme = headers.get(b"x-forwarded-proto") or b"http"
+            told = headers.joined(b"x-forwarded-proto") or b""
+            # It comes to stand in redirects: whatever else it says, it is no scheme (Envoy).
+            known = told in SCHEMES or told.lower() in SCHEMES
+            request.scheme = told if known else b"https" if tls else b"http"
         if self._edge:
             self._edge_addresses(headers, info)
         if self._cert_passes:
