@@ -218,7 +218,7 @@ class LaptopMesh:
     async def waiting_for(self) -> list[str]:
         """What is not ready yet, in words; empty when all is."""
         missing = [
-            f"{workload.name} ({workload.process.state})"
+            f"{workload.name} ({workload.lacks()})"
             for workload in self.workloads
             if not workload.ready()
         ]

@@ -32,6 +32,11 @@ class Readiness:
         """Whether the control plane knows."""
         return self._registry.has(self._entry.namespace, self._entry.name)
 
+    @property
+    def accepting(self) -> bool:
+        """Whether the port took a connection when it was last tried."""
+        return self._accepting
+
     def begin(self, alive: Callable[[], bool]) -> None:
         """The process has started; `alive` says whether it is still the same one."""
         if self._entry.app_ports:

@@ -38,7 +38,8 @@ def up(options: MeshOptions) -> int:
 
 
 def check_all(options: MeshOptions) -> int:
-    """Starts, asks every entry point, stops; exit code 0 if all of them answered."""
+    """Starts, asks every entry point, stops; exit code 0 if all of them answered and nothing is
+    wrong with the configuration."""
     return asyncio.run(_check(options, PlainReporter()))
 
 
@@ -95,7 +96,10 @@ async def _ask_all(mesh: LaptopMesh) -> int:
     findings = [await check.ask(mesh, entry) for entry in entries]
     for finding in findings:
         print(finding, flush=True)
-    return 0 if all(finding.good for finding in findings) else 1
+    wrong = [one for one in (await mesh.facts()).objects if one.severity == "error"]
+    for one in wrong:
+        print(f"FAIL {one}", flush=True)
+    return 0 if all(finding.good for finding in findings) and not wrong else 1
 
 
 async def _until_ready(mesh: LaptopMesh, timeout_s: float) -> None:

@@ -184,6 +184,15 @@ class Workload:
             return self.process.state == "running"
         return self.readiness.registered
 
+    def lacks(self) -> str:
+        """Why it is not ready, in a few words."""
+        if self.process.state != "running" or not self.plan.app_ports:
+            return self.process.state
+        if self.readiness.accepting:
+            return "running, not registered yet"
+        port = next(iter(self.plan.app_ports.values()))
+        return f"running, but nothing listens on 127.0.0.1:{port}, its PORT"
+
     async def leave(self) -> None:
         """Out of the mesh first, then the processes: no request finds it gone."""
         await self.readiness.leave()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,18 @@ def test_check_exits_with_1_where_a_service_does_not_answer(tmp_path: Path) -> N
         assert checked.child.wait(150) == 1, checked.log
     assert re.search(r"http://greeter\.localhost:\d+/ 500", checked.log)
     assert "Traceback" not in checked.log
+
+
+def test_check_exits_with_1_where_the_configuration_has_an_error(tmp_path: Path) -> None:
+    """All services answer; but a route names a field that does not exist."""
+    directory = tmp_path / "mesh"
+    shutil.copytree(POSTCARD, directory)
+    routes = directory / "routes.yaml"
+    routes.write_text(routes.read_text("utf-8").replace("weight: 100", "wieght: 100"), "utf-8")
+    with up(tmp_path, directory, "--check") as checked:
+        assert checked.child.wait(150) == 1, checked.log
+    assert re.search(r"ok   http://messenger\.localhost:\d+/ 200: ", checked.log)
+    assert re.search(r"FAIL .*routes\.yaml:15:11: error: .*wieght: no such field", checked.log)
 
 
 def test_the_page_shows_the_message(postcard: Postcard) -> None:

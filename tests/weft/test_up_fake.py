@@ -143,6 +143,34 @@ def test_what_cannot_run_is_one_clear_line(tmp_path: Path, text: str, error: str
     assert error in line
 
 
+SILENT = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  template:
+    spec:
+      containers:
+        - command: [sleep, "1000"]
+          ports: [{name: http, containerPort: 80}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  ports: [{name: http, port: 80}]
+"""
+
+
+def test_an_app_that_does_not_listen_is_told_where_it_should(tmp_path: Path) -> None:
+    directory = tmp_path / "mesh"
+    directory.mkdir()
+    (directory / "web.yaml").write_text(SILENT, "utf-8")
+    with fake_up(tmp_path, directory) as mesh:
+        mesh.says("waiting for web (running, but nothing listens on 127.0.0.1:")
+        assert mesh.end() == 0
+
+
 def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
     with fake_up(tmp_path) as first:
         first.says("all ready")
