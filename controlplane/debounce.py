@@ -52,15 +52,19 @@ class Debouncer:
         self._action = action
         self._debounce = debounce or Debounce()
         self._timer: asyncio.TimerHandle | None = None
+        self._waiting: list[asyncio.Future[None]] = []
 
     def touch(self) -> None:
         self._debounce.note(asyncio.get_running_loop().time())
         if self._timer is None:
             self._schedule()
 
-    @property
-    def pending(self) -> bool:
-        return self._timer is not None
+    async def settled(self) -> None:
+        """Waits for the action that follows the changes noted so far; raises what it raised."""
+        if self._timer is not None:
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(done)
+            await done
 
     def cancel(self) -> None:
         """Forgets the changes noted so far."""
@@ -68,6 +72,9 @@ class Debouncer:
             self._timer.cancel()
             self._timer = None
         self._debounce.clear()
+        for done in self._waiting:
+            done.cancel()
+        self._waiting.clear()
 
     def _schedule(self) -> None:
         due = self._debounce.due_at()
@@ -77,6 +84,17 @@ class Debouncer:
     def _fire(self) -> None:
         self._timer = None
         if self._debounce.take(asyncio.get_running_loop().time()):
-            self._action()
+            self._act()
         else:
             self._schedule()
+
+    def _act(self) -> None:
+        waiting, self._waiting = [one for one in self._waiting if not one.cancelled()], []
+        try:
+            self._action()
+        except Exception as error:
+            for done in waiting:
+                done.set_exception(error)
+            raise
+        for done in waiting:
+            done.set_result(None)

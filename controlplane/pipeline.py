@@ -6,7 +6,6 @@ also for the management API, which waits: a hundred workloads that register cost
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,7 +45,6 @@ class Pipeline:
         self._clock = clock
         self._statuses: tuple[Status, ...] = ()
         self._debouncer = Debouncer(self.rebuild)
-        self._waiting: list[asyncio.Future[None]] = []
 
     @property
     def statuses(self) -> tuple[Status, ...]:
@@ -57,27 +55,11 @@ class Pipeline:
         self._debouncer.touch()
 
     async def settled(self) -> None:
-        """Waits until all that changed so far is in force."""
-        if self._debouncer.pending:
-            rebuilt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(rebuilt)
-            await rebuilt
+        """Waits until all that changed so far is in force; raises what made it fail."""
+        await self._debouncer.settled()
 
     def rebuild(self) -> None:
         """Makes what the inventory holds now the configuration of every proxy."""
-        waiting, self._waiting = self._waiting, []
-        try:
-            self._rebuild()
-        except Exception as error:
-            for rebuilt in waiting:
-                if not rebuilt.cancelled():
-                    rebuilt.set_exception(error)
-            raise
-        for rebuilt in waiting:
-            if not rebuilt.cancelled():
-                rebuilt.set_result(None)
-
-    def _rebuild(self) -> None:
         mesh, statuses = build(self._inventory.snapshot(), self._trust_domain)
         to = self._outlets
         to.cache.set_mesh(mesh)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from controlplane.debounce import Debounce, Debouncer
+from controlplane.tasks import spawn
 
 
 def test_nothing_is_due_without_a_change() -> None:
@@ -42,9 +43,9 @@ async def test_the_shell_acts_once_for_a_burst_and_again_for_the_next() -> None:
     debouncer = Debouncer(lambda: acted.put_nowait("now"), Debounce(0.001, 0.01))
     for _ in range(5):
         debouncer.touch()
-    assert debouncer.pending
-    await asyncio.wait_for(acted.get(), 20)
-    assert not debouncer.pending
+    await asyncio.wait_for(debouncer.settled(), 20)
+    assert acted.get_nowait() == "now"
+    await asyncio.wait_for(debouncer.settled(), 20)
     assert acted.empty()
     debouncer.touch()
     await asyncio.wait_for(acted.get(), 20)
@@ -54,7 +55,9 @@ async def test_cancelled_changes_are_forgotten() -> None:
     acted: list[str] = []
     debouncer = Debouncer(lambda: acted.append("now"), Debounce(0.0, 0.0))
     debouncer.touch()
-    debouncer.cancel()
-    assert not debouncer.pending
+    waiting = spawn(debouncer.settled(), "waiting")
     await asyncio.sleep(0)
+    debouncer.cancel()
+    await asyncio.wait([waiting])
+    assert waiting.cancelled()
     assert acted == []
