@@ -23,6 +23,9 @@ from controlplane.status import StatusRegistry
 from protos.gen.weft.v1 import management_pb2 as pb
 from protos.gen.weft.v1 import management_pb2_grpc
 
+WATCH_INTERVAL_S = 0.1
+"""The least time between two messages of WatchStatus."""
+
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
@@ -100,7 +103,8 @@ class ManagementService(management_pb2_grpc.ManagementServicer):
     async def WatchStatus(
         self, request: pb.GetStatusRequest, context: Context
     ) -> AsyncIterator[pb.MeshStatus]:
-        """The state now and after changes; a slow reader gets fewer of them, never old ones."""
+        """The state now and after changes, at most one in WATCH_INTERVAL_S: a thousand proxies
+        that connect are many changes, and each message holds them all. Never an old state."""
         await self._require_admin(context)
         sent: pb.MeshStatus | None = None
         while True:
@@ -109,6 +113,7 @@ class ManagementService(management_pb2_grpc.ManagementServicer):
             if current != sent:
                 sent = current
                 yield current
+                await asyncio.sleep(WATCH_INTERVAL_S)
             await self._registry.wait(seen)
 
     async def _require_admin(self, context: Context) -> None:

@@ -21,6 +21,9 @@ from controlplane.emit.node import Node
 
 log = logging.getLogger("weft.controlplane.ca")
 
+MAX_TOLD = 10_000
+"""Node ids remembered; nodes choose theirs freely."""
+
 
 class SdsSecrets:
     """Call it with a node. keys None: nobody gets a private key."""
@@ -55,6 +58,8 @@ class SdsSecrets:
     def _tell(self, node: Node) -> None:
         """Once for each node: its mTLS listeners will not open, and here is why."""
         if node.id not in self._told:
+            if len(self._told) >= MAX_TOLD:
+                self._told.clear()
             self._told.add(node.id)
             log.warning(
                 "node=%s is no Weft proxy and gets no private key by SDS, so its mTLS listeners "

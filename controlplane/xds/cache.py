@@ -44,7 +44,7 @@ class SnapshotCache:
         self._secrets_for = secrets_for
         self._parts: dict[Hashable, _Part] = {}
         self._last_good: dict[Hashable, _Part] = {}
-        self._by_source_labels = False
+        self._source_labels: frozenset[str] = frozenset()
 
     @property
     def mesh(self) -> Mesh:
@@ -57,8 +57,12 @@ class SnapshotCache:
         merged = [*kept.items(), *self._parts.items()]
         self._last_good = dict(merged[-MAX_LAST_GOOD:])
         self._parts = {}
-        self._by_source_labels = any(
-            match.source_labels for s in mesh.services for rule in s.rules for match in rule.matches
+        self._source_labels = frozenset(
+            name
+            for service in mesh.services
+            for rule in service.rules
+            for match in rule.matches
+            for name in match.source_labels
         )
 
     def snapshot(self, node: Node) -> Snapshot:
@@ -77,7 +81,8 @@ class SnapshotCache:
         return _merge(shared.types, outbound.types, sidecar.types, secrets)
 
     def _outbound_key(self, node: Node) -> Hashable:
-        labels = tuple(sorted(node.labels.items())) if self._by_source_labels else ()
+        """Of a node's labels those count that a rule asks for: others differ from pod to pod."""
+        labels = tuple((k, v) for k, v in sorted(node.labels.items()) if k in self._source_labels)
         return ("outbound", bool(node.http_proxy_port), node.namespace, labels)
 
     def _part(self, key: Hashable, build: Callable[[], Draft], below: _Part) -> _Part:

@@ -51,6 +51,8 @@ def test_labels_matter_only_where_a_rule_asks_for_them() -> None:
         cache.snapshot(node(labels={"app": app})).of(RDS)["http_proxy"].version for app in "ab"
     }
     assert len(versions) == 2
+    pods = [cache.snapshot(node(labels={"app": "a", "pod": pod})).of(RDS) for pod in "xy"]
+    assert pods[0]["http_proxy"] is pods[1]["http_proxy"]
 
 
 def test_an_unchanged_mesh_has_the_same_version() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,7 +82,7 @@ class Server:
     """The service on a free port, its cache and its witness."""
 
     def __init__(self, first: Mesh) -> None:
-        self.secrets_for = secrets_for
+        self.secrets_for: Callable[[Node], Iterable[Secret]] = secrets_for
         self.cache = SnapshotCache(first, lambda node: self.secrets_for(node))
         self.witness = Witness()
         self.now = 1000.0
@@ -281,6 +281,27 @@ async def test_a_secret_is_sent_on_the_same_stream(channel: Channel) -> None:
     )
     response = await call.read()
     assert [r.name for r in response.resources] == ["ROOTCA"]
+    call.cancel()
+
+
+async def test_a_renewed_secret_reaches_an_open_stream_and_nothing_else_is_sent(
+    server: Server, channel: Channel
+) -> None:
+    call = open_delta(channel)
+    await call.write(DeltaDiscoveryRequest(type_url=CDS, node=envoy_node()))
+    clusters = await call.read()
+    await call.write(DeltaDiscoveryRequest(type_url=CDS, response_nonce=clusters.nonce))
+    names = ["ROOTCA", "default"]
+    await call.write(DeltaDiscoveryRequest(type_url=SDS, resource_names_subscribe=names))
+    first = await call.read()
+    server.secrets_for = lambda node: (Secret(name="ROOTCA"), Secret(name="default"))
+    server.ads.publish()
+    second = await call.read()
+    assert [r.name for r in second.resources] == ["default"]
+    for response in (first, second):
+        await call.write(DeltaDiscoveryRequest(type_url=SDS, response_nonce=response.nonce))
+    await eventually_async(lambda: all(c.machine.synced for c in server.ads.connections))
+    assert server.witness.pushes == [CDS, SDS, SDS]
     call.cancel()
 
 

@@ -1,0 +1,62 @@
+"""WatchStatus: the newest state, without a message for each of many changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from controlplane.api.management import Actions, ManagementService
+from controlplane.ca.authenticate import Authenticator
+from controlplane.ca.tokens import JoinTokens
+from controlplane.mesh.model import Status
+from controlplane.status import StatusRegistry
+from controlplane.tasks import spawn
+from protos.gen.weft.v1 import management_pb2 as pb
+from tests.support.mesh import mesh
+from tests.support.wait import eventually_async
+
+
+class AdminContext:
+    """What the service asks of a call that carries the administrator's token."""
+
+    def invocation_metadata(self) -> Any:
+        return (("authorization", "Bearer a-long-admin-token"),)
+
+    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
+        return {}
+
+
+async def _apply(manifest: str, source: str) -> tuple[Status, ...]:
+    return ()
+
+
+async def _delete(kind: str, namespace: str, name: str) -> bool:
+    return False
+
+
+async def test_many_changes_are_few_messages_and_the_last_one_is_the_newest(
+    tmp_path: Path,
+) -> None:
+    changes = 300
+    registry = StatusRegistry()
+    tokens = JoinTokens(tmp_path / "tokens.json", "td")
+    authenticator = Authenticator(tokens, "a-long-admin-token", "td")
+    service = ManagementService(authenticator, tokens, Actions(_apply, _delete), registry)
+    seen: list[str] = []
+
+    async def watch() -> None:
+        context: Any = AdminContext()
+        messages = service.WatchStatus(pb.GetStatusRequest(), context)
+        while True:
+            seen.append((await anext(messages)).version)
+
+    watching = spawn(watch(), "watch")
+    await eventually_async(lambda: seen, what="the state at the beginning")
+    for number in range(1, changes + 1):
+        registry.configured(str(number), mesh(), (), 0.0)
+        await asyncio.sleep(0)
+    await eventually_async(lambda: seen[-1] == str(changes), what="the newest state")
+    assert len(seen) < changes / 3
+    watching.cancel()
