@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,7 +100,7 @@ class FileSource:
         while True:
             try:
                 await self._watch()
-            except OSError as error:
+            except (OSError, RuntimeError) as error:  # RuntimeError: watchfiles' internal errors
                 log.warning("watching %s: %s; trying again", self._directory, error)
             await asyncio.sleep(self._rescan_ms / 1000)
             await self._rescan()
@@ -134,7 +134,12 @@ class FileSource:
         if not self._directory.is_dir():
             return None
         known = self._files
-        return {path: _read(path, known.get(path)) for path in _manifests(self._directory)}
+        closed: list[OSError] = []
+        paths = _manifests(self._directory, closed.append)
+        found = {path: _read(path, known.get(path)) for path in paths}
+        for error in closed:
+            found |= _out_of_reach(error, known)
+        return found
 
     # ------------------------------------------------------------------ applying, in the loop
 
@@ -172,11 +177,23 @@ def _last_good(parsed: Parsed, before: tuple[Object, ...]) -> Iterator[Object]:
             yield item
 
 
-def _manifests(directory: Path) -> list[str]:
+def _out_of_reach(error: OSError, known: Mapping[str, _File]) -> dict[str, _File]:
+    """What was read from a folder that can not be listed stays; one that is gone has nothing."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return {}
+    folder = str(error.filename)
+    reason = f"the folder can not be listed: {error.strerror}; what was read from it stays in force"
+    status = Status(Position(folder), "error", "Unreadable", f"File {folder}", reason)
+    closed = _unreadable(Parsed(statuses=(status,), whole=False), known.get(folder))
+    below = {path: file for path, file in known.items() if path.startswith(folder + os.sep)}
+    return {**below, folder: closed}
+
+
+def _manifests(directory: Path, on_error: Callable[[OSError], None]) -> list[str]:
     """Paths of the manifests; linked folders are followed, each real folder once."""
     found: list[str] = []
     seen: set[str] = set()
-    for folder, folders, files in os.walk(directory, followlinks=True):
+    for folder, folders, files in os.walk(directory, onerror=on_error, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             folders.clear()

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -279,3 +280,30 @@ async def test_the_target_of_a_link_out_of_the_directory_is_followed(
     async with bench.running():
         outside.write_text(text("new"))
         await bench.becomes("new")
+
+
+async def test_a_folder_that_can_not_be_listed_takes_nothing_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path)
+    bench.write("a.yaml", text("one"))
+    bench.write("team/b.yaml", text("two"))
+    listed = os.scandir
+
+    def scandir(path: str) -> Any:
+        """Also for root, whom no mode keeps out."""
+        if str(path).endswith("/team"):
+            raise PermissionError(13, "Permission denied", path)
+        return listed(path)
+
+    async with bench.running():
+        assert bench.names() == "one two"
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "scandir", scandir)
+            await eventually_async(bench.said, what="an error")
+            (said,) = bench.said()
+            assert "team: error: the folder can not be listed: Permission denied" in said
+            assert bench.names() == "one two"
+        await eventually_async(lambda: not bench.said(), what="no error")
+        shutil.rmtree(tmp_path / "team")
+        await bench.becomes("one")
