@@ -7,8 +7,8 @@ same object, so a cluster rebuilt by a push goes on counting.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 # Envoy's default histogram buckets, in the unit of the value (milliseconds for `*_time`, `*_ms`).
@@ -196,8 +196,23 @@ class Stats:
         for histogram in self.histograms.values():
             histogram.fold()
 
-    def forget(self, prefix: str) -> None:
-        """Drops every name that starts with `prefix`: what it counted no longer exists."""
+    def forget(self, gone: Iterable[str], kept: Iterable[str] = ()) -> None:
+        """Drops every name that starts with one of the prefixes `gone`: what it counted no longer
+        exists. Not those that start with one of `kept`: `cluster.a.` is no part of `cluster.a.b.`,
+        and two may share one."""
+        living = sorted(kept)
+        spared = {prefix: tuple(_starting(living, prefix)) for prefix in gone}
         for table in (self.counters, self.gauges, self.histograms, self._statuses):
-            for name in [name for name in table if name.startswith(prefix)]:
-                del table[name]
+            names = sorted(table)
+            for prefix, others in spared.items():
+                for name in _starting(names, prefix):
+                    if not name.startswith(others):
+                        table.pop(name, None)
+
+
+def _starting(names: Sequence[str], prefix: str) -> Iterator[str]:
+    """Those of sorted `names` that start with `prefix`."""
+    for at in range(bisect_left(names, prefix), len(names)):
+        if not names[at].startswith(prefix):
+            return
+        yield names[at]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from random import Random
+from weakref import WeakValueDictionary
 
 from proxy.config.model import Cluster as ClusterConfig
 from proxy.config.model import ClusterLoadAssignment, Secret, UpstreamTls
 from proxy.config.snapshot import Snapshot
 from proxy.stats import Stats
-from proxy.tls.contexts import ClientTls, TlsConfigError, client_context
+from proxy.tls.contexts import ClientTls, Contexts, TlsConfigError, client_context
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.dns import DnsMembership
@@ -35,6 +36,7 @@ class Clusters:
         self._memberships: dict[str, tuple[bool, ClusterLoadAssignment]] = {}
         self._tls: dict[str, tuple[object, ...]] = {}
         self._dns: dict[str, DnsMembership] = {}
+        self._contexts: Contexts = WeakValueDictionary()
 
     def apply(self, snapshot: Snapshot) -> dict[str, str]:
         """Answers why a cluster could not be put in force, by 'cluster NAME'; it is then as it was,
@@ -45,8 +47,10 @@ class Clusters:
                 self._apply(name, config, snapshot)
             except TlsConfigError as error:
                 problems[f"cluster {name}"] = f"cluster {name}: {error}"
-        for name in [name for name in self.running if name not in snapshot.clusters]:
-            self._close(name)
+        gone = [name for name in self.running if name not in snapshot.clusters]
+        if gone:
+            prefixes = [self._close(name).prefix for name in gone]
+            self._stats.forget(prefixes, {cluster.prefix for cluster in self.running.values()})
         return problems
 
     def sweep(self, now: float) -> None:
@@ -69,11 +73,11 @@ class Clusters:
         material = tls_material(config, snapshot.secrets)
         cluster = self.running.get(name)
         if cluster is None:
-            tls_for = tls_chooser(config, snapshot.secrets)
+            tls_for = tls_chooser(config, snapshot.secrets, self._contexts)
             cluster = Cluster(config, self._stats, self._random, self._open, tls_for)
             self.running[name] = cluster
         elif material != self._tls[name]:
-            cluster.configure(config, tls_chooser(config, snapshot.secrets))
+            cluster.configure(config, tls_chooser(config, snapshot.secrets, self._contexts))
             cluster.retire_connections()
         elif config != cluster.config:
             cluster.configure(config)
@@ -89,7 +93,7 @@ class Clusters:
         else:
             cluster.set_endpoints(assignment)
 
-    def _close(self, name: str) -> None:
+    def _close(self, name: str) -> Cluster:
         resolving = self._dns.pop(name, None)
         if resolving is not None:
             resolving.stop()
@@ -97,7 +101,7 @@ class Clusters:
         cluster.close()
         self._memberships.pop(name, None)
         self._tls.pop(name, None)
-        self._stats.forget(cluster.prefix)
+        return cluster
 
 
 def _resolves(cluster: Cluster) -> bool:
@@ -117,12 +121,12 @@ def _secrets_of(tls: UpstreamTls, secrets: Mapping[str, Secret]) -> list[Secret 
 
 
 def tls_chooser(
-    config: ClusterConfig, secrets: Mapping[str, Secret]
+    config: ClusterConfig, secrets: Mapping[str, Secret], made: Contexts
 ) -> Callable[[Host], ClientTls | None]:
     """`transport_socket_matches`: the first whose labels the endpoint has, else the cluster's."""
-    default = client_context(config.tls, secrets) if config.tls is not None else None
+    default = client_context(config.tls, secrets, made) if config.tls is not None else None
     matches = [
-        (dict(one.match), client_context(one.tls, secrets) if one.tls is not None else None)
+        (dict(one.match), client_context(one.tls, secrets, made) if one.tls is not None else None)
         for one in config.tls_matches
     ]
     if not matches:

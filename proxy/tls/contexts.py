@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, replace
 
 from proxy.config.model import (
@@ -34,6 +34,10 @@ DEFAULT_CIPHERS = (
 )
 
 _VERSIONS = {"TLSv1_2": ssl.TLSVersion.TLSv1_2, "TLSv1_3": ssl.TLSVersion.TLSv1_3}
+
+
+Contexts = MutableMapping[tuple[object, ...], ssl.SSLContext]
+"""By what they were made of."""
 
 
 class TlsConfigError(Exception):
@@ -72,7 +76,9 @@ def server_context(tls: DownstreamTls, secrets: Mapping[str, Secret]) -> ServerT
     certificates = _certificates(tls.common, secrets)
     if not certificates:
         raise TlsConfigError("a listener's TLS context has no certificate")
-    context, san_check = _context(ssl.PROTOCOL_TLS_SERVER, tls.common, certificates, secrets)
+    origin, validation = _validation(tls.common, secrets)
+    san_check = _san_check(validation, origin)
+    context = _context(ssl.PROTOCOL_TLS_SERVER, tls.common, certificates, origin, validation)
     if context.verify_mode is ssl.CERT_REQUIRED and not tls.require_client_certificate:
         context.verify_mode = ssl.CERT_OPTIONAL  # a certificate that is shown must be good
     elif context.verify_mode is ssl.CERT_NONE and tls.require_client_certificate:
@@ -83,10 +89,25 @@ def server_context(tls: DownstreamTls, secrets: Mapping[str, Secret]) -> ServerT
     return ServerTls(context, san_check)
 
 
-def client_context(tls: UpstreamTls, secrets: Mapping[str, Secret]) -> ClientTls:
-    """Raises TlsConfigError naming what is missing or bad."""
-    certificates = _certificates(tls.common, secrets)
-    context, san_check = _context(ssl.PROTOCOL_TLS_CLIENT, tls.common, certificates, secrets)
+def client_context(
+    tls: UpstreamTls, secrets: Mapping[str, Secret], made: Contexts | None = None
+) -> ClientTls:
+    """Raises TlsConfigError naming what is missing or bad.
+
+    made: contexts to share; those of all clusters of a mesh differ only in what is no part of a
+    context, the server's names. Making one takes 2 ms."""
+    common = tls.common
+    certificates = _certificates(common, secrets)
+    origin, validation = _validation(common, secrets)
+    san_check = _san_check(validation, origin)
+    trusted = validation.trusted_ca if validation is not None else None
+    key = (common.min_version, common.max_version, common.ciphers, common.alpn)
+    material = (*key, *(certificate for _, certificate in certificates), trusted)
+    context = made.get(material) if made is not None else None
+    if context is None:
+        context = _context(ssl.PROTOCOL_TLS_CLIENT, common, certificates, origin, validation)
+        if made is not None:
+            made[material] = context
     return ClientTls(context, tls.sni, san_check)
 
 
@@ -106,8 +127,9 @@ def _context(
     protocol: int,
     common: CommonTls,
     certificates: tuple[tuple[str, TlsCertificate], ...],
-    secrets: Mapping[str, Secret],
-) -> tuple[ssl.SSLContext, SanCheck | None]:
+    validation_origin: str,
+    validation: ValidationContext | None,
+) -> ssl.SSLContext:
     """verify_mode comes out as CERT_REQUIRED when there is a trusted_ca, else CERT_NONE."""
     context = ssl.SSLContext(protocol)
     context.check_hostname = False
@@ -119,8 +141,8 @@ def _context(
         _load_certificate(context, certificate, origin)
     if common.alpn:
         context.set_alpn_protocols(list(common.alpn))
-    origin, validation = _validation(common, secrets)
-    return context, _load_validation(context, validation, origin)
+    _load_trust(context, validation, validation_origin)
+    return context
 
 
 # --------------------------------------------------------------------------- material
@@ -195,20 +217,26 @@ def _write_all(descriptor: int, data: bytes) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def _load_validation(
-    context: ssl.SSLContext, validation: ValidationContext | None, origin: str
-) -> SanCheck | None:
-    if validation is None or validation.trusted_ca is None:
-        if validation is not None and validation.match_sans:
-            # Envoy: "SAN-based verification of peer certificates without trusted CA is insecure"
-            raise TlsConfigError(f"{origin}: names to match but no trusted_ca to verify them")
-        context.verify_mode = ssl.CERT_NONE
+def _san_check(validation: ValidationContext | None, origin: str) -> SanCheck | None:
+    if validation is None or not validation.match_sans:
         return None
+    if validation.trusted_ca is None:
+        # Envoy: "SAN-based verification of peer certificates without trusted CA is insecure"
+        raise TlsConfigError(f"{origin}: names to match but no trusted_ca to verify them")
+    try:
+        return compile_san_matchers(validation.match_sans)
+    except ValueError as error:
+        raise TlsConfigError(f"{origin}: {error}") from None
+
+
+def _load_trust(context: ssl.SSLContext, validation: ValidationContext | None, origin: str) -> None:
+    if validation is None or validation.trusted_ca is None:
+        context.verify_mode = ssl.CERT_NONE
+        return
     context.verify_mode = ssl.CERT_REQUIRED
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # Envoy trusts an intermediate CA too
     try:
         context.load_verify_locations(cadata=validation.trusted_ca.data.decode("ascii", "ignore"))
-        return compile_san_matchers(validation.match_sans) if validation.match_sans else None
     except ssl.SSLError as error:
         raise TlsConfigError(f"{origin}: trusted_ca: {_why(error)}") from None
     except ValueError as error:

@@ -51,9 +51,17 @@ def test_forgetting_a_prefix() -> None:
         stats.counter(name)
         stats.gauge(name)
         stats.histogram(name)
-    stats.forget("cluster.a.")
+    stats.forget(["cluster.a."])
     for table in (stats.counters, stats.gauges, stats.histograms):
         assert set(table) == {"cluster.ab.x", "listener.a.x"}
+
+
+def test_what_only_begins_alike_is_kept() -> None:
+    stats = Stats()
+    for name in ("cluster.a.x", "cluster.a.b.x", "cluster.c.x", "cluster.d.x"):
+        stats.counter(name)
+    stats.forget(["cluster.a.", "cluster.c.", "cluster.d."], ["cluster.a.b.", "cluster.c."])
+    assert set(stats.counters) == {"cluster.a.b.x", "cluster.c.x"}
 
 
 class TestHistogram:
@@ -107,5 +115,5 @@ def test_managers_of_one_prefix_count_together() -> None:
     first.add(200)
     second.add(204)
     assert stats.counters["http.in.downstream_rq_2xx"].value == 2
-    stats.forget("http.in.")
+    stats.forget(["http.in."])
     assert stats.statuses("http.in.downstream_rq_", single=False).counts == {}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import cast, Any
 
 import pytest
 
 from proxy.config import model
 from proxy.l7.manager import HttpManager
+from proxy.tls.contexts import ClientTls
 from tests.support.pki import Authority
 from tests.support.playbook import Playbook, cluster, listener, route, routes, snapshot
 from tests.support.tls import certificate, validation
@@ -232,6 +233,20 @@ class TestTls:
             before, upstream = chain.tls, play.cluster().hosts[0].tls
             play.apply(with_tls(dict(found)))
             assert chain.tls is before and play.cluster().hosts[0].tls is upstream
+
+    def test_clusters_of_the_same_material_share_one_context(self) -> None:
+        """200 of them are rotated in the time of one; what nobody uses any more is let go."""
+        authority = Authority()
+        config = with_tls(secrets(authority))
+        (one,) = config.clusters.values()
+        config = replace(config, clusters={name: replace(one, name=name) for name in "abc"})
+        with Playbook(config=config) as play:
+            clusters = play.runtime.clusters
+            assert len(clusters._contexts) == 1
+            play.apply(replace(config, secrets=secrets(authority)))
+            hosts = [cluster.hosts[0] for cluster in clusters.running.values()]
+            assert len({id(cast(ClientTls, host.tls).ssl_context) for host in hosts}) == 1
+            assert len(clusters._contexts) == 1
 
     @pytest.mark.parametrize("busy", [False, True])
     def test_rotation_retires_connections(self, busy: bool) -> None:
