@@ -8,6 +8,7 @@ the end.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import logging
 import os
@@ -59,6 +60,7 @@ from controlplane.xds.service import SERVER_OPTIONS, AdsService, Connection
 SERVING_FILE = "controlplane.json"
 TOKENS_FILE = "join-tokens.json"
 APPLIED_FILE = "applied.json"
+LOCK_FILE = "controlplane.lock"
 STOP_GRACE_S = 0.5
 REFRESH_S = 60.0
 """How often certificates that are served by SDS are looked at for renewal."""
@@ -123,6 +125,7 @@ async def _serve(options: ControlPlaneOptions, stack: AsyncExitStack) -> None:
     files = FileSource(options.config, inventory, lambda: plane.pipeline.changed())
     files.load()
     stored = open_store(options.state_dir, options.trust_domain, time.time())
+    _own_state(options.state_dir, stack)
     plane = _Plane(options, stored, inventory)
     plane.journal.restore()
     plane.pipeline.rebuild()
@@ -212,6 +215,19 @@ class _Plane:
             ManagementService(self._authenticator, self._tokens, actions, self.registry), server
         )
         server.add_generic_rpc_handlers((self.ads.handler(),))
+
+
+def _own_state(state_dir: Path, stack: AsyncExitStack) -> None:
+    """Two would overwrite each other's join tokens. The lock ends with the process, however."""
+    path = state_dir / LOCK_FILE
+    try:
+        lock = stack.enter_context(path.open("ab"))
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        what = f"another control plane uses the state directory {state_dir}"
+        raise StartError(f"{what}: stop it, or give this one its own with --state-dir") from None
+    except OSError as error:
+        raise StartError(f"{path}: {error.strerror}") from None
 
 
 async def _refresh(plane: _Plane) -> None:

@@ -150,6 +150,16 @@ def test_a_state_directory_that_everybody_may_write_is_refused(
     assert str(state) in line
 
 
+def test_a_state_directory_that_is_in_use_is_refused(config: Path, tmp_path: Path) -> None:
+    with ControlPlane(config, tmp_path / "state") as plane:
+        ports = ("--port", "0", "--mtls-port", "0", "--admin-port", "0")
+        code, _, err = failing("--config", str(config), "--state-dir", str(plane.state), *ports)
+        assert code == 1
+        assert err.startswith("weft: error: another control plane uses the state directory")
+        assert err.count("\n") == 1
+        assert plane.page("/ready") == (200, "LIVE\n")
+
+
 def test_a_root_of_another_trust_domain_is_refused(config: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
     with ControlPlane(config, state):
