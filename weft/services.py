@@ -11,8 +11,13 @@ from dataclasses import dataclass
 from weft.deployment import is_kind
 from weft.manifest import Field
 
-# Istio's rule: the port's appProtocol, or the part of its name before a dash.
-HTTP_WORDS = frozenset({"http", "http2", "kubernetes.io/h2c"})
+# Istio's rule: the port's appProtocol, or the part of its name before a dash. What says neither,
+# and is no port of another well-known protocol, the control plane takes for HTTP; so do we.
+HTTP_WORDS = frozenset({"http", "http2", "kubernetes.io/h2c", "kubernetes.io/ws"})
+OTHER_WORDS = frozenset(
+    {"https", "grpc", "tcp", "tls", "mongo", "mysql", "redis", "udp", "kubernetes.io/wss"}
+)
+OTHER_PORTS = frozenset({25, 53, 2181, 3306, 5432, 5672, 6379, 9092, 11211, 27017})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +69,23 @@ def _port(port: Field) -> tuple[str, int, str]:
 
 
 def _is_http(port: Field) -> bool:
-    protocol = port.get("appProtocol").text("")
-    return (protocol or port.get("name").text("").partition("-")[0]) in HTTP_WORDS
+    name = port.get("name").text("").lower()
+    words = (port.get("appProtocol").text("").lower(), name.partition("-")[0])
+    if port.get("protocol").text("TCP") != "TCP":
+        return False
+    for word in words:
+        if word in HTTP_WORDS:
+            return True
+        if word in OTHER_WORDS:
+            return word == "grpc" and name.startswith("grpc-web")  # plain HTTP to a proxy
+    return port.get("port").integer(0) not in OTHER_PORTS
+
+
+def numbered_ports(selecting: Iterable[Service]) -> dict[str, int]:
+    """What Services mean by number is a port also where no container declares it (Kubernetes:
+    `ports` of a container is only information): a name for each, and the number."""
+    targets = (target for service in selecting for _, _, target in service.ports)
+    return {f"port-{target}": int(target) for target in targets if target.isdigit()}
 
 
 def entry_port(container_port: str, number: int, selecting: Iterable[Service]) -> str:

@@ -20,7 +20,7 @@ from weft.process import Command, Hooks, Process
 from weft.readiness import Readiness
 from weft.registry import Registry, WorkloadEntry
 from weft.report import Reporter
-from weft.services import Service, entry_port
+from weft.services import Service, entry_port, numbered_ports
 from weft.sidecar import Sidecar, SidecarSetup
 from weft.state import StateDir
 
@@ -93,9 +93,8 @@ def in_mesh(deployment: Deployment, services: Iterable[Service]) -> Deployment:
             "process of it can run here: set replicas to 1"
         )
     selecting = [one for one in services if one.selects(deployment.namespace, deployment.labels)]
-    ports = {
-        entry_port(name, number, selecting): number for name, number in deployment.ports.items()
-    }
+    declared = deployment.ports or numbered_ports(selecting)
+    ports = {entry_port(name, number, selecting): number for name, number in declared.items()}
     return replace(deployment, ports=ports)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from weft.deployment import Deployment
 from weft.manifest import read_file
 from weft.services import Service, entry_port, host_name, services
+from weft.workload import in_mesh
 
 
 def read(tmp_path: Path, ports: str, extra: str = "") -> Service:
@@ -32,7 +35,11 @@ spec: {{selector: {{app: web}}, ports: {ports}}}
         ("[{name: tcp, port: 1}, {name: http2, port: 83}]", 83),
         ("[{name: http, appProtocol: tcp, port: 80}]", None),
         ("[{name: grpc, port: 80}]", None),
-        ("[{port: 80}]", None),
+        ("[{name: grpc-web, port: 80}]", 80),
+        ("[{port: 80}]", 80),
+        ("[{name: web, port: 84}]", 84),
+        ("[{port: 53, protocol: UDP}]", None),
+        ("[{name: db, port: 5432}]", None),
     ],
 )
 def test_an_http_port_is_found_by_protocol_or_name(
@@ -72,6 +79,13 @@ def test_a_port_meant_by_number_is_registered_under_the_service_ports_name(
 ) -> None:
     service = named("x", ports=(("http", 80, target),))
     assert entry_port("web", 8080, [service]) == expected
+
+
+def test_a_port_that_no_container_declares_is_known_by_its_number() -> None:
+    plain = named("x", ports=(("", 80, "8080"), ("", 81, "by-name")))
+    web = Deployment("web", "default", "default", {"app": "web"}, 1, ("web",), (), {}, "", "-")
+    assert in_mesh(web, [replace(plain, selector={"app": "web"})]).ports == {"port-8080": 8080}
+    assert in_mesh(web, [plain]).ports == {}
 
 
 def test_host_names() -> None:
