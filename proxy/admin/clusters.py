@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import starmap
 from typing import Any
 
 from proxy.admin.listeners import address_json
@@ -29,8 +30,8 @@ def clusters(view: AdminView, query: Query) -> Reply:
     dynamic = view.dynamic_clusters()
     shown = [(each, each.name in dynamic) for each in view.clusters() if pattern.search(each.name)]
     if form == "json":
-        return json_reply({"cluster_statuses": [_status(*each) for each in shown]})
-    return Reply("".join(line + "\n" for each in shown for line in _lines(*each)))
+        return json_reply({"cluster_statuses": starmap(_status, shown)})
+    return Reply("".join(line + "\n" for line in _lines(*each)) for each in shown)
 
 
 # --------------------------------------------------------------------------- text

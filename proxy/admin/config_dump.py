@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any
 
 from protos.types import CDS, EDS, LDS, RDS, SDS
@@ -92,9 +93,9 @@ def _dump(type_url: str, resources: list[DumpedResource]) -> dict[str, Any]:
     if type_url in (CDS, LDS) and len(versions) == 1:
         config["version_info"] = versions.pop()
     for field, static in ((section.static, True), (section.dynamic, False)):
-        entries = [_entry(each, section) for each in resources if each.static is static]
-        if entries:
-            config[field] = entries
+        listed = [each for each in resources if each.static is static]
+        if listed:
+            config[field] = map(_entry, listed, repeat(section))
     return config
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Any
 
@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from protos.types import CDS, EDS, LDS, SDS
 from proxy.admin.pages import PAGES, respond
 from proxy.admin.redact import REDACTED, REDACTED_BYTES, redact
-from proxy.admin.reply import Reply
+from proxy.admin.reply import PARTS_PER_PIECE, Reply, json_reply
 from proxy.admin.tags import extract
 from proxy.admin.view import AdminView, DumpedResource, ServerState
 from proxy.config import model
@@ -405,3 +405,25 @@ def test_certs(proxy: Proxy) -> None:
     assert own["cert_chain"][0]["days_until_expiration"] == "0"
     assert ca["ca_cert"][0]["expiration_time"].endswith("Z")
     assert "error" in broken["ca_cert"][0]
+
+
+def test_json_is_written_as_json_writes_it() -> None:
+    value = {"a": [1, 2.5, None, True, "ü\n"], "b": {}, "c": [], "d": [{"e": ("f",)}]}
+    assert "".join(json_reply(value).body) == json.dumps(value, indent=1) + "\n"
+
+
+def test_an_array_is_made_as_it_is_sent() -> None:
+    made: list[int] = []
+
+    def elements() -> Iterator[dict[str, int]]:
+        for at in range(4 * PARTS_PER_PIECE):
+            made.append(at)
+            yield {"at": at}
+
+    pieces = json_reply({"all": elements(), "none": iter(())}).body
+    assert not isinstance(pieces, str)
+    first = next(pieces)
+    assert 0 < len(made) <= PARTS_PER_PIECE
+    whole = json.loads(first + "".join(pieces))
+    assert whole == {"all": [{"at": at} for at in made], "none": []}
+    assert len(made) == 4 * PARTS_PER_PIECE
