@@ -43,7 +43,9 @@ def apply(
     merged: dict[str, _Merged] = {}
     for rule in sorted(rules, key=age):
         hostname = hosts.full_name(rule.spec.host, rule.namespace)
-        for service in _targets(rule, hostname, hosts, report):
+        targets = tuple(_targets(rule, hostname, hosts, report))
+        _tell_unknown_ports(rule, targets, report)
+        for service in targets:
             _merge(merged.setdefault(service.hostname, _Merged()), rule, report)
     return tuple(
         _with_policy(service, merged[service.hostname]) if service.hostname in merged else service
@@ -70,6 +72,18 @@ def _targets(
                 f"from {rule.namespace!r} for its own clients only is not supported yet"
             )
             report.error(rule, position, "NotSupported", message)
+
+
+def _tell_unknown_ports(
+    rule: DestinationRule, services: tuple[Service, ...], report: Report
+) -> None:
+    """A port-level setting for a port that none of the rule's services has."""
+    policies = (rule.spec.traffic_policy, *(s.traffic_policy for s in rule.spec.subsets))
+    known = {port.number for service in services for port in service.ports}
+    for item in (item for policy in policies for item in _port_items(policy)):
+        if services and item.port.number not in known:
+            message = f"portLevelSettings: {rule.spec.host!r} has no port {item.port.number}"
+            report.warning(rule, item.position, "SelectsNothing", message)
 
 
 def _merge(merged: _Merged, rule: DestinationRule, report: Report) -> None:

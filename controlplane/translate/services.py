@@ -109,13 +109,17 @@ class _Maker:
         )
 
     def _ports(self, service: core.Service) -> Iterable[ServicePort]:
-        """Those of the mesh: no SCTP, and no UDP port beside a TCP port of the same number."""
+        """Those of the mesh: no SCTP, and no UDP port beside a TCP port of the same number. Other
+        UDP ports are known, but no proxy carries them yet."""
         tcp = {port.port for port in service.spec.ports if port.protocol == "TCP"}
         for port in service.spec.ports:
             if port.protocol == "SCTP" or (port.protocol == "UDP" and port.port in tcp):
                 message = f"the {port.protocol} port {port.port} is not part of the mesh"
                 self._report.info(service, port.position, "NoEffect", message)
             else:
+                if port.protocol == "UDP":
+                    message = f"the UDP port {port.port} is not carried by the mesh's proxies"
+                    self._report.info(service, port.position, "NoEffect", message)
                 protocol = protocols.of_port(service, port, self._report)
                 yield ServicePort(port.port, port.name, protocol)
 
