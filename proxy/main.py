@@ -229,10 +229,18 @@ class Proxy:
         self.problems = problems
 
     async def _finish_streams(self, within_s: float = 5.0) -> None:
-        """Lets the requests in flight end; new ones on open connections are told to go away."""
+        """Lets the requests in flight end, and slow clients take their answers; new ones on open
+        connections are told to go away."""
         self._drain(inbound_only=False, graceful=True)
         end = monotonic() + within_s
-        while self.worker.streams and monotonic() < end:  # noqa: ASYNC110 — an end is not an event
+        await self._until_quiet(end)
+        for connection in list(self.worker.connections):
+            if connection.info.tls and connection.stream is None:
+                connection.close_gently()  # what TLS has yet to write shows in its end only
+        await self._until_quiet(end)
+
+    async def _until_quiet(self, end: float) -> None:
+        while self.worker.busy and monotonic() < end:  # noqa: ASYNC110 — an end is not an event
             await asyncio.sleep(0.02)
 
 

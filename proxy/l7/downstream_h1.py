@@ -262,6 +262,11 @@ class DownstreamH1(Outbox, asyncio.Protocol):
             if not self._feeding:
                 self._continue()
 
+    @property
+    def unsent(self) -> int:
+        """Bytes written that the client has not been sent."""
+        return self.transport.get_write_buffer_size() if self.transport is not None else 0
+
     def abort(self) -> None:
         """Cuts the client off: its answer can't be completed."""
         transport, stream = self.transport, self.stream
@@ -312,8 +317,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
 
     def _linger(self, now: float) -> None:
         """It closes when all is written. Does it come to that?"""
-        transport = self.transport
-        unsent = transport.get_write_buffer_size() if transport is not None else 0
+        transport, unsent = self.transport, self.unsent
         if unsent != self._unsent:
             self._unsent = unsent
             self.idle_since = now

@@ -43,6 +43,11 @@ class Worker:
         self.sweep_late_max_s = 0.0
         self._sweeping = False
 
+    @property
+    def busy(self) -> bool:
+        """A request is in flight, or an answer has not left yet."""
+        return bool(self.streams) or any(one.closing or one.unsent for one in self.connections)
+
     def start(self) -> None:
         """Begins the sweeps on the running loop; they go on as long as it does."""
         asyncio.get_running_loop().call_later(SECOND_SWEEP_S, self._every_second)

@@ -120,3 +120,21 @@ def test_the_sweeps_outlive_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _fault(stream: Stream, now: float) -> None:
     raise ZeroDivisionError
+
+
+def test_a_worker_is_busy_until_the_answer_has_left() -> None:
+    with Playbook() as play:
+        client = play.client()
+        assert not play.worker.busy
+        client >> GET
+        assert play.worker.busy
+        client.stop_reading()
+        play.accept() >> OK
+        assert play.worker.busy and not play.worker.streams
+        client.read_on()
+        assert not play.worker.busy
+        client >> CLOSE
+        play.upstream() >> OK
+        assert play.worker.busy
+        client.leave()
+        assert not play.worker.busy
