@@ -138,6 +138,8 @@ class Call(asyncio.Protocol):
                 self._h2.max_outbound_frame_size,
             )
             if room <= 0:
+                if self._transport is not None:
+                    self._transport.resume_reading()  # the window's update must get through
                 await self._change()
                 continue
             piece, data = data[:room], data[room:]
