@@ -106,9 +106,6 @@ class Headers:
     def __repr__(self) -> str:
         return f"Headers({list(self)!r})"
 
-    def copy(self) -> Headers:
-        return Headers(self.shape, self.values)
-
     def add(self, name: bytes, value: bytes) -> None:
         self.shape = shape_of((*self.shape.wire, name))
         self.values = (*self.values, value)

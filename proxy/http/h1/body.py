@@ -51,17 +51,6 @@ class BodyReader:
         if rest:
             self.feed(rest)
 
-    def _begin_sized(self, length: int, rest: bytes) -> None:
-        self._left = length
-        self.feed = self._sized
-        if rest:
-            self._sized(rest)
-
-    def _begin_chunked(self, rest: bytes) -> None:
-        self.feed = self._chunk_line
-        if rest:
-            self._chunk_line(rest)
-
     def _sized(self, data: bytes) -> None:
         left = self._left = self._left - len(data)
         if left > 0:
