@@ -111,7 +111,11 @@ class RequestReader(BodyReader):
 
     def _head(self, data: bytes) -> None:
         if self._buffer:
-            data, self._buffer = self._buffer + data, b""
+            data, seen = self._buffer + data, len(self._buffer)
+            if data.find(b"\r\n\r\n", max(0, seen - 3)) < 0:
+                self._partial(data, seen)
+                return
+            self._buffer = b""
         plan = self._plan
         found = plan.read(data, self._limits.head_bytes) if plan is not None else None
         if plan is None or found is None:
@@ -142,7 +146,7 @@ class RequestReader(BodyReader):
         data = data[start:]
         end = data.find(b"\r\n\r\n")
         if end < 0:
-            self._partial(data)
+            self._partial(data, 0)
             return
         end += 4
         if end > self._limits.head_bytes:
@@ -164,13 +168,15 @@ class RequestReader(BodyReader):
         self._govern(request, block)
         self._deliver(request, data[end:])
 
-    def _partial(self, data: bytes) -> None:
+    def _partial(self, data: bytes, seen: int) -> None:
+        """A head without its end; the first `seen` bytes were looked at before. What can't become
+        a request is refused at once, not when the peer gives up."""
         if len(data) > self._limits.head_bytes:
             raise Malformed("http1.headers_too_large", 431)
-        # What can't become a request line is refused at once, not when the peer gives up.
         if data and data[0] not in TOKEN_BYTES and data[0] != 0x0D:
             raise Malformed("http1.codec_error")
-        if b"\n" in data.replace(b"\r\n", b"") or b"\x00" in data:
+        fresh = data[seen - 1 :] if seen and data[seen - 1] == 0x0D else data[seen:]
+        if b"\n" in fresh.replace(b"\r\n", b"") or b"\x00" in fresh:
             raise Malformed("http1.codec_error")
         self._buffer = data
 
@@ -294,7 +300,11 @@ class ResponseReader(BodyReader):
 
     def _head(self, data: bytes) -> None:
         if self._buffer:
-            data, self._buffer = self._buffer + data, b""
+            data, seen = self._buffer + data, len(self._buffer)
+            if data.find(b"\r\n\r\n", max(0, seen - 3)) < 0:
+                self._partial(data, seen)
+                return
+            self._buffer = b""
         plan = self._plan
         found = plan.read(data, self._limits.head_bytes) if plan is not None else None
         if plan is None or found is None:
@@ -326,9 +336,7 @@ class ResponseReader(BodyReader):
     def _slow(self, data: bytes) -> None:
         end = data.find(b"\r\n\r\n") + 4
         if end < 4:
-            if len(data) > self._limits.head_bytes:
-                raise Malformed("http1.headers_too_large")
-            self._buffer = data
+            self._partial(data, 0)
             return
         found = status_match(data)
         if found is None or found.end() != end or end > self._limits.head_bytes:
@@ -340,6 +348,11 @@ class ResponseReader(BodyReader):
         plan = response_plans.plan(shape)
         self._plan = plan if shape.lasting else None
         self._take(found[1], int(found[2]), plan, values, data, end)
+
+    def _partial(self, data: bytes, _: int) -> None:
+        if len(data) > self._limits.head_bytes:
+            raise Malformed("http1.headers_too_large")
+        self._buffer = data
 
     def _take(
         self,
