@@ -13,13 +13,16 @@ This module knows no HTTP version and no meaning of any header.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Set
 from operator import itemgetter
+from typing import TypeVar
 
 MAX_SHAPES = 2048
 MAX_LASTING_BYTES = 4096  # of all names of a block; an ordinary one has a tenth of it
 MAX_EDITS_PER_RULE = 512
 
+Key = TypeVar("Key", bound=Hashable)
+Found = TypeVar("Found")
 Pick = Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
 
 
@@ -154,15 +157,28 @@ class Edit:
         headers.values = (headers.values if pick is None else pick(headers.values)) + values
 
     def _learn(self, shape: Shape) -> tuple[Shape, Pick | None]:
-        kept = [at for at, name in enumerate(shape.names) if name not in self._remove]
-        pick = None if len(kept) == len(shape.names) else picker(kept)
-        known = (shape_of((*(shape.wire[at] for at in kept), *self._names)), pick)
-        if not shape.lasting:
-            return known
-        if len(self._known) >= MAX_EDITS_PER_RULE:
-            self._known.clear()
-        self._known[shape] = known
-        return known
+        edited = edited_shape(shape, self._remove, self._names)
+        return remember(self._known, shape, shape, edited, MAX_EDITS_PER_RULE)
+
+
+def edited_shape(
+    shape: Shape, removes: Set[bytes], adds: Iterable[bytes] = ()
+) -> tuple[Shape, Pick | None]:
+    """`shape` without `removes` and with `adds` behind it, and what to pick of its values (None:
+    all of them)."""
+    kept = [at for at, name in enumerate(shape.names) if name not in removes]
+    pick = None if len(kept) == len(shape.names) else picker(kept)
+    return shape_of((*(shape.wire[at] for at in kept), *adds)), pick
+
+
+def remember(table: dict[Key, Found], key: Key, shape: Shape, found: Found, at_most: int) -> Found:
+    """Keeps what was found out about `shape` in `table`, which is emptied when full; nothing of a
+    shape that is not to last. Gives `found` back."""
+    if shape.lasting:
+        if len(table) >= at_most:
+            table.clear()
+        table[key] = found
+    return found
 
 
 def picker(kept: list[int]) -> Pick:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from proxy.config.model import HttpConnectionManager
 from proxy.connection import ConnectionInfo
-from proxy.http.headers import Headers, Pick, Shape, picker, shape_of
+from proxy.http.headers import Headers, Pick, Shape, edited_shape, remember
 from proxy.http.message import Request
 from proxy.l7.client_cert import forwarded_client_cert
 
@@ -87,18 +87,10 @@ class Forwarding:
         )
         if adds_id:
             removes.add(b"x-request-id")
-        kept = [at for at, name in enumerate(shape.names) if name not in removes]
-        names = [shape.wire[at] for at in kept]
-        names += [b"x-forwarded-proto"] * adds_proto + [b"x-request-id"] * adds_id
-        pick = None if len(kept) == len(shape.names) else picker(kept)
+        adds = [b"x-forwarded-proto"] * adds_proto + [b"x-request-id"] * adds_id
+        edited, pick = edited_shape(shape, removes, adds)
         proto = ((b"https" if tls else b"http"),) if adds_proto else ()
-        plan = (shape_of(tuple(names)), pick, proto, adds_id)
-        if shape.lasting:
-            known = self._known[tls]
-            if len(known) >= MAX_KNOWN:
-                known.clear()
-            known[shape] = plan
-        return plan
+        return remember(self._known[tls], shape, shape, (edited, pick, proto, adds_id), MAX_KNOWN)
 
     def _edge_addresses(self, headers: Headers, info: ConnectionInfo) -> None:
         """`use_remote_address`: the peer's address is believed, and told on."""

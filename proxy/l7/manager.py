@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from proxy.config.model import HttpConnectionManager
 from proxy.connection import ConnectionInfo
 from proxy.http.h1 import Limits, RequestReader
-from proxy.http.headers import Pick, Shape, picker, shape_of
+from proxy.http.headers import Pick, Shape, edited_shape, remember
 from proxy.http.message import Request, Response
 from proxy.l7.clean import append_via, request_cleaner
 from proxy.l7.forwarding import Forwarding
@@ -220,18 +220,12 @@ class HttpManager:
         removes = {b"server"} if adds_server else set()
         if timed:
             removes.add(SERVICE_TIME)
-        kept = [at for at, name in enumerate(shape.names) if name not in removes]
-        names = [shape.wire[at] for at in kept]
-        names += [b"date"] * adds_date + [SERVICE_TIME] * timed + [b"server"] * adds_server
-        pick = None if len(kept) == len(shape.names) else picker(kept)
+        adds = [b"date"] * adds_date + [SERVICE_TIME] * timed + [b"server"] * adds_server
+        edited, pick = edited_shape(shape, removes, adds)
         server = (self._server,) if adds_server else ()
-        found = (shape_of(tuple(names)), pick, adds_date, server)
-        if shape.lasting:
-            known = self._known[timed]
-            if len(known) >= MAX_KNOWN:
-                known.clear()
-            known[shape] = found
-        return found
+        return remember(
+            self._known[timed], shape, shape, (edited, pick, adds_date, server), MAX_KNOWN
+        )
 
     def sweep_stream(self, stream: Stream, now: float) -> None:
         """Once a second: `request_timeout`, and `stream_idle_timeout` by whether bytes moved."""

@@ -55,7 +55,25 @@ class ResponseSink(BodySink, Protocol):
     def on_informational(self, status: int) -> None: ...
 
 
-class RequestReader(BodyReader):
+class _HeadReader(BodyReader):
+    """What both readers do with a head that comes in pieces."""
+
+    __slots__ = ()
+
+    def _gathered(self, data: bytes) -> bytes:
+        """All of the head so far once its end is here, b'' before. Looks at the new tail only."""
+        data, seen = self._buffer + data, len(self._buffer)
+        if data.find(b"\r\n\r\n", max(0, seen - 3)) < 0:
+            self._partial(data, seen)
+            return b""
+        self._buffer = b""
+        return data
+
+    def _partial(self, data: bytes, seen: int) -> None:
+        raise NotImplementedError
+
+
+class RequestReader(_HeadReader):
     """Calls `sink.on_request(request, data, end)`: data is what of the body came with the head,
     end says that it is all; else `on_data` and `on_end` follow.
 
@@ -111,11 +129,9 @@ class RequestReader(BodyReader):
 
     def _head(self, data: bytes) -> None:
         if self._buffer:
-            data, seen = self._buffer + data, len(self._buffer)
-            if data.find(b"\r\n\r\n", max(0, seen - 3)) < 0:
-                self._partial(data, seen)
+            data = self._gathered(data)
+            if not data:
                 return
-            self._buffer = b""
         plan = self._plan
         found = plan.read(data, self._limits.head_bytes) if plan is not None else None
         if plan is None or found is None:
@@ -257,7 +273,7 @@ def _diagnosed(head: bytes) -> Malformed:
     return Malformed("http1.codec_error")
 
 
-class ResponseReader(BodyReader):
+class ResponseReader(_HeadReader):
     """Calls `sink.on_response(response, data, end)`: data is what of the body came with the head,
     end says that it is all; else `on_data` and `on_end` follow.
 
@@ -300,11 +316,9 @@ class ResponseReader(BodyReader):
 
     def _head(self, data: bytes) -> None:
         if self._buffer:
-            data, seen = self._buffer + data, len(self._buffer)
-            if data.find(b"\r\n\r\n", max(0, seen - 3)) < 0:
-                self._partial(data, seen)
+            data = self._gathered(data)
+            if not data:
                 return
-            self._buffer = b""
         plan = self._plan
         found = plan.read(data, self._limits.head_bytes) if plan is not None else None
         if plan is None or found is None:
@@ -349,7 +363,7 @@ class ResponseReader(BodyReader):
         self._plan = plan if shape.lasting else None
         self._take(found[1], int(found[2]), plan, values, data, end)
 
-    def _partial(self, data: bytes, _: int) -> None:
+    def _partial(self, data: bytes, seen: int) -> None:
         if len(data) > self._limits.head_bytes:
             raise Malformed("http1.headers_too_large")
         self._buffer = data

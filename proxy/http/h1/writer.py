@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.http.headers import Shape
+from proxy.http.headers import Shape, remember
 from proxy.http.message import CHUNKED, Request, Response, reason
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -15,13 +15,6 @@ _requests: dict[Shape, bytes] = {}
 _empty_requests: dict[Shape, bytes] = {}
 _chunked_requests: dict[Shape, bytes] = {}
 _responses: dict[tuple[Shape, int, bytes], bytes] = {}
-
-
-def _keep(table: dict[object, bytes], key: object, shape: Shape, template: bytes) -> None:
-    if shape.lasting:
-        if len(table) >= MAX_TEMPLATES:
-            table.clear()
-        table[key] = template
 
 
 def request_head(request: Request) -> bytes:
@@ -42,7 +35,7 @@ def request_head(request: Request) -> bytes:
         elif table is _empty_requests and b"content-length" not in shape.index:
             framing = b"content-length: 0\r\n"
         template = b"%%b %%b HTTP/1.1\r\nhost: %%b\r\n%b%b\r\n" % (shape.template, framing)
-        _keep(table, shape, shape, template)  # type: ignore[arg-type]
+        remember(table, shape, shape, template, MAX_TEMPLATES)
     return template % (request.method, request.path, request.authority, *headers.values)
 
 
@@ -58,7 +51,7 @@ def response_head(response: Response, trailer: bytes = b"", version: bytes = b"H
             headers.shape.template,
             trailer,
         )
-        _keep(_responses, key, headers.shape, template)  # type: ignore[arg-type]
+        remember(_responses, key, headers.shape, template, MAX_TEMPLATES)
     return template % (version, *headers.values)
 
 
