@@ -13,7 +13,6 @@ from typing import Any, cast
 from proxy.compile.clusters import Clusters, OpenConnection
 from proxy.compile.listeners import CompiledListener, CompiledListeners, Manager
 from proxy.compile.routes import table
-from proxy.config.filters.decode_router import RouterConfig
 from proxy.config.model import (
     AccessLog,
     FilterChain,
@@ -92,7 +91,7 @@ class Runtime:
 
     def _table(self, manager: HttpManager, routes: RouteConfiguration) -> Table[RouteEntry]:
         """Shared by all managers with the same routes; they differ by the router filter only."""
-        envoy_headers = not _router(manager.config).suppress_envoy_headers
+        envoy_headers = not manager.config.suppress_envoy_headers
         key = _table_key(manager)
         if key is None:
             return table(routes, self.clusters.running, self._worker.random, envoy_headers)
@@ -142,12 +141,6 @@ class Runtime:
             cluster.close()
 
 
-def _router(config: HttpConnectionManager) -> RouterConfig:
-    """The terminal filter: the decoder made sure that it is there and last."""
-    last = config.filters[-1].config
-    return last if isinstance(last, RouterConfig) else RouterConfig()
-
-
 def _table_key(manager: HttpManager) -> tuple[str, bool] | None:
     name = manager.config.rds_name
-    return (name, _router(manager.config).suppress_envoy_headers) if name else None
+    return (name, manager.config.suppress_envoy_headers) if name else None

@@ -28,14 +28,12 @@ from proxy.config.model import HttpConnectionManager, HttpFilter, RouteConfigura
 from proxy.config.rejected import Rejected
 
 _H = hcm_pb2.HttpConnectionManager
-Codec = Literal["AUTO", "HTTP1", "HTTP2"]
 ServerHeader = Literal["OVERWRITE", "APPEND_IF_ABSENT", "PASS_THROUGH"]
 EscapedSlashes = Literal[
     "KEEP_UNCHANGED", "REJECT_REQUEST", "UNESCAPE_AND_REDIRECT", "UNESCAPE_AND_FORWARD"
 ]
 CertDetail = Literal["subject", "cert", "chain", "dns", "uri"]
 
-_CODECS: Mapping[int, Codec] = {_H.AUTO: "AUTO", _H.HTTP1: "HTTP1"}
 _SERVER_HEADERS: Mapping[int, ServerHeader] = {
     _H.OVERWRITE: "OVERWRITE",
     _H.APPEND_IF_ABSENT: "APPEND_IF_ABSENT",
@@ -67,13 +65,13 @@ def connection_manager(
     common = common_http(message.common_http_protocol_options)
     if message.strip_matching_host_port and message.strip_any_host_port:
         raise Rejected(path, "strip_matching_host_port and strip_any_host_port are both set")
+    _check_codec(message.codec_type, f"{path}.codec_type")
     router = filters[-1].config
     return HttpConnectionManager(
         stat_prefix=message.stat_prefix,
         rds_name=rds_name,
         route_config=route_config,
         filters=filters,
-        codec=_codec(message.codec_type, f"{path}.codec_type"),
         access_log=access_logs(message.access_log, f"{path}.access_log"),
         use_remote_address=message.use_remote_address.value,
         xff_num_trusted_hops=message.xff_num_trusted_hops,
@@ -117,10 +115,10 @@ def connection_manager(
     )
 
 
-def _codec(number: int, path: str) -> Codec:
-    if number not in _CODECS:
+def _check_codec(number: int, path: str) -> None:
+    """We speak HTTP/1 either way."""
+    if number not in (_H.AUTO, _H.HTTP1):
         raise Rejected(path, f"{enum_name(_H.CodecType, number)} is {UNSUPPORTED}")
-    return _CODECS[number]
 
 
 def _routes(

@@ -457,7 +457,6 @@ class HttpConnectionManager:
     rds_name: str = ""
     route_config: RouteConfiguration | None = None
     filters: tuple[HttpFilter, ...] = ()
-    codec: Literal["AUTO", "HTTP1", "HTTP2"] = "AUTO"
     access_log: tuple[AccessLog, ...] = ()
     use_remote_address: bool = False
     xff_num_trusted_hops: int = 0

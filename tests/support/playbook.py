@@ -79,6 +79,7 @@ def listener(
         "generate_request_id": False,
         "server_header": "PASS_THROUGH",
         "filters": (ROUTER,),
+        "suppress_envoy_headers": True,
         "access_log": (LOG,),
         "route_config": table,
         "rds_name": "" if table is not None else "routes",

@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 
 from proxy.config import model
-from proxy.config.filters.decode_router import RouterConfig
 from tests.support.playbook import (
-    ROUTER,
     Playbook,
     cluster,
     listener,
@@ -141,8 +139,7 @@ class TestRewrites:
     def test_envoy_headers(self) -> None:
         """What the router tells the upstream, unless it is suppressed."""
         one = route("/a", prefix_rewrite="/b", timeout_s=2.0)
-        tells = replace(ROUTER, config=RouterConfig(suppress_envoy_headers=False))
-        with Playbook(one, filters=(tells,)) as play:
+        with Playbook(one, suppress_envoy_headers=False) as play:
             asked, came = exchange(play, get(b"/a/c"))
             assert b"\r\nx-envoy-original-path: /a/c\r\n" in asked
             assert b"\r\nx-envoy-expected-rq-timeout-ms: 2000\r\n" in asked
