@@ -1,0 +1,121 @@
+"""The proxy's own model of Envoy's configuration: frozen, typed, already validated.
+
+`decode_*` makes these from protobuf and is the last to see it; `compile` turns them into runtime
+objects. Names and meaning are Envoy v3's; durations are seconds (`_s`), sizes bytes (`_bytes`),
+`None` means "not set" where Envoy tells unset from zero. Equality is by content: `compile` keeps
+what did not change. What Weft does not support never gets here: it was refused by name.
+"""
+
+from __future__ import annotations
+
+from proxy.config.model.bootstrap import AdsConfig, Bootstrap, Node
+from proxy.config.model.clusters import (
+    Cluster,
+    ClusterLoadAssignment,
+    Endpoint,
+    HealthStatus,
+    HttpProtocolOptions,
+    LocalityEndpoints,
+    OutlierDetection,
+    Thresholds,
+    TransportSocketMatch,
+)
+from proxy.config.model.common import (
+    AppendAction,
+    CidrRange,
+    FractionalPercent,
+    HeaderEdits,
+    HeaderMatcher,
+    HeaderValueOption,
+    Metadata,
+    QueryParameterMatcher,
+    SocketAddress,
+    StringMatcher,
+)
+from proxy.config.model.listeners import (
+    AccessLog,
+    FilterChain,
+    FilterChainMatch,
+    HttpConnectionManager,
+    HttpFilter,
+    Listener,
+    TcpProxy,
+    XfccMode,
+)
+from proxy.config.model.routes import (
+    DirectResponse,
+    RedirectAction,
+    RegexRewrite,
+    RetryBackOff,
+    RetryPolicy,
+    Route,
+    RouteAction,
+    RouteConfiguration,
+    RouteMatch,
+    VirtualHost,
+    WeightedCluster,
+)
+from proxy.config.model.tls import (
+    CommonTls,
+    DataSource,
+    DownstreamTls,
+    SanMatcher,
+    SdsRef,
+    Secret,
+    TlsCertificate,
+    UpstreamTls,
+    ValidationContext,
+)
+
+__all__ = [
+    "AccessLog",
+    "AdsConfig",
+    "AppendAction",
+    "Bootstrap",
+    "CidrRange",
+    "Cluster",
+    "ClusterLoadAssignment",
+    "CommonTls",
+    "DataSource",
+    "DirectResponse",
+    "DownstreamTls",
+    "Endpoint",
+    "FilterChain",
+    "FilterChainMatch",
+    "FractionalPercent",
+    "HeaderEdits",
+    "HeaderMatcher",
+    "HeaderValueOption",
+    "HealthStatus",
+    "HttpConnectionManager",
+    "HttpFilter",
+    "HttpProtocolOptions",
+    "Listener",
+    "LocalityEndpoints",
+    "Metadata",
+    "Node",
+    "OutlierDetection",
+    "QueryParameterMatcher",
+    "RedirectAction",
+    "RegexRewrite",
+    "RetryBackOff",
+    "RetryPolicy",
+    "Route",
+    "RouteAction",
+    "RouteConfiguration",
+    "RouteMatch",
+    "SanMatcher",
+    "SdsRef",
+    "Secret",
+    "SocketAddress",
+    "StringMatcher",
+    "TcpProxy",
+    "Thresholds",
+    "TlsCertificate",
+    "TransportSocketMatch",
+    "UpstreamTls",
+    "ValidationContext",
+    "VirtualHost",
+    "WeightedCluster",
+    "XfccMode",
+]

@@ -1,0 +1,45 @@
+"""What a bootstrap file says (`config.bootstrap.v3`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxy.config.model.clusters import Cluster
+from proxy.config.model.common import SocketAddress
+from proxy.config.model.listeners import Listener
+from proxy.config.model.tls import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    id: str = ""
+    cluster: str = ""
+    locality: tuple[str, str, str] = ("", "", "")
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AdsConfig:
+    """`dynamic_resources.ads_config`: delta or state-of-the-world, through a static cluster.
+
+    initial_metadata: gRPC metadata of the stream, e.g. ('authorization', 'Bearer ...')."""
+
+    cluster: str
+    delta: bool
+    initial_metadata: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    set_node_on_first_message_only: bool = False
+    authority: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    node: Node = Node()
+    admin: SocketAddress | None = None
+    ads: AdsConfig | None = None
+    lds_ads: bool = False
+    cds_ads: bool = False
+    listeners: tuple[Listener, ...] = ()
+    clusters: tuple[Cluster, ...] = ()
+    secrets: tuple[Secret, ...] = ()

@@ -1,0 +1,98 @@
+"""Words that many messages of Envoy's configuration share: addresses, matchers, edits, metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class SocketAddress:
+    """`core.v3.Address`: an IP and port, or a Unix socket (`path`, then host is '' and port 0)."""
+
+    host: str
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return self.path
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class CidrRange:
+    address: str
+    prefix_len: int
+
+
+@dataclass(frozen=True, slots=True)
+class StringMatcher:
+    """`type.matcher.v3.StringMatcher`. A regex is RE2 and must match the whole string."""
+
+    kind: Literal["exact", "prefix", "suffix", "contains", "regex"]
+    value: str
+    ignore_case: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderMatcher:
+    """`route.v3.HeaderMatcher`: exactly one of string, range (start <= v < end), present."""
+
+    name: str
+    string: StringMatcher | None = None
+    range: tuple[int, int] | None = None
+    present: bool | None = None
+    invert: bool = False
+    treat_missing_as_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QueryParameterMatcher:
+    name: str
+    string: StringMatcher | None = None
+    present: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FractionalPercent:
+    """`numerator` of `denominator` (100, 10_000 or 1_000_000); `runtime_key` may override it."""
+
+    numerator: int
+    denominator: int = 100
+    runtime_key: str = ""
+
+
+AppendAction = Literal[
+    "APPEND_IF_EXISTS_OR_ADD", "ADD_IF_ABSENT", "OVERWRITE_IF_EXISTS_OR_ADD", "OVERWRITE_IF_EXISTS"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderValueOption:
+    """`value` is an Envoy format string (`%DOWNSTREAM_REMOTE_ADDRESS%` ...)."""
+
+    name: str
+    value: str
+    action: AppendAction = "APPEND_IF_EXISTS_OR_ADD"
+    keep_empty_value: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderEdits:
+    """`*_headers_to_add` and `*_headers_to_remove` of one level (route, virtual host ...)."""
+
+    request_add: tuple[HeaderValueOption, ...] = ()
+    request_remove: tuple[str, ...] = ()
+    response_add: tuple[HeaderValueOption, ...] = ()
+    response_remove: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.request_add or self.request_remove or self.response_add or self.response_remove
+        )
+
+
+Metadata = Mapping[str, Mapping[str, Any]]
+"""`core.v3.Metadata.filter_metadata` as plain data: {filter name: {key: value}}."""

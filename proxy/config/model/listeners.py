@@ -1,0 +1,137 @@
+"""Listeners, filter chains and connection managers (`config.listener.v3`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from proxy.config.model.common import CidrRange, SocketAddress
+from proxy.config.model.routes import RouteConfiguration
+from proxy.config.model.tls import DownstreamTls
+
+
+@dataclass(frozen=True, slots=True)
+class AccessLog:
+    """`FileAccessLog` or stdout. `format` is a text format string, or a JSON object of them."""
+
+    path: str
+    text_format: str | None = None
+    json_format: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpFilter:
+    """A filter by type URL; `config` is the decoded, frozen config of that filter's own module."""
+
+    name: str
+    type_url: str
+    config: object
+    disabled: bool = False
+
+
+XfccMode = Literal[
+    "SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpConnectionManager:
+    """`HttpConnectionManager`. Exactly one of rds_name and route_config is set.
+
+    Timeouts: None is "not set" and Envoy's default, 0 turns the timeout off.
+    """
+
+    stat_prefix: str
+    rds_name: str = ""
+    route_config: RouteConfiguration | None = None
+    filters: tuple[HttpFilter, ...] = ()
+    access_log: tuple[AccessLog, ...] = ()
+    use_remote_address: bool = False
+    xff_num_trusted_hops: int = 0
+    skip_xff_append: bool = False
+    server_name: str = "envoy"
+    server_header: Literal["OVERWRITE", "APPEND_IF_ABSENT", "PASS_THROUGH"] = "OVERWRITE"
+    generate_request_id: bool = True
+    preserve_external_request_id: bool = False
+    always_set_request_id_in_response: bool = False
+    forward_client_cert: XfccMode = "SANITIZE"
+    client_cert_details: frozenset[Literal["subject", "cert", "chain", "dns", "uri"]] = frozenset()
+    normalize_path: bool = False
+    merge_slashes: bool = False
+    escaped_slashes: Literal[
+        "KEEP_UNCHANGED", "REJECT_REQUEST", "UNESCAPE_AND_REDIRECT", "UNESCAPE_AND_FORWARD"
+    ] = "KEEP_UNCHANGED"
+    strip_matching_host_port: bool = False
+    strip_any_host_port: bool = False
+    accept_http_10: bool = False
+    default_host_for_http_10: str = ""
+    idle_timeout_s: float | None = 3600.0
+    max_connection_duration_s: float | None = None
+    max_requests_per_connection: int | None = None
+    max_headers_count: int = 100
+    max_request_headers_kb: int = 60
+    stream_idle_timeout_s: float = 300.0
+    request_timeout_s: float = 0.0
+    request_headers_timeout_s: float = 0.0
+    drain_timeout_s: float = 5.0
+    delayed_close_timeout_s: float = 1.0
+    via: str = ""
+    suppress_envoy_headers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TcpProxy:
+    """`TcpProxy`. One of cluster and weighted (name, weight) is set. idle_timeout_s: 0 is none."""
+
+    stat_prefix: str
+    cluster: str = ""
+    weighted: tuple[tuple[str, int], ...] = ()
+    idle_timeout_s: float = 3600.0
+    access_log: tuple[AccessLog, ...] = ()
+    max_connect_attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FilterChainMatch:
+    """`FilterChainMatch`; empty fields match everything. Precedence is Envoy's, in `listen`."""
+
+    destination_port: int | None = None
+    prefix_ranges: tuple[CidrRange, ...] = ()
+    server_names: tuple[str, ...] = ()
+    transport_protocol: str = ""
+    application_protocols: tuple[str, ...] = ()
+    source_prefix_ranges: tuple[CidrRange, ...] = ()
+    source_ports: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FilterChain:
+    """Exactly one of http and tcp is set: the chain's last network filter."""
+
+    match: FilterChainMatch
+    http: HttpConnectionManager | None = None
+    tls: DownstreamTls | None = None
+    name: str = ""
+    transport_socket_connect_timeout_s: float | None = None
+    tcp: TcpProxy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    name: str
+    address: SocketAddress
+    filter_chains: tuple[FilterChain, ...] = ()
+    default_filter_chain: FilterChain | None = None
+    tls_inspector: bool = False
+    http_inspector: bool = False
+    original_dst: bool = False
+    use_original_dst: bool = False
+    bind_to_port: bool = True
+    listener_filters_timeout_s: float = 15.0
+    continue_on_listener_filters_timeout: bool = False
+    per_connection_buffer_limit_bytes: int = 1024 * 1024
+    tcp_backlog_size: int = 128
+    traffic_direction: Literal["UNSPECIFIED", "INBOUND", "OUTBOUND"] = "UNSPECIFIED"
+    stat_prefix: str = ""
+    access_log: tuple[AccessLog, ...] = ()
