@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.features import ALL, Parts
+
 ROOT = Path(__file__).resolve().parents[1]
 ENVOY = ROOT / ".peers" / "envoy" / "bin" / "envoy"
 HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -22,12 +24,13 @@ ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a contender listens, where it sends, and a folder for its files."""
+    """Where a contender listens, where it sends, a folder for its files, and what it has to do."""
 
     port: int
     admin_port: int
     upstream_port: int
     folder: Path
+    feature: str = "router"
 
 
 class NotInstalled(Exception):
@@ -35,9 +38,9 @@ class NotInstalled(Exception):
 
 
 def bootstrap(place: Place) -> dict[str, Any]:
-    """Envoy v3: one listener, the router filter only, one static cluster."""
+    """Envoy v3: one listener, one static cluster, and the feature under test."""
     route = {"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}
-    manager = {
+    manager: dict[str, Any] = {
         "@type": f"type.googleapis.com/{HCM}",
         "stat_prefix": "bench",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
@@ -55,7 +58,7 @@ def bootstrap(place: Place) -> dict[str, Any]:
         "filter_chains": [{"filters": [network]}],
     }
     endpoint = {"endpoint": {"address": _address(place.upstream_port)}}
-    cluster = {
+    cluster: dict[str, Any] = {
         "name": "upstream",
         "type": "STATIC",
         "load_assignment": {
@@ -63,6 +66,7 @@ def bootstrap(place: Place) -> dict[str, Any]:
             "endpoints": [{"lb_endpoints": [endpoint]}],
         },
     }
+    ALL[place.feature](Parts(manager, cluster, str(place.folder / "access.log")))
     return {
         "admin": {"address": _address(place.admin_port)},
         "static_resources": {"listeners": [listener], "clusters": [cluster]},

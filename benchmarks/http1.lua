@@ -1,8 +1,9 @@
--- The load: ten request headers; path and trace id differ in every request, so that no proxy can
+-- The load: eleven request headers; path and trace id differ in every request, so that no proxy can
 -- answer from a cache of heads it has seen. wrk calls request() before each request.
 local template = table.concat({
   "GET /catalogue/%d/items?page=%d HTTP/1.1",
-  "Host: bench.test",
+  "Host: %s",
+  "Origin: https://shop.test",
   "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)",
   "Accept: application/json, text/plain;q=0.9, */*;q=0.8",
   "Accept-Encoding: gzip, deflate, br",
@@ -16,15 +17,18 @@ local template = table.concat({
 }, "\r\n")
 
 local count = 0
+local hosts = 0
 
 function init(args)
+  hosts = tonumber(args[1] or 0)
   math.randomseed(os.time())
   count = math.random(1, 1000000)
 end
 
 function request()
   count = count + 1
-  return string.format(template, count, count % 97, count * 7919, count * 104729, count * 31)
+  local host = hosts > 0 and "shop-" .. count % hosts .. ".test" or "bench.test"
+  return string.format(template, count, count % 97, host, count * 7919, count * 104729, count * 31)
 end
 
 function done(summary, latency, requests)

@@ -1,5 +1,7 @@
 """`python -m benchmarks.http1`: Weft, Envoy, nginx and HAProxy in turn as an HTTP/1.1 proxy.
 
+`--feature` has Weft and Envoy do more than forwarding (benchmarks/features.py).
+
 Each has one worker pinned to core 0; load and upstream share core 1. The rounds are interleaved, so
 that a disturbed minute hits everybody. What it prints and how to read it: benchmarks/README.md.
 """
@@ -19,6 +21,7 @@ import click
 
 from benchmarks import contenders, load, machine, report
 from benchmarks.contenders import CONTENDERS, NotInstalled, Place
+from benchmarks.features import ALL, VHOSTS
 from benchmarks.report import Sample
 
 PROXY_CORE = 0
@@ -29,6 +32,7 @@ RESULTS = Path(__file__).with_name("results")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
+    feature: str
     names: tuple[str, ...]
     rounds: int
     duration_s: int
@@ -37,25 +41,43 @@ class Plan:
 
 
 @click.command()
+@click.option(
+    "--feature",
+    default="router",
+    show_default=True,
+    type=click.Choice([*ALL, "each"]),
+    help="what the proxies do beside forwarding",
+)
 @click.option("--only", default=",".join(CONTENDERS), help="who runs, comma separated")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--duration", default=5, show_default=True, help="counted seconds per run")
-@click.option("--warmup", default=2, show_default=True, help="seconds before counting")
+@click.option(
+    "--warmup", default=2, show_default=True, type=click.IntRange(1), help="seconds before counting"
+)
 @click.option("--connections", default=32, show_default=True, type=click.IntRange(1))
-def main(only: str, rounds: int, duration: int, warmup: int, connections: int) -> None:
+def main(
+    feature: str, only: str, rounds: int, duration: int, warmup: int, connections: int
+) -> None:
     """Measure proxies side by side on this machine."""
     names = tuple(name.strip() for name in only.split(","))
     if unknown := set(names) - set(CONTENDERS):
         raise click.ClickException(f"unknown proxy {', '.join(unknown)}; known: {list(CONTENDERS)}")
     if (os.cpu_count() or 1) < 2:
         raise click.ClickException("needs two cores: one for the proxy, one for the load")
-    plan = Plan(names, rounds, duration, warmup, connections)
     if (load_average := os.getloadavg()[0]) > QUIET_LOAD_AVERAGE:
         print(
             f"load average {load_average:.1f}: others use this machine; trust the ratios only, and "
             "not much",
             file=sys.stderr,
         )
+    if feature != "router":  # what nginx and HAProxy would do instead is not the same work
+        names = tuple(name for name in names if name in ("weft", "envoy"))
+    for each in ALL if feature == "each" else [feature]:
+        _measure(Plan(each, names, rounds, duration, warmup, connections))
+
+
+def _measure(plan: Plan) -> None:
+    print(f"== {plan.feature}", file=sys.stderr)
     try:
         with tempfile.TemporaryDirectory(prefix="weft-bench-") as folder:
             samples = _all_rounds(plan, Path(folder))
@@ -82,7 +104,7 @@ def _all_rounds(plan: Plan, folder: Path) -> list[Sample]:
 
 
 def _one(plan: Plan, name: str, number: int, upstream_port: int, folder: Path) -> Sample:
-    place = Place(load.free_port(), load.free_port(), upstream_port, folder)
+    place = Place(load.free_port(), load.free_port(), upstream_port, folder, plan.feature)
     log = folder / f"{name}.out"
     command = CONTENDERS[name](place)
     began = time.perf_counter()
@@ -119,7 +141,13 @@ def _counted(plan: Plan, name: str, number: int, pid: int, port: int, ready_ms: 
 
 
 def _drive(plan: Plan, port: int, duration_s: int) -> load.Load:
-    return load.run(port, connections=plan.connections, duration_s=duration_s, core=LOAD_CORE)
+    return load.run(
+        port,
+        connections=plan.connections,
+        duration_s=duration_s,
+        core=LOAD_CORE,
+        hosts=VHOSTS if plan.feature in ("vhosts", "all") else 0,
+    )
 
 
 def _progress(sample: Sample) -> None:
@@ -133,9 +161,9 @@ def _progress(sample: Sample) -> None:
 
 
 def _finish(plan: Plan, samples: list[Sample]) -> None:
-    print(report.table(samples))
+    print(f"\n{plan.feature}\n\n{report.table(samples)}")
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / time.strftime("http1-%Y%m%d-%H%M%S.json")
+    path = RESULTS / time.strftime(f"http1-{plan.feature}-%Y%m%d-%H%M%S.json")
     record = {
         "machine": machine.describe(),
         "plan": asdict(plan),

@@ -28,15 +28,16 @@ class Load:
     failed: int
 
 
-def run(port: int, *, connections: int, duration_s: int, core: int) -> Load:
+def run(port: int, *, connections: int, duration_s: int, core: int, hosts: int = 0) -> Load:
     """Keeps `connections` busy for `duration_s`, one wrk thread on `core`.
 
+    hosts: so many names are asked for in turn (shop-0.test ...); 0 is bench.test alone.
     RuntimeError when nothing was answered at all."""
     program = shutil.which("wrk")
     if not program:
         raise NotInstalled("no wrk on this machine: `sh benchmarks/setup.sh` installs it")
     command = [program, "-t1", f"-c{connections}", f"-d{duration_s}s", "--latency"]
-    command += ["-s", str(SCRIPT), f"http://127.0.0.1:{port}/"]
+    command += ["-s", str(SCRIPT), f"http://127.0.0.1:{port}/", "--", str(hosts)]
     done = subprocess.run(
         command,
         capture_output=True,
@@ -79,7 +80,7 @@ def free_port() -> int:
 def _answers(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        connection.request("GET", "/ready-probe")
+        connection.request("GET", "/catalogue/0/items", headers={"x-tenant": "acme"})
         response = connection.getresponse()
         response.read()
         return response.status == 200
