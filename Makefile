@@ -5,7 +5,7 @@ PY     := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench setup peers clean
+.PHONY: help demo test check docs bench setup peers clean
 
 help:  ## this text
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
@@ -20,11 +20,14 @@ test: $(VENV)/.ready-dev .peers/.ready  ## install everything, then lint, types 
 
 check: $(VENV)/.ready-dev .stubs/.ready  ## lint, format and types, without the tests
 	@echo "== ruff" && $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
-	@echo "== mypy" && $(VENV)/bin/mypy proxy controlplane certs protos weft tests benchmarks
+	@echo "== mypy" && $(VENV)/bin/mypy proxy controlplane certs protos weft tests benchmarks docs
 
 bench: $(VENV)/.ready-dev .peers/.ready  ## Weft beside Envoy, nginx and HAProxy on this machine
 	@sh benchmarks/setup.sh
 	@$(PY) -m benchmarks.http1
+
+docs: $(VENV)/.ready-dev  ## remake docs/fields.md: what Weft does with every field of Envoy's configuration
+	@$(PY) -m docs.generate
 
 setup: $(VENV)/.ready-dev .stubs/.ready .peers/.ready  ## everything a developer needs
 
