@@ -25,8 +25,9 @@ INTRODUCTION = """\
 A field of a message below is **honoured**, **without effect** (the reason stands beside it),
 accepted with **one value only** because Weft does that anyway, or **refused**: a resource that sets
 it is rejected with the field's path (a NACK over xDS, exit code 1 and `file:line:column` for a
-bootstrap file) and the last good configuration goes on. Nothing that is set is ignored in silence. A message
-that is not listed is refused wherever it could stand, and so is an extension whose type is not.
+bootstrap file) and the last good configuration goes on. Nothing that is set is ignored in silence.
+A message that is not listed is refused wherever it could stand, and so is an extension whose type
+is not.
 
 """
 
