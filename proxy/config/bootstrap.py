@@ -67,7 +67,7 @@ def decode_bootstrap(
         lds_ads=_from_ads(dynamic, "lds_config"),
         cds_ads=_from_ads(dynamic, "cds_config"),
         listeners=_listeners(static.listeners, decoders),
-        clusters=_clusters(static.clusters, ads.cluster if ads else None),
+        clusters=_clusters(static.clusters),
         secrets=_secrets(static),
     )
     references.check(found)
@@ -153,15 +153,13 @@ def _unique_addresses(listeners: Iterable[Listener]) -> None:
         seen[address] = each.name
 
 
-def _clusters(
-    messages: Iterable[cluster_pb2.Cluster], ads_cluster: str | None
-) -> tuple[Cluster, ...]:
+def _clusters(messages: Iterable[cluster_pb2.Cluster]) -> tuple[Cluster, ...]:
     found: dict[str, Cluster] = {}
     for i, message in enumerate(messages):
         path = f"static_resources.clusters[{i}]"
         if message.name in found:
             raise Rejected(f"{path}.name", f"there is another cluster `{message.name}`")
-        found[message.name] = cluster(message, path, for_grpc=message.name == ads_cluster)
+        found[message.name] = cluster(message, path)
     return tuple(found.values())
 
 

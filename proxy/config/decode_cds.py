@@ -26,7 +26,7 @@ from proxy.config.decode_common import (
 )
 from proxy.config.decode_eds import load_assignment
 from proxy.config.decode_limits import outlier_detection, thresholds
-from proxy.config.decode_protocol import cluster_protocol
+from proxy.config.decode_protocol import cluster_protocol, preconnect_policy
 from proxy.config.decode_source import from_ads
 from proxy.config.fields import UNSUPPORTED
 from proxy.config.model import Cluster, ClusterLoadAssignment, TransportSocketMatch
@@ -65,8 +65,8 @@ _FAMILIES: Mapping[int, Family] = {
 }
 
 
-def cluster(message: cluster_pb2.Cluster, path: str = "", for_grpc: bool = False) -> Cluster:
-    """`message` must be checked. `for_grpc`: the way to the control plane, which is HTTP/2."""
+def cluster(message: cluster_pb2.Cluster, path: str = "") -> Cluster:
+    """`message` must be checked."""
     kind = _type(message, at(path, "type"))
     policy, choices = _load_balancing(message, path)
     default, high = thresholds(message.circuit_breakers, at(path, "circuit_breakers"))
@@ -86,7 +86,8 @@ def cluster(message: cluster_pb2.Cluster, path: str = "", for_grpc: bool = False
         outlier=outlier_detection(outlier) if outlier else None,
         tls=decode_tls.upstream(socket, at(path, "transport_socket")) if socket else None,
         tls_matches=_socket_matches(message, at(path, "transport_socket_matches")),
-        http=cluster_protocol(message, path, for_grpc),
+        http=cluster_protocol(message, path),
+        preconnect=preconnect_policy(message),
         per_connection_buffer_limit_bytes=value_or(
             message, "per_connection_buffer_limit_bytes", 1024 * 1024
         ),

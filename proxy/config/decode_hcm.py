@@ -17,6 +17,7 @@ from proxy.config.decode_common import (
     unsupported_type,
     value_or,
 )
+from proxy.config.decode_http2 import http2_options
 from proxy.config.decode_protocol import common_http
 from proxy.config.decode_rds import route_configuration
 from proxy.config.decode_source import from_ads
@@ -24,7 +25,13 @@ from proxy.config.fields import UNSUPPORTED
 from proxy.config.filters import FilterDecoders
 from proxy.config.filters.decode_router import TYPE_URL as ROUTER
 from proxy.config.filters.decode_router import RouterConfig
-from proxy.config.model import HttpConnectionManager, HttpFilter, RouteConfiguration, XfccMode
+from proxy.config.model import (
+    Http2Options,
+    HttpConnectionManager,
+    HttpFilter,
+    RouteConfiguration,
+    XfccMode,
+)
 from proxy.config.rejected import Rejected
 
 _H = hcm_pb2.HttpConnectionManager
@@ -32,8 +39,10 @@ ServerHeader = Literal["OVERWRITE", "APPEND_IF_ABSENT", "PASS_THROUGH"]
 EscapedSlashes = Literal[
     "KEEP_UNCHANGED", "REJECT_REQUEST", "UNESCAPE_AND_REDIRECT", "UNESCAPE_AND_FORWARD"
 ]
+Codec = Literal["AUTO", "HTTP1", "HTTP2"]
 CertDetail = Literal["subject", "cert", "chain", "dns", "uri"]
 
+_CODECS: Mapping[int, Codec] = {_H.AUTO: "AUTO", _H.HTTP1: "HTTP1", _H.HTTP2: "HTTP2"}
 _SERVER_HEADERS: Mapping[int, ServerHeader] = {
     _H.OVERWRITE: "OVERWRITE",
     _H.APPEND_IF_ABSENT: "APPEND_IF_ABSENT",
@@ -65,7 +74,6 @@ def connection_manager(
     common = common_http(message.common_http_protocol_options)
     if message.strip_matching_host_port and message.strip_any_host_port:
         raise Rejected(path, "strip_matching_host_port and strip_any_host_port are both set")
-    _check_codec(message.codec_type, f"{path}.codec_type")
     router = filters[-1].config
     return HttpConnectionManager(
         stat_prefix=message.stat_prefix,
@@ -98,6 +106,8 @@ def connection_manager(
         ),
         strip_matching_host_port=message.strip_matching_host_port,
         strip_any_host_port=message.strip_any_host_port,
+        codec=_codec(message.codec_type, f"{path}.codec_type"),
+        http2=_http2(message, path),
         accept_http_10=message.http_protocol_options.accept_http_10,
         default_host_for_http_10=message.http_protocol_options.default_host_for_http_10,
         idle_timeout_s=common.idle_timeout_s,
@@ -115,10 +125,17 @@ def connection_manager(
     )
 
 
-def _check_codec(number: int, path: str) -> None:
-    """We speak HTTP/1 either way."""
-    if number not in (_H.AUTO, _H.HTTP1):
+def _codec(number: int, path: str) -> Codec:
+    if number not in _CODECS:
         raise Rejected(path, f"{enum_name(_H.CodecType, number)} is {UNSUPPORTED}")
+    return _CODECS[number]
+
+
+def _http2(message: hcm_pb2.HttpConnectionManager, path: str) -> Http2Options:
+    stream_error = value_or(message, "stream_error_on_invalid_http_message", None)
+    return http2_options(
+        message.http2_protocol_options, f"{path}.http2_protocol_options", stream_error
+    )
 
 
 def _routes(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import protocol_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from proxy.config.decode_common import optional_seconds, unpack, value_or
+from proxy.config.decode_http2 import http2_options
 from proxy.config.fields import UNSUPPORTED
-from proxy.config.model import HttpProtocolOptions
+from proxy.config.model import HttpProtocolOptions, HttpVersion, PreconnectPolicy
 from proxy.config.rejected import Rejected, at
 
 _OPTIONS = http_protocol_options_pb2.HttpProtocolOptions
 EXTENSION = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_HTTP2 = f"HTTP/2 to a cluster other than the control plane's is {UNSUPPORTED}"
+_WITHOUT_ALPN = "needs a TLS transport socket: there is no ALPN to choose the protocol by"
 
 
 def common_http(
@@ -31,23 +34,71 @@ def common_http(
     )
 
 
-def cluster_protocol(
-    message: cluster_pb2.Cluster, path: str, for_grpc: bool
-) -> HttpProtocolOptions:
-    """How the cluster is spoken to. HTTP/2 is refused unless the cluster is `for_grpc`."""
-    if message.HasField("http2_protocol_options") and not for_grpc:
-        raise Rejected(at(path, "http2_protocol_options"), _HTTP2)
-    old_max = value_or(message, "max_requests_per_connection", None)
+def cluster_protocol(message: cluster_pb2.Cluster, path: str) -> HttpProtocolOptions:
+    """How the cluster is spoken to. `HttpProtocolOptions` wins over the fields of old."""
     extensions = message.typed_extension_protocol_options
     where = at(path, "typed_extension_protocol_options")
     for name in extensions:
         if name != EXTENSION:
             raise Rejected(f"{where}[{name}]", UNSUPPORTED)
     if EXTENSION not in extensions:
-        return common_http(message.common_http_protocol_options, old_max)
+        return _of_old_fields(message, path)
     where = f"{where}[{EXTENSION}]"
     options = unpack(_OPTIONS, extensions[EXTENSION], where)
-    explicit = options.explicit_http_config
-    if explicit.WhichOneof("protocol_config") == "http2_protocol_options" and not for_grpc:
-        raise Rejected(f"{where}.explicit_http_config.http2_protocol_options", _HTTP2)
-    return common_http(options.common_http_protocol_options, old_max)
+    return _of_options(options, message, where)
+
+
+def _of_old_fields(message: cluster_pb2.Cluster, path: str) -> HttpProtocolOptions:
+    """Envoy: HTTP/2 if there are options for it; `protocol_selection` may leave it to the
+    client."""
+    old_max = value_or(message, "max_requests_per_connection", None)
+    common = common_http(message.common_http_protocol_options, old_max)
+    version: HttpVersion = "HTTP2" if message.HasField("http2_protocol_options") else "HTTP1"
+    if message.protocol_selection == cluster_pb2.Cluster.USE_DOWNSTREAM_PROTOCOL:
+        version = "DOWNSTREAM"
+    http2 = http2_options(message.http2_protocol_options, at(path, "http2_protocol_options"))
+    upstream = message.upstream_http_protocol_options
+    return _with_tls_names(replace(common, version=version, http2=http2), upstream)
+
+
+def _of_options(
+    options: http_protocol_options_pb2.HttpProtocolOptions,
+    message: cluster_pb2.Cluster,
+    path: str,
+) -> HttpProtocolOptions:
+    old_max = value_or(message, "max_requests_per_connection", None)
+    common = common_http(options.common_http_protocol_options, old_max)
+    kind = options.WhichOneof("upstream_protocol_options")
+    version: HttpVersion = "DOWNSTREAM"
+    inner = options.use_downstream_protocol_config.http2_protocol_options
+    if kind == "explicit_http_config":
+        chosen = options.explicit_http_config.WhichOneof("protocol_config")
+        version = "HTTP2" if chosen == "http2_protocol_options" else "HTTP1"
+        inner = options.explicit_http_config.http2_protocol_options
+    elif kind == "auto_config":
+        version = "AUTO"
+        inner = options.auto_config.http2_protocol_options
+        if not message.HasField("transport_socket"):
+            raise Rejected(f"{path}.auto_config", _WITHOUT_ALPN)
+    http2 = http2_options(inner, f"{path}.{kind}.http2_protocol_options")
+    upstream = options.upstream_http_protocol_options
+    return _with_tls_names(replace(common, version=version, http2=http2), upstream)
+
+
+def _with_tls_names(
+    options: HttpProtocolOptions, message: protocol_pb2.UpstreamHttpProtocolOptions
+) -> HttpProtocolOptions:
+    return replace(
+        options,
+        auto_sni=message.auto_sni,
+        auto_san_validation=message.auto_san_validation,
+        auto_sni_header=message.override_auto_sni_header.lower(),
+    )
+
+
+def preconnect_policy(message: cluster_pb2.Cluster) -> PreconnectPolicy:
+    policy = message.preconnect_policy
+    return PreconnectPolicy(
+        per_upstream=value_or(policy, "per_upstream_preconnect_ratio", 1.0),
+        predictive=value_or(policy, "predictive_preconnect_ratio", 0.0),
+    )

@@ -11,14 +11,15 @@ _HEALTH = "it belongs to active health checks, which are refused where they are 
 _STATISTICS = "it only adds statistics"
 _SUCCESS_RATE = "ejection by success rate is not done"
 _FAILURES = "ejection by failure percentage is not done"
-_GRPC_CHANNEL = "HTTP/2 is spoken only to the control plane, by gRPC's own implementation"
+_UPSTREAM = "envoy.extensions.upstreams.http.v3."
 
 CLUSTERS: Table = {
     _CLUSTER + "Cluster": Fields(
         "transport_socket_matches name alt_stat_name type eds_cluster_config connect_timeout "
         "per_connection_buffer_limit_bytes lb_policy load_assignment max_requests_per_connection "
         "circuit_breakers common_http_protocol_options http_protocol_options "
-        "http2_protocol_options typed_extension_protocol_options dns_refresh_rate "
+        "http2_protocol_options upstream_http_protocol_options protocol_selection "
+        "preconnect_policy typed_extension_protocol_options dns_refresh_rate "
         "respect_dns_ttl dns_lookup_family outlier_detection least_request_lb_config "
         "round_robin_lb_config common_lb_config transport_socket metadata "
         "close_connections_on_host_health_failure ignore_health_on_host_removal "
@@ -81,32 +82,24 @@ CLUSTERS: Table = {
             "max_ejection_time_jitter": 0.0,
         },
     ),
-    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": Fields(
-        "common_http_protocol_options upstream_http_protocol_options explicit_http_config"
+    _CLUSTER + "Cluster.PreconnectPolicy": Fields(
+        "per_upstream_preconnect_ratio predictive_preconnect_ratio"
     ),
-    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig": Fields(
+    _UPSTREAM + "HttpProtocolOptions": Fields(
+        "common_http_protocol_options upstream_http_protocol_options explicit_http_config "
+        "use_downstream_protocol_config auto_config"
+    ),
+    _UPSTREAM + "HttpProtocolOptions.ExplicitHttpConfig": Fields(
         "http_protocol_options http2_protocol_options"
     ),
-    "envoy.config.core.v3.UpstreamHttpProtocolOptions": Fields(),
-    "envoy.config.core.v3.Http2ProtocolOptions": Fields(
-        no_effect=dict.fromkeys(
-            (
-                "hpack_table_size",
-                "max_concurrent_streams",
-                "initial_stream_window_size",
-                "initial_connection_window_size",
-                "allow_connect",
-                "max_outbound_frames",
-                "max_outbound_control_frames",
-                "max_consecutive_inbound_frames_with_empty_payload",
-                "max_inbound_priority_frames_per_stream",
-                "max_inbound_window_update_frames_per_data_frame_sent",
-                "override_stream_error_on_invalid_http_message",
-                "connection_keepalive",
-                "use_oghttp2_codec",
-            ),
-            _GRPC_CHANNEL,
-        )
+    _UPSTREAM + "HttpProtocolOptions.UseDownstreamHttpConfig": Fields(
+        "http_protocol_options http2_protocol_options"
+    ),
+    _UPSTREAM + "HttpProtocolOptions.AutoHttpConfig": Fields(
+        "http_protocol_options http2_protocol_options"
+    ),
+    "envoy.config.core.v3.UpstreamHttpProtocolOptions": Fields(
+        "auto_sni auto_san_validation override_auto_sni_header"
     ),
     _ENDPOINT + "ClusterLoadAssignment": Fields("cluster_name endpoints policy"),
     _ENDPOINT + "ClusterLoadAssignment.Policy": Fields("overprovisioning_factor"),

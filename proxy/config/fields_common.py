@@ -51,6 +51,24 @@ COMMON: Table = {
         {"use_balsa_parser": "it chooses between two parsers of Envoy's own"},
         {"allow_absolute_url": True, "override_stream_error_on_invalid_http_message": False},
     ),
+    _CORE + "Http2ProtocolOptions": Fields(
+        "hpack_table_size max_concurrent_streams initial_stream_window_size "
+        "initial_connection_window_size allow_connect max_outbound_frames "
+        "max_outbound_control_frames max_consecutive_inbound_frames_with_empty_payload "
+        "max_inbound_priority_frames_per_stream "
+        "max_inbound_window_update_frames_per_data_frame_sent "
+        "stream_error_on_invalid_http_messaging override_stream_error_on_invalid_http_message "
+        "custom_settings_parameters connection_keepalive",
+        {
+            "use_oghttp2_codec": "it chooses between two codecs of Envoy's own",
+            "max_metadata_size": "it belongs to allow_metadata, which is refused",
+        },
+        {"allow_metadata": False},
+    ),
+    _CORE + "Http2ProtocolOptions.SettingsParameter": Fields("identifier value"),
+    _CORE + "KeepaliveSettings": Fields(
+        "interval timeout interval_jitter connection_idle_interval"
+    ),
     "envoy.type.v3.Percent": Fields("value"),
     "envoy.type.v3.FractionalPercent": Fields("numerator denominator"),
     "envoy.type.v3.Int64Range": Fields("start end"),

@@ -11,7 +11,7 @@ _INSPECTOR = "envoy.extensions.filters.listener."
 _SHARED = "how workers share the accepted connections is Weft's own matter"
 _OVERLOAD = "there is no overload manager and no global connection limit"
 _METADATA = "it is only shown in /config_dump"
-_CODEC = "this version speaks HTTP/1.1 only"
+_CODEC = "codec_type HTTP3 is refused, and nothing else uses them"
 
 LISTENERS: Table = {
     _LISTENER + "Listener": Fields(
@@ -55,15 +55,14 @@ LISTENERS: Table = {
     _INSPECTOR + "original_dst.v3.OriginalDst": Fields(),
     _HCM + "HttpConnectionManager": Fields(
         "codec_type stat_prefix rds route_config http_filters common_http_protocol_options "
-        "http_protocol_options server_name server_header_transformation max_request_headers_kb "
-        "stream_idle_timeout request_timeout request_headers_timeout drain_timeout "
-        "delayed_close_timeout access_log use_remote_address xff_num_trusted_hops "
+        "http_protocol_options http2_protocol_options server_name server_header_transformation "
+        "max_request_headers_kb stream_idle_timeout request_timeout request_headers_timeout "
+        "drain_timeout delayed_close_timeout access_log use_remote_address xff_num_trusted_hops "
         "skip_xff_append via generate_request_id preserve_external_request_id "
         "always_set_request_id_in_response forward_client_cert_details "
         "set_current_client_cert_details normalize_path merge_slashes "
         "path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port",
         {
-            "http2_protocol_options": _CODEC,
             "http3_protocol_options": _CODEC,
             "append_local_overload": _OVERLOAD,
             "add_proxy_protocol_connection_state": "it belongs to the PROXY protocol filter, "

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from proxy.config.model.common import Metadata, SocketAddress
+from proxy.config.model.protocol import HttpProtocolOptions, PreconnectPolicy
 from proxy.config.model.tls import UpstreamTls
 
 
@@ -70,17 +71,6 @@ class ClusterLoadAssignment:
 
 
 @dataclass(frozen=True, slots=True)
-class HttpProtocolOptions:
-    """`HttpProtocolOptions` of a cluster and `common_http_protocol_options`."""
-
-    idle_timeout_s: float | None = 3600.0
-    max_connection_duration_s: float | None = None
-    max_requests_per_connection: int | None = None
-    max_response_headers_kb: int = 60
-    max_headers_count: int = 100
-
-
-@dataclass(frozen=True, slots=True)
 class TransportSocketMatch:
     """One of a cluster's `transport_socket_matches`: the first whose `match` is a subset of the
     endpoint's `envoy.transport_socket_match` metadata decides; tls None is `raw_buffer`."""
@@ -106,6 +96,7 @@ class Cluster:
     tls: UpstreamTls | None = None
     tls_matches: tuple[TransportSocketMatch, ...] = ()
     http: HttpProtocolOptions = HttpProtocolOptions()
+    preconnect: PreconnectPolicy = PreconnectPolicy()
     per_connection_buffer_limit_bytes: int = 1024 * 1024
     dns_refresh_rate_s: float = 5.0
     respect_dns_ttl: bool = False

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from proxy.config.model.common import CidrRange, SocketAddress
+from proxy.config.model.protocol import Http2Options
 from proxy.config.model.routes import RouteConfiguration
 from proxy.config.model.tls import DownstreamTls
 
@@ -64,6 +65,8 @@ class HttpConnectionManager:
     ] = "KEEP_UNCHANGED"
     strip_matching_host_port: bool = False
     strip_any_host_port: bool = False
+    codec: Literal["AUTO", "HTTP1", "HTTP2"] = "AUTO"
+    http2: Http2Options = Http2Options()
     accept_http_10: bool = False
     default_host_for_http_10: str = ""
     idle_timeout_s: float | None = 3600.0

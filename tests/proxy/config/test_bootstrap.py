@@ -222,14 +222,6 @@ def test_what_has_no_effect_by_design_is_taken(tmp_path: Path) -> None:
     assert bootstrap.load(write(tmp_path, more + ADS)).cds_ads
 
 
-def test_http2_is_for_the_control_plane_only(tmp_path: Path) -> None:
-    text = ADS.replace("cluster_name: xds}", "cluster_name: way}").replace(
-        "  clusters:\n",
-        "  clusters:\n  - {name: way, type: STATIC, load_assignment: {cluster_name: way}}\n",
-    )
-    error = refused(tmp_path, text)
-    assert "HTTP/2 to a cluster other than the control plane's" in error.why
-
 
 def test_a_target_without_endpoints_or_with_names_that_grpc_cannot_match(tmp_path: Path) -> None:
     text = ADS[: ADS.index("    load_assignment")]
