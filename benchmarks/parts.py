@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.exchange import RESPONSE, Exchange, requests
 from proxy.http.h1 import Limits, RequestReader, ResponseReader, request_head
+from proxy.http.headers import Headers
 from proxy.http.message import Request, Response
 from proxy.stats import Stats
 
@@ -80,8 +81,8 @@ class _Sink:
         self.head = response
 
     def on_data(self, data: bytes) -> None: ...
-    def on_end(self) -> None: ...
-    def on_informational(self, status: int) -> None: ...
+    def on_end(self, trailers: Headers | None) -> None: ...
+    def on_informational(self, status: int, headers: Headers) -> None: ...
 
 
 @part("h1: read a request of ten headers, names seen before")

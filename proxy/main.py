@@ -235,7 +235,7 @@ class Proxy:
         end = monotonic() + within_s
         await self._until_quiet(end)
         for connection in list(self.worker.connections):
-            if connection.info.tls and connection.stream is None:
+            if connection.info.tls and connection.idle:
                 connection.close_gently()  # what TLS has yet to write shows in its end only
         await self._until_quiet(end)
 

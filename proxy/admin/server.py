@@ -17,8 +17,9 @@ from proxy.admin.reply import Reply
 from proxy.admin.view import AdminView
 from proxy.config.model import SocketAddress
 from proxy.http.errors import Malformed
-from proxy.http.h1.reader import Limits, RequestReader
+from proxy.http.h1 import Limits, RequestReader
 from proxy.http.h1.writer import LAST_CHUNK, chunk
+from proxy.http.headers import Headers
 from proxy.http.message import Request, reason
 from proxy.listen.accept import bind
 
@@ -102,14 +103,14 @@ class _Connection(asyncio.Protocol):
     def on_request(self, request: Request, data: bytes, end: bool) -> None:
         self._request = request
         if end:
-            self.on_end()
+            self.on_end(None)
         elif self._reader.expects_continue:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_data(self, data: bytes) -> None:
         """No page reads a body."""
 
-    def on_end(self) -> None:
+    def on_end(self, _: Headers | None) -> None:
         request = self._request
         assert request is not None
         reply = self._respond(request)

@@ -23,10 +23,10 @@ from proxy.config.model import (
     VirtualHost,
     WeightedCluster,
 )
+from proxy.filters.api import Reply
 from proxy.http.headers import Edit as HeaderEdit
 from proxy.http.message import Request, Response
 from proxy.l7.entry import RouteEntry
-from proxy.l7.reply import Reply
 from proxy.l7.stream import Stream
 from proxy.route import rewrite
 from proxy.route.table import Table, route_matches

@@ -39,9 +39,17 @@ def reason(status: int) -> bytes:
 
 class Request:
     """A request head. `path` is the target in origin form with its query; `authority` is the host
-    header or the pseudo-header, and the block does not hold it. length: see the constants."""
+    header or the pseudo-header, and the block does not hold it. length: see the constants.
 
-    __slots__ = ("authority", "headers", "length", "method", "path", "scheme", "version")
+    upgrade: the protocol that it asks to change to, b'' for none; an extended CONNECT (RFC 8441) is
+    method GET with it. odd: the connection manager must decide on its target, host or upgrade."""
+
+    # What few requests have stands in the class until it is set.
+    __slots__ = (
+        "__dict__", "authority", "headers", "length", "method", "path", "scheme", "version"
+    )  # fmt: skip
+    upgrade: bytes = b""
+    odd: bool = False
 
     def __init__(
         self,
@@ -66,9 +74,11 @@ class Request:
 
 
 class Response:
-    """A response head. length: bytes of the body, or CHUNKED or UNTIL_CLOSE."""
+    """A response head. length: bytes of the body, or CHUNKED or UNTIL_CLOSE. upgrade: the protocol
+    that a 101 changes to."""
 
-    __slots__ = ("headers", "length", "status")
+    __slots__ = ("__dict__", "headers", "length", "status")
+    upgrade: bytes = b""
 
     def __init__(self, status: int, headers: Headers, length: int = 0) -> None:
         self.status = status

@@ -16,14 +16,14 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.http.h1 import LAST_CHUNK, chunk, request_head
-from proxy.http.message import CHUNKED, Response
+from proxy.filters.api import WAIT, Answer, Reply
+from proxy.http.headers import Headers
+from proxy.http.message import Response
 from proxy.l7 import reply
-from proxy.l7.steps import WAIT, Answer
 from proxy.outbox import flush
 from proxy.upstream import retry
 from proxy.upstream.cluster import Cluster
-from proxy.upstream.http1 import UpstreamH1
+from proxy.upstream.pool import Connection
 
 if TYPE_CHECKING:
     from proxy.l7.stream import Stream
@@ -101,33 +101,33 @@ def _attempt(stream: Stream, cluster: Cluster) -> Answer:
     return WAIT
 
 
-def on_connected(stream: Stream, connection: UpstreamH1) -> None:
+def on_connected(stream: Stream, connection: Connection) -> None:
     stream.waiting = False
     stream.up = connection
-    if stream.down.full:
-        connection.pause_reading()
+    if stream.down.is_full(stream):
+        connection.pause_reading(stream)
     entry = stream.route
     assert entry is not None
     connection.cluster.stats.upstream_rq_total.value += 1
     if entry.before_send is not None:
         entry.before_send(stream)
-    done = connection.request_done = stream.request_done
-    if done and stream.body is None and stream.request.length == 0:
-        connection.send_whole(request_head(stream.request))
+    done = stream.request_done
+    if done and not stream.body and stream.trailers is None:
+        connection.send_request(stream, stream.request, True)
         return
-    connection.send(request_head(stream.request))
+    connection.send_request(stream, stream.request, False)
     if stream.body is not None:
         _send_kept(stream, connection)
-    if done and stream.request.length == CHUNKED:
-        connection.send(LAST_CHUNK)
+    if done:
+        connection.end_request(stream, stream.trailers)
 
 
-def _send_kept(stream: Stream, connection: UpstreamH1) -> None:
+def _send_kept(stream: Stream, connection: Connection) -> None:
     for data in stream.body or ():
-        connection.send(chunk(data) if stream.request.length == CHUNKED else data)
+        connection.send_data(stream, data)
     if not stream.retries_left:
         stream.body = None
-    stream.down.resume_reading()
+    stream.down.resume_reading(stream)
 
 
 # --------------------------------------------------------------------------- the request's body
@@ -135,7 +135,7 @@ def _send_kept(stream: Stream, connection: UpstreamH1) -> None:
 
 def pass_request_data(stream: Stream, data: bytes) -> None:
     if stream.up is not None:
-        stream.up.send(chunk(data) if stream.request.length == CHUNKED else data)
+        stream.up.send_data(stream, data)
     if stream.body is not None:
         stream.body.append(data)
         stream.body_bytes += len(data)
@@ -151,30 +151,48 @@ def _bound_body(stream: Stream) -> None:
         stream.body = None
         stream.retries_left = 0
     else:
-        stream.down.pause_reading()
+        stream.down.pause_reading(stream)
 
 
-def pass_request_end(stream: Stream) -> None:
+def pass_request_end(stream: Stream, trailers: Headers | None) -> None:
+    stream.trailers = trailers
     if stream.cluster is None:
         return
     _start_clock(stream)
     if stream.per_try_timeout_s:
         stream.try_deadline = stream.sent_at + stream.per_try_timeout_s
     if stream.up is not None:
-        if stream.request.length == CHUNKED:
-            stream.up.send(LAST_CHUNK)
-        stream.up.request_sent()
+        stream.up.end_request(stream, trailers)
 
 
 def on_writable(stream: Stream, writable: bool) -> None:
     """The upstream's buffer is full: stop reading from the client, and the other way about."""
     if writable:
-        stream.down.resume_reading()
+        stream.down.resume_reading(stream)
     else:
-        stream.down.pause_reading()
+        stream.down.pause_reading(stream)
+
+
+def on_downstream_full(stream: Stream, full: bool) -> None:
+    """The client does not keep up, or does again: no more, or more, from the upstream."""
+    up = stream.up
+    if up is None:
+        return
+    if full:
+        up.pause_reading(stream)
+    else:
+        up.resume_reading(stream)
 
 
 # --------------------------------------------------------------------------- the answer
+
+
+def on_informational(stream: Stream, status: int, headers: Headers) -> None:
+    """1xx of the upstream: they end here unless `proxy_100_continue` says otherwise."""
+    assert stream.cluster is not None
+    stream.cluster.stats.statuses.add(status)
+    if stream.manager.proxies_informational and not stream.responded:
+        stream.down.send_informational(stream, status, headers)
 
 
 def on_response(stream: Stream, response: Response, data: bytes, end: bool) -> None:
@@ -209,9 +227,9 @@ def on_data(stream: Stream, data: bytes) -> None:
     stream.send_data(data)
 
 
-def on_end(stream: Stream) -> None:
+def on_end(stream: Stream, trailers: Headers | None) -> None:
     _leave(stream)
-    stream.send_end()
+    stream.send_end(trailers)
 
 
 def on_reset(stream: Stream, reason: str, detail: str = "") -> None:
@@ -229,7 +247,7 @@ def on_reset(stream: Stream, reason: str, detail: str = "") -> None:
         flag = "UPE" if reason == retry.PROTOCOL_ERROR else "UC"
         why = reason.replace(" ", "_")
         stream.flag(flag, f"upstream_reset_after_response_started{{{why}}}")
-        stream.down.abort()
+        stream.down.abort(stream)
         return
     if rule is not None and rule.on_reset(reason, sent) and _retry_wanted(stream):
         _schedule_retry(stream)
@@ -279,7 +297,7 @@ def _retry(stream: Stream) -> None:
     assert cluster is not None
     stream.retrying = None
     answer = _attempt(stream, cluster)
-    if isinstance(answer, reply.Reply):
+    if isinstance(answer, Reply):
         stream.respond(answer)
     flush()
 

@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 from proxy.config.model import HttpConnectionManager
 from proxy.connection import ConnectionInfo
+from proxy.filters.api import Reply
 from proxy.http import path as paths
 from proxy.http.headers import Headers
 from proxy.http.message import Request
-from proxy.l7.reply import BAD_PATH, Reply
+from proxy.l7.reply import BAD_PATH
 from proxy.route.rewrite import split_port
 
 Cleaner = Callable[[Request, ConnectionInfo], Reply | None]

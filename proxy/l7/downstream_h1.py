@@ -13,11 +13,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from proxy.connection import ConnectionInfo
+from proxy.filters.api import Reply
 from proxy.http.errors import Malformed
-from proxy.http.h1 import LAST_CHUNK, RequestReader, chunk, response_head
+from proxy.http.h1 import LAST_CHUNK, RequestReader, chunk, last_chunk, response_head
 from proxy.http.headers import Headers
 from proxy.http.message import Request, Response, reason
-from proxy.l7.reply import HEADERS_TIMEOUT, Reply
+from proxy.l7.reply import HEADERS_TIMEOUT
 from proxy.l7.stream import Stream
 from proxy.outbox import Outbox, Pipe, flush
 
@@ -33,8 +34,10 @@ LINGER_S = 60.0
 
 
 class DownstreamH1(Outbox, asyncio.Protocol):
-    """chunked, bodiless: how the answer under way is framed. close_after: it is the last one.
+    """chunked, bodiless: how the answer under way is framed. last: it is the last one.
     full: what we write is not being read."""
+
+    protocol = "http1"
 
     __slots__ = (
         "_again",
@@ -47,11 +50,11 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         "_unsent",
         "bodiless",
         "chunked",
-        "close_after",
         "closing",
         "full",
         "idle_since",
         "info",
+        "last",
         "manager",
         "opened_at",
         "reader",
@@ -69,7 +72,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         self.stream: Stream | None = None
         self.chunked = False
         self.bodiless = False
-        self.close_after = False
+        self.last = False
         self.closing = False
         self.full = False
         self._head_since = 0.0
@@ -99,7 +102,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         if self._again:
             self._continue()
         elif self.stream is not None and self.reader.overfull:
-            self.pause_reading()
+            self._pause()
         flush()
 
     def _continue(self) -> None:
@@ -130,25 +133,25 @@ class DownstreamH1(Outbox, asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not keep up: no more from the upstream, and no further request."""
         self.full = True
-        if self.stream is not None and self.stream.up is not None:
-            self.stream.up.pause_reading()
+        if self.stream is not None:
+            self.stream.on_downstream_full(True)
 
     def resume_writing(self) -> None:
         self.full = False
-        if self.stream is not None and self.stream.up is not None:
-            self.stream.up.resume_reading()
-        elif self.stream is None:
-            self.resume_reading()
+        if self.stream is not None:
+            self.stream.on_downstream_full(False)
+        else:
+            self._resume()
             if self._again and not self._feeding:
                 self._continue()
         flush()
 
-    def pause_reading(self) -> None:
+    def _pause(self) -> None:
         if not self._paused and self.transport is not None and not self.transport.is_closing():
             self._paused = True
             self.transport.pause_reading()
 
-    def resume_reading(self) -> None:
+    def _resume(self) -> None:
         if self._paused:
             self._paused = False
             if self.transport is not None and not self.transport.is_closing():
@@ -160,7 +163,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         stream = self.stream = Stream(self, self.manager, request)
         self._served += 1
         if self._served >= self._serves_at_most:
-            self.close_after = True
+            self.last = True
         if self.reader.expects_continue and not end:
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.manager.stats.statuses.add(100)
@@ -170,9 +173,9 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         if self.stream is not None:
             self.stream.on_request_data(data)
 
-    def on_end(self) -> None:
+    def on_end(self, trailers: Headers | None) -> None:
         if self.stream is not None:
-            self.stream.on_request_end()
+            self.stream.on_request_end(trailers)
 
     def _refuse(self, error: Malformed) -> None:
         """The client broke the protocol: an answer if none has begun, and the end. What comes
@@ -188,14 +191,30 @@ class DownstreamH1(Outbox, asyncio.Protocol):
 
     # ------------------------------------------------------------------ the stream's side
 
+    def pause_reading(self, stream: Stream) -> None:
+        self._pause()
+
+    def resume_reading(self, stream: Stream) -> None:
+        self._resume()
+
+    def is_full(self, stream: Stream) -> bool:
+        return self.full
+
+    def close_after(self, stream: Stream) -> None:
+        self.last = True
+
+    def send_informational(self, stream: Stream, status: int, headers: Headers) -> None:
+        """Not to HTTP/1.0 (RFC 9110 section 15.2)."""
+        if stream.request.version != b"HTTP/1.0":
+            self.send(response_head(Response(status, headers)))
+
     def send_response(self, stream: Stream, response: Response, data: bytes, end: bool) -> None:
-        """Writes the head, framed for this client, and `data` of the body."""
         request = stream.request
         if (
             response.length >= 0
             and stream.request_done
             and self.reader.keep_alive
-            and not self.close_after
+            and not self.last
             and not self.manager.draining
             and request.version == b"HTTP/1.1"
             and request.method != b"HEAD"
@@ -218,13 +237,13 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         lines = b""
         if response.length < 0 and not self.bodiless:
             if old:
-                self.close_after = True
+                self.last = True
             else:
                 self.chunked = True
                 lines = CHUNKED_LINE
         if not (self.reader.keep_alive and request_done) or self.manager.draining:
-            self.close_after = True
-        if self.close_after:
+            self.last = True
+        if self.last:
             lines += CLOSE_LINE
         elif old:
             lines += KEEP_ALIVE_LINE
@@ -241,22 +260,26 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         known = b"content-length" in response.headers or response.status in BODILESS
         return b"" if known else CHUNKED_LINE
 
-    def end_response(self) -> None:
+    def send_data(self, stream: Stream, data: bytes) -> None:
+        if not self.bodiless:
+            self.send(chunk(data) if self.chunked else data)
+
+    def end_response(self, stream: Stream, trailers: Headers | None) -> None:
         if self.chunked:
-            self.send(LAST_CHUNK)
+            self.send(last_chunk(trailers if self.reader.keeps_trailers else None))
 
     def on_stream_end(self, stream: Stream) -> None:
         self.stream = None
         self.idle_since = stream.ended
         if self.transport is None or self.closing:
             return
-        if self.close_after or not stream.request_done:
+        if self.last or not stream.request_done:
             self.close_gently()
             return
         if self.full:
-            self.pause_reading()
+            self._pause()
         elif self._paused:
-            self.resume_reading()
+            self._resume()
         if self.reader.rearm():
             self._again = True
             if not self._feeding:
@@ -267,15 +290,13 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         """Bytes written that the client has not been sent."""
         return self.transport.get_write_buffer_size() if self.transport is not None else 0
 
-    def abort(self) -> None:
-        """Cuts the client off: its answer can't be completed."""
-        transport, stream = self.transport, self.stream
+    def abort(self, stream: Stream) -> None:
+        transport = self.transport
         self.closing = True
         if transport is not None:
             self.write_out()
             transport.close()
-        if stream is not None:
-            stream.finish()
+        stream.finish()
 
     def close_gently(self) -> None:
         """Says no more; closes when the client has, or after `delayed_close_timeout`."""
@@ -284,13 +305,17 @@ class DownstreamH1(Outbox, asyncio.Protocol):
             return
         self.closing = True
         self.write_out()
-        self.resume_reading()
+        self._resume()
         if transport.can_write_eof():
             transport.write_eof()
             loop = asyncio.get_running_loop()
             loop.call_later(self.manager.delayed_close_s, transport.close)
         else:
             transport.close()
+
+    @property
+    def idle(self) -> bool:
+        return self.stream is None
 
     def sweep(self, now: float) -> None:
         """Once a second: is it idle, or too slow with its head, or too old?"""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from proxy.filters.api import Reply
 from proxy.http.message import Response
-from proxy.l7.reply import Reply
 from proxy.l7.stream import Stream
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.retry import RetryRule

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from proxy.config.model import HttpConnectionManager
 from proxy.connection import ConnectionInfo
-from proxy.http.h1 import Limits, RequestReader
+from proxy.filters.api import Answer, Reply
+from proxy.http.h1 import Limits
 from proxy.http.headers import Pick, Shape, edited_shape, remember
 from proxy.http.message import Request, Response
 from proxy.l7.clean import append_via, request_cleaner
@@ -23,27 +24,29 @@ from proxy.l7.reply import (
     REQUEST_TIMEOUT,
     STREAM_IDLE,
     UPGRADE_REFUSED,
-    Reply,
 )
-from proxy.l7.steps import Step
 from proxy.l7.worker import Worker
 from proxy.route.table import Table
 from proxy.stats import Counter, Stats
 
 if TYPE_CHECKING:
-    from proxy.l7.downstream_h1 import DownstreamH1
+    from proxy.l7.downstream import Downstream
     from proxy.l7.entry import RouteEntry
     from proxy.l7.stream import Stream
 
 COUNTERS = (
-    "downstream_cx_total", "downstream_cx_http1_total", "downstream_cx_ssl_total",
+    "downstream_cx_total", "downstream_cx_http1_total", "downstream_cx_http2_total",
+    "downstream_cx_ssl_total",
     "downstream_cx_destroy", "downstream_cx_rx_bytes_total", "downstream_cx_protocol_error",
     "downstream_cx_idle_timeout", "downstream_cx_max_duration_reached",
     "downstream_rq_total", "downstream_rq_rx_reset", "downstream_rq_tx_reset",
     "downstream_rq_timeout", "downstream_rq_idle_timeout", "downstream_rq_header_timeout",
     "no_route", "no_cluster", "rq_direct_response", "rq_redirect",
 )  # fmt: skip
-GAUGES = ("downstream_cx_active", "downstream_cx_http1_active", "downstream_cx_ssl_active")
+GAUGES = (
+    "downstream_cx_active", "downstream_cx_http1_active", "downstream_cx_http2_active",
+    "downstream_cx_ssl_active",
+)  # fmt: skip
 SERVICE_TIME = b"x-envoy-upstream-service-time"
 MAX_KNOWN = 512
 # The new shape, what to keep, whether the date is added, and the server's name if it is.
@@ -82,7 +85,7 @@ class HttpManager:
         config: HttpConnectionManager,
         worker: Worker,
         stats: Stats,
-        steps: tuple[Step, ...],
+        steps: tuple[Callable[[Stream], Answer], ...],
         loggers: tuple[Callable[[Stream], None], ...],
         own_uri: bytes,
         buffer_limit_bytes: int,
@@ -94,6 +97,7 @@ class HttpManager:
         self.steps = steps
         self.loggers = loggers
         self.table: Table[RouteEntry] = Table()
+        self.proxies_informational = False
         self.draining = False
         self.drained_at = 0.0
         self.buffer_limit_bytes = buffer_limit_bytes
@@ -127,23 +131,23 @@ class HttpManager:
 
     # ------------------------------------------------------------------ connections
 
-    def on_connection(self, connection: DownstreamH1) -> None:
+    def on_connection(self, connection: Downstream) -> None:
         self.worker.connections.add(connection)
         stats = self.stats
         stats.downstream_cx_total.value += 1
-        stats.downstream_cx_http1_total.value += 1
         stats.downstream_cx_active.value += 1
-        stats.downstream_cx_http1_active.value += 1
+        getattr(stats, f"downstream_cx_{connection.protocol}_total").value += 1
+        getattr(stats, f"downstream_cx_{connection.protocol}_active").value += 1
         if connection.info.tls:
             stats.downstream_cx_ssl_total.value += 1
             stats.downstream_cx_ssl_active.value += 1
 
-    def on_connection_end(self, connection: DownstreamH1) -> None:
+    def on_connection_end(self, connection: Downstream) -> None:
         self.worker.connections.discard(connection)
         stats = self.stats
         stats.downstream_cx_destroy.value += 1
         stats.downstream_cx_active.value -= 1
-        stats.downstream_cx_http1_active.value -= 1
+        getattr(stats, f"downstream_cx_{connection.protocol}_active").value -= 1
         if connection.info.tls:
             stats.downstream_cx_ssl_active.value -= 1
 
@@ -181,13 +185,13 @@ class HttpManager:
 
         return prepare
 
-    def objection(self, request: Request, reader: RequestReader) -> Reply | None:
-        """What is to be said to a request about which the reader found something odd."""
+    def objection(self, request: Request) -> Reply | None:
+        """What is to be said to a request about which its reader found something odd."""
         if not request.authority:
             return MISSING_HOST
         if b"#" in request.path:
             return BAD_PATH
-        if reader.upgrade or request.method == b"CONNECT":
+        if request.upgrade or request.method == b"CONNECT":
             return UPGRADE_REFUSED
         return NO_ORIGIN_FORM
 

@@ -1,26 +1,12 @@
 """Answers that come from the proxy itself, with Envoy's status, body, flag and detail for each.
 
-Flag: Envoy's response flag, for the access log. Detail: its `%RESPONSE_CODE_DETAILS%`.
+They are what the data plane itself says; filters make their own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from proxy.filters.api import Reply
 from proxy.upstream import retry
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A whole answer. headers: beside content-length and content-type. close: and hang up."""
-
-    status: int
-    body: bytes = b""
-    flag: str = ""
-    detail: str = ""
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    close: bool = False
-
 
 NO_ROUTE = Reply(404, b"", "NR", "route_not_found")
 NO_HEALTHY = Reply(503, b"no healthy upstream", "UH", "no_healthy_upstream")

@@ -13,20 +13,19 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.http.h1 import chunk
+from proxy.filters.api import Answer, Reply, Wait
 from proxy.http.headers import Headers
 from proxy.http.message import Request, Response
 from proxy.l7 import attempts
-from proxy.l7.reply import NO_ROUTE, Reply
-from proxy.l7.steps import Answer, Wait
+from proxy.l7.reply import NO_ROUTE
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
-from proxy.upstream.http1 import UpstreamH1
+from proxy.upstream.pool import Connection
 from proxy.upstream.retry import RetryRule
 
 if TYPE_CHECKING:
-    from proxy.l7.downstream_h1 import DownstreamH1
+    from proxy.l7.downstream import Downstream
     from proxy.l7.entry import RouteEntry
     from proxy.l7.manager import HttpManager
 
@@ -34,16 +33,18 @@ if TYPE_CHECKING:
 class Stream:
     """status: of the answer, 0 until there is one. flags: Envoy's response flags, comma-joined.
     detail: why the answer is what it is. started: monotonic seconds. service_ms: what the upstream
-    took, None for our own answers.
+    took, None for our own answers. id: the stream's in HTTP/2, else 0.
 
     Of the upstream half: deadline, try_deadline: monotonic seconds, NEVER when there is none.
     tried: hosts of earlier attempts. body: what was read of the request, None once it need not be
-    kept. failure: the transport's words for the last lost attempt. choice: which of the weighted
-    clusters."""
+    kept. trailers: the request's, once it is done. failure: the transport's words for the last lost
+    attempt. choice: which of the weighted clusters."""
 
     # No __slots__: most streams never touch most of these, and a default that stands in the class
     # costs a request nothing, while a slot must be filled. All defaults are immutable.
     breaker: Breaker
+    id = 0
+    up_id = 0
     at = 0
     route: RouteEntry | None = None
     ended = 0.0
@@ -60,7 +61,7 @@ class Stream:
     idle_since = 0.0
     cluster: Cluster | None = None
     host: Host | None = None
-    up: UpstreamH1 | None = None
+    up: Connection | None = None
     waiting = False
     attempt = 0
     choice = 0
@@ -71,6 +72,7 @@ class Stream:
     tried: list[Host] | None = None
     body: list[bytes] | None = None
     body_bytes = 0
+    trailers: Headers | None = None
     failure = ""
     timeout_s = 0.0
     per_try_timeout_s = 0.0
@@ -78,7 +80,7 @@ class Stream:
     deadline = attempts.NEVER
     try_deadline = attempts.NEVER
 
-    def __init__(self, down: DownstreamH1, manager: HttpManager, request: Request) -> None:
+    def __init__(self, down: Downstream, manager: HttpManager, request: Request) -> None:
         self.down = down
         self.manager = manager
         self.request = request
@@ -86,12 +88,14 @@ class Stream:
 
     # The upstream half, called by the connection that it leases (`pool.Exchange`).
     on_connected = attempts.on_connected
+    on_informational = attempts.on_informational
     on_response = attempts.on_response
     on_data = attempts.on_data
     on_end = attempts.on_end
     on_reset = attempts.on_reset
     on_writable = attempts.on_writable
-    # ... by the sweep, and by the half below.
+    # ... by the client's connection, by the sweep, and by the half below.
+    on_downstream_full = attempts.on_downstream_full
     on_deadline = attempts.on_deadline
     pass_request_data = attempts.pass_request_data
     pass_request_end = attempts.pass_request_end
@@ -105,10 +109,10 @@ class Stream:
         if data:
             self.bytes_received = len(data)
             self.body = [data]
-        manager, request, down = self.manager, self.request, self.down
+        manager, request = self.manager, self.request
         manager.on_stream(self)
-        objection = manager.objection(request, down.reader) if down.reader.odd else None
-        objection = objection or manager.prepare(request, down.info)
+        objection = manager.objection(request) if request.odd else None
+        objection = objection or manager.prepare(request, self.down.info)
         if objection is not None:
             self.respond(objection)
             return
@@ -139,10 +143,10 @@ class Stream:
         if self.up is not None or not self.responded:  # an answer may begin before the request ends
             self.pass_request_data(data)
 
-    def on_request_end(self) -> None:
+    def on_request_end(self, trailers: Headers | None = None) -> None:
         self.request_done = True
         if self.up is not None or not self.responded:
-            self.pass_request_end()
+            self.pass_request_end(trailers)
 
     # ------------------------------------------------------------------ the answer's way
 
@@ -151,7 +155,7 @@ class Stream:
         is the only way to tell it that the rest will not come."""
         if self.responded:
             self.flag(reply.flag, reply.detail)
-            self.down.abort()
+            self.down.abort(self)
             return
         self.give_up()
         self.flag(reply.flag, reply.detail)
@@ -163,7 +167,9 @@ class Stream:
             pairs.append((b"content-length", b"%d" % len(body)))
         response = Response(reply.status, Headers.of(pairs), len(body))
         if reply.close:
-            self.down.close_after = True
+            self.down.close_after(self)
+        if self.request.method == b"HEAD":
+            body = b""
         self._send_head(response, body, True)
 
     def flag(self, flag: str, detail: str) -> None:
@@ -185,21 +191,17 @@ class Stream:
         if route is not None and route.edit_response is not None:
             route.edit_response(self, response)
         self.manager.finish_response(self, response)
-        down = self.down
-        down.send_response(self, response, data, end)
-        if not down.bodiless:
-            self.bytes_sent = len(data)
+        self.down.send_response(self, response, data, end)
+        self.bytes_sent = len(data)
         if end:
             self.finish()
 
     def send_data(self, data: bytes) -> None:
-        down = self.down
-        if not down.bodiless:
-            self.bytes_sent += len(data)
-            down.send(chunk(data) if down.chunked else data)
+        self.bytes_sent += len(data)
+        self.down.send_data(self, data)
 
-    def send_end(self) -> None:
-        self.down.end_response()
+    def send_end(self, trailers: Headers | None) -> None:
+        self.down.end_response(self, trailers)
         self.finish()
 
     # ------------------------------------------------------------------ the end

@@ -16,7 +16,7 @@ from proxy.outbox import flush
 from proxy.stats import Stats
 
 if TYPE_CHECKING:
-    from proxy.l7.downstream_h1 import DownstreamH1
+    from proxy.l7.downstream import Downstream
     from proxy.l7.stream import Stream
 
 DEADLINE_SWEEP_S = 0.02
@@ -37,7 +37,7 @@ class Worker:
         self._stats = stats
         self.random = random
         self.streams: set[Stream] = set()
-        self.connections: set[DownstreamH1] = set()
+        self.connections: set[Downstream] = set()
         self.swept: list[Swept] = []
         self.date = formatdate(time(), usegmt=True).encode()
         self.sweep_late_max_s = 0.0

@@ -16,9 +16,8 @@ from proxy.stats import Counter, Stats
 from proxy.upstream.balance import Picker, by_priority, picker
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.host import Host
-from proxy.upstream.http1 import UpstreamH1
 from proxy.upstream.outlier import OutlierDetector
-from proxy.upstream.pool import Exchange, wants_connection
+from proxy.upstream.pool import Connection, Exchange, wants_connection
 
 COUNTERS = (
     "upstream_cx_total", "upstream_cx_http1_total", "upstream_cx_connect_fail",
@@ -253,7 +252,7 @@ class Cluster:
 
     # ------------------------------------------------------------------ connections report
 
-    def on_open(self, connection: UpstreamH1, took_ms: float) -> None:
+    def on_open(self, connection: Connection, took_ms: float) -> None:
         host = connection.host
         host.connecting -= 1
         host.connections.add(connection)
@@ -277,7 +276,7 @@ class Cluster:
             stats.upstream_rq_pending_failure_eject.value += 1
             exchange.on_reset(reason, detail)
 
-    def on_idle(self, connection: UpstreamH1) -> None:
+    def on_idle(self, connection: Connection) -> None:
         """A connection is free: the first in the queue takes it, or it waits with its host."""
         host = connection.host
         if connection.generation != self.generation:
@@ -292,7 +291,7 @@ class Cluster:
         else:
             host.idle.append(connection)
 
-    def on_closed(self, connection: UpstreamH1) -> None:
+    def on_closed(self, connection: Connection) -> None:
         host = connection.host
         host.connections.discard(connection)
         if connection in host.idle:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from proxy.config.model import Endpoint, HealthStatus, SocketAddress
 
 if TYPE_CHECKING:
-    from proxy.upstream.http1 import UpstreamH1
-    from proxy.upstream.pool import Exchange
+    from proxy.upstream.pool import Connection, Exchange
 
 _SERVING = ("UNKNOWN", "HEALTHY", "DEGRADED")
 
@@ -60,7 +59,7 @@ class Host:
         self.priority = 0
         self.metadata: Mapping[str, Mapping[str, Any]] = {}
         self.tls: object = None  # the ClientTls to connect with, chosen by the cluster
-        self.idle: list[UpstreamH1] = []
+        self.idle: list[Connection] = []
         self.connections: set[object] = set()  # of HTTP or of TCP; `idle` are some of them
         self.pending: deque[Exchange] = deque()
         self.connecting = 0

@@ -13,8 +13,9 @@ import sys
 from typing import TYPE_CHECKING, cast
 
 from proxy.http.errors import Malformed
-from proxy.http.h1 import Limits, ResponseReader
-from proxy.http.message import Response
+from proxy.http.h1 import LAST_CHUNK, Limits, ResponseReader, chunk, last_chunk, request_head
+from proxy.http.headers import Headers
+from proxy.http.message import CHUNKED, Request, Response
 from proxy.outbox import Outbox, Pipe, flush
 from proxy.upstream import retry
 from proxy.upstream.host import Host
@@ -34,7 +35,6 @@ class UpstreamH1(Outbox, asyncio.Protocol):
     __slots__ = (
         "_adopted",
         "_reader",
-        "_response_done",
         "_serves_at_most",
         "breaker",
         "cluster",
@@ -59,7 +59,6 @@ class UpstreamH1(Outbox, asyncio.Protocol):
                         headers=http.max_headers_count)  # fmt: skip
         self._reader = ResponseReader(self, limits)
         self.request_done = True
-        self._response_done = True
         self._adopted = False
         self.served = 0
         self._serves_at_most = http.max_requests_per_connection or FOR_EVER
@@ -122,34 +121,42 @@ class UpstreamH1(Outbox, asyncio.Protocol):
     # ------------------------------------------------------------------ the router's side
 
     def begin(self, exchange: Exchange) -> None:
-        """Takes on an exchange: it will send its head next, and then set `request_done` if that
-        was all, or call `request_sent` later."""
         self.exchange = exchange
-        self._response_done = False
         self.served += 1
         self._reader.expect(exchange.request.method)
         host = self.host
         host.active += 1
         host.rq_total += 1
 
-    def request_sent(self) -> None:
-        """The whole request has been handed to `send`."""
+    def send_request(self, exchange: Exchange, request: Request, end: bool) -> None:
+        self.request_done = end
+        if not end:
+            self.send(request_head(request))
+        elif request.length == CHUNKED:
+            self.send_whole(request_head(request) + LAST_CHUNK)
+        else:
+            self.send_whole(request_head(request))
+
+    def send_data(self, exchange: Exchange, data: bytes) -> None:
+        self.send(chunk(data) if exchange.request.length == CHUNKED else data)
+
+    def end_request(self, exchange: Exchange, trailers: Headers | None) -> None:
+        if exchange.request.length == CHUNKED:
+            self.send(last_chunk(trailers if self._reader.keeps_trailers else None))
         self.request_done = True
-        if self._response_done:
-            self._release()
 
     def abandon(self, exchange: Exchange) -> None:
-        """`exchange` gives up: it is told nothing more, and the connection closes."""
+        """HTTP/1 can't give up a request but by closing."""
         if self.exchange is exchange:
             self.exchange = None
             self.host.active -= 1
             self._cut()
 
-    def pause_reading(self) -> None:
+    def pause_reading(self, exchange: Exchange) -> None:
         if self.transport is not None and not self.transport.is_closing():
             self.transport.pause_reading()
 
-    def resume_reading(self) -> None:
+    def resume_reading(self, exchange: Exchange) -> None:
         if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
 
@@ -162,19 +169,19 @@ class UpstreamH1(Outbox, asyncio.Protocol):
                 self._finish()
             exchange.on_response(response, data, end)
 
-    def on_informational(self, status: int) -> None:
-        """1xx end here: 100 was answered by us already, others are for HTTP/1.1 hops only."""
-        self.cluster.stats.statuses.add(status)
+    def on_informational(self, status: int, headers: Headers) -> None:
+        if self.exchange is not None:
+            self.exchange.on_informational(status, headers)
 
     def on_data(self, data: bytes) -> None:
         if self.exchange is not None:
             self.exchange.on_data(data)
 
-    def on_end(self) -> None:
+    def on_end(self, trailers: Headers | None) -> None:
         exchange = self.exchange
         if exchange is not None:
             self._finish()
-            exchange.on_end()
+            exchange.on_end(trailers)
 
     # ------------------------------------------------------------------ its own life
 
@@ -189,7 +196,6 @@ class UpstreamH1(Outbox, asyncio.Protocol):
     def _finish(self) -> None:
         """The response is whole. The connection is free before its end is passed on, so that a
         request pipelined behind finds it. With the request not yet whole, it is of no more use."""
-        self._response_done = True
         if self.request_done:
             self._release()
         else:

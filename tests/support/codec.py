@@ -16,6 +16,7 @@ from typing import Any
 from proxy.http.errors import Malformed
 from proxy.http.h1 import Limits, RequestReader, ResponseReader
 from proxy.http.h1 import plan as plans
+from proxy.http.headers import Headers
 from proxy.http.message import Request, Response
 
 Event = tuple[Any, ...]
@@ -28,15 +29,19 @@ class Listener:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.ended = False
+        self.upgrade = b""
+        self.odd = False
 
     def on_request(self, request: Request, data: bytes, end: bool) -> None:
+        self.upgrade = request.upgrade
+        self.odd = request.odd
         head = (request.method, request.path, request.authority, list(request.headers))
         self._begin(("request", *head, b""), data, end)
 
     def on_response(self, response: Response, data: bytes, end: bool) -> None:
         self._begin(("response", response.status, list(response.headers), b""), data, end)
 
-    def on_informational(self, status: int) -> None:
+    def on_informational(self, status: int, headers: Headers) -> None:
         self.events.append(("1xx", status))
 
     def on_data(self, data: bytes) -> None:
@@ -44,8 +49,8 @@ class Listener:
         *head, body = self.events[-1]
         self.events[-1] = (*head, body + data)
 
-    def on_end(self) -> None:
-        self.events.append(("end",))
+    def on_end(self, trailers: Headers | None) -> None:
+        self.events.append(("end", list(trailers)) if trailers is not None else ("end",))
         self.ended = True
 
     def _begin(self, event: Event, data: bytes, end: bool) -> None:
@@ -53,7 +58,7 @@ class Listener:
         if data:
             self.on_data(data)
         if end:
-            self.on_end()
+            self.on_end(None)
 
 
 class Requests:
@@ -80,7 +85,7 @@ class Requests:
 
     def _ways(self) -> Event:
         reader = self.reader
-        return ("ways", reader.keep_alive, reader.expects_continue, reader.upgrade)
+        return ("ways", reader.keep_alive, reader.expects_continue, self.sink.upgrade)
 
 
 def forget_plans() -> None:

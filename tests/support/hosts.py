@@ -15,6 +15,7 @@ from proxy.upstream.breaker import Breaker
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
 from proxy.upstream.http1 import UpstreamH1
+from proxy.upstream.pool import Connection
 from tests.support.fake_loop import FakeLoop, FakeTransport
 
 GET = Request(b"GET", b"/", b"a", Headers())
@@ -42,12 +43,16 @@ class Asked:
 
     breaker: Breaker
     request: Request = GET
+    up_id: int = 0
     heard: list[str] = field(default_factory=list)
-    connection: UpstreamH1 | None = None
+    connection: Connection | None = None
 
-    def on_connected(self, connection: UpstreamH1) -> None:
+    def on_connected(self, connection: Connection) -> None:
         self.connection = connection
         self.heard.append("connected")
+
+    def on_informational(self, status: int, headers: Headers) -> None:
+        self.heard.append(f"informational {status}")
 
     def on_response(self, response: Response, data: bytes, end: bool) -> None:
         self.heard.append(f"response {response.status}")
@@ -55,7 +60,7 @@ class Asked:
     def on_data(self, data: bytes) -> None:
         self.heard.append("data")
 
-    def on_end(self) -> None:
+    def on_end(self, trailers: Headers | None) -> None:
         self.heard.append("end")
 
     def on_reset(self, reason: str, detail: str = "") -> None:

@@ -1,7 +1,9 @@
 """HTTP/1.0 and 1.1 (RFC 9112), bytes in and calls out: no socket, no clock, no log."""
 
-from proxy.http.h1.reader import Limits, RequestReader, ResponseReader
-from proxy.http.h1.writer import LAST_CHUNK, chunk, request_head, response_head
+from proxy.http.h1.head_reader import Limits
+from proxy.http.h1.request_reader import RequestReader
+from proxy.http.h1.response_reader import ResponseReader
+from proxy.http.h1.writer import LAST_CHUNK, chunk, last_chunk, request_head, response_head
 
 __all__ = [
     "LAST_CHUNK",
@@ -9,6 +11,7 @@ __all__ = [
     "RequestReader",
     "ResponseReader",
     "chunk",
+    "last_chunk",
     "request_head",
     "response_head",
 ]

@@ -16,24 +16,32 @@ from collections.abc import Callable
 from typing import Protocol
 
 from proxy.http.errors import Malformed
-from proxy.http.h1.grammar import chunk_match, fields_match
+from proxy.http.h1.grammar import chunk_match, fields_match, split_fields
+from proxy.http.headers import Headers
 
 MAX_CHUNK_LINE = 4096
 MAX_TRAILERS = 8192
+# A trailer must not say how its own message is framed or routed (RFC 9110 section 6.5.1).
+NO_TRAILERS = frozenset(
+    (b"content-length", b"transfer-encoding", b"host", b"connection", b"keep-alive", b"upgrade",
+     b"proxy-connection", b"te", b"trailer")
+)  # fmt: skip
 
 
 class BodySink(Protocol):
     def on_data(self, data: bytes) -> None: ...
-    def on_end(self) -> None: ...
+    def on_end(self, trailers: Headers | None) -> None: ...
 
 
 class BodyReader:
-    """Passes a body on in the pieces it came in, without its chunk framing; drops trailers."""
+    """Passes a body on in the pieces it came in, without its chunk framing. keeps_trailers: they
+    are passed on too, and else dropped."""
 
-    __slots__ = ("_buffer", "_left", "_sink", "feed")
+    __slots__ = ("_buffer", "_left", "_sink", "feed", "keeps_trailers")
 
-    def __init__(self, sink: BodySink) -> None:
+    def __init__(self, sink: BodySink, keeps_trailers: bool = False) -> None:
         self._sink = sink
+        self.keeps_trailers = keeps_trailers
         self._buffer = b""
         self._left = 0
         self.feed: Callable[[bytes], None] = self._head
@@ -44,10 +52,10 @@ class BodyReader:
     def _after(self, data: bytes) -> None:
         raise NotImplementedError
 
-    def _end(self, rest: bytes) -> None:
+    def _end(self, rest: bytes, trailers: Headers | None = None) -> None:
         """The message is whole; `rest` belongs to whatever follows it."""
         self.feed = self._after
-        self._sink.on_end()
+        self._sink.on_end(trailers)
         if rest:
             self.feed(rest)
 
@@ -132,7 +140,7 @@ class BodyReader:
             self._chunk_line(data[2:])
 
     def _trailers(self, data: bytes) -> None:
-        """Trailer fields are checked and dropped, as Envoy does unless told otherwise."""
+        """Trailer fields are checked, and dropped unless told otherwise (as Envoy does)."""
         if self._buffer:
             data, self._buffer = self._buffer + data, b""
         if data.startswith(b"\r\n"):
@@ -146,11 +154,23 @@ class BodyReader:
             return
         if end > MAX_TRAILERS:
             raise Malformed("http1.trailers_too_large", 431)
-        if fields_match(data[: end + 4]) is None:
+        found = fields_match(data[: end + 4])
+        if found is None:
             raise Malformed("http1.codec_error")
-        self._end(data[end + 4 :])
+        trailers = trailers_of(found[1]) if self.keeps_trailers else None
+        self._end(data[end + 4 :], trailers)
 
     def _bounded(self, line: bytes) -> bytes:
         if len(line) > MAX_CHUNK_LINE:
             raise Malformed("http1.codec_error")
         return line
+
+
+def trailers_of(block: bytes) -> Headers | None:
+    """The fields of a valid trailer section that may be passed on; None if there are none."""
+    pairs = [
+        (name, value)
+        for name, value in zip(*split_fields(block), strict=True)
+        if name.lower() not in NO_TRAILERS
+    ]
+    return Headers.of(pairs) if pairs else None

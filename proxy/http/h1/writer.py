@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.http.headers import Shape, remember
+from proxy.http.headers import Headers, Shape, remember
 from proxy.http.message import CHUNKED, Request, Response, reason
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -58,3 +58,10 @@ def response_head(response: Response, trailer: bytes = b"", version: bytes = b"H
 def chunk(data: bytes) -> bytes:
     """`data` as one chunk (RFC 9112 section 7.1); empty data is no chunk: that would end it."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+def last_chunk(trailers: Headers | None) -> bytes:
+    """The end of a chunked body with its trailers (RFC 9112 section 7.1.2)."""
+    if not trailers:
+        return LAST_CHUNK
+    return b"0\r\n%b\r\n" % (trailers.shape.template % trailers.values)

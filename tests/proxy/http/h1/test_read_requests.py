@@ -339,7 +339,7 @@ def test_what_the_manager_must_decide_on(name: str) -> None:
         one = Requests()
         one.feed(warm)
         one.feed(data)
-        assert one.reader.odd is odd
+        assert one.sink.odd is odd
 
 
 class TestLimits:

@@ -1,0 +1,170 @@
+"""What an HTTP filter is, and all that it sees of a request: filters never import `l7`.
+
+A filter module `proxy/filters/<name>.py` has `TYPE_URL` and a builder, entered in
+`proxy.filters.FILTERS`. Its `for_route` is asked once per route and configuration for the `Hooks`
+that apply there, so that nothing which depends on configuration only is decided for a request.
+
+A request walks the `on_request` steps in the order of the filters, the router last. Each answers
+
+    None       go on
+    a Reply    I answer; it walks the reply hooks like an upstream's answer
+    WAIT       stop here until `stream.resume()`; what comes of the body meanwhile is kept
+
+Replies walk the hooks in the opposite order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final, Protocol
+
+from proxy.connection import ConnectionInfo
+from proxy.http.headers import Headers
+from proxy.http.message import Request, Response
+from proxy.stats import Stats
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer. headers: beside content-length and content-type. close: and hang up.
+
+    flag: Envoy's response flag, for the access log. detail: its `%RESPONSE_CODE_DETAILS%`.
+    grpc_status: of the answer to a gRPC request; None derives it from `status` (Envoy's rule)."""
+
+    status: int
+    body: bytes = b""
+    flag: str = ""
+    detail: str = ""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    close: bool = False
+    grpc_status: int | None = None
+
+
+class Wait:
+    """The type of WAIT."""
+
+
+WAIT: Final = Wait()
+Answer = Reply | Wait | None
+
+
+class RouteView(Protocol):
+    """What a filter may know of the route. metadata: by filter namespace."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def virtual_host(self) -> str: ...
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
+
+
+class FilterStream(Protocol):
+    """One request and its reply. metadata: dynamic metadata, by namespace. filter_state: objects
+    by name. request_done: all of the request is here. started: monotonic seconds. response, status:
+    of the answer, None and 0 until there is one."""
+
+    request: Request
+    response: Response | None
+    request_done: bool
+    started: float
+    status: int
+    flags: str
+    detail: str
+    bytes_received: int
+    bytes_sent: int
+
+    @property
+    def info(self) -> ConnectionInfo: ...
+    @property
+    def route(self) -> RouteView | None: ...
+    @property
+    def metadata(self) -> dict[str, dict[str, Any]]: ...
+    @property
+    def filter_state(self) -> dict[str, Any]: ...
+
+    def resume(self, answer: Answer = None) -> None:
+        """Whoever said WAIT goes on, or answers; nothing if the stream is over."""
+
+    def respond(self, reply: Reply) -> None:
+        """Answers at any time; cuts the client off if an answer has begun."""
+
+    def flag(self, flag: str, detail: str) -> None:
+        """Adds a response flag, and sets the detail unless it is ''."""
+
+    def reroute(self) -> None:
+        """The request was changed: its route is looked for again (Envoy's clearRouteCache)."""
+
+
+Step = Callable[[FilterStream], Answer]
+OnResponse = Callable[[FilterStream, Response], Reply | None]
+OnData = Callable[[FilterStream, bytes, bool], bytes]
+OnEnd = Callable[[FilterStream, Headers | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What one filter does on one route; None where it does nothing.
+
+    on_response may answer a Reply, which takes the answer's place without walking the hooks again.
+
+    on_*_data gets each piece of a body and gives what is passed on in its place. end: it is the
+    last one, and may be b''; a message without a body has none. Who changes the length takes
+    `content-length` out and sets the message's `length` to CHUNKED.
+
+    on_*_end is called once when a message is whole, with its trailers (which it may edit) or None.
+    at_end: the stream is over, before it is logged."""
+
+    on_request: Step | None = None
+    on_response: OnResponse | None = None
+    on_request_data: OnData | None = None
+    on_response_data: OnData | None = None
+    on_request_end: OnEnd | None = None
+    on_response_end: OnEnd | None = None
+    at_end: Callable[[FilterStream], None] | None = None
+
+
+class Filter(Protocol):
+    """A filter of one connection manager."""
+
+    def for_route(self, overrides: tuple[object, ...]) -> Hooks | None:
+        """overrides: the route's own configurations of this filter, the most specific first: of
+        the weighted cluster, the route, the virtual host, the route configuration. None: nothing to
+        do here."""
+
+
+class HostView(Protocol):
+    @property
+    def healthy(self) -> bool: ...
+
+
+class ClusterView(Protocol):
+    """What a filter may know of a cluster."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def hosts(self) -> Sequence[HostView]: ...
+
+
+Runtime = Callable[[str, float], float]
+"""A runtime key and its default: the value in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilterContext:
+    """What a filter is built with. stat_prefix: `http.<stat_prefix>.` of the manager. clusters: as
+    they are at the time of asking. call_later: (seconds, what to do). now: monotonic seconds."""
+
+    stats: Stats
+    stat_prefix: str
+    random: Random
+    runtime: Runtime
+    clusters: Mapping[str, ClusterView]
+    call_later: Callable[[float, Callable[[], None]], object]
+    now: Callable[[], float]
+
+
+Builder = Callable[[Any, FilterContext], Filter]

@@ -1,0 +1,220 @@
+"""Reads requests off one HTTP/1 connection.
+
+It stops after each request (`_after` keeps what was pipelined) until `next_message` is called,
+since answers must leave in order. It knows the last shape that it saw and reads a head of the same
+names with one regular expression; any other head goes through the whole grammar.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from proxy.http.errors import Malformed
+from proxy.http.h1.body import BodySink
+from proxy.http.h1.framing import request_length, sanitize_connection, sized
+from proxy.http.h1.grammar import alien_version_match, request_match, split_fields
+from proxy.http.h1.head_reader import HeadReader, Limits
+from proxy.http.h1.plan import KEEP_ALIVE, Plan, request_plans
+from proxy.http.h1.target import absolute_form, check_authority, known_authorities
+from proxy.http.headers import Headers, shape_of
+from proxy.http.message import Request
+
+TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+class RequestSink(BodySink, Protocol):
+    def on_request(self, request: Request, data: bytes, end: bool) -> None: ...
+
+
+class RequestReader(HeadReader):
+    """Calls `sink.on_request(request, data, end)`: data is what of the body came with the head,
+    end says that it is all; else `on_data` and `on_end` follow.
+
+    keep_alive: may the connection be used again after this request. expects_continue: the client
+    waits for 100 (RFC 9110 section 10.1.1)."""
+
+    __slots__ = (
+        "_limits",
+        "_plan",
+        "_requests",
+        "expects_continue",
+        "keep_alive",
+    )
+
+    def __init__(self, sink: RequestSink, limits: Limits) -> None:
+        super().__init__(sink, limits.trailers)
+        self._requests = sink
+        self._limits = limits
+        self._plan: Plan | None = None
+        self.keep_alive = True
+        self.expects_continue = False
+
+    @property
+    def idle(self) -> bool:
+        """Between two messages, with not a byte of the next one read."""
+        return not self._buffer and self.feed == self._head
+
+    @property
+    def overfull(self) -> bool:
+        """More was pipelined than is kept: stop reading until the answer has left."""
+        return len(self._buffer) > self._limits.pipelined_bytes
+
+    def rearm(self) -> bool:
+        """The answer has left: the next request may come. True: there is something of it here
+        already, and `next_message` will read it."""
+        self.feed = self._head
+        return self._buffer != b""
+
+    def next_message(self) -> None:
+        """Rearms, and reads what is here already."""
+        self.feed = self._head
+        if self._buffer:
+            data, self._buffer = self._buffer, b""
+            self._head(data)
+
+    def _after(self, data: bytes) -> None:
+        self._buffer += data
+
+    def _head(self, data: bytes) -> None:
+        if self._buffer:
+            data = self._gathered(data)
+            if not data:
+                return
+        plan = self._plan
+        found = plan.read(data, self._limits.head_bytes) if plan is not None else None
+        if plan is None or found is None:
+            self._slow(data)
+            return
+        groups, end = found
+        values = groups[2:]
+        authority = values[plan.host_at]
+        if authority not in known_authorities:
+            check_authority(authority)
+        request = Request(groups[0], groups[1], authority, Headers(plan.rest, plan.pick(values)))
+        at = plan.connection_at
+        if plan.simple and (at < 0 or values[at] in KEEP_ALIVE):
+            self.keep_alive = True
+            self.expects_continue = False
+            if plan.length_at >= 0:
+                request.length = sized(values[plan.length_at])
+        else:
+            self._govern(request, Headers(plan.shape, values))
+        self._deliver(request, b"" if end == len(data) else data[end:])
+
+    def _slow(self, data: bytes) -> None:
+        start = 0
+        while data.startswith(b"\r\n", start):  # RFC 9112 section 2.2: empty lines before it
+            start += 2
+        data = data[start:]
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            self._partial(data, 0)
+            return
+        end += 4
+        if end > self._limits.head_bytes:
+            raise Malformed("http1.headers_too_large", 431)
+        found = request_match(data)
+        if found is None or found.end() != end:
+            raise _diagnosed(data[:end])
+        names, values = split_fields(found[4])
+        if len(names) > self._limits.headers:
+            raise Malformed("http1.too_many_headers", 431)
+        shape = shape_of(names)
+        plan = request_plans.plan(shape)
+        self._plan = plan if shape.lasting else None
+        block = Headers(plan.shape, values)
+        request = Request(
+            found[1], found[2], b"", Headers(plan.rest, plan.pick(values)), 0, b"HTTP/1." + found[3]
+        )
+        self._address(request, plan, values)
+        self._govern(request, block)
+        self._deliver(request, data[end:])
+
+    def _partial(self, data: bytes, seen: int) -> None:
+        """A head without its end; the first `seen` bytes were looked at before. What can't become
+        a request is refused at once, not when the peer gives up."""
+        if len(data) > self._limits.head_bytes:
+            raise Malformed("http1.headers_too_large", 431)
+        if data and data[0] not in TOKEN_BYTES and data[0] != 0x0D:
+            raise Malformed("http1.codec_error")
+        fresh = data[seen - 1 :] if seen and data[seen - 1] == 0x0D else data[seen:]
+        if b"\n" in fresh.replace(b"\r\n", b"") or b"\x00" in fresh:
+            raise Malformed("http1.codec_error")
+        self._buffer = data
+
+    def _address(self, request: Request, plan: Plan, values: tuple[bytes, ...]) -> None:
+        """Target and host (RFC 9112 sections 3.2 and 3.3)."""
+        if plan.hosts > 1:
+            raise Malformed("http1.codec_error")
+        if plan.hosts:
+            request.authority = values[plan.host_at]
+        old = request.version == b"HTTP/1.0"
+        if old and not self._limits.http_10:
+            raise Malformed("low_version", 426)
+        path = request.path
+        odd = path == b"*" or b"#" in path or request.method == b"CONNECT"
+        if request.method == b"CONNECT":
+            request.authority = path
+        elif not path.startswith(b"/") and path != b"*":
+            absolute_form(request)
+        if not plan.hosts and not request.authority:
+            if old:
+                request.authority = self._limits.default_host
+            odd = odd or not request.authority
+        if odd:
+            request.odd = True
+        check_authority(request.authority)
+
+    def _govern(self, request: Request, block: Headers) -> None:
+        """Framing and what becomes of the connection, from headers that are not passed on."""
+        request.length = request_length(request, block)
+        connection = (block.joined(b"connection") or b"").lower()
+        self.keep_alive = (
+            b"keep-alive" in connection
+            if request.version == b"HTTP/1.0"
+            else b"close" not in connection
+        )
+        if connection:
+            if b"upgrade" in connection and b"upgrade" in block:
+                request.upgrade = block.get(b"upgrade") or b""
+                request.odd = request.odd or request.upgrade != b""
+            sanitize_connection(request.headers, connection)
+        if b"trailers" in (block.get(b"te") or b"").lower():
+            request.headers.set(b"te", b"trailers")  # all of TE that may cross (Envoy)
+        expect = block.get(b"expect")
+        self.expects_continue = (
+            expect is not None
+            and expect.lower() == b"100-continue"
+            and request.version != b"HTTP/1.0"
+        )
+        if self.expects_continue:
+            request.headers.remove(b"expect")
+
+    def _deliver(self, request: Request, rest: bytes) -> None:
+        length = request.length
+        if not length:
+            self.feed = self._after
+            self._buffer = rest
+            self._requests.on_request(request, b"", True)
+        elif 0 < length <= len(rest):
+            self.feed = self._after
+            self._buffer = rest[length:]
+            self._requests.on_request(request, rest[:length], True)
+        elif length > 0:
+            self._left = length - len(rest)
+            self.feed = self._sized
+            self._requests.on_request(request, rest, False)
+        else:
+            self.feed = self._chunk_line
+            self._requests.on_request(request, b"", False)
+            if rest:
+                self.feed(rest)
+
+
+def _diagnosed(head: bytes) -> Malformed:
+    """What is wrong with a head that the grammar refuses, in Envoy's words."""
+    if alien_version_match(head) is not None:
+        return Malformed("low_version", 426)
+    if b"\x00" in head:
+        return Malformed("http1.invalid_characters")
+    return Malformed("http1.codec_error")
