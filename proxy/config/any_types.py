@@ -14,13 +14,27 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor
 
 _EXTENSIONS = "envoy.extensions."
-_MODULES: Mapping[str, str] = {
+_MODULES: Mapping[str, str] = {"envoy.config.route.v3.FilterConfig": "route_components"} | {
     _EXTENSIONS + name: module
     for name, module in (
         ("access_loggers.file.v3.FileAccessLog", "file"),
         ("access_loggers.stream.v3.StderrAccessLog", "stream"),
         ("access_loggers.stream.v3.StdoutAccessLog", "stream"),
+        ("filters.http.buffer.v3.Buffer", "buffer"),
+        ("filters.http.buffer.v3.BufferPerRoute", "buffer"),
+        ("filters.http.cors.v3.Cors", "cors"),
+        ("filters.http.cors.v3.CorsPolicy", "cors"),
+        ("filters.http.fault.v3.HTTPFault", "fault"),
+        ("filters.http.grpc_stats.v3.FilterConfig", "config"),
+        ("filters.http.header_mutation.v3.HeaderMutation", "header_mutation"),
+        ("filters.http.header_mutation.v3.HeaderMutationPerRoute", "header_mutation"),
+        ("filters.http.health_check.v3.HealthCheck", "health_check"),
+        ("filters.http.local_ratelimit.v3.LocalRateLimit", "local_rate_limit"),
+        ("filters.http.rbac.v3.RBAC", "rbac"),
+        ("filters.http.rbac.v3.RBACPerRoute", "rbac"),
         ("filters.http.router.v3.Router", "router"),
+        ("filters.http.set_filter_state.v3.Config", "set_filter_state"),
+        ("filters.http.set_metadata.v3.Config", "set_metadata"),
         ("filters.listener.http_inspector.v3.HttpInspector", "http_inspector"),
         ("filters.listener.original_dst.v3.OriginalDst", "original_dst"),
         ("filters.listener.tls_inspector.v3.TlsInspector", "tls_inspector"),

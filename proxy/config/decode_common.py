@@ -208,9 +208,9 @@ def header_edits(message: Any, path: str) -> HeaderEdits:
     ):
         return _NO_EDITS
     return HeaderEdits(
-        _headers_to_add(message.request_headers_to_add, f"{path}.request_headers_to_add"),
+        headers_to_add(message.request_headers_to_add, f"{path}.request_headers_to_add"),
         _to_remove(message.request_headers_to_remove, f"{path}.request_headers_to_remove"),
-        _headers_to_add(message.response_headers_to_add, f"{path}.response_headers_to_add"),
+        headers_to_add(message.response_headers_to_add, f"{path}.response_headers_to_add"),
         _to_remove(message.response_headers_to_remove, f"{path}.response_headers_to_remove"),
     )
 
@@ -218,10 +218,16 @@ def header_edits(message: Any, path: str) -> HeaderEdits:
 _NO_EDITS = HeaderEdits()
 
 
-def _headers_to_add(
+def headers_to_add(
     messages: Iterable[base_pb2.HeaderValueOption], path: str
 ) -> tuple[HeaderValueOption, ...]:
-    return tuple(_header_option(each, f"{path}[{i}]") for i, each in enumerate(messages))
+    found = []
+    for i, each in enumerate(messages):
+        if each.header.key.startswith(":") or each.header.key.lower() == "host":
+            where = f"{path}[{i}].header.key"
+            raise Rejected(where, ":-prefixed or host headers may not be modified")
+        found.append(header_option(each, f"{path}[{i}]"))
+    return tuple(found)
 
 
 def format_string(text: str, path: str) -> str:
@@ -234,23 +240,21 @@ def format_string(text: str, path: str) -> str:
     return text
 
 
-def _header_option(message: base_pb2.HeaderValueOption, path: str) -> HeaderValueOption:
-    name = message.header.key.lower()
-    if name.startswith(":") or name == "host":
-        raise Rejected(f"{path}.header.key", ":-prefixed or host headers may not be modified")
+def header_option(message: base_pb2.HeaderValueOption, path: str) -> HeaderValueOption:
+    """Any name; which ones may be edited is the business of who asks."""
     if message.header.value and message.header.raw_value:
         raise Rejected(f"{path}.header", "value and raw_value are both set")
     value = message.header.value or message.header.raw_value.decode("latin-1")
     format_string(value, f"{path}.header.value")
-    action = choice(_APPEND_ACTIONS, message.append_action, f"{path}.append_action")
+    action = choice(APPEND_ACTIONS, message.append_action, f"{path}.append_action")
     if message.HasField("append"):
         if message.append_action:
             raise Rejected(path, "append and append_action are both set")
-        action = _APPEND_ACTIONS[0 if message.append.value else 2]
+        action = APPEND_ACTIONS[0 if message.append.value else 2]
     return HeaderValueOption(message.header.key, value, action, message.keep_empty_value)
 
 
-_APPEND_ACTIONS: Mapping[int, Any] = {
+APPEND_ACTIONS: Mapping[int, Any] = {
     number: value.name
     for number, value in (
         base_pb2.HeaderValueOption.HeaderAppendAction.DESCRIPTOR.values_by_number.items()

@@ -33,10 +33,10 @@ def string_matcher(message: string_pb2.StringMatcher, path: str) -> StringMatche
 def header_matchers(
     messages: Iterable[route_components_pb2.HeaderMatcher], path: str
 ) -> tuple[HeaderMatcher, ...]:
-    return tuple(_header_matcher(each, f"{path}[{i}]") for i, each in enumerate(messages))
+    return tuple(header_matcher(each, f"{path}[{i}]") for i, each in enumerate(messages))
 
 
-def _header_matcher(message: route_components_pb2.HeaderMatcher, path: str) -> HeaderMatcher:
+def header_matcher(message: route_components_pb2.HeaderMatcher, path: str) -> HeaderMatcher:
     """Without a specifier a header must only be there, as Envoy says."""
     name, invert = message.name.lower(), message.invert_match
     missing = message.treat_missing_header_as_empty

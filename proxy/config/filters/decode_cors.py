@@ -1,0 +1,72 @@
+"""Decodes `envoy.filters.http.cors`: the filter says nothing, the policies stand at the routes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from envoy.config.core.v3 import base_pb2
+from envoy.extensions.filters.http.cors.v3 import cors_pb2
+
+from proxy.config.decode_common import PREFIX, parse, percent, value_or
+from proxy.config.decode_matchers import string_matcher
+from proxy.config.model import FractionalPercent, StringMatcher
+
+TYPE_URL = PREFIX + cors_pb2.Cors.DESCRIPTOR.full_name
+PER_ROUTE_TYPE_URL = PREFIX + cors_pb2.CorsPolicy.DESCRIPTOR.full_name
+
+
+@dataclass(frozen=True, slots=True)
+class CorsConfig:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class CorsPolicy:
+    """None and empty: the next less specific policy decides."""
+
+    allow_origins: tuple[StringMatcher, ...] = ()
+    allow_methods: str = ""
+    allow_headers: str = ""
+    expose_headers: str = ""
+    max_age: str = ""
+    allow_credentials: bool | None = None
+    enabled: FractionalPercent | None = None
+    shadow_enabled: FractionalPercent | None = None
+    allow_private_network: bool | None = None
+    forward_not_matching: bool | None = None
+
+
+def decode(value: bytes, path: str) -> CorsConfig:
+    parse(cors_pb2.Cors, value, path)
+    return CorsConfig()
+
+
+def decode_per_route(value: bytes, path: str) -> CorsPolicy:
+    message = parse(cors_pb2.CorsPolicy, value, path)
+    where = f"{path}.allow_origin_string_match"
+    return CorsPolicy(
+        tuple(
+            string_matcher(each, f"{where}[{i}]")
+            for i, each in enumerate(message.allow_origin_string_match)
+        ),
+        message.allow_methods,
+        message.allow_headers,
+        message.expose_headers,
+        message.max_age,
+        value_or(message, "allow_credentials", None),
+        _share(message, "filter_enabled", path),
+        _share(message, "shadow_enabled", path),
+        value_or(message, "allow_private_network_access", None),
+        value_or(message, "forward_not_matching_preflights", None),
+    )
+
+
+def _share(
+    message: cors_pb2.CorsPolicy, name: Literal["filter_enabled", "shadow_enabled"], path: str
+) -> FractionalPercent | None:
+    if not message.HasField(name):
+        return None
+    fraction: base_pb2.RuntimeFractionalPercent = getattr(message, name)
+    where = f"{path}.{name}.default_value"
+    return percent(fraction.default_value, where, fraction.runtime_key)

@@ -1,0 +1,47 @@
+"""Decodes `envoy.filters.http.rbac`, with its rules per route."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
+
+from proxy.config.decode_common import PREFIX, parse
+from proxy.config.decode_rbac_rules import rules
+from proxy.config.model.rbac import Rules
+
+TYPE_URL = PREFIX + rbac_pb2.RBAC.DESCRIPTOR.full_name
+PER_ROUTE_TYPE_URL = PREFIX + rbac_pb2.RBACPerRoute.DESCRIPTOR.full_name
+
+
+@dataclass(frozen=True, slots=True)
+class RbacConfig:
+    """Rules None: nothing is enforced, or tried in the shadow."""
+
+    rules: Rules | None = None
+    shadow_rules: Rules | None = None
+    stat_prefix: str = ""
+    shadow_stat_prefix: str = ""
+    tracks_rules: bool = False
+
+
+def decode(value: bytes, path: str) -> RbacConfig:
+    return _config(parse(rbac_pb2.RBAC, value, path), path)
+
+
+def decode_per_route(value: bytes, path: str) -> RbacConfig:
+    """Without `rbac` inside it turns the filter off."""
+    message = parse(rbac_pb2.RBACPerRoute, value, path)
+    return _config(message.rbac, f"{path}.rbac")
+
+
+def _config(message: rbac_pb2.RBAC, path: str) -> RbacConfig:
+    return RbacConfig(
+        rules(message.rules, f"{path}.rules") if message.HasField("rules") else None,
+        rules(message.shadow_rules, f"{path}.shadow_rules")
+        if message.HasField("shadow_rules")
+        else None,
+        message.rules_stat_prefix,
+        message.shadow_rules_stat_prefix,
+        message.track_per_rule_stats,
+    )

@@ -1,0 +1,75 @@
+"""What a request counts as: the descriptors that rate limits are about (`route.v3.RateLimit`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from proxy.config.model.common import HeaderMatcher, QueryParameterMatcher
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """`generic_key`, or one of the clusters: key and value are known beforehand, except that the
+    value '' of `destination_cluster` is the route's cluster."""
+
+    key: str
+    value: str
+    kind: Literal["generic_key", "source_cluster", "destination_cluster"] = "generic_key"
+
+
+@dataclass(frozen=True, slots=True)
+class FromHeader:
+    header: str
+    key: str
+    skip_if_absent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FromQuery:
+    parameter: str
+    key: str
+    skip_if_absent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteAddress:
+    """masks: prefix lengths for IPv4 and IPv6; None: the whole address."""
+
+    key: str
+    masks: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IfMatch:
+    """`header_value_match` and `query_parameter_value_match`: an entry if they (do not) match."""
+
+    key: str
+    value: str
+    expects: bool
+    headers: tuple[HeaderMatcher, ...] = ()
+    parameters: tuple[QueryParameterMatcher, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FromMetadata:
+    """path: namespace and keys."""
+
+    key: str
+    path: tuple[str, ...]
+    default: str
+    source: Literal["DYNAMIC", "ROUTE_ENTRY"]
+    skip_if_absent: bool
+
+
+Action = Fixed | FromHeader | FromQuery | RemoteAddress | IfMatch | FromMetadata
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """One descriptor, or none when one of its actions has nothing to say."""
+
+    actions: tuple[Action, ...]
+    stage: int = 0
+    disable_key: str = ""
+    hits_addend: int = 1
