@@ -69,6 +69,7 @@ def decode_bootstrap(
         listeners=_listeners(static.listeners, decoders),
         clusters=_clusters(static.clusters),
         secrets=_secrets(static),
+        outlier_event_log_path=message.cluster_manager.outlier_detection.event_log_path,
     )
     references.check(found)
     return found

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.extensions.load_balancing_policies.least_request.v3 import least_request_pb2
-from envoy.extensions.load_balancing_policies.random.v3 import random_pb2
-from envoy.extensions.load_balancing_policies.round_robin.v3 import round_robin_pb2
 
 from proxy.config import decode_tls
 from proxy.config.decode_common import (
@@ -19,12 +16,11 @@ from proxy.config.decode_common import (
     metadata,
     seconds_or,
     struct,
-    type_name,
-    unpack,
-    unsupported_type,
     value_or,
 )
 from proxy.config.decode_eds import load_assignment
+from proxy.config.decode_health import health_checks
+from proxy.config.decode_lb import load_balancing
 from proxy.config.decode_limits import outlier_detection, thresholds
 from proxy.config.decode_protocol import cluster_protocol, preconnect_policy
 from proxy.config.decode_source import from_ads
@@ -33,7 +29,6 @@ from proxy.config.model import Cluster, ClusterLoadAssignment, TransportSocketMa
 from proxy.config.rejected import Rejected, at
 
 Type = Literal["STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS"]
-LbPolicy = Literal["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"]
 Family = Literal["AUTO", "V4_ONLY", "V6_ONLY", "V4_PREFERRED", "ALL"]
 
 _C = cluster_pb2.Cluster
@@ -42,19 +37,6 @@ _TYPES: Mapping[int, Type] = {
     _C.STRICT_DNS: "STRICT_DNS",
     _C.LOGICAL_DNS: "LOGICAL_DNS",
     _C.EDS: "EDS",
-}
-_LB_POLICIES: Mapping[int, LbPolicy] = {
-    _C.ROUND_ROBIN: "ROUND_ROBIN",
-    _C.LEAST_REQUEST: "LEAST_REQUEST",
-    _C.RANDOM: "RANDOM",
-}
-_LB_EXTENSIONS: Mapping[str, tuple[Any, LbPolicy]] = {
-    round_robin_pb2.RoundRobin.DESCRIPTOR.full_name: (round_robin_pb2.RoundRobin, "ROUND_ROBIN"),
-    least_request_pb2.LeastRequest.DESCRIPTOR.full_name: (
-        least_request_pb2.LeastRequest,
-        "LEAST_REQUEST",
-    ),
-    random_pb2.Random.DESCRIPTOR.full_name: (random_pb2.Random, "RANDOM"),
 }
 _FAMILIES: Mapping[int, Family] = {
     _C.AUTO: "AUTO",
@@ -68,7 +50,6 @@ _FAMILIES: Mapping[int, Family] = {
 def cluster(message: cluster_pb2.Cluster, path: str = "") -> Cluster:
     """`message` must be checked."""
     kind = _type(message, at(path, "type"))
-    policy, choices = _load_balancing(message, path)
     default, high = thresholds(message.circuit_breakers, at(path, "circuit_breakers"))
     outlier = message.outlier_detection if message.HasField("outlier_detection") else None
     socket = message.transport_socket if message.HasField("transport_socket") else None
@@ -77,13 +58,14 @@ def cluster(message: cluster_pb2.Cluster, path: str = "") -> Cluster:
         type=kind,
         eds_service_name=_eds_service_name(message, kind, at(path, "eds_cluster_config")),
         load_assignment=_load_assignment(message, kind, at(path, "load_assignment")),
-        lb_policy=policy,
-        least_request_choice_count=choices,
+        lb=load_balancing(message, path),
         healthy_panic_threshold=_panic_threshold(message),
         connect_timeout_s=seconds_or(message, "connect_timeout", 5.0),
         thresholds_default=default,
         thresholds_high=high,
-        outlier=outlier_detection(outlier) if outlier else None,
+        outlier=outlier_detection(outlier, at(path, "outlier_detection")) if outlier else None,
+        health_checks=health_checks(message.health_checks, at(path, "health_checks")),
+        ignore_new_hosts_until_first_hc=message.common_lb_config.ignore_new_hosts_until_first_hc,
         tls=decode_tls.upstream(socket, at(path, "transport_socket")) if socket else None,
         tls_matches=_socket_matches(message, at(path, "transport_socket_matches")),
         http=cluster_protocol(message, path),
@@ -137,38 +119,6 @@ def _load_assignment(
     ):
         raise Rejected(path, f"a cluster of type {kind} can have no Unix socket")
     return found
-
-
-def _load_balancing(message: cluster_pb2.Cluster, path: str) -> tuple[LbPolicy, int]:
-    """The policy and least request's choice count. An extension wins over `lb_policy`."""
-    if message.HasField("load_balancing_policy"):
-        return _lb_extension(message, at(path, "load_balancing_policy.policies"))
-    number = message.lb_policy
-    if number == _C.LOAD_BALANCING_POLICY_CONFIG:
-        raise Rejected(at(path, "load_balancing_policy"), "is required with this lb_policy")
-    if number not in _LB_POLICIES:
-        name = enum_name(_C.LbPolicy, number)
-        raise Rejected(at(path, "lb_policy"), f"{name} is {UNSUPPORTED}")
-    wanted = {"least_request_lb_config": _C.LEAST_REQUEST, "round_robin_lb_config": _C.ROUND_ROBIN}
-    given = message.WhichOneof("lb_config")
-    if given is not None and wanted.get(given) != number:
-        raise Rejected(at(path, given), f"does not belong to lb_policy {_LB_POLICIES[number]}")
-    return _LB_POLICIES[number], value_or(message.least_request_lb_config, "choice_count", 2)
-
-
-def _lb_extension(message: cluster_pb2.Cluster, path: str) -> tuple[LbPolicy, int]:
-    """Envoy takes the first policy of the list that it knows."""
-    for i, each in enumerate(message.load_balancing_policy.policies):
-        packed = each.typed_extension_config.typed_config
-        if (known := _LB_EXTENSIONS.get(type_name(packed))) is not None:
-            kind, policy = known
-            inner = unpack(kind, packed, f"{path}[{i}].typed_extension_config.typed_config")
-            choices = value_or(inner, "choice_count", 2) if policy == "LEAST_REQUEST" else 2
-            return policy, choices
-    if not message.load_balancing_policy.policies:
-        raise Rejected(path, "needs at least one policy")
-    first = message.load_balancing_policy.policies[0].typed_extension_config.typed_config
-    raise unsupported_type(first, f"{path}[0].typed_extension_config.typed_config", _LB_EXTENSIONS)
 
 
 def _panic_threshold(message: cluster_pb2.Cluster) -> float:

@@ -209,9 +209,9 @@ def header_edits(message: Any, path: str) -> HeaderEdits:
         return _NO_EDITS
     return HeaderEdits(
         headers_to_add(message.request_headers_to_add, f"{path}.request_headers_to_add"),
-        _to_remove(message.request_headers_to_remove, f"{path}.request_headers_to_remove"),
+        headers_to_remove(message.request_headers_to_remove, f"{path}.request_headers_to_remove"),
         headers_to_add(message.response_headers_to_add, f"{path}.response_headers_to_add"),
-        _to_remove(message.response_headers_to_remove, f"{path}.response_headers_to_remove"),
+        headers_to_remove(message.response_headers_to_remove, f"{path}.response_headers_to_remove"),
     )
 
 
@@ -262,7 +262,7 @@ APPEND_ACTIONS: Mapping[int, Any] = {
 }
 
 
-def _to_remove(names: Iterable[str], path: str) -> tuple[str, ...]:
+def headers_to_remove(names: Iterable[str], path: str) -> tuple[str, ...]:
     found = tuple(name.lower() for name in names)
     for index, name in enumerate(found):
         if name.startswith(":") or name == "host":

@@ -8,6 +8,7 @@ from envoy.config.core.v3 import address_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
 from proxy.config.decode_common import choice, ip_address, locality, metadata, value_or
+from proxy.config.decode_health import endpoint_check
 from proxy.config.model import (
     ClusterLoadAssignment,
     Endpoint,
@@ -80,10 +81,14 @@ def _endpoint(
     where = f"{path}.endpoint"
     if not message.endpoint.HasField("address"):
         raise Rejected(f"{where}.address", "is required")
+    check = message.endpoint.health_check_config
     return Endpoint(
         address=decode_address(message.endpoint.address, f"{where}.address"),
         health=choice(_HEALTH, message.health_status, f"{path}.health_status"),
         weight=value_or(message, "load_balancing_weight", 1),
         hostname=message.endpoint.hostname,
         metadata=metadata(message.metadata),
+        check=endpoint_check(check, f"{where}.health_check_config")
+        if message.endpoint.HasField("health_check_config")
+        else None,
     )

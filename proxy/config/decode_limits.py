@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import fields, replace
+
 from envoy.config.cluster.v3 import circuit_breaker_pb2, outlier_detection_pb2
 
 from proxy.config.decode_common import seconds_or, value_or
@@ -10,21 +13,43 @@ from proxy.config.rejected import Rejected
 
 _HIGH = 1
 _DEFAULT_BUDGET_PERCENT = 20.0
+_Thresholds = circuit_breaker_pb2.CircuitBreakers.Thresholds
+_OUTLIER_NUMBERS = tuple(
+    each.name
+    for each in fields(OutlierDetection)
+    if not each.name.endswith("_s") and each.name != "split_external_local_origin_errors"
+)
 
 
 def thresholds(
     message: circuit_breaker_pb2.CircuitBreakers, path: str
 ) -> tuple[Thresholds, Thresholds]:
     """Those of the default and of the high priority; the first entry of a priority decides."""
-    found: dict[int, Thresholds] = {}
-    for i, each in enumerate(message.thresholds):
+    found = _by_priority(message.thresholds, f"{path}.thresholds")
+    per_host = _by_priority(message.per_host_thresholds, f"{path}.per_host_thresholds")
+    default, high = (_limits(found.get(at), per_host.get(at)) for at in (0, _HIGH))
+    return default, high
+
+
+def _by_priority(messages: Iterable[_Thresholds], path: str) -> dict[int, _Thresholds]:
+    found: dict[int, _Thresholds] = {}
+    for i, each in enumerate(messages):
         if each.priority not in (0, _HIGH):
-            raise Rejected(f"{path}.thresholds[{i}].priority", "is no priority")
-        found.setdefault(each.priority, _thresholds(each))
-    return found.get(0, Thresholds()), found.get(_HIGH, Thresholds())
+            raise Rejected(f"{path}[{i}].priority", "is no priority")
+        found.setdefault(each.priority, each)
+    return found
 
 
-def _thresholds(message: circuit_breaker_pb2.CircuitBreakers.Thresholds) -> Thresholds:
+def _limits(message: _Thresholds | None, per_host: _Thresholds | None) -> Thresholds:
+    """Of the limits per host Envoy knows max_connections only."""
+    limits = Thresholds() if message is None else _thresholds(message)
+    if per_host is None:
+        return limits
+    most = value_or(per_host, "max_connections", None)
+    return replace(limits, max_connections_per_host=most)
+
+
+def _thresholds(message: _Thresholds) -> Thresholds:
     percent = None
     budget = message.retry_budget
     if message.HasField("retry_budget"):
@@ -37,27 +62,27 @@ def _thresholds(message: circuit_breaker_pb2.CircuitBreakers.Thresholds) -> Thre
         max_retries=value_or(message, "max_retries", 3),
         budget_percent=percent,
         budget_min_concurrency=value_or(budget, "min_retry_concurrency", 3),
+        track_remaining=message.track_remaining,
+        max_connection_pools=value_or(message, "max_connection_pools", None),
     )
 
 
-def outlier_detection(message: outlier_detection_pb2.OutlierDetection) -> OutlierDetection:
+def outlier_detection(
+    message: outlier_detection_pb2.OutlierDetection, path: str = ""
+) -> OutlierDetection:
+    defaults = OutlierDetection()
     base_s = seconds_or(message, "base_ejection_time", 30.0)
-    return OutlierDetection(
-        consecutive_5xx=value_or(message, "consecutive_5xx", 5),
-        consecutive_gateway_failure=value_or(message, "consecutive_gateway_failure", 5),
-        enforcing_consecutive_5xx=value_or(message, "enforcing_consecutive_5xx", 100),
-        enforcing_consecutive_gateway_failure=value_or(
-            message, "enforcing_consecutive_gateway_failure", 0
-        ),
+    # Envoy: the default, or base_ejection_time where that is larger.
+    max_s = seconds_or(message, "max_ejection_time", max(300.0, base_s))
+    if max_s < base_s:
+        raise Rejected(f"{path}.max_ejection_time", "is less than base_ejection_time")
+    numbers = {name: value_or(message, name, getattr(defaults, name)) for name in _OUTLIER_NUMBERS}
+    return replace(
+        defaults,
+        **numbers,
         interval_s=seconds_or(message, "interval", 10.0),
         base_ejection_time_s=base_s,
-        # Envoy: the default, or base_ejection_time where that is larger.
-        max_ejection_time_s=seconds_or(message, "max_ejection_time", max(300.0, base_s)),
-        max_ejection_percent=value_or(message, "max_ejection_percent", 10),
-        always_eject_one_host=value_or(message, "always_eject_one_host", False),
+        max_ejection_time_s=max_s,
+        max_ejection_time_jitter_s=seconds_or(message, "max_ejection_time_jitter", 0.0),
         split_external_local_origin_errors=message.split_external_local_origin_errors,
-        consecutive_local_origin_failure=value_or(message, "consecutive_local_origin_failure", 5),
-        enforcing_consecutive_local_origin_failure=value_or(
-            message, "enforcing_consecutive_local_origin_failure", 100
-        ),
     )

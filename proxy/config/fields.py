@@ -19,14 +19,26 @@ from proxy.config.field_rules import Fields, Table
 from proxy.config.fields_clusters import CLUSTERS
 from proxy.config.fields_common import COMMON
 from proxy.config.fields_filters import FILTERS
+from proxy.config.fields_lb import LB
 from proxy.config.fields_listeners import LISTENERS
 from proxy.config.fields_policy import POLICY
+from proxy.config.fields_retry import RETRY
 from proxy.config.fields_routes import ROUTES
 from proxy.config.fields_server import SERVER
 from proxy.config.pgv import LEAVES, WRAPPERS
 from proxy.config.rejected import Rejected
 
-FIELDS: Table = {**COMMON, **SERVER, **LISTENERS, **ROUTES, **CLUSTERS, **FILTERS, **POLICY}
+FIELDS: Table = {
+    **COMMON,
+    **SERVER,
+    **LISTENERS,
+    **ROUTES,
+    **RETRY,
+    **CLUSTERS,
+    **LB,
+    **FILTERS,
+    **POLICY,
+}
 UNSUPPORTED = "not supported by this version of Weft"
 # Unset is not the same as empty for these, so an empty one is refused like a filled one.
 MEANS_SOMETHING_EMPTY = frozenset(

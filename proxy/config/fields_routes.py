@@ -63,13 +63,6 @@ ROUTES: Table = {
         "regex_rewrite response_code strip_query"
     ),
     _ROUTE + "DirectResponseAction": Fields("status body"),
-    _ROUTE + "RetryPolicy": Fields(
-        "retry_on num_retries per_try_timeout retry_host_predicate "
-        "host_selection_retry_max_attempts retriable_status_codes retry_back_off retriable_headers"
-    ),
-    _ROUTE + "RetryPolicy.RetryHostPredicate": Fields("name typed_config"),
-    "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": Fields(),
-    _ROUTE + "RetryPolicy.RetryBackOff": Fields("base_interval max_interval"),
     _ROUTE + "WeightedCluster": Fields(
         "clusters",
         {

@@ -14,7 +14,7 @@ _WATCHDOG = "Weft has one loop and measures how long it was held; it has no thre
 
 SERVER: Table = {
     _BOOTSTRAP + "Bootstrap": Fields(
-        "node static_resources dynamic_resources admin layered_runtime",
+        "node static_resources dynamic_resources cluster_manager admin layered_runtime",
         {
             "stats_config": _STATISTICS,
             "stats_flush_interval": "statistics are read, never pushed",

@@ -35,6 +35,8 @@ class AdsConfig:
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
+    """outlier_event_log_path: where ejections are told, '' for nowhere."""
+
     node: Node = Node()
     admin: SocketAddress | None = None
     ads: AdsConfig | None = None
@@ -43,3 +45,4 @@ class Bootstrap:
     listeners: tuple[Listener, ...] = ()
     clusters: tuple[Cluster, ...] = ()
     secrets: tuple[Secret, ...] = ()
+    outlier_event_log_path: str = ""

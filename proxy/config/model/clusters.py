@@ -6,40 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from proxy.config.model.balancing import ROUND_ROBIN, Lb
 from proxy.config.model.common import Metadata, SocketAddress
+from proxy.config.model.health import EndpointCheck, HealthCheck, OutlierDetection, Thresholds
 from proxy.config.model.protocol import HttpProtocolOptions, PreconnectPolicy
 from proxy.config.model.tls import UpstreamTls
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """Circuit breakers of one priority, with Envoy's defaults. max_retries as a count."""
-
-    max_connections: int = 1024
-    max_pending_requests: int = 1024
-    max_requests: int = 1024
-    max_retries: int = 3
-    budget_percent: float | None = None
-    budget_min_concurrency: int = 3
-
-
-@dataclass(frozen=True, slots=True)
-class OutlierDetection:
-    """`cluster.v3.OutlierDetection`, the consecutive-error part, with Envoy's defaults."""
-
-    consecutive_5xx: int = 5
-    consecutive_gateway_failure: int = 5
-    enforcing_consecutive_5xx: int = 100
-    enforcing_consecutive_gateway_failure: int = 0
-    interval_s: float = 10.0
-    base_ejection_time_s: float = 30.0
-    max_ejection_time_s: float = 300.0
-    max_ejection_percent: int = 10
-    always_eject_one_host: bool = False
-    split_external_local_origin_errors: bool = False
-    consecutive_local_origin_failure: int = 5
-    enforcing_consecutive_local_origin_failure: int = 100
-
 
 HealthStatus = Literal["UNKNOWN", "HEALTHY", "UNHEALTHY", "DRAINING", "TIMEOUT", "DEGRADED"]
 
@@ -51,6 +22,7 @@ class Endpoint:
     weight: int = 1
     hostname: str = ""
     metadata: Metadata = field(default_factory=dict, compare=True, hash=False)
+    check: EndpointCheck | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +58,14 @@ class Cluster:
     type: Literal["STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS"] = "STATIC"
     eds_service_name: str = ""
     load_assignment: ClusterLoadAssignment | None = None
-    lb_policy: Literal["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"] = "ROUND_ROBIN"
-    least_request_choice_count: int = 2
+    lb: Lb = ROUND_ROBIN
     healthy_panic_threshold: float = 50.0
     connect_timeout_s: float = 5.0
     thresholds_default: Thresholds = Thresholds()
     thresholds_high: Thresholds = Thresholds()
     outlier: OutlierDetection | None = None
+    health_checks: tuple[HealthCheck, ...] = ()
+    ignore_new_hosts_until_first_hc: bool = False
     tls: UpstreamTls | None = None
     tls_matches: tuple[TransportSocketMatch, ...] = ()
     http: HttpProtocolOptions = HttpProtocolOptions()

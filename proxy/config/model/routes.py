@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from proxy.config.model.common import (
+    BodyFormat,
+    FilterStateMatcher,
     FractionalPercent,
     HeaderEdits,
     HeaderMatcher,
+    HeaderValueOption,
     Metadata,
     QueryParameterMatcher,
 )
+from proxy.config.model.metadata import MetadataMatcher
+from proxy.config.model.retry import RetryPolicy
 
 
 @dataclass(frozen=True, slots=True)
 class RouteMatch:
-    """Exactly one of prefix, path, regex, path_separated_prefix, connect is set."""
+    """Exactly one of prefix, path, regex, path_separated_prefix, uri_template, connect is set.
+    tls_presented, tls_validated: what the client's certificate must be, None if it does not
+    matter."""
 
     prefix: str | None = None
     path: str | None = None
@@ -27,34 +35,25 @@ class RouteMatch:
     query_parameters: tuple[QueryParameterMatcher, ...] = ()
     runtime_fraction: FractionalPercent | None = None
     grpc: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RetryBackOff:
-    base_interval_s: float = 0.025
-    max_interval_s: float = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """`route.v3.RetryPolicy`. retry_on holds Envoy's words, each checked when decoded."""
-
-    retry_on: frozenset[str]
-    num_retries: int = 1
-    per_try_timeout_s: float | None = None
-    retriable_status_codes: frozenset[int] = frozenset()
-    retriable_headers: tuple[HeaderMatcher, ...] = ()
-    back_off: RetryBackOff = RetryBackOff()
-    previous_hosts: bool = False
-    host_selection_retry_max_attempts: int = 1
+    uri_template: str | None = None
+    connect: bool = False
+    tls_presented: bool | None = None
+    tls_validated: bool | None = None
+    dynamic_metadata: tuple[MetadataMatcher, ...] = ()
+    filter_state: tuple[FilterStateMatcher, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class WeightedCluster:
+    """One of name and cluster_header is set. metadata_match: of `envoy.lb`."""
+
     name: str
     weight: int
     edits: HeaderEdits = HeaderEdits()
     host_rewrite: str | None = None
+    cluster_header: str | None = None
+    metadata_match: Mapping[str, Any] = field(default_factory=dict)
+    filter_configs: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +63,88 @@ class RegexRewrite:
 
 
 @dataclass(frozen=True, slots=True)
+class HashPolicy:
+    """`RouteAction.HashPolicy`. name: of the header, cookie, query parameter or filter state.
+    regex_rewrite: of a header. ttl_s: of a cookie that is made when it is missing; None: none is.
+    """
+
+    kind: Literal["header", "cookie", "source_ip", "query_parameter", "filter_state"]
+    name: str = ""
+    terminal: bool = False
+    regex_rewrite: RegexRewrite | None = None
+    ttl_s: int | None = None
+    path: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorPolicy:
+    """`RouteAction.RequestMirrorPolicy`. One of cluster and cluster_header is set.
+    mutations: in order, an option to add or the name of a header to remove."""
+
+    cluster: str = ""
+    cluster_header: str = ""
+    fraction: FractionalPercent | None = None
+    keeps_host: bool = False
+    host_rewrite: str = ""
+    mutations: tuple[HeaderValueOption | str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InternalRedirectPolicy:
+    """`InternalRedirectPolicy`. allowed_routes: None is no such predicate."""
+
+    max_internal_redirects: int = 1
+    response_codes: frozenset[int] = frozenset((302,))
+    allow_cross_scheme: bool = False
+    headers_to_copy: tuple[str, ...] = ()
+    not_previous_routes: bool = False
+    safe_cross_scheme: bool = False
+    allowed_routes: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectConfig:
+    """`UpgradeConfig.ConnectConfig`: CONNECT ends here, its bytes go on as plain TCP.
+    proxy_protocol: the version of the header to begin with, None for none."""
+
+    allow_post: bool = False
+    proxy_protocol: Literal["V1", "V2"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeConfig:
+    """upgrade_type: in lower case (`websocket`, `connect`)."""
+
+    upgrade_type: str
+    enabled: bool = True
+    connect: ConnectConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MaxStreamDuration:
+    """`RouteAction.MaxStreamDuration`. None is not set, 0 takes no limit (of the header)."""
+
+    max_stream_duration_s: float | None = None
+    grpc_timeout_header_max_s: float | None = None
+    grpc_timeout_header_offset_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualCluster:
+    """`VirtualCluster`: statistics of the requests whose headers match."""
+
+    name: str
+    headers: tuple[HeaderMatcher, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RouteAction:
     """`route.v3.RouteAction`. One of cluster, cluster_header, weighted is set.
 
-    timeout_s: None is Envoy's default (15), 0 is no timeout.
+    timeout_s: None is Envoy's default (15), 0 is no timeout. max_grpc_timeout_s and
+    grpc_timeout_offset_s are the old spelling of max_stream_duration's. weighted_header: whose
+    number stands for the random one. metadata_match: of `envoy.lb`.
     """
 
     cluster: str | None = None
@@ -84,6 +161,20 @@ class RouteAction:
     append_x_forwarded_host: bool = False
     retry: RetryPolicy | None = None
     priority: Literal["DEFAULT", "HIGH"] = "DEFAULT"
+    path_template_rewrite: str | None = None
+    host_rewrite_path_regex: RegexRewrite | None = None
+    weighted_header: str = ""
+    weighted_runtime_prefix: str = ""
+    weighted_by_hash: bool = False
+    metadata_match: Mapping[str, Any] = field(default_factory=dict)
+    hash_policies: tuple[HashPolicy, ...] = ()
+    mirrors: tuple[MirrorPolicy, ...] = ()
+    internal_redirect: InternalRedirectPolicy | None = None
+    upgrades: tuple[UpgradeConfig, ...] = ()
+    max_stream_duration: MaxStreamDuration | None = None
+    max_grpc_timeout_s: float | None = None
+    grpc_timeout_offset_s: float | None = None
+    flush_timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +194,26 @@ class RedirectAction:
 class DirectResponse:
     status: int
     body: bytes = b""
+    body_format: BodyFormat | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NonForwardingAction:
+    """`NonForwardingAction`: a route of a server that answers itself; a proxy can't forward it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
+    """request_buffer_limit_bytes: of what is kept for retries and mirrors, None: the default."""
+
     match: RouteMatch
-    action: RouteAction | RedirectAction | DirectResponse
+    action: RouteAction | RedirectAction | DirectResponse | NonForwardingAction
     name: str = ""
     edits: HeaderEdits = HeaderEdits()
     metadata: Metadata = field(default_factory=dict)
     stat_prefix: str = ""
+    request_buffer_limit_bytes: int | None = None
+    filter_configs: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +226,12 @@ class VirtualHost:
     include_request_attempt_count: bool = False
     include_attempt_count_in_response: bool = False
     require_tls: Literal["NONE", "EXTERNAL_ONLY", "ALL"] = "NONE"
+    mirrors: tuple[MirrorPolicy, ...] = ()
+    virtual_clusters: tuple[VirtualCluster, ...] = ()
+    metadata: Metadata = field(default_factory=dict)
+    include_is_timeout_retry_header: bool = False
+    request_buffer_limit_bytes: int | None = None
+    filter_configs: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +243,8 @@ class RouteConfiguration:
     most_specific_header_mutations_wins: bool = False
     ignore_port_in_host_matching: bool = False
     validate_clusters: bool | None = None
+    ignore_path_parameters: bool = False
+    vhost_header: str = ""
+    mirrors: tuple[MirrorPolicy, ...] = ()
+    metadata: Metadata = field(default_factory=dict)
+    filter_configs: Mapping[str, object] = field(default_factory=dict)

@@ -84,18 +84,21 @@ def cluster(**plain: object) -> Message:
     ("plain", "path"),
     [
         ({"lb_subset_config": {"fallback_policy": "ANY_ENDPOINT"}}, "lb_subset_config"),
-        ({"health_checks": [{"timeout": "1s"}]}, "health_checks"),
         (
-            {"circuit_breakers": {"thresholds": [{}, {"max_connection_pools": 3}]}},
-            "circuit_breakers.thresholds[1].max_connection_pools",
+            {"health_checks": [{"event_service": {"grpc_service": {}}}]},
+            "health_checks[0].event_service",
+        ),
+        (
+            {"health_checks": [{}, {"custom_health_check": {"name": "redis"}}]},
+            "health_checks[1].custom_health_check",
         ),
         (
             {"common_lb_config": {"locality_weighted_lb_config": {}}},
             "common_lb_config.locality_weighted_lb_config",
         ),
         (
-            {"outlier_detection": {"enforcing_success_rate": 100}},
-            "outlier_detection.enforcing_success_rate",
+            {"outlier_detection": {"monitors": [{"name": "mine"}]}},
+            "outlier_detection.monitors",
         ),
         ({"wait_for_warm_on_init": False}, "wait_for_warm_on_init"),
     ],
