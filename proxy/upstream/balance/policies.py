@@ -5,34 +5,36 @@ A policy is built from the hosts that may be picked, whenever they change, and i
 
 from __future__ import annotations
 
-import heapq
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from random import Random
 
+from proxy.config.model.balancing import LeastRequestLb, RandomLb, RoundRobinLb
+from proxy.config.model.health import SlowStart
+from proxy.upstream.balance.context import Picker
+from proxy.upstream.balance.edf import schedule
 from proxy.upstream.host import Host
 
-Picker = Callable[[], Host | None]
+SimpleLb = RoundRobinLb | LeastRequestLb | RandomLb
+Now = Callable[[], float]
 
 
-def picker(policy: str, hosts: Sequence[Host], random: Random, choices: int = 2) -> Picker:
-    """policy: a `Cluster.lb_policy`. An empty list gives a picker of None."""
+def picker(lb: SimpleLb, hosts: Sequence[Host], random: Random, now: Now) -> Picker:
+    """An empty list gives a picker of None. now: monotonic seconds, for slow start."""
     if not hosts:
         return lambda: None
     if len(hosts) == 1:
         only = hosts[0]
         return lambda: only
-    weighted = any(host.weight != hosts[0].weight for host in hosts)
-    if policy == "RANDOM":
+    if isinstance(lb, RandomLb):
         return _random(hosts, random)
-    if policy == "LEAST_REQUEST":
-        return (
-            _scheduled(hosts, random, by_load=True)
-            if weighted
-            else _least_request(hosts, random, choices)
-        )
-    return _scheduled(hosts, random, by_load=False) if weighted else _rotating(hosts, random)
+    weighted = any(host.weight != hosts[0].weight for host in hosts)
+    if weighted or _is_any_new(hosts, lb.slow_start, now()):
+        return schedule(hosts, _weight(lb, now), random)
+    if isinstance(lb, RoundRobinLb):
+        return _rotating(hosts, random)
+    if lb.full_scan:
+        return _least_of_all(hosts, random)
+    return _least_request(hosts, random, lb.choice_count)
 
 
 def _rotating(hosts: Sequence[Host], random: Random) -> Picker:
@@ -50,13 +52,9 @@ def _rotating(hosts: Sequence[Host], random: Random) -> Picker:
 
 
 def _random(hosts: Sequence[Host], random: Random) -> Picker:
-    edges = list(accumulate(host.weight for host in hosts))
-    total = edges[-1]
-
-    def pick() -> Host:
-        return hosts[bisect_right(edges, random.random() * total)]
-
-    return pick
+    """Envoy's random policy does not look at weights."""
+    count = len(hosts)
+    return lambda: hosts[int(random.random() * count)]
 
 
 def _least_request(hosts: Sequence[Host], random: Random, choices: int) -> Picker:
@@ -74,17 +72,42 @@ def _least_request(hosts: Sequence[Host], random: Random, choices: int) -> Picke
     return pick
 
 
-def _scheduled(hosts: Sequence[Host], random: Random, by_load: bool) -> Picker:
-    """Earliest deadline first: each host comes up in proportion to its weight (Envoy's EDF).
-
-    by_load: the weight counts divided by what the host has in flight (weighted least request)."""
-    queue = [(random.random() / host.weight, at, host) for at, host in enumerate(hosts)]
-    heapq.heapify(queue)
+def _least_of_all(hosts: Sequence[Host], random: Random) -> Picker:
+    """FULL_SCAN: one of those with the fewest in flight, each as likely."""
 
     def pick() -> Host:
-        deadline, at, host = queue[0]
-        weight = host.weight / (host.active + 1) if by_load else host.weight
-        heapq.heapreplace(queue, (deadline + 1 / weight, at, host))
-        return host
+        fewest = min(host.active for host in hosts)
+        idlest = [host for host in hosts if host.active == fewest]
+        return idlest[int(random.random() * len(idlest))]
 
     return pick
+
+
+# --------------------------------------------------------------------------- weights
+
+
+def _weight(lb: RoundRobinLb | LeastRequestLb, now: Now) -> Callable[[Host], float]:
+    slow = lb.slow_start
+    if isinstance(lb, RoundRobinLb):
+        if slow is None:
+            return lambda host: host.weight
+        return lambda host: host.weight * slow_factor(slow, now() - host.since)
+    bias = lb.active_request_bias
+
+    def weight(host: Host) -> float:
+        found: float = host.weight / (host.active + 1) ** bias
+        return found if slow is None else found * slow_factor(slow, now() - host.since)
+
+    return weight
+
+
+def _is_any_new(hosts: Sequence[Host], slow: SlowStart | None, now: float) -> bool:
+    return slow is not None and any(now - host.since < slow.window_s for host in hosts)
+
+
+def slow_factor(slow: SlowStart, age_s: float) -> float:
+    """The share of its weight that a host of this age has (Envoy's slow start formula)."""
+    if age_s >= slow.window_s:
+        return 1.0
+    grown = max(age_s, 0.001) / slow.window_s
+    return max(float(grown ** (1 / slow.aggression)), slow.min_weight_percent / 100)

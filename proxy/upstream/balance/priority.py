@@ -1,75 +1,116 @@
-"""Priorities and panic: which of the host groups serve, and how much (Envoy's load balancer docs).
+"""Priorities and panic: which of the host sets serve, and how much (Envoy's load balancer docs).
 
-A priority whose healthy share falls below 1/overprovisioning spills over to the next one. When all
-of them together can't carry the load, a priority below the panic threshold no longer believes in
-health, and all its hosts serve.
+A priority whose available share falls below 1/overprovisioning spills over to the next one;
+degraded hosts take what healthy ones can't. When all together can't carry the load, a priority
+below the panic threshold no longer believes in health, and all its hosts serve.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from random import Random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from proxy.upstream.balance.policies import Picker
+from proxy.upstream.balance.host_set import HostSet
 from proxy.upstream.host import Host
 
-
-def by_priority(
-    hosts: Sequence[Host],
-    overprovisioning: int,
-    panic_threshold: float,
-    build: Callable[[Sequence[Host]], Picker],
-    random: Random,
-) -> Picker:
-    """A picker over all priorities. panic_threshold: percent; 0 never panics."""
-    groups = [
-        [host for host in hosts if host.priority == level]
-        for level in sorted({host.priority for host in hosts})
-    ]
-    healthy = [[host for host in group if host.healthy] for group in groups]
-    loads = priority_loads([(len(h), len(g)) for h, g in zip(healthy, groups, strict=True)],
-                           overprovisioning)  # fmt: skip
-    pickers: list[tuple[int, Picker]] = []
-    shares = [overprovisioning * len(h) // len(g) for h, g in zip(healthy, groups, strict=True)]
-    enough = sum(min(100, share) for share in shares) >= 100
-    for load, group, good in zip(loads, groups, healthy, strict=True):
-        if load:
-            panic = not enough and 100 * len(good) < panic_threshold * len(group)
-            pickers.append((load, build(group if panic else good)))
-    if not pickers:
-        return lambda: None
-    if len(pickers) == 1:
-        return pickers[0][1]
-
-    def pick() -> Host | None:
-        at = random.random() * 100
-        chosen = pickers[0][1]
-        for load, candidate in pickers:
-            chosen = candidate
-            at -= load
-            if at < 0:
-                break
-        return chosen()
-
-    return pick
+Part = Literal["healthy", "degraded", "all"]
+Share = tuple[int, int, Part]
+"""(percent of the load, priority, which of its hosts)"""
 
 
-def priority_loads(counts: Sequence[tuple[int, int]], overprovisioning: int) -> list[int]:
-    """Percent of the load for each priority from (healthy, all) counts; they sum to 100.
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """shares: in the order in which Envoy walks through them; their percents sum to 100.
 
-    When no priority has a healthy host, all load goes to the first one that has hosts: its panic
-    decides whether they serve."""
-    health = [min(100, overprovisioning * good // total) if total else 0 for good, total in counts]
-    available = min(100, sum(health))
-    if available == 0:
-        first = next((at for at, (_, total) in enumerate(counts) if total), None)
-        return [100 if at == first else 0 for at in range(len(counts))]
-    loads: list[int] = []
+    health: percent that each priority could carry, for retries that avoid priorities."""
+
+    shares: tuple[Share, ...]
+    health: tuple[tuple[int, int], ...]
+
+    def at(self, percent: float) -> tuple[int, Part]:
+        """Who serves at this point of [0, 100)."""
+        for load, priority, part in self.shares:
+            percent -= load
+            if percent < 0:
+                return priority, part
+        return self.shares[-1][1:]
+
+    def besides(self, tried: frozenset[int]) -> Levels:
+        """Without the priorities `tried` (the previous_priorities retry plugin). When nothing
+        else is available, all are as before."""
+        left = [(0, 0) if at in tried else both for at, both in enumerate(self.health)]
+        if not any(healthy or degraded for healthy, degraded in left):
+            return self
+        return Levels(_shares(left), self.health)
+
+
+def levels(sets: Sequence[HostSet], panic_threshold: float) -> Levels:
+    """panic_threshold: percent; 0 never panics."""
+    health = [_health(one) for one in sets]
+    threshold = min(100, int(panic_threshold))
+    available = min(100, sum(map(sum, health)))
+    if available == 100:
+        return Levels(_shares(health), tuple(health))
+    if available == 0 and threshold == 0:
+        return Levels(((100, 0, "healthy"),), tuple(health))
+    panics = [in_panic(one, threshold) for one in sets]
+    if all(panics):
+        return Levels(_by_size(sets), tuple(health))
+    shares = tuple(
+        (load, priority, "all" if panics[priority] else part)
+        for load, priority, part in _shares(health)
+    )
+    return Levels(shares, tuple(health))
+
+
+def in_panic(one: HostSet, threshold: float) -> bool:
+    """Fewer than `threshold` percent of its hosts are available."""
+    counted = len(one.hosts) - len(one.excluded)
+    available = len(one.healthy) + len(one.degraded)
+    return (100.0 * available / counted if counted else 0.0) < threshold
+
+
+def _health(one: HostSet) -> tuple[int, int]:
+    """What the healthy and the degraded hosts of a priority can carry, in percent."""
+    total = _size(one, one.hosts) - _size(one, one.excluded)
+    if total <= 0:
+        return 0, 0
+    factor = one.overprovisioning
+    return (
+        min(100, factor * _size(one, one.healthy) // total),
+        min(100, factor * _size(one, one.degraded) // total),
+    )
+
+
+def _size(one: HostSet, hosts: Sequence[Host]) -> int:
+    """`weighted_priority_health`: hosts count by their weight."""
+    return sum(host.weight for host in hosts) if one.weighted_health else len(hosts)
+
+
+def _shares(health: Sequence[tuple[int, int]]) -> tuple[Share, ...]:
+    """The load by availability: healthy hosts of all priorities first, then degraded ones.
+    Rounding goes to the first that has any (Envoy)."""
+    available = min(100, sum(map(sum, health)))
+    parts: tuple[tuple[int, Part], ...] = ((0, "healthy"), (1, "degraded"))
     left = 100
-    for share in health:
-        load = min(left, share * 100 // available)
-        loads.append(load)
-        left -= load
-    if left:  # rounding goes to the first that serves (Envoy)
-        loads[next(at for at, load in enumerate(loads) if load)] += left
-    return loads
+    shares: list[Share] = []
+    for which, part in parts:
+        for priority, both in enumerate(health):
+            load = min(left, both[which] * 100 // available) if available else 0
+            left -= load
+            if both[which]:
+                shares.append((load, priority, part))
+    if left and shares:
+        load, priority, part = shares[0]
+        shares[0] = (load + left, priority, part)
+    return tuple(share for share in shares if share[0]) or ((100, 0, "healthy"),)
+
+
+def _by_size(sets: Sequence[HostSet]) -> tuple[Share, ...]:
+    """All priorities panic: each gets what its number of hosts says, however they fare."""
+    total = sum(len(one.hosts) for one in sets)
+    loads = [100 * len(one.hosts) // total if total else 0 for one in sets]
+    first = next((at for at, one in enumerate(sets) if one.hosts), 0)
+    loads[first] += 100 - sum(loads)
+    return tuple((load, at, "all") for at, load in enumerate(loads) if load)

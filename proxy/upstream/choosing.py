@@ -1,0 +1,80 @@
+"""What a cluster keeps between two builds of its balancer, and the build itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from time import monotonic
+
+from proxy.config.model.balancing import Lb, ProvidedLb, SubsetLb
+from proxy.stats import Stats
+from proxy.upstream.balance import (
+    Balancer,
+    HostSet,
+    Surroundings,
+    balancer,
+    host_sets,
+    subset_balancer,
+)
+from proxy.upstream.balance.host_set import Zone
+from proxy.upstream.balance.priority import levels
+from proxy.upstream.balance.subset import Criteria
+from proxy.upstream.host import Host
+
+
+class Choosing:
+    """weights: of localities, by priority and zone. local_zone: this proxy's own, if it is told.
+    local: the hosts of the local cluster (`cluster_manager.local_cluster_name`)."""
+
+    __slots__ = (
+        "_around",
+        "_prefix",
+        "_stats",
+        "_subsets",
+        "local",
+        "local_zone",
+        "overprovisioning",
+        "sets",
+        "weighted_health",
+        "weights",
+    )
+
+    def __init__(
+        self, stats: Stats, prefix: str, random: Random, in_flight: Callable[[], int]
+    ) -> None:
+        self._stats = stats
+        self._prefix = prefix
+        self._around = Surroundings(random, monotonic, self._count, self._gauge, in_flight)
+        self._subsets: frozenset[Criteria] = frozenset()
+        self.sets: Sequence[HostSet] = ()
+        self.weights: Mapping[tuple[int, Zone], int] = {}
+        self.overprovisioning = 140
+        self.weighted_health = False
+        self.local_zone: Zone | None = None
+        self.local: HostSet | None = None
+
+    def build(self, lb: Lb, hosts: Sequence[Host], panic_threshold: float) -> Balancer:
+        """Of the hosts as they are now. A cluster that provides its own choice gets nobody."""
+        around = self._around
+        around.panic_threshold = panic_threshold
+        around.local = self.local
+        self.sets = host_sets(
+            hosts, self.weights, self.overprovisioning, self.weighted_health, self.local_zone
+        )
+        if isinstance(lb, ProvidedLb):
+            return Balancer(levels(self.sets, panic_threshold), lambda _: (_nobody, None))
+        around.tables.begin()
+        if isinstance(lb, SubsetLb):
+            made, self._subsets = subset_balancer(lb, self.sets, around, self._subsets)
+            return made
+        return balancer(lb, self.sets, around)
+
+    def _count(self, name: str, more: int) -> None:
+        self._stats.counter(self._prefix + name).value += more
+
+    def _gauge(self, name: str, value: int) -> None:
+        self._stats.gauge(self._prefix + name).value = value
+
+
+def _nobody() -> Host | None:
+    return None
