@@ -57,7 +57,10 @@ def differences(
 
 
 def _walk(path: str, envoy: Any, weft: Any) -> Iterator[Difference]:
-    if isinstance(envoy, dict) and isinstance(weft, dict):
+    if _counted(envoy) and _counted(weft):
+        if _far_apart(envoy, weft):
+            yield Difference(path, envoy["counts"], weft["counts"])
+    elif isinstance(envoy, dict) and isinstance(weft, dict):
         keys = set(envoy) & set(weft) if path == "stats" else set(envoy) | set(weft)
         for key in sorted(keys):
             where = f"{path}.{key}" if path else str(key)
@@ -67,3 +70,18 @@ def _walk(path: str, envoy: Any, weft: Any) -> Iterator[Difference]:
             yield from _walk(f"{path}.{number}", one, other)
     elif envoy != weft:
         yield Difference(path, envoy, weft)
+
+
+def _counted(seen: Any) -> bool:
+    return isinstance(seen, dict) and "counts" in seen and "tolerance" in seen
+
+
+def _far_apart(envoy: Any, weft: Any) -> bool:
+    """Two distributions: whether any part differs by more than the tolerance of the whole."""
+    names = envoy["counts"].keys() | weft["counts"].keys()
+    shares = (
+        abs(envoy["counts"].get(name, 0) / envoy["of"] - weft["counts"].get(name, 0) / weft["of"])
+        for name in names
+        if envoy["of"] and weft["of"]
+    )
+    return bool(envoy["of"] != weft["of"] or max(shares, default=0.0) > envoy["tolerance"])

@@ -1,72 +1,68 @@
-"""`python -m tests.differential.report [NAME ...]`: all differences, none stops the rest.
+"""`python -m tests.differential.report [NAME ...] [--area X]` prints all differences.
 
 `--envoy` runs Envoy alone and prints what it answered: for writing a scenario. `--steady` compares
-Envoy with itself: what differs there judges nobody.
+Envoy with itself: what differs there judges nobody. `--keep DIR` leaves configurations and logs.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import tempfile
+import time
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from tests.differential import scenario as scenarios
-from tests.differential.compare import differences
-from tests.differential.observe import Starter, observe
+from tests.differential.batch import Judges, Verdict
 from tests.differential.pki import Pki
-from tests.differential.scenario import Scenario
+from tests.differential.runner import Runner
 from tests.support.envoy import envoy
 from tests.support.weft_proxy import weft_proxy
 
 
-async def _envoy_alone(scenario: Scenario, folder: Path) -> bool:
-    seen = await observe(scenario, envoy, folder / "envoy", Pki(folder))
-    said = [f"{line.get('code')} {line.get('flags')}" for line in seen["log"]]
-    wanted = list(scenario.expect)
-    mark = "ok" if said == wanted else f"EXPECTED {wanted}, SAID {said}"
-    print(f"## {scenario.name}: {mark}")
-    print(json.dumps({key: seen[key] for key in ("client", "upstream", "log")}, indent=1))
-    return said == wanted
+def _options(arguments: list[str]) -> Namespace:
+    parser = ArgumentParser(prog="tests.differential.report", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--area", default="")
+    parser.add_argument("--envoy", action="store_true")
+    parser.add_argument("--steady", action="store_true")
+    parser.add_argument("--keep", type=Path)
+    return parser.parse_args(arguments)
 
 
-async def _compare(scenario: Scenario, folder: Path, other: Starter) -> bool:
-    pki = Pki(folder)
-    try:
-        judged = await observe(scenario, envoy, folder / "envoy", pki)
-        seen = await observe(scenario, other, folder / "weft", pki)
-    except AssertionError as failure:
-        print(f"\n## {scenario.name}: {scenario.about}\n\n{str(failure)[-1500:]}")
-        return False
-    found = differences(scenario.name, judged, seen)
-    if found:
-        print(f"\n## {scenario.name}: {scenario.about}\n")
-        print("\n".join(f"- {difference}" for difference in found), flush=True)
-    return not found
-
-
-async def _both(scenario: Scenario, folder: Path) -> bool:
-    return await _compare(scenario, folder, weft_proxy)
-
-
-async def _steady(scenario: Scenario, folder: Path) -> bool:
-    return await _compare(scenario, folder, envoy)
+def _tell(verdict: Verdict, *, alone: bool) -> bool:
+    """Prints what there is to say; whether the scenario is as it should be."""
+    name, wanted = verdict.scenario.name, list(verdict.scenario.expect)
+    right = verdict.said == wanted
+    if verdict.again:
+        print(f"\n## {name}: differed among others, not alone", flush=True)
+    if not verdict.equal:
+        print(f"\n## {name}: {verdict.scenario.about}\n\n{verdict}", flush=True)
+    elif alone:
+        seen = {key: value for key, value in (verdict.envoy or {}).items() if value}
+        print(f"\n## {name}\n{json.dumps(seen, indent=1)}", flush=True)
+    if not verdict.trouble and not right:
+        print(f"\n## {name}: expect is {wanted}, Envoy's log says {verdict.said}", flush=True)
+    return verdict.equal and right
 
 
 def main(arguments: list[str]) -> None:
     """Exit code 1 when anything differs."""
-    modes = {"--envoy": _envoy_alone, "--steady": _steady}
-    run = next((modes[mode] for mode in arguments if mode in modes), _both)
-    chosen = [name for name in arguments if not name.startswith("-")] or scenarios.names()
-    equal = 0
-    for name in chosen:
-        with tempfile.TemporaryDirectory() as folder:
-            for side in ("envoy", "weft"):
-                (Path(folder) / side).mkdir()
-            equal += asyncio.run(run(scenarios.load(name), Path(folder)))
-    print(f"\n{equal} of {len(chosen)} scenarios without a difference")
-    sys.exit(equal != len(chosen))
+    options = _options(arguments)
+    chosen = options.names or scenarios.names(options.area)
+    other = None if options.envoy else envoy if options.steady else weft_proxy
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        place = options.keep or Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        runner = Runner(
+            [scenarios.load(name) for name in chosen], Judges(envoy, other, Pki(place), place)
+        )
+        equal = [_tell(runner.verdict(name), alone=options.envoy) for name in chosen]
+    took_s = time.monotonic() - began
+    print(f"\n{sum(equal)} of {len(chosen)} scenarios without a difference, {took_s:.1f} s")
+    sys.exit(not all(equal))
 
 
 if __name__ == "__main__":

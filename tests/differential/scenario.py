@@ -3,171 +3,257 @@
     about: one sentence
     upstreams:                    # name -> what answers; a cluster of that name (default: a)
       a:
-        answers: [{status: 200, body: hello}]     # fields of `tests.support.upstream.Answer`
-        hosts: 1                                  # so many listeners in the cluster
+        answers: [{status: 200, body: hello}]     # fields of `tests.support.upstream.Answer`;
+                                  # also body_bytes: N, grpc: [message, ...] with grpc_status: 0
+        hosts: 1                  # so many listeners in the cluster, or:
+        endpoints: [{weight: 2, metadata: {envoy.lb: {v: one}}, locality: {zone: z},
+                     locality_weight: 1, priority: 0, health_status: UNHEALTHY, hostname: h,
+                     health_check_config: {...}, answers: [...]}]     # one listener each
+        answer_each: true         # each host answers its number and nothing else: `0`, `1` ...
         cluster: {circuit_breakers: ...}          # merged into the Envoy cluster
-        tls: true                                 # it is `messenger` and asks who calls
-    clusters: {dead: refused, none: empty}        # nobody listens there; no endpoint at all
-    downstream_tls: {...}         # a DownstreamTlsContext; `{pki}` in any text is the folder of
-                                  # root.pem and the names of `tests.differential.pki`
+        http2: true               # prior knowledge, over TLS ALPN h2; settings: {NAME: value}
+        tls: true                 # it is `messenger` and asks who calls
+        health: [{status: 200}]   # answers of GET /healthz and of gRPC's health service
+        proxy_protocol: true      # connections begin with a PROXY header, which is compared
+        connections: true         # compare how many connections there were
+        seen: set                 # which host got what: `exact`, `set` (default for several
+                                  # hosts), `spread` (requests of each host, see tolerance), `none`
+        tolerance: 0.1            # of a spread: so much of all requests may be elsewhere
+    clusters:                     # without a listener of ours
+      dead: refused               # nobody listens there
+      none: empty                 # no endpoint at all
+      all: {cluster_type: ...}    # any Cluster; `name` and connect_timeout are added
+    downstream_tls: {...}         # a DownstreamTlsContext
     hcm: {...}                    # merged into the HttpConnectionManager
+    http_filters: [...]           # before the router, which is always the last
     route_config: {...}           # merged into the RouteConfiguration
     virtual_hosts: [...]          # or one virtual host for `*`:
     virtual_host: {...}           # merged into it
     routes: [...]                 # default: prefix / to cluster a
+    listener: {...}               # merged into the Listener
+    bootstrap: {...}              # merged into the Bootstrap, lists joined; such a scenario shares
+                                  # its processes only with scenarios of the same fragment
+    alone: true                   # processes of its own, nothing is renamed (see below)
+    files: {eds.yaml: {...}}      # written to `{folder}` before the proxy starts (text or YAML)
+    log: [text %REQ(X)%, {json: "%METHOD%"}, {...AccessLog...}]  # access logs of the scenario's
+                                  # own: a text format, a JSON format, or with `@type` inside any
+                                  # AccessLog that writes to `{log}`; compared line by line
+    steady: {"regex": word}       # what differs by nature: replaced in every text that is compared
     connections: [...]            # see `Conversation`; each is a downstream connection, in order
     stats: [cluster.a.upstream_rq_retry]          # must be there and equal
     expect: ["503 UF"]            # Envoy's access log: the scenario shows what it means to show
 
-Knows no proxy: `bootstrap` is the same for both.
+In any text `{pki}` is the folder of root.pem and the names of `tests.differential.pki`, `{folder}`
+the scenario's own, `{port}` the listener's port, `{port:a.0}` that of the first host of `a`, and
+`{cluster:a}` the name of cluster `a` (as in a header for `cluster_header`). Many scenarios share
+one pair of processes: there each has its own listener, and its clusters (where `cluster`,
+`cluster_name`, `clusters`, `weighted_clusters` name them) and the stat_prefix `test` carry the
+scenario's name, which is taken away again from all that is compared.
+
+Knows no proxy: what `tests.differential.configure` makes of it is the same for both.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tests.support.client import chunked_body
-from tests.support.http1 import Headers
+from tests.differential.requests import Request, headers_of, message_of, pattern, read_request
 from tests.support.upstream import Answer
 
 FOLDER = Path(__file__).with_name("scenarios")
-HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-ROUTER = "envoy.extensions.filters.http.router.v3.Router"
-DOWNSTREAM_TLS = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
-FILE_LOG = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
-LOG_FIELDS = {
-    "code": "%RESPONSE_CODE%",
-    "flags": "%RESPONSE_FLAGS%",
-    "details": "%RESPONSE_CODE_DETAILS%",
-    "method": "%REQ(:METHOD)%",
-    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
-    "protocol": "%PROTOCOL%",
-    "received": "%BYTES_RECEIVED%",
-    "sent": "%BYTES_SENT%",
-    "cluster": "%UPSTREAM_CLUSTER%",
-    "route": "%ROUTE_NAME%",
-}
 Yaml = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """The bytes of a request and what is needed to read its response."""
-
-    method: str
-    head: bytes
-    body: bytes = b""
-    wait_continue: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """One downstream connection.
 
-    requests: 'GET /path' or {method, path, version, headers, body, body_bytes, chunks, trailers,
-    expect_continue}. Alone, a request is a whole conversation. `raw` sends bytes as they are and
-    waits for `responses` answers. `pipelined` sends all at once. `closes` waits for the proxy to
-    close and compares whether it did. `background` goes on when the upstream has the request.
-    `hang_up` closes when the upstream has the request, without waiting for an answer. `tls` is
-    the certificate to show, or `none`. `until` waits first for statistics to have these values:
-    what a proxy does off the request's way (ejecting a host) takes its time.
+    requests: 'GET /path' or the fields of `tests.differential.requests.Request`. Alone, a request
+    is a whole conversation. `raw` sends bytes as they are and waits for `responses` answers.
+    `pipelined` sends all at once (over HTTP/2: all streams at the same time). `closes` waits for
+    the proxy to close and compares whether it did; `closes: how` also tells fin from reset.
+    `background` goes on when the upstream has the request. `hang_up` closes when the upstream has
+    the request, without waiting for an answer. `tls` is the certificate to show, or `none`;
+    `alpn` a list of protocols, `sni` a name. `http2` speaks it by prior knowledge or, with `tls`,
+    by ALPN, and first sends `settings` ({INITIAL_WINDOW_SIZE: 10}); `frames` is in
+    `tests.differential.frames`. `source` is the client's address (127.0.0.2), `first` bytes that
+    go before everything (a PROXY header). `until` waits first for statistics to have these values:
+    what a proxy does off the request's way (ejecting a host) takes its time. `after_s` waits first
+    so long, `hold` keeps the connection open until the end of the scenario. `together` is a list
+    of conversations that go on at the same time.
     """
 
     requests: tuple[Request, ...] = ()
     raw: bytes = b""
     responses: int = 1
     pipelined: bool = False
-    closes: bool = False
+    closes: bool | str = False
     background: bool = False
     hang_up: bool = False
     tls: str = ""
+    alpn: Sequence[str] = ()
+    sni: str = ""
+    http2: bool = False
+    settings: Mapping[str, int] = field(default_factory=dict)
+    frames: Sequence[Yaml] = ()
+    source: str = "127.0.0.1"
+    first: bytes = b""
     until: Mapping[str, int] = field(default_factory=dict)
+    after_s: float = 0.0
+    hold: bool = False
+    together: tuple[Conversation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamPlan:
-    answers: tuple[Answer, ...]
-    hosts: int
-    cluster: Yaml
-    tls: bool
+    """`answers` of each host; `endpoints` what the configuration says of it."""
+
+    answers: tuple[tuple[Answer, ...], ...] = ()
+    endpoints: tuple[Yaml, ...] = ()
+    cluster: Yaml = field(default_factory=dict)
+    tls: bool = False
+    http2: bool = False
+    settings: Mapping[str, int] = field(default_factory=dict)
+    health: tuple[Answer, ...] = ()
+    proxy_protocol: bool = False
+    connections: bool = False
+    seen: str = "exact"
+    tolerance: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
     name: str
     about: str
+    area: str
     upstreams: Mapping[str, UpstreamPlan]
-    clusters: Mapping[str, str]
+    clusters: Mapping[str, str | Yaml]
     yaml: Yaml = field(repr=False)
     conversations: tuple[Conversation, ...] = ()
     stats: tuple[str, ...] = ()
     expect: tuple[str, ...] = ()
+    alone: bool = False
+
+    @property
+    def repeats(self) -> bool:
+        """Whether chance is compared: then the log is a set and most statistics say nothing."""
+        return any(
+            request.repeat
+            for conversation in self.conversations
+            for one in (conversation, *conversation.together)
+            for request in one.requests
+        )
 
 
 FIELDS = frozenset(
-    {"about", "upstreams", "clusters", "connections", "stats", "expect"}
+    {"about", "upstreams", "clusters", "connections", "stats", "expect", "alone", "files", "log"}
     | {"downstream_tls", "hcm", "route_config", "virtual_hosts", "virtual_host", "routes"}
+    | {"listener", "bootstrap", "http_filters", "steady"}
+)
+UPSTREAM_FIELDS = frozenset(
+    {"answers", "hosts", "endpoints", "answer_each", "cluster", "http2", "settings", "tls"}
+    | {"health", "proxy_protocol", "connections", "seen", "tolerance"}
 )
 
 
-def names() -> list[str]:
-    """All scenarios of the folder."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+def names(area: str = "") -> list[str]:
+    """All scenarios, or those of one area; ValueError when two have the same name."""
+    paths = sorted(FOLDER.rglob("*.yaml"), key=lambda path: (path.parent.name, path.stem))
+    found = [path.stem for path in paths if area in ("", _area(path))]
+    if len(found) != len(set(found)):
+        raise ValueError(f"two scenarios of one name: {sorted(found)}")
+    return found
 
 
 def load(name: str) -> Scenario:
     """ValueError for a field that does not exist: a misspelt scenario judges nothing."""
-    data: Yaml = yaml.safe_load((FOLDER / f"{name}.yaml").read_text("utf-8"))
-    if unknown := set(data) - FIELDS:
-        raise ValueError(f"{name}.yaml: unknown fields {sorted(unknown)}")
+    path = next(iter(FOLDER.rglob(f"{name}.yaml")), None)
+    if path is None:
+        raise ValueError(f"no scenario {name}")
+    return read(name, _area(path), path.read_text("utf-8"))
+
+
+def read(name: str, area: str, text: str) -> Scenario:
+    """The scenario of a YAML text."""
+    return build(name, area, yaml.safe_load(text))
+
+
+def build(name: str, area: str, data: Yaml) -> Scenario:
+    """The scenario of a mapping."""
+    _check(f"{name}.yaml", data, FIELDS)
     plans = data.get("upstreams", {"a": {}})
+    conversations = tuple(_conversation(item) for item in data["connections"])
+    stat_prefix = "stat_prefix" in data.get("hcm", {})
     return Scenario(
         name=name,
         about=data["about"],
-        upstreams={key: _upstream(plan or {}) for key, plan in plans.items()},
+        area=area,
+        upstreams={key: _upstream(key, plan or {}) for key, plan in plans.items()},
         clusters=data.get("clusters", {}),
         yaml=data,
-        conversations=tuple(_conversation(item) for item in data["connections"]),
+        conversations=conversations,
         stats=tuple(data.get("stats", ())),
         expect=tuple(data["expect"]),
+        alone=data.get("alone", False) or stat_prefix,
     )
 
 
-def _upstream(plan: Yaml) -> UpstreamPlan:
-    answers = plan.get("answers", [{}])
+def _area(path: Path) -> str:
+    return "" if path.parent == FOLDER else path.parent.name
+
+
+def _check(where: str, data: Yaml, fields: frozenset[str]) -> None:
+    if unknown := set(data) - fields:
+        raise ValueError(f"{where}: unknown fields {sorted(unknown)}")
+
+
+def _upstream(name: str, plan: Yaml) -> UpstreamPlan:
+    _check(f"upstream {name}", plan, UPSTREAM_FIELDS)
+    endpoints = tuple(plan.get("endpoints") or [{}] * plan.get("hosts", 1))
+    answers = [each.get("answers", plan.get("answers", [{}])) for each in endpoints]
+    if plan.get("answer_each"):
+        answers = [[{"body": str(number)}] for number in range(len(endpoints))]
+    http2 = bool(plan.get("http2"))
     return UpstreamPlan(
-        answers=tuple(_answer(answer or {}) for answer in answers),
-        hosts=plan.get("hosts", 1),
+        answers=tuple(tuple(_answer(one or {}) for one in each) for each in answers),
+        endpoints=endpoints,
         cluster=plan.get("cluster", {}),
         tls=plan.get("tls", False),
+        http2=http2,
+        settings=plan.get("settings", {}),
+        health=tuple(_answer(one or {}) for one in plan.get("health", ())),
+        proxy_protocol=plan.get("proxy_protocol", False),
+        connections=plan.get("connections", False),
+        seen=plan.get("seen", "exact" if len(endpoints) == 1 else "set"),
+        tolerance=plan.get("tolerance", 0.1),
     )
 
 
 def _answer(plan: Yaml) -> Answer:
-    fields = dict(plan)
-    if size := fields.pop("body_bytes", 0):
-        fields["body"] = pattern(size)
-    for key in ("body", "raw", "interim"):
-        if isinstance(fields.get(key), str):
-            fields[key] = fields[key].encode("latin-1")
-    for key in ("headers", "trailers"):
-        if key in fields:
-            fields[key] = _headers(fields[key])
-    if "chunks" in fields:
-        fields["chunks"] = [chunk.encode("latin-1") for chunk in fields["chunks"]]
-    return Answer(**fields)
+    plan = dict(plan)
+    headers = headers_of(plan.pop("headers", {}))
+    trailers = headers_of(plan.pop("trailers", {}))
+    if "grpc" in plan:
+        headers.insert(0, ("content-type", "application/grpc"))
+        plan["chunks"] = [message_of(text) for text in plan.pop("grpc")]
+        trailers.insert(0, ("grpc-status", str(plan.pop("grpc_status", 0))))
+    if size := plan.pop("body_bytes", 0):
+        plan["body"] = pattern(size)
+    for key in ("body", "raw", "interim", "tunnel"):
+        if isinstance(plan.get(key), str):
+            plan[key] = plan[key].encode("latin-1")
+    if "chunks" in plan:
+        plan["chunks"] = [_bytes(chunk) for chunk in plan["chunks"]]
+    return Answer(headers=headers, trailers=trailers, **plan)
 
 
-def pattern(size: int) -> bytes:
-    """`size` bytes that show where one is missing."""
-    line = b"".join(b"%07d\n" % number for number in range(1024))
-    return (line * (size // len(line) + 1))[:size]
+def _bytes(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("latin-1")
 
 
 # --------------------------------------------------------------------------- who asks
@@ -175,120 +261,17 @@ def pattern(size: int) -> bytes:
 
 def _conversation(item: str | Yaml) -> Conversation:
     if isinstance(item, str):
-        return Conversation((_request(item),))
+        return Conversation((read_request(item),))
     options = {key: value for key, value in item.items() if key in Conversation.__slots__}
-    if "raw" in options:
-        options["raw"] = options["raw"].encode("latin-1")
-        return Conversation(**options)
+    rest = {key: value for key, value in item.items() if key not in options}
+    for key in ("raw", "first"):
+        if key in options:
+            options[key] = options[key].encode("latin-1")
+    if "together" in options:
+        options["together"] = tuple(_conversation(each) for each in options["together"])
     if "requests" in options:
-        options["requests"] = tuple(_request(request) for request in options["requests"])
-        return Conversation(**options)
-    request = {key: value for key, value in item.items() if key not in options}
-    return Conversation((_request(request),), **options)
-
-
-def _request(item: str | Yaml) -> Request:
-    if isinstance(item, str):
-        method, path = item.split(" ")
-        item = {"method": method, "path": path}
-    return _built(item)
-
-
-def _built(plan: Yaml) -> Request:
-    method = plan.get("method", "GET")
-    headers = _headers({"host": "weft.test", **plan.get("headers", {})})
-    body = plan.get("body", "").encode("latin-1") or pattern(plan.get("body_bytes", 0))
-    if "chunks" in plan:
-        headers.append(("transfer-encoding", "chunked"))
-        chunks = [chunk.encode("latin-1") for chunk in plan["chunks"]]
-        body = chunked_body(chunks, _headers(plan.get("trailers", {})))
-    elif body:
-        headers.append(("content-length", str(len(body))))
-    wait = bool(plan.get("expect_continue"))
-    if wait:
-        headers.append(("expect", "100-continue"))
-    start = f"{method} {plan.get('path', '/')} HTTP/{plan.get('version', '1.1')}"
-    lines = [start, *(f"{name}: {value}" for name, value in headers), "", ""]
-    return Request(method, "\r\n".join(lines).encode("latin-1"), body, wait)
-
-
-def _headers(plan: Yaml) -> Headers:
-    """{name: value}; the value may be a list, {bytes: N} a long one, {count: N} many of them;
-    null leaves the header out."""
-    found: Headers = []
-    for name, value in plan.items():
-        found += [(name, str(each)) for each in _values(value) if each is not None]
-    return found
-
-
-def _values(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return ["x" * value["bytes"]] if "bytes" in value else list(range(value["count"]))
-    return value if isinstance(value, list) else [value]
-
-
-# --------------------------------------------------------------------------- the configuration
-
-
-def bootstrap(
-    scenario: Scenario, port: int, hosts: Mapping[str, list[int]], log: Path, pki: Path
-) -> Yaml:
-    """Envoy v3, listening on `port`; `hosts` are the ports of each cluster's endpoints."""
-    network = {
-        "name": "envoy.filters.network.http_connection_manager",
-        "typed_config": _manager(scenario, log),
-    }
-    chain: Yaml = {"filters": [network]}
-    if tls := scenario.yaml.get("downstream_tls"):
-        config = {"@type": f"type.googleapis.com/{DOWNSTREAM_TLS}", **tls}
-        chain["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": config}
-    listener = {"name": "test", "address": _address(port), "filter_chains": [chain]}
-    clusters = [_cluster(scenario, name, ports) for name, ports in hosts.items()]
-    text = json.dumps({"static_resources": {"listeners": [listener], "clusters": clusters}})
-    made: Yaml = json.loads(text.replace("{pki}", str(pki)))
-    return made
-
-
-def _manager(scenario: Scenario, log: Path) -> Yaml:
-    line = " ".join(f"{name}={operator}" for name, operator in LOG_FIELDS.items()) + "\n"
-    config = {
-        "@type": f"type.googleapis.com/{FILE_LOG}",
-        "path": str(log),
-        "log_format": {"text_format_source": {"inline_string": line}},
-    }
-    router = {"@type": f"type.googleapis.com/{ROUTER}"}
-    return {
-        "@type": f"type.googleapis.com/{HCM}",
-        "stat_prefix": "test",
-        "delayed_close_timeout": "0.1s",
-        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": router}],
-        "access_log": [{"name": "envoy.access_loggers.file", "typed_config": config}],
-        "route_config": _routes(scenario.yaml),
-        **scenario.yaml.get("hcm", {}),
-    }
-
-
-def _routes(plan: Yaml) -> Yaml:
-    everything = [{"match": {"prefix": "/"}, "route": {"cluster": "a"}}]
-    one = {"name": "all", "domains": ["*"], "routes": plan.get("routes", everything)}
-    hosts = plan.get("virtual_hosts", [{**one, **plan.get("virtual_host", {})}])
-    return {"name": "routes", "virtual_hosts": hosts, **plan.get("route_config", {})}
-
-
-def _cluster(scenario: Scenario, name: str, ports: list[int]) -> Yaml:
-    endpoints = [{"endpoint": {"address": _address(port)}} for port in ports]
-    plan = scenario.upstreams.get(name)
-    return {
-        "name": name,
-        "type": "STATIC",
-        "connect_timeout": "5s",
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": endpoints}] if endpoints else [],
-        },
-        **(plan.cluster if plan else {}),
-    }
-
-
-def _address(port: int) -> Yaml:
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+        options["requests"] = tuple(read_request(request) for request in options["requests"])
+    elif not options.keys() & {"raw", "frames", "together"}:
+        return replace(Conversation(**options), requests=(read_request(rest),))
+    _check("a connection", rest, frozenset())
+    return Conversation(**options)

@@ -8,30 +8,39 @@ from pathlib import Path
 import pytest
 
 from tests.differential import scenario as scenarios
+from tests.differential.batch import Judges
 from tests.differential.compare import Deviation, Difference, deviations, differences
-from tests.differential.observe import observe
 from tests.differential.pki import Pki
+from tests.differential.runner import Runner
 from tests.support.envoy import envoy, require_envoy
 from tests.support.weft_proxy import weft_proxy
 
 
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
-    return Pki(tmp_path_factory.mktemp("pki"))
-
-
-@pytest.mark.parametrize("name", scenarios.names())
-async def test_weft_answers_as_envoy_does(name: str, tmp_path: Path, pki: Pki) -> None:
+@pytest.fixture(scope="session")
+def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    """Judges all scenarios that this run chose."""
     require_envoy()
-    scenario = scenarios.load(name)
-    for side in ("envoy", "weft"):
-        (tmp_path / side).mkdir()
-    judged = await observe(scenario, envoy, tmp_path / "envoy", pki)
-    said = [f"{line.get('code')} {line.get('flags')}" for line in judged["log"]]
-    assert said == list(scenario.expect), "the scenario does not show what it means to show"
-    seen = await observe(scenario, weft_proxy, tmp_path / "weft", pki)
-    found = differences(name, judged, seen)
-    assert not found, f"{scenario.about}\n" + "\n".join(str(each) for each in found)
+    chosen = [
+        str(item.callspec.params["name"])
+        for item in request.session.items
+        if isinstance(item, pytest.Function)
+        and item.originalname == test_weft_answers_as_envoy_does.__name__
+    ]
+    folder = tmp_path_factory.mktemp("differential")
+    judges = Judges(envoy, weft_proxy, Pki(folder), folder)
+    return Runner([scenarios.load(name) for name in chosen], judges)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("name", scenarios.names())
+def test_weft_answers_as_envoy_does(name: str, runner: Runner, notes: list[str]) -> None:
+    verdict = runner.verdict(name, 390)
+    assert not verdict.trouble, verdict.trouble
+    expected = list(verdict.scenario.expect)
+    assert verdict.said == expected, "the scenario does not show what it means to show"
+    assert not verdict.found, f"{verdict.scenario.about}\n{verdict}"
+    if verdict.again:
+        notes.append(f"differential {name}: differed among others, not alone")
 
 
 # --------------------------------------------------------------------------- the harness itself

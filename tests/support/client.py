@@ -15,9 +15,14 @@ class Client:
     """`async with Client(port) as client:` is one connection to 127.0.0.1:`port`."""
 
     def __init__(
-        self, port: int, tls: ssl.SSLContext | None = None, server_name: str | None = None
+        self,
+        port: int,
+        tls: ssl.SSLContext | None = None,
+        server_name: str | None = None,
+        source: str = "127.0.0.1",
     ) -> None:
         self.port = port
+        self.source = source
         self._tls = tls
         self._server_name = server_name or ("localhost" if tls else None)
         self._wire: Wire | None = None
@@ -79,6 +84,7 @@ class Client:
             limit=LIMIT_BYTES,
             ssl=self._tls,
             server_hostname=self._server_name,
+            local_addr=(self.source, 0),
         )
         self._wire = Wire(reader, writer)
         return self

@@ -15,7 +15,7 @@ from proxy.upstream.breaker import Breaker
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
 from proxy.upstream.http1 import UpstreamH1
-from proxy.upstream.pool import Connection
+from proxy.upstream.pool import Connection, Pool
 from tests.support.fake_loop import FakeLoop, FakeTransport
 
 GET = Request(b"GET", b"/", b"a", Headers())
@@ -81,7 +81,7 @@ class House:
     ) -> None:
         self.loop = FakeLoop()
         self.stats = Stats()
-        self.openings: list[tuple[Host, Breaker]] = []
+        self.openings: list[Pool] = []
         config = model.Cluster("a", **fields)
         self.cluster = Cluster(config, self.stats, Random(1), self._open, tls_for)
         self.cluster.set_endpoints(assignment(*(endpoints or (endpoint(1),))))
@@ -90,8 +90,8 @@ class House:
     def hosts(self) -> list[Host]:
         return self.cluster.hosts
 
-    def _open(self, cluster: Cluster, host: Host, breaker: Breaker) -> None:
-        self.openings.append((host, breaker))
+    def _open(self, pool: Pool) -> None:
+        self.openings.append(pool)
 
     def ask(self, host: Host | None = None, priority: str = "DEFAULT") -> Asked:
         """Leases a connection; "full" is heard when the queue is."""
@@ -101,16 +101,15 @@ class House:
         return asked
 
     def accept(self) -> UpstreamH1:
-        host, breaker = self.openings.pop(0)
-        connection = UpstreamH1(self.cluster, host, breaker)
+        pool = self.openings.pop(0)
+        connection = UpstreamH1(pool)
         connection.connection_made(FakeTransport(self.loop, connection))
         connection.adopt(self.cluster.now)
-        self.cluster.on_open(connection, 1.0)
+        pool.on_open(connection, 1.0)
         return connection
 
     def fail(self) -> None:
-        host, breaker = self.openings.pop(0)
-        self.cluster.on_open_failed(host, breaker, "connection failure", "refused", False)
+        self.openings.pop(0).on_open_failed("connection failure", "refused", False)
 
     def answer(self, connection: UpstreamH1, extra: bytes = b"") -> None:
         connection.request_done = True
@@ -121,3 +120,7 @@ class House:
             if f"cluster.a.{name}" in table:
                 return table[f"cluster.a.{name}"].value
         raise KeyError(name)
+
+    def ready(self, at: int = 0) -> list[Connection]:
+        """The connections of a host that could take an exchange now."""
+        return [each for pool in self.hosts[at].pools.values() for each in pool.ready]

@@ -14,13 +14,15 @@ Headers = list[tuple[str, str]]
 
 @dataclass(slots=True)
 class Message:
-    """One message. `complete` is False when the connection ended inside it."""
+    """One message. `complete` is False when the connection ended inside it, `reset` the error
+    that ended its HTTP/2 stream."""
 
     start: str
     headers: Headers
     body: bytes = b""
     trailers: Headers = field(default_factory=list)
     complete: bool = True
+    reset: str = ""
 
     @property
     def status(self) -> int:
@@ -64,6 +66,10 @@ class Wire:
     async def rest(self) -> bytes:
         """Everything up to the end of the stream."""
         return self._note(await self._reader.read(-1))
+
+    async def some(self) -> bytes:
+        """What is there, at least a byte; empty at the end of the stream."""
+        return self._note(await self._reader.read(LIMIT_BYTES))
 
     async def send(self, data: bytes) -> None:
         self.writer.write(data)

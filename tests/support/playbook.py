@@ -32,10 +32,10 @@ from proxy.l7.stream import Stream
 from proxy.l7.worker import Worker
 from proxy.stats import Stats
 from proxy.upstream import retry
-from proxy.upstream.breaker import Breaker
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
 from proxy.upstream.http1 import UpstreamH1
+from proxy.upstream.pool import Pool
 from tests.support.fake_loop import FakeLoop, FakeTransport
 
 DATE = re.compile(rb"date: [^\r]*\r\n")
@@ -164,15 +164,16 @@ class Up(Peer):
 class Opening:
     """A connection that the proxy wants; it is for the test to let it come to be."""
 
-    def __init__(self, play: Playbook, cluster: Cluster, host: Host, breaker: Breaker) -> None:
-        self.play, self.cluster, self.host, self.breaker = play, cluster, host, breaker
+    def __init__(self, play: Playbook, pool: Pool) -> None:
+        self.play, self.pool = play, pool
+        self.cluster, self.host, self.breaker = pool.cluster, pool.host, pool.breaker
 
     def accept(self) -> Up:
-        connection = UpstreamH1(self.cluster, self.host, self.breaker)
+        connection = UpstreamH1(self.pool)
         transport = FakeTransport(self.play.loop, connection)
         connection.connection_made(transport)
         connection.adopt(self.play.loop.now)
-        self.cluster.on_open(connection, 1.0)
+        self.pool.on_open(connection, 1.0)
         outbox.flush()
         up = Up(self.play, connection, transport)
         self.play.peers.append(up)
@@ -180,7 +181,7 @@ class Opening:
 
     def fail(self, detail: str = "refused", timed_out: bool = False) -> None:
         reason = retry.CONNECT_TIMEOUT if timed_out else retry.CONNECT_FAILURE
-        self.cluster.on_open_failed(self.host, self.breaker, reason, detail, timed_out)
+        self.pool.on_open_failed(reason, detail, timed_out)
         outbox.flush()
 
 
@@ -210,9 +211,9 @@ class Playbook:
             (cluster(),) if clusters is None else clusters,
         )
 
-    def _open(self, cluster: Cluster, host: Host, breaker: Breaker) -> None:
-        self._hosts.add(host)
-        self.openings.append(Opening(self, cluster, host, breaker))
+    def _open(self, pool: Pool) -> None:
+        self._hosts.add(pool.host)
+        self.openings.append(Opening(self, pool))
 
     def _log(self, stream: Stream) -> None:
         self.logged.append((stream.status, stream.flags, stream.detail))
@@ -323,5 +324,5 @@ def _check_breakers(one: Cluster) -> None:
 
 
 def _check_host(host: Host) -> None:
-    assert (host.active, host.connecting) == (0, 0), host
-    assert not host.pending and not host.idle and not host.connections, host
+    assert host.active == 0, host
+    assert not host.pools and not host.connections, host

@@ -18,15 +18,23 @@ from tests.support.http1 import (
     read_request_body,
 )
 
+PROXY_V2 = b"\r\n\r\n\0\r\nQUIT\n"
+HEALTH_PATHS = ("/healthz", "/grpc.health.v1.Health/Check")
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What the upstream does with one request. Plain fields make a well-formed response.
 
     `raw` sends these bytes instead. `chunks` sends a chunked body with `trailers`. `cut` sends
-    only so many bytes and closes. `delay_s` waits before the first byte. `never` sends nothing.
-    `early` answers before the request's body is read. `close` closes after the answer, `reset`
-    with RST. `interim` goes first, as it is (`HTTP/1.1 103 ...`).
+    only so many bytes and closes. `delay_s` waits before the first byte, `body_delay_s` between
+    head and body. `never` sends nothing. `early` answers before the request's body is read.
+    `close` closes after the answer, `reset` with RST. `interim` goes first, as it is
+    (`HTTP/1.1 103 ...`). `tunnel` answers 101 to an upgrade (or 200 to CONNECT), says these
+    bytes and then echoes whatever comes.
+
+    Over HTTP/2 `cut` resets the stream after so many bytes of the body, `reset_code` names the
+    error of a stream that is reset instead of answered, `close` is GOAWAY and then the end.
     """
 
     status: int = 200
@@ -38,6 +46,9 @@ class Answer:
     raw: bytes | None = None
     cut: int | None = None
     delay_s: float = 0.0
+    body_delay_s: float = 0.0
+    tunnel: bytes | None = None
+    reset_code: str = ""
     never: bool = False
     early: bool = False
     close: bool = False
@@ -72,7 +83,9 @@ class Upstream:
 
     A script of answers is used up in the order of the requests, the last one again and again.
     `requests` are the messages in the order their heads came, `wires` the connections with every
-    byte in `received`. A connection whose bytes it can't read is reset.
+    byte in `received`. A connection whose bytes it can't read is reset. Requests for a path in
+    `health` are answered from there and not remembered; with `proxy_protocol` each connection
+    begins with a PROXY header, kept in `proxied`.
     """
 
     def __init__(
@@ -80,13 +93,24 @@ class Upstream:
         script: Script = (Answer(),),
         name: str = "upstream",
         tls: ssl.SSLContext | None = None,
+        *,
+        port: int = 0,
+        health: Sequence[Answer] = (),
+        proxy_protocol: bool = False,
+        host: str = "127.0.0.1",
     ) -> None:
         self.name = name
+        self.host = host
         self.tls = tls
+        self.health = health
+        self.health_checks = 0
+        self.proxied: list[str] = []
+        self._proxy_protocol = proxy_protocol
         self.script = script
         self.requests: list[Message] = []
         self.wires: list[Wire] = []
-        self.port = 0
+        self.tunnelled: list[bytearray] = []
+        self.port = port
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
 
@@ -97,7 +121,7 @@ class Upstream:
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, limit=LIMIT_BYTES, ssl=self.tls
+            self._serve, self.host, self.port, limit=LIMIT_BYTES, ssl=self.tls
         )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -118,6 +142,8 @@ class Upstream:
         wire = Wire(reader, writer)
         self.wires.append(wire)
         try:
+            if self._proxy_protocol:
+                self.proxied.append(await read_proxy_header(wire))
             while await self._serve_one(wire):
                 pass
             await wire.close()
@@ -131,22 +157,66 @@ class Upstream:
         message = await read_head(wire)
         if message is None:
             return False
-        answer = self._answer(message)
-        self.requests.append(message)
+        answer = self.answer_to(message)
         if not answer.early:
             await read_request_body(wire, message)
         await asyncio.sleep(answer.delay_s)
         if answer.never:
             await wire.rest()
             return False
-        await wire.send(answer.interim + answer.encode(message.method)[: answer.cut])
+        if answer.tunnel is not None:
+            await self._echo(wire, message, answer)
+            return False
+        await self._send(wire, message, answer)
         if answer.reset:
             await wire.close(reset=True)
         elif answer.early:
             await read_request_body(wire, message)
         return not (answer.close or answer.reset or answer.cut is not None)
 
+    async def _send(self, wire: Wire, message: Message, answer: Answer) -> None:
+        data = answer.interim + answer.encode(message.method)[: answer.cut]
+        if answer.body_delay_s:
+            head, _, data = data.partition(b"\r\n\r\n")
+            await wire.send(head + b"\r\n\r\n")
+            await asyncio.sleep(answer.body_delay_s)
+        await wire.send(data)
+
+    async def _echo(self, wire: Wire, message: Message, answer: Answer) -> None:
+        """Raw bytes both ways until the peer ends; `tunnelled` keeps what came."""
+        if message.method != "CONNECT":
+            upgrade = message.get("upgrade") or ""
+            head = f"HTTP/1.1 101 Scripted\r\nconnection: upgrade\r\nupgrade: {upgrade}\r\n"
+        else:
+            head = "HTTP/1.1 200 Scripted\r\n"
+        fields = "".join(f"{name}: {value}\r\n" for name, value in answer.headers)
+        await wire.send(f"{head}{fields}\r\n".encode("latin-1") + (answer.tunnel or b""))
+        came = bytearray()
+        self.tunnelled.append(came)
+        while data := await wire.some():
+            came += data
+            await wire.send(data)
+
+    def answer_to(self, message: Message) -> Answer:
+        """The next of the script; the message is remembered unless it is a health check."""
+        if self.health and message.path in HEALTH_PATHS:
+            self.health_checks += 1
+            return self.health[min(self.health_checks, len(self.health)) - 1]
+        answer = self._answer(message)
+        self.requests.append(message)
+        return answer
+
     def _answer(self, message: Message) -> Answer:
         if callable(self.script):
             return self.script(message)
         return self.script[min(len(self.requests), len(self.script) - 1)]
+
+
+async def read_proxy_header(wire: Wire) -> str:
+    """The PROXY header of a connection, version 1 as its line, version 2 as hexadecimal digits."""
+    start, _ = await wire.exactly(12)
+    if start != PROXY_V2:
+        return (start + await wire.line()).decode("latin-1").strip()
+    rest, _ = await wire.exactly(4)
+    addresses, _ = await wire.exactly(int.from_bytes(rest[2:4], "big"))
+    return (start + rest + addresses).hex()
