@@ -76,7 +76,8 @@ def _counters(host: Host) -> dict[str, int]:
 
 
 def _gauges(host: Host) -> dict[str, int]:
-    values = (len(host.connections), host.active, len(host.pending))
+    pending = sum(len(pool.pending) for pool in host.pools.values())
+    values = (len(host.connections), host.active, pending)
     return dict(zip(_GAUGES, values, strict=True))
 
 

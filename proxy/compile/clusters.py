@@ -15,12 +15,12 @@ from proxy.config.model import ClusterLoadAssignment, Secret, UpstreamTls
 from proxy.config.snapshot import Snapshot
 from proxy.stats import Stats
 from proxy.tls.contexts import ClientTls, Contexts, TlsConfigError, client_context
-from proxy.upstream.breaker import Breaker
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.dns import DnsMembership
 from proxy.upstream.host import Host
+from proxy.upstream.pool import Pool
 
-OpenConnection = Callable[[Cluster, Host, Breaker], None]
+OpenConnection = Callable[[Pool], None]
 TLS_METADATA = "envoy.transport_socket_match"
 
 

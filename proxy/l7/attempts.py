@@ -34,7 +34,8 @@ NEVER = float("inf")
 def router(stream: Stream) -> Answer:
     """The last step: what the route says, be it an answer or an attempt upstream."""
     entry = stream.route
-    assert entry is not None
+    if entry is None:
+        return reply.NO_ROUTE
     if entry.answer is not None:
         return entry.answer(stream)
     return start(stream)
@@ -84,13 +85,8 @@ def _attempt(stream: Stream, cluster: Cluster) -> Answer:
         cluster.stats.statuses.add(503)
         return reply.NO_HEALTHY
     breaker = stream.breaker
-    if breaker.requests >= breaker.max_requests:
-        cluster.stats.upstream_rq_pending_overflow.value += 1
-        cluster.stats.statuses.add(503)
-        return reply.OVERFLOW
     stream.attempt += 1
     stream.host = host
-    breaker.requests += 1
     stream.waiting = True
     if stream.per_try_timeout_s and stream.request_done:
         stream.try_deadline = monotonic() + stream.per_try_timeout_s
@@ -145,7 +141,11 @@ def pass_request_data(stream: Stream, data: bytes) -> None:
 def _bound_body(stream: Stream) -> None:
     """Too much to keep: give up on retries if it is on its way, else stop reading."""
     cluster = stream.cluster
-    if cluster is None or stream.body_bytes <= cluster.config.per_connection_buffer_limit_bytes:
+    if cluster is None:  # a filter waits
+        if stream.body_bytes > stream.buffer_limit_bytes:
+            stream.down.pause_reading(stream)
+        return
+    if stream.body_bytes <= cluster.config.per_connection_buffer_limit_bytes:
         return
     if stream.up is not None:
         stream.body = None
@@ -219,7 +219,6 @@ def on_response(stream: Stream, response: Response, data: bytes, end: bool) -> N
         stream.service_ms = int(time_ms)
     if end:
         stream.up = None
-        stream.breaker.requests -= 1
     stream.deliver(response, data, end)
 
 
@@ -241,7 +240,8 @@ def on_reset(stream: Stream, reason: str, detail: str = "") -> None:
     _leave(stream)
     if sent:
         cluster.stats.upstream_rq_rx_reset.value += 1
-    cluster.on_local_error(host, monotonic())
+    if reason != retry.OVERFLOW:
+        cluster.on_local_error(host, monotonic())
     rule = stream.rule
     if stream.responded:
         flag = "UPE" if reason == retry.PROTOCOL_ERROR else "UC"
@@ -355,8 +355,6 @@ def _abandon(stream: Stream) -> None:
 
 
 def _leave(stream: Stream) -> None:
-    """The attempt is over: it no longer counts as in flight."""
-    if stream.up is not None or stream.waiting:
-        stream.up = None
-        stream.waiting = False
-        stream.breaker.requests -= 1
+    """The attempt is over."""
+    stream.up = None
+    stream.waiting = False

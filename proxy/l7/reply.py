@@ -43,6 +43,8 @@ _RESETS = {
 def upstream_reset(reason: str, detail: str, retried: bool) -> Reply:
     """The upstream was lost before its answer began. detail: the transport's own words, or '';
     they are for the log only, a client need not know what stands behind us."""
+    if reason == retry.OVERFLOW:
+        return OVERFLOW
     words, flag, status = _RESETS[reason]
     latest = "retried and the latest reset reason" if retried else "reset reason"
     text = f"upstream connect error or disconnect/reset before headers. {latest}: {words}"

@@ -13,14 +13,20 @@ from time import monotonic
 from proxy.config.model import Cluster as ClusterConfig
 from proxy.config.model import ClusterLoadAssignment, Endpoint, SocketAddress
 from proxy.stats import Counter, Stats
-from proxy.upstream.balance import Picker, by_priority, picker
+from proxy.upstream.balance import ContextPicker, Picker
 from proxy.upstream.breaker import Breaker
+from proxy.upstream.choosing import Choosing
 from proxy.upstream.host import Host
 from proxy.upstream.outlier import OutlierDetector
-from proxy.upstream.pool import Connection, Exchange, wants_connection
+from proxy.upstream.pool import Exchange, Pool
+from proxy.upstream.way import Way, chooser, the_way
 
 COUNTERS = (
-    "upstream_cx_total", "upstream_cx_http1_total", "upstream_cx_connect_fail",
+    "upstream_cx_total", "upstream_cx_http1_total", "upstream_cx_http2_total",
+    "upstream_cx_connect_fail", "upstream_cx_pool_overflow", "upstream_cx_close_notify",
+    "upstream_cx_destroy_local", "upstream_cx_destroy_remote",
+    "upstream_cx_destroy_with_active_rq", "upstream_cx_destroy_local_with_active_rq",
+    "upstream_cx_destroy_remote_with_active_rq", "upstream_cx_max_duration_reached",
     "upstream_cx_connect_timeout", "upstream_cx_overflow", "upstream_cx_destroy",
     "upstream_cx_protocol_error", "upstream_cx_rx_bytes_total", "upstream_cx_none_healthy",
     "upstream_cx_idle_timeout", "upstream_cx_max_requests",
@@ -52,21 +58,30 @@ class ClusterStats:
         self.upstream_cx_connect_ms = stats.histogram(prefix + "upstream_cx_connect_ms")
         self.statuses = stats.statuses(prefix + "upstream_rq_", single=True)
 
+    def count_destroyed(self, by_peer: bool, busy: bool) -> None:
+        """A connection is gone. busy: and took an exchange with it."""
+        side = "remote" if by_peer else "local"
+        self.upstream_cx_destroy.value += 1
+        getattr(self, f"upstream_cx_destroy_{side}").value += 1
+        if busy:
+            self.upstream_cx_destroy_with_active_rq.value += 1
+            getattr(self, f"upstream_cx_destroy_{side}_with_active_rq").value += 1
+
     def __getattr__(self, name: str) -> Counter:
         raise AttributeError(name)
 
 
 class Cluster:
-    """`open(cluster, host, breaker)` starts a connection and later calls `on_open` or
-    `on_open_failed`. now: the time of the last sweep, good enough for idle timeouts.
-    generation: connections of an earlier one are not used again."""
+    """`open(pool)` starts a connection and later calls the pool's `on_open` or `on_open_failed`.
+    now: the time of the last sweep, good enough for idle timeouts. generation: connections of an
+    earlier one are not used again."""
 
     def __init__(
         self,
         config: ClusterConfig,
         stats: Stats,
         random: Random,
-        open_connection: Callable[[Cluster, Host, Breaker], None],
+        open_connection: Callable[[Pool], None],
         tls_for: Callable[[Host], object],
     ) -> None:
         self.name = config.name
@@ -84,10 +99,12 @@ class Cluster:
         }
         self._derive_gauges(stats)
         self.outlier: OutlierDetector | None = None
-        self._open = open_connection
+        self.open = open_connection
+        self.foresight: Callable[[Exchange], None] | None = None
         self._tls_for = tls_for
-        self._overprovisioning = 140
+        self.choosing = Choosing(stats, self.prefix, random, self._in_flight)
         self.pick: Picker = lambda: None
+        self.pick_for: ContextPicker | None = None
         self.configure(config, tls_for)
 
     def _derive_gauges(self, stats: Stats) -> None:
@@ -107,6 +124,8 @@ class Cluster:
     ) -> None:
         """A new version of the same cluster. tls_for: None if the TLS material is the same."""
         self.config = config
+        self._way = the_way(config.http)
+        self._choose_way = chooser(config.http)
         if tls_for is not None:
             self._tls_for = tls_for
         self.breakers["DEFAULT"].limit(config.thresholds_default)
@@ -126,9 +145,8 @@ class Cluster:
         """Idle connections close now, busy ones after their exchange: TLS material has changed."""
         self.generation += 1
         for host in self.hosts:
-            for connection in list(host.idle):
-                connection.close()
-            host.idle.clear()
+            for pool in list(host.pools.values()):
+                pool.retire()
 
     def set_endpoints(self, assignment: ClusterLoadAssignment) -> None:
         """The whole membership. Hosts whose address stays keep connections and health."""
@@ -141,7 +159,7 @@ class Cluster:
                     fresh[address] = known.get(address) or Host(address)
                     fresh[address].describe(endpoint, group.locality, group.priority)
                     fresh[address].tls = self._tls_for(fresh[address])
-        self._overprovisioning = assignment.overprovisioning_factor
+        self._take_policy(assignment)
         self._replace_hosts(known, fresh)
 
     def set_addresses(self, found: list[tuple[SocketAddress, Endpoint, tuple[str, str, str], int]]
@@ -172,9 +190,8 @@ class Cluster:
         host.removed = True
         if host.ejected_until and self.outlier is not None:
             self.outlier.forgive(host)
-        for connection in list(host.idle):
-            connection.close()
-        host.idle.clear()
+        for pool in list(host.pools.values()):
+            pool.retire()
 
     def close(self) -> None:
         """The cluster is gone from the configuration; exchanges in flight may end."""
@@ -185,17 +202,22 @@ class Cluster:
     def rebuild(self) -> None:
         """Health or membership has changed: choose anew who may be picked."""
         config = self.config
-        self.pick = by_priority(
-            self.hosts,
-            self._overprovisioning,
-            config.healthy_panic_threshold,
-            lambda hosts: picker(
-                config.lb_policy, hosts, self.random, config.least_request_choice_count
-            ),
-            self.random,
-        )
+        made = self.choosing.build(config.lb, self.hosts, config.healthy_panic_threshold)
+        self.balancer, self.pick, self.pick_for = made, made.pick, made.pick_for
         self.stats.membership_total.value = len(self.hosts)
         self.stats.membership_healthy.value = sum(host.healthy for host in self.hosts)
+        self.stats.membership_degraded.value = sum(host.degraded for host in self.hosts)
+        self.stats.membership_excluded.value = sum(host.excluded for host in self.hosts)
+
+    def _take_policy(self, assignment: ClusterLoadAssignment) -> None:
+        """How localities and priorities share the load, as the endpoints came with it."""
+        self.choosing.overprovisioning = assignment.overprovisioning_factor
+        self.choosing.weights = {
+            (group.priority, group.locality): group.weight or 0 for group in assignment.localities
+        }
+
+    def _in_flight(self) -> int:
+        return sum(breaker.requests for breaker in self.breakers.values())
 
     # ------------------------------------------------------------------ on the way of a request
 
@@ -210,96 +232,37 @@ class Cluster:
         return host
 
     def lease(self, host: Host, breaker: Breaker, exchange: Exchange) -> bool:
-        """Gets `exchange` a connection to `host`, now or later. False: the queue is full."""
-        idle = host.idle
-        while idle:
-            connection = idle.pop()
-            if connection.transport is not None:  # its peer may have closed it in this very turn
-                connection.begin(exchange)
-                exchange.on_connected(connection)
-                return True
-        stats = self.stats
-        if breaker.pending >= breaker.max_pending:
-            stats.upstream_rq_pending_overflow.value += 1
-            return False
-        breaker.pending += 1
-        stats.upstream_rq_pending_total.value += 1
-        host.pending.append(exchange)
-        if wants_connection(host, breaker):
-            self._start(host, breaker)
-        elif host.connecting < len(host.pending):
-            stats.upstream_cx_overflow.value += 1
-        return True
+        """Gets `exchange` a connection to `host`, now or later. False: a limit forbids it."""
+        choose = self._choose_way
+        if choose is None:
+            pool = host.pools.get(breaker)
+            way = self._way
+        else:
+            way = choose(exchange.request)
+            pool = host.pools.get((breaker, way))
+        if pool is None:
+            pool = self._new_pool(host, breaker, way)
+            if pool is None:
+                return False
+        if self.foresight is not None:
+            self.foresight(exchange)
+        return pool.lease(exchange)
+
+    def _new_pool(self, host: Host, breaker: Breaker, way: Way) -> Pool | None:
+        """None: there are as many as `max_connection_pools` allows."""
+        if breaker.pools >= breaker.max_pools:
+            self.stats.upstream_cx_pool_overflow.value += 1
+            return None
+        breaker.pools += 1
+        key = breaker if self._choose_way is None else (breaker, way)
+        pool = host.pools[key] = Pool(self, host, breaker, way, key)
+        return pool
 
     def cancel_pending(self, host: Host, breaker: Breaker, exchange: Exchange) -> None:
         """`exchange` no longer waits for a connection to `host`."""
-        try:
-            host.pending.remove(exchange)
-        except ValueError:
-            return
-        self._dequeued(breaker)
-
-    def _dequeued(self, breaker: Breaker) -> None:
-        breaker.pending -= 1
-
-    def _start(self, host: Host, breaker: Breaker) -> None:
-        host.connecting += 1
-        breaker.connections += 1
-        self.stats.upstream_cx_total.value += 1
-        self.stats.upstream_cx_http1_total.value += 1
-        host.cx_total += 1
-        self._open(self, host, breaker)
-
-    # ------------------------------------------------------------------ connections report
-
-    def on_open(self, connection: Connection, took_ms: float) -> None:
-        host = connection.host
-        host.connecting -= 1
-        host.connections.add(connection)
-        self.stats.upstream_cx_connect_ms.record(took_ms)
-        self.on_idle(connection)
-
-    def on_open_failed(
-        self, host: Host, breaker: Breaker, reason: str, detail: str, timed_out: bool
-    ) -> None:
-        """All that wait for this host fail with it, unless another connection is on its way."""
-        host.connecting -= 1
-        host.cx_connect_fail += 1
-        breaker.connections -= 1
-        stats = self.stats
-        stats.upstream_cx_connect_fail.value += 1
-        if timed_out:
-            stats.upstream_cx_connect_timeout.value += 1
-        while host.pending and host.connecting < len(host.pending):
-            exchange = host.pending.popleft()
-            self._dequeued(exchange.breaker)
-            stats.upstream_rq_pending_failure_eject.value += 1
-            exchange.on_reset(reason, detail)
-
-    def on_idle(self, connection: Connection) -> None:
-        """A connection is free: the first in the queue takes it, or it waits with its host."""
-        host = connection.host
-        if connection.generation != self.generation:
-            connection.close()  # who waits gets one made with the TLS material of now
-        elif host.pending:
-            exchange = host.pending.popleft()
-            self._dequeued(exchange.breaker)
-            connection.begin(exchange)
-            exchange.on_connected(connection)
-        elif host.removed:
-            connection.close()
-        else:
-            host.idle.append(connection)
-
-    def on_closed(self, connection: Connection) -> None:
-        host = connection.host
-        host.connections.discard(connection)
-        if connection in host.idle:
-            host.idle.remove(connection)
-        connection.breaker.connections -= 1
-        self.stats.upstream_cx_destroy.value += 1
-        if host.pending and wants_connection(host, host.pending[0].breaker):
-            self._start(host, host.pending[0].breaker)
+        for pool in host.pools.values():
+            if pool.breaker is breaker and pool.cancel(exchange):
+                return
 
     # ------------------------------------------------------------------ outcomes and time
 
@@ -334,12 +297,7 @@ class Cluster:
         self.now = now
         if self.outlier is not None and self.outlier.due_back(self.hosts, now):
             self.rebuild()
-        idle_s = self.config.http.idle_timeout_s
-        age_s = self.config.http.max_connection_duration_s
+        http = self.config.http
         for host in self.hosts:
-            for connection in list(host.idle):
-                if idle_s and now - connection.idle_since > idle_s:
-                    self.stats.upstream_cx_idle_timeout.value += 1
-                    connection.close()
-                elif age_s and now - connection.opened_at > age_s:
-                    connection.close()
+            for pool in list(host.pools.values()):
+                pool.sweep(now, http.idle_timeout_s, http.max_connection_duration_s)

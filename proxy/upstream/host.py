@@ -5,25 +5,26 @@ A host keeps its identity and its connections across pushes as long as its addre
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from proxy.config.model import Endpoint, HealthStatus, SocketAddress
 
 if TYPE_CHECKING:
-    from proxy.upstream.pool import Connection, Exchange
+    from proxy.upstream.pool import Pool
 
-_SERVING = ("UNKNOWN", "HEALTHY", "DEGRADED")
+_SERVING = ("UNKNOWN", "HEALTHY")
 
 
 class Host:
-    """Counters carry Envoy's names of `/clusters`. ejected_until: 0 while not ejected."""
+    """Counters carry Envoy's names of `/clusters`. ejected_until: 0 while not ejected.
+
+    since: when it came or was last found healthy, monotonic (slow start). excluded: counts for no
+    ratio yet."""
 
     __slots__ = (
         "active",
         "address",
-        "connecting",
         "connections",
         "consecutive_5xx",
         "consecutive_gateway",
@@ -32,18 +33,19 @@ class Host:
         "cx_total",
         "ejected_until",
         "ejections",
+        "excluded",
         "health",
         "hostname",
-        "idle",
         "locality",
         "metadata",
-        "pending",
+        "pools",
         "priority",
         "removed",
         "rq_error",
         "rq_success",
         "rq_timeout",
         "rq_total",
+        "since",
         "text",
         "tls",
         "weight",
@@ -59,12 +61,12 @@ class Host:
         self.priority = 0
         self.metadata: Mapping[str, Mapping[str, Any]] = {}
         self.tls: object = None  # the ClientTls to connect with, chosen by the cluster
-        self.idle: list[Connection] = []
-        self.connections: set[object] = set()  # of HTTP or of TCP; `idle` are some of them
-        self.pending: deque[Exchange] = deque()
-        self.connecting = 0
+        self.connections: set[object] = set()  # of HTTP or of TCP
+        self.pools: dict[object, Pool] = {}
         self.active = 0
         self.removed = False
+        self.since = 0.0
+        self.excluded = False
         self.ejected_until = 0.0
         self.ejections = 0
         self.consecutive_5xx = 0
@@ -87,8 +89,13 @@ class Host:
 
     @property
     def healthy(self) -> bool:
-        """May take traffic: EDS says so and outlier detection has not ejected it."""
+        """Envoy's Healthy: EDS says so and outlier detection has not ejected it."""
         return self.health in _SERVING and not self.ejected_until
+
+    @property
+    def degraded(self) -> bool:
+        """Envoy's Degraded: takes traffic only where healthy hosts can't carry it."""
+        return self.health == "DEGRADED" and not self.ejected_until
 
     def __repr__(self) -> str:
         return f"Host({self.text})"

@@ -18,12 +18,10 @@ from proxy.http.headers import Headers
 from proxy.http.message import CHUNKED, Request, Response
 from proxy.outbox import Outbox, Pipe, flush
 from proxy.upstream import retry
-from proxy.upstream.host import Host
-from proxy.upstream.pool import Exchange
+from proxy.upstream.pool import RETIRED, Exchange
 
 if TYPE_CHECKING:
-    from proxy.upstream.breaker import Breaker
-    from proxy.upstream.cluster import Cluster
+    from proxy.upstream.pool import Pool
 
 
 FOR_EVER = sys.maxsize
@@ -43,16 +41,20 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         "host",
         "idle_since",
         "opened_at",
+        "pool",
         "request_done",
         "served",
     )
 
-    def __init__(self, cluster: Cluster, host: Host, breaker: Breaker) -> None:
+    spare = 1  # of one that is ready
+
+    def __init__(self, pool: Pool) -> None:
         super().__init__()
-        self.cluster = cluster
-        self.host = host
+        self.pool = pool
+        cluster = self.cluster = pool.cluster
+        self.host = pool.host
         self.generation = cluster.generation
-        self.breaker = breaker
+        self.breaker = pool.breaker
         self.exchange: Exchange | None = None
         http = cluster.config.http
         limits = Limits(head_bytes=http.max_response_headers_kb * 1024,
@@ -88,13 +90,13 @@ class UpstreamH1(Outbox, asyncio.Protocol):
             self.cluster.stats.upstream_cx_protocol_error.value += 1
             self._break(retry.PROTOCOL_ERROR, error.detail)
         if self.exchange is None:
-            self._forget()  # nobody may lease it in the rest of this turn
+            self._forget(by_peer=True)  # nobody may lease it in the rest of this turn
         flush()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.transport is not None:
-            self._forget()
+            self._forget(by_peer=True)
             self._reset(retry.CONNECTION_TERMINATION, "")
         flush()
 
@@ -148,9 +150,8 @@ class UpstreamH1(Outbox, asyncio.Protocol):
     def abandon(self, exchange: Exchange) -> None:
         """HTTP/1 can't give up a request but by closing."""
         if self.exchange is exchange:
-            self.exchange = None
-            self.host.active -= 1
             self._cut()
+            self._done()
 
     def pause_reading(self, exchange: Exchange) -> None:
         if self.transport is not None and not self.transport.is_closing():
@@ -193,14 +194,22 @@ class UpstreamH1(Outbox, asyncio.Protocol):
             self._forget()
             transport.close()
 
+    def retire(self) -> None:
+        self.generation = RETIRED
+        if self.exchange is None:
+            self.close()
+
+    @property
+    def active(self) -> int:
+        return int(self.exchange is not None)
+
     def _finish(self) -> None:
         """The response is whole. The connection is free before its end is passed on, so that a
         request pipelined behind finds it. With the request not yet whole, it is of no more use."""
         if self.request_done:
             self._release()
         else:
-            self.exchange = None
-            self.host.active -= 1
+            self._done()
             self._cut()
 
     def _release(self) -> None:
@@ -210,6 +219,7 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         self.exchange = None
         cluster, host = self.cluster, self.host
         host.active -= 1
+        self.breaker.requests -= 1
         self.idle_since = cluster.now
         if not self._reader.keep_alive or host.removed or self.transport is None:
             self.close()
@@ -217,7 +227,7 @@ class UpstreamH1(Outbox, asyncio.Protocol):
             cluster.stats.upstream_cx_max_requests.value += 1
             self.close()
         else:
-            cluster.on_idle(self)
+            self.pool.on_idle(self)
 
     def _cut(self) -> None:
         """Closes now: a peer that takes nothing would keep an orderly close waiting for ever."""
@@ -231,15 +241,21 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         self._reset(reason, detail)
 
     def _reset(self, reason: str, detail: str) -> None:
-        exchange, self.exchange = self.exchange, None
+        exchange = self.exchange
         if exchange is not None:
-            self.host.active -= 1
+            self._done()
             exchange.on_reset(reason, detail)
 
-    def _forget(self) -> None:
-        """Out of the host's books, once."""
+    def _done(self) -> None:
+        """The exchange is over, and so will be the connection."""
+        self.exchange = None
+        self.host.active -= 1
+        self.breaker.requests -= 1
+
+    def _forget(self, by_peer: bool = False) -> None:
+        """Out of the pool's books, once."""
         if self.transport is None:
             return
         self.transport = None
         if self._adopted:
-            self.cluster.on_closed(self)
+            self.pool.on_closed(self, by_peer, self.exchange is not None)

@@ -262,13 +262,13 @@ class TestTls:
             up = play.accept()
             if not busy:
                 up >> OK
-                assert running.hosts[0].idle
+                assert running.hosts[0].pools
             play.apply(replace(play.config, secrets=secrets(authority)))
             assert up.closed is not busy
             if busy:
                 up >> OK
             client << OK
-            assert up.closed and not running.hosts[0].idle
+            assert up.closed and not running.hosts[0].pools
 
     def test_material_that_does_not_fit_changes_nothing(self) -> None:
         authority = Authority()

@@ -336,12 +336,15 @@ class TestLimits:
             first >> GET
             up = play.accept()
             second >> GET
+            assert second.take() == b""  # only one with a connection counts as in flight
+            other = play.accept()
             assert b"x-envoy-overloaded: true" in second.take()
             up >> OK
             first << OK
             second >> GET
             up >> OK
             second << OK
+            assert other.take() == b""
 
     def test_priorities_do_not_share(self) -> None:
         limits = model.Thresholds(max_requests=1)

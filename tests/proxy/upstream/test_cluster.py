@@ -38,7 +38,7 @@ class TestLease:
         assert one.heard[-1] == "response 200"
         assert two.connection is connection
         late = house.accept()  # asked for the second one, which no longer needs it
-        assert house.hosts[0].idle == [late]
+        assert house.ready() == [late]
 
     def test_the_queue_is_fair(self) -> None:
         house = House()
@@ -110,7 +110,7 @@ class TestLimits:
         house = House(endpoint(1), endpoint(2), thresholds_default=self.LIMITS)
         house.ask(house.hosts[0])
         house.ask(house.hosts[1])
-        assert [host for host, _ in house.openings] == house.hosts
+        assert [pool.host for pool in house.openings] == house.hosts
 
     def test_a_closed_one_makes_room(self) -> None:
         house = House(thresholds_default=self.LIMITS)
@@ -130,7 +130,7 @@ class TestLimits:
         house.ask()
         house.answer(connection)
         assert house.count("upstream_cx_max_requests") == 1
-        assert connection.transport is None and not house.hosts[0].idle
+        assert connection.transport is None and not house.ready()
 
 
 class TestMembers:
@@ -144,7 +144,7 @@ class TestMembers:
         house.cluster.set_endpoints(
             assignment(endpoint(3), endpoint(1, weight=5, health="DEGRADED", hostname="h"))
         )
-        assert house.hosts[1] is kept and kept.idle == [connection]
+        assert house.hosts[1] is kept and house.ready(1) == [connection]
         assert (kept.consecutive_5xx, kept.weight, kept.health, kept.hostname) == (
             3, 5, "DEGRADED", "h",
         )  # fmt: skip
@@ -182,7 +182,7 @@ class TestMembers:
         connection = house.accept()
         house.cluster.set_endpoints(assignment(endpoint(2)))
         house.answer(connection)
-        assert connection.transport is None and not removed.idle
+        assert connection.transport is None and not removed.pools
 
     def test_unhealthy_hosts_are_not_picked(self) -> None:
         house = House(
