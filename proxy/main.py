@@ -164,7 +164,7 @@ class Proxy:
             listeners=lambda: self.listeners.addresses,
             quit=self.stopped.set,
             drain_listeners=self._drain,
-            fail_health_check=lambda failing: setattr(self, "draining", failing),
+            fail_health_check=self._fail_health_check,
             node=self.config.node,
             dynamic_clusters=lambda: frozenset(self.runtime.clusters.running) - static,
             secrets=lambda: self.snapshot.secrets.values(),
@@ -227,6 +227,9 @@ class Proxy:
             if self.serving and self.problems.get(name) != problem:
                 log.error("%s", problem)
         self.problems = problems
+
+    def _fail_health_check(self, failing: bool) -> None:
+        self.draining = self.worker.failing = failing
 
     async def _finish_streams(self, within_s: float = 5.0) -> None:
         """Lets the requests in flight end, and slow clients take their answers; new ones on open

@@ -8,8 +8,10 @@ began with.
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, cast
 
+from proxy.compile.chains import Chains
 from proxy.compile.clusters import Clusters, OpenConnection
 from proxy.compile.listeners import CompiledListener, CompiledListeners, Manager
 from proxy.compile.routes import table
@@ -22,9 +24,11 @@ from proxy.config.model import (
     TcpProxy,
 )
 from proxy.config.snapshot import Snapshot
+from proxy.filters.api import FilterContext
 from proxy.l4.manager import TcpConnections, TcpManager
 from proxy.l7.attempts import router
 from proxy.l7.entry import RouteEntry
+from proxy.l7.format import compile_header_value
 from proxy.l7.manager import HttpManager
 from proxy.l7.stream import Stream
 from proxy.l7.worker import Worker
@@ -86,7 +90,7 @@ class Runtime:
             routes = snapshot.routes.get(config.rds_name)
         if routes is None or self._routed.get(manager) is routes:
             return
-        manager.table = self._table(manager, routes)
+        manager.route_by(self._table(manager, routes))
         self._routed[manager] = routes
 
     def _table(self, manager: HttpManager, routes: RouteConfiguration) -> Table[RouteEntry]:
@@ -130,10 +134,24 @@ class Runtime:
             config,
             self._worker,
             self._stats,
-            (router,),
+            Chains(config.filters, self._context(config.stat_prefix), router).chain,
             loggers,
             own_uri,
             listener.per_connection_buffer_limit_bytes,
+        )
+
+    def _context(self, stat_prefix: str) -> FilterContext:
+        worker = self._worker
+        return FilterContext(
+            stats=self._stats,
+            stat_prefix=f"http.{stat_prefix}.",
+            random=worker.random,
+            runtime=lambda _, default: default,
+            clusters=self.clusters.running,
+            call_later=worker.call_later,
+            now=monotonic,
+            format=cast(Any, compile_header_value),  # of a Stream, which is a FilterStream
+            failing=lambda: worker.failing,
         )
 
     def close(self) -> None:

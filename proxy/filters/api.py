@@ -64,7 +64,8 @@ class RouteView(Protocol):
 class FilterStream(Protocol):
     """One request and its reply. metadata: dynamic metadata, by namespace. filter_state: objects
     by name. request_done: all of the request is here. started: monotonic seconds. response, status:
-    of the answer, None and 0 until there is one."""
+    of the answer, None and 0 until there is one. buffer_limit_bytes: more of the body is not read
+    while a filter waits, 0 is the listener's limit; who needs a whole body sets its own."""
 
     request: Request
     response: Response | None
@@ -75,6 +76,7 @@ class FilterStream(Protocol):
     detail: str
     bytes_received: int
     bytes_sent: int
+    buffer_limit_bytes: int
 
     @property
     def info(self) -> ConnectionInfo: ...
@@ -86,7 +88,8 @@ class FilterStream(Protocol):
     def filter_state(self) -> dict[str, Any]: ...
 
     def resume(self, answer: Answer = None) -> None:
-        """Whoever said WAIT goes on, or answers; nothing if the stream is over."""
+        """Whoever said WAIT goes on, or answers; nothing if the stream is over. From the data hook
+        of the same filter, too; never from within the step itself."""
 
     def respond(self, reply: Reply) -> None:
         """Answers at any time; cuts the client off if an answer has begun."""
@@ -108,7 +111,8 @@ OnEnd = Callable[[FilterStream, Headers | None], None]
 class Hooks:
     """What one filter does on one route; None where it does nothing.
 
-    on_response may answer a Reply, which takes the answer's place without walking the hooks again.
+    on_response may answer a Reply, which takes the answer's place without walking the hooks again;
+    it does not call `respond`.
 
     on_*_data gets each piece of a body and gives what is passed on in its place. end: it is the
     last one, and may be b''; a message without a body has none. Who changes the length takes
@@ -156,7 +160,9 @@ Runtime = Callable[[str, float], float]
 @dataclass(frozen=True, slots=True)
 class FilterContext:
     """What a filter is built with. stat_prefix: `http.<stat_prefix>.` of the manager. clusters: as
-    they are at the time of asking. call_later: (seconds, what to do). now: monotonic seconds."""
+    they are at the time of asking. call_later: (seconds, what to do). now: monotonic seconds.
+    format: compiles a format string for header values; raises ValueError. failing: the
+    administrator wants health checks to fail."""
 
     stats: Stats
     stat_prefix: str
@@ -165,6 +171,8 @@ class FilterContext:
     clusters: Mapping[str, ClusterView]
     call_later: Callable[[float, Callable[[], None]], object]
     now: Callable[[], float]
+    format: Callable[[str], Callable[[FilterStream], bytes]]
+    failing: Callable[[], bool]
 
 
 Builder = Callable[[Any, FilterContext], Filter]

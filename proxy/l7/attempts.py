@@ -142,7 +142,7 @@ def _bound_body(stream: Stream) -> None:
     """Too much to keep: give up on retries if it is on its way, else stop reading."""
     cluster = stream.cluster
     if cluster is None:  # a filter waits
-        if stream.body_bytes > stream.buffer_limit_bytes:
+        if stream.body_bytes > (stream.buffer_limit_bytes or stream.manager.buffer_limit_bytes):
             stream.down.pause_reading(stream)
         return
     if stream.body_bytes <= cluster.config.per_connection_buffer_limit_bytes:

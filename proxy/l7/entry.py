@@ -6,8 +6,9 @@ set for routes that answer by themselves (redirect, direct response).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from proxy.filters.api import Reply
 from proxy.http.message import Response
@@ -37,3 +38,6 @@ class RouteEntry:
     retry: RetryRule | None = None
     host_attempts: int = 1
     tells_time: bool = True
+    virtual_host: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, tuple[object, ...]] = field(default_factory=dict)

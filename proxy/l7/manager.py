@@ -6,15 +6,16 @@ swaps; streams keep the route they began with.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from proxy.config.model import HttpConnectionManager
 from proxy.connection import ConnectionInfo
-from proxy.filters.api import Answer, Reply
+from proxy.filters.api import Reply
 from proxy.http.h1 import Limits
 from proxy.http.headers import Pick, Shape, edited_shape, remember
 from proxy.http.message import Request, Response
+from proxy.l7.chain import Chain
 from proxy.l7.clean import append_via, request_cleaner
 from proxy.l7.forwarding import Forwarding
 from proxy.l7.reply import (
@@ -49,6 +50,8 @@ GAUGES = (
 )  # fmt: skip
 SERVICE_TIME = b"x-envoy-upstream-service-time"
 MAX_KNOWN = 512
+MakeChain = Callable[[Mapping[str, tuple[object, ...]]], Chain]
+"""What a route says to filters, by filter name and the most specific first: its chain."""
 # The new shape, what to keep, whether the date is added, and the server's name if it is.
 Finish = tuple[Shape, Pick | None, bool, tuple[bytes, ...]]
 
@@ -77,7 +80,8 @@ class ManagerStats:
 
 
 class HttpManager:
-    """log: called with each stream at its end. own_uri: of our certificate, for XFCC.
+    """chain: of routes that say nothing to a filter. loggers: called with each stream at its end.
+    own_uri: of our certificate, for XFCC.
     draining: answers end their connections, and idle ones end at drained_at (monotonic)."""
 
     def __init__(
@@ -85,7 +89,7 @@ class HttpManager:
         config: HttpConnectionManager,
         worker: Worker,
         stats: Stats,
-        steps: tuple[Callable[[Stream], Answer], ...],
+        make_chain: MakeChain,
         loggers: tuple[Callable[[Stream], None], ...],
         own_uri: bytes,
         buffer_limit_bytes: int,
@@ -94,7 +98,9 @@ class HttpManager:
         self.worker = worker
         self.stats = ManagerStats(stats, config.stat_prefix)
         self._counts = self.stats.statuses.counts
-        self.steps = steps
+        self._make_chain = make_chain
+        self.chain = make_chain({})
+        self._chains: dict[RouteEntry, Chain] = {}
         self.loggers = loggers
         self.table: Table[RouteEntry] = Table()
         self.proxies_informational = False
@@ -128,6 +134,19 @@ class HttpManager:
         if not self.draining:
             self.draining = True
             self.drained_at = now + self.config.drain_timeout_s
+
+    def route_by(self, table: Table[RouteEntry]) -> None:
+        """From now on; streams keep the route and the chain that they have."""
+        self.table = table
+        self._chains.clear()
+
+    def chain_of(self, route: RouteEntry) -> Chain:
+        if not route.overrides:
+            return self.chain
+        found = self._chains.get(route)
+        if found is None:
+            found = self._chains[route] = self._make_chain(route.overrides)
+        return found
 
     # ------------------------------------------------------------------ connections
 

@@ -10,14 +10,16 @@ upstream or from ourselves, and when it is whole the stream ends and is counted 
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from proxy.filters.api import Answer, Reply, Wait
+from proxy.connection import ConnectionInfo
+from proxy.filters.api import Answer, Reply
 from proxy.http.headers import Headers
 from proxy.http.message import Request, Response
-from proxy.l7 import attempts
-from proxy.l7.reply import NO_ROUTE
+from proxy.l7 import attempts, hooks
+from proxy.l7.chain import NO_CHAIN, Chain
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
 class Stream:
     """status: of the answer, 0 until there is one. flags: Envoy's response flags, comma-joined.
     detail: why the answer is what it is. started: monotonic seconds. service_ms: what the upstream
-    took, None for our own answers. id: the stream's in HTTP/2, else 0.
+    took, None for our own answers. id: the stream's in HTTP/2, else 0. at: the step of the chain.
+    hooking: inside of a filter's hook, whose word to resume then waits in `resumption`.
 
     Of the upstream half: deadline, try_deadline: monotonic seconds, NEVER when there is none.
     tried: hosts of earlier attempts. body: what was read of the request, None once it need not be
@@ -45,7 +48,12 @@ class Stream:
     breaker: Breaker
     id = 0
     up_id = 0
+    chain: Chain = NO_CHAIN
     at = 0
+    hooking = False
+    resumption: tuple[Answer, ...] = ()
+    _metadata: dict[str, dict[str, Any]] | None = None
+    _filter_state: dict[str, Any] | None = None
     route: RouteEntry | None = None
     ended = 0.0
     request_done = False
@@ -72,6 +80,7 @@ class Stream:
     tried: list[Host] | None = None
     body: list[bytes] | None = None
     body_bytes = 0
+    buffer_limit_bytes = 0
     trailers: Headers | None = None
     failure = ""
     timeout_s = 0.0
@@ -85,6 +94,23 @@ class Stream:
         self.manager = manager
         self.request = request
         self.started = monotonic()
+
+    @property
+    def info(self) -> ConnectionInfo:
+        return self.down.info
+
+    @property
+    def metadata(self) -> dict[str, dict[str, Any]]:
+        """Dynamic metadata, by namespace."""
+        if self._metadata is None:
+            self._metadata = {}
+        return self._metadata
+
+    @property
+    def filter_state(self) -> dict[str, Any]:
+        if self._filter_state is None:
+            self._filter_state = {}
+        return self._filter_state
 
     # The upstream half, called by the connection that it leases (`pool.Exchange`).
     on_connected = attempts.on_connected
@@ -107,7 +133,7 @@ class Stream:
         """The head is here, with `data` of the body. end: that was all."""
         self.request_done = end
         if data:
-            self.bytes_received = len(data)
+            self.bytes_received = self.body_bytes = len(data)
             self.body = [data]
         manager, request = self.manager, self.request
         manager.on_stream(self)
@@ -116,37 +142,67 @@ class Stream:
         if objection is not None:
             self.respond(objection)
             return
-        self.route = manager.table.find(request)
-        if self.route is None:
-            self.respond(NO_ROUTE)
-            return
+        route = self.route = manager.table.find(request)
+        self.chain = manager.chain if route is None else manager.chain_of(route)
         self.advance()
 
     def advance(self) -> None:
         """Walks the steps from where it stopped; the last one is the router."""
-        steps = self.manager.steps
-        while (answer := steps[self.at](self)) is None:
+        while True:
+            answer = self.chain.steps[self.at](self)
+            if self.chain.looks_at_requests:
+                answer = hooks.behind_step(self, answer)
+            if answer is not None:
+                break
             self.at += 1
-        if not isinstance(answer, Wait):
+        if isinstance(answer, Reply):
             self.respond(answer)
+        elif self.cluster is None and self.body is None:  # a filter waits, not the router
+            self.body = []
 
     def resume(self, answer: Answer = None) -> None:
-        """Whoever said WAIT goes on, or answers."""
-        self.at += 1
-        if answer is None:
-            self.advance()
+        """Whoever said WAIT goes on, or answers; from within a hook as soon as that is through."""
+        if self.ended or self.responded:
+            return
+        if self.hooking:
+            self.resumption = (answer,)
         elif isinstance(answer, Reply):
             self.respond(answer)
+        else:
+            self.at += 1
+            self.advance()
+
+    def reroute(self) -> None:
+        """The request has changed: another route may be its own now, with other filters behind the
+        one that asks."""
+        place = self.chain.places[self.at]
+        route = self.route = self.manager.table.find(self.request)
+        chain = self.chain = self.manager.chain if route is None else self.manager.chain_of(route)
+        self.at = bisect_right(chain.places, place) - 1
 
     def on_request_data(self, data: bytes) -> None:
         self.bytes_received += len(data)
-        if self.up is not None or not self.responded:  # an answer may begin before the request ends
+        if self.up is None and self.responded:  # an answer may begin before the request ends
+            return
+        if self.chain.looks_at_requests:
+            data = hooks.request_data(self, data, False)
+        if data:
             self.pass_request_data(data)
+        if self.resumption:
+            hooks.resume_if_asked(self)
 
     def on_request_end(self, trailers: Headers | None = None) -> None:
         self.request_done = True
-        if self.up is not None or not self.responded:
-            self.pass_request_end(trailers)
+        if self.up is None and self.responded:
+            return
+        if self.chain.looks_at_requests:
+            data = hooks.request_data(self, b"", True)
+            if data:
+                self.pass_request_data(data)
+            hooks.request_end(self, trailers)
+        self.pass_request_end(trailers)
+        if self.resumption:
+            hooks.resume_if_asked(self)
 
     # ------------------------------------------------------------------ the answer's way
 
@@ -157,6 +213,11 @@ class Stream:
             self.flag(reply.flag, reply.detail)
             self.down.abort(self)
             return
+        response, body = self._own_answer(reply)
+        self._send_head(response, body, True)
+
+    def _own_answer(self, reply: Reply) -> tuple[Response, bytes]:
+        """`reply` as an answer with its body; nothing else is waited for any more."""
         self.give_up()
         self.flag(reply.flag, reply.detail)
         pairs = [*reply.headers]
@@ -165,12 +226,10 @@ class Stream:
             pairs.append((b"content-type", b"text/plain"))
         if reply.status not in (204, 304):
             pairs.append((b"content-length", b"%d" % len(body)))
-        response = Response(reply.status, Headers.of(pairs), len(body))
         if reply.close:
             self.down.close_after(self)
-        if self.request.method == b"HEAD":
-            body = b""
-        self._send_head(response, body, True)
+        response = Response(reply.status, Headers.of(pairs), len(body))
+        return response, b"" if self.request.method == b"HEAD" else body
 
     def flag(self, flag: str, detail: str) -> None:
         if flag:
@@ -187,20 +246,40 @@ class Stream:
         self.responded = True
         self.status = response.status
         self.response = response
-        route = self.route
+        route, chain = self.route, self.chain
         if route is not None and route.edit_response is not None:
             route.edit_response(self, response)
+        if chain.replies:
+            reply = hooks.response(self, response)
+            if reply is not None:
+                response, data = self._own_answer(reply)
+                self.response, end = response, True
+            self.status = response.status
         self.manager.finish_response(self, response)
+        if chain.looks_at_replies:
+            data = hooks.response_data(self, data, end) if data else data
+            if end:
+                hooks.response_end(self, None)
         self.down.send_response(self, response, data, end)
         self.bytes_sent = len(data)
         if end:
             self.finish()
 
     def send_data(self, data: bytes) -> None:
+        if self.chain.looks_at_replies:
+            data = hooks.response_data(self, data, False)
+            if not data:
+                return
         self.bytes_sent += len(data)
         self.down.send_data(self, data)
 
     def send_end(self, trailers: Headers | None) -> None:
+        if self.chain.looks_at_replies:
+            data = hooks.response_data(self, b"", True)
+            if data:
+                self.bytes_sent += len(data)
+                self.down.send_data(self, data)
+            hooks.response_end(self, trailers)
         self.down.end_response(self, trailers)
         self.finish()
 
@@ -215,6 +294,8 @@ class Stream:
             self.give_up()
         if self.retry_counted:
             self.breaker.retries -= 1
+        for at_end in self.chain.at_end:
+            at_end(self)
         self.manager.on_stream_end(self)
         self.down.on_stream_end(self)
 

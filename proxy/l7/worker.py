@@ -7,6 +7,7 @@ while there are streams; idle connections are looked through once a second.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from email.utils import formatdate
 from random import Random
 from time import monotonic, time
@@ -23,6 +24,11 @@ DEADLINE_SWEEP_S = 0.02
 SECOND_SWEEP_S = 1.0
 
 
+def _then_flush(action: Callable[[], None]) -> None:
+    action()
+    flush()
+
+
 class Swept(Protocol):
     """Something that wants to know the time about once a second."""
 
@@ -31,7 +37,8 @@ class Swept(Protocol):
 
 class Worker:
     """date: the value of a `date` header now (RFC 9110 section 5.6.7), remade every second.
-    sweep_late_max_s: the longest time that the loop kept a sweep waiting."""
+    sweep_late_max_s: the longest time that the loop kept a sweep waiting. failing: the
+    administrator wants health checks to fail."""
 
     def __init__(self, random: Random, stats: Stats) -> None:
         self._stats = stats
@@ -42,6 +49,7 @@ class Worker:
         self.date = formatdate(time(), usegmt=True).encode()
         self.sweep_late_max_s = 0.0
         self._sweeping = False
+        self.failing = False
 
     @property
     def busy(self) -> bool:
@@ -58,6 +66,10 @@ class Worker:
             self._sweeping = True
             loop = asyncio.get_running_loop()
             loop.call_later(DEADLINE_SWEEP_S, self._deadlines, monotonic())
+
+    def call_later(self, delay_s: float, action: Callable[[], None]) -> asyncio.TimerHandle:
+        """For what only few streams need; cancel what is returned when it is needed no more."""
+        return asyncio.get_running_loop().call_later(delay_s, _then_flush, action)
 
     def _deadlines(self, asked: float) -> None:
         now = monotonic()

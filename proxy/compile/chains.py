@@ -1,0 +1,99 @@
+"""HTTP filters of a connection manager into the chains that its streams walk.
+
+A chain is made when the first request of a route with filter configuration of its own asks for it,
+so that thousands of routes cost nothing before they are used. What a filter does with the same
+configurations is one `Hooks`, so that what it counts for a virtual host is counted once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from proxy.config.filters.decode_per_route import Disabled, Enabled
+from proxy.config.model import HttpFilter
+from proxy.filters import FILTERS
+from proxy.filters.api import Answer, Filter, FilterContext, FilterStream, Hooks
+from proxy.l7.chain import Chain
+from proxy.l7.stream import Stream
+
+Overrides = Mapping[str, tuple[object, ...]]
+"""By filter name: the route's configurations of it, the most specific first."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Placed:
+    name: str
+    filter: Filter
+    disabled: bool
+
+
+class Chains:
+    """`chain(overrides)` for the filters of one connection manager; `router` is the last step."""
+
+    def __init__(
+        self,
+        filters: tuple[HttpFilter, ...],
+        context: FilterContext,
+        router: Callable[[Stream], Answer],
+    ) -> None:
+        self._router = router
+        self._placed = [
+            _Placed(one.name, FILTERS[one.type_url](one.config, context), one.disabled)
+            for one in filters[:-1]
+        ]
+        self._hooks: dict[tuple[int, ...], Hooks | None] = {}
+
+    def chain(self, overrides: Overrides) -> Chain:
+        found = [
+            (at, hooks)
+            for at, one in enumerate(self._placed)
+            if (hooks := self._hooks_of(at, one, overrides.get(one.name, ()))) is not None
+        ]
+        return laid_out(found, len(self._placed), self._router)
+
+    def _hooks_of(self, at: int, one: _Placed, given: tuple[object, ...]) -> Hooks | None:
+        """What the most specific configuration says decides whether the filter takes part."""
+        if isinstance(given[0], Disabled) if given else one.disabled:
+            return None
+        key = (at, *map(id, given))  # `given` lives as long as its route, and that as this
+        if key not in self._hooks:
+            self._hooks[key] = one.filter.for_route(tuple(_configurations(given)))
+        return self._hooks[key]
+
+
+def _configurations(given: tuple[object, ...]) -> list[object]:
+    return [one for one in given if not isinstance(one, Disabled | Enabled)]
+
+
+def laid_out(
+    found: list[tuple[int, Hooks]], router_place: int, router: Callable[[Stream], Answer]
+) -> Chain:
+    """Filters by their places into one chain."""
+    asking = [
+        (at, hooks)
+        for at, hooks in found
+        if hooks.on_request or hooks.on_request_data or hooks.on_request_end
+    ]
+    replying = [hooks for _, hooks in reversed(found)]
+    data = (*(hooks.on_request_data for _, hooks in asking), None)
+    ends = (*(hooks.on_request_end for _, hooks in asking), None)
+    steps: list[Callable[[Stream], Answer]] = [h.on_request or _go_on for _, h in asking]
+    passed = [h.on_response_data for h in replying if h.on_response_data]
+    response_ends = [h.on_response_end for h in replying if h.on_response_end]
+    return Chain(
+        steps=(*steps, router),
+        places=(*(at for at, _ in asking), router_place),
+        request_data=data if any(data) else (),
+        request_end=ends if any(ends) else (),
+        replies=tuple([hooks.on_response for hooks in replying if hooks.on_response]),
+        response_data=tuple(passed),
+        response_end=tuple(response_ends),
+        at_end=tuple([hooks.at_end for _, hooks in found if hooks.at_end]),
+        looks_at_requests=any(data) or any(ends),
+        looks_at_replies=bool(passed or response_ends),
+    )
+
+
+def _go_on(_: FilterStream) -> None:
+    return None
