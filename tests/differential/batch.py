@@ -27,6 +27,7 @@ from tests.support.process import ProxyProcess
 
 BATCH_SIZE = 25
 AT_A_TIME = 6
+AGAIN_AT_A_TIME = 2
 SCENARIO_DEADLINE_S = 60.0
 Starter = Callable[[dict[str, Any], Path], ProxyProcess]
 Placed = tuple[Scenario, Place]
@@ -95,14 +96,16 @@ async def judge(batch: Sequence[Scenario], judges: Judges) -> list[Verdict]:
         return await judge(batch[:half], judges) + await judge(batch[half:], judges)
     if len(batch) == 1:
         return verdicts
-    return [await _once_more(verdict, judges) for verdict in verdicts]
+    room = asyncio.Semaphore(AGAIN_AT_A_TIME)
+    return await asyncio.gather(*(_once_more(verdict, judges, room) for verdict in verdicts))
 
 
-async def _once_more(verdict: Verdict, judges: Judges) -> Verdict:
+async def _once_more(verdict: Verdict, judges: Judges, room: asyncio.Semaphore) -> Verdict:
     """What differs only in company is the machine's doing; alone it tells the truth."""
     if verdict.equal:
         return verdict
-    (alone,) = await judge([verdict.scenario], judges)
+    async with room:
+        (alone,) = await judge([verdict.scenario], judges)
     alone.again = alone.equal
     return alone
 

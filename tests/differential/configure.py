@@ -65,7 +65,8 @@ def placed(scenario: Scenario, place: Place) -> Scenario:
 
 def bootstrap(scenarios: Iterable[tuple[Scenario, Place]]) -> Yaml:
     """One Bootstrap for scenarios that were `placed` and have the same fragment of it."""
-    made: Yaml = {"static_resources": {"listeners": [], "clusters": []}}
+    made: Yaml = {"node": {"id": "test", "cluster": "test"}}
+    made["static_resources"] = {"listeners": [], "clusters": []}
     for number, (scenario, place) in enumerate(scenarios):
         if not number:
             made = merged(scenario.yaml.get("bootstrap", {}), made)

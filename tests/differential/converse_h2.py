@@ -65,11 +65,21 @@ class H2Talk:
             if request.tunnel is not None:
                 return await self._tunnel(number, seen, request)
             if request.cancel:
-                await self._arrived.wait()
-                self.wire.reset(number, request.cancel)
-                return {"cancelled": request.cancel}
+                await self._arrived_or_over(seen)
+                if not seen.over and not self.wire.closed:
+                    self.wire.reset(number, request.cancel)
+                    return {"cancelled": request.cancel}
             await self.wire.until(lambda: seen.over)
         return of_stream(seen)
+
+    async def _arrived_or_over(self, seen: StreamSeen) -> None:
+        """Until an upstream has the request, or there will be nothing to cancel."""
+        waits = [self._arrived.wait(), self.wire.until(lambda: seen.over)]
+        loop = asyncio.get_running_loop()
+        tasks = {loop.create_task(each) for each in waits}
+        _, left = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in left:
+            task.cancel()
 
     async def open(self, request: Request) -> tuple[int, StreamSeen]:
         """Sends a request on the next stream."""
@@ -103,12 +113,13 @@ class H2Talk:
         if seen.over or dict(seen.head or []).get(":status") != "200":
             await self.wire.until(lambda: seen.over)
             return of_stream(seen)
-        said = request.tunnel or ()
-        for at, text in enumerate(said):
-            await self.wire.send_data(number, text, end=at == len(said) - 1)
+        for text in request.tunnel or ():
+            await self.wire.send_data(number, text)
             await self.wire.until(partial(_echoed, seen, text))
-        await self.wire.until(lambda: seen.over)
-        return of_stream(seen)
+        told = of_stream(seen)
+        if request.cancel:
+            self.wire.reset(number, request.cancel)
+        return told
 
     async def end(self, deadline_s: float) -> Seen:
         """How the proxy ends the connection: its last GOAWAY, and whether it closes."""

@@ -19,9 +19,10 @@ class Request:
     A header's value may be a list, {bytes: N} a long one, {count: N} many of them; null leaves it
     out. `chunks` go as chunks or as DATA frames, with `chunk_delay_s` between them. `grpc` is a
     list of messages: a gRPC call. `tunnel` is what to say after 101, or 200 to CONNECT: after each
-    text waits for its echo, then closes; `upgrade` makes the upgrade request (or, over HTTP/2, the
-    extended CONNECT). `repeat` asks so many times, and compares how often which answer (status and
-    body) came: within `tolerance` (of all), or, with `as: set`, which came at all.
+    text waits for its echo, then closes the connection or, with `cancel`, resets the stream;
+    `upgrade` makes the upgrade request (or, over HTTP/2, the extended CONNECT). `repeat` asks so
+    many times and compares how often which answer (status and body) came: within `tolerance` (of
+    all), or, with `as: set`, which came at all.
 
     Over HTTP/2 only: `pseudo` adds or overrides pseudo-headers (null leaves one out); `cancel`
     resets the stream with this error when the upstream has the request; `end: false` never ends
@@ -130,6 +131,8 @@ def headers_of(plan: Yaml) -> Headers:
     """{name: value} as a list; see `Request` for the values."""
     found: Headers = []
     for name, value in plan.items():
+        if isinstance(value, bool):
+            raise ValueError(f"header {name}: YAML reads it as {value}; quote it")
         found += [(name, str(each)) for each in _values(value) if each is not None]
     return found
 
