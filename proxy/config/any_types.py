@@ -52,6 +52,17 @@ _MODULES: Mapping[str, str] = {"envoy.config.route.v3.FilterConfig": "route_comp
         ("load_balancing_policies.subset.v3.Subset", "subset"),
         ("load_balancing_policies.wrr_locality.v3.WrrLocality", "wrr_locality"),
         ("health_check.event_sinks.file.v3.HealthCheckEventFileSink", "file"),
+        (
+            "internal_redirect.allow_listed_routes.v3.AllowListedRoutesConfig",
+            "allow_listed_routes_config",
+        ),
+        ("internal_redirect.previous_routes.v3.PreviousRoutesConfig", "previous_routes_config"),
+        (
+            "internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig",
+            "safe_cross_scheme_config",
+        ),
+        ("path.match.uri_template.v3.UriTemplateMatchConfig", "uri_template_match"),
+        ("path.rewrite.uri_template.v3.UriTemplateRewriteConfig", "uri_template_rewrite"),
         ("retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate", "omit_canary_hosts"),
         (
             "retry.host.omit_host_metadata.v3.OmitHostMetadataConfig",

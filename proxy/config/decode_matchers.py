@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from envoy.config.route.v3 import route_components_pb2
-from envoy.type.matcher.v3 import string_pb2
+from envoy.type.matcher.v3 import filter_state_pb2, string_pb2
 
-from proxy.config.decode_common import regex
-from proxy.config.model import HeaderMatcher, QueryParameterMatcher, StringMatcher
+from proxy.config.decode_common import cidrs, regex
+from proxy.config.model import (
+    FilterStateMatcher,
+    HeaderMatcher,
+    QueryParameterMatcher,
+    StringMatcher,
+)
 from proxy.config.rejected import Rejected
 
 _OLD_SPELLINGS: dict[str, Literal["exact", "prefix", "suffix", "contains"]] = {
@@ -76,3 +81,20 @@ def _query_matcher(
         string = string_matcher(message.string_match, f"{path}.string_match")
         return QueryParameterMatcher(message.name, string)
     return QueryParameterMatcher(message.name, present=message.present_match if kind else True)
+
+
+def filter_state_matchers(
+    messages: Iterable[filter_state_pb2.FilterStateMatcher], path: str
+) -> tuple[FilterStateMatcher, ...]:
+    return tuple(_filter_state(each, f"{path}[{i}]") for i, each in enumerate(messages))
+
+
+def _filter_state(message: filter_state_pb2.FilterStateMatcher, path: str) -> FilterStateMatcher:
+    """PGV has seen to it that one of the matchers is set."""
+    if message.WhichOneof("matcher") == "string_match":
+        string = string_matcher(message.string_match, f"{path}.string_match")
+        return FilterStateMatcher(message.key, string)
+    where = f"{path}.address_match.ranges"
+    # `xds.core.v3.CidrRange` has the fields of Envoy's own.
+    ranges: Iterable[Any] = message.address_match.ranges
+    return FilterStateMatcher(message.key, ranges=cidrs(ranges, where))

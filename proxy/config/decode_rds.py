@@ -1,4 +1,4 @@
-"""Decodes a `RouteConfiguration`: virtual hosts, routes and their matches."""
+"""Decodes a `RouteConfiguration` and its virtual hosts."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ from typing import Literal
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 
-from proxy.config.decode_common import choice, header_edits, metadata, percent, regex, value_or
-from proxy.config.decode_matchers import header_matchers, query_matchers
+from proxy.config.decode_common import choice, header_edits, metadata, value_or
+from proxy.config.decode_matchers import header_matchers
+from proxy.config.decode_mirror import mirror_policies
 from proxy.config.decode_retry import retry_policy
-from proxy.config.decode_route_action import Action, direct_response, redirect, route_action
-from proxy.config.model import (
-    FractionalPercent,
-    Route,
-    RouteConfiguration,
-    RouteMatch,
-    VirtualHost,
-)
+from proxy.config.decode_route import request_buffer_limit, route
+from proxy.config.filters.decode_per_route import filter_configs
+from proxy.config.model import RouteConfiguration, VirtualCluster, VirtualHost
 from proxy.config.rejected import Rejected, at
 
 RequireTls = Literal["NONE", "EXTERNAL_ONLY", "ALL"]
@@ -44,6 +40,15 @@ def route_configuration(
         most_specific_header_mutations_wins=message.most_specific_header_mutations_wins,
         ignore_port_in_host_matching=message.ignore_port_in_host_matching,
         validate_clusters=value_or(message, "validate_clusters", None),
+        ignore_path_parameters=message.ignore_path_parameters_in_path_matching,
+        vhost_header=message.vhost_header.lower(),
+        mirrors=mirror_policies(
+            message.request_mirror_policies, at(path, "request_mirror_policies")
+        ),
+        metadata=metadata(message.metadata),
+        filter_configs=filter_configs(
+            message.typed_per_filter_config, at(path, "typed_per_filter_config")
+        ),
     )
 
 
@@ -68,60 +73,29 @@ def _virtual_host(
         name=message.name,
         domains=tuple(message.domains),
         routes=tuple(
-            _route(each, f"{path}.routes[{i}]", max_body_bytes)
+            route(each, f"{path}.routes[{i}]", max_body_bytes)
             for i, each in enumerate(message.routes)
         ),
         edits=header_edits(message, path),
         retry=retry_policy(retry, f"{path}.retry_policy") if retry else None,
         include_request_attempt_count=message.include_request_attempt_count,
         include_attempt_count_in_response=message.include_attempt_count_in_response,
+        include_is_timeout_retry_header=message.include_is_timeout_retry_header,
         require_tls=choice(_REQUIRE_TLS, message.require_tls, f"{path}.require_tls"),
-    )
-
-
-def _route(message: route_components_pb2.Route, path: str, max_body_bytes: int) -> Route:
-    return Route(
-        match=_match(message.match, f"{path}.match"),
-        action=_action(message, path, max_body_bytes),
-        name=message.name,
-        edits=header_edits(message, path),
+        mirrors=mirror_policies(message.request_mirror_policies, f"{path}.request_mirror_policies"),
+        virtual_clusters=tuple(
+            _virtual_cluster(each, f"{path}.virtual_clusters[{i}]")
+            for i, each in enumerate(message.virtual_clusters)
+        ),
         metadata=metadata(message.metadata),
-        stat_prefix=message.stat_prefix,
+        request_buffer_limit_bytes=request_buffer_limit(message),
+        filter_configs=filter_configs(
+            message.typed_per_filter_config, f"{path}.typed_per_filter_config"
+        ),
     )
 
 
-def _action(message: route_components_pb2.Route, path: str, max_body_bytes: int) -> Action:
-    kind = message.WhichOneof("action")
-    if kind == "route":
-        return route_action(message.route, f"{path}.route")
-    if kind == "redirect":
-        return redirect(message.redirect, f"{path}.redirect")
-    return direct_response(message.direct_response, f"{path}.direct_response", max_body_bytes)
-
-
-def _match(message: route_components_pb2.RouteMatch, path: str) -> RouteMatch:
-    kind = message.WhichOneof("path_specifier")
-    return RouteMatch(
-        prefix=message.prefix if kind == "prefix" else None,
-        path=message.path if kind == "path" else None,
-        regex=regex(message.safe_regex.regex, f"{path}.safe_regex")
-        if kind == "safe_regex"
-        else None,
-        path_separated_prefix=message.path_separated_prefix
-        if kind == "path_separated_prefix"
-        else None,
-        case_sensitive=value_or(message, "case_sensitive", True),
-        headers=header_matchers(message.headers, f"{path}.headers"),
-        query_parameters=query_matchers(message.query_parameters, f"{path}.query_parameters"),
-        runtime_fraction=_runtime_fraction(message, f"{path}.runtime_fraction"),
-        grpc=message.HasField("grpc"),
-    )
-
-
-def _runtime_fraction(
-    message: route_components_pb2.RouteMatch, path: str
-) -> FractionalPercent | None:
-    if not message.HasField("runtime_fraction"):
-        return None
-    fraction = message.runtime_fraction
-    return percent(fraction.default_value, f"{path}.default_value", fraction.runtime_key)
+def _virtual_cluster(message: route_components_pb2.VirtualCluster, path: str) -> VirtualCluster:
+    if not message.headers:
+        raise Rejected(f"{path}.headers", "needs at least one header")
+    return VirtualCluster(message.name, header_matchers(message.headers, f"{path}.headers"))

@@ -16,6 +16,7 @@ COMMON: Table = {
         {"ipv4_compat": "an IPv6 listener takes IPv4 as the operating system says"},
     ),
     _CORE + "Pipe": Fields("path", only={"mode": 0}),
+    _CORE + "ProxyProtocolConfig": Fields("version"),
     _CORE + "CidrRange": Fields("address_prefix prefix_len"),
     _CORE + "Locality": Fields("region zone sub_zone"),
     _CORE + "HeaderValue": Fields("key value raw_value"),
@@ -35,9 +36,8 @@ COMMON: Table = {
     _CORE + "AggregatedConfigSource": Fields(),
     _CORE + "SelfConfigSource": Fields("transport_api_version"),
     _CORE + "SubstitutionFormatString": Fields(
-        "text_format text_format_source json_format",
+        "text_format text_format_source json_format content_type",
         {
-            "content_type": "an access log has no content type",
             "json_format_options": "JSON logs keep the order of the configuration",
         },
     ),

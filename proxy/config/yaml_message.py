@@ -162,6 +162,8 @@ class Reader:
             yield key, value
 
     def _any(self, node: Node, path: str) -> dict[str, Any]:
+        if isinstance(node, yaml.MappingNode) and not node.value:
+            return {}  # set, but empty: `FilterConfig.config` means something by that
         type_url = self._type_url(node, path)
         name = type_url.rpartition("/")[2]
         kind = any_types.descriptor(name)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from envoy.config.route.v3 import route_components_pb2
 from google.protobuf import any_pb2
 
-from proxy.config.decode_common import PREFIX, parse, type_name, unsupported_type
+from proxy.config.decode_common import PREFIX, parse, unsupported_type
 from proxy.config.filters import PER_ROUTE
 from proxy.config.rejected import Rejected
 
@@ -46,13 +46,11 @@ def _config(packed: any_pb2.Any, path: str) -> object | None:
     if message.disabled:
         return Disabled()
     if not message.HasField("config"):
-        if message.is_optional:
-            return None
         raise Rejected(path, "says nothing: neither `config` nor `disabled`")
+    if not message.config.type_url:
+        return Enabled()
     if message.config.type_url not in PER_ROUTE and message.is_optional:
         return None
-    if type_name(message.config) == "envoy.config.route.v3.FilterConfig":
-        return Enabled()
     return _plain(message.config, f"{path}.config")
 
 

@@ -64,6 +64,15 @@ class FractionalPercent:
     runtime_key: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class FilterStateMatcher:
+    """`type.matcher.v3.FilterStateMatcher`: a string, or an address in one of the ranges."""
+
+    key: str
+    string: StringMatcher | None = None
+    ranges: tuple[CidrRange, ...] = ()
+
+
 AppendAction = Literal[
     "APPEND_IF_EXISTS_OR_ADD", "ADD_IF_ABSENT", "OVERWRITE_IF_EXISTS_OR_ADD", "OVERWRITE_IF_EXISTS"
 ]
@@ -92,6 +101,15 @@ class HeaderEdits:
         return bool(
             self.request_add or self.request_remove or self.response_add or self.response_remove
         )
+
+
+@dataclass(frozen=True, slots=True)
+class BodyFormat:
+    """`core.v3.SubstitutionFormatString` of a body: text, or a JSON object of format strings."""
+
+    text_format: str | None = None
+    json_format: Mapping[str, Any] | None = None
+    content_type: str = ""
 
 
 Metadata = Mapping[str, Mapping[str, Any]]

@@ -128,17 +128,10 @@ def test_what_says_nothing_or_has_no_effect_is_accepted(plain: dict[str, object]
 
 
 def test_an_empty_message_that_turns_something_on_is_refused() -> None:
-    host = {
-        "name": "a",
-        "domains": ["*"],
-        "routes": [
-            {"match": {"prefix": "/"}, "route": {"cluster": "a", "internal_redirect_policy": {}}}
-        ],
-    }
-    message = json_format.ParseDict({"virtual_hosts": [host]}, route_pb2.RouteConfiguration())
+    message = json_format.ParseDict({"name": "a", "api_listener": {}}, listener_pb2.Listener())
     with pytest.raises(Rejected) as error:
         fields.check(message)
-    assert error.value.path == "virtual_hosts[0].routes[0].route.internal_redirect_policy"
+    assert error.value.path == "api_listener"
 
 
 def test_unknown_fields_are_accepted_as_envoy_accepts_them_from_a_control_plane() -> None:
