@@ -36,13 +36,13 @@ Placed = tuple[Scenario, Place]
 @dataclass(slots=True)
 class Verdict:
     """Of one scenario: `envoy` is what Envoy showed, `trouble` why there is no comparison, `again`
-    that it differed among others and not alone."""
+    how it differed among others, when it did not alone."""
 
     scenario: Scenario
     envoy: Seen | None = None
     weft: Seen | None = None
     trouble: str = ""
-    again: bool = False
+    again: str = ""
     found: list[Difference] = field(default_factory=list)
 
     @property
@@ -106,7 +106,7 @@ async def _once_more(verdict: Verdict, judges: Judges, room: asyncio.Semaphore) 
         return verdict
     async with room:
         (alone,) = await judge([verdict.scenario], judges)
-    alone.again = alone.equal
+    alone.again = str(verdict) if alone.equal else ""
     return alone
 
 

@@ -36,7 +36,7 @@ def _tell(verdict: Verdict, *, alone: bool) -> bool:
     name, wanted = verdict.scenario.name, list(verdict.scenario.expect)
     right = verdict.said == wanted
     if verdict.again:
-        print(f"\n## {name}: differed among others, not alone", flush=True)
+        print(f"\n## {name}: differed among others, not alone:\n{verdict.again}", flush=True)
     if not verdict.equal:
         print(f"\n## {name}: {verdict.scenario.about}\n\n{verdict}", flush=True)
     elif alone:

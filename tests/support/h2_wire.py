@@ -246,7 +246,7 @@ class H2Wire:
             else:
                 self.window += frame.window_increment
         elif isinstance(frame, RstStreamFrame):
-            self.seen(frame.stream_id).reset = error_name(frame.error_code)
+            self._reset(self.seen(frame.stream_id), error_name(frame.error_code))
         elif isinstance(frame, GoAwayFrame):
             self.goaways.append(error_name(frame.error_code))
         elif isinstance(frame, PingFrame):
@@ -254,6 +254,12 @@ class H2Wire:
                 self.pongs.append(frame.opaque_data)
             elif self.acknowledge:
                 self.send(PingFrame(0, frame.opaque_data, flags=["ACK"]))
+
+    def _reset(self, seen: StreamSeen, name: str) -> None:
+        """NO_ERROR after a whole answer only says that the request's rest is not wanted (RFC 9113,
+        8.1): whether it comes depends on what had been read."""
+        if not (seen.ended and name == "NO_ERROR"):
+            seen.reset = name
 
     def _settings(self, frame: SettingsFrame) -> None:
         if "ACK" in frame.flags:
