@@ -1,0 +1,86 @@
+"""The suites that there are, by the name of their folder of cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib import import_module
+from pathlib import Path
+
+import yaml
+
+from tests.conformance.suite import Result, Run
+from tests.support.cases import case_folder
+
+KNOWN = Path(__file__).with_name("known_failures.yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """`module` of this package has `run`. Of a large suite the tests take each `stride`-th case:
+    then `run` is called with `stride` too."""
+
+    name: str
+    module: str
+    stride: int = 1
+
+    def results(self, *, everything: bool) -> Iterator[Result]:
+        """Skips the test where the folder of cases is not there."""
+        run: Run = import_module(f"tests.conformance.{self.module}").run
+        folder = case_folder(self.name)
+        if self.stride == 1:
+            return run(folder)
+        return run(folder, stride=1 if everything else self.stride)  # type: ignore[call-arg]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Cases that fail and may: `case` is a pattern with `*`."""
+
+    suite: str
+    case: str
+    reason: str
+
+
+SUITES = {suite.name: suite for suite in (Suite("envoy-configs", "envoy_configs"),)}
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a suite gave: `failed` without the known ones, and known ones that did not occur."""
+
+    suite: str
+    passed: int
+    total: int
+    failed: list[Result]
+    known: list[Result]
+    stale: list[Known]
+
+    def __str__(self) -> str:
+        known = f", {len(self.known)} known failures" if self.known else ""
+        return f"{self.suite}: {self.passed}/{self.total}{known}"
+
+
+def known_failures() -> list[Known]:
+    """The table of known_failures.yaml."""
+    return [Known(**entry) for entry in yaml.safe_load(KNOWN.read_text("utf-8")) or []]
+
+
+def tally(name: str, *, everything: bool = True) -> Tally:
+    """Runs a suite."""
+    table = [entry for entry in known_failures() if entry.suite == name]
+    used: set[Known] = set()
+    failed: list[Result] = []
+    known: list[Result] = []
+    total = passed = 0
+    for result in SUITES[name].results(everything=everything):
+        total += 1
+        if result.passed:
+            passed += 1
+            continue
+        entry = next((one for one in table if fnmatchcase(result.name, one.case)), None)
+        if entry:
+            used.add(entry)
+        (known if entry else failed).append(result)
+    return Tally(name, passed, total, failed, known, [one for one in table if one not in used])
