@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 
 def _nobody_counts() -> None:
@@ -34,6 +35,8 @@ class ConnectionInfo:
     """Addresses are (host, port); `local` is where the client meant to go: the original
     destination if the connection was redirected, else the listener's own address.
 
+    state: what filters keep for the connection, by name; None as long as there is nothing.
+
     The connection's protocol calls `on_closed` once, in `connection_lost`: it is how the listener
     keeps `downstream_cx_active`."""
 
@@ -47,4 +50,5 @@ class ConnectionInfo:
     tls_version: str = ""
     cipher: str = ""
     peer: PeerCertificate | None = None
+    state: dict[str, Any] | None = field(default=None, repr=False, compare=False)
     on_closed: Callable[[], None] = field(default=_nobody_counts, repr=False, compare=False)

@@ -100,7 +100,13 @@ class Proxy:
         self.problems: dict[str, str] = {}
         self.logs = LogWriters(self.stats)
         self.worker = Worker(Random(), self.stats)
-        self.runtime = Runtime(self.worker, self.stats, open_connection, self._make_logger)
+        self.runtime = Runtime(
+            self.worker,
+            self.stats,
+            open_connection,
+            self._make_logger,
+            node_cluster=config.node.cluster,
+        )
         self.identity = _identity(config, options)
 
     async def serve(self) -> None:

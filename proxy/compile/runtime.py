@@ -50,11 +50,13 @@ class Runtime:
         open_connection: OpenConnection,
         make_logger: Callable[[AccessLog], Logger],
         open_tcp: OpenTcp = open_tcp,
+        node_cluster: str = "",
     ) -> None:
         self._worker = worker
         self._stats = stats
         self._make_logger = make_logger
         self._open_tcp = open_tcp
+        self._node_cluster = node_cluster
         self._tcp_connections = TcpConnections()
         self.clusters = Clusters(stats, worker.random, open_connection)
         self._listeners = CompiledListeners(self._manager)
@@ -152,6 +154,7 @@ class Runtime:
             now=monotonic,
             format=cast(Any, compile_header_value),  # of a Stream, which is a FilterStream
             failing=lambda: worker.failing,
+            node_cluster=self._node_cluster,
         )
 
     def close(self) -> None:

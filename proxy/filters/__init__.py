@@ -4,6 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from proxy.filters import (
+    buffer,
+    cors,
+    fault,
+    grpc_stats,
+    header_mutation,
+    health_check,
+    local_ratelimit,
+    rbac,
+    set_filter_state,
+    set_metadata,
+)
 from proxy.filters.api import Builder
 
-FILTERS: Mapping[str, Builder] = {}
+FILTERS: Mapping[str, Builder] = {
+    each.TYPE_URL: each.build
+    for each in (
+        buffer,
+        cors,
+        fault,
+        grpc_stats,
+        header_mutation,
+        health_check,
+        local_ratelimit,
+        rbac,
+        set_filter_state,
+        set_metadata,
+    )
+}

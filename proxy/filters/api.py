@@ -59,13 +59,17 @@ class RouteView(Protocol):
     def virtual_host(self) -> str: ...
     @property
     def metadata(self) -> Mapping[str, Any]: ...
+    @property
+    def cluster_name(self) -> str:
+        """'' if it is not known before the request is."""
 
 
 class FilterStream(Protocol):
     """One request and its reply. metadata: dynamic metadata, by namespace. filter_state: objects
     by name. request_done: all of the request is here. started: monotonic seconds. response, status:
     of the answer, None and 0 until there is one. buffer_limit_bytes: more of the body is not read
-    while a filter waits, 0 is the listener's limit; who needs a whole body sets its own."""
+    while a filter waits, 0 is the listener's limit; who needs a whole body sets its own.
+    health_check: it only asks how we are."""
 
     request: Request
     response: Response | None
@@ -77,9 +81,14 @@ class FilterStream(Protocol):
     bytes_received: int
     bytes_sent: int
     buffer_limit_bytes: int
+    health_check: bool
 
     @property
     def info(self) -> ConnectionInfo: ...
+    @property
+    def remote(self) -> tuple[str, int]:
+        """The client's address as far as `x-forwarded-for` is trusted, else the connection's."""
+
     @property
     def route(self) -> RouteView | None: ...
     @property
@@ -96,6 +105,9 @@ class FilterStream(Protocol):
 
     def flag(self, flag: str, detail: str) -> None:
         """Adds a response flag, and sets the detail unless it is ''."""
+
+    def throttle(self, bytes_per_s: int) -> None:
+        """The body of the answer goes no faster than that."""
 
     def reroute(self) -> None:
         """The request was changed: its route is looked for again (Envoy's clearRouteCache)."""
@@ -162,7 +174,7 @@ class FilterContext:
     """What a filter is built with. stat_prefix: `http.<stat_prefix>.` of the manager. clusters: as
     they are at the time of asking. call_later: (seconds, what to do). now: monotonic seconds.
     format: compiles a format string for header values; raises ValueError. failing: the
-    administrator wants health checks to fail."""
+    administrator wants health checks to fail. node_cluster: of the node that this proxy is."""
 
     stats: Stats
     stat_prefix: str
@@ -173,6 +185,7 @@ class FilterContext:
     now: Callable[[], float]
     format: Callable[[str], Callable[[FilterStream], bytes]]
     failing: Callable[[], bool]
+    node_cluster: str = ""
 
 
 Builder = Callable[[Any, FilterContext], Filter]

@@ -39,5 +39,6 @@ class RouteEntry:
     host_attempts: int = 1
     tells_time: bool = True
     virtual_host: str = ""
+    cluster_name: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     overrides: Mapping[str, tuple[object, ...]] = field(default_factory=dict)

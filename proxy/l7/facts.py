@@ -35,7 +35,7 @@ FLAG_NAMES: Mapping[str, str] = {
 Address = tuple[str, int]
 
 
-def _forwarded_remote(stream: Stream) -> Address:
+def forwarded_remote(stream: Stream) -> Address:
     """The client's address as far as `x-forwarded-for` is trusted, else the connection's.
 
     Envoy's rule: at the edge (`use_remote_address`) the peer is the client unless trusted hops
@@ -80,7 +80,7 @@ def network(host: str, bits: int) -> str:
 
 
 ADDRESSES: Mapping[str, Callable[[Stream], Address]] = {
-    "DOWNSTREAM_REMOTE": _forwarded_remote,
+    "DOWNSTREAM_REMOTE": forwarded_remote,
     "DOWNSTREAM_DIRECT_REMOTE": lambda stream: stream.down.info.remote,
     "DOWNSTREAM_LOCAL": lambda stream: stream.down.info.local,
     "DOWNSTREAM_DIRECT_LOCAL": lambda stream: stream.down.info.direct_local,
@@ -145,6 +145,11 @@ def _long_flags(stream: Stream) -> str:
     return ",".join(FLAG_NAMES.get(flag, flag) for flag in stream.flags.split(","))
 
 
+def _own_uri(stream: Stream) -> str:
+    uri: bytes = stream.manager.own_uri
+    return uri.decode()
+
+
 def _never(stream: Stream) -> str:
     """For what an HTTP stream here never has: Envoy, too, says '-' then."""
     return ""
@@ -172,7 +177,7 @@ DURATIONS: Mapping[str, Callable[[Stream], int | None]] = {
 TEXTS: Mapping[str, Callable[[Stream], str]] = {
     "ACCESS_LOG_TYPE": lambda stream: "DownstreamEnd",
     "CONNECTION_TERMINATION_DETAILS": _never,
-    "DOWNSTREAM_LOCAL_URI_SAN": lambda stream: stream.manager.own_uri.decode(),
+    "DOWNSTREAM_LOCAL_URI_SAN": _own_uri,
     "DOWNSTREAM_PEER_DNS_SAN": _peer(lambda peer: ",".join(peer.dns_sans)),
     "DOWNSTREAM_PEER_FINGERPRINT_256": _peer(lambda peer: peer.sha256),
     "DOWNSTREAM_PEER_ISSUER": _peer(lambda peer: peer.issuer),

@@ -20,6 +20,8 @@ from proxy.http.headers import Headers
 from proxy.http.message import Request, Response
 from proxy.l7 import attempts, hooks
 from proxy.l7.chain import NO_CHAIN, Chain
+from proxy.l7.facts import Address, forwarded_remote
+from proxy.l7.throttle import Throttle
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
@@ -45,6 +47,9 @@ class Stream:
 
     # No __slots__: most streams never touch most of these, and a default that stands in the class
     # costs a request nothing, while a slot must be filled. All defaults are immutable.
+    down: Downstream
+    manager: HttpManager
+    request: Request
     breaker: Breaker
     id = 0
     up_id = 0
@@ -52,6 +57,8 @@ class Stream:
     at = 0
     hooking = False
     resumption: tuple[Answer, ...] = ()
+    health_check = False
+    outlet: Throttle | None = None
     _metadata: dict[str, dict[str, Any]] | None = None
     _filter_state: dict[str, Any] | None = None
     route: RouteEntry | None = None
@@ -98,6 +105,13 @@ class Stream:
     @property
     def info(self) -> ConnectionInfo:
         return self.down.info
+
+    @property
+    def remote(self) -> Address:
+        return forwarded_remote(self)
+
+    def throttle(self, bytes_per_s: int) -> None:
+        self.outlet = Throttle(self, bytes_per_s)
 
     @property
     def metadata(self) -> dict[str, dict[str, Any]]:
@@ -260,6 +274,9 @@ class Stream:
             data = hooks.response_data(self, data, end) if data else data
             if end:
                 hooks.response_end(self, None)
+        if self.outlet is not None and data:
+            self.outlet.begin(response, data, end)
+            return
         self.down.send_response(self, response, data, end)
         self.bytes_sent = len(data)
         if end:
@@ -270,6 +287,9 @@ class Stream:
             data = hooks.response_data(self, data, False)
             if not data:
                 return
+        if self.outlet is not None:
+            self.outlet.send(data)
+            return
         self.bytes_sent += len(data)
         self.down.send_data(self, data)
 
@@ -280,6 +300,8 @@ class Stream:
                 self.bytes_sent += len(data)
                 self.down.send_data(self, data)
             hooks.response_end(self, trailers)
+        if self.outlet is not None and self.outlet.end(trailers):
+            return
         self.down.end_response(self, trailers)
         self.finish()
 

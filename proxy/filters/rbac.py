@@ -1,0 +1,126 @@
+"""`envoy.filters.http.rbac`: may this request pass? By rules that count, and rules only tried.
+
+What the rules said is left in the dynamic metadata of `envoy.filters.http.rbac`, for the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proxy.config.filters.decode_rbac import TYPE_URL, RbacConfig
+from proxy.config.model.rbac import Rules
+from proxy.filters.api import Filter, FilterContext, FilterStream, Hooks, Reply, Step
+from proxy.filters.rbac_engine import Engine
+from proxy.stats import Counter
+
+NAMESPACE = "envoy.filters.http.rbac"
+COMMON = "envoy.common"
+Enforce = Callable[[FilterStream], Reply | None]
+
+__all__ = ["TYPE_URL", "build"]
+
+
+def build(config: RbacConfig, context: FilterContext) -> Filter:
+    return Rbac(config, context)
+
+
+class Rbac:
+    """A route's configuration replaces the filter's; one without rules turns it off there."""
+
+    def __init__(self, config: RbacConfig, context: FilterContext) -> None:
+        self._config = config
+        self._context = context
+
+    def for_route(self, overrides: tuple[object, ...]) -> Hooks | None:
+        config = overrides[0] if overrides else self._config
+        assert isinstance(config, RbacConfig)
+        shadow = self._shadow(config.shadow_rules, config) if config.shadow_rules else None
+        enforce = self._enforce(config.rules, config) if config.rules else None
+        step = _both(shadow, enforce)
+        return None if step is None else Hooks(on_request=step)
+
+    def _counter(self, prefix: str, name: str) -> Counter:
+        return self._context.stats.counter(f"{self._context.stat_prefix}rbac.{prefix}{name}")
+
+    def _rule_counters(
+        self, rules: Rules, prefix: str, names: tuple[str, str], tracks: bool
+    ) -> dict[str, tuple[Counter, Counter]]:
+        """Of each policy: allowed and denied."""
+        if not tracks:
+            return {}
+        yes, no = names
+        return {
+            policy.name: (
+                self._counter(prefix, f"policy.{policy.name}.{yes}"),
+                self._counter(prefix, f"policy.{policy.name}.{no}"),
+            )
+            for policy in rules.policies
+        }
+
+    def _enforce(self, rules: Rules, config: RbacConfig) -> Enforce:
+        engine = Engine(rules)
+        prefix = config.stat_prefix
+        counters = (self._counter(prefix, "allowed"), self._counter(prefix, "denied"))
+        each = self._rule_counters(rules, prefix, ("allowed", "denied"), config.tracks_rules)
+        policy_key = f"{prefix}enforced_effective_policy_id"
+        result_key = f"{prefix}enforced_engine_result"
+        logs = rules.action == "LOG"
+
+        def enforce(stream: FilterStream) -> Reply | None:
+            policy = engine.policy(stream)
+            allowed = engine.allows(policy)
+            counters[not allowed].value += 1
+            if logs:
+                stream.metadata.setdefault(COMMON, {})["access_log_hint"] = policy is not None
+            _tell(stream, policy_key, policy, result_key, allowed)
+            if policy is not None and policy in each:
+                each[policy][not allowed].value += 1
+            return None if allowed else _denied(policy)
+
+        return enforce
+
+    def _shadow(self, rules: Rules, config: RbacConfig) -> Callable[[FilterStream], None]:
+        engine = Engine(rules)
+        prefix = config.shadow_stat_prefix
+        counters = (self._counter(prefix, "shadow_allowed"), self._counter(prefix, "shadow_denied"))
+        names = ("shadow_allowed", "shadow_denied")
+        each = self._rule_counters(rules, prefix, names, config.tracks_rules)
+        policy_key = f"{prefix}shadow_effective_policy_id"
+        result_key = f"{prefix}shadow_engine_result"
+
+        def shadow(stream: FilterStream) -> None:
+            policy = engine.policy(stream)
+            allowed = engine.allows(policy)
+            counters[not allowed].value += 1
+            _tell(stream, policy_key, policy, result_key, allowed)
+            if policy is not None and policy in each:
+                each[policy][not allowed].value += 1
+
+        return shadow
+
+
+def _tell(
+    stream: FilterStream, policy_key: str, policy: str | None, result_key: str, allowed: bool
+) -> None:
+    told = stream.metadata.setdefault(NAMESPACE, {})
+    if policy:
+        told[policy_key] = policy
+    told[result_key] = "allowed" if allowed else "denied"
+
+
+def _denied(policy: str | None) -> Reply:
+    """Blanks would make another column of the access log."""
+    name = "_".join((policy or "none").split())
+    detail = f"rbac_access_denied_matched_policy[{name}]"
+    return Reply(403, b"RBAC: access denied", "", detail)
+
+
+def _both(shadow: Callable[[FilterStream], None] | None, enforce: Enforce | None) -> Step | None:
+    if shadow is None:
+        return enforce
+
+    def step(stream: FilterStream) -> Reply | None:
+        shadow(stream)
+        return None if enforce is None else enforce(stream)
+
+    return step
