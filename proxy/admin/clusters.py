@@ -91,7 +91,7 @@ _EDS_FLAGS = {
 
 def _health_flags(host: Host) -> str:
     """Envoy writes each flag behind a slash, and `healthy` where there is none."""
-    flags = "/failed_outlier_check" if host.ejected_until else ""
+    flags = "/failed_outlier_check" if host.ejected else ""
     return flags + _EDS_FLAGS.get(host.health, "") or "healthy"
 
 
@@ -161,6 +161,6 @@ def _health_status(host: Host) -> dict[str, Any]:
     health: dict[str, Any] = {
         "eds_health_status": "HEALTHY" if host.health == "UNKNOWN" else host.health
     }
-    if host.ejected_until:
+    if host.ejected:
         health["failed_outlier_check"] = True
     return health

@@ -200,7 +200,7 @@ def on_response(stream: Stream, response: Response, data: bytes, end: bool) -> N
     assert cluster is not None and host is not None and entry is not None
     now = monotonic()
     status = response.status
-    cluster.on_status(host, status, now)
+    cluster.on_response(host, stream.request, response, now)
     rule = stream.rule
     if rule is not None and rule.on_response(response) and _retry_wanted(stream):
         if not end and stream.up is not None:

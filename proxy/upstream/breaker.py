@@ -6,9 +6,11 @@ Counts, not rates. What is over a limit is refused at once; nothing queues behin
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from proxy.config.model import Thresholds
+from proxy.stats import Stats
 
 if TYPE_CHECKING:
     from proxy.upstream.host import Host
@@ -64,8 +66,41 @@ class Breaker:
 
     def retry_allowed(self) -> bool:
         """Another retry now? With a budget: a share of what is in flight, with a floor."""
+        return self.retries < self.most_retries()
+
+    def most_retries(self) -> int:
         if self.budget_percent is None:
-            return self.retries < self.max_retries
+            return self.max_retries
         in_flight = self.requests + self.pending
-        allowed = max(self.budget_percent / 100 * in_flight, self.budget_min)
-        return self.retries < allowed
+        return max(int(self.budget_percent / 100 * in_flight), self.budget_min)
+
+    def derive_gauges(self, stats: Stats, prefix: str) -> None:
+        """Envoy's `circuit_breakers.<priority>.*`. They follow from the counts, so that nobody has
+        to keep them. Of a retry budget Envoy tells the count of `max_retries` all the same."""
+        for name, count, most in (
+            ("cx", "connections", "max_connections"),
+            ("cx_pool", "pools", "max_pools"),
+            ("rq_pending", "pending", "max_pending"),
+            ("rq", "requests", "max_requests"),
+            ("rq_retry", "retries", "max_retries"),
+        ):
+            stats.derive_gauge(f"{prefix}{name}_open", partial(self._is_full, count, most))
+
+    def derive_remaining(self, stats: Stats, prefix: str) -> None:
+        """`track_remaining`: what is left of each limit."""
+        for name, count, most in (
+            ("remaining_cx", "connections", "max_connections"),
+            ("remaining_cx_pools", "pools", "max_pools"),
+            ("remaining_pending", "pending", "max_pending"),
+            ("remaining_rq", "requests", "max_requests"),
+            ("remaining_retries", "retries", "max_retries"),
+        ):
+            stats.derive_gauge(f"{prefix}{name}", partial(self._remaining, count, most))
+
+    def _is_full(self, count: str, most: str) -> int:
+        found: int = getattr(self, count)
+        return int(found > 0 and found >= getattr(self, most))
+
+    def _remaining(self, count: str, most: str) -> int:
+        left: int = getattr(self, most) - getattr(self, count)
+        return max(0, left)

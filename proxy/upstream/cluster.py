@@ -6,19 +6,23 @@ connections and counters outlive a push. Opening connections is `connect`'s part
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 from time import monotonic
 
 from proxy.config.model import Cluster as ClusterConfig
-from proxy.config.model import ClusterLoadAssignment, Endpoint, SocketAddress
+from proxy.config.model import ClusterLoadAssignment
+from proxy.http.message import Request, Response
 from proxy.stats import Counter, Stats
 from proxy.upstream.balance import ContextPicker, Picker
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.choosing import Choosing
 from proxy.upstream.host import Host
-from proxy.upstream.outlier import OutlierDetector
+from proxy.upstream.membership import Found, by_priority, changed, found_in, merged
+from proxy.upstream.outlier import OutlierDetector, OutlierEvent
 from proxy.upstream.pool import Exchange, Pool
+from proxy.upstream.tcp_end import TcpEnd
+from proxy.upstream.verdict import IMMEDIATE_FAIL, status_of_grpc
 from proxy.upstream.way import Way, chooser, the_way
 
 COUNTERS = (
@@ -83,6 +87,7 @@ class Cluster:
         random: Random,
         open_connection: Callable[[Pool], None],
         tls_for: Callable[[Host], object],
+        outlier_log: Callable[[OutlierEvent], None] | None = None,
     ) -> None:
         self.name = config.name
         self.prefix = f"cluster.{(config.alt_stat_name or config.name).replace(':', '_')}."
@@ -99,6 +104,7 @@ class Cluster:
         }
         self._derive_gauges(stats)
         self.outlier: OutlierDetector | None = None
+        self.outlier_log = outlier_log
         self.open = open_connection
         self.foresight: Callable[[Exchange], None] | None = None
         self._tls_for = tls_for
@@ -116,6 +122,8 @@ class Cluster:
             ("upstream_rq_pending_active", lambda: default.pending + high.pending),
         ):
             stats.derive_gauge(self.prefix + gauge, of)
+        for breaker, name in ((default, "default"), (high, "high")):
+            breaker.derive_gauges(stats, f"{self.prefix}circuit_breakers.{name}.")
 
     # ------------------------------------------------------------------ configuration
 
@@ -130,16 +138,32 @@ class Cluster:
             self._tls_for = tls_for
         self.breakers["DEFAULT"].limit(config.thresholds_default)
         self.breakers["HIGH"].limit(config.thresholds_high)
-        if config.outlier is None:
-            for host in self.hosts:
-                if host.ejected_until and self.outlier is not None:
-                    self.outlier.forgive(host)
-            self.outlier = None
-        elif self.outlier is None or self.outlier.config != config.outlier:
-            self.outlier = OutlierDetector(config.outlier, self.all_stats, self.prefix)
+        for name, limits in (
+            ("default", config.thresholds_default),
+            ("high", config.thresholds_high),
+        ):
+            if limits.track_remaining:
+                prefix = f"{self.prefix}circuit_breakers.{name}."
+                self.breakers[name.upper()].derive_remaining(self.all_stats, prefix)
+        self._configure_outlier()
         for host in self.hosts:
             host.tls = self._tls_for(host)
         self.rebuild()
+
+    def _configure_outlier(self) -> None:
+        """New settings judge the hosts by what is known of them already."""
+        config = self.config.outlier
+        if config is None:
+            if self.outlier is not None:
+                self.outlier.watch(())
+            self.outlier = None
+            return
+        if self.outlier is None:
+            self.outlier = OutlierDetector(
+                config, self.all_stats, self.prefix, self.random, self.on_health, self.outlier_log
+            )
+            self.outlier.watch(self.hosts)
+        self.outlier.config = config
 
     def retire_connections(self) -> None:
         """Idle connections close now, busy ones after their exchange: TLS material has changed."""
@@ -149,47 +173,28 @@ class Cluster:
                 pool.retire()
 
     def set_endpoints(self, assignment: ClusterLoadAssignment) -> None:
+        """The whole membership, of endpoints whose addresses need no resolving."""
+        self.choosing.take(assignment)
+        self.set_hosts(found_in(assignment))
+
+    def set_hosts(self, found: Iterable[Found]) -> None:
         """The whole membership. Hosts whose address stays keep connections and health."""
         known = {host.address: host for host in self.hosts}
-        fresh: dict[SocketAddress, Host] = {}
-        for group in assignment.localities:
-            for endpoint in group.endpoints:
-                address = endpoint.address
-                if address not in fresh:
-                    fresh[address] = known.get(address) or Host(address)
-                    fresh[address].describe(endpoint, group.locality, group.priority)
-                    fresh[address].tls = self._tls_for(fresh[address])
-        self._take_policy(assignment)
-        self._replace_hosts(known, fresh)
-
-    def set_addresses(self, found: list[tuple[SocketAddress, Endpoint, tuple[str, str, str], int]]
-                      ) -> None:  # fmt: skip
-        """The whole membership as DNS gave it: address, its endpoint, locality and priority."""
-        known = {host.address: host for host in self.hosts}
-        fresh: dict[SocketAddress, Host] = {}
-        for address, endpoint, locality, priority in found:
-            if address not in fresh:
-                fresh[address] = known.get(address) or Host(address)
-                fresh[address].describe(endpoint, locality, priority)
-                fresh[address].tls = self._tls_for(fresh[address])
-        self._replace_hosts(known, fresh)
-
-    def _replace_hosts(
-        self, known: dict[SocketAddress, Host], fresh: dict[SocketAddress, Host]
-    ) -> None:
+        before = by_priority(self.hosts)
+        fresh = merged(known, found, monotonic())
         self.hosts = list(fresh.values())
+        for host in self.hosts:
+            host.tls = self._tls_for(host)
         for address, host in known.items():
             if address not in fresh:
                 self._remove(host)
-        if known.keys() != fresh.keys():
-            self.stats.membership_change.value += 1
-        self.stats.update_success.value += 1
+        self.stats.membership_change.value += changed(before, by_priority(self.hosts))
+        if self.outlier is not None:
+            self.outlier.watch(self.hosts)
         self.rebuild()
 
     def _remove(self, host: Host) -> None:
         host.removed = True
-        if host.ejected_until and self.outlier is not None:
-            self.outlier.forgive(host)
         for pool in list(host.pools.values()):
             pool.retire()
 
@@ -197,6 +202,8 @@ class Cluster:
         """The cluster is gone from the configuration; exchanges in flight may end."""
         for host in self.hosts:
             self._remove(host)
+        if self.outlier is not None:
+            self.outlier.watch(())
         self.outlier = None
 
     def rebuild(self) -> None:
@@ -208,13 +215,6 @@ class Cluster:
         self.stats.membership_healthy.value = sum(host.healthy for host in self.hosts)
         self.stats.membership_degraded.value = sum(host.degraded for host in self.hosts)
         self.stats.membership_excluded.value = sum(host.excluded for host in self.hosts)
-
-    def _take_policy(self, assignment: ClusterLoadAssignment) -> None:
-        """How localities and priorities share the load, as the endpoints came with it."""
-        self.choosing.overprovisioning = assignment.overprovisioning_factor
-        self.choosing.weights = {
-            (group.priority, group.locality): group.weight or 0 for group in assignment.localities
-        }
 
     def _in_flight(self) -> int:
         return sum(breaker.requests for breaker in self.breakers.values())
@@ -266,37 +266,38 @@ class Cluster:
 
     # ------------------------------------------------------------------ outcomes and time
 
-    def on_status(self, host: Host, status: int, now: float) -> None:
+    def on_response(self, host: Host, request: Request, response: Response, now: float) -> None:
         """An attempt was answered."""
+        status = response.status
         if status < 500:
             host.rq_success += 1
-            if not host.consecutive_5xx and not host.consecutive_local:
-                return
         else:
             host.rq_error += 1
-        outlier = self.outlier
-        if outlier is None:
-            return
-        if outlier.on_response(host, status, len(self.hosts), self._ejected(), now):
-            self.rebuild()
+        if host.monitor is not None:
+            host.monitor.on_status(status_of_grpc(request, response) or status, now)
+        if host.checker is not None and IMMEDIATE_FAIL in response.headers:
+            host.checker.fail_at_once()
 
-    def on_local_error(self, host: Host, now: float) -> None:
-        """An attempt was lost: no connection, reset or timed out."""
+    def on_local_error(self, host: Host, now: float, status: int = 503) -> None:
+        """An attempt was lost: no connection, reset (503) or timed out (504)."""
         host.rq_error += 1
-        outlier = self.outlier
-        if outlier is not None and outlier.on_local_error(
-            host, len(self.hosts), self._ejected(), now
-        ):
-            self.rebuild()
+        if host.monitor is not None:
+            host.monitor.on_local_error(status, now)
 
-    def _ejected(self) -> int:
-        return sum(1 for host in self.hosts if host.ejected_until)
+    def on_health(self, host: Host) -> None:
+        """`host` may take requests again, or no more: then its connections end when they can."""
+        self.rebuild()
+        if host.ejected or host.failed:
+            for pool in list(host.pools.values()):
+                pool.retire()
+            if self.config.close_connections_on_host_health_failure:
+                for connection in list(host.connections):
+                    if isinstance(connection, TcpEnd):
+                        connection.reset()
 
     def sweep(self, now: float) -> None:
-        """Once a second or so: ejections that are over, connections idle for too long."""
+        """Once a second or so: connections that are idle for too long."""
         self.now = now
-        if self.outlier is not None and self.outlier.due_back(self.hosts, now):
-            self.rebuild()
         http = self.config.http
         for host in self.hosts:
             for pool in list(host.pools.values()):

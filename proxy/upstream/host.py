@@ -8,36 +8,45 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from proxy.config.model import Endpoint, HealthStatus, SocketAddress
+from proxy.config.model import Endpoint, EndpointCheck, HealthStatus, SocketAddress
 
 if TYPE_CHECKING:
+    from proxy.upstream.health_check import HostChecker
+    from proxy.upstream.outlier import HostMonitor
     from proxy.upstream.pool import Pool
 
 _SERVING = ("UNKNOWN", "HEALTHY")
+_TAKING = (*_SERVING, "DEGRADED")
 
 
 class Host:
-    """Counters carry Envoy's names of `/clusters`. ejected_until: 0 while not ejected.
+    """Counters carry Envoy's names of `/clusters`.
 
-    since: when it came or was last found healthy, monotonic (slow start). excluded: counts for no
-    ratio yet."""
+    since: when it came or was last found healthy, monotonic (slow start). monitor: of outlier
+    detection, None without. ejected: that has taken it out. checker: of active health checks, None
+    without; failed, timed_out, degraded_by_check: what they have found. unchecked: waits for its
+    first health check and is not counted until then. failed_at_once: an answer of its own said so
+    (x-envoy-immediate-health-check-fail). leaving: no longer in the configuration, but checks find
+    it well."""
 
     __slots__ = (
         "active",
         "address",
+        "check_config",
+        "checker",
         "connections",
-        "consecutive_5xx",
-        "consecutive_gateway",
-        "consecutive_local",
         "cx_connect_fail",
         "cx_total",
-        "ejected_until",
-        "ejections",
-        "excluded",
+        "degraded_by_check",
+        "ejected",
+        "failed",
+        "failed_at_once",
         "health",
         "hostname",
+        "leaving",
         "locality",
         "metadata",
+        "monitor",
         "pools",
         "priority",
         "removed",
@@ -47,7 +56,9 @@ class Host:
         "rq_total",
         "since",
         "text",
+        "timed_out",
         "tls",
+        "unchecked",
         "weight",
     )
 
@@ -66,12 +77,13 @@ class Host:
         self.active = 0
         self.removed = False
         self.since = 0.0
-        self.excluded = False
-        self.ejected_until = 0.0
-        self.ejections = 0
-        self.consecutive_5xx = 0
-        self.consecutive_gateway = 0
-        self.consecutive_local = 0
+        self.unchecked = False
+        self.monitor: HostMonitor | None = None
+        self.ejected = False
+        self.checker: HostChecker | None = None
+        self.check_config: EndpointCheck | None = None
+        self.failed = self.timed_out = self.degraded_by_check = False
+        self.failed_at_once = self.leaving = False
         self.cx_total = 0
         self.cx_connect_fail = 0
         self.rq_total = 0
@@ -84,18 +96,26 @@ class Host:
         self.weight = endpoint.weight
         self.health = endpoint.health
         self.metadata = endpoint.metadata
+        self.check_config = endpoint.check
         self.locality = locality
         self.priority = priority
 
     @property
     def healthy(self) -> bool:
-        """Envoy's Healthy: EDS says so and outlier detection has not ejected it."""
-        return self.health in _SERVING and not self.ejected_until
+        """Envoy's Healthy: nobody says anything against it."""
+        well = self.health in _SERVING and not self.ejected and not self.failed
+        return well and not self.degraded_by_check
 
     @property
     def degraded(self) -> bool:
         """Envoy's Degraded: takes traffic only where healthy hosts can't carry it."""
-        return self.health == "DEGRADED" and not self.ejected_until
+        out = self.ejected or self.failed or self.health not in _TAKING
+        return not out and (self.degraded_by_check or self.health == "DEGRADED")
+
+    @property
+    def excluded(self) -> bool:
+        """Envoy's Excluded: neither well nor ill, it counts for no ratio of healthy hosts."""
+        return self.unchecked or self.failed_at_once or self.health == "DRAINING"
 
     def __repr__(self) -> str:
         return f"Host({self.text})"

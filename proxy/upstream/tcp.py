@@ -71,7 +71,8 @@ class UpstreamTcp(TcpEnd):
         host.rq_total += 1
         self.cluster.stats.upstream_rq_total.value += 1
         self.cluster.stats.upstream_cx_connect_ms.record((now - self.started) * 1000)
-        host.consecutive_5xx = host.consecutive_gateway = host.consecutive_local = 0
+        if host.monitor is not None:
+            host.monitor.on_tcp_connected(now)
         if self.user is not None:
             self.user.on_open()
         else:

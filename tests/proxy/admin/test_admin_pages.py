@@ -292,7 +292,7 @@ def test_clusters(proxy: Proxy) -> None:
         model.Endpoint(model.SocketAddress("10.0.0.1", 80), hostname="a", weight=3),
         model.Endpoint(model.SocketAddress("fd00::1", 80), "DRAINING"),
     )
-    made.hosts[0].ejected_until = 5.0
+    made.hosts[0].ejected = True
     made.hosts[0].rq_total = 7
     name = made.name
     lines = proxy.text("/clusters").splitlines()
