@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from time import monotonic
 
+from proxy.config.model import ClusterLoadAssignment
 from proxy.config.model.balancing import Lb, ProvidedLb, SubsetLb
 from proxy.stats import Stats
 from proxy.upstream.balance import (
@@ -68,6 +69,14 @@ class Choosing:
             made, self._subsets = subset_balancer(lb, self.sets, around, self._subsets)
             return made
         return balancer(lb, self.sets, around)
+
+    def take(self, assignment: ClusterLoadAssignment) -> None:
+        """How localities and priorities share the load, as it came with the endpoints."""
+        self.overprovisioning = assignment.overprovisioning_factor
+        self.weighted_health = assignment.weighted_priority_health
+        self.weights = {
+            (group.priority, group.locality): group.weight or 0 for group in assignment.localities
+        }
 
     def _count(self, name: str, more: int) -> None:
         self._stats.counter(self._prefix + name).value += more

@@ -36,10 +36,23 @@ class LocalityEndpoints:
 
 
 @dataclass(frozen=True, slots=True)
+class DropOverload:
+    """So many of a cluster's requests are refused at once. share: of 1."""
+
+    category: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterLoadAssignment:
+    """endpoint_stale_after_s: without news for so long there are no endpoints; 0 is for ever."""
+
     cluster_name: str
     localities: tuple[LocalityEndpoints, ...] = ()
     overprovisioning_factor: int = 140
+    weighted_priority_health: bool = False
+    drop_overloads: tuple[DropOverload, ...] = ()
+    endpoint_stale_after_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

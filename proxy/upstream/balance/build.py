@@ -210,10 +210,7 @@ def _hashing(
     lb: RingHashLb | MaglevLb, sets: Sequence[HostSet], found: Levels, around: Surroundings
 ) -> tuple[Picker, ContextPicker]:
     used = {priority: part == "all" for _, priority, part in found.shares}
-    tables = {
-        priority: _hash_picker(lb, sets[priority], panics, around)
-        for priority, panics in used.items()
-    }
+    tables = [_hash_picker(lb, one, used.get(one.priority, False), around) for one in sets]
     random = around.random
 
     def pick_for(context: PickContext | None, attempt: int = 0) -> Host | None:

@@ -205,7 +205,9 @@ def frozen(value: Any) -> Hashable:
         return ("struct", frozen_criteria(value))
     if isinstance(value, list | tuple):
         return ("list", tuple(frozen(each) for each in value))
-    return (type(value).__name__, value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return (type(value).__name__, value)
+    return ("number", float(value))
 
 
 def _combinations(host: Host, keys: Sequence[str], list_as_any: bool) -> Iterator[Criteria]:

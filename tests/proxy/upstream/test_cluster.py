@@ -153,7 +153,7 @@ class TestMembers:
     def test_the_same_members_are_no_change(self) -> None:
         house = House(endpoint(1))
         house.cluster.set_endpoints(assignment(endpoint(1, weight=3)))
-        assert house.count("membership_change") == 1 and house.count("update_success") == 2
+        assert house.count("membership_change") == 1
 
     def test_a_removed_host_closes_its_idle_connections(self) -> None:
         house = House(endpoint(1), endpoint(2))
