@@ -1,7 +1,7 @@
 """`python -m tests.conformance [SUITE ...]`: passed of total for each, and what failed and why.
 
-`--sample` takes only the cases that the tests take; `--known` prints the known failures too.
-Exit code 1 when a case fails that is not known to.
+`--sample` takes only the cases that the tests take; `--known` prints the known failures too, and
+what is not supported. Exit code 1 when a case fails that is not known to.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ def _tell(found: Tally, took_s: float, *, known: bool) -> None:
     if known:
         for result in found.known:
             print(f"  known  {result.name}: {result.reason}")
+        for lacks, count in found.lacks.most_common():
+            print(f"  lacks  {count:3} {lacks}")
     for entry in found.stale:
         print(f"  STALE  {entry.case} of known_failures.yaml does not fail")
     print(f"{found} ({took_s:.1f} s)", flush=True)

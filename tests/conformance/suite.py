@@ -12,10 +12,15 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One case, named so that it can be found again. It passed when there is no `reason`."""
+    """One case, named so that it can be found again. It passed when there is no `reason`.
+
+    `lacks` names the extension or field for want of which a configuration was refused: as it
+    should be, and yet something to count.
+    """
 
     name: str
     reason: str = ""
+    lacks: str = ""
 
     @property
     def passed(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -43,23 +44,31 @@ class Known:
     reason: str
 
 
-SUITES = {suite.name: suite for suite in (Suite("envoy-configs", "envoy_configs"),)}
+_LIST = (
+    Suite("envoy-configs", "envoy_configs"),
+    Suite("envoy-examples", "envoy_configs"),
+)
+SUITES = {suite.name: suite for suite in _LIST}
 
 
 @dataclass(slots=True)
 class Tally:
-    """What a suite gave: `failed` without the known ones, and known ones that did not occur."""
+    """What a suite gave: `failed` without the known ones, known ones that did not occur, and how
+    many configurations were refused for want of what."""
 
     suite: str
     passed: int
     total: int
     failed: list[Result]
+    lacks: Counter[str]
     known: list[Result]
     stale: list[Known]
 
     def __str__(self) -> str:
         known = f", {len(self.known)} known failures" if self.known else ""
-        return f"{self.suite}: {self.passed}/{self.total}{known}"
+        want = self.lacks.total()
+        lacks = f", of which {want} refused by naming what is not supported" if want else ""
+        return f"{self.suite}: {self.passed}/{self.total}{lacks}{known}"
 
 
 def known_failures() -> list[Known]:
@@ -73,9 +82,12 @@ def tally(name: str, *, everything: bool = True) -> Tally:
     used: set[Known] = set()
     failed: list[Result] = []
     known: list[Result] = []
+    lacks: Counter[str] = Counter()
     total = passed = 0
     for result in SUITES[name].results(everything=everything):
         total += 1
+        if result.lacks:
+            lacks[result.lacks] += 1
         if result.passed:
             passed += 1
             continue
@@ -83,4 +95,6 @@ def tally(name: str, *, everything: bool = True) -> Tally:
         if entry:
             used.add(entry)
         (known if entry else failed).append(result)
-    return Tally(name, passed, total, failed, known, [one for one in table if one not in used])
+    return Tally(
+        name, passed, total, failed, lacks, known, [one for one in table if one not in used]
+    )
