@@ -60,6 +60,61 @@ class Outbox:
             self.transport.write(data)
 
 
+class FrameOutbox(Outbox):
+    """The same for a connection that says much in small pieces: streams of HTTP/2.
+
+    The last piece of a body waits in `hold` until the turn ends or it is known whether it was the
+    last one: so the end needs no frame of its own."""
+
+    __slots__ = ("_held", "_held_for", "_pieces")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: list[bytes] = []
+        self._held = b""
+        self._held_for = 0
+
+    def send(self, data: bytes) -> None:
+        if not self._pieces:
+            _speaking.append(self)
+        self._pieces.append(data)
+
+    def hold(self, stream_id: int, data: bytes) -> None:
+        """`data` of a body, not empty."""
+        if self._held_for:
+            self.let_go()
+        if not self._pieces:
+            _speaking.append(self)
+        self._held_for = stream_id
+        self._held = data
+
+    def let_go(self, end: bool = False) -> None:
+        """What was held goes to `send_held`. end: it was the last."""
+        stream_id, data = self._held_for, self._held
+        self._held_for, self._held = 0, b""
+        self.send_held(stream_id, data, end)
+
+    def send_held(self, stream_id: int, data: bytes, end: bool) -> None:
+        raise NotImplementedError
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What was said and not yet handed to the transport, and what that has not sent."""
+        unsent = self.transport.get_write_buffer_size() if self.transport is not None else 0
+        return unsent + sum(map(len, self._pieces))
+
+    def write_out(self) -> None:
+        if self._held_for:
+            self.let_go()
+        pieces = self._pieces
+        if not pieces:
+            return
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        if self.transport is not None:
+            self.transport.write(data)
+
+
 _speaking: list[Outbox] = []
 
 

@@ -37,7 +37,14 @@ _RESETS = {
     retry.CONNECT_TIMEOUT: ("connection timeout", "UF", 503),
     retry.CONNECTION_TERMINATION: ("connection termination", "UC", 503),
     retry.PROTOCOL_ERROR: ("protocol error", "UPE", 502),
+    retry.REMOTE_RESET: ("remote reset", "UR", 503),
+    retry.REFUSED: ("remote refused stream reset", "UR", 503),
 }
+
+
+def reset_flag(reason: str) -> str:
+    """Envoy's response flag for an answer that the upstream cut short."""
+    return _RESETS[reason][1]
 
 
 def upstream_reset(reason: str, detail: str, retried: bool) -> Reply:

@@ -66,12 +66,13 @@ class Breaker:
 
     def retry_allowed(self) -> bool:
         """Another retry now? With a budget: a share of what is in flight, with a floor."""
-        return self.retries < self.most_retries()
+        return self.retries < self.most_retries(asking=1)
 
-    def most_retries(self) -> int:
+    def most_retries(self, asking: int = 0) -> int:
+        """asking: those that want a retry are in flight no more, and count all the same (Envoy)."""
         if self.budget_percent is None:
             return self.max_retries
-        in_flight = self.requests + self.pending
+        in_flight = self.requests + self.pending + asking
         return max(int(self.budget_percent / 100 * in_flight), self.budget_min)
 
     def derive_gauges(self, stats: Stats, prefix: str) -> None:

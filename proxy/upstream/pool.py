@@ -59,8 +59,8 @@ class Exchange(Protocol):
 class Connection(Protocol):
     """What a pool and an exchange know of a connection.
 
-    spare: how many exchanges it could take now. active: how many it has. generation: the cluster's
-    when it was made."""
+    spare: how many exchanges it could take now. expects: how many more it will, by what is known
+    of its peer. active: how many it has. generation: the cluster's when it was made."""
 
     pool: Pool
     host: Host
@@ -71,8 +71,9 @@ class Connection(Protocol):
     idle_since: float
     opened_at: float
 
-    @property
-    def spare(self) -> int: ...
+    spare: int
+    expects: int
+
     @property
     def active(self) -> int: ...
 
@@ -102,6 +103,7 @@ class Pool:
 
     __slots__ = (
         "_eager",
+        "_expected",
         "_room_of_new",
         "breaker",
         "cluster",
@@ -126,6 +128,7 @@ class Pool:
         self.connections: set[Connection] = set()
         self.pending: deque[Exchange] = deque()
         self.connecting = 0
+        self._expected = 0
         self._eager = cluster.config.preconnect.per_upstream > 1.0
         self._room_of_new = _room_of_new(cluster, way.version)
 
@@ -171,6 +174,7 @@ class Pool:
         except ValueError:
             return False
         self.breaker.pending -= 1
+        self.cluster.stats.upstream_rq_cancelled.value += 1
         return True
 
     def _serve_queue(self) -> None:
@@ -199,7 +203,7 @@ class Pool:
                 return
 
     def _wants_connection(self, foresight: float) -> bool:
-        room = self.connecting * self._room_of_new
+        room = self.connecting * self._room_of_new + self._expected
         waiting = len(self.pending)
         if not (self._eager or foresight) or not self.host.healthy:
             return waiting > room
@@ -233,6 +237,7 @@ class Pool:
 
     def on_open(self, connection: Connection, took_ms: float) -> None:
         self.connecting -= 1
+        self._expected += connection.expects
         self.connections.add(connection)
         self.host.connections.add(connection)
         self.cluster.stats.upstream_cx_connect_ms.record(took_ms)
@@ -271,12 +276,29 @@ class Pool:
         else:
             self.ready.append(connection)
 
+    def on_settings(self, connection: Connection, room: int) -> None:
+        """Its peer has said how many exchanges it takes: room is left for so many."""
+        self._expected -= connection.expects
+        connection.expects = 0
+        was, connection.spare = connection.spare, room
+        if room and not was:
+            self.on_idle(connection)
+        elif was and not room:
+            self.withdraw(connection)
+        if self.pending:
+            self.connect_more()
+
+    def withdraw(self, connection: Connection) -> None:
+        """It takes on nothing more, for now or for ever."""
+        if connection in self.ready:
+            self.ready.remove(connection)
+
     def on_closed(self, connection: Connection, by_peer: bool, busy: bool) -> None:
         """busy: with an exchange under way."""
         self.connections.discard(connection)
         self.host.connections.discard(connection)
-        if connection in self.ready:
-            self.ready.remove(connection)
+        self._expected -= connection.expects
+        self.withdraw(connection)
         self.breaker.connections -= 1
         self.cluster.stats.count_destroyed(by_peer, busy)
         if self.pending:

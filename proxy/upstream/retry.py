@@ -1,19 +1,21 @@
 """When to try again: Envoy's `retry_on` words as pure decisions, and its back-off.
 
-An attempt ends in a response status or a reset. Which of them may be tried again is decided here;
-whether there is budget, and doing it, is the router's part.
+An attempt ends in a response or a reset. Which of them may be tried again is decided here; whether
+there is budget, and doing it, is the router's part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
-from proxy.config.model import RetryBackOff, RetryPolicy
+from proxy.config.model import RateLimitedBackOff, RetryBackOff, RetryPolicy
 from proxy.http.headers import Headers
 from proxy.http.message import Response
+from proxy.upstream.host import Host
 
 GATEWAY_ERRORS = (502, 503, 504)
+RATE_LIMITED = b"x-envoy-ratelimited"
 # The reasons a router can lose an attempt for; Envoy's reset reasons.
 CONNECT_FAILURE = "connection failure"
 CONNECT_TIMEOUT = "connection timeout"
@@ -21,26 +23,59 @@ CONNECTION_TERMINATION = "connection termination"
 PROTOCOL_ERROR = "protocol error"
 PER_TRY_TIMEOUT = "per try timeout"
 OVERFLOW = "overflow"
+REMOTE_RESET = "remote reset"
+REFUSED = "remote refused stream reset"
+_GRPC_WORDS = {
+    b"1": "cancelled",
+    b"4": "deadline-exceeded",
+    b"13": "internal",
+    b"8": "resource-exhausted",
+    b"14": "unavailable",
+}
+Matcher = Callable[[Headers], bool]
 
 
 class RetryRule:
-    """A retry policy made ready. `headers`: matchers of `retriable-headers`, already compiled."""
+    """A retry policy made ready. headers, request_headers: matchers of its retriable headers of
+    answers and requests, compiled; every request is retriable where there is none of the latter."""
 
-    __slots__ = ("_connect", "_gateway", "_on", "_reset", "_server", "headers", "policy")
+    __slots__ = (
+        "_any_reset",
+        "_connect",
+        "_gateway",
+        "_grpc",
+        "_on",
+        "_refused",
+        "_server",
+        "_unsent",
+        "headers",
+        "policy",
+        "request_headers",
+    )
 
     def __init__(
-        self, policy: RetryPolicy, headers: tuple[Callable[[Headers], bool], ...] = ()
+        self,
+        policy: RetryPolicy,
+        headers: tuple[Matcher, ...] = (),
+        request_headers: tuple[Matcher, ...] = (),
     ) -> None:
         self.policy = policy
-        on = self._on = policy.retry_on
         self.headers = headers
+        self.request_headers = request_headers
+        on = self._on = policy.retry_on
         self._server = "5xx" in on
         self._gateway = "gateway-error" in on
-        self._connect = bool(on & {"5xx", "gateway-error", "reset", "connect-failure"})
-        self._reset = bool(on & {"5xx", "gateway-error", "reset"})
+        self._grpc = not on.isdisjoint(_GRPC_WORDS.values())
+        self._connect = "connect-failure" in on
+        self._unsent = "reset-before-request" in on
+        self._any_reset = not on.isdisjoint({"5xx", "gateway-error", "reset"})
+        self._refused = "refused-stream" in on
 
     def on_response(self, response: Response) -> bool:
-        status = response.status
+        """An answer with x-envoy-ratelimited is a matter of that word alone."""
+        status, headers = response.status, response.headers
+        if RATE_LIMITED in headers:
+            return "envoy-ratelimited" in self._on
         if self._server and 500 <= status < 600:
             return True
         if self._gateway and status in GATEWAY_ERRORS:
@@ -50,35 +85,64 @@ class RetryRule:
             return True
         if "retriable-status-codes" in on and status in self.policy.retriable_status_codes:
             return True
-        if "retriable-headers" in on and any(match(response.headers) for match in self.headers):
+        if "retriable-headers" in on and any(match(headers) for match in self.headers):
             return True
-        return self._grpc(response) if b"grpc-status" in response.headers else False
-
-    def _grpc(self, response: Response) -> bool:
-        word = _GRPC_WORDS.get(response.headers.get(b"grpc-status") or b"")
-        return word in self._on
+        return self._grpc and _GRPC_WORDS.get(headers.get(b"grpc-status") or b"") in on
 
     def on_reset(self, reason: str, sent: bool) -> bool:
         """The attempt was lost. sent: a part of the request had been written by then."""
         if reason == OVERFLOW:
             return False
-        if reason in (CONNECT_FAILURE, CONNECT_TIMEOUT):
-            return self._connect
-        if "reset-before-request" in self._on and not sent:
+        if self._connect and reason in (CONNECT_FAILURE, CONNECT_TIMEOUT):
             return True
-        return self._reset
+        if self._unsent and not sent:
+            return True
+        return self._any_reset or (self._refused and reason == REFUSED)
+
+    def allows(self, headers: Headers) -> bool:
+        """May a request with these headers be tried again at all?"""
+        return not self.request_headers or any(match(headers) for match in self.request_headers)
+
+    def avoids(self, host: Host, tried: Sequence[Host]) -> bool:
+        """Would a retry rather go to another host than this one? tried: hosts of the attempts so
+        far (Envoy's retry host predicates)."""
+        policy = self.policy
+        if policy.previous_hosts and host in tried:
+            return True
+        labels = host.metadata.get("envoy.lb", {})
+        if policy.omit_canary_hosts and labels.get("canary"):
+            return True
+        return any(
+            all(labels.get(key) == value for key, value in omitted.items())
+            for omitted in policy.omit_host_metadata
+            if omitted
+        )
 
 
-_GRPC_WORDS = {
-    b"1": "cancelled",
-    b"4": "deadline-exceeded",
-    b"13": "internal",
-    b"8": "resource-exhausted",
-    b"14": "unavailable",
-}
+def back_off_s(policy: RetryBackOff, before: int, random: Random) -> float:
+    """Whole milliseconds below an interval, each as likely. The interval doubles with each of the
+    `before` earlier back-offs, up to the maximum (Envoy's JitteredExponentialBackOff)."""
+    interval, most = int(policy.base_interval_s * 1000), int(policy.max_interval_s * 1000)
+    for _ in range(before):
+        if interval == most:
+            break
+        interval = interval * 2 if interval < most // 2 else most
+    return random.randrange(interval) / 1000
 
 
-def back_off_s(policy: RetryBackOff, retry: int, random: Random) -> float:
-    """Before the `retry`-th retry (from 1): fully jittered and exponential, up to the maximum."""
-    ceiling = min(policy.base_interval_s * (2**retry - 1), policy.max_interval_s)
-    return float(random.random() * ceiling)
+def rate_limited_s(
+    policy: RateLimitedBackOff, headers: Headers, unix_now: float, random: Random
+) -> float | None:
+    """How long the answer asks to stay away, and up to half of that again; None: it does not say,
+    or too long. A header counts whose value is a whole number (Envoy)."""
+    most_ms = int(policy.max_interval_s * 1000)
+    for header in policy.reset_headers:
+        value = headers.get(header.name.encode())
+        if value is None or not value.strip().isdigit():
+            continue
+        wait_ms = int(value) * 1000
+        if header.format == "UNIX_TIMESTAMP":
+            wait_ms -= int(unix_now * 1000)
+        if 0 <= wait_ms <= most_ms:
+            return (wait_ms + random.randrange(wait_ms // 2)) / 1000 if wait_ms > 1 else None
+    return None
