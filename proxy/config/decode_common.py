@@ -221,13 +221,7 @@ _NO_EDITS = HeaderEdits()
 def headers_to_add(
     messages: Iterable[base_pb2.HeaderValueOption], path: str
 ) -> tuple[HeaderValueOption, ...]:
-    found = []
-    for i, each in enumerate(messages):
-        if each.header.key.startswith(":") or each.header.key.lower() == "host":
-            where = f"{path}[{i}].header.key"
-            raise Rejected(where, ":-prefixed or host headers may not be modified")
-        found.append(header_option(each, f"{path}[{i}]"))
-    return tuple(found)
+    return tuple(header_option(each, f"{path}[{i}]") for i, each in enumerate(messages))
 
 
 def format_string(text: str, path: str) -> str:
@@ -241,7 +235,9 @@ def format_string(text: str, path: str) -> str:
 
 
 def header_option(message: base_pb2.HeaderValueOption, path: str) -> HeaderValueOption:
-    """Any name; which ones may be edited is the business of who asks."""
+    name = message.header.key.lower()
+    if name.startswith(":") or name == "host":
+        raise Rejected(f"{path}.header.key", ":-prefixed or host headers may not be modified")
     if message.header.value and message.header.raw_value:
         raise Rejected(f"{path}.header", "value and raw_value are both set")
     value = message.header.value or message.header.raw_value.decode("latin-1")

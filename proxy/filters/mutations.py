@@ -1,7 +1,4 @@
-"""Header mutations of filters as functions: add, remove, remove what matches, by Envoy's rules.
-
-Unlike the mutations of routes these may touch pseudo-headers, which a message keeps apart.
-"""
+"""Header mutations of filters as functions: add, remove, remove what matches, by Envoy's rules."""
 
 from __future__ import annotations
 
@@ -22,13 +19,6 @@ Mutate = Callable[[FilterStream, Headers, Message], None]
 is a trailer block)."""
 
 CONTENT_LENGTH = b"content-length"
-_PSEUDO = {
-    b":path": "path",
-    b":authority": "authority",
-    b"host": "authority",
-    b":method": "method",
-    b":scheme": "scheme",
-}
 
 
 def mutator(mutations: Sequence[HeaderMutation], formats: Format) -> Mutate | None:
@@ -83,17 +73,10 @@ def _unsize(message: Message) -> None:
 def _append(option: HeaderValueOption, formats: Format) -> Mutate:
     name = option.name.lower().encode()
     value_of, keeps_empty, action = formats(option.value), option.keep_empty_value, option.action
-    field = _PSEUDO.get(name)
 
-    def append(stream: FilterStream, headers: Headers, message: Message) -> None:
+    def append(stream: FilterStream, headers: Headers, _: Message) -> None:
         value = value_of(stream)
         if not value and not keeps_empty:
-            return
-        if field is not None and isinstance(message, Request):
-            _set_pseudo(message, field, value, action)
-            return
-        if name == b":status" and isinstance(message, Response):
-            _set_status(message, value, action)
             return
         present = name in headers
         if action == "APPEND_IF_EXISTS_OR_ADD":
@@ -105,17 +88,3 @@ def _append(option: HeaderValueOption, formats: Format) -> Mutate:
             headers.set(name, value)
 
     return append
-
-
-def _set_pseudo(request: Request, field: str, value: bytes, action: str) -> None:
-    """They are always there; what is appended is joined by a comma."""
-    if action == "ADD_IF_ABSENT":
-        return
-    if action == "APPEND_IF_EXISTS_OR_ADD":
-        value = getattr(request, field) + b"," + value
-    setattr(request, field, value)
-
-
-def _set_status(response: Response, value: bytes, action: str) -> None:
-    if action.startswith("OVERWRITE") and len(value) == 3 and value.isdigit():
-        response.status = int(value)

@@ -34,9 +34,9 @@ class TokenBucket:
         return int(self.tokens)
 
     def reset_s(self, now: float) -> int:
-        """Until it is full again."""
+        """Until there is a token again."""
         self._fill(now)
-        return ceil((self.max_tokens - self.tokens) / self.per_s)
+        return ceil(max(0.0, 1.0 - self.tokens) / self.per_s)
 
     def _fill(self, now: float) -> None:
         self.tokens = min(self.max_tokens, self.tokens + (now - self._at) * self.per_s)

@@ -16,6 +16,7 @@ from proxy.connection import PeerCertificate
 
 if TYPE_CHECKING:
     from proxy.l7.stream import Stream
+    from proxy.upstream.cluster import Cluster
 
 FLAG_NAMES: Mapping[str, str] = {
     "DC": "DownstreamConnectionTermination", "DF": "DnsResolutionFailed", "DI": "DelayInjected",
@@ -145,6 +146,13 @@ def _long_flags(stream: Stream) -> str:
     return ",".join(FLAG_NAMES.get(flag, flag) for flag in stream.flags.split(","))
 
 
+def _cluster(stream: Stream) -> Cluster | None:
+    """Whom the router asked, or would have asked had no filter answered."""
+    if stream.cluster is not None or stream.route is None:
+        return stream.cluster
+    return stream.route.choose(stream)
+
+
 def _own_uri(stream: Stream) -> str:
     uri: bytes = stream.manager.own_uri
     return uri.decode()
@@ -189,9 +197,9 @@ TEXTS: Mapping[str, Callable[[Stream], str]] = {
     "ROUTE_NAME": lambda stream: "" if stream.route is None else stream.route.name,
     "TRAILER": _never,
     "UPSTREAM_CLUSTER": lambda stream: (
-        "" if (c := stream.cluster) is None else c.config.alt_stat_name or c.name
+        "" if (c := _cluster(stream)) is None else c.config.alt_stat_name or c.name
     ),
-    "UPSTREAM_CLUSTER_RAW": lambda stream: "" if stream.cluster is None else stream.cluster.name,
+    "UPSTREAM_CLUSTER_RAW": lambda stream: "" if (c := _cluster(stream)) is None else c.name,
     "UPSTREAM_HOST": lambda stream: "" if stream.host is None else stream.host.text,
     "UPSTREAM_HOST_NAME": lambda stream: (
         "" if stream.host is None else stream.host.hostname or stream.host.text

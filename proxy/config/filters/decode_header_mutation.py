@@ -91,6 +91,8 @@ def _headers(
 def _header(message: mutation_rules_pb2.HeaderMutation, path: str) -> HeaderMutation:
     kind = message.WhichOneof("action")
     if kind == "remove":
+        if message.remove.startswith(":"):
+            raise Rejected(f"{path}.remove", "a request without a pseudo-header is none")
         return HeaderMutation(remove=message.remove.lower())
     if kind == "append":
         return HeaderMutation(append=header_option(message.append, f"{path}.append"))
