@@ -19,6 +19,7 @@ from proxy.config.model import (
     AccessLog,
     FilterChain,
     HttpConnectionManager,
+    HttpFilter,
     Listener,
     RouteConfiguration,
     TcpProxy,
@@ -29,7 +30,7 @@ from proxy.l4.manager import TcpConnections, TcpManager
 from proxy.l7.attempts import router
 from proxy.l7.entry import RouteEntry
 from proxy.l7.format import compile_header_value
-from proxy.l7.manager import HttpManager
+from proxy.l7.manager import HttpManager, MakeChain, Upgrade
 from proxy.l7.stream import Stream
 from proxy.l7.worker import Worker
 from proxy.route.table import Table
@@ -136,11 +137,23 @@ class Runtime:
             config,
             self._worker,
             self._stats,
-            Chains(config.filters, self._context(config.stat_prefix), router).chain,
+            self._chains(config, config.filters),
+            self._upgrades(config),
             loggers,
             own_uri,
             listener.per_connection_buffer_limit_bytes,
         )
+
+    def _chains(self, config: HttpConnectionManager, filters: tuple[HttpFilter, ...]) -> MakeChain:
+        return Chains(filters, self._context(config.stat_prefix), router).chain
+
+    def _upgrades(self, config: HttpConnectionManager) -> dict[bytes, Upgrade]:
+        return {
+            one.upgrade_type.encode(): Upgrade(
+                one.enabled, self._chains(config, one.filters) if one.filters else None
+            )
+            for one in config.upgrades
+        }
 
     def _context(self, stat_prefix: str) -> FilterContext:
         worker = self._worker

@@ -18,6 +18,21 @@ _MODULES: Mapping[str, str] = {"envoy.config.route.v3.FilterConfig": "route_comp
     _EXTENSIONS + name: module
     for name, module in (
         ("access_loggers.file.v3.FileAccessLog", "file"),
+        ("clusters.aggregate.v3.ClusterConfig", "cluster"),
+        ("clusters.dns.v3.DnsCluster", "dns_cluster"),
+        ("clusters.dynamic_forward_proxy.v3.ClusterConfig", "cluster"),
+        ("filters.http.dynamic_forward_proxy.v3.FilterConfig", "dynamic_forward_proxy"),
+        ("filters.http.dynamic_forward_proxy.v3.PerRouteConfig", "dynamic_forward_proxy"),
+        ("filters.listener.proxy_protocol.v3.ProxyProtocol", "proxy_protocol"),
+        ("network.dns_resolver.cares.v3.CaresDnsResolverConfig", "cares_dns_resolver"),
+        (
+            "network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig",
+            "getaddrinfo_dns_resolver",
+        ),
+        (
+            "transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport",
+            "upstream_proxy_protocol",
+        ),
         ("access_loggers.stream.v3.StderrAccessLog", "stream"),
         ("access_loggers.stream.v3.StdoutAccessLog", "stream"),
         ("filters.http.buffer.v3.Buffer", "buffer"),
@@ -43,6 +58,7 @@ _MODULES: Mapping[str, str] = {"envoy.config.route.v3.FilterConfig": "route_comp
             "http_connection_manager",
         ),
         ("filters.network.tcp_proxy.v3.TcpProxy", "tcp_proxy"),
+        ("http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig", "preserve_case"),
         ("load_balancing_policies.cluster_provided.v3.ClusterProvided", "cluster_provided"),
         ("load_balancing_policies.least_request.v3.LeastRequest", "least_request"),
         ("load_balancing_policies.maglev.v3.Maglev", "maglev"),

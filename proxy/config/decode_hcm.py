@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Literal
 
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
@@ -17,6 +18,7 @@ from proxy.config.decode_common import (
     unsupported_type,
     value_or,
 )
+from proxy.config.decode_http1 import http1_options
 from proxy.config.decode_http2 import http2_options
 from proxy.config.decode_protocol import common_http
 from proxy.config.decode_rds import route_configuration
@@ -29,6 +31,7 @@ from proxy.config.model import (
     Http2Options,
     HttpConnectionManager,
     HttpFilter,
+    ManagerUpgrade,
     RouteConfiguration,
     XfccMode,
 )
@@ -71,11 +74,8 @@ def connection_manager(
     # Longer than functions are here: one line per field, and cutting it would hide one.
     rds_name, route_config = _routes(message, path)
     filters = _http_filters(message.http_filters, f"{path}.http_filters", decoders)
-    common = common_http(message.common_http_protocol_options)
-    if message.strip_matching_host_port and message.strip_any_host_port:
-        raise Rejected(path, "strip_matching_host_port and strip_any_host_port are both set")
     router = filters[-1].config
-    return HttpConnectionManager(
+    manager = HttpConnectionManager(
         stat_prefix=message.stat_prefix,
         rds_name=rds_name,
         route_config=route_config,
@@ -97,6 +97,20 @@ def connection_manager(
             _XFCC, message.forward_client_cert_details, f"{path}.forward_client_cert_details"
         ),
         client_cert_details=_cert_details(message.set_current_client_cert_details),
+        via=message.via,
+        suppress_envoy_headers=isinstance(router, RouterConfig) and router.suppress_envoy_headers,
+    )
+    return _with_protocols(_with_paths(manager, message, path), message, path, decoders)
+
+
+def _with_paths(
+    manager: HttpConnectionManager, message: hcm_pb2.HttpConnectionManager, path: str
+) -> HttpConnectionManager:
+    """What is done to paths and hosts before the route is looked for."""
+    if message.strip_matching_host_port and message.strip_any_host_port:
+        raise Rejected(path, "strip_matching_host_port and strip_any_host_port are both set")
+    return replace(
+        manager,
         normalize_path=message.normalize_path.value,
         merge_slashes=message.merge_slashes,
         escaped_slashes=choice(
@@ -106,6 +120,19 @@ def connection_manager(
         ),
         strip_matching_host_port=message.strip_matching_host_port,
         strip_any_host_port=message.strip_any_host_port,
+    )
+
+
+def _with_protocols(
+    manager: HttpConnectionManager,
+    message: hcm_pb2.HttpConnectionManager,
+    path: str,
+    decoders: FilterDecoders,
+) -> HttpConnectionManager:
+    """Versions of HTTP, their limits, and how long things may take."""
+    common = common_http(message.common_http_protocol_options)
+    return replace(
+        manager,
         codec=_codec(message.codec_type, f"{path}.codec_type"),
         http2=_http2(message, path),
         accept_http_10=message.http_protocol_options.accept_http_10,
@@ -120,9 +147,23 @@ def connection_manager(
         request_headers_timeout_s=seconds_or(message, "request_headers_timeout", 0.0),
         drain_timeout_s=seconds_or(message, "drain_timeout", 5.0),
         delayed_close_timeout_s=seconds_or(message, "delayed_close_timeout", 1.0),
-        via=message.via,
-        suppress_envoy_headers=isinstance(router, RouterConfig) and router.suppress_envoy_headers,
+        upgrades=_upgrades(message, path, decoders),
+        proxy_100_continue=message.proxy_100_continue,
+        http1=http1_options(message.http_protocol_options, f"{path}.http_protocol_options"),
     )
+
+
+def _upgrades(
+    message: hcm_pb2.HttpConnectionManager, path: str, decoders: FilterDecoders
+) -> tuple[ManagerUpgrade, ...]:
+    found: dict[str, ManagerUpgrade] = {}
+    for i, one in enumerate(message.upgrade_configs):
+        where, kind = f"{path}.upgrade_configs[{i}]", one.upgrade_type.lower()
+        if kind in found:
+            raise Rejected(f"{where}.upgrade_type", f"`{one.upgrade_type}` is there twice")
+        filters = _http_filters(one.filters, f"{where}.filters", decoders) if one.filters else ()
+        found[kind] = ManagerUpgrade(kind, value_or(one, "enabled", True), filters)
+    return tuple(found.values())
 
 
 def _codec(number: int, path: str) -> Codec:

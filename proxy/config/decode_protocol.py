@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import protocol_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from proxy.config.decode_common import optional_seconds, unpack, value_or
+from proxy.config.decode_http1 import http1_options
 from proxy.config.decode_http2 import http2_options
 from proxy.config.fields import UNSUPPORTED
 from proxy.config.model import HttpProtocolOptions, HttpVersion, PreconnectPolicy
@@ -56,9 +58,10 @@ def _of_old_fields(message: cluster_pb2.Cluster, path: str) -> HttpProtocolOptio
     version: HttpVersion = "HTTP2" if message.HasField("http2_protocol_options") else "HTTP1"
     if message.protocol_selection == cluster_pb2.Cluster.USE_DOWNSTREAM_PROTOCOL:
         version = "DOWNSTREAM"
+    http1 = http1_options(message.http_protocol_options, at(path, "http_protocol_options"))
     http2 = http2_options(message.http2_protocol_options, at(path, "http2_protocol_options"))
     upstream = message.upstream_http_protocol_options
-    return _with_tls_names(replace(common, version=version, http2=http2), upstream)
+    return _with_tls_names(replace(common, version=version, http1=http1, http2=http2), upstream)
 
 
 def _of_options(
@@ -70,19 +73,21 @@ def _of_options(
     common = common_http(options.common_http_protocol_options, old_max)
     kind = options.WhichOneof("upstream_protocol_options")
     version: HttpVersion = "DOWNSTREAM"
-    inner = options.use_downstream_protocol_config.http2_protocol_options
+    holder: Any = options.use_downstream_protocol_config
     if kind == "explicit_http_config":
         chosen = options.explicit_http_config.WhichOneof("protocol_config")
         version = "HTTP2" if chosen == "http2_protocol_options" else "HTTP1"
-        inner = options.explicit_http_config.http2_protocol_options
+        holder = options.explicit_http_config
     elif kind == "auto_config":
         version = "AUTO"
-        inner = options.auto_config.http2_protocol_options
+        holder = options.auto_config
         if not message.HasField("transport_socket"):
             raise Rejected(f"{path}.auto_config", _WITHOUT_ALPN)
-    http2 = http2_options(inner, f"{path}.{kind}.http2_protocol_options")
+    where = f"{path}.{kind}"
+    http1 = http1_options(holder.http_protocol_options, f"{where}.http_protocol_options")
+    http2 = http2_options(holder.http2_protocol_options, f"{where}.http2_protocol_options")
     upstream = options.upstream_http_protocol_options
-    return _with_tls_names(replace(common, version=version, http2=http2), upstream)
+    return _with_tls_names(replace(common, version=version, http1=http1, http2=http2), upstream)
 
 
 def _with_tls_names(

@@ -9,6 +9,8 @@ _MATCHER = "envoy.type.matcher.v3."
 _TLS = "envoy.extensions.transport_sockets.tls.v3."
 FETCH_TIMEOUT = "a first answer is always waited for 15 s, Envoy's default"
 
+_FORMATTERS = "envoy.extensions.http.header_formatters."
+
 COMMON: Table = {
     _CORE + "Address": Fields("socket_address pipe"),
     _CORE + "SocketAddress": Fields(
@@ -16,7 +18,6 @@ COMMON: Table = {
         {"ipv4_compat": "an IPv6 listener takes IPv4 as the operating system says"},
     ),
     _CORE + "Pipe": Fields("path", only={"mode": 0}),
-    _CORE + "ProxyProtocolConfig": Fields("version"),
     _CORE + "CidrRange": Fields("address_prefix prefix_len"),
     _CORE + "Locality": Fields("region zone sub_zone"),
     _CORE + "HeaderValue": Fields("key value raw_value"),
@@ -47,10 +48,14 @@ COMMON: Table = {
         only={"max_stream_duration": 0.0},
     ),
     _CORE + "Http1ProtocolOptions": Fields(
-        "accept_http_10 default_host_for_http_10",
+        "accept_http_10 default_host_for_http_10 enable_trailers allow_chunked_length "
+        "header_key_format",
         {"use_balsa_parser": "it chooses between two parsers of Envoy's own"},
         {"allow_absolute_url": True, "override_stream_error_on_invalid_http_message": False},
     ),
+    _CORE + "Http1ProtocolOptions.HeaderKeyFormat": Fields("proper_case_words stateful_formatter"),
+    _CORE + "Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords": Fields(),
+    _FORMATTERS + "preserve_case.v3.PreserveCaseFormatterConfig": Fields(),
     _CORE + "Http2ProtocolOptions": Fields(
         "hpack_table_size max_concurrent_streams initial_stream_window_size "
         "initial_connection_window_size allow_connect max_outbound_frames "

@@ -61,7 +61,8 @@ LISTENERS: Table = {
         "skip_xff_append via generate_request_id preserve_external_request_id "
         "always_set_request_id_in_response forward_client_cert_details "
         "set_current_client_cert_details normalize_path merge_slashes "
-        "path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port",
+        "path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port "
+        "upgrade_configs proxy_100_continue",
         {
             "http3_protocol_options": _CODEC,
             "append_local_overload": _OVERLOAD,
@@ -73,6 +74,7 @@ LISTENERS: Table = {
     _HCM + "HttpConnectionManager.SetCurrentClientCertDetails": Fields(
         "subject cert chain dns uri"
     ),
+    _HCM + "HttpConnectionManager.UpgradeConfig": Fields("upgrade_type filters enabled"),
     _HCM + "Rds": Fields("config_source route_config_name"),
     _HCM + "HttpFilter": Fields("name typed_config is_optional disabled"),
     _TCP: Fields(

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from proxy.http.headers import Headers
 
-UNTIL_CLOSE = -2  # the body ends when the connection does (RFC 9112 section 6.3, responses only)
+# The body ends when the connection does (RFC 9112 section 6.3): of some responses, and both ways of
+# a tunnel (an upgrade, CONNECT).
+UNTIL_CLOSE = -2
 CHUNKED = -1  # unknown length; in HTTP/1.1 the body comes in chunks
 
 REASONS: dict[int, bytes] = {

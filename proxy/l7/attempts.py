@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from proxy.filters.api import WAIT, Answer, Reply
 from proxy.http.headers import Headers
 from proxy.http.message import Response
-from proxy.l7 import reply
+from proxy.l7 import reply, tunnel
 from proxy.outbox import flush
 from proxy.upstream import retry
 from proxy.upstream.cluster import Cluster
@@ -112,6 +112,8 @@ def on_connected(stream: Stream, connection: Connection) -> None:
         connection.send_request(stream, stream.request, True)
         return
     connection.send_request(stream, stream.request, False)
+    if stream.holds:
+        return
     if stream.body is not None:
         _send_kept(stream, connection)
     if done:
@@ -130,7 +132,7 @@ def _send_kept(stream: Stream, connection: Connection) -> None:
 
 
 def pass_request_data(stream: Stream, data: bytes) -> None:
-    if stream.up is not None:
+    if stream.up is not None and not stream.holds:
         stream.up.send_data(stream, data)
     if stream.body is not None:
         stream.body.append(data)
@@ -147,7 +149,7 @@ def _bound_body(stream: Stream) -> None:
         return
     if stream.body_bytes <= cluster.config.per_connection_buffer_limit_bytes:
         return
-    if stream.up is not None:
+    if stream.up is not None and not stream.holds:
         stream.body = None
         stream.retries_left = 0
     else:
@@ -161,7 +163,7 @@ def pass_request_end(stream: Stream, trailers: Headers | None) -> None:
     _start_clock(stream)
     if stream.per_try_timeout_s:
         stream.try_deadline = stream.sent_at + stream.per_try_timeout_s
-    if stream.up is not None:
+    if stream.up is not None and not stream.holds:
         stream.up.end_request(stream, trailers)
 
 
@@ -208,17 +210,27 @@ def on_response(stream: Stream, response: Response, data: bytes, end: bool) -> N
         _leave(stream)
         _schedule_retry(stream)
         return
+    if stream.tunnels:
+        answer = tunnel.answered(stream, response)
+        if answer is not None:
+            stream.respond(answer)
+            return
     cluster.stats.statuses.add(status)
     if stream.attempt > 1 and status < 500:
         cluster.stats.upstream_rq_retry_success.value += 1
-    stream.body = None
     stream.try_deadline = NEVER
-    time_ms = (now - stream.sent_at) * 1000 if stream.sent_at else 0.0
-    cluster.stats.upstream_rq_time.record(time_ms)
-    if entry.tells_time:
-        stream.service_ms = int(time_ms)
+    if stream.sent_at:  # Envoy: an answer before the end of the request has no time of its own
+        time_ms = (now - stream.sent_at) * 1000
+        cluster.stats.upstream_rq_time.record(time_ms)
+        if entry.tells_time:
+            stream.service_ms = int(time_ms)
     if end:
         stream.up = None
+    if stream.holds and tunnel.agrees(stream.request.upgrade, status):
+        stream.deliver(response, data, end)
+        tunnel.open_up(stream)
+        return
+    stream.body = None
     stream.deliver(response, data, end)
 
 
@@ -238,22 +250,20 @@ def on_reset(stream: Stream, reason: str, detail: str = "") -> None:
     sent = stream.up is not None
     stream.failure = detail
     _leave(stream)
-    if sent:
-        cluster.stats.upstream_rq_rx_reset.value += 1
     if reason != retry.OVERFLOW:
         cluster.on_local_error(host, monotonic())
     rule = stream.rule
     if stream.responded:
-        flag = "UPE" if reason == retry.PROTOCOL_ERROR else "UC"
         why = reason.replace(" ", "_")
-        stream.flag(flag, f"upstream_reset_after_response_started{{{why}}}")
+        stream.flag(reply.reset_flag(reason), f"upstream_reset_after_response_started{{{why}}}")
         stream.down.abort(stream)
         return
     if rule is not None and rule.on_reset(reason, sent) and _retry_wanted(stream):
         _schedule_retry(stream)
         return
-    cluster.stats.statuses.add(503)
-    stream.respond(reply.upstream_reset(reason, detail, stream.attempt > 1))
+    answer = reply.upstream_reset(reason, detail, stream.attempt > 1)
+    cluster.stats.statuses.add(answer.status)
+    stream.respond(answer)
 
 
 # --------------------------------------------------------------------------- trying again
@@ -347,8 +357,6 @@ def _abandon(stream: Stream) -> None:
     assert host is not None and cluster is not None
     if stream.waiting:
         cluster.cancel_pending(host, stream.breaker, stream)
-    if up is not None:
-        cluster.stats.upstream_rq_tx_reset.value += 1
     _leave(stream)
     if up is not None:
         up.abandon(stream)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from proxy.connection import ConnectionInfo
 from proxy.filters.api import Reply
 from proxy.http.errors import Malformed
-from proxy.http.h1 import LAST_CHUNK, RequestReader, chunk, last_chunk, response_head
+from proxy.http.h1 import LAST_CHUNK, RequestReader, chunk, last_chunk, response_head, upgrade_lines
 from proxy.http.headers import Headers
 from proxy.http.message import Request, Response, reason
 from proxy.l7.reply import HEADERS_TIMEOUT
@@ -231,6 +231,9 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         self, request: Request, request_done: bool, response: Response, data: bytes, end: bool
     ) -> None:
         """The same when something about framing or the connection has to be said."""
+        if response.status == 101 or (request.method == b"CONNECT" and response.status < 300):
+            self._send_tunnel(response, data)
+            return
         old = request.version == b"HTTP/1.0"
         self.bodiless = request.method == b"HEAD" or response.status in BODILESS
         self.chunked = False
@@ -253,6 +256,13 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         if data and not self.bodiless:
             head += chunk(data) if self.chunked else data
         self.send(head + LAST_CHUNK if end and self.chunked else head)
+
+    def _send_tunnel(self, response: Response, data: bytes) -> None:
+        """What follows is no message: no framing is told (RFC 9110 sections 9.3.6, 15.2.2)."""
+        self.bodiless = self.chunked = False
+        self.last = True
+        response.headers.remove(b"content-length")
+        self.send(response_head(response, upgrade_lines(response.upgrade)) + data)
 
     @staticmethod
     def _head_framing(response: Response) -> bytes:

@@ -42,3 +42,4 @@ class RouteEntry:
     cluster_name: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     overrides: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
+    upgrades: Mapping[bytes, bool] = field(default_factory=dict)

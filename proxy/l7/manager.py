@@ -7,6 +7,7 @@ swaps; streams keep the route they began with.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxy.config.model import HttpConnectionManager
@@ -24,15 +25,16 @@ from proxy.l7.reply import (
     NO_ORIGIN_FORM,
     REQUEST_TIMEOUT,
     STREAM_IDLE,
-    UPGRADE_REFUSED,
 )
 from proxy.l7.worker import Worker
 from proxy.route.table import Table
 from proxy.stats import Counter, Stats
+from proxy.upstream.codec_options import codec_options
 
 if TYPE_CHECKING:
     from proxy.l7.downstream import Downstream
     from proxy.l7.entry import RouteEntry
+    from proxy.l7.sniffer import Sniffer
     from proxy.l7.stream import Stream
 
 COUNTERS = (
@@ -40,13 +42,16 @@ COUNTERS = (
     "downstream_cx_ssl_total",
     "downstream_cx_destroy", "downstream_cx_rx_bytes_total", "downstream_cx_protocol_error",
     "downstream_cx_idle_timeout", "downstream_cx_max_duration_reached",
-    "downstream_rq_total", "downstream_rq_rx_reset", "downstream_rq_tx_reset",
+    "downstream_cx_max_requests_reached", "downstream_rq_too_many_premature_resets",
+    "downstream_rq_total", "downstream_rq_http2_total", "downstream_rq_rx_reset",
+    "downstream_rq_tx_reset",
     "downstream_rq_timeout", "downstream_rq_idle_timeout", "downstream_rq_header_timeout",
+    "downstream_cx_upgrades_total", "downstream_rq_ws_on_non_ws_route",
     "no_route", "no_cluster", "rq_direct_response", "rq_redirect",
 )  # fmt: skip
 GAUGES = (
     "downstream_cx_active", "downstream_cx_http1_active", "downstream_cx_http2_active",
-    "downstream_cx_ssl_active",
+    "downstream_cx_ssl_active", "downstream_cx_upgrades_active",
 )  # fmt: skip
 SERVICE_TIME = b"x-envoy-upstream-service-time"
 MAX_KNOWN = 512
@@ -54,6 +59,14 @@ MakeChain = Callable[[Mapping[str, tuple[object, ...]]], Chain]
 """What a route says to filters, by filter name and the most specific first: its chain."""
 # The new shape, what to keep, whether the date is added, and the server's name if it is.
 Finish = tuple[Shape, Pick | None, bool, tuple[bytes, ...]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Upgrade:
+    """An entry of `upgrade_configs`. make_chain: None where it has no filters of its own."""
+
+    enabled: bool
+    make_chain: MakeChain | None
 
 
 class ManagerStats:
@@ -67,13 +80,16 @@ class ManagerStats:
             setattr(self, name, stats.gauge(prefix + name))
         self.downstream_rq_time = stats.histogram(prefix + "downstream_rq_time")
         self.statuses = stats.statuses(prefix + "downstream_rq_", single=False)
-        for same in ("downstream_rq_http1_total", "rq_total"):
-            stats.derive(prefix + same, lambda: self.downstream_rq_total.value)
+        stats.derive(prefix + "rq_total", lambda: self.downstream_rq_total.value)
+        stats.derive(prefix + "downstream_rq_http1_total", self._http1)
+        self.unanswered = 0
         stats.derive_gauge(prefix + "downstream_rq_active", self._active)
 
     def _active(self) -> int:
-        ended = self.statuses.completed() + self.downstream_rq_rx_reset.value
-        return self.downstream_rq_total.value - ended
+        return self.downstream_rq_total.value - self.statuses.completed() - self.unanswered
+
+    def _http1(self) -> int:
+        return self.downstream_rq_total.value - self.downstream_rq_http2_total.value
 
     def __getattr__(self, name: str) -> Counter:
         raise AttributeError(name)
@@ -90,6 +106,7 @@ class HttpManager:
         worker: Worker,
         stats: Stats,
         make_chain: MakeChain,
+        upgrades: Mapping[bytes, Upgrade],
         loggers: tuple[Callable[[Stream], None], ...],
         own_uri: bytes,
         buffer_limit_bytes: int,
@@ -100,10 +117,11 @@ class HttpManager:
         self._counts = self.stats.statuses.counts
         self._make_chain = make_chain
         self.chain = make_chain({})
+        self.upgrades = upgrades
         self._chains: dict[RouteEntry, Chain] = {}
         self.loggers = loggers
         self.table: Table[RouteEntry] = Table()
-        self.proxies_informational = False
+        self.proxies_informational = config.proxy_100_continue
         self.draining = False
         self.drained_at = 0.0
         self.buffer_limit_bytes = buffer_limit_bytes
@@ -112,7 +130,13 @@ class HttpManager:
             headers=config.max_headers_count,
             http_10=config.accept_http_10,
             default_host=config.default_host_for_http_10.encode(),
+            trailers=config.http1.enable_trailers,
+            chunked_length=config.http1.chunked_length,
         )
+        self.http2_options = codec_options(
+            config.http2, config.max_request_headers_kb, config.max_headers_count
+        )
+        self.http2_counter = lambda name: stats.counter(f"http2.{name}")
         self.idle_timeout_s = config.idle_timeout_s
         self.headers_timeout_s = config.request_headers_timeout_s
         self.max_duration_s = config.max_connection_duration_s
@@ -148,6 +172,13 @@ class HttpManager:
             found = self._chains[route] = self._make_chain(route.overrides)
         return found
 
+    def upgrade_chain(self, kind: bytes, route: RouteEntry | None) -> Chain:
+        """The filters of streams that are upgraded to `kind`: its own, or those of all."""
+        configured = self.upgrades.get(kind)
+        if configured is not None and configured.make_chain is not None:
+            return configured.make_chain(route.overrides if route is not None else {})
+        return self.chain if route is None else self.chain_of(route)
+
     # ------------------------------------------------------------------ connections
 
     def on_connection(self, connection: Downstream) -> None:
@@ -155,18 +186,30 @@ class HttpManager:
         stats = self.stats
         stats.downstream_cx_total.value += 1
         stats.downstream_cx_active.value += 1
-        getattr(stats, f"downstream_cx_{connection.protocol}_total").value += 1
-        getattr(stats, f"downstream_cx_{connection.protocol}_active").value += 1
+        if connection.protocol:
+            getattr(stats, f"downstream_cx_{connection.protocol}_total").value += 1
+            getattr(stats, f"downstream_cx_{connection.protocol}_active").value += 1
         if connection.info.tls:
             stats.downstream_cx_ssl_total.value += 1
             stats.downstream_cx_ssl_active.value += 1
+
+    def on_sniffed(self, connection: Sniffer) -> None:
+        """It is known what it speaks: another takes its place, and is counted anew."""
+        self.worker.connections.discard(connection)
+        stats = self.stats
+        stats.downstream_cx_total.value -= 1
+        stats.downstream_cx_active.value -= 1
+        if connection.info.tls:
+            stats.downstream_cx_ssl_total.value -= 1
+            stats.downstream_cx_ssl_active.value -= 1
 
     def on_connection_end(self, connection: Downstream) -> None:
         self.worker.connections.discard(connection)
         stats = self.stats
         stats.downstream_cx_destroy.value += 1
         stats.downstream_cx_active.value -= 1
-        getattr(stats, f"downstream_cx_{connection.protocol}_active").value -= 1
+        if connection.protocol:
+            getattr(stats, f"downstream_cx_{connection.protocol}_active").value -= 1
         if connection.info.tls:
             stats.downstream_cx_ssl_active.value -= 1
 
@@ -182,6 +225,8 @@ class HttpManager:
     def on_stream_end(self, stream: Stream) -> None:
         self.worker.streams.discard(stream)
         stats = self.stats
+        if stream.tunnels:
+            stats.downstream_cx_upgrades_active.value -= 1
         status = stream.status
         if status:
             try:
@@ -190,6 +235,7 @@ class HttpManager:
                 stats.statuses.add(status)
             stats.downstream_rq_time.record((stream.ended - stream.started) * 1000)
         else:
+            stats.unanswered += 1
             stats.downstream_rq_rx_reset.value += 1
         for log in self.loggers:
             log(stream)
@@ -210,9 +256,7 @@ class HttpManager:
             return MISSING_HOST
         if b"#" in request.path:
             return BAD_PATH
-        if request.upgrade or request.method == b"CONNECT":
-            return UPGRADE_REFUSED
-        return NO_ORIGIN_FORM
+        return NO_ORIGIN_FORM if request.path == b"*" else None
 
     def finish_response(self, stream: Stream, response: Response) -> None:
         """`server`, `date` and the upstream's time, on every answer."""

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from proxy.connection import ConnectionInfo
 from proxy.filters.api import Answer, Reply
 from proxy.http.headers import Headers
-from proxy.http.message import Request, Response
-from proxy.l7 import attempts, hooks
+from proxy.http.message import UNTIL_CLOSE, Request, Response
+from proxy.l7 import attempts, hooks, tunnel
 from proxy.l7.chain import NO_CHAIN, Chain
 from proxy.l7.facts import Address, forwarded_remote
 from proxy.l7.throttle import Throttle
@@ -38,6 +38,7 @@ class Stream:
     """status: of the answer, 0 until there is one. flags: Envoy's response flags, comma-joined.
     detail: why the answer is what it is. started: monotonic seconds. service_ms: what the upstream
     took, None for our own answers. id: the stream's in HTTP/2, else 0. at: the step of the chain.
+    tunnels: it is an upgrade or CONNECT. holds: its bytes wait until the upstream has agreed to it.
     hooking: inside of a filter's hook, whose word to resume then waits in `resumption`.
 
     Of the upstream half: deadline, try_deadline: monotonic seconds, NEVER when there is none.
@@ -87,6 +88,8 @@ class Stream:
     tried: list[Host] | None = None
     body: list[bytes] | None = None
     body_bytes = 0
+    tunnels = False
+    holds = False
     buffer_limit_bytes = 0
     trailers: Headers | None = None
     failure = ""
@@ -158,6 +161,11 @@ class Stream:
             return
         route = self.route = manager.table.find(request)
         self.chain = manager.chain if route is None else manager.chain_of(route)
+        if request.length == UNTIL_CLOSE:
+            refusal = tunnel.admit(self)
+            if refusal is not None:
+                self.respond(refusal)
+                return
         self.advance()
 
     def advance(self) -> None:
@@ -321,12 +329,12 @@ class Stream:
         self.manager.on_stream_end(self)
         self.down.on_stream_end(self)
 
-    def on_downstream_lost(self) -> None:
-        """The client went away (Envoy: DC)."""
+    def on_downstream_lost(
+        self, flag: str = "DC", detail: str = "downstream_remote_disconnect"
+    ) -> None:
+        """The client went away, or gave up this stream."""
         if self.ended:
             return
-        self.flag("DC", "downstream_remote_disconnect")
-        if self.up is not None and self.cluster is not None:
-            self.cluster.stats.upstream_rq_cancelled.value += 1
+        self.flag(flag, detail)
         self.responded = True
         self.finish()

@@ -13,9 +13,17 @@ import sys
 from typing import TYPE_CHECKING, cast
 
 from proxy.http.errors import Malformed
-from proxy.http.h1 import LAST_CHUNK, Limits, ResponseReader, chunk, last_chunk, request_head
+from proxy.http.h1 import (
+    LAST_CHUNK,
+    Limits,
+    ResponseReader,
+    chunk,
+    last_chunk,
+    request_head,
+    tunnel_head,
+)
 from proxy.http.headers import Headers
-from proxy.http.message import CHUNKED, Request, Response
+from proxy.http.message import CHUNKED, UNTIL_CLOSE, Request, Response
 from proxy.outbox import Outbox, Pipe, flush
 from proxy.upstream import retry
 from proxy.upstream.pool import RETIRED, Exchange
@@ -47,6 +55,7 @@ class UpstreamH1(Outbox, asyncio.Protocol):
     )
 
     spare = 1  # of one that is ready
+    expects = 0
 
     def __init__(self, pool: Pool) -> None:
         super().__init__()
@@ -58,7 +67,8 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         self.exchange: Exchange | None = None
         http = cluster.config.http
         limits = Limits(head_bytes=http.max_response_headers_kb * 1024,
-                        headers=http.max_headers_count)  # fmt: skip
+                        headers=http.max_headers_count,
+                        trailers=http.http1.enable_trailers)  # fmt: skip
         self._reader = ResponseReader(self, limits)
         self.request_done = True
         self._adopted = False
@@ -132,7 +142,11 @@ class UpstreamH1(Outbox, asyncio.Protocol):
 
     def send_request(self, exchange: Exchange, request: Request, end: bool) -> None:
         self.request_done = end
-        if not end:
+        if not end and request.length == UNTIL_CLOSE:
+            if request.upgrade:
+                self._reader.expect_upgrade()
+            self.send(tunnel_head(request))
+        elif not end:
             self.send(request_head(request))
         elif request.length == CHUNKED:
             self.send_whole(request_head(request) + LAST_CHUNK)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from proxy.config.model.common import CidrRange, SocketAddress
-from proxy.config.model.protocol import Http2Options
+from proxy.config.model.protocol import Http1Options, Http2Options
 from proxy.config.model.routes import RouteConfiguration
 from proxy.config.model.tls import DownstreamTls
 
@@ -29,6 +29,16 @@ class HttpFilter:
     type_url: str
     config: object
     disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerUpgrade:
+    """`HttpConnectionManager.UpgradeConfig`. upgrade_type: in lower case. filters: () are those of
+    the manager."""
+
+    upgrade_type: str
+    enabled: bool = True
+    filters: tuple[HttpFilter, ...] = ()
 
 
 XfccMode = Literal[
@@ -81,6 +91,9 @@ class HttpConnectionManager:
     delayed_close_timeout_s: float = 1.0
     via: str = ""
     suppress_envoy_headers: bool = False
+    upgrades: tuple[ManagerUpgrade, ...] = ()
+    proxy_100_continue: bool = False
+    http1: Http1Options = Http1Options()
 
 
 @dataclass(frozen=True, slots=True)

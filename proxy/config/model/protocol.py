@@ -23,6 +23,17 @@ class KeepaliveSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Http1Options:
+    """`Http1ProtocolOptions`. enable_trailers: trailers are passed on. chunked_length: a request
+    may have a length and be chunked, and counts as chunked. proper_case: header names are spelled
+    `Like-This`; else as they came."""
+
+    enable_trailers: bool = False
+    chunked_length: bool = False
+    proper_case: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Http2Options:
     """`Http2ProtocolOptions`. stream_error: an invalid message resets its stream and leaves the
     connection alone. custom_settings: (identifier, value), sent as they are."""
@@ -55,6 +66,7 @@ class HttpProtocolOptions:
     max_response_headers_kb: int = 60
     max_headers_count: int = 100
     version: HttpVersion = "HTTP1"
+    http1: Http1Options = Http1Options()
     http2: Http2Options = Http2Options()
     auto_sni: bool = False
     auto_san_validation: bool = False

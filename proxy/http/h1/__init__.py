@@ -3,7 +3,15 @@
 from proxy.http.h1.head_reader import Limits
 from proxy.http.h1.request_reader import RequestReader
 from proxy.http.h1.response_reader import ResponseReader
-from proxy.http.h1.writer import LAST_CHUNK, chunk, last_chunk, request_head, response_head
+from proxy.http.h1.writer import (
+    LAST_CHUNK,
+    chunk,
+    last_chunk,
+    request_head,
+    response_head,
+    tunnel_head,
+    upgrade_lines,
+)
 
 __all__ = [
     "LAST_CHUNK",
@@ -14,4 +22,6 @@ __all__ = [
     "last_chunk",
     "request_head",
     "response_head",
+    "tunnel_head",
+    "upgrade_lines",
 ]

@@ -29,14 +29,22 @@ def sized(value: bytes) -> int:
     return int(value)
 
 
-def request_length(request: Request, block: Headers) -> int:
-    """RFC 9112 section 6.3 for requests: CHUNKED, or bytes (0 where nothing is said)."""
+def request_length(request: Request, block: Headers, chunked_length: bool = False) -> int:
+    """RFC 9112 section 6.3 for requests: CHUNKED, or bytes (0 where nothing is said). CONNECT has
+    no content, but a tunnel (RFC 9110 section 9.3.6). chunked_length: both ways of framing may be
+    there, and the length is not passed on (Envoy's `allow_chunked_length`)."""
     length = content_length(block)
     coding = block.joined(b"transfer-encoding")
+    if request.method == b"CONNECT":
+        if coding is not None or length:
+            raise Malformed("http1.body_disallowed")
+        return UNTIL_CLOSE
     if coding is None:
         return length or 0
     if length is not None:
-        raise Malformed("http1.content_length_and_chunked_not_allowed")
+        if not chunked_length:
+            raise Malformed("http1.content_length_and_chunked_not_allowed")
+        request.headers.remove(b"content-length")
     if request.version == b"HTTP/1.0":
         raise Malformed("http1.transfer_encoding_not_allowed")
     if coding.strip().lower() != b"chunked":
@@ -46,6 +54,8 @@ def request_length(request: Request, block: Headers) -> int:
 
 def response_length(method: bytes, status: int, minor: bytes, block: Headers) -> int:
     """RFC 9112 section 6.3 for responses."""
+    if method == b"CONNECT" and status < 300:
+        return UNTIL_CLOSE
     coding = block.joined(b"transfer-encoding")
     length = content_length(block)
     if method == b"HEAD" or status in (204, 304):

@@ -10,7 +10,8 @@ from proxy.http.h1.body import BodyReader
 @dataclass(frozen=True, slots=True)
 class Limits:
     """`max_request_headers_kb` and `max_headers_count`; pipelined: bytes kept of later requests.
-    trailers: are they passed on (Envoy's `enable_trailers`), or dropped?"""
+    trailers: are they passed on (Envoy's `enable_trailers`), or dropped? chunked_length: Envoy's
+    `allow_chunked_length`."""
 
     head_bytes: int = 60 * 1024
     headers: int = 100
@@ -18,6 +19,7 @@ class Limits:
     http_10: bool = False
     default_host: bytes = b""
     trailers: bool = False
+    chunked_length: bool = False
 
 
 class HeadReader(BodyReader):

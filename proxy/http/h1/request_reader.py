@@ -17,7 +17,7 @@ from proxy.http.h1.head_reader import HeadReader, Limits
 from proxy.http.h1.plan import KEEP_ALIVE, Plan, request_plans
 from proxy.http.h1.target import absolute_form, check_authority, known_authorities
 from proxy.http.headers import Headers, shape_of
-from proxy.http.message import Request
+from proxy.http.message import CHUNKED, UNTIL_CLOSE, Request
 
 TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -154,7 +154,7 @@ class RequestReader(HeadReader):
         path = request.path
         odd = path == b"*" or b"#" in path or request.method == b"CONNECT"
         if request.method == b"CONNECT":
-            request.authority = path
+            request.authority, request.path = path, b""
         elif not path.startswith(b"/") and path != b"*":
             absolute_form(request)
         if not plan.hosts and not request.authority:
@@ -167,7 +167,7 @@ class RequestReader(HeadReader):
 
     def _govern(self, request: Request, block: Headers) -> None:
         """Framing and what becomes of the connection, from headers that are not passed on."""
-        request.length = request_length(request, block)
+        request.length = request_length(request, block, self._limits.chunked_length)
         connection = (block.joined(b"connection") or b"").lower()
         self.keep_alive = (
             b"keep-alive" in connection
@@ -176,8 +176,7 @@ class RequestReader(HeadReader):
         )
         if connection:
             if b"upgrade" in connection and b"upgrade" in block:
-                request.upgrade = block.get(b"upgrade") or b""
-                request.odd = request.odd or request.upgrade != b""
+                self._upgrade(request, block.get(b"upgrade") or b"")
             sanitize_connection(request.headers, connection)
         if b"trailers" in (block.get(b"te") or b"").lower():
             request.headers.set(b"te", b"trailers")  # all of TE that may cross (Envoy)
@@ -189,6 +188,13 @@ class RequestReader(HeadReader):
         )
         if self.expects_continue:
             request.headers.remove(b"expect")
+
+    def _upgrade(self, request: Request, upgrade: bytes) -> None:
+        """HTTP/2 is not changed to (RFC 9113 section 3.1): the request is like any other."""
+        if upgrade and upgrade.lower() != b"h2c":
+            request.upgrade = upgrade
+            request.odd = True
+            request.length = UNTIL_CLOSE
 
     def _deliver(self, request: Request, rest: bytes) -> None:
         length = request.length
@@ -204,11 +210,15 @@ class RequestReader(HeadReader):
             self._left = length - len(rest)
             self.feed = self._sized
             self._requests.on_request(request, rest, False)
-        else:
+        elif length == CHUNKED:
             self.feed = self._chunk_line
             self._requests.on_request(request, b"", False)
             if rest:
                 self.feed(rest)
+        else:
+            self.keep_alive = False
+            self.feed = self._until_close
+            self._requests.on_request(request, rest, False)
 
 
 def _diagnosed(head: bytes) -> Malformed:

@@ -19,6 +19,7 @@ from proxy.http.message import CHUNKED, UNTIL_CLOSE, Response
 
 BODILESS = (204, 304)
 MAX_INFORMATIONAL = 32
+SPECIAL = (b"HEAD", b"CONNECT")  # the framing of answers to these is not what their headers say
 
 
 class ResponseSink(BodySink, Protocol):
@@ -33,7 +34,15 @@ class ResponseReader(HeadReader):
     Call `expect(method)` for each request sent. 1xx go to `on_informational`. keep_alive: may the
     connection be used again. Bytes without a request are a protocol error."""
 
-    __slots__ = ("_informational", "_limits", "_method", "_plan", "_responses", "keep_alive")
+    __slots__ = (
+        "_informational",
+        "_limits",
+        "_method",
+        "_plan",
+        "_responses",
+        "_upgrading",
+        "keep_alive",
+    )
 
     def __init__(self, sink: ResponseSink, limits: Limits) -> None:
         super().__init__(sink, limits.trailers)
@@ -42,6 +51,7 @@ class ResponseReader(HeadReader):
         self._plan: Plan | None = None
         self._method = b""
         self._informational = 0
+        self._upgrading = False
         self.keep_alive = True
         self.feed = self._after
 
@@ -49,6 +59,10 @@ class ResponseReader(HeadReader):
         self._method = method
         self._informational = 0
         self.feed = self._head
+
+    def expect_upgrade(self) -> None:
+        """The request that was just sent asks for it: 101 may be the answer."""
+        self._upgrading = True
 
     def eof(self) -> None:
         """The peer closed its side. That may end a message (RFC 9112 section 6.3, case 8); inside
@@ -86,7 +100,7 @@ class ResponseReader(HeadReader):
             and status >= 200
             and status not in BODILESS
             and groups[0] == b"1"
-            and self._method != b"HEAD"
+            and self._method not in SPECIAL
             and (at < 0 or values[at] in KEEP_ALIVE)
         ):
             length = sized(values[plan.length_at])
@@ -131,9 +145,10 @@ class ResponseReader(HeadReader):
         end: int,
     ) -> None:
         rest = b"" if end == len(data) else data[end:]
+        if status == 101:
+            self._switch(plan, values, rest)
+            return
         if status < 200:
-            if status == 101:
-                raise Malformed("http1.unexpected_upgrade")
             self._informational += 1
             if self._informational > MAX_INFORMATIONAL:
                 raise Malformed("http1.too_many_informational_responses")
@@ -144,6 +159,15 @@ class ResponseReader(HeadReader):
         length = self._govern(minor, status, Headers(plan.shape, values))
         response = Response(status, Headers(plan.rest, plan.pick(values)), length)
         self._deliver(response, length, rest)
+
+    def _switch(self, plan: Plan, values: tuple[bytes, ...], rest: bytes) -> None:
+        """What follows 101 is another protocol (RFC 9110 section 15.2.2)."""
+        if not self._upgrading:
+            raise Malformed("http1.unexpected_upgrade")
+        self.keep_alive = False
+        response = Response(101, Headers(plan.rest, plan.pick(values)), UNTIL_CLOSE)
+        response.upgrade = Headers(plan.shape, values).get(b"upgrade") or b""
+        self._deliver(response, UNTIL_CLOSE, rest)
 
     def _govern(self, minor: bytes, status: int, block: Headers) -> int:
         """The length of the body, and whether the connection stays."""

@@ -39,6 +39,26 @@ def request_head(request: Request) -> bytes:
     return template % (request.method, request.path, request.authority, *headers.values)
 
 
+def tunnel_head(request: Request) -> bytes:
+    """The head of CONNECT or of a request for an upgrade: no framing, as no message follows."""
+    headers = request.headers
+    line = b"%b %b HTTP/1.1\r\n" % (
+        request.method,
+        request.authority if request.method == b"CONNECT" else request.path,
+    )
+    host = b"host: %b\r\n" % request.authority
+    return b"%b%b%b%b\r\n" % (
+        line,
+        host,
+        headers.shape.template % headers.values,
+        upgrade_lines(request.upgrade),
+    )
+
+
+def upgrade_lines(upgrade: bytes) -> bytes:
+    return b"connection: upgrade\r\nupgrade: %b\r\n" % upgrade if upgrade else b""
+
+
 def response_head(response: Response, trailer: bytes = b"", version: bytes = b"HTTP/1.1") -> bytes:
     """The head; `trailer` is further header lines (`connection: close`, framing)."""
     headers = response.headers

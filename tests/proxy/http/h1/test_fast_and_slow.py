@@ -211,6 +211,8 @@ def test_h11_frames_alike(
     theirs, ours = h11_frames(raw), our_frames(raw)
     if theirs is None or ours is None or b"http://" in raw:
         return  # absolute form is told differently
+    if b"CONNECT " in raw or b"upgrade" in raw.lower():
+        return  # to us a tunnel begins there, to h11 only when it is agreed to
     assert ours[: len(theirs)] == theirs
 
 

@@ -72,8 +72,8 @@ ACCEPTED: dict[str, tuple[bytes, list[Event]]] = {
         [request(authority=b"[2001:db8::1]:8080"), END, STAY],
     ),
     "CONNECT": (
-        head(b"CONNECT b:443 HTTP/1.1"),
-        [request(b"CONNECT", b"b:443", b"b:443"), END, STAY],
+        head(b"CONNECT b:443 HTTP/1.1") + b"any bytes",
+        [request(b"CONNECT", b"", b"b:443", body=b"any bytes")],
     ),
     "values are stripped": (
         head(b"GET / HTTP/1.1", b"x:\t a b \t", b"Y:1", b"z: "),
@@ -154,8 +154,21 @@ ACCEPTED: dict[str, tuple[bytes, list[Event]]] = {
         [request(pairs=[(b"te", b"trailers")]), END, STAY],
     ),
     "upgrade": (
-        head(b"GET / HTTP/1.1", b"connection: Upgrade", b"upgrade: websocket"),
-        [GET, END, ("ways", True, False, b"websocket")],
+        head(b"GET / HTTP/1.1", b"connection: Upgrade", b"upgrade: websocket") + b"any bytes",
+        [request(body=b"any bytes")],
+    ),
+    "an upgrade has no content": (
+        post(b"connection: Upgrade", b"upgrade: x", b"content-length: 3", body=b"abcdef"),
+        [request(b"POST", pairs=[LENGTH_3], body=b"abcdef")],
+    ),
+    "no upgrade to HTTP/2": (
+        head(
+            b"GET / HTTP/1.1",
+            b"connection: Upgrade, HTTP2-Settings",
+            b"upgrade: h2c",
+            b"http2-settings: AAA",
+        ),
+        [GET, END, STAY],
     ),
     "upgrade not nominated": (head(b"GET / HTTP/1.1", b"upgrade: websocket"), [GET, END, STAY]),
     "expect": (
