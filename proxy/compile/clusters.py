@@ -19,6 +19,8 @@ from proxy.upstream.cluster import Cluster
 from proxy.upstream.dns import DnsMembership
 from proxy.upstream.host import Host
 from proxy.upstream.pool import Pool
+from proxy.upstream.way import ALPN, the_way
+from proxy.upstream.resolver import Resolvers
 
 OpenConnection = Callable[[Pool], None]
 TLS_METADATA = "envoy.transport_socket_match"
@@ -36,6 +38,7 @@ class Clusters:
         self._memberships: dict[str, tuple[bool, ClusterLoadAssignment]] = {}
         self._tls: dict[str, tuple[object, ...]] = {}
         self._dns: dict[str, DnsMembership] = {}
+        self._resolvers = Resolvers()
         self._contexts: Contexts = WeakValueDictionary()
 
     def apply(self, snapshot: Snapshot) -> dict[str, str]:
@@ -89,9 +92,12 @@ class Clusters:
         if resolving is not None:
             resolving.stop()
         if _resolves(cluster):
-            self._dns[name] = DnsMembership(cluster, assignment)
+            resolver = self._resolvers.get(cluster.config.dns.resolver)
+            self._dns[name] = DnsMembership(cluster, assignment, resolver)
         else:
             cluster.set_endpoints(assignment)
+            if cluster.config.type == "EDS":
+                cluster.stats.add("update_success")
 
     def _close(self, name: str) -> Cluster:
         resolving = self._dns.pop(name, None)
@@ -124,11 +130,13 @@ def tls_chooser(
     config: ClusterConfig, secrets: Mapping[str, Secret], made: Contexts
 ) -> Callable[[Host], ClientTls | None]:
     """`transport_socket_matches`: the first whose labels the endpoint has, else the cluster's."""
-    default = client_context(config.tls, secrets, made) if config.tls is not None else None
-    matches = [
-        (dict(one.match), client_context(one.tls, secrets, made) if one.tls is not None else None)
-        for one in config.tls_matches
-    ]
+    alpn = ALPN[the_way(config.http).version]
+
+    def context(tls: UpstreamTls | None) -> ClientTls | None:
+        return client_context(tls, secrets, made, alpn) if tls is not None else None
+
+    default = context(config.tls)
+    matches = [(dict(one.match), context(one.tls)) for one in config.tls_matches]
     if not matches:
         return lambda _: default
 

@@ -2,63 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
-
 from envoy.config.cluster.v3 import cluster_pb2
 
 from proxy.config import decode_tls
 from proxy.config.decode_common import (
     address,
-    choice,
-    enum_name,
     ip_address,
     metadata,
     seconds_or,
     struct,
     value_or,
 )
+from proxy.config.decode_connecting import sockets, transport
+from proxy.config.decode_discovery import check_balancing, discovery
 from proxy.config.decode_eds import load_assignment
 from proxy.config.decode_health import health_checks
 from proxy.config.decode_lb import load_balancing
 from proxy.config.decode_limits import outlier_detection, thresholds
 from proxy.config.decode_protocol import cluster_protocol, preconnect_policy
 from proxy.config.decode_source import from_ads
-from proxy.config.fields import UNSUPPORTED
-from proxy.config.model import Cluster, ClusterLoadAssignment, TransportSocketMatch
+from proxy.config.model import (
+    Cluster,
+    ClusterLoadAssignment,
+    ClusterType,
+    TransportSocketMatch,
+)
+from proxy.config.model.connecting import NO_SOCKETS, Sockets
 from proxy.config.rejected import Rejected, at
 
-Type = Literal["STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS"]
-Family = Literal["AUTO", "V4_ONLY", "V6_ONLY", "V4_PREFERRED", "ALL"]
-
-_C = cluster_pb2.Cluster
-_TYPES: Mapping[int, Type] = {
-    _C.STATIC: "STATIC",
-    _C.STRICT_DNS: "STRICT_DNS",
-    _C.LOGICAL_DNS: "LOGICAL_DNS",
-    _C.EDS: "EDS",
-}
-_FAMILIES: Mapping[int, Family] = {
-    _C.AUTO: "AUTO",
-    _C.V4_ONLY: "V4_ONLY",
-    _C.V6_ONLY: "V6_ONLY",
-    _C.V4_PREFERRED: "V4_PREFERRED",
-    _C.ALL: "ALL",
-}
+# Those whose endpoints stand in the cluster itself.
+_LISTED = ("STATIC", "STRICT_DNS", "LOGICAL_DNS")
 
 
-def cluster(message: cluster_pb2.Cluster, path: str = "") -> Cluster:
-    """`message` must be checked."""
-    kind = _type(message, at(path, "type"))
+def cluster(
+    message: cluster_pb2.Cluster, path: str = "", default_sockets: Sockets = NO_SOCKETS
+) -> Cluster:
+    """`message` must be checked. default_sockets: how connections are bound if it does not say."""
+    found = discovery(message, path)
+    kind = found.type
+    lb = load_balancing(message, path)
+    check_balancing(found, lb, path)
     default, high = thresholds(message.circuit_breakers, at(path, "circuit_breakers"))
     outlier = message.outlier_detection if message.HasField("outlier_detection") else None
     socket = message.transport_socket if message.HasField("transport_socket") else None
+    tls, proxy_protocol = transport(socket, at(path, "transport_socket"))
     return Cluster(
         name=message.name,
         type=kind,
         eds_service_name=_eds_service_name(message, kind, at(path, "eds_cluster_config")),
         load_assignment=_load_assignment(message, kind, at(path, "load_assignment")),
-        lb=load_balancing(message, path),
+        lb=lb,
         healthy_panic_threshold=_panic_threshold(message),
         connect_timeout_s=seconds_or(message, "connect_timeout", 5.0),
         thresholds_default=default,
@@ -66,18 +59,20 @@ def cluster(message: cluster_pb2.Cluster, path: str = "") -> Cluster:
         outlier=outlier_detection(outlier, at(path, "outlier_detection")) if outlier else None,
         health_checks=health_checks(message.health_checks, at(path, "health_checks")),
         ignore_new_hosts_until_first_hc=message.common_lb_config.ignore_new_hosts_until_first_hc,
-        tls=decode_tls.upstream(socket, at(path, "transport_socket")) if socket else None,
+        tls=tls,
+        proxy_protocol=proxy_protocol,
         tls_matches=_socket_matches(message, at(path, "transport_socket_matches")),
         http=cluster_protocol(message, path),
         preconnect=preconnect_policy(message),
         per_connection_buffer_limit_bytes=value_or(
             message, "per_connection_buffer_limit_bytes", 1024 * 1024
         ),
-        dns_refresh_rate_s=seconds_or(message, "dns_refresh_rate", 5.0),
-        respect_dns_ttl=message.respect_dns_ttl,
-        dns_lookup_family=choice(
-            _FAMILIES, message.dns_lookup_family, at(path, "dns_lookup_family")
-        ),
+        dns=found.dns,
+        clusters=found.clusters,
+        dns_cache=found.dns_cache,
+        original_dst=found.original_dst,
+        cleanup_interval_s=seconds_or(message, "cleanup_interval", 5.0),
+        sockets=sockets(message, path, default_sockets),
         alt_stat_name=message.alt_stat_name,
         close_connections_on_host_health_failure=(message.close_connections_on_host_health_failure),
         metadata=metadata(message.metadata),
@@ -85,14 +80,7 @@ def cluster(message: cluster_pb2.Cluster, path: str = "") -> Cluster:
     )
 
 
-def _type(message: cluster_pb2.Cluster, path: str) -> Type:
-    if message.type not in _TYPES:
-        name = enum_name(_C.DiscoveryType, message.type)
-        raise Rejected(path, f"{name} is {UNSUPPORTED}")
-    return _TYPES[message.type]
-
-
-def _eds_service_name(message: cluster_pb2.Cluster, kind: Type, path: str) -> str:
+def _eds_service_name(message: cluster_pb2.Cluster, kind: ClusterType, path: str) -> str:
     if not message.HasField("eds_cluster_config"):
         if kind == "EDS":
             raise Rejected(path, "is required for a cluster of type EDS")
@@ -104,11 +92,11 @@ def _eds_service_name(message: cluster_pb2.Cluster, kind: Type, path: str) -> st
 
 
 def _load_assignment(
-    message: cluster_pb2.Cluster, kind: Type, path: str
+    message: cluster_pb2.Cluster, kind: ClusterType, path: str
 ) -> ClusterLoadAssignment | None:
-    if kind == "EDS":
+    if kind not in _LISTED:
         if message.HasField("load_assignment"):
-            raise Rejected(path, "is set in a cluster of type EDS")
+            raise Rejected(path, f"is set in a cluster of type {kind}")
         return None
     decode_address = ip_address if kind == "STATIC" else address
     found = load_assignment(message.load_assignment, path, decode_address)

@@ -6,11 +6,21 @@ from collections.abc import Callable, Mapping
 
 from envoy.config.core.v3 import address_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from envoy.type.v3 import percent_pb2
 
-from proxy.config.decode_common import choice, ip_address, locality, metadata, value_or
+from proxy.config.decode_common import (
+    choice,
+    ip_address,
+    locality,
+    metadata,
+    percent,
+    seconds_or,
+    value_or,
+)
 from proxy.config.decode_health import endpoint_check
 from proxy.config.model import (
     ClusterLoadAssignment,
+    DropOverload,
     Endpoint,
     HealthStatus,
     LocalityEndpoints,
@@ -48,7 +58,27 @@ def load_assignment(
         overprovisioning_factor=value_or(
             message.policy, "overprovisioning_factor", _OVERPROVISIONING
         ),
+        weighted_priority_health=message.policy.weighted_priority_health,
+        drop_overloads=_drop_overloads(message.policy, at(path, "policy")),
+        endpoint_stale_after_s=seconds_or(message.policy, "endpoint_stale_after", 0.0),
     )
+
+
+def _drop_overloads(
+    message: endpoint_pb2.ClusterLoadAssignment.Policy, path: str
+) -> tuple[DropOverload, ...]:
+    where = at(path, "drop_overloads")
+    if len(message.drop_overloads) > 1:
+        raise Rejected(where, "Envoy knows one entry only")
+    return tuple(
+        DropOverload(each.category, _share(each.drop_percentage, f"{where}[{i}].drop_percentage"))
+        for i, each in enumerate(message.drop_overloads)
+    )
+
+
+def _share(message: percent_pb2.FractionalPercent, path: str) -> float:
+    found = percent(message, path)
+    return min(1.0, found.numerator / found.denominator)
 
 
 def _priorities_without_gap(message: endpoint_pb2.ClusterLoadAssignment, path: str) -> None:

@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 from proxy.config.field_rules import Fields, Table
 from proxy.config.fields_clusters import CLUSTERS
 from proxy.config.fields_common import COMMON
+from proxy.config.fields_discovery import DISCOVERY
 from proxy.config.fields_filters import FILTERS
 from proxy.config.fields_lb import LB
 from proxy.config.fields_listeners import LISTENERS
@@ -36,6 +37,7 @@ FIELDS: Table = {
     **RETRY,
     **CLUSTERS,
     **LB,
+    **DISCOVERY,
     **FILTERS,
     **POLICY,
 }

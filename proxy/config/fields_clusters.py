@@ -15,25 +15,26 @@ CLUSTERS: Table = {
         "per_connection_buffer_limit_bytes lb_policy load_assignment max_requests_per_connection "
         "circuit_breakers health_checks common_http_protocol_options http_protocol_options "
         "http2_protocol_options upstream_http_protocol_options protocol_selection "
-        "preconnect_policy typed_extension_protocol_options dns_refresh_rate "
-        "respect_dns_ttl dns_lookup_family outlier_detection least_request_lb_config "
+        "preconnect_policy typed_extension_protocol_options dns_refresh_rate dns_jitter "
+        "dns_failure_refresh_rate respect_dns_ttl dns_lookup_family dns_resolvers "
+        "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config cluster_type "
+        "original_dst_lb_config cleanup_interval upstream_bind_config upstream_connection_options "
+        "wait_for_warm_on_init outlier_detection least_request_lb_config "
         "round_robin_lb_config ring_hash_lb_config maglev_lb_config lb_subset_config "
         "common_lb_config transport_socket metadata "
         "close_connections_on_host_health_failure ignore_health_on_host_removal "
         "load_balancing_policy",
         {
-            "cleanup_interval": "it belongs to original destination clusters, which are refused",
             "lrs_report_endpoint_metrics": "it belongs to load reports, which are refused",
             "track_timeout_budgets": _STATISTICS,
             "track_cluster_stats": _STATISTICS,
         },
-        {"wait_for_warm_on_init": True},
     ),
     _CLUSTER + "Cluster.EdsClusterConfig": Fields("eds_config service_name"),
     _CLUSTER + "Cluster.CommonLbConfig": Fields(
-        "healthy_panic_threshold ignore_new_hosts_until_first_hc",
+        "healthy_panic_threshold ignore_new_hosts_until_first_hc zone_aware_lb_config "
+        "locality_weighted_lb_config consistent_hashing_lb_config",
         {
-            "zone_aware_lb_config": "it needs cluster_manager.local_cluster_name, which is refused",
             "update_merge_window": "changes of endpoints take effect at once",
             "override_host_status": "it belongs to stateful sessions, which are refused",
         },
@@ -62,7 +63,10 @@ CLUSTERS: Table = {
         "auto_sni auto_san_validation override_auto_sni_header"
     ),
     _ENDPOINT + "ClusterLoadAssignment": Fields("cluster_name endpoints policy"),
-    _ENDPOINT + "ClusterLoadAssignment.Policy": Fields("overprovisioning_factor"),
+    _ENDPOINT + "ClusterLoadAssignment.Policy": Fields(
+        "overprovisioning_factor drop_overloads endpoint_stale_after weighted_priority_health"
+    ),
+    _ENDPOINT + "ClusterLoadAssignment.Policy.DropOverload": Fields("category drop_percentage"),
     _ENDPOINT + "LocalityLbEndpoints": Fields(
         "locality lb_endpoints load_balancing_weight priority",
         {

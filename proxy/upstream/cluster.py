@@ -13,8 +13,9 @@ from time import monotonic
 from proxy.config.model import Cluster as ClusterConfig
 from proxy.config.model import ClusterLoadAssignment
 from proxy.http.message import Request, Response
-from proxy.stats import Counter, Stats
+from proxy.stats import Counter, Stats, StatusCounts
 from proxy.upstream.balance import ContextPicker, Picker
+from proxy.upstream.balance.context import RetryContext
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.choosing import Choosing
 from proxy.upstream.host import Host
@@ -39,6 +40,8 @@ COUNTERS = (
     "upstream_rq_per_try_timeout", "upstream_rq_rx_reset", "upstream_rq_tx_reset",
     "upstream_rq_cancelled", "upstream_rq_retry", "upstream_rq_retry_success",
     "upstream_rq_retry_limit_exceeded", "upstream_rq_retry_overflow",
+    "upstream_rq_retry_backoff_exponential", "upstream_rq_retry_backoff_ratelimited",
+    "upstream_rq_per_try_idle_timeout", "retry_or_shadow_abandoned",
     "membership_change", "update_success",
 )  # fmt: skip
 GAUGES = (
@@ -54,6 +57,8 @@ class ClusterStats:
     upstream_rq_total: Counter
 
     def __init__(self, stats: Stats, prefix: str) -> None:
+        self._stats = stats
+        self._prefix = prefix
         for name in COUNTERS:
             setattr(self, name, stats.counter(prefix + name))
         for name in GAUGES:
@@ -61,6 +66,10 @@ class ClusterStats:
         self.upstream_rq_time = stats.histogram(prefix + "upstream_rq_time")
         self.upstream_cx_connect_ms = stats.histogram(prefix + "upstream_cx_connect_ms")
         self.statuses = stats.statuses(prefix + "upstream_rq_", single=True)
+
+    def add(self, name: str, more: int = 1) -> None:
+        """Counts what is rare: its counter is made when it happens first."""
+        self._stats.counter(self._prefix + name).value += more
 
     def count_destroyed(self, by_peer: bool, busy: bool) -> None:
         """A connection is gone. busy: and took an exchange with it."""
@@ -221,15 +230,11 @@ class Cluster:
 
     # ------------------------------------------------------------------ on the way of a request
 
-    def pick_other(self, tried: list[Host], attempts: int) -> Host | None:
-        """A host by the policy, not one of `tried` (Envoy's previous_hosts predicate) if one of
-        `attempts` picks finds another."""
-        host = self.pick()
-        for _ in range(attempts):
-            if host not in tried:
-                break
-            host = self.pick()
-        return host
+    def pick_again(self, context: RetryContext, at: int) -> Host | None:
+        """For a retry that has rejected `at` hosts already; not of the priorities it has tried."""
+        tried = context.tried_priorities
+        pick_for = self.balancer.besides(tried) if tried else self.pick_for
+        return self.pick() if pick_for is None else pick_for(context, at)
 
     def lease(self, host: Host, breaker: Breaker, exchange: Exchange) -> bool:
         """Gets `exchange` a connection to `host`, now or later. False: a limit forbids it."""
@@ -264,7 +269,19 @@ class Cluster:
             if pool.breaker is breaker and pool.cancel(exchange):
                 return
 
+    def replace_pending(
+        self, host: Host, breaker: Breaker, exchange: Exchange, other: Exchange
+    ) -> None:
+        """`other` waits in the place of `exchange`."""
+        for pool in host.pools.values():
+            if pool.breaker is breaker and pool.replace(exchange, other):
+                return
+
     # ------------------------------------------------------------------ outcomes and time
+
+    def retry_statuses(self) -> StatusCounts:
+        """Answers that were followed by a retry (Envoy's `retry.upstream_rq_*`)."""
+        return self.all_stats.statuses(f"{self.prefix}retry.upstream_rq_", single=True)
 
     def on_response(self, host: Host, request: Request, response: Response, now: float) -> None:
         """An attempt was answered."""

@@ -1,86 +1,144 @@
 """STRICT_DNS and LOGICAL_DNS: a cluster's hosts are what its names resolve to, asked repeatedly.
 
-A name that does not resolve keeps its last addresses: DNS being away is no reason to drop hosts
-that may well be alive (Envoy's rule).
+Each name is asked for by itself: all at once, and again when its own time has come. An error keeps
+the last addresses, as DNS being away is no reason to drop hosts that may well be alive; an answer
+without addresses does not (Envoy's rules), but for LOGICAL_DNS.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from random import Random
 
-from proxy.config.model import ClusterLoadAssignment, Endpoint, SocketAddress
+from proxy.config.model import ClusterLoadAssignment, Endpoint, LocalityEndpoints, SocketAddress
+from proxy.config.model.discovery import Dns
 from proxy.tasks import spawn
 from proxy.upstream.cluster import Cluster
-
-Found = tuple[SocketAddress, Endpoint, tuple[str, str, str], int]
-
-_FAMILIES = {"V4_ONLY": socket.AF_INET, "V6_ONLY": socket.AF_INET6}
+from proxy.upstream.membership import Found, found_at
+from proxy.upstream.resolver import Answer, ResolveFailed, Resolver
 
 
 class DnsMembership:
-    """Resolves from its making until `stop`."""
+    """Resolves from its making until `stop`. warm: every name was answered, or failed, once;
+    on_warm is called then."""
 
-    def __init__(self, cluster: Cluster, assignment: ClusterLoadAssignment) -> None:
-        self._cluster = cluster
-        self._assignment = assignment
-        self._last: dict[SocketAddress, list[str]] = {}
-        self._task = spawn(self._run(), f"dns {cluster.name}")
+    def __init__(
+        self,
+        cluster: Cluster,
+        assignment: ClusterLoadAssignment,
+        resolver: Resolver,
+        on_warm: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.cluster = cluster
+        self.resolver = resolver
+        self.warm = False
+        self._on_warm = on_warm
+        self._logical = cluster.config.type == "LOGICAL_DNS"
+        cluster.choosing.take(assignment)
+        self._names = [
+            _Name(self, endpoint, group)
+            for group in assignment.localities
+            for endpoint in group.endpoints
+        ]
+        self._unanswered = len(self._names)
+        if not self._names:
+            self.answered()
+
+    def stop(self) -> None:
+        for name in self._names:
+            name.stop()
+
+    def answered(self) -> None:
+        """One more name was answered or has failed for the first time."""
+        self._unanswered -= 1
+        if self._unanswered <= 0 and not self.warm:
+            self.warm = True
+            self._on_warm()
+
+    def update(self) -> None:
+        """What one name resolves to has changed."""
+        if not self._logical:
+            self.cluster.set_hosts([found for name in self._names for found in name.found()])
+        elif self.cluster.hosts:
+            self.cluster.hosts[0].move(self._names[0].addresses)
+        else:
+            self.cluster.set_hosts(list(self._names[0].found())[:1])
+            for host in self.cluster.hosts:
+                host.move(self._names[0].addresses)
+
+
+class _Name:
+    """One endpoint whose name is resolved again and again."""
+
+    def __init__(self, owner: DnsMembership, endpoint: Endpoint, group: LocalityEndpoints) -> None:
+        self._owner = owner
+        name = endpoint.address.host
+        self._endpoint = replace(endpoint, hostname=endpoint.hostname or name)
+        self._group = group
+        self.addresses: tuple[SocketAddress, ...] = ()
+        self._task = spawn(self._run(), f"dns {owner.cluster.name} {name}")
 
     def stop(self) -> None:
         self._task.cancel()
 
+    def found(self) -> Iterator[Found]:
+        for address in self.addresses:
+            yield found_at(address, self._endpoint, self._group)
+
     async def _run(self) -> None:
+        cluster = self._owner.cluster
+        random, failures, first = cluster.random, 0, True
         while True:
-            self._cluster.set_addresses(await self._resolve_all())
-            await asyncio.sleep(self._cluster.config.dns_refresh_rate_s)
+            options = cluster.config.dns
+            answer = await self._resolve(options)
+            if answer is None:
+                wait_s = back_off_s(options, failures, random)
+                failures += 1
+            else:
+                failures = 0
+                wait_s = refresh_s(options, answer, random)
+                self._take(answer)
+            if first:
+                first = False
+                self._owner.answered()
+            await asyncio.sleep(wait_s)
 
-    async def _resolve_all(self) -> list[Found]:
-        found: list[Found] = []
-        only_first = self._cluster.config.type == "LOGICAL_DNS"
-        for group in self._assignment.localities:
-            for endpoint in group.endpoints:
-                addresses = await self._resolve(endpoint.address)
-                found.extend(
-                    (SocketAddress(address, endpoint.address.port), endpoint,
-                     group.locality, group.priority)
-                    for address in (addresses[:1] if only_first else addresses)
-                )  # fmt: skip
-        return found
-
-    async def _resolve(self, name: SocketAddress) -> list[str]:
-        if _is_ip(name.host):
-            return [name.host]
-        stats = self._cluster.all_stats
-        stats.counter(f"{self._cluster.prefix}update_attempt").value += 1
-        lookup = self._cluster.config.dns_lookup_family
-        loop = asyncio.get_running_loop()
+    async def _resolve(self, options: Dns) -> Answer | None:
+        stats = self._owner.cluster.stats
+        stats.add("update_attempt")
         try:
-            answers = await loop.getaddrinfo(
-                name.host, name.port,
-                family=_FAMILIES.get(lookup, socket.AF_UNSPEC), type=socket.SOCK_STREAM,
-            )  # fmt: skip
-        except (OSError, UnicodeError):  # the latter: a label that is empty or too long
-            stats.counter(f"{self._cluster.prefix}update_failure").value += 1
-            return self._last.get(name, [])
-        addresses = _preferred(lookup, [(answer[0], str(answer[4][0])) for answer in answers])
-        self._last[name] = addresses
-        return addresses
+            answer = await self._owner.resolver.resolve(self._endpoint.address.host, options.family)
+        except ResolveFailed:
+            stats.add("update_failure")
+            return None
+        stats.add("update_success")
+        return answer
+
+    def _take(self, answer: Answer) -> None:
+        port = self._endpoint.address.port
+        addresses = tuple(SocketAddress(text, port) for text in answer.addresses)
+        logical = self._owner.cluster.config.type == "LOGICAL_DNS"
+        if addresses == self.addresses or (logical and not addresses):
+            if not logical:
+                self._owner.cluster.stats.add("update_no_rebuild")
+            return
+        self.addresses = addresses
+        self._owner.update()
 
 
-def _preferred(lookup: str, answers: list[tuple[int, str]]) -> list[str]:
-    """AUTO: IPv6 if there is any, else IPv4; V4_PREFERRED the other way; ALL: both."""
-    four = list(dict.fromkeys(text for family, text in answers if family == socket.AF_INET))
-    six = list(dict.fromkeys(text for family, text in answers if family == socket.AF_INET6))
-    if lookup == "ALL":
-        return four + six
-    return (four or six) if lookup == "V4_PREFERRED" else (six or four)
+def refresh_s(options: Dns, answer: Answer, random: Random) -> float:
+    """When to ask again after an answer."""
+    wait_s = options.refresh_s
+    if options.respect_ttl and answer.addresses and answer.ttl_s:
+        wait_s = answer.ttl_s
+    return wait_s + random.random() * options.jitter_s
 
 
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+def back_off_s(options: Dns, failures: int, random: Random) -> float:
+    """When to ask again after an error, `failures` being those before it."""
+    if options.failure_base_s is None:
+        return options.refresh_s
+    most: float = min(options.failure_base_s * 2**failures, options.failure_max_s)
+    return max(random.random() * most, 0.001)

@@ -22,6 +22,7 @@ _TAKING = (*_SERVING, "DEGRADED")
 class Host:
     """Counters carry Envoy's names of `/clusters`.
 
+    others: further addresses to try when the first does not answer (`additional_addresses`).
     since: when it came or was last found healthy, monotonic (slow start). monitor: of outlier
     detection, None without. ejected: that has taken it out. checker: of active health checks, None
     without; failed, timed_out, degraded_by_check: what they have found. unchecked: waits for its
@@ -47,6 +48,7 @@ class Host:
         "locality",
         "metadata",
         "monitor",
+        "others",
         "pools",
         "priority",
         "removed",
@@ -64,6 +66,7 @@ class Host:
 
     def __init__(self, address: SocketAddress) -> None:
         self.address = address
+        self.others: tuple[SocketAddress, ...] = ()
         self.text = str(address)
         self.hostname = ""
         self.weight = 1
@@ -99,6 +102,11 @@ class Host:
         self.check_config = endpoint.check
         self.locality = locality
         self.priority = priority
+
+    def move(self, addresses: tuple[SocketAddress, ...]) -> None:
+        """It is the same host elsewhere (LOGICAL_DNS): what connects from now on goes there."""
+        self.address, self.others = addresses[0], addresses[1:]
+        self.text = str(self.address)
 
     @property
     def healthy(self) -> bool:

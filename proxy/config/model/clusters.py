@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from proxy.config.model.balancing import ROUND_ROBIN, Lb
 from proxy.config.model.common import Metadata, SocketAddress
+from proxy.config.model.connecting import NO_SOCKETS, ProxyProtocolOut, Sockets
+from proxy.config.model.discovery import DEFAULT_DNS, Dns, DnsCache, OriginalDst
 from proxy.config.model.health import EndpointCheck, HealthCheck, OutlierDetection, Thresholds
 from proxy.config.model.protocol import HttpProtocolOptions, PreconnectPolicy
 from proxy.config.model.tls import UpstreamTls
@@ -65,10 +67,23 @@ class TransportSocketMatch:
     tls: UpstreamTls | None = None
 
 
+ClusterType = Literal[
+    "STATIC",
+    "STRICT_DNS",
+    "LOGICAL_DNS",
+    "EDS",
+    "ORIGINAL_DST",
+    "AGGREGATE",
+    "DYNAMIC_FORWARD_PROXY",
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
+    """clusters: those that an aggregate cluster is made of, in the order of their priority."""
+
     name: str
-    type: Literal["STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS"] = "STATIC"
+    type: ClusterType = "STATIC"
     eds_service_name: str = ""
     load_assignment: ClusterLoadAssignment | None = None
     lb: Lb = ROUND_ROBIN
@@ -84,9 +99,13 @@ class Cluster:
     http: HttpProtocolOptions = HttpProtocolOptions()
     preconnect: PreconnectPolicy = PreconnectPolicy()
     per_connection_buffer_limit_bytes: int = 1024 * 1024
-    dns_refresh_rate_s: float = 5.0
-    respect_dns_ttl: bool = False
-    dns_lookup_family: Literal["AUTO", "V4_ONLY", "V6_ONLY", "V4_PREFERRED", "ALL"] = "AUTO"
+    dns: Dns = DEFAULT_DNS
+    clusters: tuple[str, ...] = ()
+    dns_cache: DnsCache | None = None
+    original_dst: OriginalDst | None = None
+    cleanup_interval_s: float = 5.0
+    sockets: Sockets = NO_SOCKETS
+    proxy_protocol: ProxyProtocolOut | None = None
     alt_stat_name: str = ""
     close_connections_on_host_health_failure: bool = False
     metadata: Metadata = field(default_factory=dict, hash=False)

@@ -87,7 +87,7 @@ def test_json_with_tabs_is_the_same(tmp_path: Path) -> None:
     assert bootstrap.load(write(tmp_path, text, "bootstrap.json")).node.id == "a"
 
 
-LB = "    lb_policy: MAGLEV\n    connect_timeout"
+LB = "    lb_policy: CLUSTER_PROVIDED\n    connect_timeout"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ LB = "    lb_policy: MAGLEV\n    connect_timeout"
         ("headers: true", "headers: 7", "7\n", "expected true or false, found `7`"),
         ('domains: ["*"]', "domains: all", "domains: all", "expected a list"),
         ("{cluster: app,", "{cluster: other,", "other", "there is no cluster `other`"),
-        ("    connect_timeout", LB, "MAGLEV", "MAGLEV is not supported by this version"),
+        ("    connect_timeout", LB, "CLUSTER_PROVIDED", "is for clusters of the types ORIGINAL_DST, aggregate"),
         ("  clusters:", "  clusters:\n  - name: app", "app\n    type", "another cluster `app`"),
         ("  - name: app\n", "  - name: app\n    name: b\n", "name: b", "is there twice"),
         (EXTENSION + "http.router.v3.Router", EXTENSION + "http.lua.v3.Lua",

@@ -83,7 +83,6 @@ def cluster(**plain: object) -> Message:
 @pytest.mark.parametrize(
     ("plain", "path"),
     [
-        ({"lb_subset_config": {"fallback_policy": "ANY_ENDPOINT"}}, "lb_subset_config"),
         (
             {"health_checks": [{"event_service": {"grpc_service": {}}}]},
             "health_checks[0].event_service",
@@ -93,14 +92,13 @@ def cluster(**plain: object) -> Message:
             "health_checks[1].custom_health_check",
         ),
         (
-            {"common_lb_config": {"locality_weighted_lb_config": {}}},
-            "common_lb_config.locality_weighted_lb_config",
+            {"common_lb_config": {"close_connections_on_host_set_change": True}},
+            "common_lb_config.close_connections_on_host_set_change",
         ),
         (
             {"outlier_detection": {"monitors": [{"name": "mine"}]}},
             "outlier_detection.monitors",
         ),
-        ({"wait_for_warm_on_init": False}, "wait_for_warm_on_init"),
     ],
 )
 def test_a_field_that_is_not_supported_is_refused_by_its_path(

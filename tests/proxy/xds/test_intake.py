@@ -71,7 +71,7 @@ async def test_a_removal_comes_before_what_takes_its_place() -> None:
 async def test_a_complete_response_removes_what_it_lacks_but_not_what_it_has_wrong() -> None:
     rig = Rig()
     await rig.intake.take(Update(CDS, "1", "1", (of_cluster("a"), of_cluster("b"))))
-    bad = Received("a", "2", CDS, cluster("a", lb_policy="MAGLEV").SerializeToString())
+    bad = Received("a", "2", CDS, cluster("a", lb_policy="CLUSTER_PROVIDED").SerializeToString())
     errors = await rig.intake.take(Update(CDS, "2", "2", (bad,), complete=True))
     assert errors.keys() == {"a"}
     assert rig.store.versions(CDS) == {"a": "1"}

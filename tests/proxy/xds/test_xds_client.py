@@ -11,6 +11,7 @@ import pytest
 
 from protos.types import CDS, EDS, LDS, RDS, SDS
 from proxy.config import bootstrap
+from proxy.config.model.balancing import RandomLb, RoundRobinLb
 from proxy.config.snapshot import Snapshot
 from proxy.tasks import spawn
 from proxy.xds import persist
@@ -98,22 +99,23 @@ async def test_a_bad_resource_is_refused_by_name_and_takes_no_neighbour_down(
 ) -> None:
     proxy = Proxy(bootstrap_file(tmp_path, server.port, delta=delta))
     await eventually_async(lambda: "http" in proxy.last.listeners, what="the listener")
-    bad = cluster("a", lb_policy="MAGLEV")
+    bad = cluster("a", lb_policy="CLUSTER_PROVIDED")
     server.put(CDS, "a", "2", bad)
     server.put(CDS, "b", "2", cluster("b"))
     server.put(EDS, "b", "2", endpoints("b", 8002))
     await server.push()
     await eventually_async(lambda: "b" in proxy.last.clusters, what="the neighbour")
-    assert proxy.last.clusters["a"].lb_policy == "ROUND_ROBIN"
+    assert proxy.last.clusters["a"].lb == RoundRobinLb()
     (nack,) = [each for each in server.requests if each.HasField("error_detail")]
     assert nack.error_detail.message == (
-        "a: lb_policy: MAGLEV is not supported by this version of Weft"
+        "a: lb_policy: is for clusters of the types ORIGINAL_DST, aggregate and "
+        "dynamic_forward_proxy only"
     )
     (rejection,) = proxy.client.status().rejected
     assert (rejection.name, rejection.why) == ("a", nack.error_detail.message[3:])
     server.put(CDS, "a", "3", cluster("a", lb_policy="RANDOM"))
     await server.push()
-    await eventually_async(lambda: proxy.last.clusters["a"].lb_policy == "RANDOM")
+    await eventually_async(lambda: proxy.last.clusters["a"].lb == RandomLb())
     assert proxy.client.status().rejected == ()
     await proxy.stop()
 

@@ -1,0 +1,74 @@
+"""What a cluster's connections are like below HTTP and TLS: sockets, and the PROXY protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from proxy.config.model.common import SocketAddress
+
+
+@dataclass(frozen=True, slots=True)
+class SocketOption:
+    """`setsockopt(level, name, value)`."""
+
+    level: int
+    name: int
+    value: int | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TcpKeepalive:
+    """None is the operating system's own; times in seconds."""
+
+    probes: int | None = None
+    time_s: int | None = None
+    interval_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """source: the address to connect from; others are for the other address family."""
+
+    source: SocketAddress | None = None
+    others: tuple[SocketAddress, ...] = ()
+    options: tuple[SocketOption, ...] = ()
+    keepalive: TcpKeepalive | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.source or self.options or self.keepalive is not None)
+
+
+NO_SOCKETS = Sockets()
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyProtocolOut:
+    """`ProxyProtocolUpstreamTransport`: each connection begins by saying whom it is for.
+
+    pass_through: types of the TLVs that came in to hand on, None for all of them (version 2)."""
+
+    version: Literal[1, 2] = 1
+    pass_through: frozenset[int] | None = frozenset()
+    added: tuple[tuple[int, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TlvRule:
+    """A TLV of this type goes into the connection's metadata: `namespace`, `key`."""
+
+    type: int
+    namespace: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyProtocolIn:
+    """The listener filter `proxy_protocol`. kept: types of the TLVs that upstream connections may
+    hand on, None for all."""
+
+    rules: tuple[TlvRule, ...] = ()
+    allow_without: bool = False
+    kept: frozenset[int] | None = frozenset()
+    disallowed: frozenset[int] = frozenset()
+    stat_prefix: str = ""
