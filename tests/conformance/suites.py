@@ -47,6 +47,9 @@ class Known:
 _LIST = (
     Suite("envoy-configs", "envoy_configs"),
     Suite("envoy-examples", "envoy_configs"),
+    Suite("http1-raw-diff", "http1_raw"),
+    Suite("envoy-http1-corpus", "envoy_http1_corpus"),
+    Suite("llhttp-md", "llhttp_md"),
 )
 SUITES = {suite.name: suite for suite in _LIST}
 

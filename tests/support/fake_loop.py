@@ -103,6 +103,9 @@ class FakeTransport(asyncio.Transport):
             self._full = True
             self.protocol.pause_writing()
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = cast(asyncio.Protocol, protocol)
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self.high = self.high if high is None else high
         self.low = self.high // 4 if low is None else low

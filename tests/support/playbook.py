@@ -76,6 +76,7 @@ def listener(
     """One chain that adds nothing to a request or an answer but `date`. table None: by RDS."""
     plain: dict[str, Any] = {
         "stat_prefix": name,
+        "codec": "HTTP1",
         "generate_request_id": False,
         "server_header": "PASS_THROUGH",
         "filters": (ROUTER,),
