@@ -1,0 +1,145 @@
+"""The client's end of an HTTP/2 connection: requests out, responses in."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from proxy.http.h2 import errors, frames
+from proxy.http.h2.connection import Connection
+from proxy.http.h2.encoder import CONNECT, EXTENDED_CONNECT, REQUEST
+from proxy.http.h2.faults import Sink, protocol
+from proxy.http.h2.fields import BadMessage, read_response, response_layouts
+from proxy.http.h2.frames import LAST_STREAM_ID, PREFACE
+from proxy.http.h2.options import Options
+from proxy.http.h2.sender import StreamState, Write
+from proxy.http.headers import Headers
+from proxy.http.message import Request, Response
+
+BODILESS = (204, 304)
+
+
+class ClientSink(Sink, Protocol):
+    def on_response(self, stream_id: int, response: Response, end: bool) -> None: ...
+    def on_informational(self, stream_id: int, status: int, headers: Headers) -> None: ...
+
+
+class ClientConnection(Connection):
+    """`start` writes the preface and our settings."""
+
+    __slots__ = ("_leaving", "_next_id", "_responses")
+
+    def __init__(self, sink: ClientSink, options: Options, write: Write) -> None:
+        super().__init__(sink, options, write, REQUEST)
+        self._responses = sink
+        self._next_id = 1
+        self._leaving = False
+
+    def start(self) -> None:
+        self._write(PREFACE)
+        self._start([(frames.ENABLE_PUSH, 0), *self._our_settings()])
+
+    @property
+    def max_streams(self) -> int:
+        """How many may be open at a time."""
+        return min(self._peer_streams, self._options.max_concurrent_streams)
+
+    @property
+    def can_open(self) -> bool:
+        return (
+            not self._leaving
+            and not self._failed
+            and len(self._open) < self.max_streams
+            and self._next_id <= LAST_STREAM_ID
+        )
+
+    def new_stream(self) -> int:
+        """The number of a new stream, for `send_head` at once."""
+        stream_id = self._next_id
+        self._next_id = stream_id + 2
+        return stream_id
+
+    # ------------------------------------------------------------------ sending
+
+    def send_head(self, stream_id: int, head: Request, end: bool, data: bytes = b"") -> None:
+        """data: what of the body is there already; `end` is behind it."""
+        stream = StreamState()
+        self._open[stream_id] = stream
+        self._last_id = stream_id
+        self._opened += 1
+        stream.method = head.method
+        if head.upgrade:
+            stream.upgrade = head.upgrade
+            tunnel = (b"CONNECT", head.upgrade, head.scheme, head.path, head.authority)
+            block = self._encoder.encode_as(EXTENDED_CONNECT, tunnel, head.headers)
+        elif head.method == b"CONNECT":
+            block = self._encoder.encode_as(CONNECT, (b"CONNECT", head.authority), head.headers)
+        else:
+            values = (head.method, head.scheme, head.path, head.authority)
+            block = self._encoder.encode(values, head.headers)
+        self._head(stream_id, stream, block, data, end)
+
+    # ------------------------------------------------------------------ receiving
+
+    def _on_leaving(self, last_stream_id: int) -> None:
+        self._leaving = True
+        for stream_id in [known for known in self._open if known > last_stream_id]:
+            self._forget(stream_id, self._open[stream_id])
+            self._sink.on_reset(stream_id, errors.REFUSED_STREAM, errors.REMOTE_REFUSE)
+
+    def _on_block(self, stream_id: int, block: bytes, end: bool) -> None:
+        stream = self._open.get(stream_id)
+        if stream is None:
+            if self._idle(stream_id):
+                raise protocol("HEADERS on a stream that we did not open")
+            self._decoder.decode(block)
+        elif stream.headed:
+            self._read_trailers(stream_id, stream, block, end)
+        else:
+            names, values = self._decoder.decode(block)
+            if self._too_large(block, names, values):
+                self._overflow(stream_id, stream)
+            elif self._decoder.tainted:
+                self._malformed(stream_id, stream, errors.INVALID_FIELD)
+            else:
+                self._begin(stream_id, stream, names, values, end)
+
+    def _begin(
+        self,
+        stream_id: int,
+        stream: StreamState,
+        names: list[bytes],
+        values: list[bytes],
+        end: bool,
+    ) -> None:
+        try:
+            response = read_response(response_layouts.of(names), values, end)
+            if response.status < 200:
+                self._take_informational(stream_id, response, end)
+                return
+            self._frame_body(stream, response, end)
+        except BadMessage as error:
+            self._malformed(stream_id, stream, error.detail)
+            return
+        stream.headed = True
+        if end:
+            self._close_remote(stream_id, stream)
+        self._responses.on_response(stream_id, response, end)
+
+    def _frame_body(self, stream: StreamState, response: Response, end: bool) -> None:
+        """What must come, and what `response.length` says of it (section 8.1.1)."""
+        if stream.method == b"HEAD" or response.status in BODILESS:
+            stream.expected = 0
+            response.length = 0
+        elif stream.upgrade and response.status == 200:
+            response.status = 101  # RFC 8441 section 4, the other way round
+        elif response.length > 0:
+            if end:
+                raise BadMessage(errors.MESSAGING)
+            stream.expected = response.length
+        elif not end and response.length == 0:
+            stream.expected = 0
+
+    def _take_informational(self, stream_id: int, response: Response, end: bool) -> None:
+        if end:
+            raise BadMessage(errors.MESSAGING)
+        self._responses.on_informational(stream_id, response.status, response.headers)
