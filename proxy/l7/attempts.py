@@ -4,31 +4,31 @@
                     |                 |             |
                     +--- lost or refused: retry, or answer ourselves
 
-An attempt is not an object: a stream has at most one, and its state is which of `up` (a
-connection) and `waiting` (a place in a host's queue) is set. The body is kept while a retry may
-need it, up to the cluster's buffer limit. The functions here are `Stream`'s methods for its
-upstream half; they stand apart so that each half can be read alone.
+An attempt is not an object: a stream has at most one (but for `hedging`), and its state is which
+of `up` (a connection) and `waiting` (a place in a host's queue) is set. The body is kept while a
+retry may need it, up to the cluster's buffer limit. The functions here are `Stream`'s methods for
+its upstream half; they stand apart so that each half can be read alone. Whether a lost or refused
+attempt is followed by another is `retries`' business, time is `deadlines`'.
 """
 
 from __future__ import annotations
 
-import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.filters.api import WAIT, Answer, Reply
 from proxy.http.headers import Headers
 from proxy.http.message import Response
-from proxy.l7 import reply, tunnel
+from proxy.l7 import deadlines, reply, retries, steering, tunnel
 from proxy.outbox import flush
 from proxy.upstream import retry
 from proxy.upstream.cluster import Cluster
-from proxy.upstream.pool import Connection
+from proxy.upstream.pool import Connection, Exchange
 
 if TYPE_CHECKING:
     from proxy.l7.stream import Stream
 
-NEVER = float("inf")
+NEVER = deadlines.NEVER
 
 
 def router(stream: Stream) -> Answer:
@@ -54,11 +54,13 @@ def start(stream: Stream) -> Answer:
     stream.breaker = cluster.breakers[entry.priority]
     stream.timeout_s = entry.timeout_s
     if entry.retry is not None:
-        stream.rule = entry.retry
         stream.per_try_timeout_s = entry.per_try_timeout_s
+        stream.may_hedge = entry.hedges
+    steering.take_times(stream)
+    if 0 < stream.timeout_s <= stream.per_try_timeout_s:
+        stream.per_try_timeout_s = 0.0
     entry.rewrite(stream)
-    if stream.rule is not None:
-        stream.retries_left = stream.rule.policy.num_retries
+    retries.set_up(stream, steering.take_retries(stream, entry.retry))
     if stream.request_done:
         _start_clock(stream)
     elif stream.body is None:
@@ -74,34 +76,53 @@ def _start_clock(stream: Stream) -> None:
 
 
 def _attempt(stream: Stream, cluster: Cluster) -> Answer:
-    entry = stream.route
-    assert entry is not None
-    if stream.tried is None:
-        host = cluster.pick()
+    if stream.attempt:
+        host = retries.choose_again(stream, cluster)
     else:
-        host = cluster.pick_other(stream.tried, entry.host_attempts)
+        host = cluster.pick() if cluster.pick_for is None else cluster.pick_for(stream)
     if host is None:
         cluster.stats.upstream_cx_none_healthy.value += 1
         cluster.stats.statuses.add(503)
         return reply.NO_HEALTHY
-    breaker = stream.breaker
     stream.attempt += 1
     stream.host = host
     stream.waiting = True
-    if stream.per_try_timeout_s and stream.request_done:
-        stream.try_deadline = monotonic() + stream.per_try_timeout_s
-    if not cluster.lease(host, breaker, stream):
+    if not cluster.lease(host, stream.breaker, stream):
         _leave(stream)
         cluster.stats.statuses.add(503)
         return reply.OVERFLOW
     return WAIT
 
 
+def attempt_again(stream: Stream) -> None:
+    """The back-off before a retry is over."""
+    cluster, entry = stream.cluster, stream.route
+    assert cluster is not None and entry is not None
+    stream.retrying = None
+    if entry.tells_time:
+        steering.tell_time_left(stream, monotonic())
+    if entry.tells_timeout_retry:
+        steering.tell_timeout_retry(stream)
+    answer = _attempt(stream, cluster)
+    if isinstance(answer, Reply):
+        stream.respond(answer)
+    flush()
+
+
 def on_connected(stream: Stream, connection: Connection) -> None:
     stream.waiting = False
-    stream.up = connection
+    stream.up = stream.last_up = connection
+    if connection.host.monitor is not None:
+        connection.host.monitor.on_connected()
+    if stream.request_done and (stream.per_try_timeout_s or stream.idle_try_s):
+        deadlines.begin_attempt(stream, monotonic())
     if stream.down.is_full(stream):
         connection.pause_reading(stream)
+    send_request(stream, stream, connection)
+
+
+def send_request(stream: Stream, exchange: Exchange, connection: Connection) -> None:
+    """What there is of the request, as `exchange`: the stream or a hedge of its."""
     entry = stream.route
     assert entry is not None
     connection.cluster.stats.upstream_rq_total.value += 1
@@ -109,23 +130,19 @@ def on_connected(stream: Stream, connection: Connection) -> None:
         entry.before_send(stream)
     done = stream.request_done
     if done and not stream.body and stream.trailers is None:
-        connection.send_request(stream, stream.request, True)
+        connection.send_request(exchange, stream.request, True)
         return
-    connection.send_request(stream, stream.request, False)
+    connection.send_request(exchange, stream.request, False)
     if stream.holds:
         return
     if stream.body is not None:
-        _send_kept(stream, connection)
+        for data in stream.body:
+            connection.send_data(exchange, data)
+        if not stream.retries_left and not stream.hedges:
+            stream.body = None
+        stream.down.resume_reading(stream)
     if done:
-        connection.end_request(stream, stream.trailers)
-
-
-def _send_kept(stream: Stream, connection: Connection) -> None:
-    for data in stream.body or ():
-        connection.send_data(stream, data)
-    if not stream.retries_left:
-        stream.body = None
-    stream.down.resume_reading(stream)
+        connection.end_request(exchange, stream.trailers)
 
 
 # --------------------------------------------------------------------------- the request's body
@@ -151,7 +168,7 @@ def _bound_body(stream: Stream) -> None:
         return
     if stream.up is not None and not stream.holds:
         stream.body = None
-        stream.retries_left = 0
+        retries.renounce(stream)
     else:
         stream.down.pause_reading(stream)
 
@@ -161,8 +178,8 @@ def pass_request_end(stream: Stream, trailers: Headers | None) -> None:
     if stream.cluster is None:
         return
     _start_clock(stream)
-    if stream.per_try_timeout_s:
-        stream.try_deadline = stream.sent_at + stream.per_try_timeout_s
+    if stream.up is not None and (stream.per_try_timeout_s or stream.idle_try_s):
+        deadlines.begin_attempt(stream, stream.sent_at)
     if stream.up is not None and not stream.holds:
         stream.up.end_request(stream, trailers)
 
@@ -198,27 +215,34 @@ def on_informational(stream: Stream, status: int, headers: Headers) -> None:
 
 
 def on_response(stream: Stream, response: Response, data: bytes, end: bool) -> None:
-    cluster, host, entry = stream.cluster, stream.host, stream.route
-    assert cluster is not None and host is not None and entry is not None
-    now = monotonic()
-    status = response.status
+    cluster, host = stream.cluster, stream.host
+    assert cluster is not None and host is not None
+    now = stream.answered_at = monotonic()
     cluster.on_response(host, stream.request, response, now)
-    rule = stream.rule
-    if rule is not None and rule.on_response(response) and _retry_wanted(stream):
-        if not end and stream.up is not None:
-            stream.up.abandon(stream)
-        _leave(stream)
-        _schedule_retry(stream)
-        return
+    if stream.rule is not None:
+        if retries.after_response(stream, response, end) or _others_may_do_better(stream):
+            if not end and stream.up is not None:
+                stream.up.abandon(stream)
+            _leave(stream)
+            return
+        if stream.hedges:
+            _stop_hedges(stream)
+    keep(stream, response, data, end, now)
+
+
+def keep(stream: Stream, response: Response, data: bytes, end: bool, now: float) -> None:
+    """This is the answer that the client gets."""
+    cluster, entry = stream.cluster, stream.route
+    assert cluster is not None and entry is not None
+    status = response.status
+    retries.release(stream)
     if stream.tunnels:
         answer = tunnel.answered(stream, response)
         if answer is not None:
             stream.respond(answer)
             return
     cluster.stats.statuses.add(status)
-    if stream.attempt > 1 and status < 500:
-        cluster.stats.upstream_rq_retry_success.value += 1
-    stream.try_deadline = NEVER
+    deadlines.on_answer(stream, now)
     if stream.sent_at:  # Envoy: an answer before the end of the request has no time of its own
         time_ms = (now - stream.sent_at) * 1000
         cluster.stats.upstream_rq_time.record(time_ms)
@@ -235,6 +259,8 @@ def on_response(stream: Stream, response: Response, data: bytes, end: bool) -> N
 
 
 def on_data(stream: Stream, data: bytes) -> None:
+    if stream.idle_try_s:
+        deadlines.on_progress(stream, monotonic())
     stream.send_data(data)
 
 
@@ -252,107 +278,62 @@ def on_reset(stream: Stream, reason: str, detail: str = "") -> None:
     _leave(stream)
     if reason != retry.OVERFLOW:
         cluster.on_local_error(host, monotonic())
-    rule = stream.rule
     if stream.responded:
         why = reason.replace(" ", "_")
         stream.flag(reply.reset_flag(reason), f"upstream_reset_after_response_started{{{why}}}")
         stream.down.abort(stream)
         return
-    if rule is not None and rule.on_reset(reason, sent) and _retry_wanted(stream):
-        _schedule_retry(stream)
-        return
+    if not retries.after_reset(stream, reason, sent):
+        lose(stream, reason, detail)
+
+
+def lose(stream: Stream, reason: str, detail: str) -> None:
+    """An attempt was lost for good: the client hears of it unless another one is under way."""
+    cluster = stream.cluster
+    assert cluster is not None
     answer = reply.upstream_reset(reason, detail, stream.attempt > 1)
     cluster.stats.statuses.add(answer.status)
-    stream.respond(answer)
-
-
-# --------------------------------------------------------------------------- trying again
-
-
-def _retry_wanted(stream: Stream) -> bool:
-    """The answer may be tried again: is there anything left to do it with?"""
-    cluster = stream.cluster
-    assert cluster is not None
-    if stream.responded or (not stream.request_done and stream.body is None):
-        return False
-    if stream.retries_left <= 0:
-        if stream.attempt > 1:
-            stream.flag("URX", "")
-            cluster.stats.upstream_rq_retry_limit_exceeded.value += 1
-        return False
-    if not stream.retry_counted and not stream.breaker.retry_allowed():
-        cluster.stats.upstream_rq_retry_overflow.value += 1
-        return False
-    return True
-
-
-def _schedule_retry(stream: Stream) -> None:
-    cluster, rule = stream.cluster, stream.rule
-    assert cluster is not None and rule is not None
-    stream.retries_left -= 1
-    if not stream.retry_counted:  # in flight until the stream ends, however often it tries
-        stream.retry_counted = True
-        stream.breaker.retries += 1
-    cluster.stats.upstream_rq_retry.value += 1
-    policy = rule.policy
-    if policy.previous_hosts and stream.host is not None:
-        stream.tried = [*(stream.tried or ()), stream.host]
-    delay_s = retry.back_off_s(policy.back_off, stream.attempt, cluster.random)
-    loop = asyncio.get_running_loop()
-    stream.retrying = loop.call_later(delay_s, _retry, stream)
-
-
-def _retry(stream: Stream) -> None:
-    cluster = stream.cluster
-    assert cluster is not None
-    stream.retrying = None
-    answer = _attempt(stream, cluster)
-    if isinstance(answer, Reply):
+    if not is_trying(stream):
         stream.respond(answer)
-    flush()
 
 
-# --------------------------------------------------------------------------- time and the end
+# --------------------------------------------------------------------------- the end
 
 
-def on_deadline(stream: Stream, now: float) -> None:
-    """The sweep found a deadline behind `now`."""
-    cluster, host = stream.cluster, stream.host
-    if cluster is None:
-        return
-    overall = now >= stream.deadline
-    if host is not None and (stream.up is not None or stream.waiting):
-        host.rq_timeout += 1
-        cluster.on_local_error(host, now)
-    if overall:
-        stream.deadline = stream.try_deadline = NEVER
-        cluster.stats.upstream_rq_timeout.value += 1
-        if not stream.responded:
-            cluster.stats.statuses.add(504)
-        stream.respond(reply.ROUTE_TIMEOUT)
-        return
-    stream.try_deadline = NEVER
-    cluster.stats.upstream_rq_per_try_timeout.value += 1
-    _abandon(stream)
-    rule = stream.rule
-    if rule is not None and rule.on_reset(retry.PER_TRY_TIMEOUT, True) and _retry_wanted(stream):
-        _schedule_retry(stream)
-        return
-    cluster.stats.statuses.add(504)
-    stream.respond(reply.PER_TRY_TIMEOUT)
+def is_trying(stream: Stream) -> bool:
+    """An answer may still come, of an attempt or a retry."""
+    waits = stream.retrying is not None or stream.waiting or bool(stream.hedges)
+    return waits or (stream.up is not None and not stream.responded)
 
 
-def give_up(stream: Stream) -> None:
-    """No more attempts: whatever is under way is let go of."""
+def _others_may_do_better(stream: Stream) -> bool:
+    return stream.could_not_retry and (bool(stream.hedges) or stream.retrying is not None)
+
+
+def stop(stream: Stream) -> None:
+    """Lets go of whatever is under way."""
     if stream.retrying is not None:
         stream.retrying.cancel()
         stream.retrying = None
+    if stream.hedges:
+        _stop_hedges(stream)
     if stream.up is not None or stream.waiting:
-        _abandon(stream)
+        abandon(stream)
+
+
+def _stop_hedges(stream: Stream) -> None:
+    for hedge in stream.hedges:
+        hedge.abandon()
+
+
+def give_up(stream: Stream) -> None:
+    """No more attempts."""
+    stop(stream)
+    retries.release(stream)
     stream.body = None
 
 
-def _abandon(stream: Stream) -> None:
+def abandon(stream: Stream) -> None:
     up, host, cluster = stream.up, stream.host, stream.cluster
     assert host is not None and cluster is not None
     if stream.waiting:

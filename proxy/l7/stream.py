@@ -18,7 +18,7 @@ from proxy.connection import ConnectionInfo
 from proxy.filters.api import Answer, Reply
 from proxy.http.headers import Headers
 from proxy.http.message import UNTIL_CLOSE, Request, Response
-from proxy.l7 import attempts, hooks, tunnel
+from proxy.l7 import attempts, deadlines, hedging, hooks, tunnel
 from proxy.l7.chain import NO_CHAIN, Chain
 from proxy.l7.facts import Address, forwarded_remote
 from proxy.l7.throttle import Throttle
@@ -31,6 +31,7 @@ from proxy.upstream.retry import RetryRule
 if TYPE_CHECKING:
     from proxy.l7.downstream import Downstream
     from proxy.l7.entry import RouteEntry
+    from proxy.l7.hedging import Hedge
     from proxy.l7.manager import HttpManager
 
 
@@ -83,7 +84,16 @@ class Stream:
     choice = 0
     rule: RetryRule | None = None
     retries_left = 0
-    retry_counted = False
+    retry_held = False
+    could_not_retry = False
+    back_offs = 0
+    may_hedge = False
+    hedges: tuple[Hedge, ...] = ()
+    timeout_told = False
+    timeout_retry = False
+    timeout_status = 504
+    tried_lately: tuple[int, ...] = ()
+    tried_priorities: frozenset[int] = frozenset()
     retrying: asyncio.TimerHandle | None = None
     tried: list[Host] | None = None
     body: list[bytes] | None = None
@@ -92,9 +102,15 @@ class Stream:
     holds = False
     buffer_limit_bytes = 0
     trailers: Headers | None = None
+    response_trailers: Headers | None = None
+    last_up: Connection | None = None
+    answered_at = 0.0
+    log_type = "DownstreamEnd"
     failure = ""
     timeout_s = 0.0
     per_try_timeout_s = 0.0
+    idle_try_s = 0.0
+    idle_until = attempts.NEVER
     sent_at = 0.0
     deadline = attempts.NEVER
     try_deadline = attempts.NEVER
@@ -139,7 +155,10 @@ class Stream:
     on_writable = attempts.on_writable
     # ... by the client's connection, by the sweep, and by the half below.
     on_downstream_full = attempts.on_downstream_full
-    on_deadline = attempts.on_deadline
+    on_deadline = deadlines.on_deadline
+    attempt_again = attempts.attempt_again
+    abandon = attempts.abandon
+    hand_to_hedge = hedging.hand_over
     pass_request_data = attempts.pass_request_data
     pass_request_end = attempts.pass_request_end
     give_up = attempts.give_up
@@ -302,6 +321,8 @@ class Stream:
         self.down.send_data(self, data)
 
     def send_end(self, trailers: Headers | None) -> None:
+        if trailers is not None:
+            self.response_trailers = trailers
         if self.chain.looks_at_replies:
             data = hooks.response_data(self, b"", True)
             if data:
@@ -320,9 +341,9 @@ class Stream:
         if self.ended:
             return
         self.ended = monotonic()
-        if self.up is not None or self.waiting or self.retrying is not None:
+        if self.up is not None or self.waiting or self.retrying is not None or self.hedges:
             self.give_up()
-        if self.retry_counted:
+        if self.retry_held:
             self.breaker.retries -= 1
         for at_end in self.chain.at_end:
             at_end(self)

@@ -64,16 +64,14 @@ class Breaker:
         connecting = sum(pool.connecting for pool in host.pools.values())
         return len(host.connections) + connecting < self.max_per_host
 
-    def retry_allowed(self) -> bool:
-        """Another retry now? With a budget: a share of what is in flight, with a floor."""
-        return self.retries < self.most_retries(asking=1)
+    def retry_allowed(self, asking: int = 0) -> bool:
+        """Another retry now? With a budget: a share of what is in flight, with a floor.
 
-    def most_retries(self, asking: int = 0) -> int:
-        """asking: those that want a retry are in flight no more, and count all the same (Envoy)."""
+        asking: 1 if who asks is in flight no more; it counts all the same (Envoy)."""
         if self.budget_percent is None:
-            return self.max_retries
+            return self.retries < self.max_retries
         in_flight = self.requests + self.pending + asking
-        return max(int(self.budget_percent / 100 * in_flight), self.budget_min)
+        return self.retries < max(int(self.budget_percent / 100 * in_flight), self.budget_min)
 
     def derive_gauges(self, stats: Stats, prefix: str) -> None:
         """Envoy's `circuit_breakers.<priority>.*`. They follow from the counts, so that nobody has

@@ -167,6 +167,10 @@ class UpstreamH1(Outbox, asyncio.Protocol):
             self._cut()
             self._done()
 
+    def hand_over(self, exchange: Exchange, other: Exchange) -> None:
+        if self.exchange is exchange:
+            self.exchange = other
+
     def pause_reading(self, exchange: Exchange) -> None:
         if self.transport is not None and not self.transport.is_closing():
             self.transport.pause_reading()

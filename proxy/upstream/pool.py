@@ -88,6 +88,9 @@ class Connection(Protocol):
     def abandon(self, exchange: Exchange) -> None:
         """`exchange` gives up: it is told nothing more."""
 
+    def hand_over(self, exchange: Exchange, other: Exchange) -> None:
+        """What comes for `exchange` is for `other` from now on, and the other way about."""
+
     def pause_reading(self, exchange: Exchange) -> None: ...
     def resume_reading(self, exchange: Exchange) -> None: ...
 
@@ -175,6 +178,14 @@ class Pool:
             return False
         self.breaker.pending -= 1
         self.cluster.stats.upstream_rq_cancelled.value += 1
+        return True
+
+    def replace(self, exchange: Exchange, other: Exchange) -> bool:
+        """`other` waits in the place of `exchange`. False: that did not wait here."""
+        try:
+            self.pending[self.pending.index(exchange)] = other
+        except ValueError:
+            return False
         return True
 
     def _serve_queue(self) -> None:

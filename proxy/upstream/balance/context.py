@@ -31,6 +31,13 @@ class PickContext(Protocol):
     def request(self) -> Request: ...
 
 
+class RetryContext(PickContext, Protocol):
+    """tried_priorities: those that a retry leaves out while there are others."""
+
+    @property
+    def tried_priorities(self) -> frozenset[int]: ...
+
+
 class ContextPicker(Protocol):
     """attempt: above 0 where an earlier pick for the same context was not acceptable."""
 
