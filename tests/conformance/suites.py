@@ -50,6 +50,8 @@ _LIST = (
     Suite("http1-raw-diff", "http1_raw"),
     Suite("envoy-http1-corpus", "envoy_http1_corpus"),
     Suite("llhttp-md", "llhttp_md"),
+    Suite("envoy-fuzz-corpora", "fuzz_corpora"),
+    Suite("envoy-docs-rst", "docs_snippets"),
 )
 SUITES = {suite.name: suite for suite in _LIST}
 

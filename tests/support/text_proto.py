@@ -16,6 +16,12 @@ def strings(text: str, field: str) -> Iterator[bytes]:
         yield unescaped(found[1])
 
 
+def pairs(text: str) -> Iterator[tuple[bytes, bytes]]:
+    """Every `key: "..." value: "..."`; a key alone has the empty value."""
+    for found in re.finditer(rf"\bkey: *{_STRING}(?:\s+value: *{_STRING})?", text):
+        yield unescaped(found[1]), unescaped(found[2] or "")
+
+
 def unescaped(text: str) -> bytes:
     """The bytes that a quoted string of the text format stands for."""
     return _ESCAPE.sub(_unescape, text.encode("utf-8", "surrogateescape"))
