@@ -52,6 +52,7 @@ _LIST = (
     Suite("llhttp-md", "llhttp_md"),
     Suite("envoy-fuzz-corpora", "fuzz_corpora"),
     Suite("envoy-docs-rst", "docs_snippets"),
+    Suite("envoy-gateway-golden", "gateway_golden"),
 )
 SUITES = {suite.name: suite for suite in _LIST}
 
