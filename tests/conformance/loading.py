@@ -56,10 +56,13 @@ def _compiled(config: Bootstrap) -> Mapping[str, str]:
     snapshot = Store(config, frozenset(), 0.0).snapshot()
 
     async def apply() -> Mapping[str, str]:
-        """In a loop, which ends before any task (of DNS) has begun."""
+        """In a loop, whose tasks (of DNS) are cancelled before they have begun."""
         stats = Stats()
         runtime = Runtime(Worker(Random(0), stats), stats, lambda pool: None, lambda log: _ignore)
-        return runtime.apply(snapshot)
+        problems = runtime.apply(snapshot)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        return problems
 
     logging.disable(logging.ERROR)
     try:
