@@ -155,7 +155,8 @@ class _RouteCompiler:
             per_try_timeout_s=per_try_s,
             idle_timeout_s=action.idle_timeout_s,
             retry=_rule(retry) if retry else None,
-            host_attempts=retry.host_selection_retry_max_attempts if retry else 1,
+            hedges=_first(action.hedge_on_per_try_timeout, self._host.hedge_on_per_try_timeout),
+            tells_timeout_retry=self._host.include_is_timeout_retry_header,
             tells_time=self._envoy_headers,
         )
         entry.before_send = self._before_send()
@@ -316,13 +317,22 @@ def _on_response(edit: Edit | None) -> Callable[[Stream, Response], None] | None
     return lambda stream, response: edit(stream, response.headers)
 
 
+def _first(*values: bool | None) -> bool:
+    """The first that is set."""
+    return next((value for value in values if value is not None), False)
+
+
 def _rule(policy: RetryPolicy) -> RetryRule:
-    return RetryRule(policy, tuple(match.response_header(m) for m in policy.retriable_headers))
+    return RetryRule(
+        policy,
+        tuple(match.response_header(m) for m in policy.retriable_headers),
+        tuple(match.header(m) for m in policy.retriable_request_headers),
+    )
 
 
 def _tell_timeout(stream: Stream) -> None:
     """`x-envoy-expected-rq-timeout-ms`: how long the upstream has, unless a retry follows."""
-    timeout_s = stream.per_try_timeout_s or stream.timeout_s
+    timeout_s = (not stream.may_hedge and stream.per_try_timeout_s) or stream.timeout_s
     if timeout_s:
         _expect.apply(stream.request.headers, (b"%d" % (timeout_s * 1000),))
     else:

@@ -10,7 +10,7 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from proxy.config.decode_common import choice, header_edits, metadata, value_or
 from proxy.config.decode_matchers import header_matchers
 from proxy.config.decode_mirror import mirror_policies
-from proxy.config.decode_retry import retry_policy
+from proxy.config.decode_retry import hedges, retry_policy
 from proxy.config.decode_route import request_buffer_limit, route
 from proxy.config.filters.decode_per_route import filter_configs
 from proxy.config.model import RouteConfiguration, VirtualCluster, VirtualHost
@@ -78,6 +78,7 @@ def _virtual_host(
         ),
         edits=header_edits(message, path),
         retry=retry_policy(retry, f"{path}.retry_policy") if retry else None,
+        hedge_on_per_try_timeout=hedges(message),
         include_request_attempt_count=message.include_request_attempt_count,
         include_attempt_count_in_response=message.include_attempt_count_in_response,
         include_is_timeout_retry_header=message.include_is_timeout_retry_header,

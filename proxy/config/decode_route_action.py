@@ -11,7 +11,7 @@ from proxy.config.decode_common import choice, optional_seconds
 from proxy.config.decode_hash_policy import hash_policies
 from proxy.config.decode_internal_redirect import internal_redirect
 from proxy.config.decode_mirror import mirror_policies
-from proxy.config.decode_retry import retry_policy
+from proxy.config.decode_retry import hedges, retry_policy
 from proxy.config.decode_rewrite import one_rewrite, path_template_rewrite, regex_rewrite
 from proxy.config.decode_upgrades import max_stream_duration, upgrade_configs
 from proxy.config.decode_weighted import metadata_match, weighted_clusters
@@ -68,6 +68,7 @@ def route_action(message: route_components_pb2.RouteAction, path: str) -> RouteA
         else None,
         append_x_forwarded_host=message.append_x_forwarded_host,
         retry=retry_policy(retry, f"{path}.retry_policy") if retry else None,
+        hedge_on_per_try_timeout=hedges(message),
         priority=choice(_PRIORITIES, message.priority, f"{path}.priority"),
         hash_policies=hash_policies(message.hash_policy, f"{path}.hash_policy"),
         mirrors=mirror_policies(message.request_mirror_policies, f"{path}.request_mirror_policies"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from proxy.config.field_rules import Fields, Table
 
 _ROUTE = "envoy.config.route.v3."
+_HEDGE = "Envoy reads it and does nothing with it"
 _BOOTSTRAP = "envoy.config.bootstrap.v3."
 _CLUSTER = "envoy.config.cluster.v3."
 _CHECK = "envoy.config.core.v3.HealthCheck"
@@ -25,6 +26,10 @@ RETRY: Table = {
     _RETRY + "host.omit_canary_hosts.v3.OmitCanaryHostsPredicate": Fields(),
     _RETRY + "host.omit_host_metadata.v3.OmitHostMetadataConfig": Fields("metadata_match"),
     _RETRY + "priority.previous_priorities.v3.PreviousPrioritiesConfig": Fields("update_frequency"),
+    _ROUTE + "HedgePolicy": Fields(
+        "hedge_on_per_try_timeout",
+        {"initial_requests": _HEDGE, "additional_request_chance": _HEDGE},
+    ),
     _CLUSTER + "CircuitBreakers": Fields("thresholds per_host_thresholds"),
     _CLUSTER + "CircuitBreakers.Thresholds": Fields(
         "priority max_connections max_pending_requests max_requests max_retries retry_budget "

@@ -25,6 +25,7 @@ ROUTES: Table = {
     _ROUTE + "VirtualHost": Fields(
         _EDITS + "name domains routes require_tls include_request_attempt_count "
         "include_attempt_count_in_response include_is_timeout_retry_header retry_policy "
+        "hedge_policy "
         "request_mirror_policies virtual_clusters metadata per_request_buffer_limit_bytes "
         "request_body_buffer_limit typed_per_filter_config",
         {"rate_limits": _RATE_LIMIT, "cors": _CORS},
@@ -52,6 +53,7 @@ ROUTES: Table = {
         "prefix_rewrite regex_rewrite path_rewrite_policy host_rewrite_literal auto_host_rewrite "
         "host_rewrite_header host_rewrite_path_regex append_x_forwarded_host timeout idle_timeout "
         "flush_timeout max_stream_duration max_grpc_timeout grpc_timeout_offset retry_policy "
+        "hedge_policy "
         "request_mirror_policies priority hash_policy upgrade_configs internal_redirect_policy "
         "internal_redirect_action max_internal_redirects",
         {

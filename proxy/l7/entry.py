@@ -21,8 +21,8 @@ from proxy.upstream.retry import RetryRule
 class RouteEntry:
     """choose: the cluster of this request, None if it does not exist. rewrite: edits the request
     before its first attempt. before_send: before each attempt. edit_response: edits an answer that
-    came by this route, our own ones too. timeout_s, per_try_timeout_s: 0 is none. host_attempts:
-    picks to find a host not yet tried. hedges: a slow attempt goes on beside a new one.
+    came by this route, our own ones too. timeout_s, per_try_timeout_s: 0 is none. hedges: a slow
+    attempt goes on beside a new one.
     tells_timeout_retry: each retry says whether a timeout was the reason. tells_time: answers carry
     the upstream's time."""
 
@@ -38,7 +38,6 @@ class RouteEntry:
     per_try_timeout_s: float = 0.0
     idle_timeout_s: float | None = None
     retry: RetryRule | None = None
-    host_attempts: int = 1
     tells_time: bool = True
     hedges: bool = False
     tells_timeout_retry: bool = False

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def set_up(stream: Stream, rule: RetryRule | None) -> None:
     """The first attempt begins. Requests that are never tried again have no rule."""
-    if rule is not None and rule.policy.retry_on and rule.allows(stream.request.headers):
+    if rule is not None and rule.policy.retry_on and rule.allows(stream.request):
         stream.rule = rule
         stream.retries_left = rule.policy.num_retries
         stream.idle_try_s = rule.policy.per_try_idle_timeout_s or 0.0

@@ -96,7 +96,7 @@ def _steered(rule: RetryRule, headers: Headers) -> RetryRule:
         retriable_status_codes=policy.retriable_status_codes | codes,
     )
     present = tuple((lambda found, name=name: name in found) for name in names)
-    return RetryRule(steered, (*rule.headers, *present), rule.request_headers)
+    return RetryRule(steered, (*rule.headers, *present), rule.requests)
 
 
 def tell_time_left(stream: Stream, now: float) -> None:

@@ -11,7 +11,7 @@ from random import Random
 
 from proxy.config.model import RateLimitedBackOff, RetryBackOff, RetryPolicy
 from proxy.http.headers import Headers
-from proxy.http.message import Response
+from proxy.http.message import Request, Response
 from proxy.upstream.host import Host
 
 GATEWAY_ERRORS = (502, 503, 504)
@@ -36,8 +36,8 @@ Matcher = Callable[[Headers], bool]
 
 
 class RetryRule:
-    """A retry policy made ready. headers, request_headers: matchers of its retriable headers of
-    answers and requests, compiled; every request is retriable where there is none of the latter."""
+    """A retry policy made ready. headers, requests: matchers of its retriable headers of answers
+    and requests, compiled; every request is retriable where there is none of the latter."""
 
     __slots__ = (
         "_any_reset",
@@ -50,18 +50,18 @@ class RetryRule:
         "_unsent",
         "headers",
         "policy",
-        "request_headers",
+        "requests",
     )
 
     def __init__(
         self,
         policy: RetryPolicy,
         headers: tuple[Matcher, ...] = (),
-        request_headers: tuple[Matcher, ...] = (),
+        requests: tuple[Callable[[Request], bool], ...] = (),
     ) -> None:
         self.policy = policy
         self.headers = headers
-        self.request_headers = request_headers
+        self.requests = requests
         on = self._on = policy.retry_on
         self._server = "5xx" in on
         self._gateway = "gateway-error" in on
@@ -99,9 +99,9 @@ class RetryRule:
             return True
         return self._any_reset or (self._refused and reason == REFUSED)
 
-    def allows(self, headers: Headers) -> bool:
-        """May a request with these headers be tried again at all?"""
-        return not self.request_headers or any(match(headers) for match in self.request_headers)
+    def allows(self, request: Request) -> bool:
+        """May this request be tried again at all?"""
+        return not self.requests or any(match(request) for match in self.requests)
 
     def avoids(self, host: Host, tried: Sequence[Host]) -> bool:
         """Would a retry rather go to another host than this one? tried: hosts of the attempts so

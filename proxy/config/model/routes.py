@@ -159,6 +159,7 @@ class RouteAction:
     auto_host_rewrite: bool = False
     host_rewrite_header: str | None = None
     append_x_forwarded_host: bool = False
+    hedge_on_per_try_timeout: bool | None = None
     retry: RetryPolicy | None = None
     priority: Literal["DEFAULT", "HIGH"] = "DEFAULT"
     path_template_rewrite: str | None = None
@@ -230,6 +231,7 @@ class VirtualHost:
     virtual_clusters: tuple[VirtualCluster, ...] = ()
     metadata: Metadata = field(default_factory=dict)
     include_is_timeout_retry_header: bool = False
+    hedge_on_per_try_timeout: bool | None = None
     request_buffer_limit_bytes: int | None = None
     filter_configs: Mapping[str, object] = field(default_factory=dict)
 

@@ -15,12 +15,12 @@ from proxy.config.model import (
     Thresholds,
 )
 from proxy.http.headers import Headers
-from proxy.http.message import Response
+from proxy.http.message import Request, Response
 from proxy.stats import Stats
 from proxy.upstream import retry
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.retry import RetryRule, back_off_s, rate_limited_s
-from tests.support.hosts import a_host
+from tests.support.hosts import GET, a_host
 
 
 def rule(*on: str, codes: tuple[int, ...] = ()) -> RetryRule:
@@ -177,9 +177,10 @@ def test_no_rate_limited_back_off(values: dict[str, str]) -> None:
 
 def test_requests_that_may_be_tried_again() -> None:
     policy = RetryPolicy(frozenset({"5xx"}))
-    only = RetryRule(policy, (), (lambda headers: b"x-safe" in headers,))
-    assert only.allows(Headers.of([(b"x-safe", b"1")])) and not only.allows(Headers())
-    assert RetryRule(policy).allows(Headers())
+    only = RetryRule(policy, (), (lambda request: request.method == b"GET",))
+    post = Request(b"POST", b"/", b"a", Headers())
+    assert only.allows(GET) and not only.allows(post)
+    assert RetryRule(policy).allows(post)
 
 
 def test_hosts_that_a_retry_avoids() -> None:
