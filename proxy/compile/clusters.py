@@ -12,15 +12,20 @@ from weakref import WeakValueDictionary
 
 from proxy.config.model import Cluster as ClusterConfig
 from proxy.config.model import ClusterLoadAssignment, Secret, UpstreamTls
+from proxy.config.model.discovery import DnsCache as DnsCacheConfig
 from proxy.config.snapshot import Snapshot
 from proxy.stats import Stats
 from proxy.tls.contexts import ClientTls, Contexts, TlsConfigError, client_context
+from proxy.upstream.aggregate import AggregateCluster
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.dns import DnsMembership
+from proxy.upstream.dns_cache import DnsCache
+from proxy.upstream.dynamic_forward import DynamicForwardCluster
 from proxy.upstream.host import Host
+from proxy.upstream.original_dst import OriginalDstCluster
 from proxy.upstream.pool import Pool
-from proxy.upstream.way import ALPN, the_way
 from proxy.upstream.resolver import Resolvers
+from proxy.upstream.way import ALPN, the_way
 
 OpenConnection = Callable[[Pool], None]
 TLS_METADATA = "envoy.transport_socket_match"
@@ -39,6 +44,7 @@ class Clusters:
         self._tls: dict[str, tuple[object, ...]] = {}
         self._dns: dict[str, DnsMembership] = {}
         self._resolvers = Resolvers()
+        self._caches: dict[str, DnsCache] = {}
         self._contexts: Contexts = WeakValueDictionary()
 
     def apply(self, snapshot: Snapshot) -> dict[str, str]:
@@ -77,7 +83,7 @@ class Clusters:
         cluster = self.running.get(name)
         if cluster is None:
             tls_for = tls_chooser(config, snapshot.secrets, self._contexts)
-            cluster = Cluster(config, self._stats, self._random, self._open, tls_for)
+            cluster = self._make(config, tls_for)
             self.running[name] = cluster
         elif material != self._tls[name]:
             cluster.configure(config, tls_chooser(config, snapshot.secrets, self._contexts))
@@ -85,6 +91,25 @@ class Clusters:
         elif config != cluster.config:
             cluster.configure(config)
         self._tls[name] = material
+
+    def _make(self, config: ClusterConfig, tls_for: Callable[[Host], object]) -> Cluster:
+        common = (config, self._stats, self._random, self._open, tls_for)
+        if config.type == "ORIGINAL_DST":
+            return OriginalDstCluster(*common)
+        if config.type == "AGGREGATE":
+            return AggregateCluster(*common, self.running)
+        if config.dns_cache is not None:
+            return DynamicForwardCluster(*common, self._cache(config.dns_cache))
+        return Cluster(*common)
+
+    def _cache(self, config: DnsCacheConfig) -> DnsCache:
+        """Clusters share a cache by its name."""
+        found = self._caches.get(config.name)
+        if found is None or found.config != config:
+            resolver = self._resolvers.get(config.dns.resolver)
+            found = DnsCache(config, resolver, self._stats, self._random)
+            self._caches[config.name] = found
+        return found
 
     def _assign(self, cluster: Cluster, assignment: ClusterLoadAssignment) -> None:
         name = cluster.name

@@ -9,6 +9,7 @@ _CLUSTER = "envoy.config.cluster.v3."
 _CLUSTERS = "envoy.extensions.clusters."
 _RESOLVER = "envoy.extensions.network.dns_resolver."
 _FORWARD = "envoy.extensions.common.dynamic_forward_proxy.v3."
+_FORWARD_FILTER = "envoy.extensions.filters.http.dynamic_forward_proxy.v3."
 _CARES = "how c-ares keeps its channels is Weft's own matter"
 _REFRESH = Fields("base_interval max_interval")
 
@@ -68,6 +69,11 @@ DISCOVERY: Table = {
         },
         {"allow_coalesced_connections": False},
     ),
+    _FORWARD_FILTER + "FilterConfig": Fields(
+        "dns_cache_config",
+        only={"save_upstream_address": False, "allow_dynamic_host_from_filter_state": False},
+    ),
+    _FORWARD_FILTER + "PerRouteConfig": Fields("host_rewrite_literal host_rewrite_header"),
     _FORWARD + "DnsCacheConfig": Fields(
         "name dns_lookup_family dns_refresh_rate dns_min_refresh_rate host_ttl max_hosts "
         "disable_dns_refresh_on_failure dns_failure_refresh_rate dns_cache_circuit_breaker "

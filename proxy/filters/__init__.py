@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from proxy.filters import (
     buffer,
     cors,
+    dynamic_forward_proxy,
     fault,
     grpc_stats,
     header_mutation,
@@ -23,6 +24,7 @@ FILTERS: Mapping[str, Builder] = {
     for each in (
         buffer,
         cors,
+        dynamic_forward_proxy,
         fault,
         grpc_stats,
         header_mutation,

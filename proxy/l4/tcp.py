@@ -10,8 +10,10 @@ a peer broke off: that is passed on too (RST).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import monotonic
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from proxy.l4.record import ConnectionRecord, Downstream
 from proxy.upstream.tcp import UpstreamTcp
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
     import asyncio
 
     from proxy.connection import ConnectionInfo
+    from proxy.http.message import Request
     from proxy.l4.manager import TcpManager
+    from proxy.upstream.balance.context import PickRoute
+    from proxy.upstream.cluster import Cluster
     from proxy.upstream.dial import DialFailure
     from proxy.upstream.host import Host
 
@@ -48,6 +53,12 @@ class DownstreamTcp(TcpEnd):
         "record",
         "up",
     )
+
+    # What policies may want to know of whom they pick for: a connection has no more to tell.
+    route: PickRoute | None = None
+    request: Request | None = None
+    metadata: Mapping[str, Any] = MappingProxyType({})
+    tried_priorities: frozenset[int] = frozenset()
 
     def __init__(self, manager: TcpManager, info: ConnectionInfo) -> None:
         super().__init__()
@@ -85,7 +96,7 @@ class DownstreamTcp(TcpEnd):
             cluster.stats.upstream_cx_overflow.value += 1
             self._refuse("UO")
             return
-        host = cluster.pick_other(self._tried, HOST_SELECTION_ATTEMPTS)
+        host = self._pick(cluster)
         if host is None:
             cluster.stats.upstream_cx_none_healthy.value += 1
             self._refuse("UH")
@@ -93,8 +104,16 @@ class DownstreamTcp(TcpEnd):
         self._tried.append(host)
         record.attempt += 1
         record.host = host
-        self.up = UpstreamTcp(cluster, host, self)
+        self.up = UpstreamTcp(cluster.serving(host), host, self)
         self.manager.open_tcp(self.up)
+
+    def _pick(self, cluster: Cluster) -> Host | None:
+        host = None
+        for at in range(HOST_SELECTION_ATTEMPTS + 1):
+            host = cluster.pick_again(self, at)
+            if host not in self._tried:
+                break
+        return host
 
     def _refuse(self, flag: str) -> None:
         """What came already will be answered by nobody: the kernel would say so by a reset, too."""

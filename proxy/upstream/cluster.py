@@ -116,7 +116,7 @@ class Cluster:
         self.outlier_log = outlier_log
         self.open = open_connection
         self.foresight: Callable[[Exchange], None] | None = None
-        self._tls_for = tls_for
+        self.tls_of = tls_for
         self.choosing = Choosing(stats, self.prefix, random, self._in_flight)
         self.pick: Picker = lambda: None
         self.pick_for: ContextPicker | None = None
@@ -144,7 +144,7 @@ class Cluster:
         self._way = the_way(config.http)
         self._choose_way = chooser(config.http)
         if tls_for is not None:
-            self._tls_for = tls_for
+            self.tls_of = tls_for
         self.breakers["DEFAULT"].limit(config.thresholds_default)
         self.breakers["HIGH"].limit(config.thresholds_high)
         for name, limits in (
@@ -156,7 +156,7 @@ class Cluster:
                 self.breakers[name.upper()].derive_remaining(self.all_stats, prefix)
         self._configure_outlier()
         for host in self.hosts:
-            host.tls = self._tls_for(host)
+            host.tls = self.tls_of(host)
         self.rebuild()
 
     def _configure_outlier(self) -> None:
@@ -193,16 +193,17 @@ class Cluster:
         fresh = merged(known, found, monotonic())
         self.hosts = list(fresh.values())
         for host in self.hosts:
-            host.tls = self._tls_for(host)
+            host.tls = self.tls_of(host)
         for address, host in known.items():
             if address not in fresh:
-                self._remove(host)
+                self.remove(host)
         self.stats.membership_change.value += changed(before, by_priority(self.hosts))
         if self.outlier is not None:
             self.outlier.watch(self.hosts)
         self.rebuild()
 
-    def _remove(self, host: Host) -> None:
+    def remove(self, host: Host) -> None:
+        """It is no host of the cluster any more; what it began it may end."""
         host.removed = True
         for pool in list(host.pools.values()):
             pool.retire()
@@ -210,7 +211,7 @@ class Cluster:
     def close(self) -> None:
         """The cluster is gone from the configuration; exchanges in flight may end."""
         for host in self.hosts:
-            self._remove(host)
+            self.remove(host)
         if self.outlier is not None:
             self.outlier.watch(())
         self.outlier = None
@@ -235,6 +236,10 @@ class Cluster:
         tried = context.tried_priorities
         pick_for = self.balancer.besides(tried) if tried else self.pick_for
         return self.pick() if pick_for is None else pick_for(context, at)
+
+    def serving(self, host: Host) -> Cluster:
+        """Whose limits and statistics count for `host`: an aggregate's are another cluster's."""
+        return self
 
     def lease(self, host: Host, breaker: Breaker, exchange: Exchange) -> bool:
         """Gets `exchange` a connection to `host`, now or later. False: a limit forbids it."""

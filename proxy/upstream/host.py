@@ -43,6 +43,7 @@ class Host:
         "failed",
         "failed_at_once",
         "health",
+        "home",
         "hostname",
         "leaving",
         "locality",
@@ -68,6 +69,7 @@ class Host:
         self.address = address
         self.others: tuple[SocketAddress, ...] = ()
         self.text = str(address)
+        self.home: object = None  # the Cluster that it was picked from by an aggregate
         self.hostname = ""
         self.weight = 1
         self.health: HealthStatus = "UNKNOWN"

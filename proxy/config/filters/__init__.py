@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from proxy.config.filters import (
     decode_buffer,
     decode_cors,
+    decode_dynamic_forward_proxy,
     decode_fault,
     decode_grpc_stats,
     decode_header_mutation,
@@ -31,6 +32,7 @@ DECODERS: FilterDecoders = {
     for each in (
         decode_buffer,
         decode_cors,
+        decode_dynamic_forward_proxy,
         decode_fault,
         decode_grpc_stats,
         decode_header_mutation,
@@ -47,6 +49,9 @@ DECODERS: FilterDecoders = {
 PER_ROUTE: FilterDecoders = {
     decode_buffer.PER_ROUTE_TYPE_URL: decode_buffer.decode_per_route,
     decode_cors.PER_ROUTE_TYPE_URL: decode_cors.decode_per_route,
+    decode_dynamic_forward_proxy.PER_ROUTE_TYPE_URL: (
+        decode_dynamic_forward_proxy.decode_per_route
+    ),
     decode_fault.TYPE_URL: decode_fault.decode,
     decode_header_mutation.PER_ROUTE_TYPE_URL: decode_header_mutation.decode_per_route,
     decode_local_ratelimit.TYPE_URL: decode_local_ratelimit.decode_per_route,

@@ -74,7 +74,7 @@ class Balancer:
 
     besides: the same without some priorities (retries)."""
 
-    __slots__ = ("_besides", "_build", "levels", "pick", "pick_for")
+    __slots__ = ("_besides", "_build", "_of", "levels", "pick", "pick_for")
 
     def __init__(
         self,
@@ -85,13 +85,25 @@ class Balancer:
         self.pick, self.pick_for = build(found)
         self._build = build
         self._besides: dict[frozenset[int], ContextPicker] = {}
+        self._of: dict[tuple[int, Part], ContextPicker] = {}
 
     def besides(self, tried: frozenset[int]) -> ContextPicker:
         made = self._besides.get(tried)
         if made is None:
-            pick, pick_for = self._build(self.levels.besides(tried))
-            made = self._besides[tried] = pick_for or (lambda context, attempt=0: pick())
+            made = self._besides[tried] = self._made(self.levels.besides(tried))
         return made
+
+    def of(self, priority: int, part: Part) -> ContextPicker:
+        """The same at one priority only, whatever its load would be (aggregate clusters)."""
+        made = self._of.get((priority, part))
+        if made is None:
+            one = Levels(((100, priority, part),), self.levels.health, self.levels.panics)
+            made = self._of[(priority, part)] = self._made(one)
+        return made
+
+    def _made(self, found: Levels) -> ContextPicker:
+        pick, pick_for = self._build(found)
+        return pick_for or (lambda context, attempt=0: pick())
 
 
 def balancer(lb: HostLb, sets: Sequence[HostSet], around: Surroundings) -> Balancer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from proxy.connection import ConnectionInfo
 from proxy.http.message import Request
 from proxy.upstream.host import Host
 
@@ -25,10 +26,16 @@ class PickRoute(Protocol):
 
 
 class PickContext(Protocol):
+    """metadata: dynamic metadata. A TCP connection has neither route nor request."""
+
     @property
     def route(self) -> PickRoute | None: ...
     @property
-    def request(self) -> Request: ...
+    def request(self) -> Request | None: ...
+    @property
+    def info(self) -> ConnectionInfo: ...
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
 
 
 class RetryContext(PickContext, Protocol):

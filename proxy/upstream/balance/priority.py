@@ -23,10 +23,12 @@ Share = tuple[int, int, Part]
 class Levels:
     """shares: in the order in which Envoy walks through them; their percents sum to 100.
 
-    health: percent that each priority could carry, for retries that avoid priorities."""
+    health: percent that each priority could carry, for retries that avoid priorities and for
+    aggregate clusters. panics: which priorities no longer believe in health."""
 
     shares: tuple[Share, ...]
     health: tuple[tuple[int, int], ...]
+    panics: tuple[bool, ...] = ()
 
     def at(self, percent: float) -> tuple[int, Part]:
         """Who serves at this point of [0, 100)."""
@@ -42,26 +44,32 @@ class Levels:
         left = [(0, 0) if at in tried else both for at, both in enumerate(self.health)]
         if not any(healthy or degraded for healthy, degraded in left):
             return self
-        return Levels(_shares(left), self.health)
+        return Levels(_with_panics(_shares(left), self.panics), self.health, self.panics)
 
 
 def levels(sets: Sequence[HostSet], panic_threshold: float) -> Levels:
     """panic_threshold: percent; 0 never panics."""
     health = [_health(one) for one in sets]
     threshold = min(100, int(panic_threshold))
-    available = min(100, sum(map(sum, health)))
-    if available == 100:
-        return Levels(_shares(health), tuple(health))
-    if available == 0 and threshold == 0:
-        return Levels(((100, 0, "healthy"),), tuple(health))
-    panics = [in_panic(one, threshold) for one in sets]
-    if all(panics):
-        return Levels(_by_size(sets), tuple(health))
-    shares = tuple(
-        (load, priority, "all" if panics[priority] else part)
-        for load, priority, part in _shares(health)
+    calm = min(100, sum(map(sum, health))) == 100
+    panics = [not calm and in_panic(one, threshold) for one in sets]
+    return spread(health, panics, [len(one.hosts) for one in sets])
+
+
+def spread(
+    health: Sequence[tuple[int, int]], panics: Sequence[bool], sizes: Sequence[int]
+) -> Levels:
+    """health: what healthy and degraded hosts of each priority can carry, in percent."""
+    if panics and all(panics):
+        return Levels(_by_size(sizes), tuple(health), tuple(panics))
+    shares = _with_panics(_shares(health), panics)
+    return Levels(shares, tuple(health), tuple(panics))
+
+
+def _with_panics(shares: Sequence[Share], panics: Sequence[bool]) -> tuple[Share, ...]:
+    return tuple(
+        (load, priority, "all" if panics[priority] else part) for load, priority, part in shares
     )
-    return Levels(shares, tuple(health))
 
 
 def in_panic(one: HostSet, threshold: float) -> bool:
@@ -107,10 +115,10 @@ def _shares(health: Sequence[tuple[int, int]]) -> tuple[Share, ...]:
     return tuple(share for share in shares if share[0]) or ((100, 0, "healthy"),)
 
 
-def _by_size(sets: Sequence[HostSet]) -> tuple[Share, ...]:
+def _by_size(sizes: Sequence[int]) -> tuple[Share, ...]:
     """All priorities panic: each gets what its number of hosts says, however they fare."""
-    total = sum(len(one.hosts) for one in sets)
-    loads = [100 * len(one.hosts) // total if total else 0 for one in sets]
-    first = next((at for at, one in enumerate(sets) if one.hosts), 0)
+    total = sum(sizes)
+    loads = [100 * size // total if total else 0 for size in sizes]
+    first = next((at for at, size in enumerate(sizes) if size), 0)
     loads[first] += 100 - sum(loads)
     return tuple((load, at, "all") for at, load in enumerate(loads) if load)

@@ -140,12 +140,12 @@ class TestMembers:
         house.ask(kept)
         connection = house.accept()
         house.answer(connection)
-        kept.consecutive_5xx = 3
+        kept.rq_error = 3
         house.cluster.set_endpoints(
             assignment(endpoint(3), endpoint(1, weight=5, health="DEGRADED", hostname="h"))
         )
         assert house.hosts[1] is kept and house.ready(1) == [connection]
-        assert (kept.consecutive_5xx, kept.weight, kept.health, kept.hostname) == (
+        assert (kept.rq_error, kept.weight, kept.health, kept.hostname) == (
             3, 5, "DEGRADED", "h",
         )  # fmt: skip
         assert house.count("membership_change") == 2
@@ -195,13 +195,6 @@ class TestMembers:
     def test_an_address_counts_once(self) -> None:
         house = House(endpoint(1), endpoint(1, weight=9))
         assert len(house.hosts) == 1 and house.hosts[0].weight == 1
-
-    def test_another_host_than_those_tried(self) -> None:
-        house = House(*[endpoint(at) for at in range(1, 5)])
-        tried = house.hosts[:3]
-        for _ in range(50):
-            assert house.cluster.pick_other(tried, 50) is house.hosts[3]
-        assert house.cluster.pick_other(house.hosts, 5) in house.hosts
 
 
 class TestReconfiguration:
