@@ -27,6 +27,9 @@ class PeerCertificate:
     serial: str = ""
     sha256: str = ""
     not_after: float = 0.0
+    not_before: float = 0.0
+    ip_sans: tuple[str, ...] = ()
+    email_sans: tuple[str, ...] = ()
     der: bytes = field(default=b"", repr=False)
 
 

@@ -35,6 +35,7 @@ from proxy.l7.worker import Worker
 from proxy.listen.chain_match import ChainMatchError
 from proxy.listen.listeners import Listeners
 from proxy.listen.runtime import ListenerRuntime
+from proxy.runtime import RuntimeValues
 from proxy.stats import Stats
 from proxy.tasks import spawn
 from proxy.upstream.connect import open_connection
@@ -214,7 +215,8 @@ class Proxy:
             )
 
     def _make_logger(self, config: AccessLog) -> AccessLogger:
-        return AccessLogger(config, self.logs.open(config.path))
+        writer = self.logs.open(config.path)
+        return AccessLogger(config, writer, self.worker.random, RuntimeValues())
 
     def _apply(self, snapshot: Snapshot) -> None:
         """Puts a snapshot in force. What can't be is logged and named in `problems`; everything

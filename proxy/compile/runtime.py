@@ -14,7 +14,8 @@ from typing import Any, cast
 from proxy.compile.chains import Chains
 from proxy.compile.clusters import Clusters, OpenConnection
 from proxy.compile.listeners import CompiledListener, CompiledListeners, Manager
-from proxy.compile.routes import table
+from proxy.compile.routes.place import RouteContext
+from proxy.compile.routes.tables import table
 from proxy.config.model import (
     AccessLog,
     FilterChain,
@@ -30,10 +31,11 @@ from proxy.l4.manager import TcpConnections, TcpManager
 from proxy.l7.attempts import router
 from proxy.l7.entry import RouteEntry
 from proxy.l7.format import compile_header_value
-from proxy.l7.manager import HttpManager, MakeChain, Upgrade
+from proxy.l7.manager import HttpManager, Upgrade
 from proxy.l7.stream import Stream
 from proxy.l7.worker import Worker
 from proxy.route.table import Table
+from proxy.runtime import RuntimeValues
 from proxy.stats import Stats
 from proxy.upstream.tcp import OpenTcp, open_tcp
 
@@ -98,15 +100,23 @@ class Runtime:
 
     def _table(self, manager: HttpManager, routes: RouteConfiguration) -> Table[RouteEntry]:
         """Shared by all managers with the same routes; they differ by the router filter only."""
-        envoy_headers = not manager.config.suppress_envoy_headers
         key = _table_key(manager)
         if key is None:
-            return table(routes, self.clusters.running, self._worker.random, envoy_headers)
+            return table(routes, self._route_context(manager))
         known = self._tables.get(key)
         if known is None or known[0] != routes:
-            built = table(routes, self.clusters.running, self._worker.random, envoy_headers)
-            known = self._tables[key] = (routes, built)
+            known = self._tables[key] = (routes, table(routes, self._route_context(manager)))
         return known[1]
+
+    def _route_context(self, manager: HttpManager) -> RouteContext:
+        worker = self._worker
+        return RouteContext(
+            clusters=self.clusters.running,
+            random=worker.random,
+            runtime=worker.runtime,
+            stats=self._stats,
+            envoy_headers=not manager.config.suppress_envoy_headers,
+        )
 
     def _manager(self, chain: FilterChain, listener: Listener, own_uri: bytes) -> Manager:
         if chain.tcp is not None:
@@ -139,13 +149,14 @@ class Runtime:
             self._stats,
             self._chains(config, config.filters),
             self._upgrades(config),
+            self._open_tcp,
             loggers,
             own_uri,
             listener.per_connection_buffer_limit_bytes,
         )
 
-    def _chains(self, config: HttpConnectionManager, filters: tuple[HttpFilter, ...]) -> MakeChain:
-        return Chains(filters, self._context(config.stat_prefix), router).chain
+    def _chains(self, config: HttpConnectionManager, filters: tuple[HttpFilter, ...]) -> Chains:
+        return Chains(filters, self._context(config.stat_prefix), router)
 
     def _upgrades(self, config: HttpConnectionManager) -> dict[bytes, Upgrade]:
         return {
@@ -161,7 +172,7 @@ class Runtime:
             stats=self._stats,
             stat_prefix=f"http.{stat_prefix}.",
             random=worker.random,
-            runtime=lambda _, default: default,
+            runtime=RuntimeValues(),
             clusters=self.clusters.running,
             call_later=worker.call_later,
             now=monotonic,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from envoy.config.accesslog.v3 import accesslog_pb2
@@ -19,6 +20,8 @@ from proxy.config.decode_common import (
     unpack,
     unsupported_type,
 )
+from proxy.config.decode_format import check_json
+from proxy.config.decode_log_filter import log_filter
 from proxy.config.model import AccessLog
 from proxy.config.rejected import Rejected
 
@@ -31,7 +34,10 @@ def _access_log(message: accesslog_pb2.AccessLog, path: str) -> AccessLog:
     decode = _LOGGERS.get(type_name(message.typed_config))
     if decode is None:
         raise unsupported_type(message.typed_config, f"{path}.typed_config", _LOGGERS)
-    return decode(message.typed_config, f"{path}.typed_config")
+    log = decode(message.typed_config, f"{path}.typed_config")
+    if message.HasField("filter"):
+        return replace(log, wants=log_filter(message.filter, f"{path}.filter"))
+    return log
 
 
 def _file(packed: any_pb2.Any, path: str) -> AccessLog:
@@ -60,6 +66,13 @@ def _formatted(
     to: str, message: substitution_format_string_pb2.SubstitutionFormatString, path: str
 ) -> AccessLog:
     """Nothing set is Envoy's default text format."""
+    log = _format(to, message, path)
+    return replace(log, omits_empty=True) if message.omit_empty_values else log
+
+
+def _format(
+    to: str, message: substitution_format_string_pb2.SubstitutionFormatString, path: str
+) -> AccessLog:
     kind = message.WhichOneof("format")
     if kind == "json_format":
         return _json(to, struct(message.json_format), f"{path}.json_format")
@@ -79,20 +92,8 @@ def _text(to: str, text: str, path: str) -> AccessLog:
 
 
 def _json(to: str, fields: Mapping[str, Any], path: str) -> AccessLog:
-    _check_json(fields, path)
+    check_json(fields, path)
     return AccessLog(to, json_format=fields)
-
-
-def _check_json(value: Any, path: str) -> None:
-    """Every string inside is a format string."""
-    if isinstance(value, str):
-        format_string(value, path)
-    elif isinstance(value, Mapping):
-        for name, inner in value.items():
-            _check_json(inner, f"{path}.{name}")
-    elif isinstance(value, list):
-        for at, inner in enumerate(value):
-            _check_json(inner, f"{path}[{at}]")
 
 
 _Decode = Callable[[any_pb2.Any, str], AccessLog]

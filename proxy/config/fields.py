@@ -22,6 +22,7 @@ from proxy.config.fields_discovery import DISCOVERY
 from proxy.config.fields_filters import FILTERS
 from proxy.config.fields_lb import LB
 from proxy.config.fields_listeners import LISTENERS
+from proxy.config.fields_logs import LOGS
 from proxy.config.fields_policy import POLICY
 from proxy.config.fields_retry import RETRY
 from proxy.config.fields_routes import ROUTES
@@ -39,6 +40,7 @@ FIELDS: Table = {
     **LB,
     **DISCOVERY,
     **FILTERS,
+    **LOGS,
     **POLICY,
 }
 UNSUPPORTED = "not supported by this version of Weft"

@@ -37,10 +37,8 @@ COMMON: Table = {
     _CORE + "AggregatedConfigSource": Fields(),
     _CORE + "SelfConfigSource": Fields("transport_api_version"),
     _CORE + "SubstitutionFormatString": Fields(
-        "text_format text_format_source json_format content_type",
-        {
-            "json_format_options": "JSON logs keep the order of the configuration",
-        },
+        "text_format text_format_source json_format content_type omit_empty_values",
+        {"json_format_options": "the keys of JSON lines are always sorted"},
     ),
     _CORE + "HttpProtocolOptions": Fields(
         "idle_timeout max_connection_duration max_headers_count max_response_headers_kb "
@@ -112,10 +110,4 @@ COMMON: Table = {
     _TLS + "SdsSecretConfig": Fields("name sds_config"),
     _TLS + "Secret": Fields("name tls_certificate validation_context"),
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": Fields(),
-    "envoy.config.accesslog.v3.AccessLog": Fields("name typed_config"),
-    "envoy.extensions.access_loggers.file.v3.FileAccessLog": Fields(
-        "path format json_format typed_json_format log_format"
-    ),
-    "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": Fields("log_format"),
-    "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": Fields("log_format"),
 }

@@ -23,6 +23,7 @@ from typing import Any, Final, Protocol
 from proxy.connection import ConnectionInfo
 from proxy.http.headers import Headers
 from proxy.http.message import Request, Response
+from proxy.runtime import RuntimeValues
 from proxy.stats import Stats
 
 
@@ -31,7 +32,8 @@ class Reply:
     """A whole answer. headers: beside content-length and content-type. close: and hang up.
 
     flag: Envoy's response flag, for the access log. detail: its `%RESPONSE_CODE_DETAILS%`.
-    grpc_status: of the answer to a gRPC request; None derives it from `status` (Envoy's rule)."""
+    grpc_status: of the answer to a gRPC request; None derives it from `status` (Envoy's rule).
+    content_type: of the body, unless a header says another."""
 
     status: int
     body: bytes = b""
@@ -40,6 +42,7 @@ class Reply:
     headers: tuple[tuple[bytes, bytes], ...] = ()
     close: bool = False
     grpc_status: int | None = None
+    content_type: bytes = b"text/plain"
 
 
 class Wait:
@@ -165,10 +168,6 @@ class ClusterView(Protocol):
     def hosts(self) -> Sequence[HostView]: ...
 
 
-Runtime = Callable[[str, float], float]
-"""A runtime key and its default: the value in force."""
-
-
 @dataclass(frozen=True, slots=True)
 class FilterContext:
     """What a filter is built with. stat_prefix: `http.<stat_prefix>.` of the manager. clusters: as
@@ -179,7 +178,7 @@ class FilterContext:
     stats: Stats
     stat_prefix: str
     random: Random
-    runtime: Runtime
+    runtime: RuntimeValues
     clusters: Mapping[str, ClusterView]
     call_later: Callable[[float, Callable[[], None]], object]
     now: Callable[[], float]

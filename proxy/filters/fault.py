@@ -22,7 +22,7 @@ THROUGHPUT = b"x-envoy-fault-throughput-response"
 THROUGHPUT_PERCENT = b"x-envoy-fault-throughput-response-percentage"
 SERVICE_CLUSTER = b"x-envoy-downstream-service-cluster"
 SERVICE_NODE = b"x-envoy-downstream-service-node"
-NO_LIMIT = float("inf")
+NO_LIMIT = 2**63
 
 __all__ = ["TYPE_URL", "build"]
 
@@ -134,8 +134,8 @@ class Injector:
         wanted = _number(request, header) if header is not None else None
         if wanted is not None:
             numerator = min(numerator, wanted)
-        percent = self._context.runtime(key, 100.0 * numerator / share.denominator)
-        return self._context.random.random() * 100.0 < percent
+        above, below = self._context.runtime.fraction(key, numerator, share.denominator)
+        return self._context.random.random() * below < above
 
     def _may_begin(self, stream: FilterStream) -> bool:
         """One active fault per request, `max_active_faults` in all."""
@@ -143,9 +143,8 @@ class Injector:
             return True
         limit = self._config.max_active_faults
         default = NO_LIMIT if limit is None else limit
-        if self._stats.active.value >= self._context.runtime(
-            self._config.max_active_faults_key, default
-        ):
+        runtime = self._context.runtime
+        if self._stats.active.value >= runtime.integer(self._config.max_active_faults_key, default):
             self._stats.overflow.value += 1
             return False
         stream.filter_state[NAMESPACE] = True
@@ -169,7 +168,8 @@ class Injector:
             if asked is None:
                 return 0.0
             fixed_s = asked / 1000
-        return self._context.runtime(self._config.delay_duration_key, fixed_s * 1000) / 1000
+        key, default_ms = self._config.delay_duration_key, round(fixed_s * 1000)
+        return self._context.runtime.integer(key, default_ms) / 1000
 
     def _abort(self, stream: FilterStream) -> Reply | None:
         config, request = self._config, stream.request
@@ -193,11 +193,11 @@ class Injector:
         if http is None and grpc is None:
             http, grpc = _status(request), _number(request, ABORT_GRPC)
         if http is not None:
-            status = int(runtime(config.abort_http_status_key, http))
+            status = runtime.integer(config.abort_http_status_key, http)
             return Reply(status, b"fault filter abort", "FI", "fault_filter_abort")
         if grpc is None:
             return None
-        status = int(runtime(config.abort_grpc_status_key, grpc))
+        status = runtime.integer(config.abort_grpc_status_key, grpc)
         return Reply(200, b"fault filter abort", "FI", "fault_filter_abort", grpc_status=status)
 
     def _limit(self, stream: FilterStream) -> None:

@@ -137,13 +137,60 @@ def _one_of(args: str, alts: str = "") -> Callable[[str, str], str]:
     return fault
 
 
+def _path_fault(arg: str, alt: str) -> str:
+    return "" if arg else "the namespace is missing"
+
+
+def _metadata_fault(arg: str, alt: str) -> str:
+    source, _, path = arg.partition(":")
+    known = ("DYNAMIC", "CLUSTER", "ROUTE", "UPSTREAM_HOST")
+    if source not in known:
+        return f"{source!r} is not one of {', '.join(known)}"
+    return "" if path else "the namespace is missing"
+
+
+def _filter_state_fault(arg: str, alt: str) -> str:
+    key, _, how = arg.partition(":")
+    if not key:
+        return "the key is missing"
+    if how in ("", "PLAIN", "TYPED") or (how.startswith("FIELD:") and how != "FIELD:"):
+        return ""
+    return f"{how!r} is not one of PLAIN, TYPED, FIELD:name"
+
+
+POINTS = ("DS_RX_BEG", "DS_RX_END", "US_TX_BEG", "US_TX_END", "US_RX_BEG", "US_RX_END",
+          "DS_TX_BEG", "DS_TX_END")  # fmt: skip
+"""The points in time of `COMMON_DURATION`."""
+
+
+def _duration_fault(arg: str, alt: str) -> str:
+    begin, _, rest = arg.partition(":")
+    end, _, unit = rest.partition(":")
+    for point in (begin, end):
+        if point not in POINTS:
+            return f"{point!r} is not one of {', '.join(POINTS)}"
+    return "" if unit in ("", "ms", "us", "ns") else f"{unit!r} is not one of ms, us, ns"
+
+
 _PLAIN = Syntax()
 _HEADER = Syntax("required", "?", length=True, fault=_header_fault)
 _TIME = Syntax("optional", fault=lambda arg, alt: time_format_fault(arg))
 _ADDRESS = Syntax("optional", fault=_mask_fault)
 _TEXT = Syntax("required", length=True)
 
+_DATA = Syntax("required", length=True, fault=_path_fault)
+_GRPC = Syntax("optional", fault=_one_of("CAMEL_STRING SNAKE_STRING NUMBER"))
+
 _NAMED: Mapping[str, Syntax] = {
+    "CLUSTER_METADATA": _DATA,
+    "COMMON_DURATION": Syntax("required", fault=_duration_fault),
+    "DOWNSTREAM_PEER_CERT_V_END": _TIME,
+    "DOWNSTREAM_PEER_CERT_V_START": _TIME,
+    "DYNAMIC_METADATA": _DATA,
+    "FILTER_STATE": Syntax("required", length=True, fault=_filter_state_fault),
+    "GRPC_STATUS": _GRPC,
+    "METADATA": Syntax("required", length=True, fault=_metadata_fault),
+    "UPSTREAM_METADATA": _DATA,
     "REQ": _HEADER,
     "RESP": _HEADER,
     "TRAILER": _HEADER,
@@ -168,6 +215,8 @@ _NAMED: Mapping[str, Syntax] = {
     "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": _ADDRESS,
     "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": _ADDRESS,
     "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT": _ADDRESS,
+    "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": _ADDRESS,
+    "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": _ADDRESS,
 }
 
 OPERATORS: Mapping[str, Syntax] = {
@@ -178,14 +227,20 @@ OPERATORS: Mapping[str, Syntax] = {
             "DOWNSTREAM_DIRECT_LOCAL_ADDRESS", "DOWNSTREAM_DIRECT_LOCAL_PORT",
             "DOWNSTREAM_DIRECT_REMOTE_ADDRESS", "DOWNSTREAM_DIRECT_REMOTE_PORT",
             "DOWNSTREAM_LOCAL_ADDRESS", "DOWNSTREAM_LOCAL_PORT", "DOWNSTREAM_LOCAL_URI_SAN",
-            "DOWNSTREAM_PEER_DNS_SAN",
-            "DOWNSTREAM_PEER_FINGERPRINT_256", "DOWNSTREAM_PEER_ISSUER", "DOWNSTREAM_PEER_SERIAL",
+            "DOWNSTREAM_PEER_CERT", "DOWNSTREAM_PEER_DNS_SAN", "DOWNSTREAM_PEER_EMAIL_SAN",
+            "DOWNSTREAM_PEER_FINGERPRINT_1", "DOWNSTREAM_PEER_FINGERPRINT_256",
+            "DOWNSTREAM_PEER_IP_SAN", "DOWNSTREAM_PEER_ISSUER", "DOWNSTREAM_PEER_SERIAL",
             "DOWNSTREAM_PEER_SUBJECT", "DOWNSTREAM_PEER_URI_SAN", "DOWNSTREAM_REMOTE_ADDRESS",
             "DOWNSTREAM_REMOTE_PORT", "DOWNSTREAM_TLS_CIPHER", "DOWNSTREAM_TLS_VERSION",
-            "DURATION", "HOSTNAME", "PROTOCOL", "REQUEST_DURATION", "RESPONSE_CODE",
-            "RESPONSE_DURATION", "RESPONSE_FLAGS", "RESPONSE_FLAGS_LONG", "ROUTE_NAME",
-            "STREAM_ID", "UNIQUE_ID", "UPSTREAM_CLUSTER", "UPSTREAM_CLUSTER_RAW", "UPSTREAM_HOST",
-            "UPSTREAM_HOST_NAME", "UPSTREAM_LOCAL_ADDRESS", "UPSTREAM_REQUEST_ATTEMPT_COUNT",
+            "DOWNSTREAM_TRANSPORT_FAILURE_REASON", "DURATION", "GRPC_STATUS_NUMBER", "HOSTNAME",
+            "PROTOCOL", "REQUEST_DURATION", "REQUEST_HEADERS_BYTES", "REQUEST_TX_DURATION",
+            "RESPONSE_CODE", "RESPONSE_DURATION", "RESPONSE_FLAGS", "RESPONSE_FLAGS_LONG",
+            "RESPONSE_HEADERS_BYTES", "RESPONSE_TRAILERS_BYTES", "RESPONSE_TX_DURATION",
+            "ROUTE_NAME", "SPAN_ID", "STREAM_ID", "TRACE_ID", "UNIQUE_ID", "UPSTREAM_CLUSTER",
+            "UPSTREAM_CLUSTER_RAW", "UPSTREAM_HOST", "UPSTREAM_HOSTS_ATTEMPTED",
+            "UPSTREAM_HOST_NAME", "UPSTREAM_HOST_NAME_WITHOUT_PORT", "UPSTREAM_LOCAL_ADDRESS",
+            "UPSTREAM_LOCAL_PORT", "UPSTREAM_PROTOCOL", "UPSTREAM_REMOTE_ADDRESS",
+            "UPSTREAM_REMOTE_PORT", "UPSTREAM_REQUEST_ATTEMPT_COUNT",
             "UPSTREAM_TRANSPORT_FAILURE_REASON", "VIRTUAL_CLUSTER_NAME",
         ),
         _PLAIN,

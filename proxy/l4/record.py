@@ -7,7 +7,7 @@ format prints them as Envoy does for TCP.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from proxy.connection import ConnectionInfo
 from proxy.http.headers import Headers
@@ -67,6 +67,14 @@ class ConnectionRecord:
     sent_at: float = 0.0
     service_ms: int | None = None
     request_done: bool = False
+    response_trailers: None = None
+    last_up: None = None
+    answered_at: float = 0.0
+    tried: None = None
+    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+    filter_state: dict[str, Any] = field(default_factory=dict)
+    health_check: bool = False
+    log_type: str = "TcpConnectionEnd"
     route: None = None
 
     def flag(self, flag: str) -> None:

@@ -23,7 +23,7 @@ from proxy.l7 import deadlines, reply, retries, steering, tunnel
 from proxy.outbox import flush
 from proxy.upstream import retry
 from proxy.upstream.cluster import Cluster
-from proxy.upstream.pool import Connection, Exchange
+from proxy.upstream.pool import Carrier, Exchange
 
 if TYPE_CHECKING:
     from proxy.l7.stream import Stream
@@ -87,7 +87,9 @@ def _attempt(stream: Stream, cluster: Cluster) -> Answer:
     stream.attempt += 1
     stream.host = host
     stream.waiting = True
-    if not cluster.lease(host, stream.breaker, stream):
+    if tunnel.ends_here(stream):
+        tunnel.dial(stream, cluster, host)
+    elif not cluster.lease(host, stream.breaker, stream):
         _leave(stream)
         cluster.stats.statuses.add(503)
         return reply.OVERFLOW
@@ -109,8 +111,9 @@ def attempt_again(stream: Stream) -> None:
     flush()
 
 
-def on_connected(stream: Stream, connection: Connection) -> None:
+def on_connected(stream: Stream, connection: Carrier) -> None:
     stream.waiting = False
+    stream.dialing = None
     stream.up = stream.last_up = connection
     if connection.host.monitor is not None:
         connection.host.monitor.on_connected()
@@ -121,7 +124,7 @@ def on_connected(stream: Stream, connection: Connection) -> None:
     send_request(stream, stream, connection)
 
 
-def send_request(stream: Stream, exchange: Exchange, connection: Connection) -> None:
+def send_request(stream: Stream, exchange: Exchange, connection: Carrier) -> None:
     """What there is of the request, as `exchange`: the stream or a hedge of its."""
     entry = stream.route
     assert entry is not None
@@ -138,7 +141,7 @@ def send_request(stream: Stream, exchange: Exchange, connection: Connection) -> 
     if stream.body is not None:
         for data in stream.body:
             connection.send_data(exchange, data)
-        if not stream.retries_left and not stream.hedges:
+        if not stream.retries_left and not stream.hedges and not stream.keeps_body:
             stream.body = None
         stream.down.resume_reading(stream)
     if done:
@@ -149,6 +152,8 @@ def send_request(stream: Stream, exchange: Exchange, connection: Connection) -> 
 
 
 def pass_request_data(stream: Stream, data: bytes) -> None:
+    if stream.shadows:
+        mirror.send_data(stream, data)
     if stream.up is not None and not stream.holds:
         stream.up.send_data(stream, data)
     if stream.body is not None:
@@ -164,7 +169,7 @@ def _bound_body(stream: Stream) -> None:
         if stream.body_bytes > (stream.buffer_limit_bytes or stream.manager.buffer_limit_bytes):
             stream.down.pause_reading(stream)
         return
-    if stream.body_bytes <= cluster.config.per_connection_buffer_limit_bytes:
+    if stream.body_bytes <= stream.manager.buffer_limit_bytes:
         return
     if stream.up is not None and not stream.holds:
         stream.body = None
@@ -178,6 +183,8 @@ def pass_request_end(stream: Stream, trailers: Headers | None) -> None:
     if stream.cluster is None:
         return
     _start_clock(stream)
+    if stream.shadows:
+        mirror.end(stream, trailers)
     if stream.up is not None and (stream.per_try_timeout_s or stream.idle_try_s):
         deadlines.begin_attempt(stream, stream.sent_at)
     if stream.up is not None and not stream.holds:
@@ -211,6 +218,7 @@ def on_informational(stream: Stream, status: int, headers: Headers) -> None:
     assert stream.cluster is not None
     stream.cluster.stats.statuses.add(status)
     if stream.manager.proxies_informational and not stream.responded:
+        stream.manager.stats.statuses.add(status)
         stream.down.send_informational(stream, status, headers)
 
 
@@ -236,11 +244,13 @@ def keep(stream: Stream, response: Response, data: bytes, end: bool, now: float)
     assert cluster is not None and entry is not None
     status = response.status
     retries.release(stream)
-    if stream.tunnels:
-        answer = tunnel.answered(stream, response)
-        if answer is not None:
-            stream.respond(answer)
-            return
+    if stream.tunnels and tunnel.was_refused(stream, response):
+        return
+    redirects = entry.internal_redirect
+    if redirects is not None and status in redirects.codes and redirects.follow(
+        stream, response, end
+    ):
+        return
     cluster.stats.statuses.add(status)
     deadlines.on_answer(stream, now)
     if stream.sent_at:  # Envoy: an answer before the end of the request has no time of its own
@@ -336,7 +346,10 @@ def give_up(stream: Stream) -> None:
 def abandon(stream: Stream) -> None:
     up, host, cluster = stream.up, stream.host, stream.cluster
     assert host is not None and cluster is not None
-    if stream.waiting:
+    if stream.dialing is not None:
+        stream.dialing.abandon(stream)
+        stream.dialing = None
+    elif stream.waiting:
         cluster.cancel_pending(host, stream.breaker, stream)
     _leave(stream)
     if up is not None:

@@ -16,11 +16,11 @@ def forwarded_client_cert(peer: PeerCertificate, details: Set[str], own_uri: byt
     parts = [b"By=" + own_uri] if own_uri else []
     parts.append(b"Hash=" + peer.sha256.encode())
     if "cert" in details or "chain" in details:
-        pem = quote(_pem(peer.der), safe="").encode()
+        text = quote(pem(peer.der), safe="").encode()
         if "cert" in details:
-            parts.append(b'Cert="%b"' % pem)
+            parts.append(b'Cert="%b"' % text)
         if "chain" in details:
-            parts.append(b'Chain="%b"' % pem)
+            parts.append(b'Chain="%b"' % text)
     if "subject" in details:
         parts.append(b'Subject="%b"' % peer.subject.replace('"', '\\"').encode())
     if "uri" in details:
@@ -30,7 +30,7 @@ def forwarded_client_cert(peer: PeerCertificate, details: Set[str], own_uri: byt
     return b";".join(parts)
 
 
-def _pem(der: bytes) -> str:
+def pem(der: bytes) -> str:
     text = base64.b64encode(der).decode()
     lines = [text[at : at + 64] for at in range(0, len(text), 64)]
     return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""])

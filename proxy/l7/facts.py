@@ -7,16 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from hashlib import sha1
 from ipaddress import ip_address, ip_network
 from time import monotonic, time
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 from uuid import uuid4
 
 from proxy.connection import PeerCertificate
+from proxy.l7.client_cert import pem
+from proxy.l7.sizes import SIZES
+from proxy.l7.timing import duration_ms
+from proxy.l7.upstream_facts import UPSTREAM_TEXTS
 
 if TYPE_CHECKING:
     from proxy.l7.stream import Stream
-    from proxy.upstream.cluster import Cluster
 
 FLAG_NAMES: Mapping[str, str] = {
     "DC": "DownstreamConnectionTermination", "DF": "DnsResolutionFailed", "DI": "DelayInjected",
@@ -111,26 +116,6 @@ def wall_time(monotonic_s: float) -> float:
     return monotonic_s + _offset_s
 
 
-def _duration_ms(stream: Stream) -> int:
-    """Up to now while the stream runs."""
-    return int(((stream.ended or monotonic()) - stream.started) * 1000)
-
-
-def _request_duration_ms(stream: Stream) -> int | None:
-    """To the last byte of the request. A request that was answered before it was sent anywhere
-    has none, unless its head was all of it."""
-    if stream.sent_at:
-        return int((stream.sent_at - stream.started) * 1000)
-    return 0 if stream.request_done and not stream.request.length else None
-
-
-def _response_duration_ms(stream: Stream) -> int | None:
-    """To the first byte of the upstream's answer."""
-    if stream.service_ms is None:
-        return None
-    return int((stream.sent_at - stream.started) * 1000) + stream.service_ms
-
-
 # ---------------------------------------------------------------------------- tables
 
 
@@ -146,13 +131,6 @@ def _long_flags(stream: Stream) -> str:
     return ",".join(FLAG_NAMES.get(flag, flag) for flag in stream.flags.split(","))
 
 
-def _cluster(stream: Stream) -> Cluster | None:
-    """Whom the router asked, or would have asked had no filter answered."""
-    if stream.cluster is not None or stream.route is None:
-        return stream.cluster
-    return stream.route.choose(stream)
-
-
 def _own_uri(stream: Stream) -> str:
     uri: bytes = stream.manager.own_uri
     return uri.decode()
@@ -166,7 +144,8 @@ def _never(stream: Stream) -> str:
 NUMBERS: Mapping[str, Callable[[Stream], int | str]] = {
     "BYTES_RECEIVED": lambda stream: stream.bytes_received,
     "BYTES_SENT": lambda stream: stream.bytes_sent,
-    "DURATION": _duration_ms,
+    "DURATION": duration_ms,
+    **SIZES,
     "RESPONSE_CODE": lambda stream: stream.status,
     "RESPONSE_FLAGS": lambda stream: stream.flags or "-",
     "RESPONSE_FLAGS_LONG": lambda stream: _long_flags(stream) or "-",
@@ -177,36 +156,28 @@ NUMBERS: Mapping[str, Callable[[Stream], int | str]] = {
 }
 """Those that are always there, and never of a peer's making."""
 
-DURATIONS: Mapping[str, Callable[[Stream], int | None]] = {
-    "REQUEST_DURATION": _request_duration_ms,
-    "RESPONSE_DURATION": _response_duration_ms,
-}
-
 TEXTS: Mapping[str, Callable[[Stream], str]] = {
-    "ACCESS_LOG_TYPE": lambda stream: "DownstreamEnd",
+    "ACCESS_LOG_TYPE": lambda stream: stream.log_type,
     "CONNECTION_TERMINATION_DETAILS": _never,
     "DOWNSTREAM_LOCAL_URI_SAN": _own_uri,
+    "DOWNSTREAM_PEER_CERT": _peer(lambda peer: quote(pem(peer.der), safe="")),
     "DOWNSTREAM_PEER_DNS_SAN": _peer(lambda peer: ",".join(peer.dns_sans)),
+    "DOWNSTREAM_PEER_EMAIL_SAN": _peer(lambda peer: ",".join(peer.email_sans)),
+    "DOWNSTREAM_PEER_FINGERPRINT_1": _peer(lambda peer: sha1(peer.der).hexdigest()),
     "DOWNSTREAM_PEER_FINGERPRINT_256": _peer(lambda peer: peer.sha256),
+    "DOWNSTREAM_PEER_IP_SAN": _peer(lambda peer: ",".join(peer.ip_sans)),
     "DOWNSTREAM_PEER_ISSUER": _peer(lambda peer: peer.issuer),
     "DOWNSTREAM_PEER_SERIAL": _peer(lambda peer: peer.serial),
     "DOWNSTREAM_PEER_SUBJECT": _peer(lambda peer: peer.subject),
     "DOWNSTREAM_PEER_URI_SAN": _peer(lambda peer: ",".join(peer.uri_sans)),
+    "DOWNSTREAM_TRANSPORT_FAILURE_REASON": _never,
     "DOWNSTREAM_TLS_CIPHER": lambda stream: stream.down.info.cipher,
     "DOWNSTREAM_TLS_VERSION": lambda stream: stream.down.info.tls_version,
     "ROUTE_NAME": lambda stream: "" if stream.route is None else stream.route.name,
-    "TRAILER": _never,
-    "UPSTREAM_CLUSTER": lambda stream: (
-        "" if (c := _cluster(stream)) is None else c.config.alt_stat_name or c.name
-    ),
-    "UPSTREAM_CLUSTER_RAW": lambda stream: "" if (c := _cluster(stream)) is None else c.name,
-    "UPSTREAM_HOST": lambda stream: "" if stream.host is None else stream.host.text,
-    "UPSTREAM_HOST_NAME": lambda stream: (
-        "" if stream.host is None else stream.host.hostname or stream.host.text
-    ),
-    "UPSTREAM_LOCAL_ADDRESS": _never,
-    "UPSTREAM_TRANSPORT_FAILURE_REASON": lambda stream: stream.failure.replace(" ", "_"),
+    "SPAN_ID": _never,
+    "TRACE_ID": _never,
     "VIRTUAL_CLUSTER_NAME": _never,
+    **UPSTREAM_TEXTS,
     **{f"{name}_ADDRESS": _full(of) for name, of in ADDRESSES.items()},
 }
 """'' is missing."""

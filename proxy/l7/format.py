@@ -14,6 +14,7 @@ from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
 from proxy.http.format_string import FormatError, Literal, Operator, parse
+from proxy.l7.json_omitting import json_omitting
 from proxy.l7.operators import Getter, Style, Value, constant_value, getter
 
 if TYPE_CHECKING:
@@ -67,14 +68,16 @@ def _unchanged(text: str) -> str:
 
 
 TEXT = Style("-", _escape, _escape_bytes)
+TEXT_OMITTING = Style("", _escape, _escape_bytes)
 HEADER = Style("", _spaces, _spaces_bytes)
-JSON_VALUE = Style(None, _unchanged, _readable)
+JSON_VALUE = Style(None, _unchanged, _readable, structured=True)
 JSON_TEXT = Style("-", _unchanged, _readable)
 
 
-def compile_format(text: str) -> Callable[[Stream], bytes]:
-    """A line of an access log; '-' stands for what is missing. Raises FormatError."""
-    return _encoded(*_template(text, TEXT))
+def compile_format(text: str, omits_empty: bool = False) -> Callable[[Stream], bytes]:
+    """A line of an access log; '-' stands for what is missing, or nothing if it omits_empty.
+    Raises FormatError."""
+    return _encoded(*_template(text, TEXT_OMITTING if omits_empty else TEXT))
 
 
 def compile_header_value(text: str) -> Callable[[Stream], bytes]:
@@ -88,12 +91,23 @@ def constant(text: str) -> bytes | None:
     return None if getters else (template % ()).encode("utf-8", "surrogateescape")
 
 
-def compile_json(fields: Mapping[str, Any]) -> Callable[[Stream], bytes]:
+def compile_json(fields: Mapping[str, Any], omits_empty: bool = False) -> Callable[[Stream], bytes]:
     """A line with a JSON object whose strings are formats. A string that is one operator has the
-    operator's type: a number, or null when missing. Keys are sorted, as Envoy's are."""
+    operator's type: a number, or null when missing (omits_empty: then it is left out). Keys are
+    sorted, as Envoy's are."""
+    if omits_empty:
+        write = json_omitting(fields, _json_getter)
+        return lambda stream: (write(stream) + "\n").encode("utf-8", "surrogateescape")
     getters: list[Getter] = []
     template = _json_template(dict(fields), getters)
     return _encoded(template + "\n", getters)
+
+
+def _json_getter(text: str) -> str | Getter:
+    """A string of a JSON format as JSON: fixed, or by stream."""
+    getters: list[Getter] = []
+    template = _json_string(text, getters)
+    return getters[0] if getters else template % ()
 
 
 def _encoded(template: str, getters: list[Getter]) -> Callable[[Stream], bytes]:
@@ -165,9 +179,10 @@ def _json_string(text: str, getters: list[Getter]) -> str:
 def _json_value(get: Getter) -> Getter:
     def encoded(stream: Stream) -> Value:
         value = get(stream)
-        if value.__class__ is int:
-            return value
-        return "null" if value is None else encode_basestring(str(value))
+        kind = value.__class__
+        if kind is str:
+            return encode_basestring(value)  # type: ignore[arg-type]
+        return "null" if value is None else value  # a number, or JSON already
 
     return encoded
 

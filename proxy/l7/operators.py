@@ -17,7 +17,11 @@ from urllib.parse import unquote_to_bytes
 
 from proxy.http.format_string import Operator
 from proxy.http.time_format import DEFAULT, DEFAULT_LOCAL, compile_time
-from proxy.l7.facts import ADDRESSES, DURATIONS, NUMBERS, TEXTS, network, wall_time
+from proxy.l7 import grpc_status
+from proxy.l7.facts import ADDRESSES, NUMBERS, TEXTS, address_text, network, wall_time
+from proxy.l7.structured import STRUCTURED, Encoded, as_text, compact, structured
+from proxy.l7.timing import DURATIONS, common_duration
+from proxy.l7.upstream_facts import UPSTREAM_ADDRESSES
 
 if TYPE_CHECKING:
     from proxy.l7.stream import Stream
@@ -32,16 +36,18 @@ JOINED = frozenset(
      b"x-forwarded-for", b"x-forwarded-host")
 )  # fmt: skip
 ORIGINAL_PATH = b"x-envoy-original-path"
+CERTIFICATE_TIME = "%Y-%m-%dT%H:%M:%S.000Z"
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
     """missing: what stands for a value that is not there. clean: makes a peer's text harmless.
-    decode: its bytes to text, cleaned too."""
+    decode: its bytes to text, cleaned too. structured: objects and booleans stay what they are."""
 
     missing: str | None
     clean: Callable[[str], str]
     decode: Callable[[bytes], str]
+    structured: bool = False
 
 
 def getter(operator: Operator, style: Style) -> Getter:
@@ -53,6 +59,8 @@ def getter(operator: Operator, style: Style) -> Getter:
         return _text(text, style)
     if (duration := DURATIONS.get(name)) is not None:
         return _optional(duration, style)
+    if name in STRUCTURED:
+        return _structured(operator, style)
     return _BUILDERS[name](operator, style)
 
 
@@ -102,6 +110,23 @@ def _bytes(read: Read, operator: Operator, style: Style, other: Read | None = No
     return get if other is None and length is None else get_either
 
 
+def _structured(operator: Operator, style: Style) -> Getter:
+    read, missing, length = structured(operator), style.missing, operator.max_length
+    clean, stays = style.clean, style.structured
+
+    def get(stream: Stream) -> Value:
+        value = read(stream)
+        if value is None:
+            return missing
+        if stays and not isinstance(value, str):
+            return Encoded(compact(value))
+        if stays and isinstance(value, Encoded):
+            return value
+        return clean(as_text(value)[:length])
+
+    return get
+
+
 # ---------------------------------------------------------------------------- headers
 
 
@@ -122,6 +147,11 @@ def _response_value(name: str) -> Read:
     if key in JOINED:
         return lambda stream: r.headers.joined(key) if (r := stream.response) else None
     return lambda stream: r.headers.get(key) if (r := stream.response) else None
+
+
+def _trailer_value(name: str) -> Read:
+    key = name.lower().encode()
+    return lambda stream: t.joined(key) if (t := stream.response_trailers) is not None else None
 
 
 def _original_path(stream: Stream) -> bytes | None:
@@ -147,6 +177,11 @@ def _request_header(operator: Operator, style: Style) -> Getter:
 def _response_header(operator: Operator, style: Style) -> Getter:
     other = _response_value(operator.alt) if operator.alt else None
     return _bytes(_response_value(operator.arg), operator, style, other)
+
+
+def _response_trailer(operator: Operator, style: Style) -> Getter:
+    other = _trailer_value(operator.alt) if operator.alt else None
+    return _bytes(_trailer_value(operator.arg), operator, style, other)
 
 
 def _stream_id(operator: Operator, style: Style) -> Getter:
@@ -204,6 +239,25 @@ def _without_port(operator: Operator, style: Style) -> Getter:
     return _text(lambda stream: network(of(stream)[0], bits), style)
 
 
+def _upstream_address(operator: Operator, style: Style) -> Getter:
+    """`UPSTREAM_{LOCAL,REMOTE}_{ADDRESS,ADDRESS_WITHOUT_PORT,PORT}`."""
+    side = "_".join(operator.name.split("_")[:2])
+    of, what = UPSTREAM_ADDRESSES[side], operator.name.removeprefix(side)
+    bits = int(operator.arg) if operator.arg else None
+
+    def fact(stream: Stream) -> str:
+        address = of(stream)
+        if address is None:
+            return ""
+        if what == "_ADDRESS":
+            return address_text(address)
+        return address[0] if bits is None else network(address[0], bits)
+
+    if what == "_PORT":
+        return _optional(lambda stream: None if (a := of(stream)) is None else a[1], style)
+    return _text(fact, style)
+
+
 # ---------------------------------------------------------------------------- time
 
 
@@ -222,7 +276,41 @@ def _time_text(operator: Operator) -> Callable[[float], str]:
     return compile_time(operator.arg or (DEFAULT_LOCAL if local else DEFAULT), local)
 
 
+def _common_duration(operator: Operator, style: Style) -> Getter:
+    begin, end, *unit = operator.arg.split(":")
+    return _optional(common_duration(begin, end, "".join(unit)), style)
+
+
+def _certificate_time(operator: Operator, style: Style) -> Getter:
+    text = compile_time(operator.arg or CERTIFICATE_TIME, False)
+    field = "not_before" if operator.name.endswith("START") else "not_after"
+
+    def fact(stream: Stream) -> str:
+        peer = stream.down.info.peer
+        return "" if peer is None else text(getattr(peer, field))
+
+    return _text(fact, style)
+
+
 # ---------------------------------------------------------------------------- plain facts
+
+
+def _grpc_status(operator: Operator, style: Style) -> Getter:
+    """Of gRPC requests only; by its name, unless it has none."""
+    names = {"SNAKE_STRING": grpc_status.NAMES, "NUMBER": ()}.get(
+        operator.arg, grpc_status.CAMEL_NAMES
+    )
+    if operator.name == "GRPC_STATUS_NUMBER":
+        names = ()
+
+    def fact(stream: Stream) -> int | str | None:
+        if not grpc_status.is_grpc(stream.request.headers):
+            return None
+        found = grpc_status.told_status(stream)
+        return names[found] if found is not None and found < len(names) else found
+
+    missing = style.missing
+    return lambda stream: missing if (value := fact(stream)) is None else value
 
 
 def _details(operator: Operator, style: Style) -> Getter:
@@ -250,6 +338,11 @@ def _server_name(operator: Operator, style: Style) -> Getter:
 
 
 _BUILDERS: Mapping[str, Callable[[Operator, Style], Getter]] = {
+    "COMMON_DURATION": _common_duration,
+    "DOWNSTREAM_PEER_CERT_V_END": _certificate_time,
+    "DOWNSTREAM_PEER_CERT_V_START": _certificate_time,
+    "GRPC_STATUS": _grpc_status,
+    "GRPC_STATUS_NUMBER": _grpc_status,
     "EMIT_TIME": _emit_time,
     "EMIT_TIME_LOCAL": _emit_time,
     "PATH": _path,
@@ -262,5 +355,11 @@ _BUILDERS: Mapping[str, Callable[[Operator, Style], Getter]] = {
     "START_TIME": _start_time,
     "START_TIME_LOCAL": _start_time,
     "STREAM_ID": _stream_id,
+    "TRAILER": _response_trailer,
+    **{
+        f"{side}_{what}": _upstream_address
+        for side in UPSTREAM_ADDRESSES
+        for what in ("ADDRESS", "ADDRESS_WITHOUT_PORT", "PORT")
+    },
     **{f"{name}_ADDRESS_WITHOUT_PORT": _without_port for name in ADDRESSES},
 }

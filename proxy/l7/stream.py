@@ -18,21 +18,30 @@ from proxy.connection import ConnectionInfo
 from proxy.filters.api import Answer, Reply
 from proxy.http.headers import Headers
 from proxy.http.message import UNTIL_CLOSE, Request, Response
-from proxy.l7 import attempts, deadlines, hedging, hooks, tunnel
+from proxy.l7 import attempts, deadlines, hedging, hooks, local_reply, mirror, tunnel
 from proxy.l7.chain import NO_CHAIN, Chain
 from proxy.l7.facts import Address, forwarded_remote
+from proxy.l7.resolve import resolve
 from proxy.l7.throttle import Throttle
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
-from proxy.upstream.pool import Connection
+from proxy.upstream.pool import Carrier
 from proxy.upstream.retry import RetryRule
 
 if TYPE_CHECKING:
     from proxy.l7.downstream import Downstream
     from proxy.l7.entry import RouteEntry
+    from proxy.l7.extra_stats import RequestStats
     from proxy.l7.hedging import Hedge
     from proxy.l7.manager import HttpManager
+    from proxy.l7.mirror import Shadow
+
+OF_ALL_LEGS = frozenset(
+    ("down", "manager", "request", "id", "route", "bytes_received", "trailers", "redirects",
+     "followed", "_filter_state")
+)  # fmt: skip
+"""What a request keeps when an internal redirect sends it on."""
 
 
 class Stream:
@@ -40,12 +49,16 @@ class Stream:
     detail: why the answer is what it is. started: monotonic seconds. service_ms: what the upstream
     took, None for our own answers. id: the stream's in HTTP/2, else 0. at: the step of the chain.
     tunnels: it is an upgrade or CONNECT. holds: its bytes wait until the upstream has agreed to it.
+    dialing: the TCP connection that is being made for it.
     hooking: inside of a filter's hook, whose word to resume then waits in `resumption`.
 
     Of the upstream half: deadline, try_deadline: monotonic seconds, NEVER when there is none.
     tried: hosts of earlier attempts. body: what was read of the request, None once it need not be
     kept. trailers: the request's, once it is done. failure: the transport's words for the last lost
-    attempt. choice: which of the weighted clusters."""
+    attempt. shadows: copies on their way while the request is not whole. keeps_body: for another
+    leg. redirects, followed: how many legs came before, and by which routes. new_cookies: made for
+    the client by a hash policy. local_body: what a local reply said before it was formatted.
+    counted: in what else the request counts."""
 
     # No __slots__: most streams never touch most of these, and a default that stands in the class
     # costs a request nothing, while a slot must be filled. All defaults are immutable.
@@ -78,10 +91,16 @@ class Stream:
     idle_since = 0.0
     cluster: Cluster | None = None
     host: Host | None = None
-    up: Connection | None = None
+    up: Carrier | None = None
     waiting = False
     attempt = 0
-    choice = 0
+    shadows: tuple[Shadow, ...] = ()
+    keeps_body = False
+    redirects = 0
+    followed: tuple[tuple[str, str], ...] = ()
+    new_cookies: tuple[bytes, ...] = ()
+    local_body = b""
+    counted: tuple[RequestStats, ...] = ()
     rule: RetryRule | None = None
     retries_left = 0
     retry_held = False
@@ -100,10 +119,11 @@ class Stream:
     body_bytes = 0
     tunnels = False
     holds = False
+    dialing: Carrier | None = None
     buffer_limit_bytes = 0
     trailers: Headers | None = None
     response_trailers: Headers | None = None
-    last_up: Connection | None = None
+    last_up: Carrier | None = None
     answered_at = 0.0
     log_type = "DownstreamEnd"
     failure = ""
@@ -138,6 +158,11 @@ class Stream:
         if self._metadata is None:
             self._metadata = {}
         return self._metadata
+
+    def set_cookie(self, cookie: bytes) -> None:
+        """For the client, with the upstream's answer."""
+        if cookie not in self.new_cookies:
+            self.new_cookies = (*self.new_cookies, cookie)
 
     @property
     def filter_state(self) -> dict[str, Any]:
@@ -178,7 +203,7 @@ class Stream:
         if objection is not None:
             self.respond(objection)
             return
-        route = self.route = manager.table.find(request)
+        route = self.route = resolve(self)
         self.chain = manager.chain if route is None else manager.chain_of(route)
         if request.length == UNTIL_CLOSE:
             refusal = tunnel.admit(self)
@@ -186,6 +211,26 @@ class Stream:
                 self.respond(refusal)
                 return
         self.advance()
+
+    def begin_again(self, body: list[bytes] | None) -> None:
+        """Another leg, by the route that was found for it: nothing of the first one is left but
+        the request, whose body is `body`."""
+        kept = {name: value for name, value in vars(self).items() if name in OF_ALL_LEGS}
+        vars(self).clear()
+        vars(self).update(kept)
+        self.started = monotonic()
+        self.redirects += 1
+        self.request_done = True
+        self.body = body
+        self.body_bytes = sum(map(len, body or ()))
+        self.bytes_received += self.body_bytes
+        route = self.route
+        self.chain = self.manager.chain if route is None else self.manager.chain_of(route)
+        self.manager.worker.call_later(0.0, self._next_leg)
+
+    def _next_leg(self) -> None:
+        if not self.ended:
+            self.advance()
 
     def advance(self) -> None:
         """Walks the steps from where it stopped; the last one is the router."""
@@ -217,7 +262,7 @@ class Stream:
         """The request has changed: another route may be its own now, with other filters behind the
         one that asks."""
         place = self.chain.places[self.at]
-        route = self.route = self.manager.table.find(self.request)
+        route = self.route = resolve(self)
         chain = self.chain = self.manager.chain if route is None else self.manager.chain_of(route)
         self.at = bisect_right(chain.places, place) - 1
 
@@ -261,15 +306,9 @@ class Stream:
         """`reply` as an answer with its body; nothing else is waited for any more."""
         self.give_up()
         self.flag(reply.flag, reply.detail)
-        pairs = [*reply.headers]
-        body = b"" if reply.status in (204, 304) else reply.body
-        if body:
-            pairs.append((b"content-type", b"text/plain"))
-        if reply.status not in (204, 304):
-            pairs.append((b"content-length", b"%d" % len(body)))
         if reply.close:
             self.down.close_after(self)
-        response = Response(reply.status, Headers.of(pairs), len(body))
+        response, body = local_reply.answer(self, reply)
         return response, b"" if self.request.method == b"HEAD" else body
 
     def flag(self, flag: str, detail: str) -> None:
@@ -278,18 +317,18 @@ class Stream:
         if detail:
             self.detail = detail
 
-    def deliver(self, response: Response, data: bytes, end: bool) -> None:
+    def deliver(
+        self, response: Response, data: bytes, end: bool, detail: str = "via_upstream"
+    ) -> None:
         """The upstream's answer, chosen to be the one, with what of its body came along."""
-        self.detail = "via_upstream"
+        self.detail = detail
         self._send_head(response, data, end)
 
     def _send_head(self, response: Response, data: bytes, end: bool) -> None:
         self.responded = True
         self.status = response.status
         self.response = response
-        route, chain = self.route, self.chain
-        if route is not None and route.edit_response is not None:
-            route.edit_response(self, response)
+        chain = self.chain
         if chain.replies:
             reply = hooks.response(self, response)
             if reply is not None:
@@ -341,6 +380,8 @@ class Stream:
         if self.ended:
             return
         self.ended = monotonic()
+        if self.shadows:
+            mirror.cancel(self)
         if self.up is not None or self.waiting or self.retrying is not None or self.hedges:
             self.give_up()
         if self.retry_held:

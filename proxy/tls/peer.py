@@ -56,6 +56,19 @@ def sans_of(tls: ssl.SSLObject) -> Sans | None:
     return _sans(certificate) if certificate else None
 
 
+def has_name(sans: Sans, name: str) -> bool:
+    """Whether a certificate with these names is for `name`, as Envoy's lists of names compare: DNS
+    names with a wildcard for their first label, all others as they are."""
+    if any(name in names for kind, names in sans.items() if kind != "DNS"):
+        return True
+    host = name.lower()
+    rest = host.partition(".")[2]
+    return any(
+        dns.lower() == host or (dns.startswith("*.") and rest and dns[2:].lower() == rest)
+        for dns in sans.get("DNS", ())
+    )
+
+
 def peer_certificate(tls: ssl.SSLObject) -> PeerCertificate | None:
     """The facts of the verified peer certificate; None when the peer showed none."""
     certificate: Any = tls.getpeercert()
@@ -71,6 +84,9 @@ def peer_certificate(tls: ssl.SSLObject) -> PeerCertificate | None:
         serial=certificate["serialNumber"].lower(),
         sha256=hashlib.sha256(der).hexdigest(),
         not_after=float(ssl.cert_time_to_seconds(certificate["notAfter"])),
+        not_before=float(ssl.cert_time_to_seconds(certificate["notBefore"])),
+        ip_sans=sans.get("IP_ADDRESS", ()),
+        email_sans=sans.get("EMAIL", ()),
         der=der,
     )
 

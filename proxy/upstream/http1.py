@@ -19,6 +19,8 @@ from proxy.http.h1 import (
     ResponseReader,
     chunk,
     last_chunk,
+    proper_case,
+    proper_request_head,
     request_head,
     tunnel_head,
 )
@@ -26,6 +28,7 @@ from proxy.http.headers import Headers
 from proxy.http.message import CHUNKED, UNTIL_CLOSE, Request, Response
 from proxy.outbox import Outbox, Pipe, flush
 from proxy.upstream import retry
+from proxy.upstream.own_address import own_address
 from proxy.upstream.pool import RETIRED, Exchange
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ class UpstreamH1(Outbox, asyncio.Protocol):
 
     __slots__ = (
         "_adopted",
+        "_head",
         "_reader",
         "_serves_at_most",
         "breaker",
@@ -48,12 +52,14 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         "generation",
         "host",
         "idle_since",
+        "local",
         "opened_at",
         "pool",
         "request_done",
         "served",
     )
 
+    protocol = "HTTP/1.1"
     spare = 1  # of one that is ready
     expects = 0
 
@@ -70,17 +76,20 @@ class UpstreamH1(Outbox, asyncio.Protocol):
                         headers=http.max_headers_count,
                         trailers=http.http1.enable_trailers)  # fmt: skip
         self._reader = ResponseReader(self, limits)
+        self._head = proper_request_head if http.http1.proper_case else request_head
         self.request_done = True
         self._adopted = False
         self.served = 0
         self._serves_at_most = http.max_requests_per_connection or FOR_EVER
         self.idle_since = 0.0
         self.opened_at = 0.0
+        self.local: tuple[str, int] | None = None
 
     # ------------------------------------------------------------------ the loop's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(Pipe, transport)
+        self.local = own_address(transport)
         limit = self.cluster.config.per_connection_buffer_limit_bytes
         self.transport.set_write_buffer_limits(high=limit)
 
@@ -142,16 +151,19 @@ class UpstreamH1(Outbox, asyncio.Protocol):
 
     def send_request(self, exchange: Exchange, request: Request, end: bool) -> None:
         self.request_done = end
-        if not end and request.length == UNTIL_CLOSE:
+        if request.length == UNTIL_CLOSE:
             if request.upgrade:
                 self._reader.expect_upgrade()
-            self.send(tunnel_head(request))
+            self.send(self._spelled(tunnel_head(request)))
         elif not end:
-            self.send(request_head(request))
+            self.send(self._head(request))
         elif request.length == CHUNKED:
-            self.send_whole(request_head(request) + LAST_CHUNK)
+            self.send_whole(self._head(request) + LAST_CHUNK)
         else:
-            self.send_whole(request_head(request))
+            self.send_whole(self._head(request))
+
+    def _spelled(self, head: bytes) -> bytes:
+        return proper_case(head) if self.cluster.config.http.http1.proper_case else head
 
     def send_data(self, exchange: Exchange, data: bytes) -> None:
         self.send(chunk(data) if exchange.request.length == CHUNKED else data)

@@ -41,7 +41,7 @@ class Exchange(Protocol):
     breaker: Breaker
     up_id: int
 
-    def on_connected(self, connection: Connection) -> None:
+    def on_connected(self, connection: Carrier) -> None:
         """It has a connection now and may send."""
 
     def on_informational(self, status: int, headers: Headers) -> None: ...
@@ -56,28 +56,18 @@ class Exchange(Protocol):
         """What was sent is not taken fast enough (False), or there is room again."""
 
 
-class Connection(Protocol):
-    """What a pool and an exchange know of a connection.
+class Carrier(Protocol):
+    """What an exchange knows of the connection that carries it. local: our own address. protocol:
+    as the access log calls it. generation: the cluster's when it was made."""
 
-    spare: how many exchanges it could take now. expects: how many more it will, by what is known
-    of its peer. active: how many it has. generation: the cluster's when it was made."""
-
-    pool: Pool
-    host: Host
     cluster: Cluster
+    host: Host
     breaker: Breaker
     generation: int
-    transport: Pipe | None
-    idle_since: float
-    opened_at: float
-
-    spare: int
-    expects: int
+    local: tuple[str, int] | None
 
     @property
-    def active(self) -> int: ...
-
-    def begin(self, exchange: Exchange) -> None: ...
+    def protocol(self) -> str: ...
 
     def send_request(self, exchange: Exchange, request: Request, end: bool) -> None:
         """The head. end: no body follows."""
@@ -93,6 +83,25 @@ class Connection(Protocol):
 
     def pause_reading(self, exchange: Exchange) -> None: ...
     def resume_reading(self, exchange: Exchange) -> None: ...
+
+
+class Connection(Carrier, Protocol):
+    """What a pool knows of a connection.
+
+    spare: how many exchanges it could take now. expects: how many more it will, by what is known
+    of its peer. active: how many it has."""
+
+    pool: Pool
+    transport: Pipe | None
+    idle_since: float
+    opened_at: float
+    spare: int
+    expects: int
+
+    @property
+    def active(self) -> int: ...
+
+    def begin(self, exchange: Exchange) -> None: ...
 
     def retire(self) -> None:
         """Takes on nothing more, and closes when its last exchange is over."""

@@ -46,6 +46,20 @@ class LoggedStream:
     ended: float = 100.25
     sent_at: float = 100.0
     service_ms: int | None = 20
+    answered_at: float = 100.0205
+    response_trailers: Headers | None = None
+    last_up: Any = field(
+        default_factory=lambda: SimpleNamespace(
+            local=("10.0.0.2", 40000),
+            protocol="HTTP/1.1",
+            host=Host(SocketAddress("10.0.0.3", 9000)),
+        )
+    )
+    tried: list[Host] | None = None
+    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+    filter_state: dict[str, Any] = field(default_factory=dict)
+    health_check: bool = False
+    log_type: str = "DownstreamEnd"
     request_done: bool = True
     bytes_received: int = 0
     bytes_sent: int = 5
@@ -53,10 +67,12 @@ class LoggedStream:
     host: Host | None = field(default_factory=lambda: Host(SocketAddress("10.0.0.3", 9000)))
     cluster: Any = field(
         default_factory=lambda: SimpleNamespace(
-            name="outbound|80||shop", config=SimpleNamespace(alt_stat_name="")
+            name="outbound|80||shop", config=SimpleNamespace(alt_stat_name="", metadata={})
         )
     )
-    route: Any = field(default_factory=lambda: SimpleNamespace(name="default"))
+    route: Any = field(
+        default_factory=lambda: SimpleNamespace(name="default", metadata={}, choose=lambda _: None)
+    )
     manager: Any = field(default_factory=lambda: manager())
 
 

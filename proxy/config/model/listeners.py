@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from proxy.config.model.common import CidrRange, SocketAddress
+from proxy.config.model.connecting import ProxyProtocolIn, SocketOption
+from proxy.config.model.log_filter import AccessLogFilter
 from proxy.config.model.protocol import Http1Options, Http2Options
 from proxy.config.model.routes import RouteConfiguration
 from proxy.config.model.tls import DownstreamTls
@@ -14,11 +16,16 @@ from proxy.config.model.tls import DownstreamTls
 
 @dataclass(frozen=True, slots=True)
 class AccessLog:
-    """`FileAccessLog` or stdout. `format` is a text format string, or a JSON object of them."""
+    """`FileAccessLog` or stdout. The format is a text format string, or a JSON object of them.
+
+    omits_empty: what is missing is left out, not '-' or null. wants: the streams that are logged,
+    None for all."""
 
     path: str
     text_format: str | None = None
     json_format: Mapping[str, Any] | None = None
+    omits_empty: bool = False
+    wants: AccessLogFilter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,7 @@ class HttpConnectionManager:
     suppress_envoy_headers: bool = False
     upgrades: tuple[ManagerUpgrade, ...] = ()
     proxy_100_continue: bool = False
+    underscores: Literal["ALLOW", "REJECT_REQUEST", "DROP_HEADER"] = "ALLOW"
     http1: Http1Options = Http1Options()
 
 
@@ -151,3 +159,5 @@ class Listener:
     traffic_direction: Literal["UNSPECIFIED", "INBOUND", "OUTBOUND"] = "UNSPECIFIED"
     stat_prefix: str = ""
     access_log: tuple[AccessLog, ...] = ()
+    proxy_protocol: ProxyProtocolIn | None = None
+    socket_options: tuple[SocketOption, ...] = ()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from proxy.config.model import AccessLog
 from proxy.http.format_string import FormatError
 from proxy.l7.access_log import AccessLogger
+from proxy.runtime import RuntimeValues
 from tests.support.streams import LoggedStream
 
 
@@ -22,7 +25,7 @@ class Lines:
 
 def logged(config: AccessLog, *streams: LoggedStream) -> list[bytes]:
     sink = Lines()
-    log = AccessLogger(config, sink)
+    log = AccessLogger(config, sink, Random(1), RuntimeValues())
     for stream in streams:
         log(stream)  # type: ignore[arg-type]
     return sink.lines
@@ -46,4 +49,4 @@ def test_without_a_format_it_is_envoys() -> None:
 
 def test_a_bad_format_is_refused_when_it_is_made() -> None:
     with pytest.raises(FormatError, match="%FOO%"):
-        AccessLogger(AccessLog("/log", text_format="%FOO%"), Lines())
+        AccessLogger(AccessLog("/log", text_format="%FOO%"), Lines(), Random(1), RuntimeValues())

@@ -61,7 +61,7 @@ PEER = PeerCertificate(
         ("%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%", "10.1.10.23:50000"),
         ("%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_PORT%", "10.0.0.2:8080 8080"),
         ("%DOWNSTREAM_DIRECT_LOCAL_ADDRESS%", "10.0.0.2:15006"),
-        ("%UPSTREAM_LOCAL_ADDRESS% %CONNECTION_TERMINATION_DETAILS%", "- -"),
+        ("%UPSTREAM_LOCAL_ADDRESS% %CONNECTION_TERMINATION_DETAILS%", "10.0.0.2:40000 -"),
         ("%REQUESTED_SERVER_NAME% %VIRTUAL_CLUSTER_NAME%", "- -"),
         ("%REQUESTED_SERVER_NAME(SNI_FIRST)%", "shop.test"),
         ("%REQUESTED_SERVER_NAME(SNI_FIRST:ORIG)%", "-"),
@@ -80,7 +80,8 @@ def test_a_plain_get(text: str, wanted: str) -> None:
 
 def test_every_operator_can_be_compiled_and_called() -> None:
     for name, syntax in OPERATORS.items():
-        text = f"%{name}(X)%" if syntax.args == "required" else f"%{name}%"
+        arg = {"METADATA": "ROUTE:X", "COMMON_DURATION": "DS_RX_BEG:DS_TX_END"}.get(name, "X")
+        text = f"%{name}({arg})%" if syntax.args == "required" else f"%{name}%"
         assert line(text)
         assert json.loads(json_line({"v": text})).keys() == {"v"}
 
@@ -99,7 +100,8 @@ def test_the_default_format() -> None:
 def test_a_stream_without_an_answer() -> None:
     stream = LoggedStream(
         response=None, status=0, flags="DC", detail="downstream_remote_disconnect", host=None,
-        cluster=None, route=None, service_ms=None, sent_at=0.0, request_done=False, attempt=0,
+        cluster=None, route=None, service_ms=None, sent_at=0.0, answered_at=0.0, request_done=False,
+        attempt=0,
     )  # fmt: skip
     assert line("%RESPONSE_CODE% %RESP(:STATUS)% %RESP(A)%", stream) == "0 - -"
     assert line("%RESPONSE_FLAGS_LONG%", stream) == "DownstreamConnectionTermination"
@@ -120,7 +122,7 @@ def test_an_upstream_that_could_not_be_reached() -> None:
 
 
 def test_durations_count_from_the_start() -> None:
-    stream = LoggedStream(started=100.0, sent_at=100.5, service_ms=30, ended=101.0)
+    stream = LoggedStream(started=100.0, sent_at=100.5, answered_at=100.5305, ended=101.0)
     text = "%DURATION% %REQUEST_DURATION% %RESPONSE_DURATION%"
     assert line(text, stream) == "1000 500 530"
 

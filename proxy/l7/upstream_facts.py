@@ -1,0 +1,90 @@
+"""Facts of the upstream side of a stream: whom it asked, from where, how often.
+
+Each takes a stream and returns text ('' is missing) or a number. Knows no format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proxy.l7.stream import Stream
+    from proxy.upstream.cluster import Cluster
+
+Address = tuple[str, int]
+
+
+def cluster(stream: Stream) -> Cluster | None:
+    """Whom the router asked, or would have asked had no filter answered."""
+    if stream.cluster is not None or stream.route is None:
+        return stream.cluster
+    return stream.route.choose(stream)
+
+
+def _cluster_name(stream: Stream) -> str:
+    found = cluster(stream)
+    return "" if found is None else found.config.alt_stat_name or found.name
+
+
+def _raw_cluster_name(stream: Stream) -> str:
+    found = cluster(stream)
+    return "" if found is None else found.name
+
+
+def _host(stream: Stream) -> str:
+    return "" if stream.host is None else stream.host.text
+
+
+def _host_name(stream: Stream) -> str:
+    host = stream.host
+    return "" if host is None else host.hostname or host.text
+
+
+def _host_name_without_port(stream: Stream) -> str:
+    host = stream.host
+    return "" if host is None else host.hostname or host.address.host
+
+
+def _attempted(of: Callable[[Stream], str]) -> Callable[[Stream], str]:
+    """Of every host that was tried, in order."""
+
+    def fact(stream: Stream) -> str:
+        tried = stream.tried or ()
+        names = [one.text for one in tried if one is not stream.host]
+        return ",".join([*names, of(stream)]) if stream.host is not None else ""
+
+    return fact
+
+
+def local_address(stream: Stream) -> Address | None:
+    """Our own end of the last connection that the stream had."""
+    return None if stream.last_up is None else stream.last_up.local
+
+
+def remote_address(stream: Stream) -> Address | None:
+    if stream.last_up is None or stream.last_up.host.address.path:
+        return None
+    address = stream.last_up.host.address
+    return address.host, address.port
+
+
+def _protocol(stream: Stream) -> str:
+    return "" if stream.last_up is None else stream.last_up.protocol
+
+
+UPSTREAM_ADDRESSES: Mapping[str, Callable[[Stream], Address | None]] = {
+    "UPSTREAM_LOCAL": local_address,
+    "UPSTREAM_REMOTE": remote_address,
+}
+UPSTREAM_TEXTS: Mapping[str, Callable[[Stream], str]] = {
+    "UPSTREAM_CLUSTER": _cluster_name,
+    "UPSTREAM_CLUSTER_RAW": _raw_cluster_name,
+    "UPSTREAM_HOST": _host,
+    "UPSTREAM_HOST_NAME": _host_name,
+    "UPSTREAM_HOST_NAME_WITHOUT_PORT": _host_name_without_port,
+    "UPSTREAM_HOSTS_ATTEMPTED": _attempted(_host),
+    "UPSTREAM_PROTOCOL": _protocol,
+    "UPSTREAM_TRANSPORT_FAILURE_REASON": lambda stream: stream.failure.replace(" ", "_"),
+}
+"""'' is missing."""
