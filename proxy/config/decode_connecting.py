@@ -31,6 +31,7 @@ _CONFIG = proxy_protocol_pb2.ProxyProtocolConfig
 _TLVS = proxy_protocol_pb2.ProxyProtocolPassThroughTLVs
 _WRAPPER = upstream_proxy_protocol_pb2.ProxyProtocolUpstreamTransport
 _IN = listener_proxy_protocol_pb2.ProxyProtocol
+PROXY_PROTOCOL = _IN.DESCRIPTOR.full_name
 
 
 def sockets(message: cluster_pb2.Cluster, path: str, default: Sockets) -> Sockets:

@@ -118,6 +118,10 @@ def _endpoint(
         weight=value_or(message, "load_balancing_weight", 1),
         hostname=message.endpoint.hostname,
         metadata=metadata(message.metadata),
+        additional_addresses=tuple(
+            decode_address(each.address, f"{where}.additional_addresses[{i}].address")
+            for i, each in enumerate(message.endpoint.additional_addresses)
+        ),
         check=endpoint_check(check, f"{where}.health_check_config")
         if message.endpoint.HasField("health_check_config")
         else None,

@@ -28,6 +28,7 @@ from proxy.config.decode_common import (
     unsupported_type,
     value_or,
 )
+from proxy.config.decode_connecting import PROXY_PROTOCOL, proxy_protocol_in, socket_options
 from proxy.config.decode_hcm import connection_manager
 from proxy.config.decode_tcp import tcp_proxy
 from proxy.config.fields import UNSUPPORTED
@@ -40,6 +41,7 @@ from proxy.config.model import (
     SocketAddress,
     TcpProxy,
 )
+from proxy.config.model.connecting import ProxyProtocolIn
 from proxy.config.rejected import Rejected, at
 
 Direction = Literal["UNSPECIFIED", "INBOUND", "OUTBOUND"]
@@ -70,6 +72,7 @@ def listener(
     if not message.HasField("address"):
         raise Rejected(at(path, "address"), "is required")
     inspectors = _inspectors(message.listener_filters, at(path, "listener_filters"))
+    proxied = [each for each in inspectors if isinstance(each, ProxyProtocolIn)]
     return Listener(
         name=message.name,
         address=_address(message, at(path, "address")),
@@ -95,6 +98,8 @@ def listener(
         ),
         stat_prefix=message.stat_prefix,
         access_log=access_logs(message.access_log, at(path, "access_log")),
+        proxy_protocol=proxied[0] if proxied else None,
+        socket_options=socket_options(message.socket_options, at(path, "socket_options")),
     )
 
 
@@ -115,12 +120,15 @@ def _bind_to_port(message: listener_pb2.Listener) -> bool:
 def _inspectors(
     messages: Iterable[listener_components_pb2.ListenerFilter], path: str
 ) -> frozenset[Any]:
-    found = set()
+    found: set[Any] = set()
     for i, each in enumerate(messages):
         where = f"{path}[{i}].typed_config"
         kind = _INSPECTORS.get(type_name(each.typed_config))
+        if type_name(each.typed_config) == PROXY_PROTOCOL:
+            found.add(proxy_protocol_in(each.typed_config, where))
+            continue
         if kind is None:
-            raise unsupported_type(each.typed_config, where, _INSPECTORS)
+            raise unsupported_type(each.typed_config, where, (*_INSPECTORS, PROXY_PROTOCOL))
         unpack(kind, each.typed_config, where)
         found.add(kind)
     return frozenset(found)

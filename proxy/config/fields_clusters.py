@@ -75,5 +75,6 @@ CLUSTERS: Table = {
         },
     ),
     _ENDPOINT + "LbEndpoint": Fields("endpoint health_status metadata load_balancing_weight"),
-    _ENDPOINT + "Endpoint": Fields("address hostname health_check_config"),
+    _ENDPOINT + "Endpoint": Fields("address hostname health_check_config additional_addresses"),
+    _ENDPOINT + "Endpoint.AdditionalAddress": Fields("address"),
 }

@@ -18,7 +18,7 @@ LISTENERS: Table = {
         "name address stat_prefix filter_chains use_original_dst default_filter_chain "
         "per_connection_buffer_limit_bytes deprecated_v1 listener_filters "
         "listener_filters_timeout continue_on_listener_filters_timeout traffic_direction "
-        "access_log tcp_backlog_size bind_to_port",
+        "access_log tcp_backlog_size bind_to_port socket_options",
         {
             "drain_type": "a listener drains when it is removed or changed, or the proxy stops",
             "enable_reuse_port": _SHARED,

@@ -10,10 +10,11 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from proxy.config.model import SocketAddress
+from proxy.config.model.connecting import SocketOption
 from proxy.connection import ConnectionInfo
 from proxy.listen.counters import InspectorCounters, ListenerCounters
 from proxy.listen.establish import Establisher
@@ -32,7 +33,9 @@ _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 FindListener = Callable[[tuple[str, int]], ListenerRuntime | None]
 
 
-def bind(address: SocketAddress, backlog: int) -> socket.socket:
+def bind(
+    address: SocketAddress, backlog: int, options: Iterable[SocketOption] = ()
+) -> socket.socket:
     """A listening, non-blocking socket; `::` listens on IPv4 too. Raises OSError."""
     if address.path:
         family = socket.AF_UNIX
@@ -46,6 +49,8 @@ def bind(address: SocketAddress, backlog: int) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted ones inherit it
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address.host != "::"))
+        for option in options:
+            sock.setsockopt(option.level, option.name, option.value)
         sock.bind(address.path or (address.host, address.port))
         sock.listen(backlog)
         sock.setblocking(False)

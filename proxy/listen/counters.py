@@ -77,6 +77,7 @@ class InspectorCounters:
     """Of `tls_inspector` and `http_inspector`, which Envoy counts for the whole process."""
 
     def __init__(self, stats: Stats) -> None:
+        self._stats = stats
         self.tls_found = stats.counter("tls_inspector.tls_found")
         self.tls_not_found = stats.counter("tls_inspector.tls_not_found")
         self.client_hello_too_large = stats.counter("tls_inspector.client_hello_too_large")
@@ -90,3 +91,12 @@ class InspectorCounters:
             "h2c": stats.counter("http_inspector.http2_found"),
             "not_http": stats.counter("http_inspector.http_not_found"),
         }
+
+    def proxy_protocol(self, prefix: str) -> Callable[[str], None]:
+        """Counts under `proxy_proto.`; prefix: the filter's own, '' for none."""
+        base = f"proxy_proto.{prefix}." if prefix else "proxy_proto."
+
+        def count(name: str) -> None:
+            self._stats.counter(base + name).value += 1
+
+        return count

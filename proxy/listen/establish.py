@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from proxy.connection import ConnectionInfo
 from proxy.listen.counters import InspectorCounters, ListenerCounters
+from proxy.listen.proxied import read_proxy_header
 from proxy.listen.runtime import DEFAULT_HANDSHAKE_TIMEOUT_S, ChainRuntime, ListenerRuntime
 from proxy.listen.sniff import peek_until
 from proxy.tls.contexts import ServerTls
@@ -41,7 +42,8 @@ class Establisher:
         self, runtime: ListenerRuntime, sock: socket.socket, info: ConnectionInfo
     ) -> Coroutine[Any, Any, None] | None:
         """What is to be done for `sock`; None if it had no filter chain and is closed."""
-        if runtime.needs_tls_inspector or runtime.needs_http_inspector:
+        proxied = runtime.config.proxy_protocol is not None
+        if proxied or runtime.needs_tls_inspector or runtime.needs_http_inspector:
             return self._inspect(runtime, sock, info)
         chain = self._choose(runtime, sock, info, "raw_buffer")
         return None if chain is None else self._serve(chain, sock, info)
@@ -82,6 +84,11 @@ class Establisher:
         self, runtime: ListenerRuntime, sock: socket.socket, info: ConnectionInfo
     ) -> str | None:
         """The transport protocol; None when the connection is at its end already."""
+        config = runtime.config.proxy_protocol
+        if config is not None and not await read_proxy_header(
+            sock, info, config, self._inspectors.proxy_protocol(config.stat_prefix)
+        ):
+            return None
         if runtime.needs_tls_inspector:
             data = await peek_until(sock, _enough_for_tls)
             found = client_hello.parse(data) if data is not None else None

@@ -87,7 +87,7 @@ class Listeners:
 
     def _bind(self, key: _Key, runtime: ListenerRuntime) -> str | None:
         try:
-            sock = bind(key[0], runtime.config.tcp_backlog_size)
+            sock = bind(key[0], runtime.config.tcp_backlog_size, runtime.config.socket_options)
         except OSError as error:
             why = os.strerror(error.errno).lower() if error.errno else str(error)
             return f"cannot listen on {key[0]} (listener {runtime.config.name}): {why}"

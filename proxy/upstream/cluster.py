@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from random import Random
 from time import monotonic
+from typing import Protocol
 
 from proxy.config.model import Cluster as ClusterConfig
 from proxy.config.model import ClusterLoadAssignment
@@ -22,9 +23,10 @@ from proxy.upstream.host import Host
 from proxy.upstream.membership import Found, by_priority, changed, found_in, merged
 from proxy.upstream.outlier import OutlierDetector, OutlierEvent
 from proxy.upstream.pool import Exchange, Pool
+from proxy.upstream.preface import way_chooser
 from proxy.upstream.tcp_end import TcpEnd
 from proxy.upstream.verdict import IMMEDIATE_FAIL, status_of_grpc
-from proxy.upstream.way import Way, chooser, the_way
+from proxy.upstream.way import Way, the_way
 
 COUNTERS = (
     "upstream_cx_total", "upstream_cx_http1_total", "upstream_cx_http2_total",
@@ -48,6 +50,13 @@ GAUGES = (
     "membership_total",
     "membership_healthy", "membership_degraded", "membership_excluded",
 )  # fmt: skip
+
+
+class HealthWatch(Protocol):
+    """Whoever checks the hosts actively, and ends the intervals of outlier detection."""
+
+    def watch(self, hosts: Iterable[Host]) -> None: ...
+    def stop(self) -> None: ...
 
 
 class ClusterStats:
@@ -114,6 +123,7 @@ class Cluster:
         self._derive_gauges(stats)
         self.outlier: OutlierDetector | None = None
         self.outlier_log = outlier_log
+        self.health: HealthWatch | None = None
         self.open = open_connection
         self.foresight: Callable[[Exchange], None] | None = None
         self.tls_of = tls_for
@@ -142,7 +152,7 @@ class Cluster:
         """A new version of the same cluster. tls_for: None if the TLS material is the same."""
         self.config = config
         self._way = the_way(config.http)
-        self._choose_way = chooser(config.http)
+        self._choose_way = way_chooser(config)
         if tls_for is not None:
             self.tls_of = tls_for
         self.breakers["DEFAULT"].limit(config.thresholds_default)
@@ -200,6 +210,8 @@ class Cluster:
         self.stats.membership_change.value += changed(before, by_priority(self.hosts))
         if self.outlier is not None:
             self.outlier.watch(self.hosts)
+        if self.health is not None:
+            self.health.watch(self.hosts)
         self.rebuild()
 
     def remove(self, host: Host) -> None:
@@ -248,7 +260,7 @@ class Cluster:
             pool = host.pools.get(breaker)
             way = self._way
         else:
-            way = choose(exchange.request)
+            way = choose(exchange)
             pool = host.pools.get((breaker, way))
         if pool is None:
             pool = self._new_pool(host, breaker, way)

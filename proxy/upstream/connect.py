@@ -25,7 +25,8 @@ def open_connection(pool: Pool) -> None:
 async def _open(pool: Pool) -> None:
     connection = UpstreamH1(pool)
     started = monotonic()
-    failure = await dial(pool.cluster, pool.host, connection, CLOSE_NOTIFY_WAIT_S)
+    failure = await dial(pool.cluster, pool.host, connection, CLOSE_NOTIFY_WAIT_S, pool.way,
+                         pool.way.preface)  # fmt: skip
     if failure is not None:
         connection.discard()
         pool.on_open_failed(failure.reason, failure.detail, failure.timed_out)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -17,6 +18,8 @@ from proxy.tls.contexts import ClientTls
 from proxy.upstream import retry
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
+from proxy.upstream.sockets import connected
+from proxy.upstream.way import ALPN, Way
 
 
 class Dialled(Protocol):
@@ -37,14 +40,20 @@ class DialFailure:
 
 
 async def dial(
-    cluster: Cluster, host: Host, connection: Dialled, close_notify_wait_s: float
+    cluster: Cluster,
+    host: Host,
+    connection: Dialled,
+    close_notify_wait_s: float,
+    way: Way | None = None,
+    preface: bytes = b"",
 ) -> DialFailure | None:
     """None when `connection` can be used. Else the caller discards it: it may have a transport.
 
+    way: of HTTP, with the protocols to offer and the names to verify. preface: sent before TLS.
     close_notify_wait_s: how long a TLS connection that we close waits for the peer to do so."""
     try:
         async with asyncio.timeout(cluster.config.connect_timeout_s):
-            detail = await _connect(cluster, host, connection, close_notify_wait_s)
+            detail = await _connect(cluster, host, connection, close_notify_wait_s, way, preface)
     except TimeoutError:
         return DialFailure(retry.CONNECT_TIMEOUT, "", timed_out=True)
     except ssl.SSLError as error:
@@ -57,7 +66,12 @@ async def dial(
 
 
 async def _connect(
-    cluster: Cluster, host: Host, connection: Dialled, close_notify_wait_s: float
+    cluster: Cluster,
+    host: Host,
+    connection: Dialled,
+    close_notify_wait_s: float,
+    way: Way | None,
+    preface: bytes,
 ) -> str:
     """'' when the connection can be used, else why not."""
     loop = asyncio.get_running_loop()
@@ -67,11 +81,15 @@ async def _connect(
     options: dict[str, Any] = {}
     if tls is not None:
         options = {
-            "ssl": tls.ssl_context,
-            "server_hostname": tls.server_hostname,
+            "ssl": tls.offering(ALPN[way.version] if way is not None else ()),
+            "server_hostname": (way.server_name if way is not None else "") or tls.server_hostname,
             "ssl_shutdown_timeout": close_notify_wait_s,
         }
-    if address.path:
+    sockets = cluster.config.sockets
+    if sockets or host.others or preface:
+        sock = await connected((address, *host.others), sockets, preface)
+        await _adopt(protocol, sock, options)
+    elif address.path:
         await loop.create_unix_connection(lambda: protocol, address.path, **options)
     else:
         await loop.create_connection(lambda: protocol, address.host, address.port, **options)
@@ -79,9 +97,18 @@ async def _connect(
     if transport is None:
         return "delayed connect error: Connection reset by peer"
     if tls is not None:
-        why = tls.verify(transport.get_extra_info("ssl_object"))
+        why = tls.verify(transport.get_extra_info("ssl_object"), way.san if way is not None else "")
         if why is not None:
             cluster.all_stats.counter(f"{cluster.prefix}ssl.fail_verify_san").value += 1
             return f"TLS_error: {why}"
         cluster.all_stats.counter(f"{cluster.prefix}ssl.handshake").value += 1
     return ""
+
+
+async def _adopt(protocol: asyncio.Protocol, sock: socket.socket, options: dict[str, Any]) -> None:
+    """The protocol on a socket that is connected already."""
+    try:
+        await asyncio.get_running_loop().create_connection(lambda: protocol, sock=sock, **options)
+    except BaseException:
+        sock.close()
+        raise

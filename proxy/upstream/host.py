@@ -102,6 +102,7 @@ class Host:
         self.health = endpoint.health
         self.metadata = endpoint.metadata
         self.check_config = endpoint.check
+        self.others = endpoint.additional_addresses
         self.locality = locality
         self.priority = priority
 

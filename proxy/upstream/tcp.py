@@ -14,6 +14,7 @@ from proxy.tasks import spawn
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.dial import DialFailure, dial
 from proxy.upstream.host import Host
+from proxy.upstream.preface import preface
 from proxy.upstream.tcp_end import TcpEnd
 
 if TYPE_CHECKING:
@@ -41,11 +42,23 @@ class TcpUser(Protocol):
 class UpstreamTcp(TcpEnd):
     """user is None once it wants to hear no more: then the connection only ends."""
 
-    __slots__ = ("_received", "_sent", "breaker", "cluster", "host", "is_open", "started", "user")
+    __slots__ = (
+        "_for_http",
+        "_received",
+        "_sent",
+        "breaker",
+        "cluster",
+        "host",
+        "is_open",
+        "started",
+        "user",
+    )
 
-    def __init__(self, cluster: Cluster, host: Host, user: TcpUser) -> None:
-        """Counts from here on; `opened`, `failed` and the end tell the rest."""
+    def __init__(self, cluster: Cluster, host: Host, user: TcpUser, for_http: bool = False) -> None:
+        """Counts from here on; `opened`, `failed` and the end tell the rest. for_http: the router
+        counts the request."""
         super().__init__()
+        self._for_http = for_http
         self.cluster = cluster
         self.host = host
         self.user: TcpUser | None = user
@@ -69,7 +82,8 @@ class UpstreamTcp(TcpEnd):
         self.is_open = True
         host.connections.add(self)
         host.rq_total += 1
-        self.cluster.stats.upstream_rq_total.value += 1
+        if not self._for_http:
+            self.cluster.stats.upstream_rq_total.value += 1
         self.cluster.stats.upstream_cx_connect_ms.record((now - self.started) * 1000)
         if host.monitor is not None:
             host.monitor.on_tcp_connected(now)
@@ -145,7 +159,11 @@ def open_tcp(connection: UpstreamTcp) -> None:
 
 
 async def _open(connection: UpstreamTcp) -> None:
-    failure = await dial(connection.cluster, connection.host, connection, CLOSE_NOTIFY_WAIT_S)
+    cluster = connection.cluster
+    begin = b""
+    if cluster.config.proxy_protocol is not None:
+        begin = preface(cluster.config.proxy_protocol, getattr(connection.user, "info", None))
+    failure = await dial(cluster, connection.host, connection, CLOSE_NOTIFY_WAIT_S, preface=begin)
     if failure is not None:
         connection.failed(failure, monotonic())
     else:

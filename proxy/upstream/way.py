@@ -7,22 +7,29 @@ has no chooser, and pays nothing.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 from proxy.config.model import HttpProtocolOptions
 from proxy.http.message import Request
 
 Version = Literal["HTTP1", "HTTP2", "AUTO"]
+ALPN: Mapping[Version, tuple[str, ...]] = {
+    "HTTP1": ("http/1.1",),
+    "HTTP2": ("h2",),
+    "AUTO": ("h2", "http/1.1"),
+}
+"""What TLS offers where the configuration names no protocols (Envoy's fallbacks)."""
 
 
 class Way(NamedTuple):
     """version: AUTO is by ALPN. server_name: the SNI, '' as configured. san: the name that the
-    certificate must have, '' for no other than those configured."""
+    certificate must have, '' for no other than those configured. preface: bytes to begin with."""
 
     version: Version
     server_name: str = ""
     san: str = ""
+    preface: bytes = b""
 
 
 def the_way(options: HttpProtocolOptions) -> Way:

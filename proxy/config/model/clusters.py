@@ -25,6 +25,7 @@ class Endpoint:
     hostname: str = ""
     metadata: Metadata = field(default_factory=dict, compare=True, hash=False)
     check: EndpointCheck | None = None
+    additional_addresses: tuple[SocketAddress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
