@@ -96,7 +96,7 @@ class ClientConnection(Connection):
             self._read_trailers(stream_id, stream, block, end)
         else:
             names, values = self._decoder.decode(block)
-            if self._too_large(block, names, values):
+            if self._too_large(names):
                 self._overflow(stream_id, stream)
             elif self._decoder.tainted:
                 self._malformed(stream_id, stream, errors.INVALID_FIELD)

@@ -152,16 +152,11 @@ class Connection(Control):
     def _on_block(self, stream_id: int, block: bytes, end: bool) -> None:
         raise NotImplementedError
 
-    def _too_large(self, block: bytes, names: list[bytes], values: list[bytes]) -> bool:
-        """Is the block over `max_header_bytes` or `max_headers`? What it can come to at most, from
-        its own bytes and the largest entry of the table, answers that without counting."""
+    def _too_large(self, names: list[bytes]) -> bool:
+        """Is the block over `max_header_bytes` or `max_headers`?"""
         options = self._options
-        count = len(names)
-        bound = 2 * len(block) + count * self._decoder.widest
-        if bound <= options.max_header_bytes and count <= options.max_headers:
-            return False
-        size = sum(map(len, names)) + sum(map(len, values))
-        return size > options.max_header_bytes or count > options.max_headers
+        size = self._decoder.size + sum(map(len, names))
+        return size > options.max_header_bytes or len(names) > options.max_headers
 
     def _take_trailers(
         self, stream_id: int, stream: StreamState, names: list[bytes], values: list[bytes]
@@ -177,7 +172,7 @@ class Connection(Control):
         names, values = self._decoder.decode(block)
         if stream.remote_closed:
             self._spoil(stream_id, stream, errors.STREAM_CLOSED, errors.MESSAGING)
-        elif self._too_large(block, names, values):
+        elif self._too_large(names):
             self._overflow(stream_id, stream)
         elif self._decoder.tainted:
             self._malformed(stream_id, stream, errors.INVALID_FIELD)

@@ -42,36 +42,35 @@ class _Unusual(Exception):
 
 
 class Decoder:
-    """table_bytes: what our SETTINGS_HEADER_TABLE_SIZE says. tainted: the last block held a byte
-    that no value may have. widest: bytes of the largest entry that the table ever held, so that a
-    bound on what a block comes to is cheap."""
+    """table_bytes: what our SETTINGS_HEADER_TABLE_SIZE says. After a block, `size` are the bytes of
+    its values, and `tainted` says that one of them is in no value allowed."""
 
-    __slots__ = ("_limit", "_size", "_spoiled", "_table", "_table_bytes", "tainted", "widest")
+    __slots__ = ("_limit", "_size", "_table", "_table_bytes", "size", "tainted")
 
     def __init__(self, table_bytes: int = DEFAULT_TABLE_BYTES) -> None:
         self._table_bytes = table_bytes
         # Until the encoder says what it will use: it may begin before it knows of our settings.
         self._limit = DEFAULT_TABLE_BYTES
         self._size = 0
-        # All entries by their index: the static ones, then ours from the newest to the oldest. The
-        # static list is shared until the first block.
-        self._table = _STATIC
-        self._spoiled = False
+        # All entries by their index: the static ones, then ours from the newest to the oldest.
+        self._table = _STATIC.copy()
+        self.size = 0
         self.tainted = False
-        self.widest = 64
 
     def decode(self, block: bytes) -> Decoded:
         """Names and values. Raises BadBlock, after which the decoder can't be used any more."""
-        if self._table is _STATIC:
-            self._table = _STATIC.copy()
         before = len(self._table)
         try:
-            return self._quickly(block)
-        except (_Unusual, IndexError):
+            names, values = self._quickly(block)
+        except (_Unusual, IndexError, BadBlock):
             added = len(self._table) - before
             if added:
                 del self._table[FIRST_DYNAMIC : FIRST_DYNAMIC + added]
-            return self._strictly(block)
+            names, values = self._strictly(block)
+        joined = b"".join(values)
+        self.size = len(joined)
+        self.tainted = joined.translate(None, VALUE_BYTES) != b""
+        return names, values
 
     # ------------------------------------------------------------------ the quick way
 
@@ -81,11 +80,10 @@ class Decoder:
         table = self._table
         names: list[bytes] = []
         values: list[Any] = []
-        fresh: list[bytes] = []  # literal values, which must be looked at
         coded: list[bytes] = []  # Huffman strings, and where in `values` they belong
         holes: list[int] = []
-        added: list[Entry] = []  # to the table, and where in `values` their values are
-        spots: list[int] = []
+        spots: list[int] = []  # where the values of new entries of the table are
+        used: list[tuple[int, int]] = []  # indices, and how many entries were new when used
         at = 0
         size = len(block)
         while at < size:
@@ -93,99 +91,75 @@ class Decoder:
             at += 1
             if first > 127:  # section 6.1: indexed
                 if first == 255:
-                    first += block[at]
-                    at += 1
-                    if first > 382:  # the number has more bytes
-                        raise _Unusual
+                    first, at = _longer_index(first, block, at)
                 entry = table[first - 128]
                 names.append(entry[0])
                 values.append(entry[1])
+                if spots:
+                    used.append((first - 128, len(spots)))
                 continue
-            if first > 63:  # section 6.2.1: a literal that goes into the table
-                index = first - 64
-                if index == 63:
-                    index += block[at]
-                    at += 1
-                    if index > 190:
-                        raise _Unusual
-            elif first < 32:  # sections 6.2.2 and 6.2.3: one that doesn't
-                index = first & 15
-                if index == 15:
-                    index += block[at]
-                    at += 1
-                    if index > 142:
-                        raise _Unusual
-            else:
-                raise _Unusual
+            # Section 6.2.1: a literal that goes into the table; 6.2.2 and 6.2.3: one that doesn't.
+            index = first & 63 if first > 63 else first & 15
+            if index == 63 or (index == 15 and first < 32):
+                index, at = _longer_index(index, block, at)
             if index:
                 name = table[index][0]
+                if spots:
+                    used.append((index, len(spots)))
             else:
-                end = at + 1 + (block[at] & 127)
-                name = _known_names.get(block[at:end]) or _new_name(block[at:end])
-                at = end
+                start = at
+                at += 1 + (block[at] & 127)
+                name = _known_names.get(block[start:at]) or _new_name(block[start:at])
             names.append(name)
             length = block[at]
-            at += 1
-            end = at + (length & 127)
-            if end - at == 127:
-                at, end = _long(block, at)
-            value = block[at:end]
-            at = end
-            if length > 127:
-                coded.append(value)
-                holes.append(len(values))
-                values.append(None)
+            start = at + 1
+            if length < 127:
+                at = start + length
+                values.append(block[start:at])
             else:
-                fresh.append(value)
-                values.append(value)
-            if first > 63:
-                entry = [name, None]
-                added.append(entry)
+                start, at = _string_ends(length, block, start)
+                if length > 127:
+                    coded.append(block[start:at])
+                    holes.append(len(values))
+                    values.append(None)
+                else:
+                    values.append(block[start:at])
+            if first > 31:
+                if first < 64:
+                    raise _Unusual  # section 6.3: the table changes its size
                 spots.append(len(values) - 1)
-                table.insert(FIRST_DYNAMIC, entry)
+                table.insert(FIRST_DYNAMIC, [name, None])
         if at != size:
             raise _Unusual
         if coded:
-            decoded = decode_all(coded)
-            fresh += decoded
-            for hole, value in zip(holes, decoded, strict=True):
+            for hole, value in zip(holes, decode_all(coded), strict=True):
                 values[hole] = value
-        if added:
-            self._settle(added, spots, values)
-        self.tainted = b"".join(fresh).translate(None, VALUE_BYTES) != b""
-        if self.tainted or self._spoiled:
-            self._look_closely(values, added != [])
+        if spots:
+            self._settle(spots, used, values)
         return names, values
 
-    def _settle(self, added: list[Entry], spots: list[int], values: list[Any]) -> None:
+    def _settle(self, spots: list[int], used: list[tuple[int, int]], values: list[Any]) -> None:
         """Gives the new entries their values and takes the oldest out (section 4.4)."""
         if None in values:
             raise _Unusual  # an entry was used before its value was known
         table = self._table
         size = self._size
-        for entry, spot in zip(added, spots, strict=True):
+        index = FIRST_DYNAMIC + len(spots)
+        for spot in spots:
+            index -= 1
+            entry = table[index]
             value = entry[1] = values[spot]
-            wide = len(entry[0]) + len(value) + ENTRY_OVERHEAD
-            size += wide
-            if wide > self.widest:
-                self.widest = wide
+            size += len(entry[0]) + len(value) + ENTRY_OVERHEAD
         kept = len(table)
-        later = values[spots[0] :]
         while size > self._limit:
             kept -= 1
             name, value = table[kept]
-            if value in later and any(value is other for other in later):
-                raise _Unusual  # it was used, perhaps when it should have been gone
             size -= len(name) + len(value) + ENTRY_OVERHEAD
+        for index, new in used:
+            if index + len(spots) - new >= kept:
+                raise _Unusual  # perhaps it should have been gone when it was used
         del table[kept:]
         self._size = size
-
-    def _look_closely(self, values: list[bytes], added: bool) -> None:
-        """Bad values that went into the table may come back without being literal again."""
-        if self.tainted and added:
-            self._spoiled = True
-        if self._spoiled:
-            self.tainted = b"".join(values).translate(None, VALUE_BYTES) != b""
 
     # ------------------------------------------------------------------ the strict way
 
@@ -193,7 +167,6 @@ class Decoder:
         names: list[bytes] = []
         values: list[bytes] = []
         at = 0
-        added = False
         while at < len(block):
             first = block[at]
             if first > 127:
@@ -213,12 +186,9 @@ class Decoder:
                     name, at = _string(block, at)
                 value, at = _string(block, at)
                 if first > 63:
-                    added = True
                     self._add(name, value)
             names.append(name)
             values.append(value)
-        self.tainted = b"".join(values).translate(None, VALUE_BYTES) != b""
-        self._spoiled = self._spoiled or (self.tainted and added)
         return names, values
 
     def _entry(self, index: int) -> Entry:
@@ -232,7 +202,6 @@ class Decoder:
         if wide <= self._limit:
             self._table.insert(FIRST_DYNAMIC, [name, value])
             self._size += wide
-            self.widest = max(self.widest, wide)
 
     def _resize(self, limit: int) -> None:
         if limit > self._table_bytes:
@@ -246,15 +215,25 @@ class Decoder:
             self._size -= len(name) + len(value) + ENTRY_OVERHEAD
 
 
-def _long(block: bytes, at: int) -> tuple[int, int]:
-    """Begin and end of a string of 127 bytes and more; `at` is behind the length's first byte."""
-    low = block[at]
+def _longer_index(index: int, block: bytes, at: int) -> tuple[int, int]:
+    """An index of two bytes, and what is behind it."""
+    more = block[at]
+    if more > 127:
+        raise _Unusual
+    return index + more, at + 1
+
+
+def _string_ends(length: int, block: bytes, start: int) -> tuple[int, int]:
+    """Begin and end of a string that is Huffman-coded or has 127 bytes and more."""
+    if length & 127 != 127:
+        return start, start + (length & 127)
+    low = block[start]
     if low < 128:
-        return at + 1, at + 1 + 127 + low
-    high = block[at + 1]
+        return start + 1, start + 1 + 127 + low
+    high = block[start + 1]
     if high > 127:
         raise _Unusual
-    return at + 2, at + 2 + low - 1 + (high << 7)
+    return start + 2, start + 2 + low - 1 + (high << 7)
 
 
 def _new_name(written: bytes) -> bytes:

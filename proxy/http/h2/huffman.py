@@ -57,12 +57,9 @@ def decode_all(strings: list[bytes]) -> list[bytes]:
     except zlib.error:
         joined = b""
     parts = joined.split(b"\0")
-    if len(parts) == len(ends):
-        for part in parts[:-1]:
-            if part[-3:] not in _LEGAL:
-                break
-        else:
-            return [part[:-3] for part in parts[:-1]]
+    found = [part[:-3] for part in parts if part[-3:] in _LEGAL]
+    if len(found) == len(strings) == len(parts) - 1:
+        return found
     _inflater = _started()
     return [_decode(string) for string in strings]
 

@@ -75,7 +75,7 @@ class ServerConnection(Connection):
         if stream_id > self._last_taken or len(self._open) >= self._options.max_concurrent_streams:
             self._events.count("stream_refused_errors")
             self._spoil(stream_id, None, errors.REFUSED_STREAM, "")
-        elif self._too_large(block, names, values):
+        elif self._too_large(names):
             self._overflow(stream_id, None)
         elif self._decoder.tainted:
             self._malformed(stream_id, None, errors.INVALID_FIELD)
