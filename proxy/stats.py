@@ -79,8 +79,12 @@ class StatusCounts:
             self._stats.derive(f"{self.prefix}{status}", lambda: self.counts[status])
 
     def completed(self) -> int:
-        """Final answers; the informational ones (1xx) stand before those."""
-        return sum(count for status, count in self.counts.items() if status >= 200)
+        """Envoy counts the informational ones, too."""
+        return sum(self.counts.values())
+
+    def final(self) -> int:
+        """Without the informational ones (1xx but 101), which stand before others."""
+        return sum(n for status, n in self.counts.items() if status >= 200 or status == 101)
 
     def _of_class(self, hundreds: int) -> int:
         return sum(count for status, count in self.counts.items() if status // 100 == hundreds)

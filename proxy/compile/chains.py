@@ -42,7 +42,7 @@ class Chains:
             _Placed(one.name, FILTERS[one.type_url](one.config, context), one.disabled)
             for one in filters[:-1]
         ]
-        self._hooks: dict[tuple[int, ...], Hooks | None] = {}
+        self._hooks: dict[tuple[int, ...], tuple[tuple[object, ...], Hooks | None]] = {}
 
     def chain(self, overrides: Overrides) -> Chain:
         found = [
@@ -56,10 +56,16 @@ class Chains:
         """What the most specific configuration says decides whether the filter takes part."""
         if isinstance(given[0], Disabled) if given else one.disabled:
             return None
-        key = (at, *map(id, given))  # `given` lives as long as its route, and that as this
-        if key not in self._hooks:
-            self._hooks[key] = one.filter.for_route(tuple(_configurations(given)))
-        return self._hooks[key]
+        key = (at, *map(id, given))
+        found = self._hooks.get(key)
+        if found is None:  # `given` is kept, so that no other object gets its id
+            hooks = one.filter.for_route(tuple(_configurations(given)))
+            found = self._hooks[key] = (given, hooks)
+        return found[1]
+
+    def forget(self) -> None:
+        """The routes have changed: what was made for the old ones is needed no more."""
+        self._hooks.clear()
 
 
 def _configurations(given: tuple[object, ...]) -> list[object]:

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from proxy.compile.chains import Chains
 from proxy.compile.clusters import Clusters, OpenConnection
+from proxy.compile.health import Watches
 from proxy.compile.listeners import CompiledListener, CompiledListeners, Manager
 from proxy.compile.routes.place import RouteContext
 from proxy.compile.routes.tables import table
@@ -54,6 +55,7 @@ class Runtime:
         make_logger: Callable[[AccessLog], Logger],
         open_tcp: OpenTcp = open_tcp,
         node_cluster: str = "",
+        watches: Watches | None = None,
     ) -> None:
         self._worker = worker
         self._stats = stats
@@ -61,7 +63,7 @@ class Runtime:
         self._open_tcp = open_tcp
         self._node_cluster = node_cluster
         self._tcp_connections = TcpConnections()
-        self.clusters = Clusters(stats, worker.random, open_connection)
+        self.clusters = Clusters(stats, worker.random, open_connection, watches)
         self._listeners = CompiledListeners(self._manager)
         self._tables: dict[tuple[str, bool], tuple[RouteConfiguration, Table[RouteEntry]]] = {}
         self._routed: dict[HttpManager, RouteConfiguration] = {}

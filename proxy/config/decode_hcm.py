@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Literal
 
+from envoy.config.core.v3 import protocol_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm_pb2,
 )
@@ -46,6 +47,11 @@ Codec = Literal["AUTO", "HTTP1", "HTTP2"]
 CertDetail = Literal["subject", "cert", "chain", "dns", "uri"]
 
 _CODECS: Mapping[int, Codec] = {_H.AUTO: "AUTO", _H.HTTP1: "HTTP1", _H.HTTP2: "HTTP2"}
+_UNDERSCORES: Mapping[int, Literal["ALLOW", "REJECT_REQUEST", "DROP_HEADER"]] = {
+    protocol_pb2.HttpProtocolOptions.ALLOW: "ALLOW",
+    protocol_pb2.HttpProtocolOptions.REJECT_REQUEST: "REJECT_REQUEST",
+    protocol_pb2.HttpProtocolOptions.DROP_HEADER: "DROP_HEADER",
+}
 _SERVER_HEADERS: Mapping[int, ServerHeader] = {
     _H.OVERWRITE: "OVERWRITE",
     _H.APPEND_IF_ABSENT: "APPEND_IF_ABSENT",
@@ -149,6 +155,11 @@ def _with_protocols(
         delayed_close_timeout_s=seconds_or(message, "delayed_close_timeout", 1.0),
         upgrades=_upgrades(message, path, decoders),
         proxy_100_continue=message.proxy_100_continue,
+        underscores=choice(
+            _UNDERSCORES,
+            message.common_http_protocol_options.headers_with_underscores_action,
+            f"{path}.common_http_protocol_options.headers_with_underscores_action",
+        ),
         http1=http1_options(message.http_protocol_options, f"{path}.http_protocol_options"),
     )
 

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING
 from proxy.filters.api import WAIT, Answer, Reply
 from proxy.http.headers import Headers
 from proxy.http.message import Response
-from proxy.l7 import deadlines, reply, retries, steering, tunnel
+from proxy.l7 import deadlines, extra_stats, mirror, reply, retries, steering, tunnel
+from proxy.l7.durations import route_timeout_s
 from proxy.outbox import flush
+from proxy.route.matching import is_grpc
 from proxy.upstream import retry
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.pool import Carrier, Exchange
@@ -53,6 +55,10 @@ def start(stream: Stream) -> Answer:
         return reply.cluster_not_found(entry.not_found_status)
     stream.breaker = cluster.breakers[entry.priority]
     stream.timeout_s = entry.timeout_s
+    if entry.grpc_timeout is not None and is_grpc(stream.request):
+        stream.timeout_s = route_timeout_s(stream.request, entry.grpc_timeout)
+    if entry.counted is not None or entry.stats is not None:
+        extra_stats.set_up(stream, entry)
     if entry.retry is not None:
         stream.per_try_timeout_s = entry.per_try_timeout_s
         stream.may_hedge = entry.hedges
@@ -65,7 +71,14 @@ def start(stream: Stream) -> Answer:
         _start_clock(stream)
     elif stream.body is None:
         stream.body = []
-    return _attempt(stream, cluster)
+    stream.keeps_body = entry.internal_redirect is not None
+    if not entry.mirrors:
+        return _attempt(stream, cluster)
+    body = stream.body
+    answer = _attempt(stream, cluster)
+    if answer is WAIT and not stream.responded:
+        mirror.begin(stream, body or [])
+    return answer
 
 
 def _start_clock(stream: Stream) -> None:
@@ -83,6 +96,8 @@ def _attempt(stream: Stream, cluster: Cluster) -> Answer:
     if host is None:
         cluster.stats.upstream_cx_none_healthy.value += 1
         cluster.stats.statuses.add(503)
+        for one in stream.counted:
+            one.statuses.add(503)
         return reply.NO_HEALTHY
     stream.attempt += 1
     stream.host = host
@@ -92,6 +107,8 @@ def _attempt(stream: Stream, cluster: Cluster) -> Answer:
     elif not cluster.lease(host, stream.breaker, stream):
         _leave(stream)
         cluster.stats.statuses.add(503)
+        for one in stream.counted:
+            one.statuses.add(503)
         return reply.OVERFLOW
     return WAIT
 
@@ -129,6 +146,8 @@ def send_request(stream: Stream, exchange: Exchange, connection: Carrier) -> Non
     entry = stream.route
     assert entry is not None
     connection.cluster.stats.upstream_rq_total.value += 1
+    for one in stream.counted:
+        one.upstream_rq_total.value += 1
     if entry.before_send is not None:
         entry.before_send(stream)
     done = stream.request_done
@@ -159,17 +178,20 @@ def pass_request_data(stream: Stream, data: bytes) -> None:
     if stream.body is not None:
         stream.body.append(data)
         stream.body_bytes += len(data)
-        _bound_body(stream)
+        bound_body(stream)
 
 
-def _bound_body(stream: Stream) -> None:
+def bound_body(stream: Stream) -> None:
     """Too much to keep: give up on retries if it is on its way, else stop reading."""
     cluster = stream.cluster
     if cluster is None:  # a filter waits
         if stream.body_bytes > (stream.buffer_limit_bytes or stream.manager.buffer_limit_bytes):
             stream.down.pause_reading(stream)
         return
-    if stream.body_bytes <= stream.manager.buffer_limit_bytes:
+    entry, limit_bytes = stream.route, stream.manager.buffer_limit_bytes
+    if entry is not None and entry.buffer_limit_bytes is not None:
+        limit_bytes = min(limit_bytes, entry.buffer_limit_bytes)
+    if stream.body_bytes <= limit_bytes:
         return
     if stream.up is not None and not stream.holds:
         stream.body = None
@@ -252,10 +274,14 @@ def keep(stream: Stream, response: Response, data: bytes, end: bool, now: float)
     ):
         return
     cluster.stats.statuses.add(status)
+    for one in stream.counted:
+        one.statuses.add(status)
     deadlines.on_answer(stream, now)
     if stream.sent_at:  # Envoy: an answer before the end of the request has no time of its own
         time_ms = (now - stream.sent_at) * 1000
         cluster.stats.upstream_rq_time.record(time_ms)
+        for one in stream.counted:
+            one.upstream_rq_time.record(time_ms)
         if entry.tells_time:
             stream.service_ms = int(time_ms)
     if end:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from proxy.connection import ConnectionInfo
 from proxy.filters.api import Reply
 from proxy.http.errors import Malformed
-from proxy.http.h1 import LAST_CHUNK, RequestReader, chunk, last_chunk, response_head, upgrade_lines
+from proxy.http.h1 import LAST_CHUNK, RequestReader, chunk, last_chunk, upgrade_lines
 from proxy.http.headers import Headers
 from proxy.http.message import Request, Response, reason
 from proxy.l7.reply import HEADERS_TIMEOUT
@@ -42,6 +42,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
     __slots__ = (
         "_again",
         "_feeding",
+        "_head",
         "_head_since",
         "_paused",
         "_received",
@@ -66,6 +67,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         self.manager = manager
         self.info = info
         self.reader = RequestReader(self, manager.limits)
+        self._head = manager.response_head
         self._served = 0
         self._serves_at_most = manager.config.max_requests_per_connection or sys.maxsize
         self._received = manager.stats.downstream_cx_rx_bytes_total
@@ -182,7 +184,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         behind the last answer is not looked at."""
         if self.closing:
             return
-        self.manager.stats.downstream_cx_protocol_error.value += 1
+        self.manager.on_protocol_error(error)
         stream = self.stream
         if stream is None:  # a head that was none is counted and logged as a request, as Envoy does
             stream = self.stream = Stream(self, self.manager, Request(b"", b"", b"", Headers()))
@@ -206,7 +208,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
     def send_informational(self, stream: Stream, status: int, headers: Headers) -> None:
         """Not to HTTP/1.0 (RFC 9110 section 15.2)."""
         if stream.request.version != b"HTTP/1.0":
-            self.send(response_head(Response(status, headers)))
+            self.send(self._head(Response(status, headers)))
 
     def send_response(self, stream: Stream, response: Response, data: bytes, end: bool) -> None:
         request = stream.request
@@ -221,9 +223,9 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         ):
             self.bodiless = self.chunked = False
             if end and not self._feeding:  # what was pipelined is answered in one write
-                self.send_whole(response_head(response) + data)
+                self.send_whole(self._head(response) + data)
             else:
-                self.send(response_head(response) + data)
+                self.send(self._head(response) + data)
         else:
             self._send_framed(request, stream.request_done, response, data, end)
 
@@ -252,7 +254,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
             lines += KEEP_ALIVE_LINE
         if self.bodiless and not old and request.method == b"HEAD" and response.length == 0:
             lines = self._head_framing(response) + lines
-        head = response_head(response, lines, request.version)
+        head = self._head(response, lines, request.version)
         if data and not self.bodiless:
             head += chunk(data) if self.chunked else data
         self.send(head + LAST_CHUNK if end and self.chunked else head)
@@ -262,7 +264,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         self.bodiless = self.chunked = False
         self.last = True
         response.headers.remove(b"content-length")
-        self.send(response_head(response, upgrade_lines(response.upgrade)) + data)
+        self.send(self._head(response, upgrade_lines(response.upgrade)) + data)
 
     @staticmethod
     def _head_framing(response: Response) -> bytes:
@@ -296,7 +298,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
                 self._continue()
 
     @property
-    def unsent(self) -> int:
+    def unsent_bytes(self) -> int:
         """Bytes written that the client has not been sent."""
         return self.transport.get_write_buffer_size() if self.transport is not None else 0
 
@@ -352,7 +354,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
 
     def _linger(self, now: float) -> None:
         """It closes when all is written. Does it come to that?"""
-        transport, unsent = self.transport, self.unsent
+        transport, unsent = self.transport, self.unsent_bytes
         if unsent != self._unsent:
             self._unsent = unsent
             self.idle_since = now

@@ -16,7 +16,7 @@ from proxy.http.headers import Headers
 from proxy.http.message import Response
 from proxy.l7 import attempts
 from proxy.upstream import retry
-from proxy.upstream.pool import Connection
+from proxy.upstream.pool import Carrier
 
 if TYPE_CHECKING:
     from proxy.l7.stream import Stream
@@ -47,7 +47,7 @@ class Hedge:
 
     # ------------------------------------------------------------------ the connection's side
 
-    def on_connected(self, connection: Connection) -> None:
+    def on_connected(self, connection: Carrier) -> None:
         self.waiting = False
         self.up = connection
         attempts.send_request(self.stream, self, connection)

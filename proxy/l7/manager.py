@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.config.model import HttpConnectionManager
 from proxy.connection import ConnectionInfo
 from proxy.filters.api import Reply
-from proxy.http.h1 import Limits
+from proxy.http.errors import Malformed
+from proxy.http.h1 import Limits, proper_response_head, response_head
 from proxy.http.headers import Pick, Shape, edited_shape, remember
 from proxy.http.message import Request, Response
 from proxy.l7.chain import Chain
 from proxy.l7.clean import append_via, request_cleaner
 from proxy.l7.forwarding import Forwarding
+from proxy.l7.local_reply import Mapper
 from proxy.l7.reply import (
     BAD_PATH,
     MISSING_HOST,
@@ -30,9 +32,10 @@ from proxy.l7.worker import Worker
 from proxy.route.table import Table
 from proxy.stats import Counter, Stats
 from proxy.upstream.codec_options import codec_options
+from proxy.upstream.tcp import OpenTcp
 
 if TYPE_CHECKING:
-    from proxy.l7.downstream import Downstream
+    from proxy.l7.downstream import ClientConnection
     from proxy.l7.entry import RouteEntry
     from proxy.l7.sniffer import Sniffer
     from proxy.l7.stream import Stream
@@ -47,26 +50,41 @@ COUNTERS = (
     "downstream_rq_tx_reset",
     "downstream_rq_timeout", "downstream_rq_idle_timeout", "downstream_rq_header_timeout",
     "downstream_cx_upgrades_total", "downstream_rq_ws_on_non_ws_route",
+    "passthrough_internal_redirect_bad_location", "passthrough_internal_redirect_unsafe_scheme",
+    "passthrough_internal_redirect_too_many_redirects", "passthrough_internal_redirect_no_route",
+    "passthrough_internal_redirect_predicate",
     "no_route", "no_cluster", "rq_direct_response", "rq_redirect",
 )  # fmt: skip
 GAUGES = (
     "downstream_cx_active", "downstream_cx_http1_active", "downstream_cx_http2_active",
     "downstream_cx_ssl_active", "downstream_cx_upgrades_active",
 )  # fmt: skip
+REJECTED_UNDERSCORES = "http1.requests_rejected_with_underscores_in_headers"
+DROPPED_UNDERSCORES = "http1.dropped_headers_with_underscores"
 SERVICE_TIME = b"x-envoy-upstream-service-time"
 MAX_KNOWN = 512
-MakeChain = Callable[[Mapping[str, tuple[object, ...]]], Chain]
-"""What a route says to filters, by filter name and the most specific first: its chain."""
+
+
+class Chains(Protocol):
+    """Where the chains of a manager come from (`compile`)."""
+
+    def chain(self, overrides: Mapping[str, tuple[object, ...]]) -> Chain:
+        """overrides: what a route says to filters, by name and the most specific first."""
+
+    def forget(self) -> None:
+        """The routes have changed."""
+
+
 # The new shape, what to keep, whether the date is added, and the server's name if it is.
 Finish = tuple[Shape, Pick | None, bool, tuple[bytes, ...]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Upgrade:
-    """An entry of `upgrade_configs`. make_chain: None where it has no filters of its own."""
+    """An entry of `upgrade_configs`. chains: None where it has no filters of its own."""
 
     enabled: bool
-    make_chain: MakeChain | None
+    chains: Chains | None
 
 
 class ManagerStats:
@@ -83,10 +101,12 @@ class ManagerStats:
         stats.derive(prefix + "rq_total", lambda: self.downstream_rq_total.value)
         stats.derive(prefix + "downstream_rq_http1_total", self._http1)
         self.unanswered = 0
+        self.legs = 0
         stats.derive_gauge(prefix + "downstream_rq_active", self._active)
 
     def _active(self) -> int:
-        return self.downstream_rq_total.value - self.statuses.completed() - self.unanswered
+        ended = self.statuses.final() + self.unanswered + self.legs
+        return self.downstream_rq_total.value - ended
 
     def _http1(self) -> int:
         return self.downstream_rq_total.value - self.downstream_rq_http2_total.value
@@ -105,21 +125,27 @@ class HttpManager:
         config: HttpConnectionManager,
         worker: Worker,
         stats: Stats,
-        make_chain: MakeChain,
+        chains: Chains,
         upgrades: Mapping[bytes, Upgrade],
+        open_tcp: OpenTcp,
         loggers: tuple[Callable[[Stream], None], ...],
         own_uri: bytes,
         buffer_limit_bytes: int,
+        local_replies: Mapper | None = None,
     ) -> None:
         self.config = config
         self.worker = worker
         self.stats = ManagerStats(stats, config.stat_prefix)
+        self._all_stats = stats
         self._counts = self.stats.statuses.counts
-        self._make_chain = make_chain
-        self.chain = make_chain({})
+        self.response_head = proper_response_head if config.http1.proper_case else response_head
+        self._maker = chains
+        self.chain = chains.chain({})
         self.upgrades = upgrades
+        self.open_tcp = open_tcp
         self._chains: dict[RouteEntry, Chain] = {}
         self.loggers = loggers
+        self.local_replies = local_replies
         self.table: Table[RouteEntry] = Table()
         self.proxies_informational = config.proxy_100_continue
         self.draining = False
@@ -132,11 +158,14 @@ class HttpManager:
             default_host=config.default_host_for_http_10.encode(),
             trailers=config.http1.enable_trailers,
             chunked_length=config.http1.chunked_length,
+            keeps_expect=config.proxy_100_continue,
+            underscores=config.underscores,
+            on_dropped=self._on_dropped,
         )
         self.http2_options = codec_options(
             config.http2, config.max_request_headers_kb, config.max_headers_count
         )
-        self.http2_counter = lambda name: stats.counter(f"http2.{name}")
+        self._all_stats = stats
         self.idle_timeout_s = config.idle_timeout_s
         self.headers_timeout_s = config.request_headers_timeout_s
         self.max_duration_s = config.max_connection_duration_s
@@ -163,25 +192,33 @@ class HttpManager:
         """From now on; streams keep the route and the chain that they have."""
         self.table = table
         self._chains.clear()
+        self._maker.forget()
+        for upgrade in self.upgrades.values():
+            if upgrade.chains is not None:
+                upgrade.chains.forget()
 
     def chain_of(self, route: RouteEntry) -> Chain:
         if not route.overrides:
             return self.chain
         found = self._chains.get(route)
         if found is None:
-            found = self._chains[route] = self._make_chain(route.overrides)
+            found = self._chains[route] = self._maker.chain(route.overrides)
         return found
 
-    def upgrade_chain(self, kind: bytes, route: RouteEntry | None) -> Chain:
+    def upgrade_chain(self, kind: bytes, route: RouteEntry) -> Chain:
         """The filters of streams that are upgraded to `kind`: its own, or those of all."""
         configured = self.upgrades.get(kind)
-        if configured is not None and configured.make_chain is not None:
-            return configured.make_chain(route.overrides if route is not None else {})
-        return self.chain if route is None else self.chain_of(route)
+        if configured is not None and configured.chains is not None:
+            return configured.chains.chain(route.overrides)
+        return self.chain_of(route)
 
     # ------------------------------------------------------------------ connections
 
-    def on_connection(self, connection: Downstream) -> None:
+    def count_http2(self, name: str) -> None:
+        """An event of the codec, by Envoy's name for it; they are rare."""
+        self._all_stats.counter(f"http2.{name}").value += 1
+
+    def on_connection(self, connection: ClientConnection) -> None:
         self.worker.connections.add(connection)
         stats = self.stats
         stats.downstream_cx_total.value += 1
@@ -203,7 +240,7 @@ class HttpManager:
             stats.downstream_cx_ssl_total.value -= 1
             stats.downstream_cx_ssl_active.value -= 1
 
-    def on_connection_end(self, connection: Downstream) -> None:
+    def on_connection_end(self, connection: ClientConnection) -> None:
         self.worker.connections.discard(connection)
         stats = self.stats
         stats.downstream_cx_destroy.value += 1
@@ -212,6 +249,14 @@ class HttpManager:
             getattr(stats, f"downstream_cx_{connection.protocol}_active").value -= 1
         if connection.info.tls:
             stats.downstream_cx_ssl_active.value -= 1
+
+    def on_protocol_error(self, error: Malformed) -> None:
+        self.stats.downstream_cx_protocol_error.value += 1
+        if error.detail == "http1.unexpected_underscore":
+            self._all_stats.counter(REJECTED_UNDERSCORES).value += 1
+
+    def _on_dropped(self, headers: int) -> None:
+        self._all_stats.counter(DROPPED_UNDERSCORES).value += headers
 
     # ------------------------------------------------------------------ streams
 
@@ -237,6 +282,13 @@ class HttpManager:
         else:
             stats.unanswered += 1
             stats.downstream_rq_rx_reset.value += 1
+        for log in self.loggers:
+            log(stream)
+
+    def on_leg_end(self, stream: Stream) -> None:
+        """An internal redirect sends the request on: Envoy counts and logs each leg."""
+        self.stats.downstream_rq_total.value += 1
+        self.stats.legs += 1
         for log in self.loggers:
             log(stream)
 

@@ -243,8 +243,9 @@ class Stream:
             self.at += 1
         if isinstance(answer, Reply):
             self.respond(answer)
-        elif self.cluster is None and self.body is None:  # a filter waits, not the router
-            self.body = []
+        elif self.cluster is None and not self.responded:  # a filter waits, not the router
+            self.body = self.body or []
+            attempts.bound_body(self)
 
     def resume(self, answer: Answer = None) -> None:
         """Whoever said WAIT goes on, or answers; from within a hook as soon as that is through."""
@@ -322,6 +323,11 @@ class Stream:
     ) -> None:
         """The upstream's answer, chosen to be the one, with what of its body came along."""
         self.detail = detail
+        self.status = response.status
+        self.response = response
+        route = self.route
+        if route is not None and route.edit_response is not None:
+            route.edit_response(self, response)
         self._send_head(response, data, end)
 
     def _send_head(self, response: Response, data: bytes, end: bool) -> None:

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 from proxy.filters.api import Reply
 from proxy.http.message import Response
 from proxy.l7.reply import NO_ROUTE, UPGRADE_REFUSED
+from proxy.upstream.cluster import Cluster
+from proxy.upstream.host import Host
+from proxy.upstream.tunnel import TcpTunnel
 
 if TYPE_CHECKING:
     from proxy.l7.stream import Stream
@@ -23,9 +26,9 @@ def admit(stream: Stream) -> Reply | None:
     gets the filters that the manager has for it."""
     manager, route = stream.manager, stream.route
     kind = stream.request.upgrade.lower() or b"connect"
-    if route is None and kind == b"connect":
+    if route is None:
         return NO_ROUTE
-    allowed = route.upgrades.get(kind) if route is not None else None
+    allowed = route.upgrades.get(kind)
     configured = manager.upgrades.get(kind)
     if allowed is None:
         allowed = configured is not None and configured.enabled
@@ -40,14 +43,33 @@ def admit(stream: Stream) -> Reply | None:
     return None
 
 
-def answered(stream: Stream, response: Response) -> Reply | None:
-    """The upstream's answer to an admitted request; a Reply takes its place."""
-    if agrees(stream.request.upgrade, response.status):
-        return None
+def ends_here(stream: Stream) -> bool:
+    """CONNECT (or POST, where that is allowed) whose bytes go on as plain TCP."""
+    connect = stream.route.connect if stream.route is not None else None
+    if connect is None:
+        return False
+    method = stream.request.method
+    return method == b"CONNECT" or (connect.allow_post and method == b"POST")
+
+
+def dial(stream: Stream, cluster: Cluster, host: Host) -> None:
+    """A TCP connection for this stream alone takes the place of one from the pool."""
+    stream.dialing = TcpTunnel(cluster, host, stream, stream.manager.open_tcp)
+
+
+def was_refused(stream: Stream, response: Response) -> bool:
+    """Is this answer to a WebSocket's request none that Envoy passes on? Its body then stays."""
+    if stream.request.upgrade.lower() != b"websocket" or not 101 < response.status < 400:
+        return False
+    if stream.up is not None:
+        stream.up.abandon(stream)
+        stream.up = None
     stream.body = None
-    if stream.request.upgrade.lower() == b"websocket" and response.status < 400:
-        return Reply(response.status, b"", "", "websocket_handshake_unsuccessful")
-    return None
+    response.headers.remove(b"content-type")
+    response.headers.set(b"content-length", b"0")
+    response.length = 0
+    stream.deliver(response, b"", True, "websocket_handshake_unsuccessful")
+    return True
 
 
 def agrees(upgrade: bytes, status: int) -> bool:

@@ -304,6 +304,7 @@ class Playbook:
         """True at any time: a request is in flight, or was answered, or was lost."""
         total = self._sum("downstream_rq_total")
         ended = self._sum("downstream_rq_completed") + self._sum("downstream_rq_rx_reset")
+        ended -= self._sum("downstream_rq_1xx") - sum(status == 101 for status, *_ in self.logged)
         assert total == ended + len(self.worker.streams), (total, ended)
         assert self._sum("downstream_rq_active") == len(self.worker.streams)
 

@@ -36,8 +36,11 @@ def request_length(request: Request, block: Headers, chunked_length: bool = Fals
     length = content_length(block)
     coding = block.joined(b"transfer-encoding")
     if request.method == b"CONNECT":
-        if coding is not None or length:
+        if coding is not None:
+            raise Malformed("http1.invalid_transfer_encoding", 501)
+        if length:
             raise Malformed("http1.body_disallowed")
+        request.headers.remove(b"content-length")
         return UNTIL_CLOSE
     if coding is None:
         return length or 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from proxy.http.h1.body import BodyReader
 
@@ -11,7 +13,8 @@ from proxy.http.h1.body import BodyReader
 class Limits:
     """`max_request_headers_kb` and `max_headers_count`; pipelined: bytes kept of later requests.
     trailers: are they passed on (Envoy's `enable_trailers`), or dropped? chunked_length: Envoy's
-    `allow_chunked_length`."""
+    `allow_chunked_length`. keeps_expect: the peer behind answers it. underscores: what becomes of
+    headers with `_` in their names; on_dropped is told how many were dropped."""
 
     head_bytes: int = 60 * 1024
     headers: int = 100
@@ -20,6 +23,9 @@ class Limits:
     default_host: bytes = b""
     trailers: bool = False
     chunked_length: bool = False
+    keeps_expect: bool = False
+    underscores: Literal["ALLOW", "REJECT_REQUEST", "DROP_HEADER"] = "ALLOW"
+    on_dropped: Callable[[int], None] | None = None
 
 
 class HeadReader(BodyReader):

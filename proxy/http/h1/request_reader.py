@@ -119,6 +119,8 @@ class RequestReader(HeadReader):
         names, values = split_fields(found[4])
         if len(names) > self._limits.headers:
             raise Malformed("http1.too_many_headers", 431)
+        if self._limits.underscores != "ALLOW":
+            names, values = self._without_underscores(names, values)
         shape = shape_of(names)
         plan = request_plans.plan(shape)
         self._plan = plan if shape.lasting else None
@@ -129,6 +131,20 @@ class RequestReader(HeadReader):
         self._address(request, plan, values)
         self._govern(request, block)
         self._deliver(request, data[end:])
+
+    def _without_underscores(
+        self, names: tuple[bytes, ...], values: tuple[bytes, ...]
+    ) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+        """Envoy's `headers_with_underscores_action`: to some servers `x_y` is `x-y`."""
+        kept = [at for at, name in enumerate(names) if b"_" not in name]
+        if len(kept) == len(names):
+            return names, values
+        limits = self._limits
+        if limits.underscores == "REJECT_REQUEST":
+            raise Malformed("http1.unexpected_underscore")
+        if limits.on_dropped is not None:
+            limits.on_dropped(len(names) - len(kept))
+        return tuple([names[at] for at in kept]), tuple([values[at] for at in kept])
 
     def _partial(self, data: bytes, seen: int) -> None:
         """A head without its end; the first `seen` bytes were looked at before. What can't become
@@ -183,6 +199,7 @@ class RequestReader(HeadReader):
         expect = block.get(b"expect")
         self.expects_continue = (
             expect is not None
+            and not self._limits.keeps_expect
             and expect.lower() == b"100-continue"
             and request.version != b"HTTP/1.0"
         )

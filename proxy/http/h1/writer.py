@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from proxy.http.headers import Headers, Shape, remember
 from proxy.http.message import CHUNKED, Request, Response, reason
 
@@ -37,6 +39,10 @@ def request_head(request: Request) -> bytes:
         template = b"%%b %%b HTTP/1.1\r\nhost: %%b\r\n%b%b\r\n" % (shape.template, framing)
         remember(table, shape, shape, template, MAX_TEMPLATES)
     return template % (request.method, request.path, request.authority, *headers.values)
+
+
+def proper_request_head(request: Request) -> bytes:
+    return proper_case(request_head(request))
 
 
 def tunnel_head(request: Request) -> bytes:
@@ -75,9 +81,29 @@ def response_head(response: Response, trailer: bytes = b"", version: bytes = b"H
     return template % (version, *headers.values)
 
 
+def proper_response_head(
+    response: Response, trailer: bytes = b"", version: bytes = b"HTTP/1.1"
+) -> bytes:
+    return proper_case(response_head(response, trailer, version))
+
+
 def chunk(data: bytes) -> bytes:
     """`data` as one chunk (RFC 9112 section 7.1); empty data is no chunk: that would end it."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+def proper_case(head: bytes) -> bytes:
+    """The head with its header names spelled `Like-This` (Envoy's `proper_case_words`)."""
+    return _names(_capitalized, head)
+
+
+def _capitalized(found: re.Match[bytes]) -> bytes:
+    return b"\r\n" + _words(lambda word: word[0].upper(), found[1]) + b":"
+
+
+_names = re.compile(rb"\r\n([^:\r\n]+):").sub
+# A letter at the beginning or behind what is neither letter nor digit.
+_words = re.compile(rb"(?<![A-Za-z0-9])[a-z]").sub
 
 
 def last_chunk(trailers: Headers | None) -> bytes:
