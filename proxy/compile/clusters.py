@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 from weakref import WeakValueDictionary
 
+from proxy.compile.health import Watches
 from proxy.config.model import Cluster as ClusterConfig
 from proxy.config.model import ClusterLoadAssignment, Secret, UpstreamTls
 from proxy.config.model.discovery import DnsCache as DnsCacheConfig
@@ -34,11 +35,18 @@ TLS_METADATA = "envoy.transport_socket_match"
 class Clusters:
     """`running` is what routes look clusters up in; it is changed in place."""
 
-    def __init__(self, stats: Stats, random: Random, open_connection: OpenConnection) -> None:
+    def __init__(
+        self,
+        stats: Stats,
+        random: Random,
+        open_connection: OpenConnection,
+        watches: Watches | None = None,
+    ) -> None:
         self.running: dict[str, Cluster] = {}
         self._stats = stats
         self._random = random
         self._open = open_connection
+        self._watches = watches
         # Whether DNS is asked, and what for: equal ones need not be put in force again.
         self._memberships: dict[str, tuple[bool, ClusterLoadAssignment]] = {}
         self._tls: dict[str, tuple[object, ...]] = {}
@@ -54,7 +62,7 @@ class Clusters:
         for name, config in snapshot.clusters.items():
             try:
                 self._apply(name, config, snapshot)
-            except TlsConfigError as error:
+            except (TlsConfigError, OSError) as error:
                 problems[f"cluster {name}"] = f"cluster {name}: {error}"
         gone = [name for name in self.running if name not in snapshot.clusters]
         if gone:
@@ -81,6 +89,7 @@ class Clusters:
     def _configure(self, name: str, config: ClusterConfig, snapshot: Snapshot) -> None:
         material = tls_material(config, snapshot.secrets)
         cluster = self.running.get(name)
+        renewed = material != self._tls.get(name)
         if cluster is None:
             tls_for = tls_chooser(config, snapshot.secrets, self._contexts)
             cluster = self._make(config, tls_for)
@@ -91,6 +100,13 @@ class Clusters:
         elif config != cluster.config:
             cluster.configure(config)
         self._tls[name] = material
+        if self._watches is not None:
+            check = config.health_check
+            labels = check.socket_match if check is not None else None
+            tls_for = cluster.tls_of
+            if labels is not None:
+                tls_for = tls_chooser(config, snapshot.secrets, self._contexts, labels)
+            self._watches.apply(cluster, tls_for, renewed)
 
     def _make(self, config: ClusterConfig, tls_for: Callable[[Host], object]) -> Cluster:
         common = (config, self._stats, self._random, self._open, tls_for)
@@ -130,6 +146,8 @@ class Clusters:
             resolving.stop()
         cluster = self.running.pop(name)
         cluster.close()
+        if self._watches is not None:
+            self._watches.close(name)
         self._memberships.pop(name, None)
         self._tls.pop(name, None)
         return cluster
@@ -152,9 +170,13 @@ def _secrets_of(tls: UpstreamTls, secrets: Mapping[str, Secret]) -> list[Secret 
 
 
 def tls_chooser(
-    config: ClusterConfig, secrets: Mapping[str, Secret], made: Contexts
+    config: ClusterConfig,
+    secrets: Mapping[str, Secret],
+    made: Contexts,
+    criteria: Mapping[str, object] | None = None,
 ) -> Callable[[Host], ClientTls | None]:
-    """`transport_socket_matches`: the first whose labels the endpoint has, else the cluster's."""
+    """`transport_socket_matches`: the first whose labels the endpoint has, else the cluster's.
+    criteria: those of a health check, which stand for the endpoint's."""
     alpn = ALPN[the_way(config.http).version]
 
     def context(tls: UpstreamTls | None) -> ClientTls | None:
@@ -166,7 +188,7 @@ def tls_chooser(
         return lambda _: default
 
     def choose(host: Host) -> ClientTls | None:
-        labels = host.metadata.get(TLS_METADATA, {})
+        labels = host.metadata.get(TLS_METADATA, {}) if criteria is None else criteria
         for wanted, tls in matches:
             if all(labels.get(key) == value for key, value in wanted.items()):
                 return tls

@@ -23,8 +23,8 @@ from proxy.config.snapshot import Snapshot
 from proxy.connection import ConnectionInfo
 from proxy.l4.manager import TcpManager
 from proxy.l4.tcp import DownstreamTcp
-from proxy.l7.downstream_h1 import DownstreamH1
 from proxy.l7.manager import HttpManager
+from proxy.l7.sniffer import downstream
 from proxy.tls.contexts import ServerTls, TlsConfigError, server_context
 from proxy.upstream import tcp
 
@@ -51,7 +51,7 @@ class Chain:
         manager = self.manager
         if isinstance(manager, TcpManager):
             return DownstreamTcp(manager, info)
-        return DownstreamH1(manager, info)
+        return downstream(manager, info)
 
 
 @dataclass(slots=True, eq=False)

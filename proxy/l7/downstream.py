@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from proxy.l7.stream import Stream
 
 
-class Downstream(Protocol):
-    """closing: no stream will be begun any more. It calls `stream.on_downstream_full(True)` when
-    the client does not take what is sent, and with False when it does again.
+class ClientConnection(Protocol):
+    """A connection from a client as the worker sees it. closing: no stream will be begun any more.
 
-    protocol: 'http1' or 'http2', as in the names of Envoy's statistics."""
+    protocol: 'http1' or 'http2', as in Envoy's statistics; '' while it is not known."""
 
     info: ConnectionInfo
     closing: bool
@@ -30,8 +29,19 @@ class Downstream(Protocol):
         """No stream is under way."""
 
     @property
-    def unsent(self) -> int:
+    def unsent_bytes(self) -> int:
         """Bytes written that the client has not been sent."""
+
+    def close_gently(self) -> None:
+        """Says no more; closes when the client has, or after `delayed_close_timeout`."""
+
+    def sweep(self, now: float) -> None:
+        """About once a second: is it idle, too slow or too old?"""
+
+
+class Downstream(ClientConnection, Protocol):
+    """It calls `stream.on_downstream_full(True)` when the client does not take what is sent, and
+    with False when it does again."""
 
     def send_informational(self, stream: Stream, status: int, headers: Headers) -> None:
         """1xx, but for 101."""
@@ -58,9 +68,3 @@ class Downstream(Protocol):
         """This answer is the last one of the connection."""
 
     def on_stream_end(self, stream: Stream) -> None: ...
-
-    def close_gently(self) -> None:
-        """Says no more; closes when the client has, or after `delayed_close_timeout`."""
-
-    def sweep(self, now: float) -> None:
-        """About once a second: is it idle, too slow or too old?"""

@@ -14,10 +14,11 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.outbox import flush
+from proxy.runtime import RuntimeValues
 from proxy.stats import Stats
 
 if TYPE_CHECKING:
-    from proxy.l7.downstream import Downstream
+    from proxy.l7.downstream import ClientConnection
     from proxy.l7.stream import Stream
 
 DEADLINE_SWEEP_S = 0.02
@@ -43,8 +44,9 @@ class Worker:
     def __init__(self, random: Random, stats: Stats) -> None:
         self._stats = stats
         self.random = random
+        self.runtime = RuntimeValues()
         self.streams: set[Stream] = set()
-        self.connections: set[Downstream] = set()
+        self.connections: set[ClientConnection] = set()
         self.swept: list[Swept] = []
         self.date = formatdate(time(), usegmt=True).encode()
         self.sweep_late_max_s = 0.0
@@ -54,7 +56,8 @@ class Worker:
     @property
     def busy(self) -> bool:
         """A request is in flight, or an answer has not left yet."""
-        return bool(self.streams) or any(one.closing or one.unsent for one in self.connections)
+        unsent = (one.closing or one.unsent_bytes for one in self.connections)
+        return bool(self.streams) or any(unsent)
 
     def start(self) -> None:
         """Begins the sweeps on the running loop; they go on as long as it does."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 
 from proxy.config.model import (
@@ -21,7 +21,13 @@ from proxy.config.model import (
     UpstreamTls,
     ValidationContext,
 )
-from proxy.tls.peer import SanCheck, compile_san_matchers, remember_server_name, sans_of
+from proxy.tls.peer import (
+    SanCheck,
+    compile_san_matchers,
+    has_name,
+    remember_server_name,
+    sans_of,
+)
 
 # Envoy's default TLS 1.2 cipher suites, in its order; TLS 1.3 suites are not configurable.
 DEFAULT_CIPHERS = (
@@ -60,15 +66,25 @@ class ServerTls:
 class ClientTls:
     """Originates TLS to the hosts of a cluster.
 
-    server_hostname goes to asyncio as it is: '' sends no SNI, as Envoy does without `sni`."""
+    server_hostname goes to asyncio as it is: '' sends no SNI, as Envoy does without `sni`.
+    make: the same context with other ALPN protocols; None where the configuration names its own."""
 
     ssl_context: ssl.SSLContext
     server_hostname: str = ""
     san_check: SanCheck | None = None
+    make: Callable[[tuple[str, ...]], ssl.SSLContext] | None = None
 
-    def verify(self, tls: ssl.SSLObject) -> str | None:
-        """After the handshake: None, or why this server must not be talked to."""
-        return _verify_sans(self.san_check, tls)
+    def offering(self, alpn: tuple[str, ...]) -> ssl.SSLContext:
+        """With these protocols, unless the configuration has named others."""
+        return self.ssl_context if self.make is None else self.make(alpn)
+
+    def verify(self, tls: ssl.SSLObject, name: str = "") -> str | None:
+        """After the handshake: None, or why this server must not be talked to. name: one that its
+        certificate must have, beside what is configured (`auto_san_validation`)."""
+        why = _verify_sans(self.san_check, tls)
+        if why is None and name and not has_name(sans_of(tls) or {}, name):
+            return f"the certificate is not for {name}"
+        return why
 
 
 def server_context(tls: DownstreamTls, secrets: Mapping[str, Secret]) -> ServerTls:
@@ -90,9 +106,13 @@ def server_context(tls: DownstreamTls, secrets: Mapping[str, Secret]) -> ServerT
 
 
 def client_context(
-    tls: UpstreamTls, secrets: Mapping[str, Secret], made: Contexts | None = None
+    tls: UpstreamTls,
+    secrets: Mapping[str, Secret],
+    made: Contexts | None = None,
+    alpn: tuple[str, ...] = (),
 ) -> ClientTls:
-    """Raises TlsConfigError naming what is missing or bad.
+    """Raises TlsConfigError naming what is missing or bad. alpn: offered where `tls` names no
+    protocols, and made at once; others are made when somebody asks.
 
     made: contexts to share; those of all clusters of a mesh differ only in what is no part of a
     context, the server's names. Making one takes 2 ms."""
@@ -101,14 +121,25 @@ def client_context(
     origin, validation = _validation(common, secrets)
     san_check = _san_check(validation, origin)
     trusted = validation.trusted_ca if validation is not None else None
-    key = (common.min_version, common.max_version, common.ciphers, common.alpn)
-    material = (*key, *(certificate for _, certificate in certificates), trusted)
-    context = made.get(material) if made is not None else None
-    if context is None:
-        context = _context(ssl.PROTOCOL_TLS_CLIENT, common, certificates, origin, validation)
-        if made is not None:
-            made[material] = context
-    return ClientTls(context, tls.sni, san_check)
+    own: dict[tuple[str, ...], ssl.SSLContext] = {}  # keeps those alive that `made` knows
+
+    def make(protocols: tuple[str, ...]) -> ssl.SSLContext:
+        if protocols in own:
+            return own[protocols]
+        key = (common.min_version, common.max_version, common.ciphers, protocols)
+        material = (*key, *(certificate for _, certificate in certificates), trusted)
+        context = made.get(material) if made is not None else None
+        if context is None:
+            offer = replace(common, alpn=protocols)
+            context = _context(ssl.PROTOCOL_TLS_CLIENT, offer, certificates, origin, validation)
+            if made is not None:
+                made[material] = context
+        own[protocols] = context
+        return context
+
+    if common.alpn:
+        return ClientTls(make(common.alpn), tls.sni, san_check)
+    return ClientTls(make(alpn), tls.sni, san_check, make)
 
 
 def _verify_sans(check: SanCheck | None, tls: ssl.SSLObject) -> str | None:

@@ -14,7 +14,7 @@ import sys
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from proxy.http.h2 import ClientConnection, ConnectionFailed, ErrorCode
+from proxy.http.h2 import ClientConnection, ConnectionFailed, errors
 from proxy.http.headers import Headers
 from proxy.http.message import Request, Response
 from proxy.outbox import FrameOutbox, Pipe, flush
@@ -42,6 +42,7 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         "_early",
         "_exchanges",
         "_full",
+        "_head",
         "_keepalive",
         "_most",
         "_remaining",
@@ -75,6 +76,7 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         self._exchanges: dict[int, Exchange] = {}
         self._sending: set[int] = set()  # their requests are not whole yet
         self._full: set[int] = set()  # and these were told to wait
+        self._head: Request | None = None  # held until its body begins, for one write
         self._stuck = False
         self._keepalive: Keepalive | None = None
         self._adopted = False
@@ -84,8 +86,8 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         self.expects = max(0, http.http2.max_concurrent_streams - self._most)
         self.spare = min(self._most, self._remaining)
         self.idle_since = 0.0
-        self.local: tuple[str, int] | None = None
         self.opened_at = 0.0
+        self.local: tuple[str, int] | None = None
 
     # ------------------------------------------------------------------ the loop's side
 
@@ -164,6 +166,8 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
     def begin(self, exchange: Exchange) -> None:
         if self._keepalive is not None:
             self._keepalive.ask_if_idle(monotonic())
+        if self._held_for:
+            self.let_go()
         stream_id = exchange.up_id = self._codec.new_stream()
         self._exchanges[stream_id] = exchange
         self.spare -= 1
@@ -177,19 +181,30 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
 
     def send_request(self, exchange: Exchange, request: Request, end: bool) -> None:
         stream_id = exchange.up_id
-        self._codec.send_head(stream_id, request, end)
-        if not end:
-            self._sending.add(stream_id)
-            if self._stuck:
-                exchange.on_writable(False)
+        if end:
+            self._codec.send_head(stream_id, request, True)
+            return
+        self._sending.add(stream_id)
+        self._head = request
+        self.hold(stream_id, b"")
+        if self._stuck:
+            exchange.on_writable(False)
 
     def send_data(self, exchange: Exchange, data: bytes) -> None:
-        if data:
+        if not data:
+            return
+        if self._head is not None and self._held_for == exchange.up_id and not self._held:
+            self._held = data  # with its head
+        else:
             self.hold(exchange.up_id, data)
 
     def send_held(self, stream_id: int, data: bytes, end: bool) -> None:
         codec = self._codec
-        codec.send_data(stream_id, data, end)
+        head, self._head = self._head, None
+        if head is not None:
+            codec.send_head(stream_id, head, end, data)
+        else:
+            codec.send_data(stream_id, data, end)
         if not end and stream_id not in self._full and codec.queued(stream_id) > self._buffer_limit:
             self._full.add(stream_id)
             if (exchange := self._exchanges.get(stream_id)) is not None:
@@ -212,7 +227,7 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         stream_id = exchange.up_id
         if self._exchanges.get(stream_id) is exchange:
             self.cluster.stats.upstream_rq_tx_reset.value += 1
-            self._codec.reset(stream_id, ErrorCode.INTERNAL_ERROR)
+            self._codec.reset(stream_id, errors.INTERNAL_ERROR)
             self._leave(stream_id)
 
     def hand_over(self, exchange: Exchange, other: Exchange) -> None:
@@ -262,7 +277,7 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         reason = retry.REMOTE_RESET
         if not detail.startswith("http2.remote"):
             reason = retry.PROTOCOL_ERROR
-        elif error_code == ErrorCode.REFUSED_STREAM:
+        elif error_code == errors.REFUSED_STREAM:
             reason = retry.REFUSED
         else:
             self.cluster.stats.upstream_rq_rx_reset.value += 1
@@ -293,7 +308,7 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
     def count(self, name: str) -> None:
         self.cluster.all_stats.counter(f"{self.cluster.prefix}http2.{name}").value += 1
 
-    def backlog(self) -> int:
+    def unsent(self) -> int:
         return self.waiting_bytes
 
     # ------------------------------------------------------------------ its own life
@@ -306,7 +321,7 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
     def _finish(self, stream_id: int) -> None:
         """The response is whole. A request that is not is of no more use (Envoy resets it)."""
         if stream_id in self._sending:
-            self._codec.reset(stream_id, ErrorCode.INTERNAL_ERROR)
+            self._codec.reset(stream_id, errors.INTERNAL_ERROR)
             self.cluster.stats.upstream_rq_tx_reset.value += 1
         self._leave(stream_id)
 
@@ -318,6 +333,7 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
             self._full.discard(stream_id)
         if self._held_for == stream_id:
             self._held_for = 0
+            self._head = None
         self.host.active -= 1
         self.breaker.requests -= 1
         was, self.spare = self.spare, self._room()
@@ -366,6 +382,7 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         self._sending.clear()
         self._full.clear()
         self._held_for = 0
+        self._head = None
         self.host.active -= len(exchanges)
         self.breaker.requests -= len(exchanges)
         if reason == retry.CONNECTION_TERMINATION:

@@ -206,7 +206,11 @@ class Playbook:
         self._clusters: set[Cluster] = set()
         self._hosts: set[Host] = set()
         self._stack = ExitStack()
-        self.runtime = Runtime(self.worker, self.stats, self._open, lambda _: self._log)
+        self.events = Lines()
+        watches = Watches(lambda _: self.events, "events")
+        self.runtime = Runtime(
+            self.worker, self.stats, self._open, lambda _: self._log, watches=watches
+        )
         self.config = config or snapshot(
             [listener(routes(*(table or (route(),))), **manager)],
             (cluster(),) if clusters is None else clusters,
