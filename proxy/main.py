@@ -23,6 +23,7 @@ import uvloop
 import yaml
 
 from proxy.admin.view import AdminView, DumpedResource, ServerState
+from proxy.compile.health import Watches
 from proxy.compile.runtime import Runtime
 from proxy.config import bootstrap as bootstraps
 from proxy.config.model import AccessLog, Bootstrap
@@ -107,6 +108,7 @@ class Proxy:
             open_connection,
             self._make_logger,
             node_cluster=config.node.cluster,
+            watches=self._watches(),
         )
         self.identity = _identity(config, options)
 
@@ -213,6 +215,12 @@ class Proxy:
                 updated_at_s=raw.updated_at_s,
                 error=errors.get((raw.type_url, raw.name), ""),
             )
+
+    def _watches(self) -> Watches:
+        try:
+            return Watches(self.logs.open, self.config.outlier_event_log_path)
+        except OSError as error:
+            raise StartError(f"cluster_manager.outlier_detection: {error}") from None
 
     def _make_logger(self, config: AccessLog) -> AccessLogger:
         writer = self.logs.open(config.path)

@@ -103,7 +103,7 @@ class Clusters:
         if self._watches is not None:
             check = config.health_check
             labels = check.socket_match if check is not None else None
-            tls_for = cluster.tls_of
+            tls_for: Callable[[Host], object] = cluster.tls_of
             if labels is not None:
                 tls_for = tls_chooser(config, snapshot.secrets, self._contexts, labels)
             self._watches.apply(cluster, tls_for, renewed)

@@ -16,11 +16,11 @@ from proxy.config.decode_common import (
 from proxy.config.decode_connecting import sockets, transport
 from proxy.config.decode_discovery import check_balancing, discovery
 from proxy.config.decode_eds import load_assignment
-from proxy.config.decode_health import health_checks
+from proxy.config.decode_health import health_check
 from proxy.config.decode_lb import load_balancing
 from proxy.config.decode_limits import outlier_detection, thresholds
 from proxy.config.decode_protocol import cluster_protocol, preconnect_policy
-from proxy.config.decode_source import from_ads
+from proxy.config.decode_source import source
 from proxy.config.model import (
     Cluster,
     ClusterLoadAssignment,
@@ -49,7 +49,8 @@ def cluster(
     return Cluster(
         name=message.name,
         type=kind,
-        eds_service_name=_eds_service_name(message, kind, at(path, "eds_cluster_config")),
+        eds_service_name=message.eds_cluster_config.service_name,
+        eds_path=_eds_path(message, kind, at(path, "eds_cluster_config")),
         load_assignment=_load_assignment(message, kind, at(path, "load_assignment")),
         lb=lb,
         healthy_panic_threshold=_panic_threshold(message),
@@ -57,7 +58,7 @@ def cluster(
         thresholds_default=default,
         thresholds_high=high,
         outlier=outlier_detection(outlier, at(path, "outlier_detection")) if outlier else None,
-        health_checks=health_checks(message.health_checks, at(path, "health_checks")),
+        health_check=health_check(message.health_checks, at(path, "health_checks")),
         ignore_new_hosts_until_first_hc=message.common_lb_config.ignore_new_hosts_until_first_hc,
         tls=tls,
         proxy_protocol=proxy_protocol,
@@ -80,15 +81,14 @@ def cluster(
     )
 
 
-def _eds_service_name(message: cluster_pb2.Cluster, kind: ClusterType, path: str) -> str:
+def _eds_path(message: cluster_pb2.Cluster, kind: ClusterType, path: str) -> str:
     if not message.HasField("eds_cluster_config"):
         if kind == "EDS":
             raise Rejected(path, "is required for a cluster of type EDS")
         return ""
     if kind != "EDS":
         raise Rejected(path, f"is set in a cluster of type {kind}")
-    from_ads(message.eds_cluster_config.eds_config, f"{path}.eds_config")
-    return message.eds_cluster_config.service_name
+    return source(message.eds_cluster_config.eds_config, f"{path}.eds_config")
 
 
 def _load_assignment(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from envoy.config.core.v3 import base_pb2, health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2
@@ -30,11 +30,11 @@ _Payloads = Iterable[health_check_pb2.HealthCheck.Payload]
 _STATUSES = ((200, 201),)
 
 
-def health_checks(
-    messages: Iterable[health_check_pb2.HealthCheck], path: str
-) -> tuple[HealthCheck, ...]:
-    """`messages` must be checked."""
-    return tuple(_health_check(each, f"{path}[{i}]") for i, each in enumerate(messages))
+def health_check(messages: Sequence[health_check_pb2.HealthCheck], path: str) -> HealthCheck | None:
+    """`messages` must be checked. Envoy takes one at most."""
+    if len(messages) > 1:
+        raise Rejected(path, "more than one health check is not supported, by Envoy either")
+    return _health_check(messages[0], f"{path}[0]") if messages else None
 
 
 def _health_check(message: health_check_pb2.HealthCheck, path: str) -> HealthCheck:

@@ -105,7 +105,6 @@ class Cluster:
         random: Random,
         open_connection: Callable[[Pool], None],
         tls_for: Callable[[Host], object],
-        outlier_log: Callable[[OutlierEvent], None] | None = None,
     ) -> None:
         self.name = config.name
         self.prefix = f"cluster.{(config.alt_stat_name or config.name).replace(':', '_')}."
@@ -122,7 +121,7 @@ class Cluster:
         }
         self._derive_gauges(stats)
         self.outlier: OutlierDetector | None = None
-        self.outlier_log = outlier_log
+        self.outlier_log: Callable[[OutlierEvent], None] | None = None
         self.health: HealthWatch | None = None
         self.open = open_connection
         self.foresight: Callable[[Exchange], None] | None = None
@@ -179,10 +178,14 @@ class Cluster:
             return
         if self.outlier is None:
             self.outlier = OutlierDetector(
-                config, self.all_stats, self.prefix, self.random, self.on_health, self.outlier_log
+                config, self.all_stats, self.prefix, self.random, self.on_health, self._tell_outlier
             )
             self.outlier.watch(self.hosts)
         self.outlier.config = config
+
+    def _tell_outlier(self, event: OutlierEvent) -> None:
+        if self.outlier_log is not None:
+            self.outlier_log(event)
 
     def retire_connections(self) -> None:
         """Idle connections close now, busy ones after their exchange: TLS material has changed."""
@@ -224,6 +227,8 @@ class Cluster:
         """The cluster is gone from the configuration; exchanges in flight may end."""
         for host in self.hosts:
             self.remove(host)
+        if self.health is not None:
+            self.health.stop()
         if self.outlier is not None:
             self.outlier.watch(())
         self.outlier = None

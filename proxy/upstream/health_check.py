@@ -25,7 +25,8 @@ _OF_NETWORK = ("NETWORK", "NETWORK_TIMEOUT")
 
 @dataclass(frozen=True, slots=True)
 class HealthEvent:
-    """kind: Envoy's name of the event. failure: why, '' where nothing failed."""
+    """kind: Envoy's name of the event. failure: why, '' where nothing failed. status: of an HTTP
+    answer that was wrong, else 0."""
 
     host: Host
     kind: Literal[
@@ -38,6 +39,7 @@ class HealthEvent:
     ]
     failure: Failure | Literal[""] = ""
     first: bool = False
+    status: int = 0
 
 
 class CheckStats:
@@ -149,7 +151,7 @@ class HostChecker:
         waited, self.host.unchecked = self.host.unchecked, False
         return waited
 
-    def on_bad(self, why: Failure, retriable: bool = False) -> float:
+    def on_bad(self, why: Failure, retriable: bool = False, status: int = 0) -> float:
         around, host = self._around, self.host
         self._good = 0
         changed = pending = False
@@ -162,11 +164,12 @@ class HostChecker:
         if changed:
             host.failed = True
             around.stats.healthy.value -= 1
-            around.log(HealthEvent(host, "eject_unhealthy_event", why))
+            around.log(HealthEvent(host, "eject_unhealthy_event", why, status=status))
         host.timed_out = host.failed and why == "NETWORK_TIMEOUT"
         changed = self._is_checked() or changed
         if self.first or around.config.always_log_failures:
-            around.log(HealthEvent(host, "health_check_failure_event", why, self.first))
+            kind: Literal["health_check_failure_event"] = "health_check_failure_event"
+            around.log(HealthEvent(host, kind, why, self.first, status))
         self._count(why)
         self.first = False
         if changed:

@@ -22,6 +22,7 @@ from random import Random
 from typing import Any, Self, cast
 
 from proxy import outbox
+from proxy.compile.health import Watches
 from proxy.compile.runtime import Runtime
 from proxy.config import model
 from proxy.config.filters.decode_router import RouterConfig
@@ -184,6 +185,13 @@ class Opening:
         reason = retry.CONNECT_TIMEOUT if timed_out else retry.CONNECT_FAILURE
         self.pool.on_open_failed(reason, detail, timed_out)
         outbox.flush()
+
+
+class Lines(list[bytes]):
+    """Where event logs are written."""
+
+    def write(self, line: bytes) -> None:
+        self.append(line)
 
 
 class Playbook:

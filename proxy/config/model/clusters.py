@@ -81,11 +81,13 @@ ClusterType = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """clusters: those that an aggregate cluster is made of, in the order of their priority."""
+    """eds_path: the file that has the endpoints, '' for ADS. clusters: those that an aggregate
+    cluster is made of, in the order of their priority."""
 
     name: str
     type: ClusterType = "STATIC"
     eds_service_name: str = ""
+    eds_path: str = ""
     load_assignment: ClusterLoadAssignment | None = None
     lb: Lb = ROUND_ROBIN
     healthy_panic_threshold: float = 50.0
@@ -93,7 +95,7 @@ class Cluster:
     thresholds_default: Thresholds = Thresholds()
     thresholds_high: Thresholds = Thresholds()
     outlier: OutlierDetection | None = None
-    health_checks: tuple[HealthCheck, ...] = ()
+    health_check: HealthCheck | None = None
     ignore_new_hosts_until_first_hc: bool = False
     tls: UpstreamTls | None = None
     tls_matches: tuple[TransportSocketMatch, ...] = ()

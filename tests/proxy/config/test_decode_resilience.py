@@ -37,7 +37,9 @@ def a_cluster(**fields: Any) -> model.Cluster:
 
 
 def check(**fields: Any) -> model.HealthCheck:
-    return a_cluster(health_checks=[{**CHECK, **fields}]).health_checks[0]
+    found = a_cluster(health_checks=[{**CHECK, **fields}]).health_check
+    assert found is not None
+    return found
 
 
 class TestRetry:
