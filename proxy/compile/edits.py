@@ -1,12 +1,15 @@
 """Header mutations of routes, virtual hosts and route configurations, as one function each way.
 
 Envoy's order: the most specific level first (so that the least specific one has the last word),
-unless `most_specific_header_mutations_wins`; within a level removals come before additions.
+unless `most_specific_header_mutations_wins`; within a level removals, then what overwrites, then
+what is appended, and every value is made of the headers as they were before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 from proxy.config.model import HeaderEdits, HeaderValueOption
 from proxy.http.headers import Headers
@@ -17,20 +20,59 @@ from proxy.l7.stream import Stream
 CONTENT_LENGTH = b"content-length"
 
 Edit = Callable[[Stream, Headers], None]
+Value = Callable[[Stream], bytes]
+
+# Headers that Envoy keeps as one value: what is appended is joined to it by a comma.
+REQUEST_LISTS = frozenset(
+    (b"accept", b"accept-encoding", b"access-control-request-headers",
+     b"access-control-request-method", b"authorization", b"cache-control", b"cdn-loop",
+     b"content-type", b"grpc-timeout", b"if-match", b"if-modified-since", b"if-none-match",
+     b"if-range", b"if-unmodified-since", b"origin", b"pragma", b"referer", b"user-agent", b"via",
+     b"x-client-trace-id", b"x-forwarded-client-cert", b"x-forwarded-for", b"x-forwarded-host",
+     b"x-forwarded-port", b"x-forwarded-proto", b"x-request-id")
+)  # fmt: skip
+RESPONSE_LISTS = frozenset(
+    (b"access-control-allow-credentials", b"access-control-allow-headers",
+     b"access-control-allow-methods", b"access-control-allow-origin",
+     b"access-control-expose-headers", b"access-control-max-age", b"age", b"cache-control",
+     b"content-encoding", b"content-type", b"date", b"etag", b"expires", b"grpc-message",
+     b"grpc-status", b"last-modified", b"location", b"server", b"vary", b"via", b"x-request-id")
+)  # fmt: skip
+
+
+def _is_request_list(name: bytes) -> bool:
+    return name in REQUEST_LISTS or name.startswith(b"x-envoy-")
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What sets requests and responses apart."""
+
+    is_list: Callable[[bytes], bool]
+    unsize: Edit
 
 
 def request_edit(levels: Sequence[HeaderEdits]) -> Edit | None:
     """levels: in the order in which they are to be applied. None: nothing to do."""
-    return _together([e for level in levels for e in _level(
-        level.request_remove, level.request_add, _unsize_request)])  # fmt: skip
+    way = _Way(_is_request_list, _unsize_request)
+    return _together([_level(way, one.request_remove, one.request_add) for one in levels])
 
 
 def response_edit(levels: Sequence[HeaderEdits]) -> Edit | None:
-    return _together([e for level in levels for e in _level(
-        level.response_remove, level.response_add, _unsize_response)])  # fmt: skip
+    way = _Way(RESPONSE_LISTS.__contains__, _unsize_response)
+    return _together([_level(way, one.response_remove, one.response_add) for one in levels])
 
 
-def _together(edits: list[Edit]) -> Edit | None:
+def edit_by_steps(steps: Sequence[HeaderValueOption | str]) -> Edit | None:
+    """A request edited in this order: an option is added, a name removed (`HeaderMutation`)."""
+    way = _Way(_is_request_list, _unsize_request)
+    return _together(
+        [_level(way, (s,), ()) if isinstance(s, str) else _level(way, (), (s,)) for s in steps]
+    )
+
+
+def _together(found: Sequence[Edit | None]) -> Edit | None:
+    edits = [edit for edit in found if edit is not None]
     if len(edits) < 2:
         return edits[0] if edits else None
 
@@ -41,8 +83,9 @@ def _together(edits: list[Edit]) -> Edit | None:
     return apply
 
 
-def _level(removes: Sequence[str], adds: Sequence[HeaderValueOption], unsize: Edit) -> list[Edit]:
-    return [_remove(name, unsize) for name in removes] + [_add(option) for option in adds]
+def _level(way: _Way, removes: Sequence[str], adds: Sequence[HeaderValueOption]) -> Edit | None:
+    edits: list[Edit | None] = [_remove(name, way.unsize) for name in removes]
+    return _together([*edits, _add_all(way, tuple(adds))])
 
 
 def _remove(name: str, unsize: Edit) -> Edit:
@@ -70,23 +113,64 @@ def _unsize_response(stream: Stream, headers: Headers) -> None:
         response.length = CHUNKED
 
 
-def _add(option: HeaderValueOption) -> Edit:
-    name = option.name.lower().encode()
-    value_of = compile_header_value(option.value)
-    keeps_empty = option.keep_empty_value
-    action = option.action
+@lru_cache(4096)  # thousands of routes say the same
+def _value(text: str) -> Value:
+    return compile_header_value(text)
+
+
+def _add_all(way: _Way, options: tuple[HeaderValueOption, ...]) -> Edit | None:
+    if not options:
+        return None
+    rules = tuple(
+        [(o.name.lower().encode(), _value(o.value), o.action, o.keep_empty_value) for o in options]
+    )
+    if len(rules) == 1:
+        return _add_one(way, *rules[0])
+    is_list = way.is_list
+
+    def apply(stream: Stream, headers: Headers) -> None:
+        made = [(rule, rule[1](stream)) for rule in rules]
+        wanted = [
+            (name, value, action)
+            for (name, _, action, keeps_empty), value in made
+            if (value or keeps_empty) and _applies(action, name, headers)
+        ]
+        for name, value, action in wanted:
+            if action.startswith("OVERWRITE"):
+                headers.set(name, value)
+        for name, value, action in wanted:
+            if not action.startswith("OVERWRITE"):
+                append(headers, name, value, is_list(name))
+
+    return apply
+
+
+def _applies(action: str, name: bytes, headers: Headers) -> bool:
+    if action == "ADD_IF_ABSENT":
+        return name not in headers
+    return action != "OVERWRITE_IF_EXISTS" or name in headers
+
+
+def _add_one(way: _Way, name: bytes, value_of: Value, action: str, keeps_empty: bool) -> Edit:
+    joins = way.is_list(name)
+    overwrites = action.startswith("OVERWRITE")
+    always = action in ("APPEND_IF_EXISTS_OR_ADD", "OVERWRITE_IF_EXISTS_OR_ADD")
 
     def apply(stream: Stream, headers: Headers) -> None:
         value = value_of(stream)
-        if not value and not keeps_empty:
+        if not (value or keeps_empty) or not (always or _applies(action, name, headers)):
             return
-        present = name in headers
-        if action == "APPEND_IF_EXISTS_OR_ADD":
-            headers.add(name, value)
-        elif action == "ADD_IF_ABSENT":
-            if not present:
-                headers.add(name, value)
-        elif action == "OVERWRITE_IF_EXISTS_OR_ADD" or present:
+        if overwrites:
             headers.set(name, value)
+        else:
+            append(headers, name, value, joins)
 
     return apply
+
+
+def append(headers: Headers, name: bytes, value: bytes, joins: bool) -> None:
+    known = headers.joined(name) if joins else None
+    if known is None:
+        headers.add(name, value)
+    else:
+        headers.set(name, b"%b,%b" % (known, value))

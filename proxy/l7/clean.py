@@ -15,7 +15,7 @@ from proxy.http import path as paths
 from proxy.http.headers import Headers
 from proxy.http.message import Request
 from proxy.l7.reply import BAD_PATH
-from proxy.route.rewrite import split_port
+from proxy.route.redirect import split_port
 
 Cleaner = Callable[[Request, ConnectionInfo], Reply | None]
 

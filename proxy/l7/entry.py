@@ -7,42 +7,99 @@ set for routes that answer by themselves (redirect, direct response).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
 
 from proxy.filters.api import Reply
 from proxy.http.message import Response
+from proxy.l7.durations import GrpcTimeout
+from proxy.l7.extra_stats import RequestStats
+from proxy.l7.internal_redirect import InternalRedirects
+from proxy.l7.mirror import Mirror
 from proxy.l7.stream import Stream
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.retry import RetryRule
 
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
-@dataclass(slots=True, eq=False)
+
+@dataclass(frozen=True, slots=True)
+class ConnectRule:
+    """CONNECT ends here and its bytes go on as TCP. allow_post: so does a POST. proxy_protocol: the
+    version of the header that the bytes begin with."""
+
+    allow_post: bool
+    proxy_protocol: Literal["V1", "V2"] | None
+
+
+def _nobody(_: Stream) -> Cluster | None:
+    return None
+
+
+def _nothing(_: Stream) -> None:
+    return None
+
+
 class RouteEntry:
-    """choose: the cluster of this request, None if it does not exist. rewrite: edits the request
-    before its first attempt. before_send: before each attempt. edit_response: edits an answer that
-    came by this route, our own ones too. timeout_s, per_try_timeout_s: 0 is none. hedges: a slow
-    attempt goes on beside a new one.
-    tells_timeout_retry: each retry says whether a timeout was the reason. tells_time: answers carry
-    the upstream's time."""
+    """pick: the weighted cluster's own entry for a request, which it follows instead. choose: the
+    cluster of this request, None if it does not exist. rewrite: edits the request before its first
+    attempt. before_send: before each attempt. edit_response: edits an answer that came by this
+    route, our own ones too.
 
-    name: str
-    answer: Callable[[Stream], Reply] | None
-    choose: Callable[[Stream], Cluster | None]
-    rewrite: Callable[[Stream], None]
+    timeout_s, per_try_timeout_s: 0 is none. idle_timeout_s, max_stream_duration_s: None is the
+    connection manager's. grpc_timeout: `timeout_s` by the client's word; grpc_stream_timeout: the
+    same for the whole stream. hedges: a slow attempt goes on beside a new one.
+    tells_timeout_retry: each retry says whether a timeout was the reason. tells_time: answers carry
+    the upstream's time. buffer_limit_bytes: of the body that is kept for another attempt, None is
+    the listener's limit. hash: of the request, for balancers that hash. overrides: configurations
+    of filters, by name, the most specific first. upgrades: by type in lower case, whether allowed.
+    counted: the virtual cluster of a request. stats: of `stat_prefix`."""
+
+    # No __slots__: of thousands of routes most have few facts of their own, and the others stand in
+    # the class. All defaults are immutable.
+    answer: Callable[[Stream], Reply] | None = None
+    pick: Callable[[Stream], RouteEntry] | None = None
+    choose: Callable[[Stream], Cluster | None] = staticmethod(_nobody)
+    rewrite: Callable[[Stream], None] = staticmethod(_nothing)
     before_send: Callable[[Stream], None] | None = None
     edit_response: Callable[[Stream, Response], None] | None = None
-    not_found_status: int = 503
-    priority: str = "DEFAULT"
-    timeout_s: float = 15.0
-    per_try_timeout_s: float = 0.0
+    not_found_status = 503
+    priority = "DEFAULT"
+    timeout_s = 15.0
+    per_try_timeout_s = 0.0
     idle_timeout_s: float | None = None
+    max_stream_duration_s: float | None = None
+    grpc_timeout: GrpcTimeout | None = None
+    grpc_stream_timeout: GrpcTimeout | None = None
     retry: RetryRule | None = None
-    tells_time: bool = True
-    hedges: bool = False
-    tells_timeout_retry: bool = False
-    virtual_host: str = ""
-    cluster_name: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    overrides: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
-    upgrades: Mapping[bytes, bool] = field(default_factory=dict)
+    hedges = False
+    tells_timeout_retry = False
+    tells_time = True
+    buffer_limit_bytes: int | None = None
+    hash: Callable[[Any], int | None] | None = None
+    metadata_match: Mapping[str, Any] = NOTHING
+    mirrors: tuple[Mirror, ...] = ()
+    internal_redirect: InternalRedirects | None = None
+    connect: ConnectRule | None = None
+    counted: Callable[[Stream], RequestStats | None] | None = None
+    stats: RequestStats | None = None
+    virtual_host = ""
+    cluster_name = ""
+    metadata: Mapping[str, Any] = NOTHING
+    overrides: Mapping[str, tuple[object, ...]] = NOTHING
+    upgrades: Mapping[bytes, bool] = NOTHING
+
+    name: str
+
+    def __init__(self, name: str, answer: Callable[[Stream], Reply] | None = None) -> None:
+        self.name = name
+        if answer is not None:
+            self.answer = answer
+
+    def learn(self, **facts: Any) -> None:
+        """Sets what differs from the default; the rest costs nothing."""
+        kind = type(self)
+        for name, value in facts.items():
+            if value != getattr(kind, name):
+                setattr(self, name, value)

@@ -118,7 +118,10 @@ class ManagerStats:
 class HttpManager:
     """chain: of routes that say nothing to a filter. loggers: called with each stream at its end.
     own_uri: of our certificate, for XFCC.
-    draining: answers end their connections, and idle ones end at drained_at (monotonic)."""
+    draining: answers end their connections, and idle ones end at drained_at (monotonic).
+    local_replies: what `local_reply_config` makes of our own answers, set by who makes it."""
+
+    local_replies: Mapper | None = None
 
     def __init__(
         self,
@@ -131,7 +134,6 @@ class HttpManager:
         loggers: tuple[Callable[[Stream], None], ...],
         own_uri: bytes,
         buffer_limit_bytes: int,
-        local_replies: Mapper | None = None,
     ) -> None:
         self.config = config
         self.worker = worker
@@ -145,7 +147,6 @@ class HttpManager:
         self.open_tcp = open_tcp
         self._chains: dict[RouteEntry, Chain] = {}
         self.loggers = loggers
-        self.local_replies = local_replies
         self.table: Table[RouteEntry] = Table()
         self.proxies_informational = config.proxy_100_continue
         self.draining = False

@@ -1,4 +1,4 @@
-"""Finds the route of a request: virtual host by its host, then the first route that matches.
+"""Finds the route of a request: virtual host by its host, then what that host makes of it.
 
 Pure and built once per configuration. What a route leads to is opaque here (`target`): `compile`
 decides. Domain precedence is Envoy's: exact, longest suffix wildcard (`*.x`), longest prefix
@@ -7,150 +7,109 @@ wildcard (`x.*`), `*`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from random import Random
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
-from proxy import match
-from proxy.config.model import RouteMatch
 from proxy.http.message import Request
+from proxy.route.matching import Seen
 
 MAX_SEEN = 1024
 MAX_SEEN_BYTES = 320  # a DNS name has at most 253 (RFC 1035 section 2.3.4); longer is not kept
 
 Target = TypeVar("Target")
-Matches = Callable[[Request], bool]
+Find = Callable[[Request, Seen], Target | None]
+"""The target of a request's route; None if no route takes it."""
 
 
 class Table(Generic[Target]):
-    """`find(request)` gives the target of its route, or None: no virtual host or no route."""
+    """`find(request, stream)` gives the target of its route, or None: no virtual host or no route.
 
-    __slots__ = ("_any", "_exact", "_ignore_port", "_prefixes", "_seen", "_suffixes")
+    ignore_port: of the host that is looked up. host_header: whose value stands for the host
+    (`vhost_header`); a request without it has no virtual host. internal_only: headers that are
+    taken from requests from outside."""
 
-    def __init__(self, ignore_port: bool = False) -> None:
-        self._exact: dict[bytes, _Routes[Target]] = {}
-        self._suffixes: list[tuple[bytes, _Routes[Target]]] = []
-        self._prefixes: list[tuple[bytes, _Routes[Target]]] = []
-        self._any: _Routes[Target] = ()
-        self._seen: dict[bytes, _Routes[Target]] = {}  # hosts as clients spelled them
+    __slots__ = (
+        "_any", "_exact", "_host_header", "_ignore_port", "_prefixes", "_seen", "_suffixes",
+        "internal_only",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        ignore_port: bool = False,
+        host_header: bytes = b"",
+        internal_only: tuple[bytes, ...] = (),
+    ) -> None:
+        self.internal_only = internal_only
+        self._exact: dict[bytes, Find[Target]] = {}
+        self._suffixes = _Wildcards[Target](at_end=True)
+        self._prefixes = _Wildcards[Target](at_end=False)
+        self._any: Find[Target] = _nothing
+        self._seen: dict[bytes, Find[Target]] = {}  # hosts as clients spelled them
         self._ignore_port = ignore_port
+        self._host_header = host_header
 
-    def add(self, domains: Sequence[str], routes: Sequence[tuple[Matches | None, Target]]) -> None:
-        """A virtual host. A route whose test is None matches everything."""
-        found = tuple(routes)
+    def add(self, domains: Iterable[str], find: Find[Target]) -> None:
+        """A virtual host."""
         for domain in domains:
             name = domain.lower().encode()
             if name == b"*":
-                self._any = found
+                self._any = find
             elif name.startswith(b"*"):
-                self._suffixes.append((name[1:], found))
+                self._suffixes.add(name[1:], find)
             elif name.endswith(b"*"):
-                self._prefixes.append((name[:-1], found))
+                self._prefixes.add(name[:-1], find)
             else:
-                self._exact[name] = found
-        self._suffixes.sort(key=lambda entry: -len(entry[0]))
-        self._prefixes.sort(key=lambda entry: -len(entry[0]))
+                self._exact[name] = find
 
-    def find(self, request: Request) -> Target | None:
+    def find(self, request: Request, stream: Seen) -> Target | None:
         host = request.authority
-        routes = self._seen.get(host)
-        if routes is None:
-            routes = self._by_name(host.lower())
+        if self._host_header:
+            named = request.headers.get(self._host_header)
+            if named is None:
+                return None
+            host = named
+        find = self._seen.get(host)
+        if find is None:
+            find = self._by_name(host.lower())
             if len(host) <= MAX_SEEN_BYTES:
                 if len(self._seen) >= MAX_SEEN:
                     self._seen.clear()
-                self._seen[host] = routes
-        for matches, target in routes:
-            if matches is None or matches(request):
-                return target
-        return None
+                self._seen[host] = find
+        return find(request, stream)
 
-    def _by_name(self, host: bytes) -> _Routes[Target]:
+    def _by_name(self, host: bytes) -> Find[Target]:
         if self._ignore_port:
             colon = host.rfind(b":")
             if colon > host.rfind(b"]"):
                 host = host[:colon]
-        found = self._exact.get(host)
-        if found is not None:
-            return found
-        for suffix, routes in self._suffixes:
-            if host.endswith(suffix) and len(host) > len(suffix):
-                return routes
-        for prefix, routes in self._prefixes:
-            if host.startswith(prefix) and len(host) > len(prefix):
-                return routes
-        return self._any
+        return (
+            self._exact.get(host)
+            or self._suffixes.longest(host)
+            or self._prefixes.longest(host)
+            or self._any
+        )
 
 
-_Routes = tuple[tuple[Matches | None, Target], ...]
+class _Wildcards(Generic[Target]):
+    """Domains with a `*` at one end, by the length of the rest."""
 
+    def __init__(self, at_end: bool) -> None:
+        self._at_end = at_end
+        self._by_length: dict[int, dict[bytes, Find[Target]]] = {}
 
-def route_matches(config: RouteMatch, random: Random) -> Matches | None:
-    """A `RouteMatch` as one closure; None if it takes every request."""
-    tests: list[Matches] = []
-    path = _path_test(config)
-    if path is not None:
-        tests.append(path)
-    tests.extend(match.header(matcher) for matcher in config.headers)
-    tests.extend(match.query_parameter(matcher) for matcher in config.query_parameters)
-    if config.grpc:
-        tests.append(_is_grpc)
-    if config.runtime_fraction is not None:
-        lucky = match.fraction(config.runtime_fraction, random)
-        tests.append(lambda _: lucky())
-    if not tests:
+    def add(self, fixed: bytes, find: Find[Target]) -> None:
+        self._by_length.setdefault(len(fixed), {})[fixed] = find
+        self._by_length = dict(sorted(self._by_length.items(), reverse=True))
+
+    def longest(self, host: bytes) -> Find[Target] | None:
+        """`*` stands for one character at least."""
+        for length, known in self._by_length.items():
+            if length < len(host):
+                part = host[len(host) - length :] if self._at_end else host[:length]
+                if (find := known.get(part)) is not None:
+                    return find
         return None
-    if len(tests) == 1:
-        return tests[0]
-    first, second, *others = tests
-    if not others:
-        return lambda request: first(request) and second(request)
-    return lambda request: all(test(request) for test in tests)
 
 
-def _path_test(config: RouteMatch) -> Matches | None:
-    """Paths are compared without their query; `prefix: /` takes everything."""
-    fold = not config.case_sensitive
-    path_of = _folded if fold else _bare
-    if config.prefix is not None:
-        return _prefix_test(_wanted(config.prefix, fold), fold)
-    if config.path is not None:
-        exact = _wanted(config.path, fold)
-        return lambda request: path_of(request) == exact
-    if config.path_separated_prefix is not None:
-        base = _wanted(config.path_separated_prefix, fold)
-        below = base + b"/"
-        return lambda request: (path := path_of(request)) == base or path.startswith(below)
-    if config.regex is not None:
-        test = match.full_regex(config.regex)
-        return lambda request: test(_bare(request))
+def _nothing(_: Request, __: Seen) -> None:
     return None
-
-
-def _prefix_test(prefix: bytes, fold: bool) -> Matches | None:
-    if prefix == b"/":
-        return None
-    if fold:
-        return lambda request: _folded(request).startswith(prefix)
-    if b"?" in prefix:  # can't match: the query is not part of what is compared
-        return lambda request: _bare(request).startswith(prefix)
-    return lambda request: request.path.startswith(prefix)
-
-
-def _wanted(text: str, fold: bool) -> bytes:
-    return text.lower().encode() if fold else text.encode()
-
-
-def _bare(request: Request) -> bytes:
-    path = request.path
-    at = path.find(b"?")
-    return path if at < 0 else path[:at]
-
-
-def _folded(request: Request) -> bytes:
-    return _bare(request).lower()
-
-
-def _is_grpc(request: Request) -> bool:
-    kind = request.headers.get(b"content-type") or b""
-    return kind == b"application/grpc" or kind.startswith(b"application/grpc+")

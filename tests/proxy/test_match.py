@@ -16,6 +16,7 @@ from proxy.config.model import (
 )
 from proxy.http.headers import Headers
 from proxy.http.message import Request
+from proxy.runtime import RuntimeValues
 
 
 def a_request(path: bytes = b"/", *pairs: tuple[bytes, bytes]) -> Request:
@@ -46,7 +47,8 @@ def exact(value: str, **more: Any) -> StringMatcher:
         ("regex", "a.c", False, b"xabc", False),
         ("regex", "ABC", True, b"abc", False),  # ignore_case does not change a regex
         ("regex", "(?i)ABC", False, b"abc", True),
-        ("regex", r"\xff.", False, b"\xff\xfe", True),  # bytes, not text
+        ("regex", ".", False, "\u00e9".encode(), True),  # text in UTF-8 ...
+        ("regex", ".*", False, b"\xff", False),  # ... and nothing else
         ("exact", "é", False, "é".encode(), True),
     ],
 )
@@ -142,5 +144,5 @@ def test_query_parameters(fields: dict[str, Any], path: bytes, verdict: bool) ->
     ],
 )
 def test_fractions(percent: FractionalPercent, low: int, high: int) -> None:
-    lucky = match.fraction(percent, Random(7))
+    lucky = match.fraction(percent, Random(7), RuntimeValues())
     assert low <= sum(lucky() for _ in range(1000)) <= high

@@ -104,7 +104,7 @@ class TestEdits:
         with Playbook(direct) as play:
             client = play.client()
             client >> get()
-            assert b"\r\nx: 201\r\n" in client.take()
+            assert b"\r\nx: 0\r\n" in client.take()  # not sent yet (Envoy)
 
 
 class TestRewrites:
@@ -221,8 +221,8 @@ class TestOwnAnswers:
             client >> get(b"/a?q")
             came = client.take()
             assert came.startswith(b"HTTP/1.1 301 ") and b"location: https://a/a?q\r\n" in came
-            client >> get(b"/b")
-            assert client.take().startswith(b"HTTP/1.1 404 ")
+            client >> get(b"/b")  # before anybody looks for a route
+            assert client.take().startswith(b"HTTP/1.1 301 ")
 
 
 class TestRetryPolicies:

@@ -9,7 +9,7 @@ import pytest
 from proxy.config.model import RedirectAction, RegexRewrite, RouteMatch
 from proxy.http.headers import Headers
 from proxy.http.message import Request
-from proxy.route import rewrite
+from proxy.route import redirect, rewrite
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,11 @@ def test_redirects(
     fields: dict[str, Any], scheme: bytes, authority: bytes, expected: bytes
 ) -> None:
     request = Request(b"GET", b"/a/b?q=1", authority, Headers(), scheme=scheme)
-    assert rewrite.redirect_target(RedirectAction(**fields), PREFIX)(request) == expected
+    action = RedirectAction(**fields)
+    change = redirect.redirect_rewrite(action, PREFIX)
+    if change is not None:
+        request.path = change(request.path)
+    assert redirect.redirect_target(action)(request) == expected
 
 
 @pytest.mark.parametrize(
@@ -93,4 +97,4 @@ def test_redirects(
     ],
 )
 def test_split_port(authority: bytes, expected: tuple[bytes, bytes]) -> None:
-    assert rewrite.split_port(authority) == expected
+    assert redirect.split_port(authority) == expected

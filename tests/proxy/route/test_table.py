@@ -6,6 +6,8 @@ from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.config.model import (
     FractionalPercent,
@@ -17,7 +19,10 @@ from proxy.config.model import (
 from proxy.http.headers import Headers
 from proxy.http.message import Request
 from proxy.route import table as room
-from proxy.route.table import Table, route_matches
+from proxy.route.first_match import FEW, Candidate, first_match
+from proxy.route.matching import route_matches
+from proxy.route.table import Table
+from proxy.runtime import RuntimeValues
 
 
 def a_request(host: bytes = b"a", path: bytes = b"/", *pairs: tuple[bytes, bytes]) -> Request:
@@ -27,8 +32,15 @@ def a_request(host: bytes = b"a", path: bytes = b"/", *pairs: tuple[bytes, bytes
 def hosts(*domains: str, ignore_port: bool = False) -> Table[str]:
     table: Table[str] = Table(ignore_port)
     for domain in domains:
-        table.add([domain], [(None, domain)])
+        table.add([domain], lambda _, __, found=domain: found)  # type: ignore[misc]
     return table
+
+
+SEEN: Any = None  # most routes look at nothing but the request
+
+
+def matching(config: RouteMatch, seed: int = 1) -> Any:
+    return route_matches(config, Random(seed), RuntimeValues())
 
 
 DOMAINS = ("*", "*.foo.com", "*-bar.foo.com", "foo.*", "foo.b*", "foo.com", "foo.com:8080", "*com")
@@ -58,11 +70,11 @@ def test_domain_precedence(host: bytes, domain: str) -> None:
     for order in (DOMAINS, DOMAINS[::-1]):
         table = hosts(*order)
         for _ in range(2):  # looked up, then remembered
-            assert table.find(a_request(host)) == domain
+            assert table.find(a_request(host), SEEN) == domain
 
 
 def test_no_domain() -> None:
-    assert hosts("b").find(a_request(b"a")) is None
+    assert hosts("b").find(a_request(b"a"), SEEN) is None
 
 
 @pytest.mark.parametrize(
@@ -76,28 +88,71 @@ def test_no_domain() -> None:
     ],
 )
 def test_ignoring_the_port(host: bytes, found: str | None) -> None:
-    assert hosts("a", "[::1]", ignore_port=True).find(a_request(host)) == found
+    assert hosts("a", "[::1]", ignore_port=True).find(a_request(host), SEEN) == found
 
 
 def test_a_host_without_a_matching_route_falls_through_to_nobody() -> None:
     table: Table[str] = Table()
-    table.add(["a"], [(lambda request: False, "never")])
-    table.add(["*"], [(None, "any")])
-    assert table.find(a_request(b"a")) is None
+    table.add(["a"], lambda _, __: None)
+    table.add(["*"], lambda _, __: "any")
+    assert table.find(a_request(b"a"), SEEN) is None
+
+
+def test_a_header_that_stands_for_the_host() -> None:
+    table: Table[str] = Table(host_header=b"x-vh")
+    table.add(["a"], lambda _, __: "a")
+    table.add(["*"], lambda _, __: "any")
+    for pairs, found in (
+        ([(b"x-vh", b"A")], "a"),
+        ([(b"x-vh", b"a:80")], "any"),
+        ([], None),
+    ):
+        assert table.find(a_request(b"a", b"/", *pairs), SEEN) == found
+
+
+def candidates(*configs: RouteMatch) -> list[Candidate[int]]:
+    return [Candidate(config, matching(config), at) for at, config in enumerate(configs)]
 
 
 def test_the_first_route_wins() -> None:
-    table: Table[int] = Table()
-    table.add(["a", "b"], [(lambda r: r.path == b"/x", 1), (None, 2), (lambda r: True, 3)])
-    for host in (b"a", b"b"):
-        assert table.find(a_request(host, b"/x")) == 1
-        assert table.find(a_request(host, b"/y")) == 2
+    find = first_match(candidates(RouteMatch(path="/x"), RouteMatch(prefix="/"), RouteMatch("/")))
+    assert find(a_request(b"a", b"/x"), SEEN) == 0
+    assert find(a_request(b"a", b"/y"), SEEN) == 1
+
+
+def test_only_a_connect_route_takes_a_connect() -> None:
+    connect = Request(b"CONNECT", b"", b"a:1", Headers())
+    listed = candidates(RouteMatch(prefix="/"), RouteMatch(connect=True))
+    assert first_match(listed)(connect, SEEN) == 1
+    assert first_match(listed)(a_request(), SEEN) == 0
+    assert first_match(listed[:1])(connect, SEEN) is None
+    many = candidates(*[RouteMatch(path=f"/{at}") for at in range(20)], RouteMatch(connect=True))
+    assert first_match(many)(connect, SEEN) == 20
+
+
+SOME_PATHS = ["/", "/a", "/a/b", "/ab", "/b", "/b/c/d", "/c"]
+A_ROUTE = st.one_of(
+    st.builds(RouteMatch, prefix=st.sampled_from(SOME_PATHS)),
+    st.builds(RouteMatch, path=st.sampled_from(SOME_PATHS)),
+    st.builds(RouteMatch, path_separated_prefix=st.sampled_from(SOME_PATHS[1:])),
+    st.builds(RouteMatch, regex=st.sampled_from(["/a.*", "/b/.", ".*c"])),
+    st.builds(RouteMatch, prefix=st.sampled_from(["/A", "/b"]), case_sensitive=st.just(False)),
+)
+
+
+@given(st.lists(A_ROUTE, min_size=FEW + 1, max_size=30), st.sampled_from(SOME_PATHS))
+def test_the_index_of_many_routes_keeps_their_order(configs: list[RouteMatch], path: str) -> None:
+    listed = candidates(*configs)
+    for spelled in (path, f"{path}?q=/a", f"{path}/x", path.upper()):
+        request = a_request(b"a", spelled.encode())
+        takes = [c.target for c in listed if c.matches is None or c.matches(request, SEEN)]
+        assert first_match(listed)(request, SEEN) == (takes[0] if takes else None)
 
 
 def test_remembered_hosts_are_bounded() -> None:
     table = hosts("*")
     for at in range(3 * room.MAX_SEEN):
-        table.find(a_request(b"h%d" % at))
+        table.find(a_request(b"h%d" % at), SEEN)
         assert len(table._seen) <= room.MAX_SEEN
 
 
@@ -130,8 +185,8 @@ PATHS: list[tuple[dict[str, Any], bytes, bool]] = [
 
 @pytest.mark.parametrize("fields, path, verdict", PATHS)
 def test_paths(fields: dict[str, Any], path: bytes, verdict: bool) -> None:
-    matches = route_matches(RouteMatch(**fields), Random(1))
-    assert (matches is None or matches(a_request(b"a", path))) is verdict
+    matches = matching(RouteMatch(**fields))
+    assert (matches is None or matches(a_request(b"a", path), SEEN)) is verdict
 
 
 GRPC = (b"content-type", b"application/grpc")
@@ -147,10 +202,10 @@ GRPC = (b"content-type", b"application/grpc")
     ],
 )
 def test_grpc(kind: bytes, verdict: bool) -> None:
-    matches = route_matches(RouteMatch(prefix="/", grpc=True), Random(1))
+    matches = matching(RouteMatch(prefix="/", grpc=True))
     assert matches is not None
-    assert matches(a_request(b"a", b"/", (b"content-type", kind))) is verdict
-    assert not matches(a_request())
+    assert matches(a_request(b"a", b"/", (b"content-type", kind)), SEEN) is verdict
+    assert not matches(a_request(), SEEN)
 
 
 def test_all_tests_must_agree() -> None:
@@ -160,22 +215,22 @@ def test_all_tests_must_agree() -> None:
         query_parameters=(QueryParameterMatcher("q", present=True),),
         grpc=True,
     )
-    matches = route_matches(config, Random(1))
+    matches = matching(config)
     assert matches is not None
     good = [(b"x", b"1"), (b"y", b""), GRPC]
-    assert matches(a_request(b"a", b"/p?q", *good))
-    assert not matches(a_request(b"a", b"/o?q", *good))
-    assert not matches(a_request(b"a", b"/p", *good))
+    assert matches(a_request(b"a", b"/p?q", *good), SEEN)
+    assert not matches(a_request(b"a", b"/o?q", *good), SEEN)
+    assert not matches(a_request(b"a", b"/p", *good), SEEN)
     for missing in range(3):
-        assert not matches(a_request(b"a", b"/p?q", *good[:missing], *good[missing + 1 :]))
+        assert not matches(a_request(b"a", b"/p?q", *good[:missing], *good[missing + 1 :]), SEEN)
 
 
 def test_a_share_of_the_requests() -> None:
     config = RouteMatch(prefix="/", runtime_fraction=FractionalPercent(30))
-    matches = route_matches(config, Random(3))
+    matches = matching(config, 3)
     assert matches is not None
-    assert 250 < sum(matches(a_request()) for _ in range(1000)) < 350
+    assert 250 < sum(matches(a_request(), SEEN) for _ in range(1000)) < 350
 
 
 def test_everything_needs_no_test() -> None:
-    assert route_matches(RouteMatch(prefix="/"), Random(1)) is None
+    assert matching(RouteMatch(prefix="/")) is None

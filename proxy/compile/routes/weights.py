@@ -1,0 +1,79 @@
+"""Weighted clusters: which entry a request of the route follows, decided when it is routed."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+
+from proxy.compile.routes.place import RouteContext
+from proxy.config.model import RouteAction
+from proxy.l7.entry import RouteEntry
+from proxy.l7.stream import Stream
+from proxy.route.hashing import request_hash
+
+MAX_UINT64 = 2**64 - 1
+Pick = Callable[[Stream], RouteEntry]
+
+
+def weigh(action: RouteAction, entries: Sequence[RouteEntry], context: RouteContext) -> RouteEntry:
+    """The entry that stands in the table; its `pick` leads to one of `entries`."""
+    standing = RouteEntry(entries[0].name)
+    standing.virtual_host = entries[0].virtual_host
+    draw = _draw(action, context)
+    if action.weighted_runtime_prefix:
+        weights_of = _by_runtime(action, context)
+
+        def pick_now(stream: Stream) -> RouteEntry:
+            edges = weights_of()
+            return entries[bisect_right(edges, draw(stream, edges[-1])) % len(entries)]
+
+        standing.pick = pick_now
+        return standing
+    edges = list(accumulate([each.weight for each in action.weighted]))
+    total = edges[-1]
+    standing.pick = lambda stream: entries[bisect_right(edges, draw(stream, total))]
+    return standing
+
+
+def _by_runtime(action: RouteAction, context: RouteContext) -> Callable[[], list[int]]:
+    """`runtime_key_prefix`.CLUSTER goes before the weight; all 0 is as if none were there."""
+    given = [each.weight for each in action.weighted]
+    keys = [f"{action.weighted_runtime_prefix}.{each.name}" for each in action.weighted]
+    integer = context.runtime.integer
+
+    def edges() -> list[int]:
+        found = [integer(key, weight) for key, weight in zip(keys, given, strict=True)]
+        return list(accumulate(found if sum(found) else given))
+
+    return edges
+
+
+def _draw(action: RouteAction, context: RouteContext) -> Callable[[Stream, int], int]:
+    """A number below the total: of the header, the hash policy, or random."""
+    randrange = context.random.randrange
+    if action.weighted_header:
+        name = action.weighted_header.encode()
+
+        def of_header(stream: Stream, total: int) -> int:
+            values = stream.request.headers.all(name)
+            number = _number(values[0]) if len(values) == 1 else None
+            return randrange(total) if number is None else number % total
+
+        return of_header
+    hash_of = request_hash(action.hash_policies) if action.weighted_by_hash else None
+    if hash_of is not None:
+
+        def of_hash(stream: Stream, total: int) -> int:
+            found = hash_of(stream)
+            return randrange(total) if found is None else found % total
+
+        return of_hash
+    random = context.random.random
+    return lambda _, total: int(random() * total)
+
+
+def _number(text: bytes) -> int | None:
+    if not text.isdigit() or (number := int(text)) > MAX_UINT64:
+        return None
+    return number
