@@ -16,7 +16,8 @@ REQUESTS = (
     b"2;x=y\r\nde\r\n0\r\n\r\n",
     b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: t\r\n\r\n"
     b""
-    b"A\r\n0123456789\r\n0\r\nt: 1\r\nu: 2\r\n\r\nGET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    b"A\r\n0123456789\r\n0\r\nt: 1\r\nu: 2\r\n\r\n"
+    b"GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
     b"GET http://h:80/x HTTP/1.1\r\nHost: h:80\r\nExpect: 100-continue\r\n"
     b"Content-Length: 1\r\n\r\nx",
     b"GET /c HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nraw",
@@ -97,14 +98,12 @@ def _pieces(data: bytes, at: int) -> list[bytes]:
 
 
 def _plain(events: list[Event]) -> list[Event]:
-    """Without the words of a refusal, since whoever sees less of a bad head may find another fault,
-    and without the message that it broke off: how much of that was told depends on the pieces."""
-    if not events or events[-1][0] != "refused":
-        return events
-    kept = events[:-1]
-    while kept and kept[-1][0] in ("request", "response", "1xx"):
-        kept = kept[:-1]
-    return [*kept, ("refused",)]
+    """The whole messages. How much of one that was refused had been told depends on the pieces, and
+    so does whether a bad beginning is refused at once or when the rest is there."""
+    kept = list(events)
+    while kept and kept[-1][0] in ("request", "response", "1xx", "refused"):
+        kept.pop()
+    return kept
 
 
 def _first(events: list[Event]) -> list[Event]:

@@ -49,8 +49,8 @@ class Sink:
     def write(self, data: bytes) -> None:
         self.out += len(data)
 
-    def on_request(self, stream_id: int, request: Request, end: bool) -> None:
-        self.heads[stream_id], self.bodies[stream_id] = request, bytearray()
+    def on_request(self, stream_id: int, request: Request, data: bytes, end: bool) -> None:
+        self.heads[stream_id], self.bodies[stream_id] = request, bytearray(data)
         if end:
             self._answer(stream_id)
 
