@@ -101,7 +101,8 @@ class DownstreamH2(FrameOutbox, asyncio.Protocol):
             if not self.streams and error.detail.startswith("http2."):
                 self._ghost("DPE", error.detail)
             self._end_all("DPE", error.detail)
-            self.close_gently()
+            self.closing = True
+            self._close()
         flush()
 
     def eof_received(self) -> bool:
@@ -136,7 +137,7 @@ class DownstreamH2(FrameOutbox, asyncio.Protocol):
 
     # ------------------------------------------------------------------ the codec's side
 
-    def on_request(self, stream_id: int, request: Request, end: bool) -> None:
+    def on_request(self, stream_id: int, request: Request, data: bytes, end: bool) -> None:
         stream = Stream(self, self.manager, request)
         stream.id = stream_id
         self.streams[stream_id] = stream
@@ -147,7 +148,7 @@ class DownstreamH2(FrameOutbox, asyncio.Protocol):
             self._drain(monotonic())
         if EXPECT in request.headers:
             self._continue(stream_id, request.headers)
-        stream.begin(b"", end)
+        stream.begin(data, end)
 
     def _continue(self, stream_id: int, headers: Headers) -> None:
         """We say that the body is welcome; the upstream is not asked (Envoy)."""

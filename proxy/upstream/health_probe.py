@@ -229,8 +229,9 @@ class Http2Sink(Answer):
         super().__init__(most)
         self.unsent = unsent
 
-    def on_response(self, stream_id: int, response: Response, end: bool) -> None:
+    def on_response(self, stream_id: int, response: Response, data: bytes, end: bool) -> None:
         self.response = response
+        self.take(data)
         self.done = end
 
     def on_informational(self, stream_id: int, status: int, headers: Headers) -> None:

@@ -105,9 +105,9 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
             self._keepalive.heard_at = monotonic()
         try:
             self._codec.feed(data)
-        except ConnectionFailed as error:
+        except ConnectionFailed:
             self.cluster.stats.upstream_cx_protocol_error.value += 1
-            self._break(retry.PROTOCOL_ERROR, error.detail)
+            self._break(retry.PROTOCOL_ERROR)
         flush()
 
     def eof_received(self) -> bool:
@@ -118,7 +118,7 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self.transport is not None:
             self._forget(by_peer=True)
-            self._reset_all(retry.CONNECTION_TERMINATION, "")
+            self._reset_all(retry.CONNECTION_TERMINATION)
         flush()
 
     def pause_writing(self) -> None:
@@ -243,12 +243,12 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
 
     # ------------------------------------------------------------------ the codec's side
 
-    def on_response(self, stream_id: int, response: Response, end: bool) -> None:
+    def on_response(self, stream_id: int, response: Response, data: bytes, end: bool) -> None:
         exchange = self._exchanges.get(stream_id)
         if exchange is not None:
             if end:
                 self._finish(stream_id)
-            exchange.on_response(response, b"", end)
+            exchange.on_response(response, data, end)
 
     def on_informational(self, stream_id: int, status: int, headers: Headers) -> None:
         exchange = self._exchanges.get(stream_id)
@@ -282,7 +282,7 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         else:
             self.cluster.stats.upstream_rq_rx_reset.value += 1
         self._leave(stream_id)
-        exchange.on_reset(reason, "" if reason != retry.PROTOCOL_ERROR else detail)
+        exchange.on_reset(reason)
 
     def on_window(self, stream_id: int) -> None:
         if stream_id in self._full:
@@ -360,14 +360,14 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
             self._forget()
             transport.close()
 
-    def _break(self, reason: str, detail: str) -> None:
+    def _break(self, reason: str) -> None:
         """What was said, a GOAWAY, is still written."""
         self.write_out()
         transport = self.transport
         self._forget()
         if transport is not None:
             transport.close()
-        self._reset_all(reason, detail)
+        self._reset_all(reason)
 
     def _on_dead(self) -> None:
         self.count("keepalive_timeout")
@@ -375,9 +375,9 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         self._forget()
         if transport is not None:
             transport.abort()
-        self._reset_all(retry.CONNECTION_TERMINATION, "")
+        self._reset_all(retry.CONNECTION_TERMINATION)
 
-    def _reset_all(self, reason: str, detail: str) -> None:
+    def _reset_all(self, reason: str) -> None:
         exchanges, self._exchanges = self._exchanges, {}
         self._sending.clear()
         self._full.clear()
@@ -389,7 +389,7 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
             stats = self.cluster.stats
             stats.upstream_rq_pending_failure_eject.value += len(exchanges)
         for exchange in exchanges.values():
-            exchange.on_reset(reason, detail)
+            exchange.on_reset(reason)
 
     def _forget(self, by_peer: bool = False) -> None:
         """Out of the pool's books, once."""

@@ -8,7 +8,7 @@ from proxy.http.h2 import errors, frames
 from proxy.http.h2.connection import Connection
 from proxy.http.h2.encoder import CONNECT, EXTENDED_CONNECT, REQUEST
 from proxy.http.h2.faults import Sink, protocol
-from proxy.http.h2.fields import BadMessage, read_response, response_layouts
+from proxy.http.h2.fields import BadMessage, Layout, read_response, response_layouts
 from proxy.http.h2.frames import LAST_STREAM_ID, PREFACE
 from proxy.http.h2.options import Options
 from proxy.http.h2.sender import StreamState, Write
@@ -16,21 +16,23 @@ from proxy.http.headers import Headers
 from proxy.http.message import Request, Response
 
 BODILESS = (204, 304)
+SWITCHING_PROTOCOLS = 101
 
 
 class ClientSink(Sink, Protocol):
-    def on_response(self, stream_id: int, response: Response, end: bool) -> None: ...
+    def on_response(self, stream_id: int, response: Response, data: bytes, end: bool) -> None: ...
     def on_informational(self, stream_id: int, status: int, headers: Headers) -> None: ...
 
 
 class ClientConnection(Connection):
     """`start` writes the preface and our settings."""
 
-    __slots__ = ("_leaving", "_next_id", "_responses")
+    __slots__ = ("_layout", "_leaving", "_next_id", "_responses")
 
     def __init__(self, sink: ClientSink, options: Options, write: Write) -> None:
         super().__init__(sink, options, write, REQUEST)
         self._responses = sink
+        self._layout = response_layouts.of([])  # the last one: most responses have the same
         self._next_id = 1
         self._leaving = False
 
@@ -88,31 +90,25 @@ class ClientConnection(Connection):
 
     def _on_block(self, stream_id: int, block: bytes, end: bool) -> None:
         stream = self._open.get(stream_id)
-        if stream is None:
-            if self._idle(stream_id):
-                raise protocol("HEADERS on a stream that we did not open")
-            self._decoder.decode(block)
-        elif stream.headed:
-            self._read_trailers(stream_id, stream, block, end)
+        if stream is None or stream.headed:
+            self._on_later_block(stream_id, stream, block, end)
+            return
+        names, values = self._decoder.decode(block)
+        layout = self._layout
+        if names != layout.names:
+            layout = self._layout = response_layouts.of(names)
+        if self._overlarge(layout):
+            self._overflow(stream_id, stream)
+        elif self._decoder.tainted:
+            self._malformed(stream_id, stream, errors.INVALID_FIELD)
         else:
-            names, values = self._decoder.decode(block)
-            if self._too_large(names):
-                self._overflow(stream_id, stream)
-            elif self._decoder.tainted:
-                self._malformed(stream_id, stream, errors.INVALID_FIELD)
-            else:
-                self._begin(stream_id, stream, names, values, end)
+            self._begin(stream_id, stream, layout, values, end)
 
     def _begin(
-        self,
-        stream_id: int,
-        stream: StreamState,
-        names: list[bytes],
-        values: list[bytes],
-        end: bool,
+        self, stream_id: int, stream: StreamState, layout: Layout, values: list[bytes], end: bool
     ) -> None:
         try:
-            response = read_response(response_layouts.of(names), values, end)
+            response = read_response(layout, values, end)
             if response.status < 200:
                 self._take_informational(stream_id, response, end)
                 return
@@ -123,21 +119,35 @@ class ClientConnection(Connection):
         stream.headed = True
         if end:
             self._close_remote(stream_id, stream)
-        self._responses.on_response(stream_id, response, end)
+            self._responses.on_response(stream_id, response, b"", True)
+        else:
+            self._heads[stream_id] = response
+
+    def _on_head(self, stream_id: int, head: Response, data: bytes, end: bool) -> None:
+        self._responses.on_response(stream_id, head, data, end)
+
+    def _on_later_block(
+        self, stream_id: int, stream: StreamState | None, block: bytes, end: bool
+    ) -> None:
+        """Trailers, or the head of a response that nobody waits for any more."""
+        if stream is not None:
+            self._read_trailers(stream_id, stream, block, end)
+        elif self._idle(stream_id):
+            raise protocol("HEADERS on a stream that we did not open")
+        else:
+            self._decoder.decode(block)
 
     def _frame_body(self, stream: StreamState, response: Response, end: bool) -> None:
         """What must come, and what `response.length` says of it (section 8.1.1)."""
+        length = response.length
         if stream.method == b"HEAD" or response.status in BODILESS:
-            stream.expected = 0
-            response.length = 0
+            stream.expected = response.length = 0
         elif stream.upgrade and response.status == 200:
-            response.status = 101  # RFC 8441 section 4, the other way round
-        elif response.length > 0:
-            if end:
-                raise BadMessage(errors.MESSAGING)
-            stream.expected = response.length
-        elif not end and response.length == 0:
-            stream.expected = 0
+            response.status = SWITCHING_PROTOCOLS  # RFC 8441 section 4, the other way round
+        elif end and length > 0:
+            raise BadMessage(errors.MESSAGING)
+        else:
+            stream.expected = length
 
     def _take_informational(self, stream_id: int, response: Response, end: bool) -> None:
         if end:

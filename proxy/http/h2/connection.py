@@ -17,7 +17,7 @@ from proxy.http.h2.decoder import Decoder
 from proxy.http.h2.encoder import Layout as Order
 from proxy.http.h2.errors import BadBlock, ConnectionFailed
 from proxy.http.h2.faults import Sink, protocol
-from proxy.http.h2.fields import BadMessage, read_trailers, trailer_layouts
+from proxy.http.h2.fields import Layout, trailer_layouts
 from proxy.http.h2.frames import FRAME_HEAD_BYTES, MIN_FRAME_BYTES, unpack_head
 from proxy.http.h2.options import Options
 from proxy.http.h2.sender import StreamState, Write
@@ -27,14 +27,15 @@ MAX_CONTINUATIONS = 8  # as nghttp2
 EXTENSION = frames.CONTINUATION + 1  # all kinds that we don't know
 LARGEST = MIN_FRAME_BYTES << 8 | 0xFF  # length and type of the largest frame that we allow
 MANY_FRAMES = 256
+UNUSUAL_FLAGS = frames.END_HEADERS | frames.PADDED | frames.WITH_PRIORITY
 
 
 class Connection(Control):
     """options: what we allow. write: takes bytes for the peer."""
 
     __slots__ = (
-        "_block", "_block_flags", "_block_stream", "_decoder", "_handlers", "_held", "_partial",
-        "_receive_window", "_stream_window", "_taken",
+        "_block", "_block_flags", "_block_stream", "_decoder", "_handlers", "_held",
+        "_partial", "_receive_window", "_stream_window", "_taken",
     )  # fmt: skip
 
     def __init__(self, sink: Sink, options: Options, write: Write, order: Order) -> None:
@@ -82,6 +83,9 @@ class Connection(Control):
         except ConnectionFailed as error:
             self._fail(error.code, error.detail)
             raise
+        finally:
+            for stream_id in list(self._heads) if self._heads else ():
+                self._tell_head(stream_id)
 
     def _read(self, data: bytes) -> None:
         if self._partial:
@@ -92,17 +96,24 @@ class Connection(Control):
         size = len(data)
         while size - at >= FRAME_HEAD_BYTES:
             word, flags, stream_id = unpack_head(data, at)
-            end = at + FRAME_HEAD_BYTES + (word >> 8)
-            if word > LARGEST:
-                raise ConnectionFailed(errors.FRAME_SIZE_ERROR, "a frame is too large")
+            start = at + FRAME_HEAD_BYTES
+            end = start + (word >> 8)
             if end > size:
+                if word > LARGEST:
+                    break
+                self._partial = data[at:]
+                return
+            if word > LARGEST:
                 break
             kind = word & 0xFF
             if kind > frames.CONTINUATION:
                 kind = EXTENSION
-            self._handlers[kind](self, flags, stream_id & STREAM_ID_BITS, data[at + 9 : end])
+            self._handlers[kind](self, flags, stream_id & STREAM_ID_BITS, data[start:end])
             at = end
-        self._partial = data[at:] if at else data
+        else:
+            self._partial = data[at:]
+            return
+        raise ConnectionFailed(errors.FRAME_SIZE_ERROR, "a frame is too large")
 
     def _on_first(self, flags: int, stream_id: int, payload: bytes) -> None:
         """The first frame must be SETTINGS (section 3.4)."""
@@ -114,8 +125,9 @@ class Connection(Control):
     # ------------------------------------------------------------------ header blocks
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if not stream_id:
-            raise protocol("HEADERS on stream 0")
+        if flags & UNUSUAL_FLAGS == frames.END_HEADERS:
+            self._on_block(stream_id, payload, flags & frames.END_STREAM != 0)
+            return
         if flags & frames.PADDED:
             payload = _unpadded(payload)
         if flags & frames.WITH_PRIORITY:
@@ -123,17 +135,15 @@ class Connection(Control):
                 raise ConnectionFailed(errors.FRAME_SIZE_ERROR, "HEADERS without its priority")
             check_dependency(stream_id, payload)
             payload = payload[5:]
-        if payload or flags & frames.END_STREAM:
-            self._empty_frames = 0
-        else:
-            self._note_empty()
         if flags & frames.END_HEADERS:
             self._on_block(stream_id, payload, flags & frames.END_STREAM != 0)
-        else:
-            self._block = [payload]
-            self._block_stream = stream_id
-            self._block_flags = flags
-            self._handlers = _CONTINUED
+            return
+        if not payload and not flags & frames.END_STREAM:
+            self._note_empty()
+        self._block = [payload]
+        self._block_stream = stream_id
+        self._block_flags = flags
+        self._handlers = _CONTINUED
 
     def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id != self._block_stream:
@@ -152,38 +162,34 @@ class Connection(Control):
     def _on_block(self, stream_id: int, block: bytes, end: bool) -> None:
         raise NotImplementedError
 
-    def _too_large(self, names: list[bytes]) -> bool:
-        """Is the block over `max_header_bytes` or `max_headers`?"""
+    def _overlarge(self, layout: Layout) -> bool:
+        """Is the last block over `max_header_bytes` or `max_headers`?"""
         options = self._options
-        size = self._decoder.size + sum(map(len, names))
-        return size > options.max_header_bytes or len(names) > options.max_headers
-
-    def _take_trailers(
-        self, stream_id: int, stream: StreamState, names: list[bytes], values: list[bytes]
-    ) -> None:
-        headers = read_trailers(trailer_layouts.of(names), values)
-        if stream.expected > 0:
-            raise BadMessage(errors.MESSAGING)
-        self._close_remote(stream_id, stream)
-        self._sink.on_trailers(stream_id, headers)
+        return (
+            self._decoder.size + layout.size > options.max_header_bytes
+            or len(layout.names) > options.max_headers
+        )
 
     def _read_trailers(self, stream_id: int, stream: StreamState, block: bytes, end: bool) -> None:
         """A second block of a message."""
         names, values = self._decoder.decode(block)
+        layout = trailer_layouts.of(names)
+        if stream_id in self._heads:
+            self._tell_head(stream_id)
+            if stream_id not in self._open:
+                return
         if stream.remote_closed:
             self._spoil(stream_id, stream, errors.STREAM_CLOSED, errors.MESSAGING)
-        elif self._too_large(names):
+        elif self._overlarge(layout):
             self._overflow(stream_id, stream)
-        elif self._decoder.tainted:
-            self._malformed(stream_id, stream, errors.INVALID_FIELD)
-        elif not end:
+        elif self._decoder.tainted or layout.fault:
+            self._malformed(stream_id, stream, layout.fault or errors.INVALID_FIELD)
+        elif not end or stream.expected > 0:
             self._malformed(stream_id, stream, errors.MESSAGING)
         else:
             self._events.count("trailers")
-            try:
-                self._take_trailers(stream_id, stream, names, values)
-            except BadMessage as error:
-                self._malformed(stream_id, stream, error.detail)
+            self._close_remote(stream_id, stream)
+            self._sink.on_trailers(stream_id, layout.headers(values))
 
     # ------------------------------------------------------------------ DATA
 
@@ -191,52 +197,60 @@ class Connection(Control):
         size = len(payload)
         if flags & frames.PADDED:
             payload = _unpadded(payload)
+        self._taken += size
+        if self._taken * 2 >= self._receive_window:
+            self._refill()
         end = flags & frames.END_STREAM != 0
         if payload or end:
             self._empty_frames = 0
         else:
             self._note_empty()
         stream = self._open.get(stream_id)
-        self._taken += size
-        if self._taken > self._receive_window:
-            raise ConnectionFailed(errors.FLOW_CONTROL_ERROR, "the connection's window is overrun")
         if stream is None or stream.remote_closed:
             self._stray_data(stream_id, stream)
-            return
-        stream.taken += size
-        if stream.taken > self._stream_window:
-            self._spoil(stream_id, stream, errors.FLOW_CONTROL_ERROR, errors.MESSAGING)
             return
         if stream.expected >= 0:
             stream.expected -= len(payload)
             if stream.expected < 0 or (end and stream.expected):
                 self._malformed(stream_id, stream, errors.MESSAGING)
                 return
-        if stream.paused:
-            stream.held += size
-            self._held += size
-        elif stream.taken * 2 >= self._stream_window and not end:
-            self._write(frames.window_update(stream_id, stream.taken))
-            stream.taken = 0
-        if (self._taken - self._held) * 2 >= self._receive_window:
-            self._reopen()
+        if stream.taken + size > self._stream_window:
+            self._spoil(stream_id, stream, errors.FLOW_CONTROL_ERROR, errors.MESSAGING)
+            return
         if end:
-            self._close_remote(stream_id, stream)
-        if payload or end:
+            stream.remote_closed = True
+            if stream.local_closed:
+                self._forget(stream_id, stream)
+        else:
+            stream.taken += size
+            if stream.paused:
+                stream.held += size
+                self._held += size
+            elif stream.taken * 2 >= self._stream_window:
+                self._write(frames.window_update(stream_id, stream.taken))
+                stream.taken = 0
+        head = self._heads.pop(stream_id, None)
+        if head is not None:
+            self._on_head(stream_id, head, payload, end)
+        elif payload or end:
             self._sink.on_data(stream_id, payload, end)
+
+    def _refill(self) -> None:
+        """Half of the connection's window is used, or more; opens it again if that is not all held
+        by paused streams."""
+        if self._taken > self._receive_window:
+            raise ConnectionFailed(errors.FLOW_CONTROL_ERROR, "the connection's window is overrun")
+        free = self._taken - self._held
+        if free * 2 >= self._receive_window:
+            self._write(frames.window_update(0, free))
+            self._taken = self._held
 
     def _stray_data(self, stream_id: int, stream: StreamState | None) -> None:
         """DATA where none may come; of a stream that is gone it was perhaps on its way."""
         if self._idle(stream_id):
             raise protocol("DATA on an idle stream")
-        if (self._taken - self._held) * 2 >= self._receive_window:
-            self._reopen()
         if stream is not None:
             self._spoil(stream_id, stream, errors.STREAM_CLOSED, errors.MESSAGING)
-
-    def _reopen(self) -> None:
-        self._write(frames.window_update(0, self._taken - self._held))
-        self._taken = self._held
 
     def pause(self, stream_id: int) -> None:
         """From now on what comes on the stream doesn't open its window again."""
@@ -255,21 +269,14 @@ class Connection(Control):
             stream.taken = 0
 
     def _release(self, stream: StreamState) -> None:
-        """What a paused stream held of the connection's window is free again."""
         self._held -= stream.held
         stream.held = 0
-        if (self._taken - self._held) * 2 >= self._receive_window:
-            self._reopen()
+        self._refill()
 
     def _close_remote(self, stream_id: int, stream: StreamState) -> None:
         stream.remote_closed = True
         if stream.local_closed:
             self._forget(stream_id, stream)
-
-    def _forget(self, stream_id: int, stream: StreamState) -> None:
-        super()._forget(stream_id, stream)
-        if stream.held:
-            self._release(stream)
 
 
 def _unpadded(payload: bytes) -> bytes:

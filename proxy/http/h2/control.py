@@ -45,6 +45,9 @@ class Control(Faults):
             raise protocol("RST_STREAM on an idle stream")
         stream = self._open.get(stream_id)
         self._events.count("rx_reset")
+        if stream_id in self._heads:
+            self._tell_head(stream_id)
+            stream = self._open.get(stream_id)
         if stream is not None:
             code = int.from_bytes(payload, "big")
             refused = code == errors.REFUSED_STREAM

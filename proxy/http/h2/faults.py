@@ -5,7 +5,7 @@ Envoy's limits on frames (`Http2ProtocolOptions`) and its words for what was wro
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from proxy.http.h2 import errors, frames
 from proxy.http.h2.encoder import Layout as Order
@@ -31,8 +31,8 @@ class Faults(Sender):
     """Knows what the peer may do wrong and how often; the base of both kinds of frame readers."""
 
     __slots__ = (
-        "_empty_frames", "_failed", "_last_id", "_opened", "_options", "_priority_frames", "_sink",
-        "_update_frames",
+        "_empty_frames", "_failed", "_heads", "_last_id", "_opened", "_options",
+        "_priority_frames", "_sink", "_update_frames",
     )  # fmt: skip
 
     def __init__(self, sink: Sink, options: Options, write: Write, order: Order) -> None:
@@ -42,6 +42,8 @@ class Faults(Sender):
         self._failed = False
         self._last_id = 0  # the highest stream opened: of a server by the peer, of a client by us
         self._opened = 0
+        # Heads of this read that are not told yet, since what of their bodies came goes with them.
+        self._heads: dict[int, Any] = {}
         self._empty_frames = 0  # in a row
         self._priority_frames = 0
         self._update_frames = 0
@@ -72,6 +74,13 @@ class Faults(Sender):
             raise ConnectionFailed(errors.ENHANCE_YOUR_CALM, "http2.outbound_frames_flood")
         self._write(data)
 
+    def _tell_head(self, stream_id: int) -> None:
+        """Tells the sink of a head, without more."""
+        self._on_head(stream_id, self._heads.pop(stream_id), b"", False)
+
+    def _on_head(self, stream_id: int, head: Any, data: bytes, end: bool) -> None:
+        raise NotImplementedError
+
     def _note_empty(self) -> None:
         """A frame that says nothing (CVE-2019-9518)."""
         self._empty_frames += 1
@@ -96,6 +105,11 @@ class Faults(Sender):
 
     def _spoil(self, stream_id: int, stream: StreamState | None, code: int, detail: str) -> None:
         """Resets a stream for what its peer did. stream: None if the sink has not heard of it."""
+        if stream_id in self._heads:
+            self._tell_head(stream_id)
+            stream = self._open.get(stream_id)
+            if stream is None:
+                return  # the sink gave it up
         if stream is not None:
             self._forget(stream_id, stream)
         self._answer(frames.rst_stream(stream_id, code))

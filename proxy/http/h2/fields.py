@@ -45,17 +45,20 @@ class BadMessage(Exception):
 
 
 class Layout:
-    """For one tuple of names. fault: why no block of these names is legal, or ''. The numbers say
-    where a field stands, -1 for nowhere. shape, pick: what is passed on."""
+    """For one tuple of names. size: bytes of the names. fault: why no block of these names is
+    legal, or ''. The numbers say where a field stands, -1 for nowhere. shape, pick: what is passed
+    on. plain: there is nothing to judge but the values of pseudo-headers and content-length."""
 
     __slots__ = (
-        "authority", "cookies", "dropped", "fault", "host", "length", "method", "path", "pick",
-        "plain", "protocol", "pseudo", "scheme", "shape", "status", "te",
+        "authority", "cookies", "dropped", "fault", "host", "length", "method", "names", "path",
+        "pick", "plain", "protocol", "pseudo", "scheme", "shape", "size", "status", "te",
     )  # fmt: skip
 
     def __init__(
         self, names: tuple[bytes, ...], pseudo: frozenset[bytes], underscores: int
     ) -> None:
+        self.names = list(names)
+        self.size = sum(map(len, names))
         self.fault = _fault(names, pseudo)
         at = {name: where for where, name in reversed(list(enumerate(names)))}
         self.method = at.get(b":method", -1)
@@ -91,7 +94,15 @@ class Layout:
         self.shape: Shape = shape_of(tuple(rest))
         whole = kept == list(range(self.pseudo, len(names)))
         self.pick: Pick | None = None if whole else picker(kept)
-        self.plain = whole and self.length < 0 and self.te < 0 and self.protocol < 0
+        self.plain = (
+            whole
+            and not self.fault
+            and self.te < 0
+            and self.protocol < 0
+            and (
+                self.status >= 0 or -1 not in (self.method, self.path, self.scheme, self.authority)
+            )
+        )
 
     def headers(self, values: list[bytes]) -> Headers:
         if self.pick is None:
@@ -143,6 +154,7 @@ request_layouts = tuple([Layouts(REQUEST_PSEUDO, action) for action in (0, 1, 2)
 response_layouts = Layouts(RESPONSE_PSEUDO)
 trailer_layouts = Layouts(frozenset())
 
+_statuses = {b"%d" % status: status for status in range(200, 600)}
 _schemes = {b"http", b"https"}
 _methods = {b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", b"PATCH", b"OPTIONS"}
 _authorities: set[bytes] = set()
@@ -150,6 +162,29 @@ _authorities: set[bytes] = set()
 
 def read_request(layout: Layout, values: list[bytes], end: bool, tunnels: bool) -> Request:
     """tunnels: extended CONNECT is allowed (RFC 8441). Raises BadMessage."""
+    if layout.plain:
+        method = values[layout.method]
+        path = values[layout.path]
+        scheme = values[layout.scheme]
+        authority = values[layout.authority]
+        if (
+            method in _methods
+            and path[:1] == b"/"
+            and b" " not in path
+            and b"\t" not in path
+            and scheme in _schemes
+            and authority in _authorities
+        ):
+            headers = Headers(layout.shape, tuple(values[layout.pseudo :]))
+            length = 0 if end else CHUNKED
+            if layout.length >= 0:
+                length = _length(values[layout.length], end)
+            return Request(method, path, authority, headers, length, VERSION, scheme)
+    return _read_request(layout, values, end, tunnels)
+
+
+def _read_request(layout: Layout, values: list[bytes], end: bool, tunnels: bool) -> Request:
+    """Any request, step by step."""
     if layout.fault:
         raise BadMessage(layout.fault)
     if layout.method < 0 or (layout.authority < 0 and layout.host < 0):
@@ -175,8 +210,7 @@ def read_request(layout: Layout, values: list[bytes], end: bool, tunnels: bool) 
         VERSION,
         scheme,
     )
-    if not layout.plain:
-        request.length = _checked_length(layout, values, end)
+    request.length = _checked_length(layout, values, end)
     return request
 
 
@@ -229,12 +263,19 @@ def _checked_length(layout: Layout, values: list[bytes], end: bool) -> int:
     """The length of a message whose layout isn't plain; judges what makes it so."""
     if layout.te >= 0 and values[layout.te].lower() != b"trailers":
         raise BadMessage(INVALID_FIELD)
-    if layout.length < 0:
-        return 0 if end else CHUNKED
-    written = values[layout.length]
+    if layout.length >= 0:
+        return _length(values[layout.length], end)
+    return 0 if end else CHUNKED
+
+
+def _length(written: bytes, end: bool) -> int:
+    """A content-length; end: there is no body."""
     if _length_match(written) is None or int(written) > MAX_LENGTH:
         raise BadMessage(INVALID_FIELD)
-    return int(written)
+    length = int(written)
+    if end and length:
+        raise BadMessage(MESSAGING)
+    return length
 
 
 def read_response(layout: Layout, values: list[bytes], end: bool) -> Response:
@@ -244,12 +285,16 @@ def read_response(layout: Layout, values: list[bytes], end: bool) -> Response:
     if layout.status < 0:
         raise BadMessage(MESSAGING)
     written = values[layout.status]
+    if layout.plain and written in _statuses:
+        headers = Headers(layout.shape, tuple(values[layout.pseudo :]))
+        length = 0 if end else CHUNKED
+        if layout.length >= 0:
+            length = _length(values[layout.length], False)
+        return Response(_statuses[written], headers, length)
     if _status_match(written) is None or written == b"101":
         raise BadMessage(INVALID_FIELD)  # section 8.6: 101 is of HTTP/1.1
-    length = 0 if end else CHUNKED
-    if layout.length >= 0:
-        length = _checked_length(layout, values, end)
-    return Response(int(written), layout.headers(values), length)
+    length = _checked_length(layout, values, False)
+    return Response(int(written), layout.headers(values), 0 if end and length < 0 else length)
 
 
 def read_trailers(layout: Layout, values: list[bytes]) -> Headers:

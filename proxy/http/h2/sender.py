@@ -15,7 +15,9 @@ from proxy.http.h2.encoder import TRAILERS, Encoder, Layout
 from proxy.http.h2.frames import (
     DATA,
     DEFAULT_WINDOW,
+    END_HEADERS,
     END_STREAM,
+    HEADERS,
     MIN_FRAME_BYTES,
     header_frames,
     pack_head,
@@ -90,39 +92,45 @@ class Sender:
         self, stream_id: int, stream: StreamState, block: bytes, data: bytes, end: bool
     ) -> None:
         """A head, with what there is of the body already."""
-        size = len(data)
+        size = len(block)
         self._frames += 1
-        if not size:
-            self._write(header_frames(stream_id, block, end, self._frame_bytes))
-            if end:
-                self._close_local(stream_id, stream)
-            return
-        head = header_frames(stream_id, block, False, self._frame_bytes)
-        if size > self._window or size > self._initial_window or size > MIN_FRAME_BYTES:
-            self._write(head)
-            self.send_data(stream_id, data, end)
-            return
-        self._window -= size
-        stream.credit -= size
-        self._frames += 1
-        self._data_frames += 1
-        self._write(head + pack_head(size << 8 | DATA, END_STREAM if end else 0, stream_id) + data)
+        if size > self._frame_bytes:
+            head = header_frames(stream_id, block, end and not data, self._frame_bytes)
+        else:
+            flags = END_HEADERS | END_STREAM if end and not data else END_HEADERS
+            head = pack_head(size << 8 | HEADERS, flags, stream_id) + block
+        if data:
+            size = len(data)
+            if size > self._window or size > self._initial_window or size > MIN_FRAME_BYTES:
+                self._write(head)
+                self.send_data(stream_id, data, end)
+                return
+            self._window -= size
+            stream.credit -= size
+            self._data_frames += 1
+            head += pack_head(size << 8 | DATA, END_STREAM if end else 0, stream_id) + data
+        self._write(head)
         if end:
-            self._close_local(stream_id, stream)
+            stream.local_closed = True
+            if stream.remote_closed:
+                self._forget(stream_id, stream)
 
     def send_data(self, stream_id: int, data: bytes, end: bool) -> None:
         stream = self._open.get(stream_id)
         if stream is None or stream.local_closed or stream.end_after:
             return
         size = len(data)
-        room = min(self._window, self._initial_window + stream.credit, MIN_FRAME_BYTES)
-        if size > room or stream.queue is not None:
-            if size or not end or stream.queue is not None:
-                self._enqueue(stream_id, stream, data, end)
+        if stream.queue is None:
+            if not size and not end:
                 return
-        elif not size and not end:
-            return
-        self._data(stream_id, stream, data, end)
+            if not size or (
+                size <= MIN_FRAME_BYTES
+                and size <= self._window
+                and size <= self._initial_window + stream.credit
+            ):
+                self._data(stream_id, stream, data, end)
+                return
+        self._enqueue(stream_id, stream, data, end)
 
     def _data(self, stream_id: int, stream: StreamState, data: bytes, end: bool) -> None:
         size = len(data)
@@ -132,7 +140,9 @@ class Sender:
         self._data_frames += 1
         self._write(pack_head(size << 8 | DATA, END_STREAM if end else 0, stream_id) + data)
         if end:
-            self._close_local(stream_id, stream)
+            stream.local_closed = True
+            if stream.remote_closed:
+                self._forget(stream_id, stream)
 
     def send_trailers(self, stream_id: int, headers: Headers) -> None:
         """Ends the message, behind all that waits."""
@@ -149,7 +159,9 @@ class Sender:
         block = self._encoder.encode_as(TRAILERS, (), headers)
         self._frames += 1
         self._write(header_frames(stream_id, block, True, self._frame_bytes))
-        self._close_local(stream_id, stream)
+        stream.local_closed = True
+        if stream.remote_closed:
+            self._forget(stream_id, stream)
 
     # ------------------------------------------------------------------ what waits for a window
 
@@ -213,17 +225,18 @@ class Sender:
         self._controls += 1
         self._write(rst_stream(stream_id, code))
 
-    def _close_local(self, stream_id: int, stream: StreamState) -> None:
-        stream.local_closed = True
-        if stream.remote_closed:
-            self._forget(stream_id, stream)
-
     def _forget(self, stream_id: int, stream: StreamState) -> None:
         """The stream is closed."""
         del self._open[stream_id]
         if stream.queue is not None:
             stream.queue = None
             self._waiting.pop(stream_id, None)
+        if stream.held:
+            self._release(stream)
+
+    def _release(self, stream: StreamState) -> None:
+        """What a paused stream held of the connection's receiving window is free again."""
+        raise NotImplementedError
 
 
 def _take(queue: deque[bytes | memoryview], room: int) -> bytes:

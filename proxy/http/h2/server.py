@@ -8,7 +8,7 @@ from proxy.http.h2 import errors, frames
 from proxy.http.h2.connection import Connection
 from proxy.http.h2.encoder import RESPONSE
 from proxy.http.h2.faults import Sink, protocol
-from proxy.http.h2.fields import BadMessage, read_request, request_layouts
+from proxy.http.h2.fields import BadMessage, Layout, read_request, request_layouts
 from proxy.http.h2.frames import PREFACE
 from proxy.http.h2.options import Options
 from proxy.http.h2.sender import StreamState, Write
@@ -20,18 +20,19 @@ STATUSES = tuple([b"%d" % status for status in range(1000)])
 
 
 class ServerSink(Sink, Protocol):
-    def on_request(self, stream_id: int, request: Request, end: bool) -> None: ...
+    def on_request(self, stream_id: int, request: Request, data: bytes, end: bool) -> None: ...
 
 
 class ServerConnection(Connection):
     """`start` writes our settings; `feed` expects the client's preface first."""
 
-    __slots__ = ("_last_taken", "_layouts", "_prefaced", "_requests")
+    __slots__ = ("_last_taken", "_layout", "_layouts", "_prefaced", "_requests")
 
     def __init__(self, sink: ServerSink, options: Options, write: Write) -> None:
         super().__init__(sink, options, write, RESPONSE)
         self._requests = sink
         self._layouts = request_layouts[options.underscores]
+        self._layout = self._layouts.of([])  # the last one: most requests have the same
         self._prefaced = False
         self._last_taken = frames.LAST_STREAM_ID  # after our GOAWAY, no stream above it
 
@@ -62,46 +63,45 @@ class ServerConnection(Connection):
         return self._last_id
 
     def _on_block(self, stream_id: int, block: bytes, end: bool) -> None:
-        stream = self._open.get(stream_id)
-        if stream is not None:
-            self._read_trailers(stream_id, stream, block, end)
-            return
-        names, values = self._decoder.decode(block)
         if stream_id <= self._last_id or not stream_id & 1:
-            self._on_stale(stream_id)
+            self._on_later_block(stream_id, block, end)
             return
         self._last_id = stream_id
         self._opened += 1
+        names, values = self._decoder.decode(block)
+        layout = self._layout
+        if names != layout.names:
+            layout = self._layout = self._layouts.of(names)
         if stream_id > self._last_taken or len(self._open) >= self._options.max_concurrent_streams:
             self._events.count("stream_refused_errors")
             self._spoil(stream_id, None, errors.REFUSED_STREAM, "")
-        elif self._too_large(names):
+        elif self._overlarge(layout):
             self._overflow(stream_id, None)
         elif self._decoder.tainted:
             self._malformed(stream_id, None, errors.INVALID_FIELD)
         else:
-            self._begin(stream_id, names, values, end)
+            self._begin(stream_id, layout, values, end)
 
-    def _begin(self, stream_id: int, names: list[bytes], values: list[bytes], end: bool) -> None:
-        layout = self._layouts.of(names)
+    def _begin(self, stream_id: int, layout: Layout, values: list[bytes], end: bool) -> None:
         try:
             request = read_request(layout, values, end, self._options.allow_connect)
-            if end and request.length:
-                raise BadMessage(errors.MESSAGING)
         except BadMessage as error:
             self._refuse(stream_id, error.detail)
             return
-        stream = StreamState()
-        self._open[stream_id] = stream
-        if end:
-            stream.remote_closed = True
-        elif request.length >= 0:
-            stream.expected = request.length
+        self._open[stream_id] = stream = StreamState()
         if request.upgrade:
             stream.upgrade = request.upgrade
         if layout.dropped:
             self._events.count("dropped_headers_with_underscores")
-        self._requests.on_request(stream_id, request, end)
+        if end:
+            stream.remote_closed = True
+            self._requests.on_request(stream_id, request, b"", True)
+        else:
+            stream.expected = request.length
+            self._heads[stream_id] = request
+
+    def _on_head(self, stream_id: int, head: Request, data: bytes, end: bool) -> None:
+        self._requests.on_request(stream_id, head, data, end)
 
     def _refuse(self, stream_id: int, detail: str) -> None:
         if detail == errors.UNDERSCORE:
@@ -110,11 +110,16 @@ class ServerConnection(Connection):
         else:
             self._malformed(stream_id, None, detail)
 
-    def _on_stale(self, stream_id: int) -> None:
-        """HEADERS of a stream that can't begin (section 5.1.1). One that is gone may have been
-        reset by us while they were on their way."""
-        if not stream_id & 1:
+    def _on_later_block(self, stream_id: int, block: bytes, end: bool) -> None:
+        """Trailers, or HEADERS of a stream that can't begin (section 5.1.1). One that is gone may
+        have been reset by us while they were on their way."""
+        stream = self._open.get(stream_id)
+        if stream is not None:
+            self._read_trailers(stream_id, stream, block, end)
+        elif not stream_id & 1:
             raise protocol("a client's stream has an even number")
+        else:
+            self._decoder.decode(block)
 
     # ------------------------------------------------------------------ sending
 
