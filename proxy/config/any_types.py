@@ -96,12 +96,20 @@ _MODULES: Mapping[str, str] = {"envoy.config.route.v3.FilterConfig": "route_comp
     )
 }
 NAMES = frozenset(_MODULES)
+# What a file of `path_config_source` holds.
+_RESOURCES: Mapping[str, str] = {
+    "envoy.config.cluster.v3.Cluster": "cluster",
+    "envoy.config.endpoint.v3.ClusterLoadAssignment": "endpoint",
+    "envoy.config.listener.v3.Listener": "listener",
+    "envoy.config.route.v3.RouteConfiguration": "route",
+    "envoy.extensions.transport_sockets.tls.v3.Secret": "secret",
+}
 
 
 @cache
 def descriptor(name: str) -> Descriptor | None:
     """The descriptor of the message with this full name; None where Weft does not know it."""
-    module = _MODULES.get(name)
+    module = _MODULES.get(name) or _RESOURCES.get(name)
     if module is None:
         return None
     package, _, kind = name.rpartition(".")

@@ -18,7 +18,7 @@ from proxy.config import references
 from proxy.config.decode_cds import cluster
 from proxy.config.decode_common import checked, enum_name, ip_address, locality, struct
 from proxy.config.decode_lds import listener
-from proxy.config.decode_source import from_ads
+from proxy.config.decode_source import source
 from proxy.config.decode_tls import secret
 from proxy.config.fields import UNSUPPORTED
 from proxy.config.filters import DECODERS, FilterDecoders
@@ -58,14 +58,17 @@ def decode_bootstrap(
         if ads.cluster not in [each.name for each in static.clusters]:
             path = "dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name"
             raise Rejected(path, f"there is no static cluster `{ads.cluster}`")
+    lds, cds = _source(dynamic, "lds_config"), _source(dynamic, "cds_config")
     found = Bootstrap(
         node=_node(message.node),
         admin=ip_address(message.admin.address, "admin.address")
         if message.admin.HasField("address")
         else None,
         ads=ads,
-        lds_ads=_from_ads(dynamic, "lds_config"),
-        cds_ads=_from_ads(dynamic, "cds_config"),
+        lds_ads=lds == "",
+        cds_ads=cds == "",
+        lds_path=lds or "",
+        cds_path=cds or "",
         listeners=_listeners(static.listeners, decoders),
         clusters=_clusters(static.clusters),
         secrets=_secrets(static),
@@ -96,13 +99,14 @@ def _flat(tree: dict[str, object], before: str = "") -> Iterable[str]:
             yield before + key
 
 
-def _from_ads(dynamic: bootstrap_pb2.Bootstrap.DynamicResources, name: str) -> bool:
+def _source(dynamic: bootstrap_pb2.Bootstrap.DynamicResources, name: str) -> str | None:
+    """'' for ADS, else a file; None where there is none of these."""
     if not dynamic.HasField(name):
-        return False
-    from_ads(getattr(dynamic, name), f"dynamic_resources.{name}")
-    if not dynamic.HasField("ads_config"):
+        return None
+    file = source(getattr(dynamic, name), f"dynamic_resources.{name}")
+    if not file and not dynamic.HasField("ads_config"):
         raise Rejected(f"dynamic_resources.{name}", "says ads, and there is no ads_config")
-    return True
+    return file
 
 
 def _ads(message: config_source_pb2.ApiConfigSource, path: str) -> AdsConfig:

@@ -58,6 +58,7 @@ def cluster(
         thresholds_default=default,
         thresholds_high=high,
         outlier=outlier_detection(outlier, at(path, "outlier_detection")) if outlier else None,
+        wait_for_warm_on_init=value_or(message, "wait_for_warm_on_init", True),
         health_check=health_check(message.health_checks, at(path, "health_checks")),
         ignore_new_hosts_until_first_hc=message.common_lb_config.ignore_new_hosts_until_first_hc,
         tls=tls,

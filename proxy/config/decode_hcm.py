@@ -23,7 +23,7 @@ from proxy.config.decode_http1 import http1_options
 from proxy.config.decode_http2 import http2_options
 from proxy.config.decode_protocol import common_http
 from proxy.config.decode_rds import route_configuration
-from proxy.config.decode_source import from_ads
+from proxy.config.decode_source import source
 from proxy.config.fields import UNSUPPORTED
 from proxy.config.filters import FilterDecoders
 from proxy.config.filters.decode_router import TYPE_URL as ROUTER
@@ -78,12 +78,13 @@ def connection_manager(
 ) -> HttpConnectionManager:
     """`message` must be checked. The last HTTP filter must be the router and no other one may."""
     # Longer than functions are here: one line per field, and cutting it would hide one.
-    rds_name, route_config = _routes(message, path)
+    rds_name, rds_path, route_config = _routes(message, path)
     filters = _http_filters(message.http_filters, f"{path}.http_filters", decoders)
     router = filters[-1].config
     manager = HttpConnectionManager(
         stat_prefix=message.stat_prefix,
         rds_name=rds_name,
+        rds_path=rds_path,
         route_config=route_config,
         filters=filters,
         access_log=access_logs(message.access_log, f"{path}.access_log"),
@@ -192,13 +193,14 @@ def _http2(message: hcm_pb2.HttpConnectionManager, path: str) -> Http2Options:
 
 def _routes(
     message: hcm_pb2.HttpConnectionManager, path: str
-) -> tuple[str, RouteConfiguration | None]:
+) -> tuple[str, str, RouteConfiguration | None]:
+    """The name and the file of RDS, or the routes."""
     if message.WhichOneof("route_specifier") == "route_config":
-        return "", route_configuration(message.route_config, f"{path}.route_config")
-    from_ads(message.rds.config_source, f"{path}.rds.config_source")
+        return "", "", route_configuration(message.route_config, f"{path}.route_config")
+    file = source(message.rds.config_source, f"{path}.rds.config_source")
     if not message.rds.route_config_name:
         raise Rejected(f"{path}.rds.route_config_name", "must not be empty")
-    return message.rds.route_config_name, None
+    return message.rds.route_config_name, file, None
 
 
 def _http_filters(

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from proxy.config import pem
 from proxy.config.decode_common import data_source, type_name, unpack, unsupported_type
 from proxy.config.decode_matchers import string_matcher
-from proxy.config.decode_source import from_ads
+from proxy.config.decode_source import source
 from proxy.config.fields import UNSUPPORTED
 from proxy.config.model import (
     CommonTls,
@@ -147,8 +147,7 @@ def _sds_ref(message: secret_pb2.SdsSecretConfig, path: str) -> SdsRef:
     """Without `sds_config` the secret is one of `static_resources.secrets`."""
     if not message.HasField("sds_config"):
         return SdsRef(message.name, static=True)
-    from_ads(message.sds_config, f"{path}.sds_config")
-    return SdsRef(message.name)
+    return SdsRef(message.name, path=source(message.sds_config, f"{path}.sds_config"))
 
 
 def _certificate(message: common_pb2.TlsCertificate, path: str) -> TlsCertificate:

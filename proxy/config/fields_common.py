@@ -31,8 +31,11 @@ COMMON: Table = {
     _CORE + "RuntimeFractionalPercent": Fields("default_value runtime_key"),
     _CORE + "TypedExtensionConfig": Fields("name typed_config"),
     _CORE + "ConfigSource": Fields(
-        "ads self resource_api_version",
+        "ads self path path_config_source resource_api_version",
         {"initial_fetch_timeout": FETCH_TIMEOUT},
+    ),
+    _CORE + "PathConfigSource": Fields(
+        "path", {"watched_directory": "the folder of the file is watched, whatever is moved there"}
     ),
     _CORE + "AggregatedConfigSource": Fields(),
     _CORE + "SelfConfigSource": Fields("transport_api_version"),

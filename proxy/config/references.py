@@ -44,7 +44,7 @@ def _check_chain(
     where = f"{path}.filters[0].typed_config"
     if chain.http is None:
         return  # Envoy does not look whether a TCP proxy's cluster is there
-    if chain.http.rds_name and bootstrap.ads is None:
+    if chain.http.rds_name and not chain.http.rds_path and bootstrap.ads is None:
         raise Rejected(f"{where}.rds.config_source", "says ads, and there is no ads_config")
     routes = chain.http.route_config
     # Envoy: validate_clusters is true by default for a route table that stands inline.
@@ -71,10 +71,11 @@ def _targets(action: RouteAction) -> Iterable[tuple[str, str]]:
 
 
 def _check_cluster(cluster: Cluster, path: str, bootstrap: Bootstrap) -> None:
-    if cluster.type == "EDS" and bootstrap.ads is None:
+    by_ads = cluster.type == "EDS" and not cluster.eds_path
+    if by_ads and bootstrap.ads is None:
         where = f"{path}.eds_cluster_config.eds_config"
         raise Rejected(where, "says ads, and there is no ads_config")
-    if cluster.type == "EDS" and bootstrap.ads and cluster.name == bootstrap.ads.cluster:
+    if by_ads and bootstrap.ads and cluster.name == bootstrap.ads.cluster:
         raise Rejected(f"{path}.type", "the way to the control plane cannot come from it")
     if cluster.tls is not None:
         _check_tls(cluster.tls.common, f"{path}.transport_socket.typed_config", bootstrap)

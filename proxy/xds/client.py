@@ -25,6 +25,7 @@ from proxy.tasks import spawn
 from proxy.xds import persist
 from proxy.xds.ads import SotwMachine
 from proxy.xds.delta import DeltaMachine
+from proxy.xds.files import Files
 from proxy.xds.intake import Clock, Intake
 from proxy.xds.session import Session
 from proxy.xds.status import XdsStatus
@@ -87,6 +88,7 @@ class XdsClient:
             self._session = Session(
                 target, bootstrap.ads, machine, self, lambda: self._credentials(target), jitter
             )
+        self._files = Files(self._store.files, self._take_file)
         self._published: int | None = None
         self._hold_until_s: float | None = None
         self._applying = False
@@ -111,9 +113,17 @@ class XdsClient:
         )
 
     async def run(self) -> None:
-        """Publishes what is static at once, then follows the control plane for ever."""
+        """Publishes what is static or in files at once, then follows the control plane for ever."""
         self._follow_identity()
-        self._publish()
+        try:
+            if self._store.files():
+                await self._files.follow()
+            self._publish()
+            await self._follow_session()
+        finally:
+            self._files.close()
+
+    async def _follow_session(self) -> None:
         if self._session is None:
             await asyncio.Event().wait()
             return
@@ -136,18 +146,29 @@ class XdsClient:
 
     async def take(self, update: Update) -> Mapping[str, str]:
         """Applies a response and publishes what came of it."""
-        self._applying = True
-        try:
-            errors = await self._intake.take(update)
-        finally:
-            self._applying = False
+        errors = await self._take(update)
         for name, why in errors.items():
             log.warning("refused %s %s: %s", short_name(update.type_url), name, why)
         if self._first_answers_are_here():
             self._from_last_good = False
         self._changed()
         self._save_soon()
+        if self._store.files():
+            await self._files.follow()
         return errors
+
+    async def _take(self, update: Update) -> dict[str, str]:
+        self._applying = True
+        try:
+            return await self._intake.take(update)
+        finally:
+            self._applying = False
+
+    async def _take_file(self, update: Update) -> None:
+        """The contents of a file: as a response, but nobody is told what is wrong with it."""
+        for name, why in (await self._take(update)).items():
+            log.warning("refused %s %s: %s", short_name(update.type_url), name, why)
+        self._changed()
 
     async def _credentials(self, target: Target) -> ChannelTls | None:
         """Waits for our own certificate where the control plane wants one."""

@@ -24,6 +24,18 @@ def needs(owner: Cluster | Listener) -> frozenset[Key]:
     return frozenset(found)
 
 
+def files(owner: Cluster | Listener) -> dict[Key, str]:
+    """Those of its needs that stand in files, with their paths."""
+    found = {(SDS, ref.name): ref.path for ref in _secrets(owner) if ref.path}
+    if isinstance(owner, Cluster):
+        if owner.eds_path:
+            found[(EDS, owner.eds_service_name or owner.name)] = owner.eds_path
+    else:
+        managers = [chain.http for chain in _chains(owner) if chain.http is not None]
+        found |= {(RDS, one.rds_name): one.rds_path for one in managers if one.rds_path}
+    return found
+
+
 def static_secrets(model: Resource) -> frozenset[str]:
     """Names of secrets that must stand in the bootstrap."""
     if not isinstance(model, Cluster | Listener):

@@ -24,7 +24,7 @@ from proxy.config.model import (
 )
 from proxy.config.rejected import Rejected
 from proxy.config.snapshot import Snapshot
-from proxy.xds.needs import Key, needs, static_secrets
+from proxy.xds.needs import Key, files, needs, static_secrets
 
 FETCH_TIMEOUT_S = 15.0
 _OWNERS = (CDS, LDS)
@@ -71,6 +71,7 @@ class Store:
         self._assignments: dict[str, ClusterLoadAssignment] = {}
         self._secrets = {each.name: each for each in bootstrap.secrets}
         self._lds_open = not bootstrap.cds_ads
+        self._files: dict[Key, str] = {}
         self._started_at = now
         self.changes = 0
         for cluster in bootstrap.clusters:
@@ -154,6 +155,12 @@ class Store:
         wanted[SDS] = self._names(SDS) - self._local_secrets - self._secrets.keys()
         return wanted
 
+    def files(self) -> frozenset[tuple[str, str]]:
+        """(type, path) of the files that have something we want."""
+        own = ((CDS, self._bootstrap.cds_path), (LDS, self._bootstrap.lds_path))
+        found = {one for one in own if one[1]}
+        return frozenset(found | {(kind, path) for (kind, _), path in self._files.items()})
+
     def versions(self, type_url: str) -> dict[str, str]:
         """The version of each resource held, by name."""
         return {name: raw.version for name, raw in self._raw[type_url].items()}
@@ -201,7 +208,12 @@ class Store:
                 yield key
 
     def _names(self, type_url: str) -> frozenset[str]:
-        return frozenset(name for kind, name in self._users if kind == type_url)
+        """Of what comes from the control plane: files are read, not asked for."""
+        return frozenset(
+            name
+            for kind, name in self._users
+            if kind == type_url and (kind, name) not in self._files
+        )
 
     # ----------------------------------------------------------------- who waits for whom
 
@@ -242,6 +254,7 @@ class Store:
     def _relink(self, key: Key, owner: _Owner, now: float) -> None:
         """Both versions keep what they name: the one in force until the newest takes over."""
         wanted = needs(owner.newest) | (needs(owner.active) if owner.active else _EMPTY)
+        self._files.update(files(owner.newest))
         for need in wanted - owner.needs:
             self._users.setdefault(need, set()).add(key)
             self._waiting_since.setdefault(need, now)
@@ -256,6 +269,7 @@ class Store:
             return
         del self._users[need]
         self._waiting_since.pop(need, None)
+        self._files.pop(need, None)
         self._absent.discard(need)
         self._unused.add(need)
 

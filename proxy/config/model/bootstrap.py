@@ -35,6 +35,8 @@ class AdsConfig:
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
+    """lds_ads, cds_ads: from the control plane; lds_path, cds_path: from that file."""
+
     """outlier_event_log_path: where ejections are told, '' for nowhere."""
 
     node: Node = Node()
@@ -42,6 +44,8 @@ class Bootstrap:
     ads: AdsConfig | None = None
     lds_ads: bool = False
     cds_ads: bool = False
+    lds_path: str = ""
+    cds_path: str = ""
     listeners: tuple[Listener, ...] = ()
     clusters: tuple[Cluster, ...] = ()
     secrets: tuple[Secret, ...] = ()

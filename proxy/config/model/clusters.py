@@ -97,6 +97,7 @@ class Cluster:
     outlier: OutlierDetection | None = None
     health_check: HealthCheck | None = None
     ignore_new_hosts_until_first_hc: bool = False
+    wait_for_warm_on_init: bool = True
     tls: UpstreamTls | None = None
     tls_matches: tuple[TransportSocketMatch, ...] = ()
     http: HttpProtocolOptions = HttpProtocolOptions()

@@ -55,13 +55,15 @@ XfccMode = Literal[
 
 @dataclass(frozen=True, slots=True)
 class HttpConnectionManager:
-    """`HttpConnectionManager`. Exactly one of rds_name and route_config is set.
+    """`HttpConnectionManager`. Exactly one of rds_name and route_config is set. rds_path: of the
+    file that has the routes, '' for ADS.
 
     Timeouts: None is "not set" and Envoy's default, 0 turns the timeout off.
     """
 
     stat_prefix: str
     rds_name: str = ""
+    rds_path: str = ""
     route_config: RouteConfiguration | None = None
     filters: tuple[HttpFilter, ...] = ()
     access_log: tuple[AccessLog, ...] = ()

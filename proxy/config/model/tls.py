@@ -50,10 +50,12 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class SdsRef:
-    """`SdsSecretConfig`: a secret by name, from ADS or (static=True) from `static_resources`."""
+    """`SdsSecretConfig`: a secret by name, from ADS, from the file `path`, or (static=True) from
+    `static_resources`."""
 
     name: str
     static: bool = False
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,8 +195,8 @@ def test_the_way_to_a_control_plane(tmp_path: Path) -> None:
     [
         ("cluster_name: xds}", "cluster_name: other}", "envoy_grpc.cluster_name"),
         ("api_type: DELTA_GRPC", "api_type: REST", "dynamic_resources.ads_config.api_type"),
-        ("lds_config: {ads: {}", "lds_config: {path_config_source: {path: x}",
-         "dynamic_resources.lds_config.path_config_source"),
+        ("lds_config: {ads: {}", "lds_config: {api_config_source: {api_type: GRPC}",
+         "dynamic_resources.lds_config.api_config_source"),
         ("envoy_grpc: {cluster_name: xds}",
          "google_grpc: {target_uri: x, stat_prefix: g}",
          "dynamic_resources.ads_config.grpc_services[0].google_grpc"),

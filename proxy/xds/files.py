@@ -1,0 +1,118 @@
+"""Resources from files (`path_config_source`): a DiscoveryResponse in YAML, JSON or binary.
+
+A file is read again when another file was moved to its place (Envoy's rule: what is written in
+place may be half written). What can't be read or decoded leaves everything as it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf.message import DecodeError
+
+from protos.types import CDS, LDS
+from proxy.config.decode import name_of
+from proxy.config.positions import BadConfig, compose
+from proxy.config.rejected import Rejected
+from proxy.config.yaml_message import Reader
+from proxy.tasks import spawn
+from proxy.xds.update import Received, Update
+
+log = logging.getLogger("weft.xds")
+
+Source = tuple[str, str]
+"""(type URL, path of the file)"""
+_BINARY = (".pb", ".binpb")
+_WATCH_DEBOUNCE_MS = 50
+
+
+class Files:
+    """take: what is called with the contents of each file, when it is first read and after each
+    move. sources: which files are wanted now."""
+
+    def __init__(
+        self,
+        sources: Callable[[], frozenset[Source]],
+        take: Callable[[Update], Awaitable[object]],
+    ) -> None:
+        self._sources = sources
+        self._take = take
+        self._read: dict[Source, tuple[int, int]] = {}
+        self._watches: dict[Path, asyncio.Task[None]] = {}
+        self._reading = asyncio.Lock()
+
+    async def follow(self) -> None:
+        """Reads what is wanted and not read yet or moved, and whatever that wants in turn."""
+        async with self._reading:
+            while changed := [one for one in sorted(self._sources()) if self._is_new(one)]:
+                for one in changed:
+                    await self._read_one(one)
+        self._watch()
+
+    def close(self) -> None:
+        for task in self._watches.values():
+            task.cancel()
+
+    def _is_new(self, one: Source) -> bool:
+        return _identity(Path(one[1])) not in (None, self._read.get(one))
+
+    async def _read_one(self, one: Source) -> None:
+        type_url, name = one
+        path = Path(name)
+        self._read[one] = _identity(path) or (0, 0)
+        try:
+            update = contents(type_url, path)
+        except (BadConfig, OSError, DecodeError) as error:
+            log.warning("%s: %s; what was there before stays", name, error)
+            return
+        await self._take(update)
+
+    def _watch(self) -> None:
+        folders = {Path(path).absolute().parent for _, path in self._sources()}
+        for folder in folders - self._watches.keys():
+            self._watches[folder] = spawn(self._follow_folder(folder), f"watch {folder}")
+
+    async def _follow_folder(self, folder: Path) -> None:
+        import watchfiles  # not needed by who has no such files
+
+        async for _ in watchfiles.awatch(
+            folder, recursive=False, debounce=_WATCH_DEBOUNCE_MS, step=10
+        ):
+            await self.follow()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file this is: another one after a move, the same after a write."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def contents(type_url: str, path: Path) -> Update:
+    """What the file says. Raises BadConfig, OSError or DecodeError."""
+    message = discovery_pb2.DiscoveryResponse()
+    if path.suffix in _BINARY:
+        message.ParseFromString(path.read_bytes())
+    else:
+        reader = Reader()
+        try:
+            reader.read(compose(path), message)
+        except Rejected as error:
+            raise BadConfig(str(path), reader.position(error.path), error) from None
+    version = message.version_info or _digest(message)
+    resources = tuple(
+        Received(name_of(type_url, each.value), version, each.type_url, each.value)
+        for each in message.resources
+    )
+    return Update(type_url, "", version, resources, complete=type_url in (CDS, LDS))
+
+
+def _digest(message: discovery_pb2.DiscoveryResponse) -> str:
+    return hashlib.sha256(message.SerializeToString(deterministic=True)).hexdigest()[:16]
