@@ -35,10 +35,8 @@ from proxy.config.snapshot import Snapshot
 from proxy.connection import ConnectionInfo
 from proxy.l7.worker import Worker
 from proxy.stats import Stats
-from proxy.upstream.breaker import Breaker
-from proxy.upstream.cluster import Cluster as RunningCluster
-from proxy.upstream.host import Host
 from proxy.upstream.http1 import UpstreamH1
+from proxy.upstream.pool import Pool
 
 REQUEST = (
     b"GET /api/v1/items/%d?page=%d HTTP/1.1\r\nHost: messenger.default:8080\r\n"
@@ -66,6 +64,7 @@ class Silence:
     def is_closing(self) -> bool:
         return False
 
+    def get_extra_info(self, name: str) -> None: ...
     def set_write_buffer_limits(self, high: int | None = None) -> None: ...
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
@@ -87,12 +86,12 @@ class Exchange:
         client.connection_made(Silence())
         self._client = client
 
-    def _open(self, cluster: RunningCluster, host: Host, breaker: Breaker) -> None:
-        connection = UpstreamH1(cluster, host, breaker)
+    def _open(self, pool: Pool) -> None:
+        connection = UpstreamH1(pool)
         connection.connection_made(Silence())  # type: ignore[arg-type]
         connection.adopt(0.0)
         self._upstreams.append(connection)
-        cluster.on_open(connection, 1.0)
+        pool.on_open(connection, 1.0)
 
     def __call__(self) -> None:
         """One request and its answer."""
@@ -110,7 +109,7 @@ def _snapshot() -> Snapshot:
     route = Route(RouteMatch(prefix="/"), RouteAction(cluster="up"))
     routes = RouteConfiguration("r", (VirtualHost("all", ("*",), (route,)),))
     router = HttpFilter("router", TYPE_URL, RouterConfig())
-    http = HttpConnectionManager("bench", route_config=routes, filters=(router,))
+    http = HttpConnectionManager("bench", route_config=routes, filters=(router,), codec="HTTP1")
     chain = FilterChain(FilterChainMatch(), http)
     listener = Listener("in", SocketAddress("127.0.0.1", 80), (chain,))
     return Snapshot({"in": listener}, {"up": cluster})
