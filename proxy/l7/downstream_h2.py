@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 from proxy.connection import ConnectionInfo
 from proxy.http.h2 import ConnectionFailed, PrematureResets, ServerConnection, errors
 from proxy.http.headers import Headers
-from proxy.http.message import Request, Response
+from proxy.http.message import UNTIL_CLOSE, Request, Response
 from proxy.l7.stream import Stream
 from proxy.outbox import FrameOutbox, Pipe, flush
 from proxy.upstream.keepalive import Keepalive
@@ -148,6 +148,11 @@ class DownstreamH2(FrameOutbox, asyncio.Protocol):
             self._drain(monotonic())
         if EXPECT in request.headers:
             self._continue(stream_id, request.headers)
+        if request.upgrade or request.method == b"CONNECT":
+            request.length = UNTIL_CLOSE
+        path = request.path
+        if b"#" in path or path == b"*":
+            request.odd = True
         stream.begin(data, end)
 
     def _continue(self, stream_id: int, headers: Headers) -> None:

@@ -49,9 +49,11 @@ def answer(stream: Stream, reply: Reply) -> tuple[Response, bytes]:
     response.status = reply.status
     if is_grpc(stream.request):
         _grpc(response, reply)
+        if stream.down.protocol == "http1":
+            response.headers.set(CONTENT_LENGTH, b"0")
         return response, b""
     changed = reply.body != body and response.headers.get(CONTENT_TYPE) == kind
-    return response, _body(response, reply, changed)
+    return response, _body(response, reply, changed, stream.down.protocol == "http1")
 
 
 def _add(headers: Headers, reply: Reply) -> None:
@@ -59,15 +61,16 @@ def _add(headers: Headers, reply: Reply) -> None:
         headers.add(name, value)
 
 
-def _body(response: Response, reply: Reply, changed: bool) -> bytes:
-    """changed: the mapper has made another body, whose kind it knows."""
+def _body(response: Response, reply: Reply, changed: bool, says_nothing: bool) -> bytes:
+    """changed: the mapper has made another body, whose kind it knows. says_nothing: an empty body
+    needs a word; in HTTP/2 the end of the stream is one."""
     headers = response.headers
     body = b"" if reply.status in BODILESS else reply.body
     if not body:
         headers.remove(CONTENT_TYPE)
     elif changed or CONTENT_TYPE not in headers:
         headers.set(CONTENT_TYPE, reply.content_type)
-    if reply.status not in BODILESS:
+    if reply.status not in BODILESS and (body or says_nothing):
         headers.set(CONTENT_LENGTH, b"%d" % len(body))
     response.length = len(body)
     return body
@@ -83,7 +86,6 @@ def _grpc(response: Response, reply: Reply) -> None:
         headers.set(b"grpc-status", b"%d" % status)
     if reply.body:
         headers.set(b"grpc-message", percent_encoded(reply.body))
-    headers.set(CONTENT_LENGTH, b"0")
     response.status = 200
     response.length = 0
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from proxy.http.h2 import ClientConnection, ConnectionFailed, errors
 from proxy.http.headers import Headers
-from proxy.http.message import Request, Response
+from proxy.http.message import UNTIL_CLOSE, Request, Response
 from proxy.outbox import FrameOutbox, Pipe, flush
 from proxy.upstream import retry
 from proxy.upstream.codec_options import codec_options
@@ -248,6 +248,9 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         if exchange is not None:
             if end:
                 self._finish(stream_id)
+            elif response.status == 101:
+                response.upgrade = exchange.request.upgrade
+                response.length = UNTIL_CLOSE
             exchange.on_response(response, data, end)
 
     def on_informational(self, stream_id: int, status: int, headers: Headers) -> None:
