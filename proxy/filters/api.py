@@ -66,6 +66,10 @@ class RouteView(Protocol):
     def cluster_name(self) -> str:
         """'' if it is not known before the request is."""
 
+    @property
+    def forwards(self) -> bool:
+        """To a cluster; else it answers by itself (direct response, redirect)."""
+
 
 class FilterStream(Protocol):
     """One request and its reply. metadata: dynamic metadata, by namespace. filter_state: objects

@@ -8,7 +8,7 @@ from proxy.http.headers import Headers
 from proxy.http.message import CHUNKED
 
 CONTENT_LENGTH = b"content-length"
-TOO_LARGE = Reply(413, b"Payload Too Large", "", "request_payload_too_large")
+TOO_LARGE = Reply(413, b"Payload Too Large", "", "request_payload_too_large", close=True)
 
 __all__ = ["TYPE_URL", "build"]
 
@@ -39,14 +39,17 @@ class Buffer:
                 stream.resume(TOO_LARGE)
             return data
 
-        return Hooks(on_request, on_request_data=on_request_data, on_request_end=_on_request_end)
+        def on_request_end(stream: FilterStream, trailers: Headers | None) -> None:
+            if 0 < stream.bytes_received <= limit_bytes:
+                _tell_length(stream, trailers)
+                stream.resume()
+
+        return Hooks(on_request, on_request_data=on_request_data, on_request_end=on_request_end)
 
 
-def _on_request_end(stream: FilterStream, trailers: Headers | None) -> None:
-    """The length is known now."""
-    if stream.bytes_received:
-        request = stream.request
-        if request.length == CHUNKED and trailers is None:
-            request.length = stream.bytes_received
-            request.headers.set(CONTENT_LENGTH, b"%d" % stream.bytes_received)
-        stream.resume()
+def _tell_length(stream: FilterStream, trailers: Headers | None) -> None:
+    """It is known now; a body with trailers stays chunked."""
+    request = stream.request
+    if request.length == CHUNKED and trailers is None:
+        request.length = stream.bytes_received
+        request.headers.set(CONTENT_LENGTH, b"%d" % stream.bytes_received)

@@ -63,7 +63,7 @@ class Cors:
     def _hooks(self, policy: Policy, enabled: Draw, shadow: Draw) -> Hooks:
         def on_request(stream: FilterStream) -> Reply | None:
             origin = stream.request.headers.get(ORIGIN)
-            if not origin:
+            if not origin or stream.route is None or not stream.route.forwards:
                 return None
             on = enabled()
             if not on and not shadow():

@@ -7,7 +7,7 @@ word, unless `most_specific_header_mutations_wins`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from proxy.config.filters.decode_header_mutation import (
     TYPE_URL,
@@ -106,12 +106,17 @@ def _query(
     changes = [_change(each, formats) for each in mutations]
 
     def apply(stream: FilterStream) -> None:
-        """Envoy puts the parameters in the order of their names."""
+        """Parameters come in the order of their names (Envoy); those that nobody touches as the
+        client spelled them."""
         path, _, query = stream.request.path.partition(b"?")
         parameters = _parsed(query)
         for change in changes:
             change(stream, parameters)
-        pairs = [name + b"=" + value for name in sorted(parameters) for value in parameters[name]]
+        pairs = [
+            quote_from_bytes(name, safe="").encode() + b"=" + value
+            for name in sorted(parameters)
+            for value in parameters[name]
+        ]
         stream.request.path = path + b"?" + b"&".join(pairs) if pairs else path
 
     return apply
@@ -122,7 +127,7 @@ def _parsed(query: bytes) -> Query:
     for pair in query.split(b"&"):
         if pair:
             name, _, value = pair.partition(b"=")
-            found.setdefault(unquote_to_bytes(name), []).append(unquote_to_bytes(value))
+            found.setdefault(unquote_to_bytes(name), []).append(value)
     return found
 
 
@@ -137,7 +142,7 @@ def _change(mutation: QueryMutation, formats: Format) -> Change:
     value_of = formats(mutation.value)
 
     def change(stream: FilterStream, parameters: Query) -> None:
-        value = value_of(stream)
+        value = quote_from_bytes(value_of(stream), safe="").encode()
         if action == "APPEND_IF_EXISTS_OR_ADD":
             parameters.setdefault(key, []).append(value)
         elif action == "ADD_IF_ABSENT":

@@ -5,6 +5,7 @@ What the rules said is left in the dynamic metadata of `envoy.filters.http.rbac`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from proxy.config.filters.decode_rbac import TYPE_URL, RbacConfig
@@ -15,6 +16,7 @@ from proxy.stats import Counter
 
 NAMESPACE = "envoy.filters.http.rbac"
 COMMON = "envoy.common"
+_BLANK = re.compile(r"[ \t\n\v\f\r]")
 Enforce = Callable[[FilterStream], Reply | None]
 
 __all__ = ["TYPE_URL", "build"]
@@ -40,7 +42,9 @@ class Rbac:
         return None if step is None else Hooks(on_request=step)
 
     def _counter(self, prefix: str, name: str) -> Counter:
-        return self._context.stats.counter(f"{self._context.stat_prefix}rbac.{prefix}{name}")
+        """prefix: the configuration's own, which is a name of its own (Envoy's statPrefixJoin)."""
+        between = f"{prefix}." if prefix else ""
+        return self._context.stats.counter(f"{self._context.stat_prefix}rbac.{between}{name}")
 
     def _rule_counters(
         self, rules: Rules, prefix: str, names: tuple[str, str], tracks: bool
@@ -110,7 +114,7 @@ def _tell(
 
 def _denied(policy: str | None) -> Reply:
     """Blanks would make another column of the access log."""
-    name = "_".join((policy or "none").split())
+    name = _BLANK.sub("_", policy or "none")
     detail = f"rbac_access_denied_matched_policy[{name}]"
     return Reply(403, b"RBAC: access denied", "", detail)
 

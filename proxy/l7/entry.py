@@ -72,6 +72,7 @@ class RouteEntry:
     max_stream_duration_s: float | None = None
     grpc_timeout: GrpcTimeout | None = None
     grpc_stream_timeout: GrpcTimeout | None = None
+    limits_duration = False
     retry: RetryRule | None = None
     hedges = False
     tells_timeout_retry = False
@@ -103,3 +104,7 @@ class RouteEntry:
         for name, value in facts.items():
             if value != getattr(kind, name):
                 setattr(self, name, value)
+
+    @property
+    def forwards(self) -> bool:
+        return self.answer is None

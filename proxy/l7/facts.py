@@ -151,7 +151,8 @@ NUMBERS: Mapping[str, Callable[[Stream], int | str]] = {
     "RESPONSE_FLAGS_LONG": lambda stream: _long_flags(stream) or "-",
     "PROTOCOL": lambda stream: stream.request.version.decode(),
     "UNIQUE_ID": lambda stream: str(uuid4()),
-    "UPSTREAM_REQUEST_ATTEMPT_COUNT": lambda stream: stream.attempt,
+    # The first attempt begins when a host is looked for (Envoy's rule).
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT": lambda stream: stream.attempt or int(bool(stream.cluster)),
     **{f"{name}_PORT": _port(of) for name, of in ADDRESSES.items()},
 }
 """Those that are always there, and never of a peer's making."""

@@ -72,6 +72,7 @@ TEXT_OMITTING = Style("", _escape, _escape_bytes)
 HEADER = Style("", _spaces, _spaces_bytes)
 JSON_VALUE = Style(None, _unchanged, _readable, structured=True)
 JSON_TEXT = Style("-", _unchanged, _readable)
+JSON_OMITTING = Style("", _unchanged, _readable)
 
 
 def compile_format(text: str, omits_empty: bool = False) -> Callable[[Stream], bytes]:
@@ -97,16 +98,20 @@ def compile_json(fields: Mapping[str, Any], omits_empty: bool = False) -> Callab
     sorted, as Envoy's are."""
     if omits_empty:
         write = json_omitting(fields, _json_getter)
-        return lambda stream: (write(stream) + "\n").encode("utf-8", "surrogateescape")
+        return lambda stream: (_object(write(stream)) + "\n").encode("utf-8", "surrogateescape")
     getters: list[Getter] = []
     template = _json_template(dict(fields), getters)
     return _encoded(template + "\n", getters)
 
 
+def _object(text: str) -> str:
+    return "{}" if text == "null" else text
+
+
 def _json_getter(text: str) -> str | Getter:
     """A string of a JSON format as JSON: fixed, or by stream."""
     getters: list[Getter] = []
-    template = _json_string(text, getters)
+    template = _json_string(text, getters, JSON_OMITTING)
     return getters[0] if getters else template % ()
 
 
@@ -159,7 +164,7 @@ def _quoted(text: str) -> str:
     return encode_basestring(text).replace("%", "%%")
 
 
-def _json_string(text: str, getters: list[Getter]) -> str:
+def _json_string(text: str, getters: list[Getter], style: Style = JSON_TEXT) -> str:
     parts = parse(text)
     if len(parts) == 1 and isinstance(only := parts[0], Operator):
         value = constant_value(only)
@@ -167,7 +172,7 @@ def _json_string(text: str, getters: list[Getter]) -> str:
             return _quoted(value)
         getters.append(_json_value(getter(only, JSON_VALUE)))
         return "%s"
-    template, inner = _template(text, JSON_TEXT)
+    template, inner = _template(text, style)
     if not inner:
         return _quoted(template % ())
     getters.append(

@@ -18,7 +18,7 @@ Compile = Callable[[str], "str | Getter"]
 
 
 def json_omitting(value: Any, compiled: Compile) -> Write:
-    """Members and elements that are null are left out; an object of which nothing is left stays."""
+    """Members and elements that are null are left out, and objects of which nothing is left."""
     if isinstance(value, Mapping):
         return _members([(name, json_omitting(value[name], compiled)) for name in sorted(value)])
     if isinstance(value, list | tuple):
@@ -41,7 +41,8 @@ def _members(members: list[tuple[str, Write]]) -> Write:
 
     def write_all(stream: Stream) -> str:
         parts = [(name, write(stream)) for name, write in written]
-        return "{" + ",".join([name + text for name, text in parts if text != "null"]) + "}"
+        kept = [name + text for name, text in parts if text != "null"]
+        return "{" + ",".join(kept) + "}" if kept else "null"
 
     return write_all
 

@@ -7,7 +7,7 @@ swaps; streams keep the route they began with.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.config.model import HttpConnectionManager
@@ -25,6 +25,7 @@ from proxy.l7.reply import (
     BAD_PATH,
     MISSING_HOST,
     NO_ORIGIN_FORM,
+    QUERY_WITHOUT_TYPE,
     REQUEST_TIMEOUT,
     STREAM_IDLE,
 )
@@ -48,6 +49,7 @@ COUNTERS = (
     "downstream_cx_max_requests_reached", "downstream_rq_too_many_premature_resets",
     "downstream_rq_total", "downstream_rq_http2_total", "downstream_rq_rx_reset",
     "downstream_rq_tx_reset",
+    "downstream_rq_max_duration_reached",
     "downstream_rq_timeout", "downstream_rq_idle_timeout", "downstream_rq_header_timeout",
     "downstream_cx_upgrades_total", "downstream_rq_ws_on_non_ws_route",
     "passthrough_internal_redirect_bad_location", "passthrough_internal_redirect_unsafe_scheme",
@@ -160,6 +162,7 @@ class HttpManager:
             trailers=config.http1.enable_trailers,
             chunked_length=config.http1.chunked_length,
             keeps_expect=config.proxy_100_continue,
+            custom_methods=config.http1.custom_methods,
             underscores=config.underscores,
             on_dropped=self._on_dropped,
         )
@@ -168,6 +171,7 @@ class HttpManager:
         )
         self._all_stats = stats
         self.idle_timeout_s = config.idle_timeout_s
+        self.max_stream_duration_s = config.max_stream_duration_s
         self.headers_timeout_s = config.request_headers_timeout_s
         self.max_duration_s = config.max_connection_duration_s
         self.delayed_close_s = config.delayed_close_timeout_s
@@ -274,7 +278,9 @@ class HttpManager:
         if stream.tunnels:
             stats.downstream_cx_upgrades_active.value -= 1
         status = stream.status
-        if status:
+        if stream.health_check:
+            stats.unanswered += 1  # Envoy counts no answers of health checks
+        elif status:
             try:
                 self._counts[status] += 1
             except KeyError:
@@ -304,12 +310,20 @@ class HttpManager:
         return prepare
 
     def objection(self, request: Request) -> Reply | None:
-        """What is to be said to a request about which its reader found something odd."""
+        """What is to be said to a request about which its reader found something odd. The
+        connection goes on if `stream_error_on_invalid_http_message` wants it to."""
+        found = None
         if not request.authority:
-            return MISSING_HOST
-        if b"#" in request.path:
-            return BAD_PATH
-        return NO_ORIGIN_FORM if request.path == b"*" else None
+            found = MISSING_HOST
+        elif b"#" in request.path:
+            found = BAD_PATH
+        elif request.method == b"QUERY" and b"content-type" not in request.headers:
+            found = QUERY_WITHOUT_TYPE
+        elif request.path == b"*":
+            found = NO_ORIGIN_FORM
+        if found is not None and self.config.stream_error:
+            return replace(found, close=False)
+        return found
 
     def finish_response(self, stream: Stream, response: Response) -> None:
         """`server`, `date` and the upstream's time, on every answer."""

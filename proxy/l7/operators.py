@@ -118,11 +118,11 @@ def _structured(operator: Operator, style: Style) -> Getter:
         value = read(stream)
         if value is None:
             return missing
-        if stays and not isinstance(value, str):
-            return Encoded(compact(value))
-        if stays and isinstance(value, Encoded):
-            return value
-        return clean(as_text(value)[:length])
+        plain = isinstance(value, str) and not isinstance(value, Encoded)
+        if stays and not plain:
+            return value if isinstance(value, Encoded) else Encoded(compact(value))
+        text = as_text(value)[:length]
+        return clean(text) if plain else text  # JSON is harmless already
 
     return get
 

@@ -191,7 +191,7 @@ def _stream(case: Case, upstream_port: int, local_port: int, client_port: int) -
     config = SimpleNamespace(alt_stat_name="")
     given = {
         "down": SimpleNamespace(info=ConnectionInfo(("127.0.0.1", client_port), local, local)),
-        "route": None if route is None else SimpleNamespace(name=route),
+        "route": None if route is None else SimpleNamespace(name=route, choose=lambda _: None),
         "host": Host(SocketAddress("127.0.0.1", port)),
         "cluster": SimpleNamespace(name=name, config=config),
         **facts,
