@@ -102,13 +102,15 @@ class Proxy:
         self.problems: dict[str, str] = {}
         self.logs = LogWriters(self.stats)
         self.worker = Worker(Random(), self.stats)
+        self.watches = self._watches()
+        self.checked = False  # hosts that are to be checked before anybody is let in were
         self.runtime = Runtime(
             self.worker,
             self.stats,
             open_connection,
             self._make_logger,
             node_cluster=config.node.cluster,
-            watches=self._watches(),
+            watches=self.watches,
         )
         self.identity = _identity(config, options)
 
@@ -134,6 +136,7 @@ class Proxy:
         await asyncio.sleep(0)  # static resources are in force, or have failed, after one turn
         if following.done():
             following.result()
+        await self._first_checks()
         self._check_static()
         self.serving = True
         log.info("serving; %s", "following a control plane" if self.config.ads else "static")
@@ -144,6 +147,15 @@ class Proxy:
         await asyncio.gather(following, return_exceptions=True)
         await self._finish_streams()
         self.logs.close()
+
+    async def _first_checks(self) -> None:
+        """Listeners open when each host has had its first health check (Envoy's warming)."""
+        waited = self.watches.waiting
+        while self.watches.waiting and not self.stopped.is_set():
+            await asyncio.sleep(0.005)
+        self.checked = True
+        if waited:
+            self._apply(self.snapshot)
 
     def _check_static(self) -> None:
         """What the bootstrap itself asks for must work, or there is nothing to run for."""
@@ -186,6 +198,8 @@ class Proxy:
         """LIVE once the first clusters and listeners are in force, or have been waited for."""
         if self.draining or self.stopped.is_set():
             return "DRAINING"
+        if not self.checked:
+            return "INITIALIZING"
         status = self.xds.status()
         if not status.configured:
             return "LIVE"
@@ -236,8 +250,9 @@ class Proxy:
                 runtimes[name] = ListenerRuntime(one.config, one.chains, one.default)
             except ChainMatchError as error:
                 problems[f"listener {name}"] = f"listener {name}: {error}"
-        for name, problem in self.listeners.apply(runtimes).items():
-            problems[f"listener {name}"] = problem
+        if self.checked or not self.watches.waiting:
+            for name, problem in self.listeners.apply(runtimes).items():
+                problems[f"listener {name}"] = problem
         self.snapshot = snapshot
         for name, problem in problems.items():
             if self.serving and self.problems.get(name) != problem:

@@ -64,7 +64,7 @@ class Watches:
 
     @property
     def waiting(self) -> bool:
-        """Some cluster's hosts have not all had their first check."""
+        """Some cluster's hosts have not all had their first check, and it waits for them."""
         return any(one.waiting for one in self._running.values())
 
 

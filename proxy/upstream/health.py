@@ -95,8 +95,9 @@ class ClusterHealth:
 
     @property
     def waiting(self) -> bool:
-        """Some host has not had its first check yet."""
-        return any(session.checker.first for session in self._sessions.values())
+        """Some host has not had its first check yet, and is waited for."""
+        waits = self._cluster.config.wait_for_warm_on_init
+        return waits and any(session.checker.first for session in self._sessions.values())
 
     def watch(self, hosts: Iterable[Host]) -> None:
         """These are the hosts now. New ones are ill until a check finds them well (Envoy)."""
