@@ -386,3 +386,4 @@ def _leave(stream: Stream) -> None:
     """The attempt is over."""
     stream.up = None
     stream.waiting = False
+    stream.try_deadline = stream.idle_until = NEVER

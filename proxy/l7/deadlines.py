@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from proxy.filters.api import Reply
 from proxy.l7 import reply, retries
+from proxy.l7.durations import max_stream_duration_s
 from proxy.upstream import retry
 
 if TYPE_CHECKING:
@@ -18,12 +19,23 @@ if TYPE_CHECKING:
 NEVER = float("inf")
 
 
+def begin_stream(stream: Stream) -> None:
+    """`max_stream_duration`, of the manager or of the route."""
+    lasts_s = max_stream_duration_s(stream, stream.manager.max_stream_duration_s)
+    if lasts_s:
+        stream.over_at = stream.started + lasts_s
+
+
 def begin_attempt(stream: Stream, now: float) -> None:
     """`per_try_timeout` and `per_try_idle_timeout`."""
     per_try_s, idle_s = stream.per_try_timeout_s, stream.idle_try_s
     stream.idle_until = now + idle_s if idle_s else NEVER
     stream.try_deadline = min(now + per_try_s if per_try_s else NEVER, stream.idle_until)
     stream.timeout_told = False
+
+
+def end_attempt(stream: Stream) -> None:
+    stream.try_deadline = stream.idle_until = NEVER
 
 
 def on_answer(stream: Stream, now: float) -> None:
@@ -40,6 +52,11 @@ def on_progress(stream: Stream, now: float) -> None:
 
 def on_deadline(stream: Stream, now: float) -> None:
     """The sweep found a deadline behind `now`."""
+    if now >= stream.over_at:
+        stream.over_at = NEVER
+        stream.manager.stats.downstream_rq_max_duration_reached.value += 1
+        stream.respond(reply.STREAM_OVER if stream.request_done else reply.UPLOAD_OVER)
+        return
     if stream.cluster is None:
         return
     if now >= stream.deadline:
@@ -97,7 +114,7 @@ def _on_idle(stream: Stream, now: float) -> None:
 
 
 def _on_attempt_over(stream: Stream, answer: Reply, now: float) -> None:
-    stream.try_deadline = stream.idle_until = NEVER
+    end_attempt(stream)
     host = stream.host
     assert host is not None
     host.rq_timeout += 1
@@ -116,7 +133,7 @@ def _on_attempt_over(stream: Stream, answer: Reply, now: float) -> None:
 
 def _on_soft_timeout(stream: Stream, now: float) -> None:
     """Hedging: the attempt goes on, and another one is made beside it if one may be."""
-    stream.try_deadline = stream.idle_until = NEVER
+    end_attempt(stream)
     if stream.responded:
         return
     _tell(stream, now)
