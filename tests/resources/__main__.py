@@ -1,4 +1,4 @@
-"""`python -m tests.resources [--full] [--weft] [WORD ...]`: what memory things cost in both proxies.
+"""`python -m tests.resources [--full] [--weft] [WORD ...]`: what memory it takes.
 
 In full: 1 GB each way with a reader at 1 MB/s (17 minutes each), 10,000 idle connections, 1,000
 clusters; else small versions. `--weft` leaves Envoy out; words choose: down, up, idle ...

@@ -91,10 +91,11 @@ async def download(start: Starter, body_bytes: int, rate_bytes_s: int, stall_s: 
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if b"/warm" in await reader.readuntil(b"\r\n\r\n"):
-            _answer_empty(writer)
+            await _answer_empty(writer)
             return
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % body_bytes)
         await _pour(writer, body_bytes)
+        await _end(writer)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -107,7 +108,7 @@ async def download(start: Starter, body_bytes: int, rate_bytes_s: int, stall_s: 
             assert b" 200 " in head
             await asyncio.sleep(stall_s)
             assert await _drink(reader, body_bytes, rate_bytes_s) == body_bytes
-        writer.close()
+        await _end(writer)
         return seen.grown
 
 
@@ -119,7 +120,7 @@ async def upload(start: Starter, body_bytes: int, rate_bytes_s: int, stall_s: fl
         if b"/warm" not in await reader.readuntil(b"\r\n\r\n"):
             await asyncio.sleep(stall_s)
             got.set_result(await _drink(reader, body_bytes, rate_bytes_s))
-        _answer_empty(writer)
+        await _answer_empty(writer)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=PIECE_BYTES)
     port = server.sockets[0].getsockname()[1]
@@ -131,15 +132,23 @@ async def upload(start: Starter, body_bytes: int, rate_bytes_s: int, stall_s: fl
             writer.write(b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % body_bytes)
             await _pour(writer, body_bytes)
             assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
-        writer.close()
+        await _end(writer)
         assert await got == body_bytes
         return seen.grown
 
 
-def _answer_empty(writer: asyncio.StreamWriter) -> None:
+async def _answer_empty(writer: asyncio.StreamWriter) -> None:
     """And no more on this connection."""
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    await _end(writer)
+
+
+async def _end(writer: asyncio.StreamWriter) -> None:
     writer.close()
+    try:
+        await writer.wait_closed()
+    except OSError:
+        pass  # the proxy was faster
 
 
 async def _pour(writer: asyncio.StreamWriter, body_bytes: int) -> None:
@@ -176,7 +185,7 @@ async def idle_connection_bytes(start: Starter, count: int) -> float:
         clients += [await _idle(entry) for _ in range(count)]
         grown = rss_bytes(proxy.pid) - before
         for _, writer in clients:
-            writer.close()
+            await _end(writer)
         return grown / count
 
 
