@@ -27,6 +27,7 @@ from tests.support.wait import eventually
 Starter = Callable[[dict[str, Any], Path], ProxyProcess]
 PIECE_BYTES = 1 << 16
 MB = 1 << 20
+FOR_EVER = [{"match": {"prefix": "/"}, "route": {"cluster": "a", "timeout": "0s"}}]
 
 
 def rss_bytes(pid: int) -> int:
@@ -99,7 +100,7 @@ async def download(start: Starter, body_bytes: int, rate_bytes_s: int, stall_s: 
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, running(start, {"a": (port,)}) as (proxy, entry):
+    async with server, running(start, {"a": (port,)}, routes=FOR_EVER) as (proxy, entry):
         await _warm(entry)
         reader, writer = await asyncio.open_connection("127.0.0.1", entry, limit=PIECE_BYTES)
         async with Highest(proxy.pid) as seen:
@@ -124,8 +125,7 @@ async def upload(start: Starter, body_bytes: int, rate_bytes_s: int, stall_s: fl
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=PIECE_BYTES)
     port = server.sockets[0].getsockname()[1]
-    everything = [{"match": {"prefix": "/"}, "route": {"cluster": "a", "timeout": "0s"}}]
-    async with server, running(start, {"a": (port,)}, routes=everything) as (proxy, entry):
+    async with server, running(start, {"a": (port,)}, routes=FOR_EVER) as (proxy, entry):
         await _warm(entry)
         reader, writer = await asyncio.open_connection("127.0.0.1", entry)
         async with Highest(proxy.pid) as seen:
