@@ -55,12 +55,13 @@ class HealthCheck:
 
     def _of_clusters(self) -> Reply:
         for name, percent in self._config.min_healthy:
-            cluster = self._context.clusters.get(name)
-            if cluster is None:
-                return Reply(503, b"", "LH", "health_check_no_cluster_found")
-            if not _healthy(cluster, percent):
-                return Reply(503, b"", "LH", "health_check_cluster_unhealthy")
-        return Reply(200, b"", "", "health_check_ok")
+            wrong = _objection(self._context.clusters.get(name), percent)
+            if wrong:
+                return Reply(503, b"", "LH", f"health_check_failed_{wrong}")
+        detail = (
+            "health_check_ok_cluster_healthy" if self._config.min_healthy else "health_check_ok"
+        )
+        return Reply(200, b"", "", detail)
 
     def _on_response(self, stream: FilterStream, response: Response) -> None:
         if not stream.health_check:
@@ -76,9 +77,12 @@ class HealthCheck:
         response.headers.set(CHECKED_CLUSTER, self._node_cluster)
 
 
-def _healthy(cluster: ClusterView, percent: float) -> bool:
-    """Whether so many of its hosts are; an empty cluster is healthy where none need be."""
+def _objection(cluster: ClusterView | None, percent: float) -> str:
+    """What is wrong with a cluster of which so many hosts must be healthy, '' if nothing is."""
+    if cluster is None:
+        return "no_cluster_found"
     total = len(cluster.hosts)
     if not total:
-        return percent == 0.0
-    return sum(host.healthy for host in cluster.hosts) >= total * percent / 100.0
+        return "cluster_empty" if percent else ""
+    healthy = sum(host.healthy for host in cluster.hosts)
+    return "" if healthy >= total * percent / 100.0 else "cluster_unhealthy"

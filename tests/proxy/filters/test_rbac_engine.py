@@ -133,7 +133,10 @@ def test_metadata(value: Any, known: Any, wanted: bool) -> None:
 
 
 def test_metadata_that_is_not_there_matches_nothing() -> None:
-    for value in ({"null_match": {}}, {"bool_match": False}, {"present_match": True}):
+    values: list[dict[str, Any]] = [
+        {"null_match": {}}, {"bool_match": False}, {"present_match": True},
+    ]  # fmt: skip
+    for value in values:
         assert not applies(data(value))
 
 
