@@ -101,7 +101,7 @@ class Proxy:
         self.snapshot = Snapshot()
         self.problems: dict[str, str] = {}
         self.logs = LogWriters(self.stats)
-        self.worker = Worker(Random(), self.stats)
+        self.worker = Worker(Random(), self.stats, RuntimeValues(config.runtime))
         self.watches = self._watches()
         self.checked = False  # hosts that are to be checked before anybody is let in were
         self.runtime = Runtime(
@@ -238,7 +238,7 @@ class Proxy:
 
     def _make_logger(self, config: AccessLog) -> AccessLogger:
         writer = self.logs.open(config.path)
-        return AccessLogger(config, writer, self.worker.random, RuntimeValues())
+        return AccessLogger(config, writer, self.worker.random, self.worker.runtime)
 
     def _apply(self, snapshot: Snapshot) -> None:
         """Puts a snapshot in force. What can't be is logged and named in `problems`; everything

@@ -15,6 +15,7 @@ from proxy.compile.chains import Chains
 from proxy.compile.clusters import Clusters, OpenConnection
 from proxy.compile.health import Watches
 from proxy.compile.listeners import CompiledListener, CompiledListeners, Manager
+from proxy.compile.local_replies import local_replies
 from proxy.compile.routes.place import RouteContext
 from proxy.compile.routes.tables import table
 from proxy.config.model import (
@@ -145,9 +146,10 @@ class Runtime:
         self, config: HttpConnectionManager, listener: Listener, own_uri: bytes
     ) -> HttpManager:
         loggers = tuple(self._make_logger(log) for log in config.access_log)
-        return HttpManager(
+        worker = self._worker
+        manager = HttpManager(
             config,
-            self._worker,
+            worker,
             self._stats,
             self._chains(config, config.filters),
             self._upgrades(config),
@@ -156,6 +158,11 @@ class Runtime:
             own_uri,
             listener.per_connection_buffer_limit_bytes,
         )
+        if config.local_reply is not None:
+            manager.local_replies = local_replies(
+                config.local_reply, worker.random, worker.runtime
+            )
+        return manager
 
     def _chains(self, config: HttpConnectionManager, filters: tuple[HttpFilter, ...]) -> Chains:
         return Chains(filters, self._context(config.stat_prefix), router)

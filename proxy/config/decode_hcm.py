@@ -12,15 +12,22 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 )
 
 from proxy.config.decode_access_log import access_logs
+from proxy.config.decode_client_address import (
+    check_request_ids,
+    internal_addresses,
+    trusted_hops,
+)
 from proxy.config.decode_common import (
     choice,
     enum_name,
+    optional_seconds,
     seconds_or,
     unsupported_type,
     value_or,
 )
 from proxy.config.decode_http1 import http1_options
 from proxy.config.decode_http2 import http2_options
+from proxy.config.decode_local_reply import local_reply_config
 from proxy.config.decode_protocol import common_http
 from proxy.config.decode_rds import route_configuration
 from proxy.config.decode_source import source
@@ -80,6 +87,7 @@ def connection_manager(
     # Longer than functions are here: one line per field, and cutting it would hide one.
     rds_name, rds_path, route_config = _routes(message, path)
     filters = _http_filters(message.http_filters, f"{path}.http_filters", decoders)
+    check_request_ids(message, path)
     router = filters[-1].config
     manager = HttpConnectionManager(
         stat_prefix=message.stat_prefix,
@@ -89,7 +97,10 @@ def connection_manager(
         filters=filters,
         access_log=access_logs(message.access_log, f"{path}.access_log"),
         use_remote_address=message.use_remote_address.value,
-        xff_num_trusted_hops=message.xff_num_trusted_hops,
+        xff_num_trusted_hops=trusted_hops(message, path),
+        internal_addresses=internal_addresses(message, path),
+        scheme_to_overwrite=message.scheme_header_transformation.scheme_to_overwrite,
+        append_x_forwarded_port=message.append_x_forwarded_port,
         skip_xff_append=message.skip_xff_append,
         server_name=message.server_name or "envoy",
         server_header=choice(
@@ -105,6 +116,9 @@ def connection_manager(
         ),
         client_cert_details=_cert_details(message.set_current_client_cert_details),
         via=message.via,
+        local_reply=local_reply_config(message.local_reply_config, f"{path}.local_reply_config")
+        if message.HasField("local_reply_config")
+        else None,
         suppress_envoy_headers=isinstance(router, RouterConfig) and router.suppress_envoy_headers,
     )
     return _with_protocols(_with_paths(manager, message, path), message, path, decoders)
@@ -127,6 +141,7 @@ def _with_paths(
         ),
         strip_matching_host_port=message.strip_matching_host_port,
         strip_any_host_port=message.strip_any_host_port,
+        strip_trailing_host_dot=message.strip_trailing_host_dot,
     )
 
 
@@ -161,6 +176,11 @@ def _with_protocols(
             message.common_http_protocol_options.headers_with_underscores_action,
             f"{path}.common_http_protocol_options.headers_with_underscores_action",
         ),
+        max_stream_duration_s=optional_seconds(
+            message.common_http_protocol_options, "max_stream_duration"
+        )
+        or 0.0,
+        stream_error=message.stream_error_on_invalid_http_message.value,
         http1=http1_options(message.http_protocol_options, f"{path}.http_protocol_options"),
     )
 

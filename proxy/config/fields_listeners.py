@@ -53,6 +53,10 @@ LISTENERS: Table = {
     ),
     _INSPECTOR + "http_inspector.v3.HttpInspector": Fields(),
     _INSPECTOR + "original_dst.v3.OriginalDst": Fields(),
+    _HCM + "LocalReplyConfig": Fields("mappers body_format"),
+    _HCM + "ResponseMapper": Fields(
+        "filter status_code body body_format_override headers_to_add"
+    ),
     _HCM + "HttpConnectionManager": Fields(
         "codec_type stat_prefix rds route_config http_filters common_http_protocol_options "
         "http_protocol_options http2_protocol_options server_name server_header_transformation "
@@ -62,17 +66,35 @@ LISTENERS: Table = {
         "always_set_request_id_in_response forward_client_cert_details "
         "set_current_client_cert_details normalize_path merge_slashes "
         "path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port "
-        "upgrade_configs proxy_100_continue",
+        "upgrade_configs proxy_100_continue internal_address_config strip_trailing_host_dot "
+        "scheme_header_transformation append_x_forwarded_port original_ip_detection_extensions "
+        "request_id_extension stream_error_on_invalid_http_message local_reply_config",
         {
             "http3_protocol_options": _CODEC,
             "append_local_overload": _OVERLOAD,
             "add_proxy_protocol_connection_state": "it belongs to the PROXY protocol filter, "
             "which is refused",
         },
-        {"add_user_agent": False, "stream_error_on_invalid_http_message": False},
+        {"add_user_agent": False, "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": False},
     ),
     _HCM + "HttpConnectionManager.SetCurrentClientCertDetails": Fields(
         "subject cert chain dns uri"
+    ),
+    _HCM + "RequestIDExtension": Fields("typed_config"),
+    _HCM + "HttpConnectionManager.InternalAddressConfig": Fields(
+        "cidr_ranges", {"unix_sockets": "no client comes by a Unix socket"}
+    ),
+    "envoy.config.core.v3.SchemeHeaderTransformation": Fields(
+        "scheme_to_overwrite", only={"match_upstream": False}
+    ),
+    "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig": Fields(
+        "xff_num_trusted_hops", only={"skip_xff_append": True}
+    ),
+    "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig": Fields(
+        no_effect=dict.fromkeys(
+            ("pack_trace_reason", "use_request_id_for_trace_sampling"),
+            "there is no tracing that a request id could speak to",
+        )
     ),
     _HCM + "HttpConnectionManager.UpgradeConfig": Fields("upgrade_type filters enabled"),
     _HCM + "Rds": Fields("config_source route_config_name"),

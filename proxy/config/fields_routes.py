@@ -63,6 +63,7 @@ ROUTES: Table = {
             "cors": _CORS,
         },
     ),
+    "envoy.extensions.early_data.v3.DefaultEarlyDataPolicy": Fields(),
     _ROUTE + "RouteAction.RequestMirrorPolicy": Fields(
         "cluster cluster_header runtime_fraction disable_shadow_host_suffix_append "
         "request_headers_mutations host_rewrite_literal",

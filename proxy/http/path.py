@@ -41,6 +41,11 @@ def has_escaped_slash(path: bytes) -> bool:
     return _ESCAPED_SLASH.search(split(path)[0]) is not None
 
 
+def has_escaped_nul(path: bytes) -> bool:
+    """No canonical path has one: a program in C would see the path end there."""
+    return b"%00" in split(path)[0]
+
+
 def unescape_slashes(path: bytes) -> bytes:
     bare, query = split(path)
     return _ESCAPED_SLASH.sub(_slash, bare) + query

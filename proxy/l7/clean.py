@@ -23,12 +23,10 @@ Cleaner = Callable[[Request, ConnectionInfo], Reply | None]
 def request_cleaner(config: HttpConnectionManager) -> Cleaner | None:
     """All that `config` asks for as one function; None if it asks for nothing."""
     steps: list[Cleaner] = []
-    if config.escaped_slashes != "KEEP_UNCHANGED":
-        steps.append(_escaped_slashes(config.escaped_slashes))
-    if config.normalize_path:
-        steps.append(_on_path(paths.canonical))
-    if config.merge_slashes:
-        steps.append(_on_path(paths.merge_slashes))
+    if path := _path_cleaner(config):
+        steps.append(path)
+    if config.strip_trailing_host_dot:
+        steps.append(_strip_dot)
     if config.strip_any_host_port or config.strip_matching_host_port:
         steps.append(_strip_port(config.strip_any_host_port))
     if config.via:
@@ -51,21 +49,32 @@ def append_via(headers: Headers, via: bytes) -> None:
     headers.set(b"via", known + b", " + via if known else via)
 
 
-def _on_path(change: Callable[[bytes], bytes]) -> Cleaner:
-    def apply(request: Request, _: ConnectionInfo) -> None:
-        request.path = change(request.path)
+def _path_cleaner(config: HttpConnectionManager) -> Cleaner | None:
+    """Slashes are unescaped first; a redirect for their sake points at the path as it is in the
+    end."""
+    action = config.escaped_slashes
+    changes: list[Callable[[bytes], bytes]] = []
+    if config.normalize_path:
+        changes.append(paths.canonical)
+    if config.merge_slashes:
+        changes.append(paths.merge_slashes)
+    if action == "KEEP_UNCHANGED" and not changes:
+        return None
 
-    return apply
-
-
-def _escaped_slashes(action: str) -> Cleaner:
     def apply(request: Request, _: ConnectionInfo) -> Reply | None:
-        if not paths.has_escaped_slash(request.path):
+        path = request.path
+        if not path:  # CONNECT has none
             return None
-        if action == "REJECT_REQUEST":
+        escaped = action != "KEEP_UNCHANGED" and paths.has_escaped_slash(path)
+        if escaped:
+            if action == "REJECT_REQUEST":
+                return BAD_PATH
+            path = paths.unescape_slashes(path)
+        if config.normalize_path and paths.has_escaped_nul(path):
             return BAD_PATH
-        path = paths.unescape_slashes(request.path)
-        if action == "UNESCAPE_AND_REDIRECT":
+        for change in changes:
+            path = change(path)
+        if escaped and action == "UNESCAPE_AND_REDIRECT":
             return Reply(307, b"", "", "path_normalization_failed", ((b"location", path),))
         request.path = path
         return None
@@ -82,6 +91,13 @@ def _strip_port(any_port: bool) -> Cleaner:
             request.authority = host
 
     return apply
+
+
+def _strip_dot(request: Request, _: ConnectionInfo) -> None:
+    """`host.` and `host.:80` are `host` and `host:80`."""
+    host, port = split_port(request.authority)
+    if host.endswith(b"."):
+        request.authority = host[:-1] + port
 
 
 def _via(via: bytes) -> Cleaner:

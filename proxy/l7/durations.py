@@ -20,7 +20,7 @@ _MAX_DIGITS = 99_999_999
 
 @dataclass(frozen=True, slots=True)
 class GrpcTimeout:
-    """max_s: 0 is no cap. offset_s: taken off, so that our answer comes before the client leaves."""
+    """max_s: 0 is no cap. offset_s: taken off, so that we answer before the client leaves."""
 
     max_s: float
     offset_s: float = 0.0

@@ -48,8 +48,10 @@ class RouteEntry:
     route, our own ones too.
 
     timeout_s, per_try_timeout_s: 0 is none. idle_timeout_s, max_stream_duration_s: None is the
-    connection manager's. grpc_timeout: `timeout_s` by the client's word; grpc_stream_timeout: the
-    same for the whole stream. hedges: a slow attempt goes on beside a new one.
+    connection manager's. limits_duration: there is one for the whole stream. grpc_timeout:
+    `timeout_s` by the client's word; grpc_stream_timeout: the same for the whole stream.
+
+    hedges: a slow attempt goes on beside a new one.
     tells_timeout_retry: each retry says whether a timeout was the reason. tells_time: answers carry
     the upstream's time. buffer_limit_bytes: of the body that is kept for another attempt, None is
     the listener's limit. hash: of the request, for balancers that hash. overrides: configurations

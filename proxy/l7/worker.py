@@ -30,6 +30,10 @@ def _then_flush(action: Callable[[], None]) -> None:
     flush()
 
 
+def _is_due(stream: Stream, now: float) -> bool:
+    return stream.deadline <= now or stream.try_deadline <= now or stream.over_at <= now
+
+
 class Swept(Protocol):
     """Something that wants to know the time about once a second."""
 
@@ -41,10 +45,10 @@ class Worker:
     sweep_late_max_s: the longest time that the loop kept a sweep waiting. failing: the
     administrator wants health checks to fail."""
 
-    def __init__(self, random: Random, stats: Stats) -> None:
+    def __init__(self, random: Random, stats: Stats, runtime: RuntimeValues | None = None) -> None:
         self._stats = stats
         self.random = random
-        self.runtime = RuntimeValues()
+        self.runtime = runtime or RuntimeValues()
         self.streams: set[Stream] = set()
         self.connections: set[ClientConnection] = set()
         self.swept: list[Swept] = []
@@ -78,7 +82,7 @@ class Worker:
         now = monotonic()
         self.sweep_late_max_s = max(self.sweep_late_max_s, now - asked - DEADLINE_SWEEP_S)
         try:
-            for stream in [s for s in self.streams if s.deadline <= now or s.try_deadline <= now]:
+            for stream in [s for s in self.streams if _is_due(s, now)]:
                 stream.on_deadline(now)
             flush()
         finally:  # whatever goes wrong with one stream, the others keep their deadlines

@@ -18,7 +18,6 @@ from proxy.config.model import FilterStateMatcher, RouteMatch
 from proxy.connection import ConnectionInfo
 from proxy.http.message import Request
 from proxy.http.uri_template import parse_template
-from proxy.match import metadata
 from proxy.runtime import RuntimeValues
 
 

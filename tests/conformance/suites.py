@@ -47,6 +47,9 @@ class Known:
 _LIST = (
     Suite("envoy-configs", "envoy_configs"),
     Suite("envoy-examples", "envoy_configs"),
+    Suite("envoy-route-diff", "route_diff"),
+    Suite("envoy-path-diff", "path_diff"),
+    Suite("envoy-router-check", "router_check"),
     Suite("http1-raw-diff", "http1_raw"),
     Suite("envoy-http1-corpus", "envoy_http1_corpus"),
     Suite("llhttp-md", "llhttp_md"),

@@ -123,11 +123,11 @@ def _choose(
     get = place.context.clusters.get
     header = action.cluster_header if weighted is None else weighted.cluster_header
     if header:
-        name_of = header.encode()
+        values_of = match.request_values(header.encode())
 
         def by_header(stream: Stream) -> Cluster | None:
-            named = stream.request.headers.get(name_of)
-            return None if named is None else get(named.decode("latin-1"))
+            values = values_of(stream.request)
+            return get(values[0].decode("latin-1")) if values else None
 
         entry.choose = by_header
         return

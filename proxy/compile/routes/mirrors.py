@@ -36,10 +36,10 @@ def _chooser(policy: MirrorPolicy, context: RouteContext) -> Callable[[Stream], 
     if not policy.cluster_header:
         name = policy.cluster
         return lambda _: get(name)
-    header = policy.cluster_header.encode()
+    values_of = match.request_values(policy.cluster_header.encode())
 
     def by_header(stream: Stream) -> Cluster | None:
-        named = stream.request.headers.get(header)
-        return get(named.decode("latin-1")) if named else None
+        values = values_of(stream.request)
+        return get(values[0].decode("latin-1")) if values else None
 
     return by_header

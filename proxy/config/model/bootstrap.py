@@ -35,6 +35,8 @@ class AdsConfig:
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
+    """runtime: its layers, the lowest first, each with its name and values."""
+
     """lds_ads, cds_ads: from the control plane; lds_path, cds_path: from that file."""
 
     """outlier_event_log_path: where ejections are told, '' for nowhere."""
@@ -49,4 +51,5 @@ class Bootstrap:
     listeners: tuple[Listener, ...] = ()
     clusters: tuple[Cluster, ...] = ()
     secrets: tuple[Secret, ...] = ()
+    runtime: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     outlier_event_log_path: str = ""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from proxy.config.model.common import CidrRange, SocketAddress
 from proxy.config.model.connecting import ProxyProtocolIn, SocketOption
+from proxy.config.model.local_reply import LocalReplyConfig
 from proxy.config.model.log_filter import AccessLogFilter
 from proxy.config.model.protocol import Http1Options, Http2Options
 from proxy.config.model.routes import RouteConfiguration
@@ -100,8 +101,15 @@ class HttpConnectionManager:
     delayed_close_timeout_s: float = 1.0
     via: str = ""
     suppress_envoy_headers: bool = False
+    local_reply: LocalReplyConfig | None = None
     upgrades: tuple[ManagerUpgrade, ...] = ()
     proxy_100_continue: bool = False
+    strip_trailing_host_dot: bool = False
+    scheme_to_overwrite: str = ""
+    append_x_forwarded_port: bool = False
+    internal_addresses: tuple[CidrRange, ...] = ()
+    max_stream_duration_s: float = 0.0
+    stream_error: bool = False
     underscores: Literal["ALLOW", "REJECT_REQUEST", "DROP_HEADER"] = "ALLOW"
     http1: Http1Options = Http1Options()
 
