@@ -165,8 +165,8 @@ def names(area: str = "") -> list[str]:
     """All scenarios, or those of one area; ValueError when two have the same name."""
     paths = sorted(FOLDER.rglob("*.yaml"), key=lambda path: (path.parent.name, path.stem))
     found = [path.stem for path in paths if area in ("", _area(path))]
-    if len(found) != len(set(found)):
-        raise ValueError(f"two scenarios of one name: {sorted(found)}")
+    if twice := sorted({name for name in found if found.count(name) > 1}):
+        raise ValueError(f"two scenarios of one name: {twice}")
     return found
 
 
