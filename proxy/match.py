@@ -7,11 +7,14 @@ take linear time: a client can't stall the proxy with a path.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
 from random import Random
 from typing import Any
 
 from proxy.config.model import (
+    CidrRange,
     FractionalPercent,
     HeaderMatcher,
     QueryParameterMatcher,
@@ -34,6 +37,22 @@ def full_regex(pattern: str) -> BytesMatch:
 
     fullmatch = re2.compile(pattern.encode(), re2.Options()).fullmatch
     return lambda value: fullmatch(value) is not None
+
+
+def within(ranges: Iterable[CidrRange]) -> Callable[[str], bool]:
+    """Is this text an address in one of `ranges`? What is none is in no range. Answers of late are
+    remembered: the same clients come again."""
+    networks = [ip_network((one.address, one.prefix_len), strict=False) for one in ranges]
+
+    @lru_cache(1024)
+    def test(text: str) -> bool:
+        try:
+            address = ip_address(text)
+        except ValueError:
+            return False
+        return any(address in network for network in networks)
+
+    return test
 
 
 def string(matcher: StringMatcher) -> BytesMatch:

@@ -25,5 +25,6 @@ def http1_options(message: protocol_pb2.Http1ProtocolOptions, path: str) -> Http
     return Http1Options(
         enable_trailers=message.enable_trailers,
         chunked_length=message.allow_chunked_length,
+        custom_methods=message.allow_custom_methods,
         proper_case=form.HasField("proper_case_words"),
     )

@@ -38,6 +38,7 @@ def common_http(
 
 def cluster_protocol(message: cluster_pb2.Cluster, path: str) -> HttpProtocolOptions:
     """How the cluster is spoken to. `HttpProtocolOptions` wins over the fields of old."""
+    _check_duration(message.common_http_protocol_options, at(path, "common_http_protocol_options"))
     extensions = message.typed_extension_protocol_options
     where = at(path, "typed_extension_protocol_options")
     for name in extensions:
@@ -47,7 +48,14 @@ def cluster_protocol(message: cluster_pb2.Cluster, path: str) -> HttpProtocolOpt
         return _of_old_fields(message, path)
     where = f"{where}[{EXTENSION}]"
     options = unpack(_OPTIONS, extensions[EXTENSION], where)
+    _check_duration(options.common_http_protocol_options, f"{where}.common_http_protocol_options")
     return _of_options(options, message, where)
+
+
+def _check_duration(message: protocol_pb2.HttpProtocolOptions, path: str) -> None:
+    """The limit of a connection manager is there, that of a cluster is not."""
+    if optional_seconds(message, "max_stream_duration"):
+        raise Rejected(f"{path}.max_stream_duration", f"of a cluster is {UNSUPPORTED}")
 
 
 def _of_old_fields(message: cluster_pb2.Cluster, path: str) -> HttpProtocolOptions:

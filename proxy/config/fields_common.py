@@ -45,12 +45,11 @@ COMMON: Table = {
     ),
     _CORE + "HttpProtocolOptions": Fields(
         "idle_timeout max_connection_duration max_headers_count max_response_headers_kb "
-        "max_requests_per_connection",
-        only={"max_stream_duration": 0.0},
+        "max_requests_per_connection max_stream_duration headers_with_underscores_action",
     ),
     _CORE + "Http1ProtocolOptions": Fields(
         "accept_http_10 default_host_for_http_10 enable_trailers allow_chunked_length "
-        "header_key_format",
+        "header_key_format allow_custom_methods",
         {"use_balsa_parser": "it chooses between two parsers of Envoy's own"},
         {"allow_absolute_url": True, "override_stream_error_on_invalid_http_message": False},
     ),

@@ -7,13 +7,14 @@ given names is found once per shape; a request then costs one look-up and one tu
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from proxy.config.model import HttpConnectionManager
 from proxy.connection import ConnectionInfo
 from proxy.http.headers import Headers, Pick, Shape, edited_shape, remember
 from proxy.http.message import Request
 from proxy.l7.client_cert import forwarded_client_cert
+from proxy.match import within
 
 MAX_KNOWN = 512
 SCHEMES = (b"http", b"https")
@@ -45,7 +46,10 @@ class Forwarding:
         self._ids = request_ids()
         self._own_uri = own_uri
         self._edge = config.use_remote_address
-        self._known: tuple[dict[Shape, Plan], dict[Shape, Plan]] = ({}, {})  # plaintext, TLS
+        self._known: tuple[dict[Shape, Plan], ...] = ({}, {}, {}, {})  # by TLS + 2 * internal
+        self._internal = is_internal(config)
+        self._scheme = config.scheme_to_overwrite.encode()
+        self._tells_port = config.append_x_forwarded_port
         self._sanitizes = config.forward_client_cert in ("SANITIZE", "SANITIZE_SET")
         self._cert_passes = config.forward_client_cert != "SANITIZE"
         self._replaces_id = self._edge and not config.preserve_external_request_id
@@ -53,7 +57,9 @@ class Forwarding:
     def apply(self, request: Request, info: ConnectionInfo) -> None:
         headers = request.headers
         tls = info.tls
-        plan = self._known[tls].get(headers.shape) or self._learn(headers.shape, tls)
+        internal = self._internal is not None and self._internal(headers, info)
+        kind = tls + 2 * internal if internal else tls
+        plan = self._known[kind].get(headers.shape) or self._learn(headers.shape, tls, internal)
         headers.shape, pick, proto, adds_id = plan
         values = headers.values if pick is None else pick(headers.values)
         if adds_id:
@@ -67,32 +73,37 @@ class Forwarding:
             # It comes to stand in redirects: whatever else it says, it is no scheme (Envoy).
             known = told in SCHEMES or told.lower() in SCHEMES
             request.scheme = told if known else b"https" if tls else b"http"
+        if internal:
+            headers.set(b"x-envoy-internal", b"true")
         if self._edge:
-            self._edge_addresses(headers, info)
+            self._edge_addresses(headers, info, internal)
+        if self._tells_port and b"x-forwarded-port" not in headers:
+            headers.add(b"x-forwarded-port", b"%d" % info.local[1])
         if self._cert_passes:
             self._client_cert(headers, info)
 
-    def _learn(self, shape: Shape, tls: bool) -> Plan:
-        removes: set[bytes] = set(
-            EXTERNAL_REMOVES | EDGE_REMOVES if self._edge else EXTERNAL_REMOVES
-        )
+    def _learn(self, shape: Shape, tls: bool, internal: bool) -> Plan:
+        removes: set[bytes] = set()
+        if not internal:
+            removes |= EXTERNAL_REMOVES | EDGE_REMOVES if self._edge else EXTERNAL_REMOVES
         if self._sanitizes:
             removes.add(XFCC)
         adds_proto = self._edge and not self._config.xff_num_trusted_hops
-        adds_proto = adds_proto or b"x-forwarded-proto" not in shape.index
+        adds_proto = adds_proto or b"x-forwarded-proto" not in shape.index or bool(self._scheme)
         if adds_proto:
             removes.add(b"x-forwarded-proto")
         adds_id = self._config.generate_request_id and (
-            self._replaces_id or b"x-request-id" not in shape.index
+            (self._replaces_id and not internal) or b"x-request-id" not in shape.index
         )
         if adds_id:
             removes.add(b"x-request-id")
         adds = [b"x-forwarded-proto"] * adds_proto + [b"x-request-id"] * adds_id
         edited, pick = edited_shape(shape, removes, adds)
-        proto = ((b"https" if tls else b"http"),) if adds_proto else ()
-        return remember(self._known[tls], shape, shape, (edited, pick, proto, adds_id), MAX_KNOWN)
+        proto = (self._scheme or (b"https" if tls else b"http"),) if adds_proto else ()
+        known = self._known[tls + 2 * internal]
+        return remember(known, shape, shape, (edited, pick, proto, adds_id), MAX_KNOWN)
 
-    def _edge_addresses(self, headers: Headers, info: ConnectionInfo) -> None:
+    def _edge_addresses(self, headers: Headers, info: ConnectionInfo, internal: bool) -> None:
         """`use_remote_address`: the peer's address is believed, and told on."""
         remote = info.remote[0].encode()
         known = headers.joined(b"x-forwarded-for")
@@ -104,7 +115,8 @@ class Forwarding:
                 trusted = entries[-hops]
         if not self._config.skip_xff_append:
             headers.set(b"x-forwarded-for", known + b"," + remote if known else remote)
-        headers.set(b"x-envoy-external-address", trusted)
+        if not internal:
+            headers.set(b"x-envoy-external-address", trusted)
 
     def _client_cert(self, headers: Headers, info: ConnectionInfo) -> None:
         """`forward_client_cert_details` for a block that has the header or needs it."""
@@ -121,6 +133,25 @@ class Forwarding:
         if mode == "APPEND_FORWARD" and (known := headers.joined(XFCC)):
             own = known + b"," + own
         headers.set(XFCC, own)
+
+
+def is_internal(
+    config: HttpConnectionManager,
+) -> Callable[[Headers, ConnectionInfo], bool] | None:
+    """`internal_address_config`: does the request come from inside? At the edge its peer does and
+    names no other client; else the only address of `x-forwarded-for` is (Envoy's rule). None: no
+    address is internal."""
+    if not config.internal_addresses:
+        return None
+    inside = within(config.internal_addresses)
+
+    def test(headers: Headers, info: ConnectionInfo) -> bool:
+        told = headers.joined(b"x-forwarded-for")
+        if config.use_remote_address:
+            return told is None and inside(info.remote[0])
+        return told is not None and b"," not in told and inside(told.strip().decode("latin-1"))
+
+    return test
 
 
 def request_ids() -> Iterator[bytes]:

@@ -21,6 +21,7 @@ from proxy.l7.chain import Chain
 from proxy.l7.clean import append_via, request_cleaner
 from proxy.l7.forwarding import Forwarding
 from proxy.l7.local_reply import Mapper
+from proxy.l7.manager_stats import ManagerStats
 from proxy.l7.reply import (
     BAD_PATH,
     MISSING_HOST,
@@ -31,7 +32,7 @@ from proxy.l7.reply import (
 )
 from proxy.l7.worker import Worker
 from proxy.route.table import Table
-from proxy.stats import Counter, Stats
+from proxy.stats import Stats
 from proxy.upstream.codec_options import codec_options
 from proxy.upstream.tcp import OpenTcp
 
@@ -41,26 +42,6 @@ if TYPE_CHECKING:
     from proxy.l7.sniffer import Sniffer
     from proxy.l7.stream import Stream
 
-COUNTERS = (
-    "downstream_cx_total", "downstream_cx_http1_total", "downstream_cx_http2_total",
-    "downstream_cx_ssl_total",
-    "downstream_cx_destroy", "downstream_cx_rx_bytes_total", "downstream_cx_protocol_error",
-    "downstream_cx_idle_timeout", "downstream_cx_max_duration_reached",
-    "downstream_cx_max_requests_reached", "downstream_rq_too_many_premature_resets",
-    "downstream_rq_total", "downstream_rq_http2_total", "downstream_rq_rx_reset",
-    "downstream_rq_tx_reset",
-    "downstream_rq_max_duration_reached",
-    "downstream_rq_timeout", "downstream_rq_idle_timeout", "downstream_rq_header_timeout",
-    "downstream_cx_upgrades_total", "downstream_rq_ws_on_non_ws_route",
-    "passthrough_internal_redirect_bad_location", "passthrough_internal_redirect_unsafe_scheme",
-    "passthrough_internal_redirect_too_many_redirects", "passthrough_internal_redirect_no_route",
-    "passthrough_internal_redirect_predicate",
-    "no_route", "no_cluster", "rq_direct_response", "rq_redirect",
-)  # fmt: skip
-GAUGES = (
-    "downstream_cx_active", "downstream_cx_http1_active", "downstream_cx_http2_active",
-    "downstream_cx_ssl_active", "downstream_cx_upgrades_active",
-)  # fmt: skip
 REJECTED_UNDERSCORES = "http1.requests_rejected_with_underscores_in_headers"
 DROPPED_UNDERSCORES = "http1.dropped_headers_with_underscores"
 SERVICE_TIME = b"x-envoy-upstream-service-time"
@@ -87,34 +68,6 @@ class Upgrade:
 
     enabled: bool
     chains: Chains | None
-
-
-class ManagerStats:
-    """Envoy's `http.<stat_prefix>.*`, each an attribute of its own name."""
-
-    def __init__(self, stats: Stats, stat_prefix: str) -> None:
-        prefix = f"http.{stat_prefix}."
-        for name in COUNTERS:
-            setattr(self, name, stats.counter(prefix + name))
-        for name in GAUGES:
-            setattr(self, name, stats.gauge(prefix + name))
-        self.downstream_rq_time = stats.histogram(prefix + "downstream_rq_time")
-        self.statuses = stats.statuses(prefix + "downstream_rq_", single=False)
-        stats.derive(prefix + "rq_total", lambda: self.downstream_rq_total.value)
-        stats.derive(prefix + "downstream_rq_http1_total", self._http1)
-        self.unanswered = 0
-        self.legs = 0
-        stats.derive_gauge(prefix + "downstream_rq_active", self._active)
-
-    def _active(self) -> int:
-        ended = self.statuses.final() + self.unanswered + self.legs
-        return self.downstream_rq_total.value - ended
-
-    def _http1(self) -> int:
-        return self.downstream_rq_total.value - self.downstream_rq_http2_total.value
-
-    def __getattr__(self, name: str) -> Counter:
-        raise AttributeError(name)
 
 
 class HttpManager:
@@ -154,18 +107,7 @@ class HttpManager:
         self.draining = False
         self.drained_at = 0.0
         self.buffer_limit_bytes = buffer_limit_bytes
-        self.limits = Limits(
-            head_bytes=config.max_request_headers_kb * 1024,
-            headers=config.max_headers_count,
-            http_10=config.accept_http_10,
-            default_host=config.default_host_for_http_10.encode(),
-            trailers=config.http1.enable_trailers,
-            chunked_length=config.http1.chunked_length,
-            keeps_expect=config.proxy_100_continue,
-            custom_methods=config.http1.custom_methods,
-            underscores=config.underscores,
-            on_dropped=self._on_dropped,
-        )
+        self.limits = _limits(config, self._on_dropped)
         self.http2_options = codec_options(
             config.http2, config.max_request_headers_kb, config.max_headers_count
         )
@@ -380,3 +322,19 @@ class HttpManager:
         if idle_s and now - stream.idle_since > idle_s:
             self.stats.downstream_rq_idle_timeout.value += 1
             stream.respond(STREAM_IDLE)
+
+
+def _limits(config: HttpConnectionManager, on_dropped: Callable[[int], None]) -> Limits:
+    """What HTTP/1 readers may take, and what they do with it."""
+    return Limits(
+        head_bytes=config.max_request_headers_kb * 1024,
+        headers=config.max_headers_count,
+        http_10=config.accept_http_10,
+        default_host=config.default_host_for_http_10.encode(),
+        trailers=config.http1.enable_trailers,
+        chunked_length=config.http1.chunked_length,
+        keeps_expect=config.proxy_100_continue,
+        custom_methods=config.http1.custom_methods,
+        underscores=config.underscores,
+        on_dropped=on_dropped,
+    )

@@ -132,6 +132,7 @@ class Stream:
     idle_try_s = 0.0
     idle_until = attempts.NEVER
     sent_at = 0.0
+    over_at = attempts.NEVER
     deadline = attempts.NEVER
     try_deadline = attempts.NEVER
 
@@ -205,6 +206,8 @@ class Stream:
             return
         route = self.route = resolve(self)
         self.chain = manager.chain if route is None else manager.chain_of(route)
+        if manager.max_stream_duration_s or (route is not None and route.limits_duration):
+            deadlines.begin_stream(self)
         if request.length == UNTIL_CLOSE:
             refusal = tunnel.admit(self)
             if refusal is not None:

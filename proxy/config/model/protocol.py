@@ -26,11 +26,12 @@ class KeepaliveSettings:
 class Http1Options:
     """`Http1ProtocolOptions`. enable_trailers: trailers are passed on. chunked_length: a request
     may have a length and be chunked, and counts as chunked. proper_case: header names are spelled
-    `Like-This`; else as they came."""
+    `Like-This`; else as they came. custom_methods: any token is a method."""
 
     enable_trailers: bool = False
     chunked_length: bool = False
     proper_case: bool = False
+    custom_methods: bool = False
 
 
 @dataclass(frozen=True, slots=True)

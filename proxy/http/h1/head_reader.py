@@ -13,7 +13,8 @@ from proxy.http.h1.body import BodyReader
 class Limits:
     """`max_request_headers_kb` and `max_headers_count`; pipelined: bytes kept of later requests.
     trailers: are they passed on (Envoy's `enable_trailers`), or dropped? chunked_length: Envoy's
-    `allow_chunked_length`. keeps_expect: the peer behind answers it. underscores: what becomes of
+    `allow_chunked_length`. keeps_expect: the peer behind answers it.
+    custom_methods: any token is a method. underscores: what becomes of
     headers with `_` in their names; on_dropped is told how many were dropped."""
 
     head_bytes: int = 60 * 1024
@@ -24,6 +25,7 @@ class Limits:
     trailers: bool = False
     chunked_length: bool = False
     keeps_expect: bool = False
+    custom_methods: bool = False
     underscores: Literal["ALLOW", "REJECT_REQUEST", "DROP_HEADER"] = "ALLOW"
     on_dropped: Callable[[int], None] | None = None
 

@@ -22,6 +22,14 @@ from proxy.http.message import CHUNKED, UNTIL_CLOSE, Request
 TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
+# What Envoy's parser takes for a method unless `allow_custom_methods` says otherwise.
+METHODS = frozenset(
+    b"ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL "
+    b"MOVE MSEARCH NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT "
+    b"SEARCH SOURCE SUBSCRIBE TRACE UNBIND UNLINK UNLOCK UNSUBSCRIBE".split()
+)
+
+
 class RequestSink(BodySink, Protocol):
     def on_request(self, request: Request, data: bytes, end: bool) -> None: ...
 
@@ -116,6 +124,8 @@ class RequestReader(HeadReader):
         found = request_match(data)
         if found is None or found.end() != end:
             raise _diagnosed(data[:end])
+        if found[1] not in METHODS and not self._limits.custom_methods:
+            raise Malformed("http1.codec_error")
         names, values = split_fields(found[4])
         if len(names) > self._limits.headers:
             raise Malformed("http1.too_many_headers", 431)
@@ -177,7 +187,7 @@ class RequestReader(HeadReader):
             if old:
                 request.authority = self._limits.default_host
             odd = odd or not request.authority
-        if odd:
+        if odd or request.method == b"QUERY":
             request.odd = True
         check_authority(request.authority)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.config import model
-from tests.support.playbook import Playbook, cluster, retries, route
+from tests.support.playbook import Playbook, cluster, listener, retries, route, routes, snapshot
 
 GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\n"
@@ -148,8 +148,8 @@ def test_a_bad_answer_in_the_middle_of_the_body() -> None:
 
 
 def test_a_body_too_big_to_keep_is_not_tried_again() -> None:
-    one = cluster(per_connection_buffer_limit_bytes=4)
-    with Playbook(route(retry=retries("5xx")), clusters=[one]) as play:
+    small = listener(routes(route(retry=retries("5xx"))), buffer_limit=4)
+    with Playbook(config=snapshot([small], [cluster()])) as play:
         client = play.client()
         client >> POST
         up = play.accept()
@@ -162,8 +162,8 @@ def test_a_body_too_big_to_keep_is_not_tried_again() -> None:
 
 
 def test_reading_stops_while_nobody_takes_a_big_body() -> None:
-    one = cluster(per_connection_buffer_limit_bytes=4)
-    with Playbook(clusters=[one]) as play:
+    small = listener(routes(route()), buffer_limit=4)
+    with Playbook(config=snapshot([small], [cluster()])) as play:
         client = play.client()
         client >> POST
         client >> b"abcde"

@@ -53,8 +53,7 @@ ACCEPTED: dict[str, tuple[bytes, list[Event]]] = {
         [request(path=b"/a%20b?c=d&e=\xc3\xa9"), END, STAY],
     ),
     "asterisk": (head(b"OPTIONS * HTTP/1.1"), [request(b"OPTIONS", b"*"), END, STAY]),
-    "extension method": (head(b"M-SEARCH / HTTP/1.1"), [request(b"M-SEARCH"), END, STAY]),
-    "lower-case method": (head(b"get / HTTP/1.1"), [request(b"get"), END, STAY]),
+    "a rare method": (head(b"MKCALENDAR / HTTP/1.1"), [request(b"MKCALENDAR"), END, STAY]),
     "absolute form": (
         head(b"GET http://b:81/x?y HTTP/1.1"),
         [request(path=b"/x?y", authority=b"b:81"), END, STAY],
@@ -232,6 +231,8 @@ REFUSED: dict[str, tuple[bytes, int]] = {
     "no authority": (head(b"GET http:///x HTTP/1.1"), 400),
     "neither path nor URI": (head(b"GET x HTTP/1.1"), 400),
     "CONNECT with a path": (head(b"CONNECT /x HTTP/1.1"), 400),
+    "extension method": (head(b"M-SEARCH / HTTP/1.1"), 400),
+    "lower-case method": (head(b"get / HTTP/1.1"), 400),
     "two lengths": (post(b"content-length: 3", b"content-length: 3", body=b"abc"), 400),
     "two different lengths": (post(b"content-length: 3", b"content-length: 4"), 400),
     "a list of lengths": (post(b"content-length: 3, 3", body=b"abc"), 400),
