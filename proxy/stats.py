@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from typing import Any, TypeVar
 
 # Envoy's default histogram buckets, in the unit of the value (milliseconds for `*_time`, `*_ms`).
 BUCKETS = (
@@ -147,17 +148,67 @@ class Histogram:
         notes.clear()
 
 
+S = TypeVar("S")
+
+
+class Table(dict[str, S]):
+    """Statistics by name. Those of a family are there when somebody looks, but are made when
+    something happens: a thousand clusters have forty counters each, most of which stay 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._families: dict[str, tuple[Sequence[str], Callable[[str], S]]] = {}
+
+    def family(self, prefix: str, names: Sequence[str], look: Callable[[str], S]) -> None:
+        """look: what one of `names` (without prefix) shows while nobody has made it."""
+        self._families[prefix] = (names, look)
+
+    def forget_family(self, prefix: str) -> None:
+        self._families.pop(prefix, None)
+
+    def made(self, name: str) -> S | None:
+        return super().get(name)
+
+    def __missing__(self, name: str) -> S:
+        for prefix, (names, look) in self._families.items():
+            if name.startswith(prefix) and name[len(prefix) :] in names:
+                return look(name[len(prefix) :])
+        raise KeyError(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.get(name) is not None
+
+    def items(self) -> Any:
+        return [*super().items(), *self._looked_at()]
+
+    def values(self) -> Any:
+        return [one for _, one in self.items()]
+
+    def _looked_at(self) -> Iterator[tuple[str, S]]:
+        made = super().__contains__
+        for prefix, (names, look) in self._families.items():
+            for name in names:
+                if not made(prefix + name):
+                    yield prefix + name, look(name)
+
+
 class Stats:
     """The registry of one proxy. Names are Envoy's: `cluster.<name>.upstream_rq_total` ..."""
 
     def __init__(self) -> None:
-        self.counters: dict[str, Counter | Derived] = {}
-        self.gauges: dict[str, Gauge | Derived] = {}
+        self.counters: Table[Counter | Derived] = Table()
+        self.gauges: Table[Gauge | Derived] = Table()
         self.histograms: dict[str, Histogram] = {}
         self._statuses: dict[str, StatusCounts] = {}
 
     def counter(self, name: str) -> Counter:
-        found = self.counters.get(name)
+        found = self.counters.made(name)
         if found is None:
             found = self.counters[name] = Counter()
         assert isinstance(found, Counter), f"{name} follows from others"
@@ -179,7 +230,7 @@ class Stats:
         self.counters[name] = Derived(of)
 
     def gauge(self, name: str) -> Gauge:
-        found = self.gauges.get(name)
+        found = self.gauges.made(name)
         if found is None:
             found = self.gauges[name] = Gauge()
         assert isinstance(found, Gauge), f"{name} follows from others"
@@ -205,6 +256,9 @@ class Stats:
         exists. Not those that start with one of `kept`: `cluster.a.` is no part of `cluster.a.b.`,
         and two may share one."""
         living = sorted(kept)
+        for prefix in gone:
+            self.counters.forget_family(prefix)
+            self.gauges.forget_family(prefix)
         spared = {prefix: tuple(_starting(living, prefix)) for prefix in gone}
         for table in (self.counters, self.gauges, self.histograms, self._statuses):
             names = sorted(table)

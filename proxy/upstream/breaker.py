@@ -21,6 +21,16 @@ def _or_none(limit: int | None) -> int:
     return sys.maxsize if limit is None else limit
 
 
+OPEN = {
+    "cx_open": ("connections", "max_connections"),
+    "cx_pool_open": ("pools", "max_pools"),
+    "rq_pending_open": ("pending", "max_pending"),
+    "rq_open": ("requests", "max_requests"),
+    "rq_retry_open": ("retries", "max_retries"),
+}
+"""Gauges, each with a count and its limit."""
+
+
 class Breaker:
     """What is in flight of one priority, beside its limits. Counts outlive a change of limits."""
 
@@ -73,17 +83,10 @@ class Breaker:
         in_flight = self.requests + self.pending + asking
         return self.retries < max(int(self.budget_percent / 100 * in_flight), self.budget_min)
 
-    def derive_gauges(self, stats: Stats, prefix: str) -> None:
-        """Envoy's `circuit_breakers.<priority>.*`. They follow from the counts, so that nobody has
-        to keep them. Of a retry budget Envoy tells the count of `max_retries` all the same."""
-        for name, count, most in (
-            ("cx", "connections", "max_connections"),
-            ("cx_pool", "pools", "max_pools"),
-            ("rq_pending", "pending", "max_pending"),
-            ("rq", "requests", "max_requests"),
-            ("rq_retry", "retries", "max_retries"),
-        ):
-            stats.derive_gauge(f"{prefix}{name}_open", partial(self._is_full, count, most))
+    def is_open(self, name: str) -> int:
+        """Envoy's `circuit_breakers.<priority>.<name>`, one of OPEN: 1 when nothing more may come.
+        Of a retry budget Envoy tells the count of `max_retries` all the same."""
+        return self._is_full(*OPEN[name])
 
     def derive_remaining(self, stats: Stats, prefix: str) -> None:
         """`track_remaining`: what is left of each limit."""

@@ -14,11 +14,12 @@ from typing import Protocol
 from proxy.config.model import Cluster as ClusterConfig
 from proxy.config.model import ClusterLoadAssignment
 from proxy.http.message import Request, Response
-from proxy.stats import Counter, Stats, StatusCounts
+from proxy.stats import Derived, Stats, StatusCounts
 from proxy.upstream.balance import ContextPicker, Picker
 from proxy.upstream.balance.context import RetryContext
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.choosing import Choosing
+from proxy.upstream.cluster_stats import COUNTERS, GAUGES, IN_FLIGHT, NOTHING_YET, ClusterStats
 from proxy.upstream.host import Host
 from proxy.upstream.membership import Found, by_priority, changed, found_in, merged
 from proxy.upstream.outlier import OutlierDetector, OutlierEvent
@@ -28,69 +29,12 @@ from proxy.upstream.tcp_end import TcpEnd
 from proxy.upstream.verdict import IMMEDIATE_FAIL, status_of_grpc
 from proxy.upstream.way import Way, the_way
 
-COUNTERS = (
-    "upstream_cx_total", "upstream_cx_http1_total", "upstream_cx_http2_total",
-    "upstream_cx_connect_fail", "upstream_cx_pool_overflow", "upstream_cx_close_notify",
-    "upstream_cx_destroy_local", "upstream_cx_destroy_remote",
-    "upstream_cx_destroy_with_active_rq", "upstream_cx_destroy_local_with_active_rq",
-    "upstream_cx_destroy_remote_with_active_rq", "upstream_cx_max_duration_reached",
-    "upstream_cx_connect_timeout", "upstream_cx_overflow", "upstream_cx_destroy",
-    "upstream_cx_protocol_error", "upstream_cx_rx_bytes_total", "upstream_cx_none_healthy",
-    "upstream_cx_idle_timeout", "upstream_cx_max_requests",
-    "upstream_rq_total", "upstream_rq_pending_total",
-    "upstream_rq_pending_overflow", "upstream_rq_pending_failure_eject", "upstream_rq_timeout",
-    "upstream_rq_per_try_timeout", "upstream_rq_rx_reset", "upstream_rq_tx_reset",
-    "upstream_rq_cancelled", "upstream_rq_retry", "upstream_rq_retry_success",
-    "upstream_rq_retry_limit_exceeded", "upstream_rq_retry_overflow",
-    "upstream_rq_retry_backoff_exponential", "upstream_rq_retry_backoff_ratelimited",
-    "upstream_rq_per_try_idle_timeout", "retry_or_shadow_abandoned",
-    "membership_change", "update_success",
-)  # fmt: skip
-GAUGES = (
-    "membership_total",
-    "membership_healthy", "membership_degraded", "membership_excluded",
-)  # fmt: skip
-
 
 class HealthWatch(Protocol):
     """Whoever checks the hosts actively, and ends the intervals of outlier detection."""
 
     def watch(self, hosts: Iterable[Host]) -> None: ...
     def stop(self) -> None: ...
-
-
-class ClusterStats:
-    """Envoy's `cluster.<name>.*`, each an attribute of its own name."""
-
-    upstream_cx_rx_bytes_total: Counter
-    upstream_rq_total: Counter
-
-    def __init__(self, stats: Stats, prefix: str) -> None:
-        self._stats = stats
-        self._prefix = prefix
-        for name in COUNTERS:
-            setattr(self, name, stats.counter(prefix + name))
-        for name in GAUGES:
-            setattr(self, name, stats.gauge(prefix + name))
-        self.upstream_rq_time = stats.histogram(prefix + "upstream_rq_time")
-        self.upstream_cx_connect_ms = stats.histogram(prefix + "upstream_cx_connect_ms")
-        self.statuses = stats.statuses(prefix + "upstream_rq_", single=True)
-
-    def add(self, name: str, more: int = 1) -> None:
-        """Counts what is rare: its counter is made when it happens first."""
-        self._stats.counter(self._prefix + name).value += more
-
-    def count_destroyed(self, by_peer: bool, busy: bool) -> None:
-        """A connection is gone. busy: and took an exchange with it."""
-        side = "remote" if by_peer else "local"
-        self.upstream_cx_destroy.value += 1
-        getattr(self, f"upstream_cx_destroy_{side}").value += 1
-        if busy:
-            self.upstream_cx_destroy_with_active_rq.value += 1
-            getattr(self, f"upstream_cx_destroy_{side}_with_active_rq").value += 1
-
-    def __getattr__(self, name: str) -> Counter:
-        raise AttributeError(name)
 
 
 class Cluster:
@@ -119,7 +63,8 @@ class Cluster:
             "DEFAULT": Breaker(config.thresholds_default),
             "HIGH": Breaker(config.thresholds_high),
         }
-        self._derive_gauges(stats)
+        stats.counters.family(self.prefix, COUNTERS, lambda _: NOTHING_YET)
+        stats.gauges.family(self.prefix, GAUGES, self.gauge)
         self.outlier: OutlierDetector | None = None
         self.outlier_log: Callable[[OutlierEvent], None] | None = None
         self.health: HealthWatch | None = None
@@ -131,17 +76,20 @@ class Cluster:
         self.pick_for: ContextPicker | None = None
         self.configure(config, tls_for)
 
-    def _derive_gauges(self, stats: Stats) -> None:
-        """What is in flight stands in the breakers already."""
-        default, high = self.breakers["DEFAULT"], self.breakers["HIGH"]
-        for gauge, of in (
-            ("upstream_cx_active", lambda: default.connections + high.connections),
-            ("upstream_rq_active", lambda: default.requests + high.requests),
-            ("upstream_rq_pending_active", lambda: default.pending + high.pending),
-        ):
-            stats.derive_gauge(self.prefix + gauge, of)
-        for breaker, name in ((default, "default"), (high, "high")):
-            breaker.derive_gauges(stats, f"{self.prefix}circuit_breakers.{name}.")
+    def gauge(self, name: str) -> Derived:
+        """Envoy's gauges: they follow from what is known anyway."""
+        return Derived(lambda: self._gauge(name))
+
+    def _gauge(self, name: str) -> int:
+        if name.startswith("circuit_breakers."):
+            _, priority, which = name.split(".")
+            return self.breakers[priority.upper()].is_open(which)
+        kind = name.removeprefix("membership_")
+        if kind == "total":
+            return len(self.hosts)
+        if kind in ("healthy", "degraded", "excluded"):
+            return sum(bool(getattr(host, kind)) for host in self.hosts)
+        return sum(getattr(breaker, IN_FLIGHT[name]) for breaker in self.breakers.values())
 
     # ------------------------------------------------------------------ configuration
 
@@ -225,6 +173,7 @@ class Cluster:
 
     def close(self) -> None:
         """The cluster is gone from the configuration; exchanges in flight may end."""
+        self.stats.detach()
         for host in self.hosts:
             self.remove(host)
         if self.health is not None:
@@ -238,10 +187,6 @@ class Cluster:
         config = self.config
         made = self.choosing.build(config.lb, self.hosts, config.healthy_panic_threshold)
         self.balancer, self.pick, self.pick_for = made, made.pick, made.pick_for
-        self.stats.membership_total.value = len(self.hosts)
-        self.stats.membership_healthy.value = sum(host.healthy for host in self.hosts)
-        self.stats.membership_degraded.value = sum(host.degraded for host in self.hosts)
-        self.stats.membership_excluded.value = sum(host.excluded for host in self.hosts)
 
     def _in_flight(self) -> int:
         return sum(breaker.requests for breaker in self.breakers.values())

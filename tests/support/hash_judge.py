@@ -78,8 +78,8 @@ def weft_picks(name: str, case: Case, times: int) -> Picked:
         route = _Route(xx_hash(b"value %d" % number), case.metadata_match)
         host = running.pick_for(_Context(route))
         hosts.append("-" if host is None else host.text)
-    values = {**stats.counters, **stats.gauges}
-    return Picked(hosts, {key[len(running.prefix) :]: values[key].value for key in values})
+    both = (*stats.counters.items(), *stats.gauges.items())
+    return Picked(hosts, {key.removeprefix(running.prefix): one.value for key, one in both})
 
 
 def envoy_picks(cases: Mapping[str, Case], times: int, folder: Path) -> dict[str, Picked]:

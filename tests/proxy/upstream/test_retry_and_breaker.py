@@ -229,12 +229,11 @@ class TestBreaker:
     def test_gauges(self) -> None:
         stats = Stats()
         breaker = Breaker(Thresholds(max_requests=2, max_retries=1, max_pending_requests=5))
-        breaker.derive_gauges(stats, "b.")
         breaker.derive_remaining(stats, "b.")
         breaker.requests, breaker.retries, breaker.pending = 2, 0, 3
         values = {name: gauge.value for name, gauge in stats.gauges.items()}
-        assert values["b.rq_open"] == 1 and values["b.rq_retry_open"] == 0
-        assert (values["b.cx_open"], values["b.rq_pending_open"]) == (0, 0)
+        names = ("rq_open", "rq_retry_open", "cx_open", "rq_pending_open")
+        assert [breaker.is_open(name) for name in names] == [1, 0, 0, 0]
         assert values["b.remaining_rq"] == 0 and values["b.remaining_pending"] == 2
         assert values["b.remaining_retries"] == 1
 
