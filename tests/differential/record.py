@@ -70,7 +70,7 @@ def _steady(name: str, value: str) -> str:
     if name == "x-forwarded-for":
         return value.replace(_own_address(), "127.0.0.1")
     if name == "x-envoy-expected-rq-timeout-ms" and value.isdigit():
-        return f"<at most {-(-int(value) // 100) * 100} ms>"  # what is left of it in a retry
+        return f"<at most {-(-int(value) // 1000)} s>"  # what is left of it in a retry
     return "<uuid>" if name == "x-request-id" and UUID.fullmatch(value) else value
 
 
