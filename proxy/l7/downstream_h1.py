@@ -303,6 +303,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         return self.transport.get_write_buffer_size() if self.transport is not None else 0
 
     def abort(self, stream: Stream) -> None:
+        self.manager.stats.downstream_rq_tx_reset.value += 1
         transport = self.transport
         self.closing = True
         if transport is not None:

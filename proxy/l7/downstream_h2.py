@@ -98,8 +98,6 @@ class DownstreamH2(FrameOutbox, asyncio.Protocol):
             self._codec.feed(data)
         except ConnectionFailed as error:
             self.manager.stats.downstream_cx_protocol_error.value += 1
-            if not self.streams and error.detail.startswith("http2."):
-                self._ghost("DPE", error.detail)
             self._end_all("DPE", error.detail)
             self.closing = True
             self._close()

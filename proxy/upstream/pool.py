@@ -156,7 +156,7 @@ class Pool:
                 continue
             if breaker.requests >= breaker.max_requests:
                 ready.append(connection)
-                self.cluster.stats.upstream_rq_pending_overflow.value += 1
+                self.cluster.stats.upstream_rq_active_overflow.value += 1
                 return False
             breaker.requests += 1
             if connection.spare > 1:

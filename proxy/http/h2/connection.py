@@ -128,6 +128,8 @@ class Connection(Control):
         if flags & UNUSUAL_FLAGS == frames.END_HEADERS:
             self._on_block(stream_id, payload, flags & frames.END_STREAM != 0)
             return
+        if not stream_id:
+            raise protocol("HEADERS on stream 0")
         if flags & frames.PADDED:
             payload = _unpadded(payload)
         if flags & frames.WITH_PRIORITY:
@@ -212,7 +214,8 @@ class Connection(Control):
         if stream.expected >= 0:
             stream.expected -= len(payload)
             if stream.expected < 0 or (end and stream.expected):
-                self._malformed(stream_id, stream, errors.MESSAGING)
+                self._events.count("rx_messaging_error")
+                self._spoil(stream_id, stream, errors.PROTOCOL_ERROR, errors.MESSAGING)
                 return
         if stream.taken + size > self._stream_window:
             self._spoil(stream_id, stream, errors.FLOW_CONTROL_ERROR, errors.MESSAGING)
