@@ -51,6 +51,8 @@ _MODULES: Mapping[str, str] = {"envoy.config.route.v3.FilterConfig": "route_comp
         ("filters.http.router.v3.Router", "router"),
         ("filters.http.set_filter_state.v3.Config", "set_filter_state"),
         ("filters.http.set_metadata.v3.Config", "set_metadata"),
+        ("formatter.metadata.v3.Metadata", "metadata"),
+        ("formatter.req_without_query.v3.ReqWithoutQuery", "req_without_query"),
         ("filters.listener.http_inspector.v3.HttpInspector", "http_inspector"),
         ("filters.listener.original_dst.v3.OriginalDst", "original_dst"),
         ("filters.listener.tls_inspector.v3.TlsInspector", "tls_inspector"),
@@ -69,7 +71,6 @@ _MODULES: Mapping[str, str] = {"envoy.config.route.v3.FilterConfig": "route_comp
         ("load_balancing_policies.ring_hash.v3.RingHash", "ring_hash"),
         ("load_balancing_policies.round_robin.v3.RoundRobin", "round_robin"),
         ("load_balancing_policies.subset.v3.Subset", "subset"),
-        ("load_balancing_policies.wrr_locality.v3.WrrLocality", "wrr_locality"),
         ("health_check.event_sinks.file.v3.HealthCheckEventFileSink", "file"),
         (
             "internal_redirect.allow_listed_routes.v3.AllowListedRoutesConfig",

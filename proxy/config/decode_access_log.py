@@ -21,6 +21,7 @@ from proxy.config.decode_common import (
     unsupported_type,
 )
 from proxy.config.decode_format import check_json
+from proxy.config.decode_formatters import formatters
 from proxy.config.decode_log_filter import log_filter
 from proxy.config.model import AccessLog
 from proxy.config.rejected import Rejected
@@ -66,33 +67,39 @@ def _formatted(
     to: str, message: substitution_format_string_pb2.SubstitutionFormatString, path: str
 ) -> AccessLog:
     """Nothing set is Envoy's default text format."""
-    log = _format(to, message, path)
+    log = _format(to, message, path, formatters(message.formatters, f"{path}.formatters"))
     return replace(log, omits_empty=True) if message.omit_empty_values else log
 
 
 def _format(
-    to: str, message: substitution_format_string_pb2.SubstitutionFormatString, path: str
+    to: str,
+    message: substitution_format_string_pb2.SubstitutionFormatString,
+    path: str,
+    brought: frozenset[str],
 ) -> AccessLog:
     kind = message.WhichOneof("format")
     if kind == "json_format":
-        return _json(to, struct(message.json_format), f"{path}.json_format")
+        return _json(to, struct(message.json_format), f"{path}.json_format", brought)
     if kind == "text_format":
-        return _text(to, message.text_format, f"{path}.text_format")
+        return _text(to, message.text_format, f"{path}.text_format", brought)
     if kind == "text_format_source":
         where = f"{path}.text_format_source"
         try:
-            return _text(to, data_source(message.text_format_source, where).data.decode(), where)
+            text = data_source(message.text_format_source, where).data.decode()
         except UnicodeDecodeError:
             raise Rejected(where, "is not UTF-8") from None
+        return _text(to, text, where, brought)
     return AccessLog(to)
 
 
-def _text(to: str, text: str, path: str) -> AccessLog:
-    return AccessLog(to, text_format=format_string(text, path) or None)
+def _text(to: str, text: str, path: str, brought: frozenset[str] = frozenset()) -> AccessLog:
+    return AccessLog(to, text_format=format_string(text, path, brought) or None)
 
 
-def _json(to: str, fields: Mapping[str, Any], path: str) -> AccessLog:
-    check_json(fields, path)
+def _json(
+    to: str, fields: Mapping[str, Any], path: str, brought: frozenset[str] = frozenset()
+) -> AccessLog:
+    check_json(fields, path, brought)
     return AccessLog(to, json_format=fields)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -224,11 +224,11 @@ def headers_to_add(
     return tuple(header_option(each, f"{path}[{i}]") for i, each in enumerate(messages))
 
 
-def format_string(text: str, path: str) -> str:
+def format_string(text: str, path: str, brought: Set[str] = frozenset()) -> str:
     """`text` if it is a format string whose operators we know; Rejected names the one that is
-    not."""
+    not. brought: operators that formatters bring."""
     try:
-        check_format(text)
+        check_format(text, brought)
     except FormatError as error:
         raise Rejected(path, str(error)) from None
     return text

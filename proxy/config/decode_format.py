@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from envoy.config.core.v3 import substitution_format_string_pb2
@@ -31,13 +31,13 @@ def body_format(
     return BodyFormat(format_string(text, where), content_type=content_type)
 
 
-def check_json(value: Any, path: str) -> None:
+def check_json(value: Any, path: str, brought: Set[str] = frozenset()) -> None:
     """Raises Rejected for the first string inside that is no format string."""
     if isinstance(value, str):
-        format_string(value, path)
+        format_string(value, path, brought)
     elif isinstance(value, Mapping):
         for name, inner in value.items():
-            check_json(inner, f"{path}.{name}")
+            check_json(inner, f"{path}.{name}", brought)
     elif isinstance(value, list):
         for at, inner in enumerate(value):
-            check_json(inner, f"{path}[{at}]")
+            check_json(inner, f"{path}[{at}]", brought)

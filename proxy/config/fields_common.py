@@ -40,7 +40,7 @@ COMMON: Table = {
     _CORE + "AggregatedConfigSource": Fields(),
     _CORE + "SelfConfigSource": Fields("transport_api_version"),
     _CORE + "SubstitutionFormatString": Fields(
-        "text_format text_format_source json_format content_type omit_empty_values",
+        "text_format text_format_source json_format content_type omit_empty_values formatters",
         {"json_format_options": "the keys of JSON lines are always sorted"},
     ),
     _CORE + "HttpProtocolOptions": Fields(

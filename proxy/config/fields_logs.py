@@ -30,6 +30,8 @@ LOGS: Table = {
     _LOG + "GrpcStatusFilter": Fields("statuses exclude"),
     _LOG + "MetadataFilter": Fields("matcher match_if_key_not_found"),
     _LOG + "LogTypeFilter": Fields("types exclude"),
+    "envoy.extensions.formatter.metadata.v3.Metadata": Fields(),
+    "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": Fields(),
     _LOGGERS + "file.v3.FileAccessLog": Fields(
         "path format json_format typed_json_format log_format"
     ),

@@ -7,7 +7,7 @@ header values, which give the operators their meaning. Knows no request.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal as OneOf
@@ -17,6 +17,7 @@ from proxy.http.time_format import time_format_fault
 _OPERATOR = re.compile(r"%([A-Z0-9_]+)(?:\(([^)\n]*)\))?(?::([0-9]+))?%")
 _HEADER_NAME = re.compile(r":?[!#$%&'*+\-.^_`|~0-9A-Za-z]*")  # RFC 9110 section 5.6.2, or pseudo
 MAX_LENGTH = 2**32 - 1
+BROUGHT = frozenset({"REQ_WITHOUT_QUERY"})
 
 
 class FormatError(ValueError):
@@ -83,9 +84,12 @@ def parse(text: str) -> tuple[Literal | Operator, ...]:
     return tuple(parts)
 
 
-def check_format(text: str) -> None:
-    """Raises FormatError, which names the operator, if `text` can't be compiled."""
-    parse(text)
+def check_format(text: str, brought: Set[str] = frozenset()) -> None:
+    """Raises FormatError, which names the operator, if `text` can't be compiled. brought: those
+    that formatters bring; without its formatter Envoy does not know one of them."""
+    for part in parse(text):
+        if isinstance(part, Operator) and part.name in BROUGHT and part.name not in brought:
+            raise FormatError(f"the operator %{part.name}% needs its formatter")
 
 
 def _operator(name: str, args: str | None, length: str | None) -> Operator:
@@ -194,6 +198,7 @@ _NAMED: Mapping[str, Syntax] = {
     "REQ": _HEADER,
     "RESP": _HEADER,
     "TRAILER": _HEADER,
+    "REQ_WITHOUT_QUERY": _HEADER,
     "REQUEST_HEADER": replace(_HEADER, same_as="REQ"),
     "RESPONSE_HEADER": replace(_HEADER, same_as="RESP"),
     "RESPONSE_TRAILER": replace(_HEADER, same_as="TRAILER"),

@@ -174,6 +174,11 @@ def _request_header(operator: Operator, style: Style) -> Getter:
     return _bytes(_request_value(operator.arg), operator, style, other)
 
 
+def _request_header_without_query(operator: Operator, style: Style) -> Getter:
+    other = _without_query(_request_value(operator.alt)) if operator.alt else None
+    return _bytes(_without_query(_request_value(operator.arg)), operator, style, other)
+
+
 def _response_header(operator: Operator, style: Style) -> Getter:
     other = _response_value(operator.alt) if operator.alt else None
     return _bytes(_response_value(operator.arg), operator, style, other)
@@ -349,6 +354,7 @@ _BUILDERS: Mapping[str, Callable[[Operator, Style], Getter]] = {
     "QUERY_PARAM": _query_param,
     "QUERY_PARAMS": _query_params,
     "REQ": _request_header,
+    "REQ_WITHOUT_QUERY": _request_header_without_query,
     "REQUESTED_SERVER_NAME": _server_name,
     "RESP": _response_header,
     "RESPONSE_CODE_DETAILS": _details,
