@@ -162,12 +162,14 @@ def _h11_requests(data: bytes) -> Told:
             event = judge.next_event()
             if isinstance(event, h11.Request):
                 head, body = event.method, bytearray()
-                told.stopped = _special(event)
+                if _special(event):
+                    told.stopped = True
+                    return told
             elif isinstance(event, h11.Data):
                 body += event.data
             elif isinstance(event, h11.EndOfMessage):
                 told.messages.append((head, bytes(body)))
-                if told.stopped or judge.their_state is not h11.DONE:
+                if judge.their_state is not h11.DONE:
                     told.stopped = True
                     return told
                 judge.send(h11.Response(status_code=200, headers=[("content-length", "0")]))
