@@ -53,6 +53,9 @@ def start(stream: Stream) -> Answer:
     cluster = stream.cluster = entry.choose(stream)
     if cluster is None:
         return reply.cluster_not_found(entry.not_found_status)
+    if cluster.drop_share and cluster.random.random() < cluster.drop_share:
+        cluster.stats.add("upstream_rq_drop_overload")
+        return reply.DROPPED_ALWAYS if cluster.drop_share >= 1 else reply.DROPPED
     stream.breaker = cluster.breakers[entry.priority]
     stream.timeout_s = entry.timeout_s
     if entry.grpc_timeout is not None and is_grpc(stream.request):
@@ -154,6 +157,8 @@ def send_request(stream: Stream, exchange: Exchange, connection: Carrier) -> Non
     if done and not stream.body and stream.trailers is None:
         connection.send_request(exchange, stream.request, True)
         return
+    if not stream.holds:  # before anything is sent: that may be too much again
+        stream.down.resume_reading(stream)
     connection.send_request(exchange, stream.request, False)
     if stream.holds:
         return
@@ -162,7 +167,6 @@ def send_request(stream: Stream, exchange: Exchange, connection: Carrier) -> Non
             connection.send_data(exchange, data)
         if not stream.retries_left and not stream.hedges and not stream.keeps_body:
             stream.body = None
-        stream.down.resume_reading(stream)
     if done:
         connection.end_request(exchange, stream.trailers)
 

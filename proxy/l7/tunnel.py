@@ -84,8 +84,8 @@ def open_up(stream: Stream) -> None:
     stream.body = None
     if up is None:
         return
+    stream.down.resume_reading(stream)  # first: what is sent may be too much again
     for data in held or ():
         up.send_data(stream, data)
-    stream.down.resume_reading(stream)
     if stream.request_done:
         up.end_request(stream, None)
