@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from envoy.config.cluster.v3 import cluster_pb2
@@ -15,7 +14,6 @@ from envoy.extensions.load_balancing_policies.random.v3 import random_pb2
 from envoy.extensions.load_balancing_policies.ring_hash.v3 import ring_hash_pb2
 from envoy.extensions.load_balancing_policies.round_robin.v3 import round_robin_pb2
 from envoy.extensions.load_balancing_policies.subset.v3 import subset_pb2
-from envoy.extensions.load_balancing_policies.wrr_locality.v3 import wrr_locality_pb2
 
 from proxy.config.decode_common import (
     choice,
@@ -205,15 +203,6 @@ def _typed_subset(message: Any, path: str) -> Lb:
     return _subset(message, child, message.allow_redundant_keys, path)
 
 
-def _wrr_locality(message: Any, path: str) -> Lb:
-    """The policy inside, with localities weighted by what EDS says."""
-    where = at(path, "endpoint_picking_policy")
-    child = _typed(message.endpoint_picking_policy, where)
-    if isinstance(child, SubsetLb | ProvidedLb):
-        raise Rejected(where, "localities can't be balanced by this policy")
-    return replace(child, locality=replace(child.locality, weighted=True))
-
-
 _EXTENSIONS: Mapping[str, tuple[Any, Callable[[Any, str], Lb]]] = {
     kind.DESCRIPTOR.full_name: (kind, decode)
     for kind, decode in (
@@ -223,7 +212,6 @@ _EXTENSIONS: Mapping[str, tuple[Any, Callable[[Any, str], Lb]]] = {
         (ring_hash_pb2.RingHash, _ring_hash),
         (maglev_pb2.Maglev, _maglev),
         (subset_pb2.Subset, _typed_subset),
-        (wrr_locality_pb2.WrrLocality, _wrr_locality),
         (cluster_provided_pb2.ClusterProvided, lambda message, path: ProvidedLb()),
     )
 }

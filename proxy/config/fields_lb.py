@@ -54,6 +54,5 @@ LB: Table = {
     ),
     _LB + "subset.v3.Subset": Fields(_SUBSET + " allow_redundant_keys subset_lb_policy"),
     _LB + "subset.v3.Subset.LbSubsetSelector": Fields(_SELECTOR),
-    _LB + "wrr_locality.v3.WrrLocality": Fields("endpoint_picking_policy"),
     _LB + "cluster_provided.v3.ClusterProvided": Fields(),
 }

@@ -54,7 +54,6 @@ def start(stream: Stream) -> Answer:
     if cluster is None:
         return reply.cluster_not_found(entry.not_found_status)
     if cluster.drop_share and cluster.random.random() < cluster.drop_share:
-        cluster.stats.add("upstream_rq_drop_overload")
         return reply.DROPPED_ALWAYS if cluster.drop_share >= 1 else reply.DROPPED
     stream.breaker = cluster.breakers[entry.priority]
     stream.timeout_s = entry.timeout_s

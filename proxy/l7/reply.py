@@ -9,6 +9,16 @@ from proxy.filters.api import Reply
 from proxy.upstream import retry
 
 NO_ROUTE = Reply(404, b"", "NR", "route_not_found")
+DROPPED = Reply(
+    503, b"drop overload", "DO", "drop_overload", ((b"x-envoy-drop-overload", b"true"),)
+)
+DROPPED_ALWAYS = Reply(
+    503,
+    b"unconditional drop overload",
+    "UDO",
+    "unconditional_drop_overload",
+    ((b"x-envoy-unconditional-drop-overload", b"true"),),
+)
 NO_HEALTHY = Reply(503, b"no healthy upstream", "UH", "no_healthy_upstream")
 OVERFLOW = Reply(
     503,
@@ -39,6 +49,7 @@ def cluster_not_found(status: int) -> Reply:
 
 
 _RESETS = {
+    retry.LOCAL_FAILURE: ("local connection failure", "UF", 503),
     retry.CONNECT_FAILURE: ("remote connection failure", "UF", 503),
     retry.CONNECT_TIMEOUT: ("connection timeout", "UF", 503),
     retry.CONNECTION_TERMINATION: ("connection termination", "UC", 503),

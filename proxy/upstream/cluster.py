@@ -59,6 +59,7 @@ class Cluster:
         self.random = random
         self.now = monotonic()
         self.hosts: list[Host] = []
+        self.drop_share = 0.0
         self.breakers = {
             "DEFAULT": Breaker(config.thresholds_default),
             "HIGH": Breaker(config.thresholds_high),
@@ -145,6 +146,7 @@ class Cluster:
     def set_endpoints(self, assignment: ClusterLoadAssignment) -> None:
         """The whole membership, of endpoints whose addresses need no resolving."""
         self.choosing.take(assignment)
+        self.drop_share = max((one.share for one in assignment.drop_overloads), default=0.0)
         self.set_hosts(found_in(assignment))
 
     def set_hosts(self, found: Iterable[Found]) -> None:

@@ -18,7 +18,7 @@ from proxy.tls.contexts import ClientTls
 from proxy.upstream import retry
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
-from proxy.upstream.sockets import connected
+from proxy.upstream.sockets import BindFailed, connected
 from proxy.upstream.way import ALPN, Way
 
 
@@ -51,6 +51,7 @@ async def dial(
 
     way: of HTTP, with the protocols to offer and the names to verify. preface: sent before TLS.
     close_notify_wait_s: how long a TLS connection that we close waits for the peer to do so."""
+    preface = preface or (way.preface if way is not None else b"")
     try:
         async with asyncio.timeout(cluster.config.connect_timeout_s):
             detail = await _connect(cluster, host, connection, close_notify_wait_s, way, preface)
@@ -59,6 +60,8 @@ async def dial(
     except ssl.SSLError as error:
         cluster.all_stats.counter(f"{cluster.prefix}ssl.connection_error").value += 1
         detail = f"TLS_error: {error.reason or error}"
+    except BindFailed as error:
+        return DialFailure(retry.LOCAL_FAILURE, str(error), timed_out=False)
     except OSError as error:
         words = os.strerror(error.errno) if error.errno else str(error)
         detail = f"delayed connect error: {words}"

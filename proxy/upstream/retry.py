@@ -18,6 +18,7 @@ GATEWAY_ERRORS = (502, 503, 504)
 RATE_LIMITED = b"x-envoy-ratelimited"
 # The reasons a router can lose an attempt for; Envoy's reset reasons.
 CONNECT_FAILURE = "connection failure"
+LOCAL_FAILURE = "local connection failure"
 CONNECT_TIMEOUT = "connection timeout"
 CONNECTION_TERMINATION = "connection termination"
 PROTOCOL_ERROR = "protocol error"
@@ -93,7 +94,7 @@ class RetryRule:
         """The attempt was lost. sent: a part of the request had been written by then."""
         if reason == OVERFLOW:
             return False
-        if self._connect and reason in (CONNECT_FAILURE, CONNECT_TIMEOUT):
+        if self._connect and reason in (CONNECT_FAILURE, CONNECT_TIMEOUT, LOCAL_FAILURE):
             return True
         if self._unsent and not sent:
             return True

@@ -5,6 +5,7 @@ socket options, several addresses, or bytes that come before anything else.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Sequence
 
@@ -13,6 +14,10 @@ from proxy.config.model.connecting import Sockets, TcpKeepalive
 
 # RFC 8305 section 5: how long one address may keep the next one waiting.
 NEXT_ADDRESS_AFTER_S = 0.3
+
+
+class BindFailed(Exception):
+    """The address to connect from is none that can be had."""
 
 
 async def connected(
@@ -103,7 +108,11 @@ def _set_up(sock: socket.socket, family: socket.AddressFamily, options: Sockets)
         keep_alive(sock, options.keepalive)
     for source in (options.source, *options.others):
         if source is not None and (":" in source.host) == (family == socket.AF_INET6):
-            sock.bind((source.host, source.port))
+            try:
+                sock.bind((source.host, source.port))
+            except OSError as error:
+                words = os.strerror(error.errno) if error.errno else str(error)
+                raise BindFailed(f"failed to bind to {source}: {words}") from None
             return
 
 
