@@ -42,6 +42,14 @@ def router_only(_: Parts) -> None:
     """Nothing but forwarding."""
 
 
+def http2(parts: Parts) -> None:
+    """The upstream is spoken to in HTTP/2."""
+    name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    options = {"explicit_http_config": {"http2_protocol_options": {}}}
+    typed = {"@type": f"type.googleapis.com/{name}", **options}
+    parts.cluster["typed_extension_protocol_options"] = {name: typed}
+
+
 def rbac(parts: Parts) -> None:
     """Three policies; the second one allows, so the first is looked at in vain."""
     paths = ("/admin", "/catalogue", "/basket")
@@ -151,4 +159,4 @@ def all_of_them(parts: Parts) -> None:
         feature(parts)
 
 
-ALL = {**FEATURES, "all": all_of_them}
+ALL = {**FEATURES, "all": all_of_them, "http2": http2}
