@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from proxy.connection import PeerCertificate
 from proxy.l7.client_cert import pem
+from proxy.l7.extra_stats import virtual_cluster_name
 from proxy.l7.sizes import SIZES
 from proxy.l7.timing import duration_ms
 from proxy.l7.upstream_facts import UPSTREAM_TEXTS
@@ -56,12 +57,17 @@ def forwarded_remote(stream: Stream) -> Address:
         return info.remote
     # At the edge the peer's own address has been appended by now.
     back = hops if config.use_remote_address and config.skip_xff_append else hops + 1
-    entries = known.split(b",")
-    address = _ip(entries[-back]) if len(entries) >= back else ""
-    return (address, 0) if address else info.remote
+    return _entry(known, back) or info.remote
 
 
 @lru_cache(1024)
+def _entry(known: bytes, back: int) -> Address | None:
+    """The entry of `x-forwarded-for` that stands `back` from the end, if it is an address."""
+    entries = known.split(b",")
+    address = _ip(entries[-back]) if len(entries) >= back else ""
+    return (address, 0) if address else None
+
+
 def _ip(text: bytes) -> str:
     """An address in its usual spelling; '' if it is none."""
     try:
@@ -70,6 +76,7 @@ def _ip(text: bytes) -> str:
         return ""
 
 
+@lru_cache(1024)
 def address_text(address: Address) -> str:
     """`host:port`, `[host]:port` for IPv6."""
     host, port = address
@@ -149,6 +156,7 @@ NUMBERS: Mapping[str, Callable[[Stream], int | str]] = {
     "RESPONSE_CODE": lambda stream: stream.status,
     "RESPONSE_FLAGS": lambda stream: stream.flags or "-",
     "RESPONSE_FLAGS_LONG": lambda stream: _long_flags(stream) or "-",
+    "LOCAL_REPLY_BODY": lambda stream: stream.local_body.decode("utf-8", "surrogateescape"),
     "PROTOCOL": lambda stream: stream.request.version.decode(),
     "UNIQUE_ID": lambda stream: str(uuid4()),
     # The first attempt begins when a host is looked for (Envoy's rule).
@@ -177,7 +185,7 @@ TEXTS: Mapping[str, Callable[[Stream], str]] = {
     "ROUTE_NAME": lambda stream: "" if stream.route is None else stream.route.name,
     "SPAN_ID": _never,
     "TRACE_ID": _never,
-    "VIRTUAL_CLUSTER_NAME": _never,
+    "VIRTUAL_CLUSTER_NAME": virtual_cluster_name,
     **UPSTREAM_TEXTS,
     **{f"{name}_ADDRESS": _full(of) for name, of in ADDRESSES.items()},
 }

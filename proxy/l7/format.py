@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.http.format_string import FormatError, Literal, Operator, parse
 from proxy.l7.json_omitting import json_omitting
-from proxy.l7.operators import Getter, Style, Value, constant_value, getter
+from proxy.l7.operators import UNQUOTED, Getter, Style, Value, constant_value, getter
 
 if TYPE_CHECKING:
     from proxy.l7.stream import Stream
@@ -63,14 +63,20 @@ def _readable(value: bytes) -> str:
         return value.decode("latin-1")
 
 
+def _json_bytes(value: bytes) -> str:
+    return encode_basestring(_readable(value))
+
+
 def _unchanged(text: str) -> str:
     return text
 
 
 TEXT = Style("-", _escape, _escape_bytes)
 TEXT_OMITTING = Style("", _escape, _escape_bytes)
+BODY = Style("-", _unchanged, lambda value: value.decode("utf-8", "surrogateescape"))
 HEADER = Style("", _spaces, _spaces_bytes)
-JSON_VALUE = Style(None, _unchanged, _readable, structured=True)
+JSON_VALUE = Style("null", encode_basestring, _json_bytes, structured=True)
+"""Its getters give JSON, but for those of `UNQUOTED`."""
 JSON_TEXT = Style("-", _unchanged, _readable)
 JSON_OMITTING = Style("", _unchanged, _readable)
 
@@ -79,6 +85,11 @@ def compile_format(text: str, omits_empty: bool = False) -> Callable[[Stream], b
     """A line of an access log; '-' stands for what is missing, or nothing if it omits_empty.
     Raises FormatError."""
     return _encoded(*_template(text, TEXT_OMITTING if omits_empty else TEXT))
+
+
+def compile_body_text(text: str) -> Callable[[Stream], bytes]:
+    """A body: nothing in it is made harmless, '-' stands for what is missing. Raises FormatError."""
+    return _encoded(*_template(text, BODY))
 
 
 def compile_header_value(text: str) -> Callable[[Stream], bytes]:
@@ -170,7 +181,8 @@ def _json_string(text: str, getters: list[Getter], style: Style = JSON_TEXT) -> 
         value = constant_value(only)
         if value is not None:
             return _quoted(value)
-        getters.append(_json_value(getter(only, JSON_VALUE)))
+        get = getter(only, JSON_VALUE)
+        getters.append(_quoting(get) if only.name in UNQUOTED else get)
         return "%s"
     template, inner = _template(text, style)
     if not inner:
@@ -181,20 +193,20 @@ def _json_string(text: str, getters: list[Getter], style: Style = JSON_TEXT) -> 
     return "%s"
 
 
-def _json_value(get: Getter) -> Getter:
-    def encoded(stream: Stream) -> Value:
-        value = get(stream)
-        kind = value.__class__
-        if kind is str:
-            return encode_basestring(value)  # type: ignore[arg-type]
-        return "null" if value is None else value  # a number, or JSON already
+def _quoting(get: Getter) -> Getter:
+    """For a getter that gives plain text, or a number."""
 
-    return encoded
+    def quoted(stream: Stream) -> Value:
+        value = get(stream)
+        return encode_basestring(value) if isinstance(value, str) else value
+
+    return quoted
 
 
 __all__ = [
     "DEFAULT_FORMAT",
     "FormatError",
+    "compile_body_text",
     "compile_format",
     "compile_header_value",
     "compile_json",

@@ -19,7 +19,7 @@ from proxy.http.format_string import Operator
 from proxy.http.time_format import DEFAULT, DEFAULT_LOCAL, compile_time
 from proxy.l7 import grpc_status
 from proxy.l7.facts import ADDRESSES, NUMBERS, TEXTS, address_text, network, wall_time
-from proxy.l7.structured import STRUCTURED, Encoded, as_text, compact, structured
+from proxy.l7.structured import STRUCTURED, Encoded, as_text, structured
 from proxy.l7.timing import DURATIONS, common_duration
 from proxy.l7.upstream_facts import UPSTREAM_ADDRESSES
 
@@ -118,11 +118,10 @@ def _structured(operator: Operator, style: Style) -> Getter:
         value = read(stream)
         if value is None:
             return missing
-        plain = isinstance(value, str) and not isinstance(value, Encoded)
-        if stays and not plain:
-            return value if isinstance(value, Encoded) else Encoded(compact(value))
-        text = as_text(value)[:length]
-        return clean(text) if plain else text  # JSON is harmless already
+        if isinstance(value, str) and not isinstance(value, Encoded):
+            return clean(value[:length])
+        text = as_text(value)
+        return text if stays else text[:length]  # JSON is harmless already
 
     return get
 
@@ -314,8 +313,15 @@ def _grpc_status(operator: Operator, style: Style) -> Getter:
         found = grpc_status.told_status(stream)
         return names[found] if found is not None and found < len(names) else found
 
-    missing = style.missing
-    return lambda stream: missing if (value := fact(stream)) is None else value
+    missing, clean = style.missing, style.clean
+
+    def get(stream: Stream) -> Value:
+        value = fact(stream)
+        if value is None:
+            return missing
+        return clean(value) if isinstance(value, str) else value
+
+    return get
 
 
 def _details(operator: Operator, style: Style) -> Getter:
@@ -369,3 +375,9 @@ _BUILDERS: Mapping[str, Callable[[Operator, Style], Getter]] = {
     },
     **{f"{name}_ADDRESS_WITHOUT_PORT": _without_port for name in ADDRESSES},
 }
+
+UNQUOTED = frozenset(
+    {"EMIT_TIME", "EMIT_TIME_LOCAL", "PROTOCOL", "RESPONSE_FLAGS", "RESPONSE_FLAGS_LONG",
+     "START_TIME", "START_TIME_LOCAL", "UNIQUE_ID"}
+)  # fmt: skip
+"""Text that is no peer's and passes no style's `clean`: whoever writes JSON quotes it."""

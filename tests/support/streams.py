@@ -59,6 +59,8 @@ class LoggedStream:
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
     filter_state: dict[str, Any] = field(default_factory=dict)
     health_check: bool = False
+    counted: tuple[Any, ...] = ()
+    local_body: bytes = b""
     log_type: str = "DownstreamEnd"
     request_done: bool = True
     bytes_received: int = 0
