@@ -45,6 +45,7 @@ class DownstreamH2(FrameOutbox, asyncio.Protocol):
         "_keepalive",
         "_received",
         "_remaining",
+        "_requests",
         "_resets",
         "_stuck",
         "_unsent",
@@ -67,6 +68,7 @@ class DownstreamH2(FrameOutbox, asyncio.Protocol):
         self._stuck = False
         self._keepalive: Keepalive | None = None
         self._received = manager.stats.downstream_cx_rx_bytes_total
+        self._requests = manager.stats.downstream_rq_http2_total
         self._remaining = manager.config.max_requests_per_connection or sys.maxsize
         self._resets = PrematureResets()
         self._draining = False
@@ -139,12 +141,12 @@ class DownstreamH2(FrameOutbox, asyncio.Protocol):
         stream = Stream(self, self.manager, request)
         stream.id = stream_id
         self.streams[stream_id] = stream
-        self.manager.stats.downstream_rq_http2_total.value += 1
+        self._requests.value += 1
         self._remaining -= 1
         if not self._remaining:
             self.manager.stats.downstream_cx_max_requests_reached.value += 1
             self._drain(monotonic())
-        if EXPECT in request.headers:
+        if EXPECT in request.headers.shape.index:
             self._continue(stream_id, request.headers)
         if request.upgrade or request.method == b"CONNECT":
             request.length = UNTIL_CLOSE

@@ -42,9 +42,11 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         "_early",
         "_exchanges",
         "_full",
+        "_halted",
         "_head",
         "_keepalive",
         "_most",
+        "_paused",
         "_remaining",
         "_sending",
         "_stuck",
@@ -78,6 +80,8 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         self._full: set[int] = set()  # and these were told to wait
         self._head: Request | None = None  # held until its body begins, for one write
         self._stuck = False
+        self._paused: set[int] = set()
+        self._halted = False
         self._keepalive: Keepalive | None = None
         self._adopted = False
         self._early = b""
@@ -168,6 +172,8 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
             self._keepalive.ask_if_idle(monotonic())
         if self._held_for:
             self.let_go()
+        if self._halted:
+            self._halt(False)
         stream_id = exchange.up_id = self._codec.new_stream()
         self._exchanges[stream_id] = exchange
         self.spare -= 1
@@ -236,10 +242,28 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
             self._exchanges[stream_id] = other
 
     def pause_reading(self, exchange: Exchange) -> None:
+        """Its window stays shut. When nobody wants to hear anything, nothing is read at all: else
+        a peer might send as much as all windows hold."""
         self._codec.pause(exchange.up_id)
+        self._paused.add(exchange.up_id)
+        everybody = len(self._paused) == len(self._exchanges)
+        if everybody and not self._sending and self._keepalive is None:
+            self._halt(True)
 
     def resume_reading(self, exchange: Exchange) -> None:
         self._codec.resume(exchange.up_id)
+        self._paused.discard(exchange.up_id)
+        self._halt(False)
+
+    def _halt(self, halted: bool) -> None:
+        transport = self.transport
+        if halted == self._halted or transport is None or transport.is_closing():
+            return
+        self._halted = halted
+        if halted:
+            transport.pause_reading()
+        else:
+            transport.resume_reading()
 
     # ------------------------------------------------------------------ the codec's side
 
@@ -337,6 +361,9 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         if self._held_for == stream_id:
             self._held_for = 0
             self._head = None
+        if self._paused:
+            self._paused.discard(stream_id)
+            self._halt(False)
         self.host.active -= 1
         self.breaker.requests -= 1
         was, self.spare = self.spare, self._room()
