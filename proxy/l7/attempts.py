@@ -28,6 +28,7 @@ from proxy.upstream.cluster import Cluster
 from proxy.upstream.pool import Carrier, Exchange
 
 if TYPE_CHECKING:
+    from proxy.l7.entry import RouteEntry
     from proxy.l7.stream import Stream
 
 NEVER = deadlines.NEVER
@@ -57,23 +58,20 @@ def start(stream: Stream) -> Answer:
         return reply.DROPPED_ALWAYS if cluster.drop_share >= 1 else reply.DROPPED
     stream.breaker = cluster.breakers[entry.priority]
     stream.timeout_s = entry.timeout_s
-    if entry.grpc_timeout is not None and is_grpc(stream.request):
-        stream.timeout_s = route_timeout_s(stream.request, entry.grpc_timeout)
-    if entry.counted is not None or entry.stats is not None:
-        extra_stats.set_up(stream, entry)
-    if entry.retry is not None:
-        stream.per_try_timeout_s = entry.per_try_timeout_s
-        stream.may_hedge = entry.hedges
-    steering.take_times(stream)
+    if entry.has_extras:
+        _take_extras(stream, entry)
+    request = stream.request
+    if steering.known.get(request.headers.shape) is not steering.NEITHER:
+        steering.take_times(stream)
     if 0 < stream.timeout_s <= stream.per_try_timeout_s:
         stream.per_try_timeout_s = 0.0
     entry.rewrite(stream)
-    retries.set_up(stream, steering.take_retries(stream, entry.retry))
+    if entry.has_extras or steering.known.get(request.headers.shape) is not steering.NEITHER:
+        retries.set_up(stream, steering.take_retries(stream, entry.retry))
     if stream.request_done:
         _start_clock(stream)
     elif stream.body is None:
         stream.body = []
-    stream.keeps_body = entry.internal_redirect is not None
     if not entry.mirrors:
         return _attempt(stream, cluster)
     body = stream.body
@@ -81,6 +79,19 @@ def start(stream: Stream) -> Answer:
     if answer is WAIT and not stream.responded:
         mirror.begin(stream, body or [])
     return answer
+
+
+def _take_extras(stream: Stream, entry: RouteEntry) -> None:
+    """What few routes have."""
+    if entry.grpc_timeout is not None and is_grpc(stream.request):
+        stream.timeout_s = route_timeout_s(stream.request, entry.grpc_timeout)
+    if entry.counted is not None or entry.stats is not None:
+        extra_stats.set_up(stream, entry)
+    if entry.retry is not None:
+        stream.per_try_timeout_s = entry.per_try_timeout_s
+        stream.may_hedge = entry.hedges
+    stream.keeps_body = entry.internal_redirect is not None
+    stream.ends_in_tcp = entry.connect is not None and tunnel.ends_here(stream)
 
 
 def _start_clock(stream: Stream) -> None:
@@ -104,7 +115,7 @@ def _attempt(stream: Stream, cluster: Cluster) -> Answer:
     stream.attempt += 1
     stream.host = host
     stream.waiting = True
-    if tunnel.ends_here(stream):
+    if stream.ends_in_tcp:
         tunnel.dial(stream, cluster, host)
     elif not cluster.lease(host, stream.breaker, stream):
         _leave(stream)
@@ -148,8 +159,9 @@ def send_request(stream: Stream, exchange: Exchange, connection: Carrier) -> Non
     entry = stream.route
     assert entry is not None
     connection.cluster.stats.upstream_rq_total.value += 1
-    for one in stream.counted:
-        one.upstream_rq_total.value += 1
+    if stream.counted:
+        for one in stream.counted:
+            one.upstream_rq_total.value += 1
     if entry.before_send is not None:
         entry.before_send(stream)
     done = stream.request_done
@@ -268,23 +280,30 @@ def keep(stream: Stream, response: Response, data: bytes, end: bool, now: float)
     cluster, entry = stream.cluster, stream.route
     assert cluster is not None and entry is not None
     status = response.status
-    retries.release(stream)
+    if stream.retry_held:
+        retries.release(stream)
     if stream.tunnels and tunnel.was_refused(stream, response):
         return
     redirects = entry.internal_redirect
-    if redirects is not None and status in redirects.codes and redirects.follow(
-        stream, response, end
+    if (
+        redirects is not None
+        and status in redirects.codes
+        and redirects.follow(stream, response, end)
     ):
         return
     cluster.stats.statuses.add(status)
-    for one in stream.counted:
-        one.statuses.add(status)
-    deadlines.on_answer(stream, now)
+    if stream.counted:
+        for one in stream.counted:
+            one.statuses.add(status)
+    stream.try_deadline = NEVER
+    if stream.idle_try_s:  # only the silences of the attempt are measured from now on
+        deadlines.on_progress(stream, now)
     if stream.sent_at:  # Envoy: an answer before the end of the request has no time of its own
         time_ms = (now - stream.sent_at) * 1000
         cluster.stats.upstream_rq_time.record(time_ms)
-        for one in stream.counted:
-            one.upstream_rq_time.record(time_ms)
+        if stream.counted:
+            for one in stream.counted:
+                one.upstream_rq_time.record(time_ms)
         if entry.tells_time:
             stream.service_ms = int(time_ms)
     if end:

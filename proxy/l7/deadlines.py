@@ -38,13 +38,6 @@ def end_attempt(stream: Stream) -> None:
     stream.try_deadline = stream.idle_until = NEVER
 
 
-def on_answer(stream: Stream, now: float) -> None:
-    """The attempt was answered; only its silences are measured from now on."""
-    stream.try_deadline = NEVER
-    if stream.idle_try_s:
-        on_progress(stream, now)
-
-
 def on_progress(stream: Stream, now: float) -> None:
     """The upstream has sent something."""
     stream.try_deadline = stream.idle_until = now + stream.idle_try_s

@@ -51,7 +51,8 @@ class RouteEntry:
     connection manager's. limits_duration: there is one for the whole stream. grpc_timeout:
     `timeout_s` by the client's word; grpc_stream_timeout: the same for the whole stream.
 
-    hedges: a slow attempt goes on beside a new one.
+    has_extras: it has facts that few routes have, see `sum_up`. hedges: a slow attempt goes on
+    beside a new one.
     tells_timeout_retry: each retry says whether a timeout was the reason. tells_time: answers carry
     the upstream's time. buffer_limit_bytes: of the body that is kept for another attempt, None is
     the listener's limit. hash: of the request, for balancers that hash. overrides: configurations
@@ -75,6 +76,7 @@ class RouteEntry:
     grpc_timeout: GrpcTimeout | None = None
     grpc_stream_timeout: GrpcTimeout | None = None
     limits_duration = False
+    has_extras = True
     retry: RetryRule | None = None
     hedges = False
     tells_timeout_retry = False
@@ -99,6 +101,18 @@ class RouteEntry:
         self.name = name
         if answer is not None:
             self.answer = answer
+
+    def sum_up(self) -> None:
+        """All facts are known: a request by a plain route asks for the rare ones together."""
+        self.has_extras = (
+            self.retry is not None
+            or self.grpc_timeout is not None
+            or self.counted is not None
+            or self.stats is not None
+            or self.internal_redirect is not None
+            or self.connect is not None
+            or bool(self.mirrors)
+        )
 
     def learn(self, **facts: Any) -> None:
         """Sets what differs from the default; the rest costs nothing."""

@@ -36,17 +36,19 @@ _GRPC_WORDS = frozenset(
 _NO_CONTENT = 204
 _MAX_KNOWN = 2048
 
-_known: dict[Shape, tuple[bool, bool]] = {}
+NEITHER = (False, False)
+known: dict[Shape, tuple[bool, bool]] = {}
+"""By shape: are there names of times, and of retries? Most shapes have NEITHER."""
 
 
 def _steers(headers: Headers) -> tuple[bool, bool]:
-    """Are there names of times, and of retries? Found once per shape."""
     shape = headers.shape
-    found = _known.get(shape)
+    found = known.get(shape)
     if found is None:
         names = shape.index.keys()
         found = (not names.isdisjoint(_TIMES), not names.isdisjoint(_RETRIES))
-        remember(_known, shape, shape, found, _MAX_KNOWN)
+        found = found if any(found) else NEITHER
+        remember(known, shape, shape, found, _MAX_KNOWN)
     return found
 
 

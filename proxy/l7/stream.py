@@ -99,7 +99,7 @@ class Stream:
     redirects = 0
     followed: tuple[tuple[str, str], ...] = ()
     new_cookies: tuple[bytes, ...] = ()
-    local_body = b""
+    local_body: bytes = b""
     counted: tuple[RequestStats, ...] = ()
     rule: RetryRule | None = None
     retries_left = 0
@@ -119,6 +119,7 @@ class Stream:
     body_bytes = 0
     tunnels = False
     holds = False
+    ends_in_tcp = False
     dialing: Carrier | None = None
     buffer_limit_bytes = 0
     trailers: Headers | None = None
@@ -205,7 +206,10 @@ class Stream:
             self.respond(objection)
             return
         route = self.route = resolve(self)
-        self.chain = manager.chain if route is None else manager.chain_of(route)
+        if route is None or not route.overrides:
+            self.chain = manager.chain
+        else:
+            self.chain = manager.chain_of(route)
         if manager.max_stream_duration_s or (route is not None and route.limits_duration):
             deadlines.begin_stream(self)
         if request.length == UNTIL_CLOSE:

@@ -109,6 +109,7 @@ def _to_cluster(
         counted=counted,
         stats=route_stats(place.context.stats, place.host.name, place.route.stat_prefix),
     )
+    entry.sum_up()
     return entry
 
 
@@ -144,7 +145,7 @@ def _metadata_match(action: RouteAction, weighted: WeightedCluster | None) -> di
 def _edit_response(
     place: Place, action: RouteAction, weighted: WeightedCluster | None
 ) -> EditResponse | None:
-    """The attempts' number, cookies of hash policies, then the header mutations (Envoy's order)."""
+    """Cookies of hash policies, the header mutations, the attempts' number (Envoy's order)."""
     edit = response_edit(place.edits(weighted))
     counts = place.host.include_attempt_count_in_response
     bakes = any(policy.ttl_s is not None for policy in action.hash_policies)
@@ -152,13 +153,13 @@ def _edit_response(
         return None if edit is None else lambda stream, response: edit(stream, response.headers)
 
     def apply(stream: Stream, response: Response) -> None:
-        if counts and stream.attempt:
-            response.headers.set(ATTEMPT_COUNT, b"%d" % stream.attempt)
         if bakes and stream.service_ms is not None:
             for cookie in stream.new_cookies:
                 response.headers.add(SET_COOKIE, cookie)
         if edit is not None:
             edit(stream, response.headers)
+        if counts and stream.attempt:
+            response.headers.set(ATTEMPT_COUNT, b"%d" % stream.attempt)
 
     return apply
 
