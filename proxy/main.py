@@ -23,6 +23,7 @@ import uvloop
 import yaml
 
 from proxy.admin.view import AdminView, DumpedResource, ServerState
+from proxy.compile.clusters import Placement
 from proxy.compile.health import Watches
 from proxy.compile.runtime import Runtime
 from proxy.config import bootstrap as bootstraps
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
     from proxy.identity import Identity
 
 log = logging.getLogger("weft")
+
+# How long a change of the configuration may keep requests waiting.
+SLICE_S = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,8 @@ class Proxy:
         self.logs = LogWriters(self.stats)
         self.worker = Worker(Random(), self.stats, RuntimeValues(config.runtime))
         self.watches = self._watches()
+        self._next: Snapshot | None = None
+        self._applying: asyncio.Task[None] | None = None
         self.checked = False  # hosts that are to be checked before anybody is let in were
         self.runtime = Runtime(
             self.worker,
@@ -111,6 +117,11 @@ class Proxy:
             self._make_logger,
             node_cluster=config.node.cluster,
             watches=self.watches,
+        )
+        self.runtime.clusters.placement = Placement(
+            config.node.locality if any(config.node.locality) else None,
+            config.local_cluster_name,
+            config.sockets,
         )
         self.identity = _identity(config, options)
 
@@ -149,13 +160,17 @@ class Proxy:
         self.logs.close()
 
     async def _first_checks(self) -> None:
-        """Listeners open when each host has had its first health check (Envoy's warming)."""
-        waited = self.watches.waiting
-        while self.watches.waiting and not self.stopped.is_set():
+        """Listeners open when each host has had its first health check, and each name was asked for
+        once (Envoy's warming)."""
+        waited = self._warming()
+        while self._warming() and not self.stopped.is_set():  # noqa: ASYNC110 — several ends
             await asyncio.sleep(0.005)
         self.checked = True
         if waited:
             self._apply(self.snapshot)
+
+    def _warming(self) -> bool:
+        return self.watches.waiting or self.runtime.clusters.warming()
 
     def _check_static(self) -> None:
         """What the bootstrap itself asks for must work, or there is nothing to run for."""
@@ -243,14 +258,37 @@ class Proxy:
     def _apply(self, snapshot: Snapshot) -> None:
         """Puts a snapshot in force. What can't be is logged and named in `problems`; everything
         else works, and what was there before stays."""
-        problems = self.runtime.apply(snapshot)
+        if self.serving:
+            self._next = snapshot
+            if self._applying is None:
+                self._applying = spawn(self._apply_in_slices(), "apply configuration")
+            return
+        self._finish(snapshot, self.runtime.apply(snapshot))
+
+    async def _apply_in_slices(self) -> None:
+        """The newest snapshot, and whichever comes meanwhile: requests are served in between."""
+        try:
+            while self._next is not None:
+                snapshot, self._next = self._next, None
+                problems: dict[str, str] = {}
+                slice_began = monotonic()
+                for _ in self.runtime.steps(snapshot, problems):
+                    if monotonic() - slice_began > SLICE_S:
+                        await asyncio.sleep(0)
+                        slice_began = monotonic()
+                self._finish(snapshot, problems)
+        finally:
+            self._applying = None
+
+    def _finish(self, snapshot: Snapshot, problems: dict[str, str]) -> None:
+        """Opens and closes listeners, and says what could not be put in force."""
         runtimes: dict[str, ListenerRuntime] = {}
         for name, one in self.runtime.listeners.items():
             try:
                 runtimes[name] = ListenerRuntime(one.config, one.chains, one.default)
             except ChainMatchError as error:
                 problems[f"listener {name}"] = f"listener {name}: {error}"
-        if self.checked or not self.watches.waiting:
+        if self.checked or not self._warming():
             for name, problem in self.listeners.apply(runtimes).items():
                 problems[f"listener {name}"] = problem
         self.snapshot = snapshot

@@ -6,13 +6,15 @@ connections made with the old ones retire.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from random import Random
 from weakref import WeakValueDictionary
 
 from proxy.compile.health import Watches
 from proxy.config.model import Cluster as ClusterConfig
 from proxy.config.model import ClusterLoadAssignment, Secret, UpstreamTls
+from proxy.config.model.connecting import NO_SOCKETS, Sockets
 from proxy.config.model.discovery import DnsCache as DnsCacheConfig
 from proxy.config.snapshot import Snapshot
 from proxy.stats import Stats
@@ -30,6 +32,23 @@ from proxy.upstream.way import ALPN, the_way
 
 OpenConnection = Callable[[Pool], None]
 TLS_METADATA = "envoy.transport_socket_match"
+
+
+_KINDS: Mapping[str, type[Cluster]] = {
+    "ORIGINAL_DST": OriginalDstCluster,
+    "AGGREGATE": AggregateCluster,
+    "DYNAMIC_FORWARD_PROXY": DynamicForwardCluster,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where this proxy is: its zone, the cluster that it and its like form ('' for none), and how
+    its connections are bound if a cluster does not say."""
+
+    zone: tuple[str, str, str] | None = None
+    local_cluster: str = ""
+    sockets: Sockets = NO_SOCKETS
 
 
 class Clusters:
@@ -54,21 +73,35 @@ class Clusters:
         self._resolvers = Resolvers()
         self._caches: dict[str, DnsCache] = {}
         self._contexts: Contexts = WeakValueDictionary()
+        self.placement = Placement()
 
     def apply(self, snapshot: Snapshot) -> dict[str, str]:
         """Answers why a cluster could not be put in force, by 'cluster NAME'; it is then as it was,
         but for its endpoints."""
         problems: dict[str, str] = {}
+        for _ in self.steps(snapshot, problems):
+            pass
+        return problems
+
+    def steps(self, snapshot: Snapshot, problems: dict[str, str]) -> Iterator[None]:
+        """`apply` cluster by cluster, so that requests can be served in between."""
         for name, config in snapshot.clusters.items():
             try:
                 self._apply(name, config, snapshot)
             except (TlsConfigError, OSError) as error:
                 problems[f"cluster {name}"] = f"cluster {name}: {error}"
+            yield
         gone = [name for name in self.running if name not in snapshot.clusters]
         if gone:
             prefixes = [self._close(name).prefix for name in gone]
             self._stats.forget(prefixes, {cluster.prefix for cluster in self.running.values()})
-        return problems
+        yield
+
+    def warming(self) -> bool:
+        """Names of a cluster that is to be waited for are still asked for the first time."""
+        return any(
+            not one.warm and one.cluster.config.wait_for_warm_on_init for one in self._dns.values()
+        )
 
     def sweep(self, now: float) -> None:
         for cluster in self.running.values():
@@ -89,6 +122,9 @@ class Clusters:
     def _configure(self, name: str, config: ClusterConfig, snapshot: Snapshot) -> None:
         material = tls_material(config, snapshot.secrets)
         cluster = self.running.get(name)
+        if cluster is not None and type(cluster) is not _KINDS.get(config.type, Cluster):
+            self._close(name)
+            cluster = None
         renewed = material != self._tls.get(name)
         if cluster is None:
             tls_for = tls_chooser(config, snapshot.secrets, self._contexts)
@@ -103,12 +139,33 @@ class Clusters:
         if self._watches is not None:
             check = config.health_check
             labels = check.socket_match if check is not None else None
-            tls_for: Callable[[Host], object] = cluster.tls_of
+            check_tls: Callable[[Host], object] = cluster.tls_of
             if labels is not None:
-                tls_for = tls_chooser(config, snapshot.secrets, self._contexts, labels)
-            self._watches.apply(cluster, tls_for, renewed)
+                check_tls = tls_chooser(config, snapshot.secrets, self._contexts, labels)
+            self._watches.apply(cluster, check_tls, renewed)
 
     def _make(self, config: ClusterConfig, tls_for: Callable[[Host], object]) -> Cluster:
+        cluster = self._made(config, tls_for)
+        cluster.default_sockets = self.placement.sockets
+        cluster.choosing.local_zone = self.placement.zone
+        if config.name == self.placement.local_cluster:
+            cluster.on_rebuilt = self._place_all
+        else:
+            self._place(cluster)
+        return cluster
+
+    def _place_all(self) -> None:
+        """The cluster of the proxies themselves has changed: all others look anew at zones."""
+        for name, cluster in self.running.items():
+            if name != self.placement.local_cluster:
+                self._place(cluster)
+                cluster.rebuild()
+
+    def _place(self, cluster: Cluster) -> None:
+        local = self.running.get(self.placement.local_cluster)
+        cluster.choosing.local = local.choosing.sets[0] if local is not None else None
+
+    def _made(self, config: ClusterConfig, tls_for: Callable[[Host], object]) -> Cluster:
         common = (config, self._stats, self._random, self._open, tls_for)
         if config.type == "ORIGINAL_DST":
             return OriginalDstCluster(*common)

@@ -7,7 +7,7 @@ began with.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any, cast
 
@@ -79,17 +79,25 @@ class Runtime:
 
         Answers a line for each 'cluster NAME' or 'listener NAME' that could not be put in force: it
         stays as it was, and takes none of its neighbours down."""
-        problems = self.clusters.apply(snapshot)
+        problems: dict[str, str] = {}
+        for _ in self.steps(snapshot, problems):
+            pass
+        return problems
+
+    def steps(self, snapshot: Snapshot, problems: dict[str, str]) -> Iterator[None]:
+        """`apply` in steps, so that requests can be served in between."""
+        yield from self.clusters.steps(snapshot, problems)
         problems.update(self._listeners.apply(snapshot))
+        yield
         current = dict.fromkeys(self._listeners.http_managers())
         for manager in current:
             self._route(manager, snapshot)
+            yield
         for manager in [manager for manager in self._routed if manager not in current]:
             del self._routed[manager]
         used = {key for manager in current if (key := _table_key(manager)) is not None}
         for key in [key for key in self._tables if key not in used]:
             del self._tables[key]
-        return problems
 
     def _route(self, manager: HttpManager, snapshot: Snapshot) -> None:
         config = manager.config

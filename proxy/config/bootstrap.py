@@ -6,8 +6,10 @@ already. Nothing is opened but this file and the files that the configuration it
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.cluster.v3 import cluster_pb2
@@ -17,6 +19,7 @@ from envoy.config.listener.v3 import listener_pb2
 from proxy.config import references
 from proxy.config.decode_cds import cluster
 from proxy.config.decode_common import checked, enum_name, ip_address, locality, struct
+from proxy.config.decode_connecting import bind_config
 from proxy.config.decode_lds import listener
 from proxy.config.decode_source import source
 from proxy.config.decode_tls import secret
@@ -26,9 +29,15 @@ from proxy.config.model import AdsConfig, Bootstrap, Cluster, Listener, Node, Se
 from proxy.config.positions import BadConfig, compose
 from proxy.config.rejected import Rejected
 from proxy.config.yaml_message import Reader
+from proxy.runtime import flat
 
 # Runtime keys that steer Envoy's own code, not the traffic: they have nothing to steer here.
 _RUNTIME_OF_ENVOY = ("envoy.reloadable_features.", "envoy.restart_features.", "re2.")
+# Those of its documentation that change what it does with traffic.
+_STEERING = (
+    "circuit_breakers.", "envoy.", "health_check.", "http.", "load_balancer.", "outlier_detection.",
+    "overload.", "ratelimit.", "server.", "tls.", "tracing.", "upstream.",
+)  # fmt: skip
 _API = config_source_pb2.ApiConfigSource
 
 
@@ -50,7 +59,6 @@ def decode_bootstrap(
 ) -> Bootstrap:
     """`message` need not be checked yet. Raises Rejected."""
     checked(message)
-    _runtime(message)
     static, dynamic = message.static_resources, message.dynamic_resources
     ads = None
     if dynamic.HasField("ads_config"):
@@ -72,31 +80,46 @@ def decode_bootstrap(
         listeners=_listeners(static.listeners, decoders),
         clusters=_clusters(static.clusters),
         secrets=_secrets(static),
+        runtime=_runtime(message),
+        local_cluster_name=_local_cluster(message),
+        sockets=bind_config(
+            message.cluster_manager.upstream_bind_config, "cluster_manager.upstream_bind_config"
+        ),
         outlier_event_log_path=message.cluster_manager.outlier_detection.event_log_path,
     )
     references.check(found)
     return found
 
 
+def _local_cluster(message: bootstrap_pb2.Bootstrap) -> str:
+    """Envoy wants it among the static clusters."""
+    name: str = message.cluster_manager.local_cluster_name
+    if name and name not in [each.name for each in message.static_resources.clusters]:
+        path = "cluster_manager.local_cluster_name"
+        raise Rejected(path, f"there is no static cluster `{name}`")
+    return name
+
+
 def _node(message: base_pb2.Node) -> Node:
     return Node(message.id, message.cluster, locality(message.locality), struct(message.metadata))
 
 
-def _runtime(message: bootstrap_pb2.Bootstrap) -> None:
+def _runtime(
+    message: bootstrap_pb2.Bootstrap,
+) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    """Keys of the user's own are read where the configuration names them; of Envoy's own keys only
+    those that have nothing to steer here may stand there."""
+    found: dict[str, Mapping[str, Any]] = {}
     for i, layer in enumerate(message.layered_runtime.layers):
-        path = f"layered_runtime.layers[{i}].static_layer"
-        for key in sorted(_flat(struct(layer.static_layer))):
-            if not key.startswith(_RUNTIME_OF_ENVOY):
-                raise Rejected(f"{path}.{key}", f"this runtime key is {UNSUPPORTED}")
-
-
-def _flat(tree: dict[str, object], before: str = "") -> Iterable[str]:
-    """Nested keys joined by dots, as Envoy reads a static layer; a fractional percent is a leaf."""
-    for key, value in tree.items():
-        if isinstance(value, dict) and not {"numerator", "denominator"} >= set(value):
-            yield from _flat(value, f"{before}{key}.")
-        else:
-            yield before + key
+        path = f"layered_runtime.layers[{i}]"
+        if layer.name in found:
+            raise Rejected(f"{path}.name", f"there is another layer `{layer.name}`")
+        found[layer.name] = struct(layer.static_layer)
+        for key, _ in sorted(flat(found[layer.name]), key=itemgetter(0)):
+            if key.startswith(_STEERING) and not key.startswith(_RUNTIME_OF_ENVOY):
+                where = f"{path}.static_layer.{key}"
+                raise Rejected(where, f"this runtime key is {UNSUPPORTED}")
+    return tuple(found.items())
 
 
 def _source(dynamic: bootstrap_pb2.Bootstrap.DynamicResources, name: str) -> str | None:

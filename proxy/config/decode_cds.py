@@ -27,17 +27,14 @@ from proxy.config.model import (
     ClusterType,
     TransportSocketMatch,
 )
-from proxy.config.model.connecting import NO_SOCKETS, Sockets
 from proxy.config.rejected import Rejected, at
 
 # Those whose endpoints stand in the cluster itself.
 _LISTED = ("STATIC", "STRICT_DNS", "LOGICAL_DNS")
 
 
-def cluster(
-    message: cluster_pb2.Cluster, path: str = "", default_sockets: Sockets = NO_SOCKETS
-) -> Cluster:
-    """`message` must be checked. default_sockets: how connections are bound if it does not say."""
+def cluster(message: cluster_pb2.Cluster, path: str = "") -> Cluster:
+    """`message` must be checked."""
     found = discovery(message, path)
     kind = found.type
     lb = load_balancing(message, path)
@@ -74,7 +71,7 @@ def cluster(
         dns_cache=found.dns_cache,
         original_dst=found.original_dst,
         cleanup_interval_s=seconds_or(message, "cleanup_interval", 5.0),
-        sockets=sockets(message, path, default_sockets),
+        sockets=sockets(message, path),
         alt_stat_name=message.alt_stat_name,
         close_connections_on_host_health_failure=(message.close_connections_on_host_health_failure),
         metadata=metadata(message.metadata),

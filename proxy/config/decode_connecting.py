@@ -18,6 +18,7 @@ from proxy.config.decode_common import is_ip, type_name, unpack, value_or
 from proxy.config.fields import UNSUPPORTED
 from proxy.config.model import SocketAddress, UpstreamTls
 from proxy.config.model.connecting import (
+    NO_SOCKETS,
     ProxyProtocolIn,
     ProxyProtocolOut,
     SocketOption,
@@ -34,9 +35,8 @@ _IN = listener_proxy_protocol_pb2.ProxyProtocol
 PROXY_PROTOCOL = _IN.DESCRIPTOR.full_name
 
 
-def sockets(message: cluster_pb2.Cluster, path: str, default: Sockets) -> Sockets:
-    """default: that of the bootstrap's `cluster_manager.upstream_bind_config`."""
-    found = default
+def sockets(message: cluster_pb2.Cluster, path: str) -> Sockets:
+    found = NO_SOCKETS
     if message.HasField("upstream_bind_config"):
         found = bind_config(message.upstream_bind_config, at(path, "upstream_bind_config"))
     options = message.upstream_connection_options

@@ -54,9 +54,7 @@ LISTENERS: Table = {
     _INSPECTOR + "http_inspector.v3.HttpInspector": Fields(),
     _INSPECTOR + "original_dst.v3.OriginalDst": Fields(),
     _HCM + "LocalReplyConfig": Fields("mappers body_format"),
-    _HCM + "ResponseMapper": Fields(
-        "filter status_code body body_format_override headers_to_add"
-    ),
+    _HCM + "ResponseMapper": Fields("filter status_code body body_format_override headers_to_add"),
     _HCM + "HttpConnectionManager": Fields(
         "codec_type stat_prefix rds route_config http_filters common_http_protocol_options "
         "http_protocol_options http2_protocol_options server_name server_header_transformation "

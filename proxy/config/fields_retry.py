@@ -74,6 +74,9 @@ RETRY: Table = {
     "envoy.config.endpoint.v3.Endpoint.HealthCheckConfig": Fields(
         "port_value hostname address disable_active_health_check"
     ),
-    _BOOTSTRAP + "ClusterManager": Fields("outlier_detection"),
+    _BOOTSTRAP + "ClusterManager": Fields(
+        "local_cluster_name outlier_detection upstream_bind_config",
+        {"enable_deferred_cluster_creation": "statistics and pools are made when they are needed"},
+    ),
     _BOOTSTRAP + "ClusterManager.OutlierDetection": Fields("event_log_path"),
 }

@@ -67,7 +67,8 @@ def _targets(action: RouteAction) -> Iterable[tuple[str, str]]:
     if action.cluster is not None:
         yield "cluster", action.cluster
     for i, each in enumerate(action.weighted):
-        yield f"weighted_clusters.clusters[{i}].name", each.name
+        if each.cluster_header is None:
+            yield f"weighted_clusters.clusters[{i}].name", each.name
 
 
 def _check_cluster(cluster: Cluster, path: str, bootstrap: Bootstrap) -> None:

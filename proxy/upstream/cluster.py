@@ -13,6 +13,7 @@ from typing import Protocol
 
 from proxy.config.model import Cluster as ClusterConfig
 from proxy.config.model import ClusterLoadAssignment
+from proxy.config.model.connecting import NO_SOCKETS
 from proxy.http.message import Request, Response
 from proxy.stats import Derived, Stats, StatusCounts
 from proxy.upstream.balance import ContextPicker, Picker
@@ -60,6 +61,8 @@ class Cluster:
         self.now = monotonic()
         self.hosts: list[Host] = []
         self.drop_share = 0.0
+        self.default_sockets = NO_SOCKETS
+        self.on_rebuilt: Callable[[], None] | None = None
         self.breakers = {
             "DEFAULT": Breaker(config.thresholds_default),
             "HIGH": Breaker(config.thresholds_high),
@@ -189,6 +192,8 @@ class Cluster:
         config = self.config
         made = self.choosing.build(config.lb, self.hosts, config.healthy_panic_threshold)
         self.balancer, self.pick, self.pick_for = made, made.pick, made.pick_for
+        if self.on_rebuilt is not None:
+            self.on_rebuilt()
 
     def _in_flight(self) -> int:
         return sum(breaker.requests for breaker in self.breakers.values())

@@ -88,7 +88,7 @@ async def _connect(
             "server_hostname": (way.server_name if way is not None else "") or tls.server_hostname,
             "ssl_shutdown_timeout": close_notify_wait_s,
         }
-    sockets = cluster.config.sockets
+    sockets = cluster.config.sockets.over(cluster.default_sockets)
     if sockets or host.others or preface:
         sock = await connected((address, *host.others), sockets, preface)
         await _adopt(protocol, sock, options)

@@ -8,6 +8,7 @@ from typing import Any
 
 from proxy.config.model.clusters import Cluster
 from proxy.config.model.common import SocketAddress
+from proxy.config.model.connecting import NO_SOCKETS, Sockets
 from proxy.config.model.listeners import Listener
 from proxy.config.model.tls import Secret
 
@@ -46,6 +47,8 @@ class Bootstrap:
     ads: AdsConfig | None = None
     lds_ads: bool = False
     cds_ads: bool = False
+    local_cluster_name: str = ""
+    sockets: Sockets = NO_SOCKETS
     lds_path: str = ""
     cds_path: str = ""
     listeners: tuple[Listener, ...] = ()

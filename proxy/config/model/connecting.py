@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from proxy.config.model.common import SocketAddress
@@ -34,6 +34,12 @@ class Sockets:
     others: tuple[SocketAddress, ...] = ()
     options: tuple[SocketOption, ...] = ()
     keepalive: TcpKeepalive | None = None
+
+    def over(self, default: Sockets) -> Sockets:
+        """These, bound as `default` says where they are not bound at all."""
+        if self.source or self.options or not default:
+            return self
+        return replace(default, keepalive=self.keepalive)
 
     def __bool__(self) -> bool:
         return bool(self.source or self.options or self.keepalive is not None)
