@@ -64,7 +64,10 @@ def _readable(value: bytes) -> str:
 
 
 def _json_bytes(value: bytes) -> str:
-    return encode_basestring(_readable(value))
+    try:
+        return encode_basestring(value.decode())
+    except UnicodeDecodeError:
+        return encode_basestring(_readable(value))
 
 
 def _unchanged(text: str) -> str:
@@ -88,7 +91,7 @@ def compile_format(text: str, omits_empty: bool = False) -> Callable[[Stream], b
 
 
 def compile_body_text(text: str) -> Callable[[Stream], bytes]:
-    """A body: nothing in it is made harmless, '-' stands for what is missing. Raises FormatError."""
+    """A body: nothing in it is made harmless, '-' is what is missing. Raises FormatError."""
     return _encoded(*_template(text, BODY))
 
 

@@ -58,9 +58,11 @@ class LoggedStream:
     tried: list[Host] | None = None
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
     filter_state: dict[str, Any] = field(default_factory=dict)
+    counted: tuple[Any, ...] = ()
+    local_body: bytes = b"body"
     health_check: bool = False
     counted: tuple[Any, ...] = ()
-    local_body: bytes = b""
+    local_body: bytes = b"body"
     log_type: str = "DownstreamEnd"
     request_done: bool = True
     bytes_received: int = 0
