@@ -11,7 +11,7 @@ from proxy.http.h2.faults import Sink, protocol
 from proxy.http.h2.fields import BadMessage, Layout, read_response, response_layouts
 from proxy.http.h2.frames import LAST_STREAM_ID, PREFACE
 from proxy.http.h2.options import Options
-from proxy.http.h2.sender import StreamState, Write
+from proxy.http.h2.sender import BEFORE_HEAD, UNKNOWN, StreamState, Write
 from proxy.http.headers import Headers
 from proxy.http.message import Request, Response
 
@@ -65,6 +65,7 @@ class ClientConnection(Connection):
     def send_head(self, stream_id: int, head: Request, end: bool, data: bytes = b"") -> None:
         """data: what of the body is there already; `end` is behind it."""
         stream = StreamState()
+        stream.expected = BEFORE_HEAD
         self._open[stream_id] = stream
         self._last_id = stream_id
         self._opened += 1
@@ -90,7 +91,7 @@ class ClientConnection(Connection):
 
     def _on_block(self, stream_id: int, block: bytes, end: bool) -> None:
         stream = self._open.get(stream_id)
-        if stream is None or stream.headed:
+        if stream is None or stream.expected != BEFORE_HEAD:
             self._on_later_block(stream_id, stream, block, end)
             return
         names, values = self._decoder.decode(block)
@@ -116,7 +117,6 @@ class ClientConnection(Connection):
         except BadMessage as error:
             self._malformed(stream_id, stream, error.detail)
             return
-        stream.headed = True
         if end:
             self._close_remote(stream_id, stream)
             self._responses.on_response(stream_id, response, b"", True)
@@ -144,6 +144,7 @@ class ClientConnection(Connection):
             stream.expected = response.length = 0
         elif stream.upgrade and response.status == 200:
             response.status = SWITCHING_PROTOCOLS  # RFC 8441 section 4, the other way round
+            stream.expected = UNKNOWN
         elif end and length > 0:
             raise BadMessage(errors.MESSAGING)
         else:

@@ -20,7 +20,7 @@ from proxy.http.h2.faults import Sink, protocol
 from proxy.http.h2.fields import Layout, trailer_layouts
 from proxy.http.h2.frames import FRAME_HEAD_BYTES, MIN_FRAME_BYTES, unpack_head
 from proxy.http.h2.options import Options
-from proxy.http.h2.sender import StreamState, Write
+from proxy.http.h2.sender import UNKNOWN, StreamState, Write
 
 STREAM_ID_BITS = 0x7FFFFFFF
 MAX_CONTINUATIONS = 8  # as nghttp2
@@ -211,9 +211,9 @@ class Connection(Control):
         if stream is None or stream.remote_closed:
             self._stray_data(stream_id, stream)
             return
-        if stream.expected >= 0:
+        if stream.expected != UNKNOWN:
             stream.expected -= len(payload)
-            if stream.expected < 0 or (end and stream.expected):
+            if stream.expected < 0 or (end and stream.expected):  # or there was no head yet
                 self._events.count("rx_messaging_error")
                 self._spoil(stream_id, stream, errors.PROTOCOL_ERROR, errors.MESSAGING)
                 return

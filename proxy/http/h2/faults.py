@@ -104,8 +104,8 @@ class Faults(Sender):
         self._spoil(stream_id, stream, errors.INTERNAL_ERROR, errors.TOO_MANY_HEADERS)
 
     def _spoil(self, stream_id: int, stream: StreamState | None, code: int, detail: str) -> None:
-        """Resets a stream for what its peer did. stream: None if the sink has not heard of it; it is
-        told all the same, with why, as such a request is logged."""
+        """Resets a stream for what its peer did. stream: None if the sink has not heard of it; it
+        is told all the same, with why, as such a request is logged."""
         if stream_id in self._heads:
             self._tell_head(stream_id)
             stream = self._open.get(stream_id)

@@ -26,23 +26,24 @@ from proxy.http.h2.frames import (
 from proxy.http.headers import Headers
 
 Write = Callable[[bytes], None]
+UNKNOWN = -1
+BEFORE_HEAD = -2  # the head of the message is still to come
 
 
 class StreamState:
     """What the codec knows of an open stream; most streams change little of it.
 
-    expected: bytes of body still to come by content-length, -1 unknown. taken: bytes received for
-    which the window was not opened again; held: those of them for which it must not be yet, since
-    the stream is paused. credit: our window less the initial one. finish: what is to be sent when
-    the queue has left: END_STREAM, or a block of trailers."""
+    expected: bytes of body still to come by content-length, or one of the constants. taken: bytes
+    received for which the window was not opened again; held: those of them for which it must not
+    be yet, since the stream is paused. credit: our window less the initial one. end_after,
+    trailers: how the message ends when the queue has left."""
 
     method = b""
     upgrade = b""
-    headed = False
     local_closed = False
     remote_closed = False
     paused = False
-    expected = -1
+    expected = UNKNOWN
     taken = 0
     held = 0
     credit = 0
