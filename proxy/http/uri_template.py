@@ -46,15 +46,23 @@ def parse_template(text: str) -> Template:
     if not _PRINTABLE.fullmatch(text):
         raise TemplateError(f"`{text}` must begin with / and have visible ASCII characters only")
     parts: list[_Part] = []
-    rest = text
+    rest = text[1:]
     while rest:
         part, rest = _variable(rest) if rest[0] == "{" else _plain(rest)
-        parts.append(part)
+        parts += [_Part("/"), part]
+        if rest == "/":
+            parts.append(_Part("/"))
+            break
+        if rest and rest[0] != "/":  # what follows a glob or a variable ends the template
+            suffix, rest = _literal(rest)
+            parts.append(suffix)
+            if rest:
+                raise TemplateError(f"`{suffix.text}` after a `*` or a variable is not at the end")
+        rest = rest[1:]
     names = tuple(part.name for part in parts if part.name)
     _check_names(names)
     _check_globs(parts)
-    _check_slashes(parts)
-    return Template("".join(map(_regex, parts)), names)
+    return Template("".join(map(_regex, parts)) or "/", names)
 
 
 def parse_rewrite(text: str) -> tuple[tuple[str, bool], ...]:
@@ -83,13 +91,18 @@ def check_rewrite(text: str, template: Template) -> None:
 
 
 def _plain(text: str) -> tuple[_Part, str]:
-    for glob in ("**", "*", "/"):
+    for glob in ("**", "*"):
         if text.startswith(glob):
             return _Part(glob), text[len(glob) :]
-    end = min(at for at in (text.find("/"), text.find("{"), len(text)) if at >= 0)
-    if not _LITERAL.fullmatch(text[:end]):
-        raise TemplateError(f"`{text[:end]}` has characters that no path segment has")
-    return _Part(text[:end]), text[end:]
+    return _literal(text)
+
+
+def _literal(text: str) -> tuple[_Part, str]:
+    """All of a segment."""
+    found, slash, rest = text.partition("/")
+    if not _LITERAL.fullmatch(found):
+        raise TemplateError(f"`{found}` has characters that no path segment has")
+    return _Part(found), slash + rest
 
 
 def _variable(text: str) -> tuple[_Part, str]:
@@ -103,11 +116,13 @@ def _variable(text: str) -> tuple[_Part, str]:
         raise TemplateError(f"the pattern of `{name}` is empty")
     inner: list[_Part] = []
     while pattern:
-        after_glob = bool(inner) and inner[-1].text in ("*", "**")
-        if after_glob and pattern[0] != "/":
-            raise TemplateError(f"in `{name}` only a / can follow a `*`")
         part, pattern = _plain(pattern)
         inner.append(part)
+        if pattern:
+            if pattern[0] != "/" or len(pattern) == 1:
+                raise TemplateError(f"in `{name}` only /SEGMENT can follow a segment")
+            inner.append(_Part("/"))
+            pattern = pattern[1:]
     return _Part("", name, tuple(inner)), rest
 
 
@@ -131,15 +146,6 @@ def _check_globs(parts: list[_Part]) -> None:
                 if taken:
                     raise TemplateError("a `*` or a variable follows `**`, which takes all")
                 taken = glob == "**"
-
-
-def _check_slashes(parts: list[_Part]) -> None:
-    before = ""
-    for part in parts:
-        first = part.inner[0].text if part.inner else part.text
-        if before == first == "/":
-            raise TemplateError("has two slashes in a row")
-        before = first
 
 
 def _regex(part: _Part) -> str:

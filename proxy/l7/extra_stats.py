@@ -23,6 +23,10 @@ COUNTERS = (
 )
 
 
+OTHERS = "other"
+"""Envoy's name for the requests that no virtual cluster takes; a log does not tell it."""
+
+
 class RequestStats:
     """Each counter an attribute of its own name. name: of the virtual cluster, for the log."""
 
@@ -48,3 +52,8 @@ def set_up(stream: Stream, entry: RouteEntry) -> None:
     virtual_cluster = None if entry.counted is None else entry.counted(stream)
     found = (virtual_cluster, entry.stats)
     stream.counted = tuple([each for each in found if each is not None])
+
+
+def virtual_cluster_name(stream: Stream) -> str:
+    found = next((one.name for one in stream.counted), "")
+    return "" if found == OTHERS else found

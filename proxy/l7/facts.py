@@ -156,7 +156,6 @@ NUMBERS: Mapping[str, Callable[[Stream], int | str]] = {
     "RESPONSE_CODE": lambda stream: stream.status,
     "RESPONSE_FLAGS": lambda stream: stream.flags or "-",
     "RESPONSE_FLAGS_LONG": lambda stream: _long_flags(stream) or "-",
-    "LOCAL_REPLY_BODY": lambda stream: stream.local_body.decode("utf-8", "surrogateescape"),
     "PROTOCOL": lambda stream: stream.request.version.decode(),
     "UNIQUE_ID": lambda stream: str(uuid4()),
     # The first attempt begins when a host is looked for (Envoy's rule).

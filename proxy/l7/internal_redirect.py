@@ -116,7 +116,6 @@ def _begin_again(stream: Stream, response: Response, saved: _Saved) -> None:
     """The first leg ends here, and is logged; the second begins."""
     request = stream.request
     body = stream.body
-    _end_leg(stream, response)
     if response.status == SEE_OTHER and request.method not in (b"GET", b"HEAD"):
         request.method = b"GET"  # RFC 9110 section 15.4.4
         request.headers.remove(b"content-length")
@@ -124,10 +123,14 @@ def _begin_again(stream: Stream, response: Response, saved: _Saved) -> None:
         body = stream.trailers = None
     scheme, authority, path, _ = saved
     request.headers.set(ORIGINAL_URL, b"%b://%b%b" % (scheme, authority, path))
+    _end_leg(stream, response)
     stream.begin_again(body or None)
 
 
 def _end_leg(stream: Stream, response: Response) -> None:
+    """It is logged with the request as it goes on, and with the cluster that it goes on to."""
+    assert stream.route is not None
+    stream.cluster = stream.route.choose(stream)
     stream.response = response
     stream.status = response.status
     stream.detail = "internal_redirect"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from proxy.config.model import BodyFormat
 from proxy.filters.api import Reply
-from proxy.l7.format import compile_format, compile_json
+from proxy.l7.format import compile_body_text, compile_json
 
 if TYPE_CHECKING:
     from proxy.l7.stream import Stream
@@ -23,7 +23,7 @@ def compile_body(config: BodyFormat) -> BodyOf:
     if config.json_format is not None:
         made = compile_json(config.json_format)
     else:
-        made = compile_format(config.text_format or "")
+        made = compile_body_text(config.text_format or "")
     kind = config.content_type.encode() or (TEXT if config.json_format is None else JSON)
 
     def apply(stream: Stream, reply: Reply) -> Reply:

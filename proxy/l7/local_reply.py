@@ -24,6 +24,7 @@ Mapper = Callable[["Stream", Response, Reply], Reply]
 CONTENT_TYPE = b"content-type"
 CONTENT_LENGTH = b"content-length"
 BODILESS = (204, 304)
+BAD_REQUEST = 400
 # gRPC, "HTTP to gRPC Status Code Mapping", as Envoy has it.
 _GRPC_STATUS = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 _UNKNOWN = 2
@@ -47,6 +48,9 @@ def answer(stream: Stream, reply: Reply) -> tuple[Response, bytes]:
     if mapper is not None:
         reply = mapper(stream, response, reply)
     response.status = reply.status
+    if reply.status == BAD_REQUEST and stream.down.protocol == "http1":
+        if not stream.manager.config.stream_error:  # who sent this may have lost its way (Envoy)
+            stream.down.close_after(stream)
     if is_grpc(stream.request):
         _grpc(response, reply)
         if stream.down.protocol == "http1":

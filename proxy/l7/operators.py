@@ -363,6 +363,12 @@ def _server_name(operator: Operator, style: Style) -> Getter:
     return _text(lambda stream: stream.down.info.sni, style)
 
 
+def _local_body(operator: Operator, style: Style) -> Getter:
+    """Of our own answer before it was formatted; an empty one is not missing."""
+    clean = style.clean
+    return lambda stream: clean(stream.local_body.decode("utf-8", "surrogateescape"))
+
+
 _BUILDERS: Mapping[str, Callable[[Operator, Style], Getter]] = {
     "COMMON_DURATION": _common_duration,
     "DOWNSTREAM_PEER_CERT_V_END": _certificate_time,
@@ -370,6 +376,7 @@ _BUILDERS: Mapping[str, Callable[[Operator, Style], Getter]] = {
     "GRPC_STATUS": _grpc_status,
     "GRPC_STATUS_NUMBER": _grpc_status,
     "EMIT_TIME": _emit_time,
+    "LOCAL_REPLY_BODY": _local_body,
     "EMIT_TIME_LOCAL": _emit_time,
     "PATH": _path,
     "QUERY_PARAM": _query_param,

@@ -27,20 +27,22 @@ def path_rewrite(match: RouteMatch, action: RouteAction) -> PathRewrite | None:
 
 
 def prefix_rewrite(match: RouteMatch, replacement: str) -> PathRewrite:
-    length_of = _matched_length(match)
+    """Replaces what the route has matched. Where that does not stand there as it is (parameters of
+    segments were ignored), the path stays."""
     new = replacement.encode()
-    return lambda path: new + path[length_of(path) :]
-
-
-def _matched_length(match: RouteMatch) -> Callable[[bytes], int]:
-    """How much of the path a route has matched: what `prefix_rewrite` replaces."""
     fixed = match.prefix if match.prefix is not None else match.path_separated_prefix
     if fixed is None:
         fixed = match.path
-    if fixed is not None:
-        length = len(fixed.encode())
-        return lambda _: length
-    return lambda path: len(path.partition(b"?")[0])  # a regex or a CONNECT: the whole path
+    if fixed is None:  # a regex or a CONNECT: the whole path
+        return lambda path: new + path[len(path.partition(b"?")[0]) :]
+    matched, length = fixed.encode(), len(fixed.encode())
+    if not match.case_sensitive:
+        return lambda path: new + path[length:]
+
+    def rewritten(path: bytes) -> bytes:
+        return new + path[length:] if path.startswith(matched) else b""
+
+    return rewritten
 
 
 def regex_rewrite(rewrite: RegexRewrite) -> PathRewrite:

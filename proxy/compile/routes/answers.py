@@ -26,10 +26,10 @@ def redirect(place: Place, action: RedirectAction) -> Answer:
 
     def answer(stream: Stream) -> Reply:
         request = stream.request
-        if rewrite is not None:
+        if rewrite is not None and (path := rewrite(request.path)):
             if tells:
                 request.headers.set(ORIGINAL_PATH, request.path)
-            request.path = rewrite(request.path)
+            request.path = path
         return Reply(action.status, b"", "", DETAIL, ((b"location", target(request)),))
 
     return answer

@@ -159,8 +159,6 @@ def before_send(place: Place, action: RouteAction) -> Rewrite | None:
             _tell_attempt(stream)
         host = stream.host
         if auto and host is not None and host.hostname:
-            name = host.hostname.encode()
-            if stream.request.authority != name:
-                _set_host(stream.request, name, appends, tells)
+            _set_host(stream.request, host.hostname.encode(), appends, tells)
 
     return apply

@@ -6,12 +6,9 @@ from collections.abc import Callable
 
 from proxy import match
 from proxy.config.model import VirtualHost
-from proxy.l7.extra_stats import RequestStats
+from proxy.l7.extra_stats import OTHERS, RequestStats
 from proxy.l7.stream import Stream
 from proxy.stats import Stats
-
-OTHERS = "other"
-"""Envoy's name for what none of them takes."""
 
 
 def virtual_clusters(

@@ -203,8 +203,8 @@ def test_the_way_to_a_control_plane(tmp_path: Path) -> None:
         ("type: STATIC", "type: EDS", "static_resources.clusters[0].eds_cluster_config"),
         ("node: {", "overload_manager: {refresh_interval: 1s}\nnode: {", "overload_manager"),
         ("node: {", "tracing: {http: {name: x}}\nnode: {", "tracing"),
-        ("node: {", "layered_runtime: {layers: [{name: s, static_layer: {upstream: {x: 1}}}]}\nnode: {",
-         "layered_runtime.layers[0].static_layer.upstream.x"),
+        ("node: {", "layered_runtime: {layers: [{name: s, static_layer: {tls: {x: 1}}}]}\nnode: {",
+         "layered_runtime.layers[0].static_layer.tls.x"),
     ],
 )  # fmt: skip
 def test_what_it_cannot_do_is_refused_by_name(
