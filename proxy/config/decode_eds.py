@@ -14,7 +14,6 @@ from proxy.config.decode_common import (
     locality,
     metadata,
     percent,
-    seconds_or,
     value_or,
 )
 from proxy.config.decode_health import endpoint_check
@@ -60,7 +59,6 @@ def load_assignment(
         ),
         weighted_priority_health=message.policy.weighted_priority_health,
         drop_overloads=_drop_overloads(message.policy, at(path, "policy")),
-        endpoint_stale_after_s=seconds_or(message.policy, "endpoint_stale_after", 0.0),
     )
 
 

@@ -64,7 +64,7 @@ CLUSTERS: Table = {
     ),
     _ENDPOINT + "ClusterLoadAssignment": Fields("cluster_name endpoints policy"),
     _ENDPOINT + "ClusterLoadAssignment.Policy": Fields(
-        "overprovisioning_factor drop_overloads endpoint_stale_after weighted_priority_health"
+        "overprovisioning_factor drop_overloads weighted_priority_health"
     ),
     _ENDPOINT + "ClusterLoadAssignment.Policy.DropOverload": Fields("category drop_percentage"),
     _ENDPOINT + "LocalityLbEndpoints": Fields(

@@ -48,14 +48,11 @@ class DropOverload:
 
 @dataclass(frozen=True, slots=True)
 class ClusterLoadAssignment:
-    """endpoint_stale_after_s: without news for so long there are no endpoints; 0 is for ever."""
-
     cluster_name: str
     localities: tuple[LocalityEndpoints, ...] = ()
     overprovisioning_factor: int = 140
     weighted_priority_health: bool = False
     drop_overloads: tuple[DropOverload, ...] = ()
-    endpoint_stale_after_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ def fill(lb: MaglevLb, weights: NormalizedWeights, made: list[Host | None]) -> I
         return
     size = lb.table_size
     made.extend([None] * size)
+    taken = bytearray(size)
     keyed = sorted((hash_key(host, lb.use_hostname), at) for at, (host, _) in enumerate(weights))
     entries = [_Entry(weights[at][0], key.encode(), weights[at][1], size) for key, at in keyed]
     most = max(weight for _, weight in weights)
@@ -56,10 +57,13 @@ def fill(lb: MaglevLb, weights: NormalizedWeights, made: list[Host | None]) -> I
                 continue  # its weight is not worth a place in every round
             entry.target += most
             at, skip = entry.at, entry.skip
-            while made[at] is not None:
-                at = (at + skip) % size
+            while taken[at]:
+                at += skip
+                if at >= size:
+                    at -= size
+            taken[at] = 1
             made[at] = entry.host
-            entry.at = (at + skip) % size
+            entry.at = at
             left -= 1
             if not left:
                 return
