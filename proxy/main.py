@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from time import monotonic, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import uvloop
 import yaml
@@ -285,7 +285,8 @@ class Proxy:
         runtimes: dict[str, ListenerRuntime] = {}
         for name, one in self.runtime.listeners.items():
             try:
-                runtimes[name] = ListenerRuntime(one.config, one.chains, one.default)
+                loggers = [cast(Any, self._make_logger(log)) for log in one.config.access_log]
+                runtimes[name] = ListenerRuntime(one.config, one.chains, one.default, loggers)
             except ChainMatchError as error:
                 problems[f"listener {name}"] = f"listener {name}: {error}"
         if self.checked or not self._warming():

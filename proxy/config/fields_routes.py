@@ -12,8 +12,8 @@ _EDITS = (
     "response_headers_to_remove "
 )
 _SPAN = "it shapes a trace span; tracing itself is refused where it is configured"
-_RATE_LIMIT = "only the rate limit filters read it; they are refused where they are configured"
-_CORS = "only the CORS filter reads it; it is refused where it is configured"
+_RATE_LIMIT = "the local rate limit filter has its own; the global one is refused"
+_CORS = "the CORS filter reads its policies in typed_per_filter_config"
 
 ROUTES: Table = {
     _ROUTE + "RouteConfiguration": Fields(

@@ -12,6 +12,7 @@ from collections.abc import Coroutine
 from typing import Any, cast
 
 from proxy.connection import ConnectionInfo
+from proxy.listen.connection_log import log_refused, logged_at_end
 from proxy.listen.counters import InspectorCounters, ListenerCounters
 from proxy.listen.proxied import read_proxy_header
 from proxy.listen.runtime import DEFAULT_HANDSHAKE_TIMEOUT_S, ChainRuntime, ListenerRuntime
@@ -137,9 +138,12 @@ class Establisher:
                 "%s: no filter chain for %s:%d (%s, server name %r)",
                 *(runtime.config.name, *info.remote, transport_protocol, info.sni),
             )
+            log_refused(runtime.loggers, info)
             sock.close()
             return None
         info.on_closed = self.counters.opened()
+        if runtime.loggers:
+            info.on_closed = logged_at_end(runtime.loggers, info, info.on_closed)
         return chain
 
     # ----------------------------------------------------------------------- serving

@@ -12,6 +12,7 @@ from typing import Protocol
 from proxy.config.model import FilterChainMatch, Listener
 from proxy.connection import ConnectionInfo
 from proxy.listen.chain_match import ChainTable
+from proxy.listen.connection_log import Logger
 from proxy.tls.contexts import ServerTls
 
 DEFAULT_HANDSHAKE_TIMEOUT_S = 15.0
@@ -43,16 +44,26 @@ class ChainRuntime(Protocol):
 
 
 class ListenerRuntime:
-    __slots__ = ("chains", "config", "needs_http_inspector", "needs_tls_inspector", "table")
+    __slots__ = (
+        "chains",
+        "config",
+        "loggers",
+        "needs_http_inspector",
+        "needs_tls_inspector",
+        "table",
+    )
 
     def __init__(
         self,
         config: Listener,
         chains: Sequence[ChainRuntime],
         default: ChainRuntime | None = None,
+        loggers: Sequence[Logger] = (),
     ) -> None:
-        """Raises ChainMatchError when the chains cannot be told apart."""
+        """loggers: of its connections. Raises ChainMatchError when the chains cannot be told
+        apart."""
         self.config = config
+        self.loggers = loggers
         self.chains = tuple(chains)
         self.table: ChainTable[ChainRuntime] = ChainTable(
             ((chain.match, chain) for chain in chains), default
