@@ -16,15 +16,20 @@ from typing import Any
 
 from proxy.http.h2.errors import BadBlock
 from proxy.http.h2.huffman import decode_all
+from proxy.http.h2.integers import long_string, read_integer, read_string
 from proxy.http.h2.static import ENTRIES, FIRST_DYNAMIC
+from proxy.http.h2.template import Template
 
 ENTRY_OVERHEAD = 32  # RFC 7541 section 4.1
 DEFAULT_TABLE_BYTES = 4096
-MAX_INTEGER = 1 << 28
+MAX_TEMPLATES = 8
+MAX_TEMPLATE_BYTES = 4096
+MAX_PAUSE = 64
 
 # What a field value may hold: no control character but the tab (RFC 9113 section 8.2.1), no DEL
 # (Envoy).
-VALUE_BYTES = bytes([9, *range(32, 127), *range(128, 256)])
+_VALUE_BYTES = (9, *range(32, 127), *range(128, 256))
+_NO_VALUE_BYTES = bytes([1 if byte in _VALUE_BYTES else 0 for byte in range(256)])
 
 # An entry is a list [name, value], value None for the moment until its Huffman string is decoded.
 Entry = list[Any]
@@ -45,7 +50,10 @@ class Decoder:
     """table_bytes: what our SETTINGS_HEADER_TABLE_SIZE says. After a block, `size` are the bytes of
     its values, and `tainted` says that one of them is in no value allowed."""
 
-    __slots__ = ("_limit", "_size", "_table", "_table_bytes", "size", "tainted")
+    __slots__ = (
+        "_limit", "_pause", "_size", "_table", "_table_bytes", "_templates", "_wait", "size",
+        "tainted",
+    )  # fmt: skip
 
     def __init__(self, table_bytes: int = DEFAULT_TABLE_BYTES) -> None:
         self._table_bytes = table_bytes
@@ -54,11 +62,34 @@ class Decoder:
         self._size = 0
         # All entries by their index: the static ones, then ours from the newest to the oldest.
         self._table = _STATIC.copy()
+        # By how blocks begin; only while the table stands still. One is made after `_wait` blocks
+        # that no template could read, so that making them in vain costs little.
+        self._templates: dict[bytes, Template] = {}
+        self._wait = self._pause = 1
         self.size = 0
         self.tainted = False
 
     def decode(self, block: bytes) -> Decoded:
         """Names and values. Raises BadBlock, after which the decoder can't be used any more."""
+        template = self._templates.get(block[:2])
+        if template is None:
+            names, values = self._decode(block)
+        else:
+            names = template.names
+            try:
+                found = template.read(block)
+            except IndexError:  # the block ends early
+                found = None
+            if found is None:
+                names, values = self._decode(block)
+            else:
+                values = found
+        joined = b"".join(values)
+        self.size = len(joined)
+        self.tainted = 0 in joined.translate(_NO_VALUE_BYTES)
+        return names, values
+
+    def _decode(self, block: bytes) -> Decoded:
         before = len(self._table)
         try:
             names, values = self._quickly(block)
@@ -66,11 +97,21 @@ class Decoder:
             added = len(self._table) - before
             if added:
                 del self._table[FIRST_DYNAMIC : FIRST_DYNAMIC + added]
-            names, values = self._strictly(block)
-        joined = b"".join(values)
-        self.size = len(joined)
-        self.tainted = joined.translate(None, VALUE_BYTES) != b""
+            self._changed()
+            return self._strictly(block)
+        if self._wait:
+            self._wait -= 1
+        elif len(block) <= MAX_TEMPLATE_BYTES:
+            self._pause = self._wait = min(self._pause + 1, MAX_PAUSE)
+            if len(self._templates) >= MAX_TEMPLATES:
+                self._templates.clear()
+            self._templates[block[:2]] = Template(block, names, values.copy())
         return names, values
+
+    def _changed(self) -> None:
+        """The table is not what it was: what templates say of it is wrong."""
+        self._templates.clear()
+        self._wait = self._pause
 
     # ------------------------------------------------------------------ the quick way
 
@@ -89,46 +130,40 @@ class Decoder:
         while at < size:
             first = block[at]
             at += 1
-            if first > 127:  # section 6.1: indexed
-                if first == 255:
-                    first, at = _longer_index(first, block, at)
-                entry = table[first - 128]
+            # Section 6.1: indexed; 6.2.1: a literal that goes into the table; 6.2.2 and 6.2.3: one
+            # that doesn't.
+            index = first & (127 if first > 127 else 63 if first > 63 else 15)
+            if index == 127 or (index == 63 and first < 128) or (index == 15 and first < 32):
+                index, at = _longer_index(index, block, at)
+            if spots and index:
+                used.append((index, len(spots)))
+            if first > 127:
+                entry = table[index]
                 names.append(entry[0])
                 values.append(entry[1])
-                if spots:
-                    used.append((first - 128, len(spots)))
                 continue
-            # Section 6.2.1: a literal that goes into the table; 6.2.2 and 6.2.3: one that doesn't.
-            index = first & 63 if first > 63 else first & 15
-            if index == 63 or (index == 15 and first < 32):
-                index, at = _longer_index(index, block, at)
             if index:
-                name = table[index][0]
-                if spots:
-                    used.append((index, len(spots)))
+                names.append(table[index][0])
             else:
                 start = at
                 at += 1 + (block[at] & 127)
-                name = _known_names.get(block[start:at]) or _new_name(block[start:at])
-            names.append(name)
+                names.append(_known_names.get(block[start:at]) or _new_name(block[start:at]))
             length = block[at]
             start = at + 1
-            if length < 127:
-                at = start + length
+            at = start + (length & 127)
+            if length & 127 == 127:
+                start, at = long_string(block, start)
+            if length < 128:
                 values.append(block[start:at])
             else:
-                start, at = _string_ends(length, block, start)
-                if length > 127:
-                    coded.append(block[start:at])
-                    holes.append(len(values))
-                    values.append(None)
-                else:
-                    values.append(block[start:at])
+                coded.append(block[start:at])
+                holes.append(len(values))
+                values.append(None)
             if first > 31:
                 if first < 64:
                     raise _Unusual  # section 6.3: the table changes its size
                 spots.append(len(values) - 1)
-                table.insert(FIRST_DYNAMIC, [name, None])
+                table.insert(FIRST_DYNAMIC, [names[-1], None])
         if at != size:
             raise _Unusual
         if coded:
@@ -143,6 +178,7 @@ class Decoder:
         if None in values:
             raise _Unusual  # an entry was used before its value was known
         table = self._table
+        self._changed()
         size = self._size
         index = FIRST_DYNAMIC + len(spots)
         for spot in spots:
@@ -170,21 +206,21 @@ class Decoder:
         while at < len(block):
             first = block[at]
             if first > 127:
-                index, at = _integer(block, at, 7)
+                index, at = read_integer(block, at, 7)
                 name, value = self._entry(index)
             elif 31 < first < 64:
                 if names:
                     raise BadBlock("a table size update does not stand first")
-                size, at = _integer(block, at, 5)
+                size, at = read_integer(block, at, 5)
                 self._resize(size)
                 continue
             else:
-                index, at = _integer(block, at, 6 if first > 63 else 4)
+                index, at = read_integer(block, at, 6 if first > 63 else 4)
                 if index:
                     name = self._entry(index)[0]
                 else:
-                    name, at = _string(block, at)
-                value, at = _string(block, at)
+                    name, at = read_string(block, at)
+                value, at = read_string(block, at)
                 if first > 63:
                     self._add(name, value)
             names.append(name)
@@ -223,58 +259,13 @@ def _longer_index(index: int, block: bytes, at: int) -> tuple[int, int]:
     return index + more, at + 1
 
 
-def _string_ends(length: int, block: bytes, start: int) -> tuple[int, int]:
-    """Begin and end of a string that is Huffman-coded or has 127 bytes and more."""
-    if length & 127 != 127:
-        return start, start + (length & 127)
-    low = block[start]
-    if low < 128:
-        return start + 1, start + 1 + 127 + low
-    high = block[start + 1]
-    if high > 127:
-        raise _Unusual
-    return start + 2, start + 2 + low - 1 + (high << 7)
-
-
 def _new_name(written: bytes) -> bytes:
     """A name that was not known, written with one byte for its length."""
     if written[0] & 127 == 127:
         raise _Unusual
-    name, _ = _string(written, 0)
+    name, _ = read_string(written, 0)
     if len(name) <= _MAX_KNOWN_NAME_BYTES:
         if len(_known_names) >= _MAX_KNOWN_NAMES:
             _known_names.clear()
         _known_names[written] = name
     return name
-
-
-def _integer(block: bytes, at: int, bits: int) -> tuple[int, int]:
-    """Section 5.1: the number at `at`, and where it ends."""
-    limit = (1 << bits) - 1
-    number = block[at] & limit
-    at += 1
-    if number < limit:
-        return number, at
-    shift = 0
-    while at < len(block):
-        byte = block[at]
-        at += 1
-        number += (byte & 127) << shift
-        if byte < 128:
-            return number, at
-        shift += 7
-        if number > MAX_INTEGER or shift > 28:
-            break
-    raise BadBlock("a number is too large or cut off")
-
-
-def _string(block: bytes, at: int) -> tuple[bytes, int]:
-    """Section 5.2: the string at `at`, decoded, and where it ends."""
-    if at >= len(block):
-        raise BadBlock("a string is cut off")
-    coded = block[at] > 127
-    length, at = _integer(block, at, 7)
-    end = at + length
-    if end > len(block):
-        raise BadBlock("a string is cut off")
-    return (decode_all([block[at:end]])[0] if coded else block[at:end]), end

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from proxy.http.h2.decoder import Decoder
 from proxy.http.h2.encoder import integer, written
 from proxy.http.h2.errors import BadBlock
-from tests.support.h2spec import text
+from tests.support.h2spec import HUFFMAN, text
 
 names = st.sampled_from([b":path", b"cookie", b"x-a", b"x-long-name-of-a-field", b"date", b"x-b"])
 values = st.one_of(
@@ -145,3 +145,53 @@ def test_the_size_of_values_is_told() -> None:
     reader = Decoder()
     reader.decode(b"\x82" + b"\x00" + written(b"x-a") + written(b"v" * 300))
     assert reader.size == 303
+
+
+# ---------------------------------------------------------------------- templates
+
+
+@given(
+    st.lists(st.lists(st.tuples(names, values), min_size=1, max_size=5), min_size=1, max_size=3),
+    st.lists(st.tuples(st.integers(0, 2), values, values), max_size=25),
+    st.booleans(),
+)
+def test_blocks_that_differ_in_values_only_are_read_by_templates(
+    kinds: list[Fields], blocks: list[tuple[int, bytes, bytes]], huffman: bool
+) -> None:
+    """Some kinds of messages by turns, each with a steady and two literal values."""
+    writer, reader, strict = Writer(), Decoder(), Decoder()
+    writer.encode([(b"x-steady", b"1")])
+    warm = b"\x40" + text(b"x-steady", huffman=False) + text(b"1", huffman=False)
+    pairs(reader, warm)
+    pairs(strict, warm)
+    for number, one, two in blocks:
+        fields = kinds[number % len(kinds)]
+        block = b"\xbe" + _literals([*fields[:-1], (fields[-1][0], one), (b"x-last", two)], huffman)
+        wanted = pairs(strict, block, strict=True)
+        assert pairs(reader, block) == wanted
+        for cut in (1, len(two) + 3):
+            assert pairs(reader, block[:-cut]) == pairs(strict, block[:-cut], strict=True)
+
+
+def _literals(fields: Fields, huffman: bool) -> bytes:
+    coded = HUFFMAN.encode if huffman else bytes
+    flag = 0x80 if huffman else 0
+    return b"".join(
+        [
+            b"\x00" + written(name) + integer(len(coded(value)), 7, flag) + coded(value)
+            for name, value in fields
+        ]
+    )
+
+
+def test_a_template_is_forgotten_when_the_table_changes() -> None:
+    reader = Decoder()
+    add = b"\x40" + written(b"x-a")
+    reader.decode(add + written(b"one"))
+    for _ in range(10):
+        assert pairs(reader, b"\xbe\x04\x02/a") == [(b"x-a", b"one"), (b":path", b"/a")]
+    assert reader._templates
+    reader.decode(add + written(b"two"))
+    assert pairs(reader, b"\xbe\x04\x02/b") == [(b"x-a", b"two"), (b":path", b"/b")]
+    reader.decode(b"\x20")
+    assert pairs(reader, b"\xbe\x04\x02/b") is None
