@@ -16,6 +16,7 @@ from proxy.config.model import ClusterLoadAssignment
 from proxy.config.model.connecting import NO_SOCKETS
 from proxy.http.message import Request, Response
 from proxy.stats import Derived, Stats, StatusCounts
+from proxy.upstream import retry
 from proxy.upstream.balance import ContextPicker, Picker
 from proxy.upstream.balance.context import RetryContext
 from proxy.upstream.breaker import Breaker
@@ -25,6 +26,7 @@ from proxy.upstream.host import Host
 from proxy.upstream.membership import Found, by_priority, changed, found_in, merged
 from proxy.upstream.outlier import OutlierDetector, OutlierEvent
 from proxy.upstream.pool import Exchange, Pool
+from proxy.upstream.preconnect import Foresight
 from proxy.upstream.preface import way_chooser
 from proxy.upstream.tcp_end import TcpEnd
 from proxy.upstream.verdict import IMMEDIATE_FAIL, status_of_grpc
@@ -73,7 +75,7 @@ class Cluster:
         self.outlier_log: Callable[[OutlierEvent], None] | None = None
         self.health: HealthWatch | None = None
         self.open = open_connection
-        self.foresight: Callable[[Exchange], None] | None = None
+        self.foresight: Foresight | None = None
         self.tls_of = tls_for
         self.choosing = Choosing(stats, self.prefix, random, self._in_flight)
         self.pick: Picker = lambda: None
@@ -101,7 +103,10 @@ class Cluster:
         self, config: ClusterConfig, tls_for: Callable[[Host], object] | None = None
     ) -> None:
         """A new version of the same cluster. tls_for: None if the TLS material is the same."""
+        spoken = (self.config.http, self.config.preconnect)
         self.config = config
+        ratio = config.preconnect.predictive
+        self.foresight = Foresight(self, ratio) if ratio > 1.0 else None
         self._way = the_way(config.http)
         self._choose_way = way_chooser(config)
         if tls_for is not None:
@@ -119,6 +124,8 @@ class Cluster:
         for host in self.hosts:
             host.tls = self.tls_of(host)
         self.rebuild()
+        if spoken != (config.http, config.preconnect):
+            self._renew_pools()
 
     def _configure_outlier(self) -> None:
         """New settings judge the hosts by what is known of them already."""
@@ -192,6 +199,8 @@ class Cluster:
         config = self.config
         made = self.choosing.build(config.lb, self.hosts, config.healthy_panic_threshold)
         self.balancer, self.pick, self.pick_for = made, made.pick, made.pick_for
+        if self.foresight is not None:
+            self.pick = self.foresight.picker(made.pick)
         if self.on_rebuilt is not None:
             self.on_rebuilt()
 
@@ -223,9 +232,13 @@ class Cluster:
             pool = self._new_pool(host, breaker, way)
             if pool is None:
                 return False
-        if self.foresight is not None:
-            self.foresight(exchange)
+        if self.foresight is not None and choose is None:
+            self.foresight.before(breaker)
         return pool.lease(exchange)
+
+    def pool_of(self, host: Host, breaker: Breaker) -> Pool | None:
+        """Of a cluster that speaks to its hosts in one way."""
+        return host.pools.get(breaker) or self._new_pool(host, breaker, self._way)
 
     def _new_pool(self, host: Host, breaker: Breaker, way: Way) -> Pool | None:
         """None: there are as many as `max_connection_pools` allows."""
@@ -236,6 +249,20 @@ class Cluster:
         key = breaker if self._choose_way is None else (breaker, way)
         pool = host.pools[key] = Pool(self, host, breaker, way, key)
         return pool
+
+    def _renew_pools(self) -> None:
+        """Hosts are spoken to in another way from now on: who waits goes there, and connections of
+        the old way end what they began."""
+        self.generation += 1
+        for host in self.hosts:
+            old = list(host.pools.values())
+            host.pools.clear()
+            for pool in old:
+                pool.breaker.pools -= 1
+                pool.retire()
+                for exchange in pool.take_pending():
+                    if not self.lease(host, pool.breaker, exchange):
+                        exchange.on_reset(retry.OVERFLOW)
 
     def cancel_pending(self, host: Host, breaker: Breaker, exchange: Exchange) -> None:
         """`exchange` no longer waits for a connection to `host`."""

@@ -197,6 +197,13 @@ class Pool:
             return False
         return True
 
+    def take_pending(self) -> list[Exchange]:
+        """Who waits here, and does no more."""
+        waiting = list(self.pending)
+        self.pending.clear()
+        self.breaker.pending -= len(waiting)
+        return waiting
+
     def _serve_queue(self) -> None:
         while self.pending and self.ready:
             exchange = self.pending.popleft()
@@ -206,31 +213,42 @@ class Pool:
 
     # ------------------------------------------------------------------ opening
 
-    def connect_more(self, foresight: float = 0.0) -> None:
+    def connect_more(self, foresight: float = 0.0) -> bool:
         """As many as are wanted and allowed. A pool may always have one (Envoy's rule), or what
         waits would wait for ever. foresight: `predictive_preconnect_ratio`, for one that may be
-        picked next."""
+        picked next. False: none was opened, or the last one above the limit."""
+        opened = False
         for _ in range(MAX_OPENED_AT_ONCE):
             if not self._wants_connection(foresight):
-                return
+                return opened
             allowed = self.breaker.connection_allowed(self.host)
             if not allowed:
                 self.cluster.stats.upstream_cx_overflow.value += 1
                 if self.connections or self.connecting:
-                    return
+                    return False
             self._start()
+            opened = allowed
             if not allowed or foresight:
-                return
+                return opened
+        return opened
+
+    @property
+    def room(self) -> int:
+        """For how many exchanges more there is a connection, or one on its way."""
+        ready = sum(connection.spare for connection in self.ready)
+        return self.connecting * self._room_of_new + self._expected + ready
+
+    @property
+    def active(self) -> int:
+        return sum(connection.active for connection in self.connections)
 
     def _wants_connection(self, foresight: float) -> bool:
-        room = self.connecting * self._room_of_new + self._expected
         waiting = len(self.pending)
         if not (self._eager or foresight) or not self.host.healthy:
-            return waiting > room
-        room += sum(connection.spare for connection in self.ready)
-        active = sum(connection.active for connection in self.connections)
+            return waiting > self.connecting * self._room_of_new + self._expected
+        active = self.active
         ratio = foresight or self.cluster.config.preconnect.per_upstream
-        return (waiting + active + (foresight > 0)) * ratio > room + active
+        return (waiting + active + (foresight > 0)) * ratio > self.room + active
 
     def _start(self) -> None:
         self.connecting += 1

@@ -100,6 +100,10 @@ class House:
             asked.heard.append("full")
         return asked
 
+    def asked(self, priority: str) -> Asked:
+        """An exchange that has not asked for anything yet."""
+        return Asked(self.cluster.breakers[priority])
+
     def accept(self) -> UpstreamH1:
         pool = self.openings.pop(0)
         connection = UpstreamH1(pool)

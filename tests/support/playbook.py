@@ -36,6 +36,7 @@ from proxy.upstream import retry
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
 from proxy.upstream.http1 import UpstreamH1
+from proxy.upstream.http2 import UpstreamH2
 from proxy.upstream.pool import Pool
 from tests.support.fake_loop import FakeLoop, FakeTransport
 
@@ -157,7 +158,9 @@ class Client(Peer):
 
 
 class Up(Peer):
-    def __init__(self, play: Playbook, connection: UpstreamH1, transport: FakeTransport) -> None:
+    def __init__(
+        self, play: Playbook, connection: UpstreamH1 | UpstreamH2, transport: FakeTransport
+    ) -> None:
         super().__init__(play, transport)
         self.connection = connection
         self.host = connection.host
@@ -171,7 +174,8 @@ class Opening:
         self.cluster, self.host, self.breaker = pool.cluster, pool.host, pool.breaker
 
     def accept(self) -> Up:
-        connection = UpstreamH1(self.pool)
+        h2 = self.pool.way.version == "HTTP2"
+        connection = UpstreamH2(self.pool) if h2 else UpstreamH1(self.pool)
         transport = FakeTransport(self.play.loop, connection)
         connection.connection_made(transport)
         connection.adopt(self.play.loop.now)
