@@ -10,6 +10,7 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from proxy.config.decode_common import choice, header_edits, metadata, value_or
 from proxy.config.decode_matchers import header_matchers
 from proxy.config.decode_mirror import mirror_policies
+from proxy.config.decode_old_cors import with_cors
 from proxy.config.decode_retry import hedges, retry_policy
 from proxy.config.decode_route import request_buffer_limit, route
 from proxy.config.filters.decode_per_route import filter_configs
@@ -90,8 +91,10 @@ def _virtual_host(
         ),
         metadata=metadata(message.metadata),
         request_buffer_limit_bytes=request_buffer_limit(message),
-        filter_configs=filter_configs(
-            message.typed_per_filter_config, f"{path}.typed_per_filter_config"
+        filter_configs=with_cors(
+            filter_configs(message.typed_per_filter_config, f"{path}.typed_per_filter_config"),
+            message.cors if message.HasField("cors") else None,
+            f"{path}.cors",
         ),
     )
 

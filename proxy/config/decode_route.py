@@ -16,6 +16,7 @@ from proxy.config.decode_common import (
 )
 from proxy.config.decode_matchers import filter_state_matchers, header_matchers, query_matchers
 from proxy.config.decode_metadata import metadata_matcher
+from proxy.config.decode_old_cors import with_cors
 from proxy.config.decode_route_action import route_action
 from proxy.config.filters.decode_per_route import filter_configs
 from proxy.config.model import (
@@ -43,8 +44,10 @@ def route(message: route_components_pb2.Route, path: str, max_body_bytes: int) -
         metadata=metadata(message.metadata),
         stat_prefix=message.stat_prefix,
         request_buffer_limit_bytes=request_buffer_limit(message),
-        filter_configs=filter_configs(
-            message.typed_per_filter_config, f"{path}.typed_per_filter_config"
+        filter_configs=with_cors(
+            filter_configs(message.typed_per_filter_config, f"{path}.typed_per_filter_config"),
+            message.route.cors if message.route.HasField("cors") else None,
+            f"{path}.route.cors",
         ),
     )
     if isinstance(found.action, RouteAction):

@@ -13,7 +13,6 @@ _EDITS = (
 )
 _SPAN = "it shapes a trace span; tracing itself is refused where it is configured"
 _RATE_LIMIT = "the local rate limit filter has its own; the global one is refused"
-_CORS = "the CORS filter reads its policies in typed_per_filter_config"
 
 ROUTES: Table = {
     _ROUTE + "RouteConfiguration": Fields(
@@ -27,10 +26,15 @@ ROUTES: Table = {
         "include_attempt_count_in_response include_is_timeout_retry_header retry_policy "
         "hedge_policy "
         "request_mirror_policies virtual_clusters metadata per_request_buffer_limit_bytes "
-        "request_body_buffer_limit typed_per_filter_config",
-        {"rate_limits": _RATE_LIMIT, "cors": _CORS},
+        "request_body_buffer_limit typed_per_filter_config cors",
+        {"rate_limits": _RATE_LIMIT},
     ),
     _ROUTE + "VirtualCluster": Fields("name headers"),
+    _ROUTE + "CorsPolicy": Fields(
+        "allow_origin_string_match allow_methods allow_headers expose_headers max_age "
+        "allow_credentials filter_enabled shadow_enabled allow_private_network_access "
+        "forward_not_matching_preflights"
+    ),
     _ROUTE + "Route": Fields(
         _EDITS + "name match route redirect direct_response non_forwarding_action metadata "
         "stat_prefix per_request_buffer_limit_bytes request_body_buffer_limit "
@@ -55,12 +59,11 @@ ROUTES: Table = {
         "flush_timeout max_stream_duration max_grpc_timeout grpc_timeout_offset retry_policy "
         "hedge_policy "
         "request_mirror_policies priority hash_policy upgrade_configs internal_redirect_policy "
-        "internal_redirect_action max_internal_redirects",
+        "internal_redirect_action max_internal_redirects cors",
         {
             "early_data_policy": "Weft takes no TLS early data",
             "rate_limits": _RATE_LIMIT,
             "include_vh_rate_limits": _RATE_LIMIT,
-            "cors": _CORS,
         },
     ),
     "envoy.extensions.early_data.v3.DefaultEarlyDataPolicy": Fields(),

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from envoy.config.core.v3 import base_pb2
+from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 
 from proxy.config.decode_common import PREFIX, parse, percent, value_or
 from proxy.config.decode_matchers import string_matcher
 from proxy.config.model import FractionalPercent, StringMatcher
 
+Message = cors_pb2.CorsPolicy | route_components_pb2.CorsPolicy
 TYPE_URL = PREFIX + cors_pb2.Cors.DESCRIPTOR.full_name
 PER_ROUTE_TYPE_URL = PREFIX + cors_pb2.CorsPolicy.DESCRIPTOR.full_name
 
@@ -43,7 +45,11 @@ def decode(value: bytes, path: str) -> CorsConfig:
 
 
 def decode_per_route(value: bytes, path: str) -> CorsPolicy:
-    message = parse(cors_pb2.CorsPolicy, value, path)
+    return policy(parse(cors_pb2.CorsPolicy, value, path), path)
+
+
+def policy(message: Message, path: str) -> CorsPolicy:
+    """Of the filter's own message, or of the older one that routes have."""
     where = f"{path}.allow_origin_string_match"
     return CorsPolicy(
         tuple(
@@ -63,7 +69,7 @@ def decode_per_route(value: bytes, path: str) -> CorsPolicy:
 
 
 def _share(
-    message: cors_pb2.CorsPolicy, name: Literal["filter_enabled", "shadow_enabled"], path: str
+    message: Message, name: Literal["filter_enabled", "shadow_enabled"], path: str
 ) -> FractionalPercent | None:
     if not message.HasField(name):
         return None
