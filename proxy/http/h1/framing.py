@@ -10,6 +10,7 @@ from proxy.http.headers import Headers
 from proxy.http.message import CHUNKED, UNTIL_CLOSE, Request
 
 MAX_LENGTH_DIGITS = 18
+MAX_OPTIONS = 9  # of a Connection header, as Envoy
 
 
 def content_length(block: Headers) -> int | None:
@@ -71,8 +72,12 @@ def response_length(method: bytes, status: int, minor: bytes, block: Headers) ->
 
 
 def sanitize_connection(headers: Headers, connection: bytes) -> None:
-    """Takes out what `Connection` nominates. Headers that route or frame may not be nominated."""
-    for option in connection.split(b","):
+    """Takes out what `Connection` nominates. Headers that route or frame may not be nominated, nor
+    more than Envoy takes."""
+    options = connection.split(b",")
+    if len(options) > MAX_OPTIONS:
+        raise Malformed("http1.connection_header_rejected")
+    for option in options:
         name = option.strip()
         if name in (b"", b"close", b"keep-alive", b"upgrade", b"te", b"transfer-encoding"):
             continue

@@ -13,14 +13,15 @@ TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 LEGAL = bytes(c for c in range(256) if c == 0x09 or (c >= 0x20 and c != 0x7F))
 VALUE = rb"[\t\x20-\x7e\x80-\xff]*+"
 
-REQUEST_LINE = rb"(" + TOKEN + rb") ([^\x00-\x20\x7f]++) HTTP/1\.([01])\r\n"
+REQUEST_LINE = rb"(" + TOKEN + rb") ([^\x00-\x20\x7f-\xff]++) HTTP/1\.([01])\r\n"
 STATUS_LINE = rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*+)?\r\n"
 FIELDS = rb"((?:" + TOKEN + rb":" + VALUE + rb"\r\n)*+)\r\n"
 
 # A request line of a version that we do not speak, or of none (HTTP/0.9).
 alien_version_match = re.compile(
-    TOKEN + rb" [^\x00-\x20\x7f]++(?! HTTP/1\.[01]\r)(?: HTTP/[0-9](?:\.[0-9]++)?+)?+\r\n"
+    TOKEN + rb" [^\x00-\x20\x7f-\xff]++(?! HTTP/1\.[01]\r)(?: HTTP/[0-9](?:\.[0-9]++)?+)?+\r\n"
 ).match
+request_line_match = re.compile(REQUEST_LINE).match
 request_match = re.compile(REQUEST_LINE + FIELDS).match
 status_match = re.compile(STATUS_LINE + FIELDS).match
 fields_match = re.compile(FIELDS).fullmatch

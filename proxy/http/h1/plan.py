@@ -36,7 +36,7 @@ MAX_COMPILED = 512
 Match = Callable[[bytes], "re.Match[bytes] | None"]
 # Other methods are rare; the grammar knows them.
 FAST_REQUEST_LINE = (
-    rb"(GET|POST|PUT|HEAD|DELETE|PATCH|OPTIONS) (/[^\x00-\x20#\x7f]*+) HTTP/1\.1\r\n"
+    rb"(GET|POST|PUT|HEAD|DELETE|PATCH|OPTIONS) (/[^\x00-\x20#\x7f-\xff]*+) HTTP/1\.1\r\n"
 )
 
 

@@ -12,7 +12,12 @@ from typing import Protocol
 from proxy.http.errors import Malformed
 from proxy.http.h1.body import BodySink
 from proxy.http.h1.framing import request_length, sanitize_connection, sized
-from proxy.http.h1.grammar import alien_version_match, request_match, split_fields
+from proxy.http.h1.grammar import (
+    alien_version_match,
+    request_line_match,
+    request_match,
+    split_fields,
+)
 from proxy.http.h1.head_reader import HeadReader, Limits
 from proxy.http.h1.plan import KEEP_ALIVE, Plan, request_plans
 from proxy.http.h1.target import absolute_form, check_authority, known_authorities
@@ -166,7 +171,18 @@ class RequestReader(HeadReader):
         fresh = data[seen - 1 :] if seen and data[seen - 1] == 0x0D else data[seen:]
         if b"\n" in fresh.replace(b"\r\n", b"") or b"\x00" in fresh:
             raise Malformed("http1.codec_error")
+        self._check_line(data, data.find(b"\r\n", max(0, seen - 1)))
         self._buffer = data
+
+    def _check_line(self, data: bytes, end: int) -> None:
+        """The first line of a head that goes on; `end`: the first CRLF that was not seen before."""
+        if end <= 0 or data.find(b"\r\n", 0, end) >= 0:
+            return
+        found = request_line_match(data)
+        if found is None:
+            raise _diagnosed(data[: end + 2])
+        if found[1] not in METHODS and not self._limits.custom_methods:
+            raise Malformed("http1.codec_error")
 
     def _address(self, request: Request, plan: Plan, values: tuple[bytes, ...]) -> None:
         """Target and host (RFC 9112 sections 3.2 and 3.3)."""

@@ -6,6 +6,7 @@ from proxy.http.errors import Malformed
 from proxy.http.h1.grammar import absolute_match, authority_match
 from proxy.http.message import Request
 
+MAX_PORT = 65535
 MAX_KNOWN = 1024
 MAX_KNOWN_BYTES = 320  # a DNS name has at most 253 (RFC 1035 section 2.3.4); longer is not kept
 known_authorities: set[bytes] = set()
@@ -29,6 +30,9 @@ def absolute_form(request: Request) -> None:
     found = absolute_match(request.path)
     if found is None or found[1].lower() not in (b"http", b"https") or not found[2]:
         raise Malformed("http1.codec_error")
+    host, _, port = found[2].rpartition(b":")
+    if host and port.isdigit() and int(port[:6]) > MAX_PORT:
+        raise Malformed("http1.invalid_url")
     request.authority = found[2]
     path = found[3] or b"/"
     request.path = path if path.startswith(b"/") else b"/" + path

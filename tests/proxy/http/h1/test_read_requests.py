@@ -49,8 +49,8 @@ ACCEPTED: dict[str, tuple[bytes, list[Event]]] = {
     "plain": (head(), [GET, END, STAY]),
     "empty lines before it": (b"\r\n\r\n" + head(), [GET, END, STAY]),
     "path and query": (
-        head(b"GET /a%20b?c=d&e=\xc3\xa9 HTTP/1.1"),
-        [request(path=b"/a%20b?c=d&e=\xc3\xa9"), END, STAY],
+        head(b"GET /a%20b?c=d&e={f}|g HTTP/1.1"),
+        [request(path=b"/a%20b?c=d&e={f}|g"), END, STAY],
     ),
     "asterisk": (head(b"OPTIONS * HTTP/1.1"), [request(b"OPTIONS", b"*"), END, STAY]),
     "a rare method": (head(b"MKCALENDAR / HTTP/1.1"), [request(b"MKCALENDAR"), END, STAY]),
@@ -198,6 +198,9 @@ ACCEPTED: dict[str, tuple[bytes, list[Event]]] = {
 }
 
 REFUSED: dict[str, tuple[bytes, int]] = {
+    "bytes above ASCII in the target": (head(b"GET /\xc3\xa9 HTTP/1.1"), 400),
+    "a port that is none": (head(b"GET http://a:65536/ HTTP/1.1"), 400),
+    "many connection options": (head(b"GET / HTTP/1.1", b"Connection: a,b,c,d,e,f,g,h,i,j"), 400),
     "bare LF": (b"GET / HTTP/1.1\nhost: a\n\n", 400),
     "bare LF in a header": (head(b"GET / HTTP/1.1", b"x: 1\ny: 2"), 400),
     "bare CR in a header": (head(b"GET / HTTP/1.1", b"x: 1\ry: 2"), 400),
@@ -410,3 +413,11 @@ def test_long_chunk_lines_and_trailers() -> None:
     ):
         whole = whatever_the_split(read_requests([raw]))
         assert whatever_the_split(read_requests(bytewise(raw))) == whole
+
+
+@pytest.mark.parametrize("line", [b"B{}D / HTTP/1.1", b"GET / ICE/1.0", b"g", b"BREW / HTTP/1.1"])
+def test_a_bad_first_line_is_refused_before_the_head_is_whole(line: bytes) -> None:
+    whole = line + b"\r\n"
+    assert read_requests([whole])[-1][0] == "refused"
+    assert read_requests([whole[:3], whole[3:]])[-1][0] == "refused"
+    assert read_requests([b"GET / HTTP/1.1\r\n", b"g\r\n"]) == []
