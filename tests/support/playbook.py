@@ -321,6 +321,7 @@ class Playbook:
         total = self._sum("downstream_rq_total")
         ended = self._sum("downstream_rq_completed") + self._sum("downstream_rq_rx_reset")
         ended -= self._sum("downstream_rq_1xx") - sum(status == 101 for status, *_ in self.logged)
+        ended += sum(detail == "internal_redirect" for *_, detail in self.logged)
         assert total == ended + len(self.worker.streams), (total, ended)
         assert self._sum("downstream_rq_active") == len(self.worker.streams)
 

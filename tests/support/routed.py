@@ -37,13 +37,14 @@ class Routed:
 
 def route_table(config: Any) -> model.RouteConfiguration:
     """Raises Rejected."""
-    node = yaml.compose(json.dumps(config), yaml.SafeLoader)
+    node: Any = yaml.compose(json.dumps(config), yaml.SafeLoader)
     kind = RESOURCES[RDS]
     message: Any = kind.message()
     Reader().read(node, message)
     if not message.name:
         message.name = "unnamed"
-    found: model.RouteConfiguration = decode(RDS, message.SerializeToString())
+    found = decode(RDS, message.SerializeToString())
+    assert isinstance(found, model.RouteConfiguration)
     return found
 
 
