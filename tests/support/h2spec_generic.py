@@ -104,6 +104,10 @@ def _frames() -> None:
         [priority(5, 0), GET_1],
         ANSWER,
     )
+    _control()
+
+
+def _control() -> None:
     case(
         f"{THREE}4 | Sends a RST_STREAM frame",
         [POST_1, rst_stream(1, errors.CANCEL), PING_US],

@@ -181,19 +181,22 @@ class Decoder:
         self._changed()
         size = self._size
         index = FIRST_DYNAMIC + len(spots)
+        sizes = [size]  # after so many of the new entries
         for spot in spots:
             index -= 1
             entry = table[index]
             value = entry[1] = values[spot]
             size += len(entry[0]) + len(value) + ENTRY_OVERHEAD
+            sizes.append(size)
         kept = len(table)
         while size > self._limit:
             kept -= 1
             name, value = table[kept]
             size -= len(name) + len(value) + ENTRY_OVERHEAD
         for index, new in used:
-            if index + len(spots) - new >= kept:
-                raise _Unusual  # perhaps it should have been gone when it was used
+            place = index + len(spots) - new
+            if place >= kept and sizes[new] - _bytes_of(table[place + 1 :]) > self._limit:
+                raise _Unusual  # it was used when it should have been gone
         del table[kept:]
         self._size = size
 
@@ -257,6 +260,10 @@ def _longer_index(index: int, block: bytes, at: int) -> tuple[int, int]:
     if more > 127:
         raise _Unusual
     return index + more, at + 1
+
+
+def _bytes_of(entries: list[Entry]) -> int:
+    return sum([len(name) + len(value) + ENTRY_OVERHEAD for name, value in entries])
 
 
 def _new_name(written: bytes) -> bytes:
