@@ -38,8 +38,10 @@ def router(stream: Stream) -> Answer:
     """The last step: what the route says, be it an answer or an attempt upstream."""
     entry = stream.route
     if entry is None:
+        stream.manager.stats.no_route.value += 1
         return reply.NO_ROUTE
     if entry.answer is not None:
+        stream.manager.stats.rq_direct_response.value += 1
         return entry.answer(stream)
     return start(stream)
 
@@ -53,6 +55,7 @@ def start(stream: Stream) -> Answer:
     assert entry is not None
     cluster = stream.cluster = entry.choose(stream)
     if cluster is None:
+        stream.manager.stats.no_cluster.value += 1
         return reply.cluster_not_found(entry.not_found_status)
     if cluster.drop_share and cluster.random.random() < cluster.drop_share:
         return reply.DROPPED_ALWAYS if cluster.drop_share >= 1 else reply.DROPPED
