@@ -38,7 +38,7 @@ def cluster(message: cluster_pb2.Cluster, path: str = "") -> Cluster:
     found = discovery(message, path)
     kind = found.type
     lb = load_balancing(message, path)
-    check_balancing(found, lb, path)
+    check_balancing(found, lb, message.HasField("load_balancing_policy"), path)
     default, high = thresholds(message.circuit_breakers, at(path, "circuit_breakers"))
     outlier = message.outlier_detection if message.HasField("outlier_detection") else None
     socket = message.transport_socket if message.HasField("transport_socket") else None

@@ -61,14 +61,17 @@ def discovery(message: cluster_pb2.Cluster, path: str) -> Discovery:
     return Discovery(kind)
 
 
-def check_balancing(found: Discovery, lb: Lb, path: str) -> None:
-    """Envoy: a kind that finds its hosts by request says itself who is picked, and only such."""
+def check_balancing(found: Discovery, lb: Lb, typed: bool, path: str) -> None:
+    """Envoy: a kind that finds its hosts by request says itself who is picked, and only such.
+
+    typed: the policy is an extension."""
     if (found.type in _PROVIDING) != isinstance(lb, ProvidedLb):
         why = "is for clusters of the types ORIGINAL_DST, aggregate and dynamic_forward_proxy only"
         if found.type in _PROVIDING:
             why = f"must be CLUSTER_PROVIDED for a cluster of type {found.type}"
         raise Rejected(at(path, "lb_policy"), why)
-    if isinstance(lb, RingHashLb | MaglevLb) and lb.use_hostname and found.type != "STRICT_DNS":
+    by_name = isinstance(lb, RingHashLb | MaglevLb) and lb.use_hostname
+    if by_name and not typed and found.type != "STRICT_DNS":
         where = at(path, "common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing")
         raise Rejected(where, f"is not for a cluster of type {found.type}")
 

@@ -47,7 +47,6 @@ def load_assignment(
 ) -> ClusterLoadAssignment:
     """`message` must be checked. Addresses must be IPs unless `decode_address` allows names."""
     where = at(path, "endpoints")
-    _priorities_without_gap(message, where)
     return ClusterLoadAssignment(
         cluster_name=message.cluster_name,
         localities=tuple(
@@ -77,13 +76,6 @@ def _drop_overloads(
 def _share(message: percent_pb2.FractionalPercent, path: str) -> float:
     found = percent(message, path)
     return min(1.0, found.numerator / found.denominator)
-
-
-def _priorities_without_gap(message: endpoint_pb2.ClusterLoadAssignment, path: str) -> None:
-    """Envoy's docs: priorities should go from 0 to N without skipping."""
-    found = {each.priority for each in message.endpoints}
-    if found and max(found) != len(found) - 1:
-        raise Rejected(path, f"priorities must go from 0 up without a gap, are {sorted(found)}")
 
 
 def _locality(

@@ -88,7 +88,7 @@ class XdsClient:
             self._session = Session(
                 target, bootstrap.ads, machine, self, lambda: self._credentials(target), jitter
             )
-        self._files = Files(self._store.files, self._take_file)
+        self._files = Files(self._store.files, self._take_file, self._changed)
         self._published: int | None = None
         self._hold_until_s: float | None = None
         self._applying = False
@@ -168,7 +168,6 @@ class XdsClient:
         """The contents of a file: as a response, but nobody is told what is wrong with it."""
         for name, why in (await self._take(update)).items():
             log.warning("refused %s %s: %s", short_name(update.type_url), name, why)
-        self._changed()
 
     async def _credentials(self, target: Target) -> ChannelTls | None:
         """Waits for our own certificate where the control plane wants one."""

@@ -33,26 +33,32 @@ _WATCH_DEBOUNCE_MS = 50
 
 class Files:
     """take: what is called with the contents of each file, when it is first read and after each
-    move. sources: which files are wanted now."""
+    move. sources: which files are wanted now. done: called when all that was new was taken."""
 
     def __init__(
         self,
         sources: Callable[[], frozenset[Source]],
         take: Callable[[Update], Awaitable[object]],
+        done: Callable[[], None],
     ) -> None:
         self._sources = sources
         self._take = take
+        self._done = done
         self._read: dict[Source, tuple[int, int]] = {}
         self._watches: dict[Path, asyncio.Task[None]] = {}
         self._reading = asyncio.Lock()
 
     async def follow(self) -> None:
         """Reads what is wanted and not read yet or moved, and whatever that wants in turn."""
+        found = False
         async with self._reading:
             while changed := [one for one in sorted(self._sources()) if self._is_new(one)]:
+                found = True
                 for one in changed:
                     await self._read_one(one)
         self._watch()
+        if found:
+            self._done()
 
     def close(self) -> None:
         for task in self._watches.values():
