@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 BODILESS = (204, 304)
 CHUNKED_LINE = b"transfer-encoding: chunked\r\n"
+EMPTY_LINE = b"content-length: 0\r\n"
 CLOSE_LINE = b"connection: close\r\n"
 KEEP_ALIVE_LINE = b"connection: keep-alive\r\n"
 # What a client has not begun to take for so long it will not take: then the rest is thrown away.
@@ -213,7 +214,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
     def send_response(self, stream: Stream, response: Response, data: bytes, end: bool) -> None:
         request = stream.request
         if (
-            response.length >= 0
+            (response.length > 0 or (response.length == 0 and _framed(response)))
             and stream.request_done
             and self.reader.keep_alive
             and not self.last
@@ -246,6 +247,8 @@ class DownstreamH1(Outbox, asyncio.Protocol):
             else:
                 self.chunked = True
                 lines = CHUNKED_LINE
+        elif not self.bodiless and not response.length and not _framed(response):
+            lines = EMPTY_LINE  # HTTP/2 ends a message otherwise
         if not (self.reader.keep_alive and request_done) or self.manager.draining:
             self.last = True
         if self.last:
@@ -361,3 +364,8 @@ class DownstreamH1(Outbox, asyncio.Protocol):
             self.idle_since = now
         elif unsent and transport is not None and now - self.idle_since > LINGER_S:
             transport.abort()
+
+
+def _framed(response: Response) -> bool:
+    """Says itself that it is empty."""
+    return b"content-length" in response.headers.shape.index
