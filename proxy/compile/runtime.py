@@ -37,7 +37,6 @@ from proxy.l7.manager import HttpManager, Upgrade
 from proxy.l7.stream import Stream
 from proxy.l7.worker import Worker
 from proxy.route.table import Table
-from proxy.runtime import RuntimeValues
 from proxy.stats import Stats
 from proxy.upstream.tcp import OpenTcp, open_tcp
 
@@ -189,7 +188,7 @@ class Runtime:
             stats=self._stats,
             stat_prefix=f"http.{stat_prefix}.",
             random=worker.random,
-            runtime=RuntimeValues(),
+            runtime=worker.runtime,
             clusters=self.clusters.running,
             call_later=worker.call_later,
             now=monotonic,

@@ -66,12 +66,13 @@ class Call:
     def __str__(self) -> str:
         return f"{self.requests.count},{self.responses.count}"
 
-    def as_json(self) -> dict[str, int]:
+    def as_json(self) -> dict[str, str]:
+        """As protobuf's JSON has it: 64-bit numbers are text, zero is left out."""
         both = {
-            "request_message_count": self.requests.count,
-            "response_message_count": self.responses.count,
+            "requestMessageCount": self.requests.count,
+            "responseMessageCount": self.responses.count,
         }
-        return {name: count for name, count in both.items() if count}
+        return {name: str(count) for name, count in both.items() if count}
 
 
 _HIDDEN = "weft.grpc_stats"
