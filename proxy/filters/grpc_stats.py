@@ -69,8 +69,8 @@ class Call:
     def as_json(self) -> dict[str, str]:
         """As protobuf's JSON has it: 64-bit numbers are text, zero is left out."""
         both = {
-            "requestMessageCount": self.requests.count,
-            "responseMessageCount": self.responses.count,
+            "request_message_count": self.requests.count,
+            "response_message_count": self.responses.count,
         }
         return {name: str(count) for name, count in both.items() if count}
 

@@ -19,13 +19,15 @@ Read = Callable[["Stream"], Any]
 
 
 class Encoded(str):
-    """Text that is JSON already."""
+    """Text that is JSON already. text: how it stands in a line of text, if otherwise."""
 
-    __slots__ = ()
+    text: str | None = None
 
 
 def as_text(value: Any) -> str:
     """As it stands in a line of text."""
+    if isinstance(value, Encoded):
+        return value if value.text is None else value.text
     if isinstance(value, str):
         return value
     return compact(value)
@@ -119,9 +121,20 @@ def _typed(value: Any) -> Any:
 
 
 def _as_json(value: Any) -> Any:
-    """A string is quoted in text, too: it is JSON."""
+    """A string is quoted in text, too: it is JSON. The fields of an object are spelled there as
+    protobuf's JSON has them."""
     typed = _typed(value)
-    return Encoded(compact(typed)) if typed is not None else None
+    if typed is None:
+        return None
+    found = Encoded(compact(typed))
+    if isinstance(typed, Mapping):
+        found.text = compact({_camel(name): each for name, each in typed.items()})
+    return found
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join([word.capitalize() for word in rest])
 
 
 STRUCTURED: Mapping[str, Callable[[Operator], Read]] = {
