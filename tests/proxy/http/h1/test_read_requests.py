@@ -421,3 +421,11 @@ def test_a_bad_first_line_is_refused_before_the_head_is_whole(line: bytes) -> No
     assert read_requests([whole])[-1][0] == "refused"
     assert read_requests([whole[:3], whole[3:]])[-1][0] == "refused"
     assert read_requests([b"GET / HTTP/1.1\r\n", b"g\r\n"]) == []
+
+
+def test_trailers_that_frame_or_route_are_not_passed_on() -> None:
+    names = (b"content-length", b"transfer-encoding", b"host", b"connection", b"te", b"trailer")
+    fields = b"".join(b"%s: 1\r\n" % name for name in names)
+    data = chunked(b"0\r\n" + fields + b"x-kept: 1\r\n\r\n")
+    events = read_requests([data], Limits(trailers=True))
+    assert [event for event in events if event[0] == "end"] == [("end", [(b"x-kept", b"1")])]
