@@ -1,8 +1,8 @@
-"""One gRPC call on a connection of its own: a shell around the `h2` library.
+"""One gRPC call on a connection of its own: a shell around our HTTP/2 codec.
 
     connecting -> open (messages both ways) -> ended (OK, or an RpcError that says why)
 
-Reading stops while messages wait to be taken, so a server can't fill our memory.
+The window stays shut while messages wait to be taken, so a server can't fill our memory.
 """
 
 from __future__ import annotations
@@ -13,27 +13,16 @@ from collections import deque
 from collections.abc import Sequence
 from typing import cast
 
-from h2.config import H2Configuration
-from h2.connection import H2Connection
-from h2.errors import ErrorCodes
-from h2.events import (
-    ConnectionTerminated,
-    DataReceived,
-    Event,
-    PingAckReceived,
-    ResponseReceived,
-    StreamEnded,
-    StreamReset,
-    TrailersReceived,
-    WindowUpdated,
-)
-from h2.exceptions import H2Error
-from h2.settings import SettingCodes
-
+from proxy.http.h2 import ClientConnection, ConnectionFailed, Options, error_name
+from proxy.http.headers import Headers
+from proxy.http.message import CHUNKED, Request, Response
 from proxy.rpc.messages import MessageReader, RpcError, framed, status
 from proxy.tls.contexts import ClientTls
 
 WINDOW_BYTES = 4 * 1024 * 1024
+OPTIONS = Options(
+    initial_stream_window_size=WINDOW_BYTES, initial_connection_window_size=WINDOW_BYTES
+)
 MAX_WAITING_BYTES = 4 * 1024 * 1024
 # go-control-plane's servers take a ping every 30 s, istiod every 15 s, and end streams else.
 PING_EVERY_S = 35.0
@@ -84,14 +73,15 @@ class Call(asyncio.Protocol):
     """send and receive raise RpcError once the call has ended badly."""
 
     def __init__(self, max_message_bytes: int) -> None:
-        self._h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        self._out: list[bytes] = []
+        self._codec = ClientConnection(self, OPTIONS, self._out.append)
         self._reader = MessageReader(max_message_bytes)
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._changed = asyncio.Event()
         self._transport: asyncio.Transport | None = None
         self._answer: list[tuple[str, str]] = []
-        self._stream = 0
+        self._stream = self._codec.new_stream()
         self._ended = False
         self._error: RpcError | None = None
         self._keepalive: asyncio.TimerHandle | None = None
@@ -112,41 +102,28 @@ class Call(asyncio.Protocol):
             raise RpcError("UNAVAILABLE", f"TLS with {address}: {why}")
 
     def begin(self, path: str, scheme: str, authority: str, metadata: Metadata) -> None:
-        self._h2.initiate_connection()
-        self._h2.update_settings(
-            {SettingCodes.INITIAL_WINDOW_SIZE: WINDOW_BYTES, SettingCodes.ENABLE_PUSH: 0}
-        )
-        self._h2.increment_flow_control_window(WINDOW_BYTES)
-        self._stream = self._h2.get_next_available_stream_id()
-        headers = [
-            (":method", "POST"), (":scheme", scheme), (":path", path), (":authority", authority),
+        fields = [
             ("content-type", "application/grpc"), ("te", "trailers"), ("user-agent", "weft"),
             *metadata,
         ]  # fmt: skip
-        self._h2.send_headers(self._stream, headers)
+        headers = Headers.of([(name.encode(), value.encode()) for name, value in fields])
+        head = Request(
+            b"POST", path.encode(), authority.encode(), headers, CHUNKED, b"HTTP/2", scheme.encode()
+        )
+        self._codec.start()
+        self._codec.send_head(self._stream, head, False)
         self._flush()
         loop = asyncio.get_running_loop()
         self._keepalive = loop.call_later(PING_EVERY_S, self._ping)
 
     async def send(self, message: bytes, end: bool = False) -> None:
         """Returns when the message is handed on; waits for the server's window."""
-        data = memoryview(framed(message))
-        while True:
+        self._raise_if_over()
+        self._codec.send_data(self._stream, framed(message), end)
+        self._flush()
+        while self._codec.queued(self._stream):
+            await self._change()
             self._raise_if_over()
-            room = min(
-                self._h2.local_flow_control_window(self._stream),
-                self._h2.max_outbound_frame_size,
-            )
-            if room <= 0:
-                if self._transport is not None:
-                    self._transport.resume_reading()  # the window's update must get through
-                await self._change()
-                continue
-            piece, data = data[:room], data[room:]
-            self._h2.send_data(self._stream, bytes(piece), end_stream=end and not data)
-            self._flush()
-            if not data:
-                return
 
     async def receive(self) -> bytes | None:
         """The next message; None when the server has ended the call with OK."""
@@ -158,8 +135,9 @@ class Call(asyncio.Protocol):
             await self._change()
         message = self._waiting.popleft()
         self._waiting_bytes -= len(message)
-        if self._transport is not None and self._waiting_bytes < MAX_WAITING_BYTES:
-            self._transport.resume_reading()
+        if self._waiting_bytes < MAX_WAITING_BYTES:
+            self._codec.resume(self._stream)
+            self._flush()
         return message
 
     def close(self) -> None:
@@ -188,12 +166,9 @@ class Call(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            for event in self._h2.receive_data(data):
-                self._on_event(event)
-        except H2Error as error:
+            self._codec.feed(data)
+        except ConnectionFailed as error:
             self._over(RpcError("INTERNAL", f"HTTP/2: {error}"))
-        except RpcError as error:
-            self._over(error)
         self._flush()
         self._changed.set()
 
@@ -202,28 +177,60 @@ class Call(asyncio.Protocol):
         why = f"the connection broke: {exc}" if exc else "the server closed the connection"
         self._over(RpcError("UNAVAILABLE", why))
 
-    def _on_event(self, event: Event) -> None:
-        if isinstance(event, DataReceived):
-            self._h2.acknowledge_received_data(event.flow_controlled_length, self._stream)
-            for message in self._reader.feed(event.data):
+    # ------------------------------------------------------------------ the codec's side
+
+    def on_response(self, stream_id: int, response: Response, data: bytes, end: bool) -> None:
+        self._answer.append((":status", str(response.status)))
+        self._note(response.headers)
+        self.on_data(stream_id, data, end)
+
+    def on_data(self, stream_id: int, data: bytes, end: bool) -> None:
+        try:
+            for message in self._reader.feed(data):
                 self._waiting.append(message)
                 self._waiting_bytes += len(message)
-            if self._waiting_bytes >= MAX_WAITING_BYTES and self._transport is not None:
-                self._transport.pause_reading()
-        elif isinstance(event, ResponseReceived | TrailersReceived):
-            self._answer.extend((str(name), str(value)) for name, value in event.headers)
-        elif isinstance(event, StreamEnded):
+        except RpcError as error:
+            self._over(error)
+        if self._waiting_bytes >= MAX_WAITING_BYTES:
+            self._codec.pause(self._stream)
+        if end:
             self._over(status(self._answer))
-        elif isinstance(event, StreamReset):
-            name = _error_name(event.error_code)
-            self._over(RpcError("UNAVAILABLE", f"the server reset the call: {name}"))
-        elif isinstance(event, ConnectionTerminated):
-            name = _error_name(event.error_code)
-            self._over(RpcError("UNAVAILABLE", f"the server is going away: {name}"))
-        elif isinstance(event, PingAckReceived):
-            self._rearm(PING_EVERY_S, self._ping)
-        elif isinstance(event, WindowUpdated):
-            pass  # `_changed`, set behind every read, wakes whoever waits for room
+
+    def on_trailers(self, stream_id: int, headers: Headers) -> None:
+        self._note(headers)
+        self._over(status(self._answer))
+
+    def _note(self, headers: Headers) -> None:
+        for name, value in headers:
+            self._answer.append((name.decode(), value.decode("utf-8", "replace")))
+
+    def on_reset(self, stream_id: int, error_code: int, detail: str) -> None:
+        name = error_name(error_code)
+        self._over(RpcError("UNAVAILABLE", f"the server reset the call: {name}"))
+
+    def on_goaway(self, last_stream_id: int, error_code: int, debug: bytes) -> None:
+        name = error_name(error_code)
+        self._over(RpcError("UNAVAILABLE", f"the server is going away: {name}"))
+
+    def on_ping_ack(self, data: bytes) -> None:
+        self._rearm(PING_EVERY_S, self._ping)
+
+    def on_informational(self, stream_id: int, status: int, headers: Headers) -> None:
+        """100 and the like mean nothing here."""
+
+    def on_window(self, stream_id: int) -> None:
+        """`_changed`, set behind every read, wakes whoever waits for room."""
+
+    def on_settings(self) -> None:
+        """There is only one stream."""
+
+    def count(self, name: str) -> None:
+        """Not the data path: nobody counts."""
+
+    def unsent(self) -> int:
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    # ------------------------------------------------------------------ ends
 
     def _over(self, error: RpcError | None) -> None:
         """The first end counts."""
@@ -233,7 +240,8 @@ class Call(asyncio.Protocol):
             self._changed.set()
 
     def _flush(self) -> None:
-        data = self._h2.data_to_send()
+        data = b"".join(self._out)
+        self._out.clear()
         if data and self._transport is not None:
             self._transport.write(data)
 
@@ -241,7 +249,7 @@ class Call(asyncio.Protocol):
 
     def _ping(self) -> None:
         if not self._ended and self._transport is not None:
-            self._h2.ping(b"weftweft")
+            self._codec.ping(b"weftweft")
             self._flush()
             self._rearm(PING_TIMEOUT_S, self._unanswered)
 
@@ -255,10 +263,3 @@ class Call(asyncio.Protocol):
             self._keepalive.cancel()
         loop = asyncio.get_running_loop()
         self._keepalive = loop.call_later(after_s, action)  # type: ignore[arg-type]
-
-
-def _error_name(code: ErrorCodes | int | None) -> str:
-    try:
-        return ErrorCodes(code or 0).name
-    except ValueError:
-        return str(code)
