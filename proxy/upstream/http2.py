@@ -308,6 +308,8 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
             reason = retry.REFUSED
         else:
             self.cluster.stats.upstream_rq_rx_reset.value += 1
+        if self._codec.leaving:
+            self._withdraw()  # whoever tries again must not come here
         self._leave(stream_id)
         exchange.on_reset(reason)
 
@@ -319,8 +321,7 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
                 exchange.on_writable(True)
 
     def on_goaway(self, last_stream_id: int, error_code: int, debug: bytes) -> None:
-        if self.generation != RETIRED:
-            self.cluster.stats.upstream_cx_close_notify.value += 1
+        self.cluster.stats.upstream_cx_close_notify.value += 1
         self.retire()
 
     def on_settings(self) -> None:
@@ -375,10 +376,13 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         if not was and self.spare:
             self.pool.on_idle(self)
 
-    def retire(self) -> None:
+    def _withdraw(self) -> None:
         self.generation = RETIRED
         self.spare = 0
         self.pool.withdraw(self)
+
+    def retire(self) -> None:
+        self._withdraw()
         if not self._exchanges:
             self.close()
 

@@ -15,7 +15,7 @@ from proxy.upstream.breaker import Breaker
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
 from proxy.upstream.http1 import UpstreamH1
-from proxy.upstream.pool import Connection, Pool
+from proxy.upstream.pool import Carrier, Connection, Pool
 from tests.support.fake_loop import FakeLoop, FakeTransport
 
 GET = Request(b"GET", b"/", b"a", Headers())
@@ -45,9 +45,9 @@ class Asked:
     request: Request = GET
     up_id: int = 0
     heard: list[str] = field(default_factory=list)
-    connection: Connection | None = None
+    connection: Carrier | None = None
 
-    def on_connected(self, connection: Connection) -> None:
+    def on_connected(self, connection: Carrier) -> None:
         self.connection = connection
         self.heard.append("connected")
 

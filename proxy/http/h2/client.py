@@ -54,6 +54,11 @@ class ClientConnection(Connection):
             and self._next_id <= LAST_STREAM_ID
         )
 
+    @property
+    def leaving(self) -> bool:
+        """The peer has said GOAWAY."""
+        return self._leaving
+
     def new_stream(self) -> int:
         """The number of a new stream, for `send_head` at once."""
         stream_id = self._next_id

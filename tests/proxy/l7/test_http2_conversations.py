@@ -356,3 +356,22 @@ def test_the_options_of_a_cluster_can_change() -> None:
         client.say()
         assert client.streams[old].body == b"ok" and client.streams[new].body == b"h2"
         assert first.closed
+
+
+def test_nobody_waiting_gets_a_connection_that_is_leaving() -> None:
+    """Its one stream is refused by GOAWAY: the next in the queue gets another connection."""
+    http = replace(HTTP2, http2=model.Http2Options(max_concurrent_streams=1))
+    limits = model.Thresholds(max_connections=1)
+    fields = {"thresholds_default": limits}
+    with h2_play(http=http, cluster_fields=fields) as play:
+        client = H2Client(play)
+        refused, waiting = client.ask("/refused"), client.ask("/waiting")
+        up = H2Up(play)
+        assert len(up.asked()) == 1 and play.count("upstream_rq_pending_active") == 1
+        up.wire.close_connection(last_stream_id=0)
+        up.peer >> up.wire.data_to_send()
+        other = H2Up(play)
+        other.answer(other.asked()[0], 200, b"served")
+        client.say()
+        assert client.streams[refused].status == 503
+        assert client.streams[waiting].body == b"served"
