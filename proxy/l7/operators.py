@@ -120,8 +120,9 @@ def _structured(operator: Operator, style: Style) -> Getter:
             return missing
         if isinstance(value, str) and not isinstance(value, Encoded):
             return clean(value[:length])
-        text = as_text(value)
-        return text if stays else text[:length]  # JSON is harmless already
+        if stays:
+            return value if isinstance(value, Encoded) else compact(value)
+        return as_text(value)[:length]  # JSON is harmless already
 
     return get
 
