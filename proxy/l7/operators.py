@@ -19,7 +19,7 @@ from proxy.http.format_string import Operator
 from proxy.http.time_format import DEFAULT, DEFAULT_LOCAL, compile_time
 from proxy.l7 import grpc_status
 from proxy.l7.facts import ADDRESSES, NUMBERS, TEXTS, address_text, network, wall_time
-from proxy.l7.structured import STRUCTURED, Encoded, as_text, structured
+from proxy.l7.structured import STRUCTURED, Encoded, as_text, compact, structured
 from proxy.l7.timing import DURATIONS, common_duration
 from proxy.l7.upstream_facts import UPSTREAM_ADDRESSES
 
