@@ -14,7 +14,12 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor
 
 _EXTENSIONS = "envoy.extensions."
-_MODULES: Mapping[str, str] = {"envoy.config.route.v3.FilterConfig": "route_components"} | {
+_MODULES: Mapping[str, str] = {
+    "envoy.config.route.v3.FilterConfig": "route_components",
+    "envoy.config.route.v3.Route": "route_components",
+    "envoy.config.route.v3.RouteList": "route_components",
+    "envoy.type.matcher.v3.HttpRequestHeaderMatchInput": "http_inputs",
+} | {
     _EXTENSIONS + name: module
     for name, module in (
         ("access_loggers.file.v3.FileAccessLog", "file"),

@@ -14,7 +14,7 @@ from proxy.config.decode_common import (
     value_or,
 )
 from proxy.config.decode_connecting import sockets, transport
-from proxy.config.decode_discovery import check_balancing, discovery
+from proxy.config.decode_discovery import check_balancing, checked_names, discovery
 from proxy.config.decode_eds import load_assignment
 from proxy.config.decode_health import health_check
 from proxy.config.decode_lb import load_balancing
@@ -61,7 +61,7 @@ def cluster(message: cluster_pb2.Cluster, path: str = "") -> Cluster:
         tls=tls,
         proxy_protocol=proxy_protocol,
         tls_matches=_socket_matches(message, at(path, "transport_socket_matches")),
-        http=cluster_protocol(message, path),
+        http=checked_names(message, found, cluster_protocol(message, path), path),
         preconnect=preconnect_policy(message),
         per_connection_buffer_limit_bytes=value_or(
             message, "per_connection_buffer_limit_bytes", 1024 * 1024

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from envoy.config.cluster.v3 import cluster_pb2
@@ -14,7 +14,7 @@ from envoy.extensions.clusters.dynamic_forward_proxy.v3 import cluster_pb2 as fo
 from proxy.config.decode_common import enum_name, type_name, unpack, unsupported_type, value_or
 from proxy.config.decode_dns import dns, dns_cache, dns_cluster
 from proxy.config.fields import UNSUPPORTED
-from proxy.config.model import ClusterType
+from proxy.config.model import ClusterType, HttpProtocolOptions
 from proxy.config.model.balancing import Lb, MaglevLb, ProvidedLb, RingHashLb
 from proxy.config.model.discovery import DEFAULT_DNS, Dns, DnsCache, OriginalDst
 from proxy.config.rejected import Rejected, at
@@ -45,6 +45,7 @@ class Discovery:
     clusters: tuple[str, ...] = ()
     dns_cache: DnsCache | None = None
     original_dst: OriginalDst | None = None
+    may_be_insecure: bool = False
 
 
 def discovery(message: cluster_pb2.Cluster, path: str) -> Discovery:
@@ -76,6 +77,22 @@ def check_balancing(found: Discovery, lb: Lb, typed: bool, path: str) -> None:
         raise Rejected(where, f"is not for a cluster of type {found.type}")
 
 
+def checked_names(
+    message: cluster_pb2.Cluster, found: Discovery, http: HttpProtocolOptions, path: str
+) -> HttpProtocolOptions:
+    """A dynamic forward proxy speaks TLS to whoever the request names: the certificate must have
+    that name, unless the configuration says otherwise twice."""
+    if found.type != "DYNAMIC_FORWARD_PROXY" or (http.auto_sni and http.auto_san_validation):
+        return http
+    told = bool(message.typed_extension_protocol_options)
+    if not told and not message.HasField("upstream_http_protocol_options"):
+        return replace(http, auto_sni=True, auto_san_validation=True)
+    if not found.may_be_insecure:
+        why = "must set auto_sni and auto_san_validation, or allow_insecure_cluster_options"
+        raise Rejected(at(path, "typed_extension_protocol_options"), why)
+    return http
+
+
 def _typed(message: cluster_pb2.Cluster, path: str) -> Discovery:
     packed = message.cluster_type.typed_config
     kind = _EXTENSIONS.get(type_name(packed))
@@ -91,7 +108,8 @@ def _typed(message: cluster_pb2.Cluster, path: str) -> Discovery:
         raise Rejected(at(path, "dns_cache_config"), "is required")
     where = at(path, "dns_cache_config")
     cache = dns_cache(config.dns_cache_config, where)
-    return Discovery("DYNAMIC_FORWARD_PROXY", dns_cache=cache)
+    insecure = config.allow_insecure_cluster_options
+    return Discovery("DYNAMIC_FORWARD_PROXY", dns_cache=cache, may_be_insecure=insecure)
 
 
 def _original_dst(message: cluster_pb2.Cluster, path: str) -> OriginalDst:

@@ -13,6 +13,7 @@ from proxy.config.decode_mirror import mirror_policies
 from proxy.config.decode_old_cors import with_cors
 from proxy.config.decode_retry import hedges, retry_policy
 from proxy.config.decode_route import request_buffer_limit, route
+from proxy.config.decode_route_tree import route_tree
 from proxy.config.filters.decode_per_route import filter_configs
 from proxy.config.model import RouteConfiguration, VirtualCluster, VirtualHost
 from proxy.config.rejected import Rejected, at
@@ -70,6 +71,8 @@ def _virtual_host(
     message: route_components_pb2.VirtualHost, path: str, max_body_bytes: int
 ) -> VirtualHost:
     retry = message.retry_policy if message.HasField("retry_policy") else None
+    if message.HasField("matcher") and message.routes:
+        raise Rejected(path, "matcher and routes are both set")
     return VirtualHost(
         name=message.name,
         domains=tuple(message.domains),
@@ -77,6 +80,11 @@ def _virtual_host(
             route(each, f"{path}.routes[{i}]", max_body_bytes)
             for i, each in enumerate(message.routes)
         ),
+        matcher=route_tree(
+            message.matcher, f"{path}.matcher", lambda each, at: route(each, at, max_body_bytes)
+        )
+        if message.HasField("matcher")
+        else None,
         edits=header_edits(message, path),
         retry=retry_policy(retry, f"{path}.retry_policy") if retry else None,
         hedge_on_per_try_timeout=hedges(message),

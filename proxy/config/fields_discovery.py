@@ -63,11 +63,8 @@ DISCOVERY: Table = {
     ),
     _CLUSTERS + "dns.v3.DnsCluster.RefreshRate": _REFRESH,
     _CLUSTERS + "dynamic_forward_proxy.v3.ClusterConfig": Fields(
-        "dns_cache_config",
-        {
-            "allow_insecure_cluster_options": "Weft checks the peer's name where it is told to",
-        },
-        {"allow_coalesced_connections": False},
+        "dns_cache_config allow_insecure_cluster_options",
+        only={"allow_coalesced_connections": False},
     ),
     _FORWARD_FILTER + "FilterConfig": Fields(
         "dns_cache_config",

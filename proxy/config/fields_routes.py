@@ -6,6 +6,7 @@ from proxy.config.field_rules import Fields, Table
 
 _ROUTE = "envoy.config.route.v3."
 _TEMPLATE = "envoy.extensions.path."
+_TREE = "xds.type.matcher.v3.Matcher"
 _REDIRECT = "envoy.extensions.internal_redirect."
 _EDITS = (
     "request_headers_to_add request_headers_to_remove response_headers_to_add "
@@ -22,7 +23,7 @@ ROUTES: Table = {
         "typed_per_filter_config"
     ),
     _ROUTE + "VirtualHost": Fields(
-        _EDITS + "name domains routes require_tls include_request_attempt_count "
+        _EDITS + "name domains routes matcher require_tls include_request_attempt_count "
         "include_attempt_count_in_response include_is_timeout_retry_header retry_policy "
         "hedge_policy "
         "request_mirror_policies virtual_clusters metadata per_request_buffer_limit_bytes "
@@ -30,6 +31,22 @@ ROUTES: Table = {
         {"rate_limits": _RATE_LIMIT},
     ),
     _ROUTE + "VirtualCluster": Fields("name headers"),
+    _ROUTE + "RouteList": Fields("routes"),
+    _TREE: Fields("matcher_list matcher_tree on_no_match"),
+    _TREE + ".OnMatch": Fields("action"),
+    _TREE + ".MatcherList": Fields("matchers"),
+    _TREE + ".MatcherList.FieldMatcher": Fields("predicate on_match"),
+    _TREE + ".MatcherList.Predicate": Fields("single_predicate or_matcher and_matcher not_matcher"),
+    _TREE + ".MatcherList.Predicate.SinglePredicate": Fields("input value_match"),
+    _TREE + ".MatcherList.Predicate.PredicateList": Fields("predicate"),
+    _TREE + ".MatcherTree": Fields("input exact_match_map prefix_match_map"),
+    _TREE + ".MatcherTree.MatchMap": Fields("map"),
+    "xds.core.v3.TypedExtensionConfig": Fields("name typed_config"),
+    "xds.type.matcher.v3.StringMatcher": Fields(
+        "exact prefix suffix safe_regex contains ignore_case"
+    ),
+    "xds.type.matcher.v3.RegexMatcher": Fields("regex", {"google_re2": "RE2 is the only engine"}),
+    "envoy.type.matcher.v3.HttpRequestHeaderMatchInput": Fields("header_name"),
     _ROUTE + "CorsPolicy": Fields(
         "allow_origin_string_match allow_methods allow_headers expose_headers max_age "
         "allow_credentials filter_enabled shadow_enabled allow_private_network_access "

@@ -16,6 +16,7 @@ from envoy.config.cluster.v3 import cluster_pb2
 from google.protobuf import json_format
 
 from proxy.config.decode_cds import cluster as decode_cluster
+from proxy.connection import ConnectionInfo
 from proxy.http.headers import Headers
 from proxy.http.message import Request
 from proxy.stats import Stats
@@ -25,6 +26,8 @@ from tests.support.envoy import envoy
 from tests.support.ports import free_port
 
 _EXTENSIONS = "type.googleapis.com/envoy.extensions."
+HERE = ("127.0.0.1", 1)
+NOBODY = ConnectionInfo(HERE, HERE, HERE)
 REQUEST = Request(b"GET", b"/", b"a", Headers())
 
 
@@ -59,10 +62,12 @@ class _Route:
         return self.value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Context:
     route: _Route
     request: Request = REQUEST
+    info: ConnectionInfo = field(default_factory=lambda: NOBODY)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 def weft_picks(name: str, case: Case, times: int) -> Picked:

@@ -15,6 +15,7 @@ from proxy.config.model.common import (
     HeaderValueOption,
     Metadata,
     QueryParameterMatcher,
+    StringMatcher,
 )
 from proxy.config.model.metadata import MetadataMatcher
 from proxy.config.model.retry import RetryPolicy
@@ -218,6 +219,28 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class HeaderPredicate:
+    """A header's value and what it must be, or what `inner` ones together say."""
+
+    kind: Literal["single", "not", "and", "or"]
+    header: str = ""
+    string: StringMatcher | None = None
+    inner: tuple[HeaderPredicate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTree:
+    """`VirtualHost.matcher`: lists of routes by the value of `header`, or by the first of `rules`
+    that holds. by_prefix: the longest key that the value begins with."""
+
+    header: str = ""
+    branches: Mapping[str, tuple[Route, ...]] = field(default_factory=dict)
+    by_prefix: bool = False
+    rules: tuple[tuple[HeaderPredicate, tuple[Route, ...]], ...] = ()
+    otherwise: tuple[Route, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class VirtualHost:
     name: str
     domains: tuple[str, ...]
@@ -229,6 +252,7 @@ class VirtualHost:
     require_tls: Literal["NONE", "EXTERNAL_ONLY", "ALL"] = "NONE"
     mirrors: tuple[MirrorPolicy, ...] = ()
     virtual_clusters: tuple[VirtualCluster, ...] = ()
+    matcher: RouteTree | None = None
     metadata: Metadata = field(default_factory=dict)
     include_is_timeout_retry_header: bool = False
     hedge_on_per_try_timeout: bool | None = None

@@ -103,7 +103,7 @@ LB = "    lb_policy: CLUSTER_PROVIDED\n    connect_timeout"
         ("headers: true", "headers: 7", "7\n", "expected true or false, found `7`"),
         ('domains: ["*"]', "domains: all", "domains: all", "expected a list"),
         ("{cluster: app,", "{cluster: other,", "other", "there is no cluster `other`"),
-        ("    connect_timeout", LB, "CLUSTER_PROVIDED", "is for clusters of the types ORIGINAL_DST, aggregate"),
+        ("    connect_timeout", LB, "CLUSTER_PROVIDED", "is for clusters of the types"),
         ("  clusters:", "  clusters:\n  - name: app", "app\n    type", "another cluster `app`"),
         ("  - name: app\n", "  - name: app\n    name: b\n", "name: b", "is there twice"),
         (EXTENSION + "http.router.v3.Router", EXTENSION + "http.lua.v3.Lua",
@@ -220,7 +220,6 @@ def test_what_has_no_effect_by_design_is_taken(tmp_path: Path) -> None:
         "{envoy.reloadable_features.x: true, re2.max_program_size.error_level: 32768}}]}\n"
     )
     assert bootstrap.load(write(tmp_path, more + ADS)).cds_ads
-
 
 
 def test_a_target_without_endpoints_or_with_names_that_grpc_cannot_match(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ NAMED = {"socket_address": {"address": "a.test", "port_value": 80}}
 LISTED = {"socket_address": {"address": "127.0.0.1", "port_value": 80}}
 PIPE = {"pipe": {"path": "/tmp/x"}}
 PROVIDED = {"lb_policy": "CLUSTER_PROVIDED"}
-CACHE = {"dns_cache_config": {"name": "c"}}
+CACHE: dict[str, Any] = {"dns_cache_config": {"name": "c"}}
 FORWARD = ("envoy.clusters.dynamic_forward_proxy", "dynamic_forward_proxy.v3.ClusterConfig")
 AGGREGATE = ("envoy.clusters.aggregate", "aggregate.v3.ClusterConfig")
 
@@ -110,6 +110,14 @@ CASES: dict[str, dict[str, Any]] = {
     "aggregate by round robin": kind(*AGGREGATE, clusters=["b"]),
     "forward": {**kind(*FORWARD, **CACHE), **PROVIDED},
     "forward by round robin": kind(*FORWARD, **CACHE),
+    "forward to whom nobody checks": {
+        **kind(*FORWARD, **CACHE), **PROVIDED, "upstream_http_protocol_options": {},
+    },
+    "forward to whom nobody checks, on purpose": {
+        **kind(*FORWARD, **CACHE, allow_insecure_cluster_options=True),
+        **PROVIDED,
+        "upstream_http_protocol_options": {},
+    },
     "bind": {"upstream_bind_config": {"source_address": {"address": "127.0.0.1", "port_value": 0}}},
     "bind to a name": {
         "upstream_bind_config": {"source_address": {"address": "a.test", "port_value": 0}}
