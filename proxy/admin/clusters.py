@@ -40,10 +40,14 @@ def clusters(view: AdminView, query: Query) -> Reply:
 def _lines(cluster: Cluster, dynamic: bool) -> Iterable[str]:
     name = cluster.name
     yield f"{name}::observability_name::{_observability_name(cluster)}"
-    if cluster.config.outlier is not None:
-        for statistic in ("success_rate", "local_origin_success_rate"):
-            yield f"{name}::outlier::{statistic}_average::-1"
-            yield f"{name}::outlier::{statistic}_ejection_threshold::-1"
+    outlier = cluster.outlier
+    if outlier is not None:
+        for statistic, average in (
+            ("success_rate", outlier.average),
+            ("local_origin_success_rate", outlier.local_average),
+        ):
+            yield f"{name}::outlier::{statistic}_average::{average.mean:g}"
+            yield f"{name}::outlier::{statistic}_ejection_threshold::{average.threshold:g}"
     for priority, limits in _thresholds(cluster):
         for limit, most in _limits(limits).items():
             yield f"{name}::{priority}_priority::{limit}::{most}"
@@ -54,7 +58,8 @@ def _lines(cluster: Cluster, dynamic: bool) -> Iterable[str]:
 
 
 def _facts(host: Host) -> dict[str, object]:
-    """In Envoy's order. The success rates are -1: outlier detection by success rate is off."""
+    """In Envoy's order. Success rates are percent, -1 where there is none."""
+    monitor = host.monitor
     region, zone, sub_zone = host.locality
     return {
         **dict(sorted({**_counters(host), **_gauges(host)}.items())),
@@ -66,8 +71,8 @@ def _facts(host: Host) -> dict[str, object]:
         "sub_zone": sub_zone,
         "canary": _word(_canary(host)),
         "priority": host.priority,
-        "success_rate": -1,
-        "local_origin_success_rate": -1,
+        "success_rate": f"{monitor.external.percent:g}" if monitor else -1,
+        "local_origin_success_rate": f"{monitor.local.percent:g}" if monitor else -1,
     }
 
 
@@ -89,10 +94,38 @@ _EDS_FLAGS = {
 }
 
 
+_HEALTH_FLAGS = (
+    ("/failed_active_hc", "failed"),
+    ("/failed_outlier_check", "ejected"),
+    ("/degraded_active_hc", "degraded_by_check"),
+    ("/pending_dynamic_removal", "leaving"),
+    ("/pending_active_hc", "unchecked"),
+    ("/excluded_via_immediate_hc_fail", "failed_at_once"),
+    ("/active_hc_timeout", "timed_out"),
+)
+_FLAG_ORDER = (
+    "/failed_active_hc", "/failed_outlier_check", "/failed_eds_health", "/degraded_active_hc",
+    "/degraded_eds_health", "/pending_dynamic_removal", "/pending_active_hc",
+    "/excluded_via_immediate_hc_fail", "/active_hc_timeout", "/eds_status_draining",
+)  # fmt: skip
+# The same of `envoy.admin.v3.HostHealthStatus`.
+_HEALTH_FIELDS = (
+    ("failed_active_health_check", "failed"),
+    ("failed_outlier_check", "ejected"),
+    ("failed_active_degraded_check", "degraded_by_check"),
+    ("pending_dynamic_removal", "leaving"),
+    ("pending_active_hc", "unchecked"),
+    ("excluded_via_immediate_hc_fail", "failed_at_once"),
+    ("active_hc_timeout", "timed_out"),
+)
+
+
 def _health_flags(host: Host) -> str:
     """Envoy writes each flag behind a slash, and `healthy` where there is none."""
-    flags = "/failed_outlier_check" if host.ejected else ""
-    return flags + _EDS_FLAGS.get(host.health, "") or "healthy"
+    eds = _EDS_FLAGS.get(host.health, "")
+    flags = [name for name, of in _HEALTH_FLAGS if getattr(host, of)]
+    flags += [eds] if eds else []
+    return "".join(sorted(flags, key=_FLAG_ORDER.index)) or "healthy"
 
 
 def _canary(host: Host) -> bool:
@@ -161,6 +194,5 @@ def _health_status(host: Host) -> dict[str, Any]:
     health: dict[str, Any] = {
         "eds_health_status": "HEALTHY" if host.health == "UNKNOWN" else host.health
     }
-    if host.ejected:
-        health["failed_outlier_check"] = True
+    health |= {name: True for name, of in _HEALTH_FIELDS if getattr(host, of)}
     return health

@@ -168,14 +168,28 @@ class Cluster:
         for host in self.hosts:
             host.tls = self.tls_of(host)
         for address, host in known.items():
-            if address not in fresh:
+            host.leaving = address not in fresh
+            if host.leaving and self._is_held(host):
+                self.hosts.append(host)
+            elif host.leaving:
                 self.remove(host)
         self.stats.membership_change.value += changed(before, by_priority(self.hosts))
+        self._tell_hosts()
+
+    def _tell_hosts(self) -> None:
+        """The hosts are others now."""
         if self.outlier is not None:
             self.outlier.watch(self.hosts)
         if self.health is not None:
             self.health.watch(self.hosts)
         self.rebuild()
+
+    def _is_held(self, host: Host) -> bool:
+        """Checked hosts stay while they are well (Envoy), for configuration may be wrong."""
+        config = self.config
+        if config.health_check is None or config.ignore_health_on_host_removal:
+            return False
+        return not host.failed and host.health not in ("UNHEALTHY", "TIMEOUT")
 
     def remove(self, host: Host) -> None:
         """It is no host of the cluster any more; what it began it may end."""
@@ -304,6 +318,12 @@ class Cluster:
 
     def on_health(self, host: Host) -> None:
         """`host` may take requests again, or no more: then its connections end when they can."""
+        if host.leaving and host.failed and host in self.hosts:
+            self.hosts.remove(host)
+            self.remove(host)
+            self.stats.membership_change.value += 1
+            self._tell_hosts()
+            return
         self.rebuild()
         if host.ejected or host.failed:
             for pool in list(host.pools.values()):
