@@ -57,16 +57,12 @@ def sans_of(tls: ssl.SSLObject) -> Sans | None:
 
 
 def has_name(sans: Sans, name: str) -> bool:
-    """Whether a certificate with these names is for `name`, as Envoy's lists of names compare: DNS
-    names with a wildcard for their first label, all others as they are."""
+    """Whether a certificate with these names is for `name`: a DNS name that covers it, or any other
+    name as it is (Envoy's verification of a list of names)."""
     if any(name in names for kind, names in sans.items() if kind != "DNS"):
         return True
     host = name.lower()
-    rest = host.partition(".")[2]
-    return any(
-        dns.lower() == host or (dns.startswith("*.") and rest and dns[2:].lower() == rest)
-        for dns in sans.get("DNS", ())
-    )
+    return any(dns_name_matches(host, presented.lower()) for presented in sans.get("DNS", ()))
 
 
 def peer_certificate(tls: ssl.SSLObject) -> PeerCertificate | None:

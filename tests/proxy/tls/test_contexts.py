@@ -57,6 +57,27 @@ def test_mutual_tls_by_sds() -> None:
     assert requested_server_name(server_side) == "outbound_.80_._.web.shop"
 
 
+def test_what_is_offered_unless_the_configuration_says_it() -> None:
+    made: dict[tuple[object, ...], ssl.SSLContext] = {}
+    tls = model.CommonTls()
+    open_minded = client_context(model.UpstreamTls(tls), {}, made, ("h2",))
+    assert open_minded.offering(("h2",)) is open_minded.ssl_context
+    assert open_minded.offering(("http/1.1",)) is not open_minded.ssl_context
+    assert open_minded.offering(("http/1.1",)) is open_minded.offering(("http/1.1",))
+    other = client_context(model.UpstreamTls(tls), {}, made)
+    assert other.offering(("h2",)) is open_minded.ssl_context  # shared by what it is made of
+    own = client_context(model.UpstreamTls(replace(tls, alpn=("istio",))), {}, made, ("h2",))
+    assert own.offering(("http/1.1",)) is own.ssl_context
+
+
+def test_the_name_of_the_request_must_be_in_the_certificate() -> None:
+    client = client_context(model.UpstreamTls(common(validation=validation(ROOT))), {})
+    server = server_context(model.DownstreamTls(common()), {})
+    client_side, _ = handshake(client.ssl_context, server.ssl_context)
+    assert client.verify(client_side, WEB) is None
+    assert client.verify(client_side, "other.test") == "the certificate is not for other.test"
+
+
 def test_names_of_the_default_and_of_the_secret_both_count() -> None:
     secret = model.Secret("ROOTCA", validation=validation(ROOT, uri("spiffe://td/other")))
     tls = replace(SDS, validation=model.ValidationContext(match_sans=(uri(WEB),)))

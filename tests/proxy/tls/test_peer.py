@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 
 from proxy.config.model import SanMatcher, StringMatcher
-from proxy.tls.peer import compile_san_matchers, dns_name_matches, peer_certificate
+from proxy.tls.peer import (
+    compile_san_matchers,
+    dns_name_matches,
+    has_name,
+    peer_certificate,
+)
 from tests.support.pki import Authority
 from tests.support.tls import handshake, load, python_client
 
@@ -101,3 +106,27 @@ def test_facts_of_a_real_certificate() -> None:
     assert found.sha256 == hashlib.sha256(found.der).hexdigest()
     assert found.serial == found.serial.lower() != ""
     assert peer_certificate(server_side) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "fits"),
+    [
+        ("shop.test", True),
+        ("SHOP.test", True),
+        ("a.mesh.test", True),
+        ("a.b.mesh.test", False),
+        ("mesh.test", False),
+        ("10.0.0.1", True),
+        ("spiffe://mesh/a", True),
+        ("10.0.0.2", False),
+        ("", False),
+    ],
+)
+def test_whom_a_certificate_is_for(name: str, fits: bool) -> None:
+    """As `auto_san_validation` asks: a wildcard stands for one label."""
+    sans = {
+        "DNS": ("shop.test", "*.mesh.test"),
+        "IP_ADDRESS": ("10.0.0.1",),
+        "URI": ("spiffe://mesh/a",),
+    }
+    assert has_name(sans, name) is fits
