@@ -109,7 +109,8 @@ def _to_cluster(
         counted=counted,
         stats=route_stats(place.context.stats, place.host.name, place.route.stat_prefix),
     )
-    entry.sum_up()
+    added = [option.name for edits in place.edits(weighted) for option in edits.request_add]
+    entry.sum_up(steers=any(name.lower().startswith("x-envoy-") for name in added))
     return entry
 
 

@@ -66,7 +66,9 @@ def _together(steps: list[Rewrite]) -> Rewrite:
 
 def _tell_timeout(stream: Stream) -> None:
     """`x-envoy-expected-rq-timeout-ms`: how long the upstream has, unless a retry follows."""
-    timeout_s = (not stream.may_hedge and stream.per_try_timeout_s) or stream.timeout_s
+    timeout_s = stream.timeout_s
+    if stream.has_extras and not stream.may_hedge:
+        timeout_s = stream.per_try_timeout_s or timeout_s
     if timeout_s:
         _expect.apply(stream.request.headers, (b"%d" % (timeout_s * 1000),))
     else:

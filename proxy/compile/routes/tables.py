@@ -6,12 +6,13 @@ from proxy.compile.routes.answers import to_https
 from proxy.compile.routes.entries import route_entry
 from proxy.compile.routes.place import Place, RouteContext
 from proxy.compile.routes.virtual_clusters import virtual_clusters
-from proxy.config.model import RouteConfiguration, VirtualHost
+from proxy.config.model import Route, RouteConfiguration, VirtualHost
 from proxy.http.message import Request
 from proxy.l7.entry import RouteEntry
 from proxy.route.first_match import Candidate, first_match
 from proxy.route.matching import Seen, route_matches
 from proxy.route.table import Find, Table
+from proxy.route.tree import find_in_tree
 
 
 def table(config: RouteConfiguration, context: RouteContext) -> Table[RouteEntry]:
@@ -30,15 +31,22 @@ def _virtual_host(
 ) -> Find[RouteEntry]:
     ignores = config.ignore_path_parameters
     counted = virtual_clusters(host, context.stats)
-    candidates = [
-        Candidate(
-            route.match,
-            route_matches(route.match, context.random, context.runtime, ignores),
-            route_entry(Place(config, host, route, context), counted),
+
+    def find_in(routes: tuple[Route, ...]) -> Find[RouteEntry]:
+        return first_match(
+            [
+                Candidate(
+                    route.match,
+                    route_matches(route.match, context.random, context.runtime, ignores),
+                    route_entry(Place(config, host, route, context), counted),
+                )
+                for route in routes
+            ],
+            ignores,
         )
-        for route in host.routes
-    ]
-    find = first_match(candidates, ignores)
+
+    tree = host.matcher
+    find = find_in(host.routes) if tree is None else find_in_tree(tree, find_in)
     if host.require_tls == "NONE":
         return find
     return _only_https(find, to_https(host.name), host.require_tls == "EXTERNAL_ONLY")
