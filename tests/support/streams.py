@@ -61,8 +61,6 @@ class LoggedStream:
     counted: tuple[Any, ...] = ()
     local_body: bytes = b"body"
     health_check: bool = False
-    counted: tuple[Any, ...] = ()
-    local_body: bytes = b"body"
     log_type: str = "DownstreamEnd"
     request_done: bool = True
     bytes_received: int = 0
