@@ -14,6 +14,7 @@ from itertools import cycle
 from timeit import Timer
 from typing import Any
 
+from benchmarks import h2_parts
 from benchmarks.exchange import RESPONSE, Exchange, requests
 from proxy.http.h1 import Limits, RequestReader, ResponseReader, request_head
 from proxy.http.headers import Headers
@@ -136,6 +137,7 @@ def _exchange() -> Body:
 def main(wanted: list[str]) -> None:
     """Times every part whose name contains one of `wanted`; all without."""
     gc.freeze()
+    PARTS.update(h2_parts.parts())
     chosen = [n for n in PARTS if not wanted or any(word in n for word in wanted)]
 
     async def run() -> None:  # some parts look for a running loop
