@@ -96,6 +96,9 @@ def connection_manager(
         route_config=route_config,
         filters=filters,
         access_log=access_logs(message.access_log, f"{path}.access_log"),
+        logs_new_requests=message.access_log_options.flush_access_log_on_new_request
+        or message.flush_access_log_on_new_request,
+        log_interval_s=_log_interval_s(message, path),
         use_remote_address=message.use_remote_address.value,
         xff_num_trusted_hops=trusted_hops(message, path),
         internal_addresses=internal_addresses(message, path),
@@ -209,6 +212,15 @@ def _http2(message: hcm_pb2.HttpConnectionManager, path: str) -> Http2Options:
     return http2_options(
         message.http2_protocol_options, f"{path}.http2_protocol_options", stream_error
     )
+
+
+def _log_interval_s(message: hcm_pb2.HttpConnectionManager, path: str) -> float | None:
+    """The older field must not be set beside the newer message (Envoy)."""
+    old = message.HasField("access_log_flush_interval") or message.flush_access_log_on_new_request
+    if old and message.HasField("access_log_options"):
+        raise Rejected(f"{path}.access_log_options", "stands beside the older fields for the same")
+    found = optional_seconds(message.access_log_options, "access_log_flush_interval")
+    return optional_seconds(message, "access_log_flush_interval") if found is None else found
 
 
 def _routes(

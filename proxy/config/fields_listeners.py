@@ -59,7 +59,9 @@ LISTENERS: Table = {
         "codec_type stat_prefix rds route_config http_filters common_http_protocol_options "
         "http_protocol_options http2_protocol_options server_name server_header_transformation "
         "max_request_headers_kb stream_idle_timeout request_timeout request_headers_timeout "
-        "drain_timeout delayed_close_timeout access_log use_remote_address xff_num_trusted_hops "
+        "drain_timeout delayed_close_timeout access_log access_log_options "
+        "access_log_flush_interval flush_access_log_on_new_request use_remote_address "
+        "xff_num_trusted_hops "
         "skip_xff_append via generate_request_id preserve_external_request_id "
         "always_set_request_id_in_response forward_client_cert_details "
         "set_current_client_cert_details normalize_path merge_slashes "
@@ -95,6 +97,10 @@ LISTENERS: Table = {
         )
     ),
     _HCM + "HttpConnectionManager.UpgradeConfig": Fields("upgrade_type filters enabled"),
+    _HCM + "HttpConnectionManager.HcmAccessLogOptions": Fields(
+        "access_log_flush_interval flush_access_log_on_new_request",
+        only={"flush_log_on_tunnel_successfully_established": False},
+    ),
     _HCM + "Rds": Fields("config_source route_config_name"),
     _HCM + "HttpFilter": Fields("name typed_config is_optional disabled"),
     _TCP: Fields(

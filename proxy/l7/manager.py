@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.config.model import HttpConnectionManager
@@ -102,6 +103,7 @@ class HttpManager:
         self.open_tcp = open_tcp
         self._chains: dict[RouteEntry, Chain] = {}
         self.loggers = loggers
+        self.logs_new_requests = config.logs_new_requests
         self.table: Table[RouteEntry] = Table()
         self.proxies_informational = config.proxy_100_continue
         self.draining = False
@@ -217,7 +219,7 @@ class HttpManager:
     def on_stream_end(self, stream: Stream) -> None:
         self.worker.streams.discard(stream)
         stats = self.stats
-        if stream.tunnels:
+        if stream.has_extras and stream.tunnels:
             stats.downstream_cx_upgrades_active.value -= 1
         status = stream.status
         if stream.health_check:
@@ -233,6 +235,14 @@ class HttpManager:
             stats.downstream_rq_rx_reset.value += 1
         for log in self.loggers:
             log(stream)
+
+    def log_now(self, stream: Stream, log_type: str) -> None:
+        """A line before the end: the request has just come, or goes on and on."""
+        stream.log_type = log_type
+        stream.logged_at = monotonic()
+        for log in self.loggers:
+            log(stream)
+        del stream.log_type
 
     def on_leg_end(self, stream: Stream) -> None:
         """An internal redirect sends the request on: Envoy counts and logs each leg."""
@@ -306,6 +316,9 @@ class HttpManager:
     def sweep_stream(self, stream: Stream, now: float) -> None:
         """Once a second: `request_timeout`, and `stream_idle_timeout` by whether bytes moved."""
         config = self.config
+        every_s = config.log_interval_s
+        if every_s and now - (stream.logged_at or stream.started) >= every_s:
+            self.log_now(stream, "DownstreamPeriodic")
         waiting = not stream.request_done and not stream.responded
         if waiting and 0 < config.request_timeout_s < now - stream.started:
             self.stats.downstream_rq_timeout.value += 1

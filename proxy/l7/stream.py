@@ -49,7 +49,8 @@ class Stream:
     detail: why the answer is what it is. started: monotonic seconds. service_ms: what the upstream
     took, None for our own answers. id: the stream's in HTTP/2, else 0. at: the step of the chain.
     tunnels: it is an upgrade or CONNECT. holds: its bytes wait until the upstream has agreed to it.
-    dialing: the TCP connection that is being made for it.
+    has_extras: it has what few streams have, of the route or the client. dialing: the TCP
+    connection that is being made for it.
     hooking: inside of a filter's hook, whose word to resume then waits in `resumption`.
 
     Of the upstream half: deadline, try_deadline: monotonic seconds, NEVER when there is none.
@@ -120,6 +121,7 @@ class Stream:
     tunnels = False
     holds = False
     ends_in_tcp = False
+    has_extras: bool
     dialing: Carrier | None = None
     buffer_limit_bytes = 0
     trailers: Headers | None = None
@@ -127,6 +129,7 @@ class Stream:
     last_up: Carrier | None = None
     answered_at = 0.0
     log_type = "DownstreamEnd"
+    logged_at = 0.0
     failure = ""
     timeout_s = 0.0
     per_try_timeout_s = 0.0
@@ -142,6 +145,7 @@ class Stream:
         self.manager = manager
         self.request = request
         self.started = monotonic()
+        self.has_extras = False  # asked more often than a default of the class is worth
 
     @property
     def info(self) -> ConnectionInfo:
@@ -206,12 +210,13 @@ class Stream:
             self.respond(objection)
             return
         route = self.route = resolve(self)
-        if route is None or not route.overrides:
+        if route is not None and route.begins_plain and not manager.max_stream_duration_s:
             self.chain = manager.chain
         else:
-            self.chain = manager.chain_of(route)
-        if manager.max_stream_duration_s or (route is not None and route.limits_duration):
+            self.chain = manager.chain if route is None else manager.chain_of(route)
             deadlines.begin_stream(self)
+        if manager.logs_new_requests:
+            manager.log_now(self, "DownstreamStart")
         if request.length == UNTIL_CLOSE:
             refusal = tunnel.admit(self)
             if refusal is not None:
@@ -226,6 +231,7 @@ class Stream:
         vars(self).clear()
         vars(self).update(kept)
         self.started = monotonic()
+        self.has_extras = False
         self.redirects += 1
         self.request_done = True
         self.body = body
@@ -393,16 +399,22 @@ class Stream:
         if self.ended:
             return
         self.ended = monotonic()
-        if self.shadows:
-            mirror.cancel(self)
-        if self.up is not None or self.waiting or self.retrying is not None or self.hedges:
+        if self.up is not None or self.waiting:
             self.give_up()
-        if self.retry_held:
-            self.breaker.retries -= 1
+        if self.has_extras:
+            self._drop_extras()
         for at_end in self.chain.at_end:
             at_end(self)
         self.manager.on_stream_end(self)
         self.down.on_stream_end(self)
+
+    def _drop_extras(self) -> None:
+        if self.shadows:
+            mirror.cancel(self)
+        if self.retrying is not None or self.hedges:
+            self.give_up()
+        if self.retry_held:
+            self.breaker.retries -= 1
 
     def on_downstream_lost(
         self, flag: str = "DC", detail: str = "downstream_remote_disconnect"

@@ -68,6 +68,8 @@ class HttpConnectionManager:
     route_config: RouteConfiguration | None = None
     filters: tuple[HttpFilter, ...] = ()
     access_log: tuple[AccessLog, ...] = ()
+    logs_new_requests: bool = False
+    log_interval_s: float | None = None
     use_remote_address: bool = False
     xff_num_trusted_hops: int = 0
     skip_xff_append: bool = False
