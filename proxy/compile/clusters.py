@@ -147,6 +147,7 @@ class Clusters:
     def _make(self, config: ClusterConfig, tls_for: Callable[[Host], object]) -> Cluster:
         cluster = self._made(config, tls_for)
         cluster.default_sockets = self.placement.sockets
+        cluster.choosing.fill_later_by(cluster.rebuild)
         cluster.choosing.local_zone = self.placement.zone
         if config.name == self.placement.local_cluster:
             cluster.on_rebuilt = self._place_all

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from time import monotonic
 
 from proxy.config.model import ClusterLoadAssignment
-from proxy.config.model.balancing import Lb, ProvidedLb, SubsetLb
+from proxy.config.model.balancing import Lb, MaglevLb, ProvidedLb, SubsetLb
 from proxy.stats import Stats
+from proxy.tasks import spawn
 from proxy.upstream.balance import (
     Balancer,
     HostSet,
@@ -17,10 +19,15 @@ from proxy.upstream.balance import (
     host_sets,
     subset_balancer,
 )
+from proxy.upstream.balance.hashing import NormalizedWeights
 from proxy.upstream.balance.host_set import Zone
+from proxy.upstream.balance.maglev import fill
 from proxy.upstream.balance.priority import levels
 from proxy.upstream.balance.subset import Criteria
 from proxy.upstream.host import Host
+
+# How long filling a table may keep requests waiting.
+SLICE_S = 0.002
 
 
 class Choosing:
@@ -65,10 +72,21 @@ class Choosing:
         if isinstance(lb, ProvidedLb):
             return Balancer(levels(self.sets, panic_threshold), lambda _: (_nobody, None))
         around.tables.begin()
+        around.in_subsets = isinstance(lb, SubsetLb)
         if isinstance(lb, SubsetLb):
             made, self._subsets = subset_balancer(lb, self.sets, around, self._subsets)
             return made
         return balancer(lb, self.sets, around)
+
+    def fill_later_by(self, rebuild: Callable[[], None]) -> None:
+        """From now on large tables are filled in slices; `rebuild` is called when one is full."""
+
+        def fill_later(
+            lb: MaglevLb, weights: NormalizedWeights, done: Callable[[list[Host]], None]
+        ) -> None:
+            spawn(_fill(lb, weights, done, rebuild), "fill a Maglev table")
+
+        self._around.tables.fill_later = fill_later
 
     def take(self, assignment: ClusterLoadAssignment) -> None:
         """How localities and priorities share the load, as it came with the endpoints."""
@@ -83,6 +101,22 @@ class Choosing:
 
     def _gauge(self, name: str, value: int) -> None:
         self._stats.gauge(self._prefix + name).value = value
+
+
+async def _fill(
+    lb: MaglevLb,
+    weights: NormalizedWeights,
+    done: Callable[[list[Host]], None],
+    rebuild: Callable[[], None],
+) -> None:
+    made: list[Host | None] = []
+    began = monotonic()
+    for _ in fill(lb, weights, made):
+        if monotonic() - began > SLICE_S:
+            await asyncio.sleep(0)
+            began = monotonic()
+    done([host for host in made if host is not None])
+    rebuild()
 
 
 def _nobody() -> Host | None:

@@ -6,8 +6,10 @@ what does (consistent hashing, subsets) has `pick_for`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 from proxy.config.model.balancing import (
@@ -29,6 +31,9 @@ from proxy.upstream.balance.priority import Levels, Part, levels
 from proxy.upstream.balance.ring_hash import ring, ring_picker
 from proxy.upstream.host import Host
 
+_HANDED_ON = 8
+FillLater = Callable[[MaglevLb, NormalizedWeights, Callable[[list[Host]], None]], None]
+"""Fills a table in slices, and hands it over when it is full."""
 Table = tuple[HashPicker, Mapping[Host, int]]
 """A table's picker, and how many places each host has."""
 
@@ -36,11 +41,13 @@ Table = tuple[HashPicker, Mapping[Host, int]]
 class Tables:
     """Tables of consistent hashing: those that the last build used are not made again."""
 
-    __slots__ = ("_before", "_now")
+    __slots__ = ("_before", "_filling", "_now", "fill_later")
 
     def __init__(self) -> None:
         self._before: dict[Hashable, Table] = {}
         self._now: dict[Hashable, Table] = {}
+        self._filling: set[Hashable] = set()
+        self.fill_later: FillLater | None = None
 
     def begin(self) -> None:
         """A new build: what it does not use is forgotten at the next one."""
@@ -51,13 +58,33 @@ class Tables:
         self._now[key] = found
         return found
 
+    def get_maglev(self, lb: MaglevLb, weights: NormalizedWeights, priority: int) -> Table:
+        """A large table takes too long to be filled at once: while it is, the one before serves,
+        as far as its hosts are still there."""
+        key, place = (lb, tuple(weights)), (lb, priority)
+        ready = self._now.get(key) or self._before.get(key)
+        stale = self._before.get(place)
+        if ready is not None or stale is None or self.fill_later is None or not weights:
+            found = self.get(key, lambda: _made_table(lb, weights))
+            self._now[place] = found
+            return found
+        self._now[place] = stale
+        if key not in self._filling:
+            self._filling.add(key)
+            self.fill_later(lb, weights, partial(self._filled, key, weights))
+        return _still_there(stale[0], weights), stale[1]
+
+    def _filled(self, key: Hashable, weights: NormalizedWeights, places: list[Host]) -> None:
+        self._filling.discard(key)
+        self._now[key] = _table_of(places, weights)
+
 
 @dataclass(slots=True)
 class Surroundings:
     """What a policy knows beside the hosts. count, gauge: statistics of the cluster by name.
 
     in_flight: requests of the whole cluster now. local: first priority of the local cluster.
-    tables: those of consistent hashing."""
+    tables: those of consistent hashing. in_subsets: hosts are those of one of many subsets."""
 
     random: Random
     now: Callable[[], float]
@@ -66,6 +93,7 @@ class Surroundings:
     in_flight: Callable[[], int]
     panic_threshold: float = 50.0
     local: HostSet | None = None
+    in_subsets: bool = False
     tables: Tables = field(default_factory=Tables)
 
 
@@ -242,7 +270,10 @@ def _hash_picker(
 ) -> HashPicker:
     weights = normalized_weights(one, panics, lb.locality.weighted)
     key = (lb, tuple(weights))
-    found, counts = around.tables.get(key, lambda: _made_table(lb, weights))
+    if isinstance(lb, MaglevLb) and not around.in_subsets:
+        found, counts = around.tables.get_maglev(lb, weights, one.priority)
+    else:
+        found, counts = around.tables.get(key, lambda: _made_table(lb, weights))
     _tell(lb, counts, around)
     if lb.balance_factor and weights:
         return bounded(found, weights, lb.balance_factor, around.in_flight)
@@ -253,11 +284,26 @@ def _made_table(lb: RingHashLb | MaglevLb, weights: NormalizedWeights) -> Table:
     if isinstance(lb, RingHashLb):
         points, counts = ring(lb, weights)
         return ring_picker(points), counts
-    places = table(lb, weights)
-    counts = dict.fromkeys((host for host, _ in weights), 0)
-    for host in places:
-        counts[host] += 1
-    return table_picker(places), counts
+    return _table_of(table(lb, weights), weights)
+
+
+def _table_of(places: list[Host], weights: NormalizedWeights) -> Table:
+    counted = Counter(places)
+    return table_picker(places), {host: counted[host] for host, _ in weights}
+
+
+def _still_there(stale: HashPicker, weights: NormalizedWeights) -> HashPicker:
+    """A table of hosts some of which may have gone, which then hand on."""
+    living = {host for host, _ in weights}
+
+    def pick(value: int, attempt: int) -> Host | None:
+        for more in range(_HANDED_ON):
+            host = stale(value, attempt + more)
+            if host in living:
+                return host
+        return weights[value % len(weights)][0]
+
+    return pick
 
 
 def _tell(lb: RingHashLb | MaglevLb, counts: Mapping[Host, int], around: Surroundings) -> None:
