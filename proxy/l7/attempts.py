@@ -61,21 +61,18 @@ def start(stream: Stream) -> Answer:
         return reply.DROPPED_ALWAYS if cluster.drop_share >= 1 else reply.DROPPED
     stream.breaker = cluster.breakers[entry.priority]
     stream.timeout_s = entry.timeout_s
-    if entry.has_extras:
+    shape = stream.request.headers.shape
+    extras = entry.has_extras or steering.known.get(shape) is not steering.NEITHER
+    if extras:
         _take_extras(stream, entry)
-    request = stream.request
-    if steering.known.get(request.headers.shape) is not steering.NEITHER:
-        steering.take_times(stream)
-    if 0 < stream.timeout_s <= stream.per_try_timeout_s:
-        stream.per_try_timeout_s = 0.0
     entry.rewrite(stream)
-    if entry.has_extras or steering.known.get(request.headers.shape) is not steering.NEITHER:
+    if extras:
         retries.set_up(stream, steering.take_retries(stream, entry.retry))
     if stream.request_done:
         _start_clock(stream)
     elif stream.body is None:
         stream.body = []
-    if not entry.mirrors:
+    if not extras or not entry.mirrors:
         return _attempt(stream, cluster)
     body = stream.body
     answer = _attempt(stream, cluster)
@@ -85,7 +82,8 @@ def start(stream: Stream) -> Answer:
 
 
 def _take_extras(stream: Stream, entry: RouteEntry) -> None:
-    """What few routes have."""
+    """What few routes have, or few clients ask for."""
+    stream.has_extras = True
     if entry.grpc_timeout is not None and is_grpc(stream.request):
         stream.timeout_s = route_timeout_s(stream.request, entry.grpc_timeout)
     if entry.counted is not None or entry.stats is not None:
@@ -95,6 +93,9 @@ def _take_extras(stream: Stream, entry: RouteEntry) -> None:
         stream.may_hedge = entry.hedges
     stream.keeps_body = entry.internal_redirect is not None
     stream.ends_in_tcp = entry.connect is not None and tunnel.ends_here(stream)
+    steering.take_times(stream)
+    if 0 < stream.timeout_s <= stream.per_try_timeout_s:
+        stream.per_try_timeout_s = 0.0
 
 
 def _start_clock(stream: Stream) -> None:
@@ -118,7 +119,7 @@ def _attempt(stream: Stream, cluster: Cluster) -> Answer:
     stream.attempt += 1
     stream.host = host
     stream.waiting = True
-    if stream.ends_in_tcp:
+    if stream.has_extras and stream.ends_in_tcp:
         tunnel.dial(stream, cluster, host)
     elif not cluster.lease(host, stream.breaker, stream):
         _leave(stream)
@@ -146,11 +147,12 @@ def attempt_again(stream: Stream) -> None:
 
 def on_connected(stream: Stream, connection: Carrier) -> None:
     stream.waiting = False
-    stream.dialing = None
+    if stream.has_extras:
+        stream.dialing = None
     stream.up = stream.last_up = connection
     if connection.host.monitor is not None:
         connection.host.monitor.on_connected()
-    if stream.request_done and (stream.per_try_timeout_s or stream.idle_try_s):
+    if stream.has_extras and stream.request_done:
         deadlines.begin_attempt(stream, monotonic())
     if stream.down.is_full(stream):
         connection.pause_reading(stream)
@@ -162,7 +164,7 @@ def send_request(stream: Stream, exchange: Exchange, connection: Carrier) -> Non
     entry = stream.route
     assert entry is not None
     connection.cluster.stats.upstream_rq_total.value += 1
-    if stream.counted:
+    if stream.has_extras:
         for one in stream.counted:
             one.upstream_rq_total.value += 1
     if entry.before_send is not None:
@@ -181,6 +183,9 @@ def send_request(stream: Stream, exchange: Exchange, connection: Carrier) -> Non
             connection.send_data(exchange, data)
         if not stream.retries_left and not stream.hedges and not stream.keeps_body:
             stream.body = None
+        elif stream.rule is not None and _is_too_long(stream):
+            stream.body = None
+            retries.renounce(stream)
     if done:
         connection.end_request(exchange, stream.trailers)
 
@@ -206,16 +211,21 @@ def bound_body(stream: Stream) -> None:
         if stream.body_bytes > (stream.buffer_limit_bytes or stream.manager.buffer_limit_bytes):
             stream.down.pause_reading(stream)
         return
-    entry, limit_bytes = stream.route, stream.manager.buffer_limit_bytes
-    if entry is not None and entry.buffer_limit_bytes is not None:
-        limit_bytes = min(limit_bytes, entry.buffer_limit_bytes)
-    if stream.body_bytes <= limit_bytes:
+    if not _is_too_long(stream):
         return
     if stream.up is not None and not stream.holds:
         stream.body = None
         retries.renounce(stream)
     else:
         stream.down.pause_reading(stream)
+
+
+def _is_too_long(stream: Stream) -> bool:
+    """For its body to be kept."""
+    entry, limit_bytes = stream.route, stream.manager.buffer_limit_bytes
+    if entry is not None and entry.buffer_limit_bytes is not None:
+        limit_bytes = min(limit_bytes, entry.buffer_limit_bytes)
+    return stream.body_bytes > limit_bytes
 
 
 def pass_request_end(stream: Stream, trailers: Headers | None) -> None:
@@ -267,7 +277,7 @@ def on_response(stream: Stream, response: Response, data: bytes, end: bool) -> N
     assert cluster is not None and host is not None
     now = stream.answered_at = monotonic()
     cluster.on_response(host, stream.request, response, now)
-    if stream.rule is not None:
+    if stream.has_extras and stream.rule is not None:
         if retries.after_response(stream, response, end) or _others_may_do_better(stream):
             if not end and stream.up is not None:
                 stream.up.abandon(stream)
@@ -283,40 +293,43 @@ def keep(stream: Stream, response: Response, data: bytes, end: bool, now: float)
     cluster, entry = stream.cluster, stream.route
     assert cluster is not None and entry is not None
     status = response.status
-    if stream.retry_held:
-        retries.release(stream)
-    if stream.tunnels and tunnel.was_refused(stream, response):
-        return
-    redirects = entry.internal_redirect
-    if (
-        redirects is not None
-        and status in redirects.codes
-        and redirects.follow(stream, response, end)
-    ):
+    if stream.has_extras and _goes_elsewhere(stream, entry, response, end):
         return
     cluster.stats.statuses.add(status)
-    if stream.counted:
+    stream.try_deadline = NEVER
+    if stream.has_extras:
         for one in stream.counted:
             one.statuses.add(status)
-    stream.try_deadline = NEVER
-    if stream.idle_try_s:  # only the silences of the attempt are measured from now on
-        deadlines.on_progress(stream, now)
+        if stream.idle_try_s:  # only the silences of the attempt are measured from now on
+            deadlines.on_progress(stream, now)
     if stream.sent_at:  # Envoy: an answer before the end of the request has no time of its own
         time_ms = (now - stream.sent_at) * 1000
         cluster.stats.upstream_rq_time.record(time_ms)
-        if stream.counted:
+        if stream.has_extras:
             for one in stream.counted:
                 one.upstream_rq_time.record(time_ms)
         if entry.tells_time:
             stream.service_ms = int(time_ms)
     if end:
         stream.up = None
-    if stream.holds and tunnel.agrees(stream.request.upgrade, status):
+    if stream.has_extras and stream.holds and tunnel.agrees(stream.request.upgrade, status):
         stream.deliver(response, data, end)
         tunnel.open_up(stream)
         return
     stream.body = None
     stream.deliver(response, data, end)
+
+
+def _goes_elsewhere(stream: Stream, entry: RouteEntry, response: Response, end: bool) -> bool:
+    """Is this an answer that the client does not get as it is?"""
+    if stream.retry_held:
+        retries.release(stream)
+    if stream.tunnels and tunnel.was_refused(stream, response):
+        return True
+    redirects = entry.internal_redirect
+    if redirects is None or response.status not in redirects.codes:
+        return False
+    return redirects.follow(stream, response, end)
 
 
 def on_data(stream: Stream, data: bytes) -> None:

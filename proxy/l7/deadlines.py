@@ -29,6 +29,8 @@ def begin_stream(stream: Stream) -> None:
 def begin_attempt(stream: Stream, now: float) -> None:
     """`per_try_timeout` and `per_try_idle_timeout`."""
     per_try_s, idle_s = stream.per_try_timeout_s, stream.idle_try_s
+    if not per_try_s and not idle_s:
+        return
     stream.idle_until = now + idle_s if idle_s else NEVER
     stream.try_deadline = min(now + per_try_s if per_try_s else NEVER, stream.idle_until)
     stream.timeout_told = False

@@ -51,7 +51,7 @@ class RouteEntry:
     connection manager's. limits_duration: there is one for the whole stream. grpc_timeout:
     `timeout_s` by the client's word; grpc_stream_timeout: the same for the whole stream.
 
-    has_extras: it has facts that few routes have, see `sum_up`. hedges: a slow attempt goes on
+    begins_plain, has_extras: see `sum_up`. hedges: a slow attempt goes on
     beside a new one.
     tells_timeout_retry: each retry says whether a timeout was the reason. tells_time: answers carry
     the upstream's time. buffer_limit_bytes: of the body that is kept for another attempt, None is
@@ -76,6 +76,7 @@ class RouteEntry:
     grpc_timeout: GrpcTimeout | None = None
     grpc_stream_timeout: GrpcTimeout | None = None
     limits_duration = False
+    begins_plain = False
     has_extras = True
     retry: RetryRule | None = None
     hedges = False
@@ -102,10 +103,13 @@ class RouteEntry:
         if answer is not None:
             self.answer = answer
 
-    def sum_up(self) -> None:
-        """All facts are known: a request by a plain route asks for the rare ones together."""
+    def sum_up(self, steers: bool) -> None:
+        """All facts are known: a request by a plain route asks for the rare ones together. steers:
+        its edits give a request headers that steer retries."""
+        self.begins_plain = not self.overrides and not self.limits_duration
         self.has_extras = (
-            self.retry is not None
+            steers
+            or self.retry is not None
             or self.grpc_timeout is not None
             or self.counted is not None
             or self.stats is not None

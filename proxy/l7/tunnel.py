@@ -37,7 +37,7 @@ def admit(stream: Stream) -> Reply | None:
         stats.downstream_rq_ws_on_non_ws_route.value += 1
         return UPGRADE_REFUSED
     stream.chain = manager.upgrade_chain(kind, route)
-    stream.tunnels = stream.holds = True
+    stream.tunnels = stream.holds = stream.has_extras = True
     stats.downstream_cx_upgrades_total.value += 1
     stats.downstream_cx_upgrades_active.value += 1
     return None
