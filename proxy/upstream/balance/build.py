@@ -66,7 +66,8 @@ class Tables:
         stale = self._before.get(place)
         if ready is not None or stale is None or self.fill_later is None or not weights:
             found = self.get(key, lambda: _made_table(lb, weights))
-            self._now[place] = found
+            if weights:
+                self._now[place] = found
             return found
         self._now[place] = stale
         if key not in self._filling:
