@@ -24,6 +24,12 @@ class ClientSink(Sink, Protocol):
     def on_informational(self, stream_id: int, status: int, headers: Headers) -> None: ...
 
 
+class AwaitedStream(StreamState):
+    """A stream of ours, whose response is still to come."""
+
+    expected = BEFORE_HEAD
+
+
 class ClientConnection(Connection):
     """`start` writes the preface and our settings."""
 
@@ -69,12 +75,10 @@ class ClientConnection(Connection):
 
     def send_head(self, stream_id: int, head: Request, end: bool, data: bytes = b"") -> None:
         """data: what of the body is there already; `end` is behind it."""
-        stream = StreamState()
-        stream.expected = BEFORE_HEAD
+        stream = AwaitedStream()
         self._open[stream_id] = stream
         self._last_id = stream_id
         self._opened += 1
-        stream.method = head.method
         if head.upgrade:
             stream.upgrade = head.upgrade
             tunnel = (b"CONNECT", head.upgrade, head.scheme, head.path, head.authority)
@@ -82,6 +86,8 @@ class ClientConnection(Connection):
         elif head.method == b"CONNECT":
             block = self._encoder.encode_as(CONNECT, (b"CONNECT", head.authority), head.headers)
         else:
+            if head.method == b"HEAD":
+                stream.bodiless = True
             values = (head.method, head.scheme, head.path, head.authority)
             block = self._encoder.encode(values, head.headers)
         self._head(stream_id, stream, block, data, end)
@@ -103,9 +109,10 @@ class ClientConnection(Connection):
         layout = self._layout
         if names != layout.names:
             layout = self._layout = response_layouts.of(names)
-        if self._overlarge(layout):
+        decoder = self._decoder
+        if decoder.size + layout.size > self._max_bytes or layout.count > self._max_fields:
             self._overflow(stream_id, stream)
-        elif self._decoder.tainted:
+        elif decoder.tainted:
             self._malformed(stream_id, stream, errors.INVALID_FIELD)
         else:
             self._begin(stream_id, stream, layout, values, end)
@@ -145,7 +152,7 @@ class ClientConnection(Connection):
     def _frame_body(self, stream: StreamState, response: Response, end: bool) -> None:
         """What must come, and what `response.length` says of it (section 8.1.1)."""
         length = response.length
-        if stream.method == b"HEAD" or response.status in BODILESS:
+        if stream.bodiless or response.status in BODILESS:
             stream.expected = response.length = 0
         elif stream.upgrade and response.status == 200:
             response.status = SWITCHING_PROTOCOLS  # RFC 8441 section 4, the other way round

@@ -17,7 +17,7 @@ from proxy.http.h2.decoder import Decoder
 from proxy.http.h2.encoder import Layout as Order
 from proxy.http.h2.errors import BadBlock, ConnectionFailed
 from proxy.http.h2.faults import Sink, protocol
-from proxy.http.h2.fields import Layout, trailer_layouts
+from proxy.http.h2.fields import trailer_layouts
 from proxy.http.h2.frames import FRAME_HEAD_BYTES, MIN_FRAME_BYTES, unpack_head
 from proxy.http.h2.options import Options
 from proxy.http.h2.sender import UNKNOWN, StreamState, Write
@@ -34,13 +34,15 @@ class Connection(Control):
     """options: what we allow. write: takes bytes for the peer."""
 
     __slots__ = (
-        "_block", "_block_flags", "_block_stream", "_decoder", "_handlers", "_held",
-        "_partial", "_receive_window", "_stream_window", "_taken",
+        "_block", "_block_flags", "_block_stream", "_decoder", "_handlers", "_held", "_max_bytes",
+        "_max_fields", "_partial", "_receive_window", "_stream_window", "_taken",
     )  # fmt: skip
 
     def __init__(self, sink: Sink, options: Options, write: Write, order: Order) -> None:
         super().__init__(sink, options, write, order)
         self._decoder = Decoder(options.hpack_table_size)
+        self._max_bytes = options.max_header_bytes
+        self._max_fields = options.max_headers
         self._partial = b""
         self._handlers: tuple[Handler, ...] = _FIRST
         # Receiving windows: what came and was not given back, and what of it paused streams hold.
@@ -164,14 +166,6 @@ class Connection(Control):
     def _on_block(self, stream_id: int, block: bytes, end: bool) -> None:
         raise NotImplementedError
 
-    def _overlarge(self, layout: Layout) -> bool:
-        """Is the last block over `max_header_bytes` or `max_headers`?"""
-        options = self._options
-        return (
-            self._decoder.size + layout.size > options.max_header_bytes
-            or len(layout.names) > options.max_headers
-        )
-
     def _read_trailers(self, stream_id: int, stream: StreamState, block: bytes, end: bool) -> None:
         """A second block of a message."""
         names, values = self._decoder.decode(block)
@@ -182,7 +176,7 @@ class Connection(Control):
                 return
         if stream.remote_closed:
             self._spoil(stream_id, stream, errors.STREAM_CLOSED, errors.MESSAGING)
-        elif self._overlarge(layout):
+        elif self._decoder.size + layout.size > self._max_bytes or layout.count > self._max_fields:
             self._overflow(stream_id, stream)
         elif self._decoder.tainted or layout.fault:
             self._malformed(stream_id, stream, layout.fault or errors.INVALID_FIELD)

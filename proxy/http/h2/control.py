@@ -158,6 +158,8 @@ class Control(Faults):
         if not increment:
             self._spoil(stream_id, stream, errors.PROTOCOL_ERROR, errors.MESSAGING)
             return
+        if stream.local_closed:
+            return  # nothing more is sent, and what was sent last was not counted
         stream.credit += increment
         if self._initial_window + stream.credit > MAX_WINDOW:
             self._spoil(stream_id, stream, errors.FLOW_CONTROL_ERROR, errors.MESSAGING)

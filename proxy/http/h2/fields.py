@@ -45,19 +45,20 @@ class BadMessage(Exception):
 
 
 class Layout:
-    """For one tuple of names. size: bytes of the names. fault: why no block of these names is
+    """For one tuple of names. size, count: of the names. fault: why no block of these names is
     legal, or ''. The numbers say where a field stands, -1 for nowhere. shape, pick: what is passed
     on. plain: there is nothing to judge but the values of pseudo-headers and content-length."""
 
     __slots__ = (
-        "authority", "cookies", "dropped", "fault", "host", "length", "method", "names", "path",
-        "pick", "plain", "protocol", "pseudo", "scheme", "shape", "size", "status", "te",
+        "authority", "cookies", "count", "dropped", "fault", "host", "length", "method", "names",
+        "path", "pick", "plain", "protocol", "pseudo", "scheme", "shape", "size", "status", "te",
     )  # fmt: skip
 
     def __init__(
         self, names: tuple[bytes, ...], pseudo: frozenset[bytes], underscores: int
     ) -> None:
         self.names = list(names)
+        self.count = len(names)
         self.size = sum(map(len, names))
         self.fault = _fault(names, pseudo)
         at = {name: where for where, name in reversed(list(enumerate(names)))}

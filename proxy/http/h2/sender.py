@@ -38,7 +38,7 @@ class StreamState:
     be yet, since the stream is paused. credit: our window less the initial one. end_after,
     trailers: how the message ends when the queue has left."""
 
-    method = b""
+    bodiless = False  # of a client: whatever the answer says, it has no body
     upgrade = b""
     local_closed = False
     remote_closed = False
@@ -107,14 +107,13 @@ class Sender:
                 self.send_data(stream_id, data, end)
                 return
             self._window -= size
-            stream.credit -= size
+            if not end:
+                stream.credit -= size
             self._data_frames += 1
             head += pack_head(size << 8 | DATA, END_STREAM if end else 0, stream_id) + data
         self._write(head)
         if end:
-            stream.local_closed = True
-            if stream.remote_closed:
-                self._forget(stream_id, stream)
+            self._close_local(stream_id, stream)
 
     def send_data(self, stream_id: int, data: bytes, end: bool) -> None:
         stream = self._open.get(stream_id)
@@ -136,14 +135,19 @@ class Sender:
     def _data(self, stream_id: int, stream: StreamState, data: bytes, end: bool) -> None:
         size = len(data)
         self._window -= size
-        stream.credit -= size
         self._frames += 1
         self._data_frames += 1
         self._write(pack_head(size << 8 | DATA, END_STREAM if end else 0, stream_id) + data)
         if end:
+            self._close_local(stream_id, stream)
+        else:
+            stream.credit -= size
+
+    def _close_local(self, stream_id: int, stream: StreamState) -> None:
+        if stream.remote_closed:
+            self._forget(stream_id, stream)
+        else:
             stream.local_closed = True
-            if stream.remote_closed:
-                self._forget(stream_id, stream)
 
     def send_trailers(self, stream_id: int, headers: Headers) -> None:
         """Ends the message, behind all that waits."""
@@ -160,9 +164,7 @@ class Sender:
         block = self._encoder.encode_as(TRAILERS, (), headers)
         self._frames += 1
         self._write(header_frames(stream_id, block, True, self._frame_bytes))
-        stream.local_closed = True
-        if stream.remote_closed:
-            self._forget(stream_id, stream)
+        self._close_local(stream_id, stream)
 
     # ------------------------------------------------------------------ what waits for a window
 

@@ -68,16 +68,17 @@ class ServerConnection(Connection):
             return
         self._last_id = stream_id
         self._opened += 1
-        names, values = self._decoder.decode(block)
+        decoder = self._decoder
+        names, values = decoder.decode(block)
         layout = self._layout
         if names != layout.names:
             layout = self._layout = self._layouts.of(names)
         if stream_id > self._last_taken or len(self._open) >= self._options.max_concurrent_streams:
             self._events.count("stream_refused_errors")
             self._spoil(stream_id, None, errors.REFUSED_STREAM, "")
-        elif self._overlarge(layout):
+        elif decoder.size + layout.size > self._max_bytes or layout.count > self._max_fields:
             self._overflow(stream_id, None)
-        elif self._decoder.tainted:
+        elif decoder.tainted:
             self._malformed(stream_id, None, errors.INVALID_FIELD)
         else:
             self._begin(stream_id, layout, values, end)
@@ -89,7 +90,7 @@ class ServerConnection(Connection):
             self._refuse(stream_id, error.detail)
             return
         self._open[stream_id] = stream = StreamState()
-        if request.upgrade:
+        if layout.protocol >= 0:
             stream.upgrade = request.upgrade
         if layout.dropped:
             self._events.count("dropped_headers_with_underscores")
