@@ -27,6 +27,7 @@ from proxy.config.rejected import Rejected
 
 _HTTP1, _HTTP2 = 0, 1
 _Payloads = Iterable[health_check_pb2.HealthCheck.Payload]
+_WITH_BODY = ("POST", "PUT", "PATCH", "OPTIONS")
 _STATUSES = ((200, 201),)
 
 
@@ -60,7 +61,6 @@ def _health_check(message: health_check_pb2.HealthCheck, path: str) -> HealthChe
         unhealthy_interval_s=unhealthy_s,
         unhealthy_edge_interval_s=seconds_or(message, "unhealthy_edge_interval", unhealthy_s),
         healthy_edge_interval_s=seconds_or(message, "healthy_edge_interval", interval_s),
-        alt_port=value_or(message, "alt_port", None),
         reuse_connection=value_or(message, "reuse_connection", True),
         event_log_paths=_event_logs(message, path),
         always_log_failures=message.always_log_health_check_failures,
@@ -89,6 +89,9 @@ def _http(message: health_check_pb2.HealthCheck.HttpHealthCheck, path: str) -> H
     if message.codec_client_type not in (_HTTP1, _HTTP2):
         raise Rejected(f"{path}.codec_client_type", f"HTTP3 is {UNSUPPORTED}")
     method = enum_name(base_pb2.RequestMethod, message.method)
+    send = _payload(message.send, f"{path}.send") if message.HasField("send") else b""
+    if send and method not in _WITH_BODY:
+        raise Rejected(f"{path}.send", f"has no place in a request of method {method}")
     receive = _payloads(message.receive, f"{path}.receive")
     body_bytes = value_or(message, "response_buffer_size", 1024)
     if body_bytes and sum(map(len, receive)) > body_bytes:
@@ -112,6 +115,7 @@ def _http(message: health_check_pb2.HealthCheck.HttpHealthCheck, path: str) -> H
             message.request_headers_to_remove, f"{path}.request_headers_to_remove"
         ),
         service_name=service_name,
+        send=send,
         receive=receive,
         body_bytes=body_bytes,
     )

@@ -52,18 +52,18 @@ RETRY: Table = {
     ),
     _CHECK: Fields(
         "timeout interval initial_jitter interval_jitter interval_jitter_percent "
-        "unhealthy_threshold healthy_threshold alt_port reuse_connection http_health_check "
+        "unhealthy_threshold healthy_threshold reuse_connection http_health_check "
         "tcp_health_check grpc_health_check no_traffic_interval no_traffic_healthy_interval "
         "unhealthy_interval unhealthy_edge_interval healthy_edge_interval event_log_path "
         "event_logger always_log_health_check_failures always_log_health_check_success "
-        "tls_options transport_socket_match_criteria"
+        "tls_options transport_socket_match_criteria",
+        {"alt_port": "Envoy does not use it either; `health_check_config` of an endpoint does it"},
     ),
     _CHECK + ".Payload": Fields("text binary"),
     _CHECK + ".HttpHealthCheck": Fields(
-        "host path receive response_buffer_size request_headers_to_add "
+        "host path send receive response_buffer_size request_headers_to_add "
         "request_headers_to_remove expected_statuses retriable_statuses codec_client_type "
-        "service_name_matcher method",
-        {"send": "Envoy sends no body with a health check either"},
+        "service_name_matcher method"
     ),
     _CHECK + ".TcpHealthCheck": Fields("send receive"),
     _CHECK + ".GrpcHealthCheck": Fields("service_name authority initial_metadata"),

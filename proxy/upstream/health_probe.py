@@ -211,7 +211,7 @@ class HttpProbe:
     async def _converse(self, answer: Answer, reader: ResponseReader) -> None:
         wire = self._wire
         assert wire.reader is not None and wire.writer is not None
-        wire.writer.write(request_head(self._request))
+        wire.writer.write(request_head(self._request) + self._check.send)
         while not answer.done:
             data = await wire.reader.read(READ_BYTES)
             if data:
@@ -346,9 +346,11 @@ def http_request(check: HttpCheck, target: Target) -> Request:
         add(option.name.lower().encode(), option.value.replace("%%", "%").encode("latin-1"))
     for name in check.headers_to_remove:
         headers.remove(name.encode())
+    if check.send:
+        headers.set(b"content-length", b"%d" % len(check.send))
     scheme = b"https" if target.tls is not None else b"http"
-    method = check.method.encode()
-    return Request(method, check.path.encode(), target.authority, headers, scheme=scheme)
+    path, size = check.path.encode(), len(check.send)
+    return Request(check.method.encode(), path, target.authority, headers, size, scheme=scheme)
 
 
 def http2_probe(
@@ -357,7 +359,7 @@ def http2_probe(
     def judge(answer: Answer, response: Response) -> Found:
         return judge_http(check, response, answer.body, matches_service)
 
-    return Http2Probe(http_request(check, target), b"", check.body_bytes, target, judge)
+    return Http2Probe(http_request(check, target), check.send, check.body_bytes, target, judge)
 
 
 def grpc_probe(check: GrpcCheck, target: Target) -> Probe:

@@ -57,8 +57,9 @@ class OutlierDetection:
 
 @dataclass(frozen=True, slots=True)
 class HttpCheck:
-    """statuses: ranges (from, below). host: '' is the endpoint's or the cluster's name. receive:
-    found in the body, one behind the other. body_bytes: how much of the body is looked at."""
+    """statuses: ranges (from, below). host: '' is the endpoint's or the cluster's name. send: the
+    body of the request. receive: found in that of the answer, one behind the other. body_bytes: how
+    much of it is looked at."""
 
     path: str
     host: str = ""
@@ -69,6 +70,7 @@ class HttpCheck:
     headers_to_add: tuple[HeaderValueOption, ...] = ()
     headers_to_remove: tuple[str, ...] = ()
     service_name: StringMatcher | None = None
+    send: bytes = b""
     receive: tuple[bytes, ...] = ()
     body_bytes: int = 1024
 
@@ -106,7 +108,6 @@ class HealthCheck:
     unhealthy_interval_s: float = 0.0
     unhealthy_edge_interval_s: float = 0.0
     healthy_edge_interval_s: float = 0.0
-    alt_port: int | None = None
     reuse_connection: bool = True
     event_log_paths: tuple[str, ...] = ()
     always_log_failures: bool = False

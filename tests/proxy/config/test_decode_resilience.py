@@ -202,6 +202,10 @@ class TestHealthChecks:
         [
             ({}, "health_checks[0]"),
             (
+                {"http_health_check": {"path": "/", "send": {"text": "00"}}},
+                "health_checks[0].http_health_check.send",
+            ),
+            (
                 {"tcp_health_check": {"send": {"text": "0g"}}},
                 "health_checks[0].tcp_health_check.send.text",
             ),
