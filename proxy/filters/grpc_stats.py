@@ -168,7 +168,8 @@ class GrpcStats:
         status = headers.get(GRPC_STATUS)
         if status is None or not call.prefix:
             return
-        self._count(call, status.decode("latin-1") if len(status) < 5 else "unknown")
+        # An upstream must not make statistics without end.
+        self._count(call, status.decode() if status.isdigit() and len(status) < 4 else "unknown")
         self._count(call, "success" if status == b"0" else "failure")
         self._count(call, "total")
 
