@@ -113,8 +113,7 @@ def _attempt(stream: Stream, cluster: Cluster) -> Answer:
     if host is None:
         cluster.stats.upstream_cx_none_healthy.value += 1
         cluster.stats.statuses.add(503)
-        for one in stream.counted:
-            one.statuses.add(503)
+        extra_stats.charge(stream, 503)
         return reply.NO_HEALTHY
     stream.attempt += 1
     stream.host = host
@@ -124,8 +123,7 @@ def _attempt(stream: Stream, cluster: Cluster) -> Answer:
     elif not cluster.lease(host, stream.breaker, stream):
         _leave(stream)
         cluster.stats.statuses.add(503)
-        for one in stream.counted:
-            one.statuses.add(503)
+        extra_stats.charge(stream, 503)
         return reply.OVERFLOW
     return WAIT
 
@@ -298,8 +296,7 @@ def keep(stream: Stream, response: Response, data: bytes, end: bool, now: float)
     cluster.stats.statuses.add(status)
     stream.try_deadline = NEVER
     if stream.has_extras:
-        for one in stream.counted:
-            one.statuses.add(status)
+        extra_stats.charge(stream, status)
         if stream.idle_try_s:  # only the silences of the attempt are measured from now on
             deadlines.on_progress(stream, now)
     if stream.sent_at:  # Envoy: an answer before the end of the request has no time of its own
@@ -367,6 +364,7 @@ def lose(stream: Stream, reason: str, detail: str) -> None:
     assert cluster is not None
     answer = reply.upstream_reset(reason, detail, stream.attempt > 1)
     cluster.stats.statuses.add(answer.status)
+    extra_stats.charge(stream, answer.status)
     if not is_trying(stream):
         stream.respond(answer)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.filters.api import Reply
-from proxy.l7 import reply, retries
+from proxy.l7 import extra_stats, reply, retries
 from proxy.l7.durations import max_stream_duration_s
 from proxy.upstream import retry
 
@@ -78,9 +78,11 @@ def _on_timeout(stream: Stream, now: float) -> None:
             _tell(stream, now)
     for host in hosts:
         cluster.stats.upstream_rq_timeout.value += 1
+        extra_stats.count(stream, "upstream_rq_timeout")
         host.rq_timeout += 1
         if not stream.responded:
             cluster.stats.statuses.add(stream.timeout_status)
+            extra_stats.charge(stream, stream.timeout_status)
             host.rq_error += 1
     stream.respond(_with_status(stream, reply.ROUTE_TIMEOUT))
 
@@ -123,6 +125,7 @@ def _on_attempt_over(stream: Stream, answer: Reply, now: float) -> None:
     if not stream.responded:
         assert stream.cluster is not None
         stream.cluster.stats.statuses.add(stream.timeout_status)
+        extra_stats.charge(stream, stream.timeout_status)
     stream.respond(_with_status(stream, answer))
 
 

@@ -54,6 +54,17 @@ def set_up(stream: Stream, entry: RouteEntry) -> None:
     stream.counted = tuple([each for each in found if each is not None])
 
 
+def count(stream: Stream, name: str) -> None:
+    for one in stream.counted:
+        getattr(one, name).value += 1
+
+
+def charge(stream: Stream, status: int) -> None:
+    """The router has an answer of `status`, the upstream's or its own."""
+    for one in stream.counted:
+        one.statuses.add(status)
+
+
 def virtual_cluster_name(stream: Stream) -> str:
     found = next((one.name for one in stream.counted), "")
     return "" if found == OTHERS else found

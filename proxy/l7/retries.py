@@ -13,6 +13,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 from proxy.http.message import Response
+from proxy.l7 import extra_stats
 from proxy.upstream import retry
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
@@ -86,23 +87,27 @@ def _follows(
     stats = cluster.stats
     if stream.retry_held and not would:
         stats.upstream_rq_retry_success.value += 1
+        extra_stats.count(stream, "upstream_rq_retry_success")
     release(stream)
     stream.could_not_retry = would
     if not would:
         return False
     if stream.retries_left <= 0:
         stats.upstream_rq_retry_limit_exceeded.value += 1
+        extra_stats.count(stream, "upstream_rq_retry_limit_exceeded")
         _flag(stream, "URX")
         return False
     stream.retries_left -= 1
     if not stream.breaker.retry_allowed(asking):
         stats.upstream_rq_retry_overflow.value += 1
+        extra_stats.count(stream, "upstream_rq_retry_overflow")
         _flag(stream, "UO")
         return False
     stream.could_not_retry = stream.timeout_retry = False
     stream.retry_held = True
     stream.breaker.retries += 1
     stats.upstream_rq_retry.value += 1
+    extra_stats.count(stream, "upstream_rq_retry")
     _remember(stream, rule)
     _schedule(stream, rule, cluster, wait_s)
     return True
