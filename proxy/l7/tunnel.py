@@ -16,6 +16,7 @@ from proxy.l7.reply import NO_ROUTE, UPGRADE_REFUSED
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
 from proxy.upstream.tunnel import TcpTunnel
+from proxy.wire import proxy_protocol
 
 if TYPE_CHECKING:
     from proxy.l7.stream import Stream
@@ -54,7 +55,13 @@ def ends_here(stream: Stream) -> bool:
 
 def dial(stream: Stream, cluster: Cluster, host: Host) -> None:
     """A TCP connection for this stream alone takes the place of one from the pool."""
-    stream.dialing = TcpTunnel(cluster, host, stream, stream.manager.open_tcp)
+    connect = stream.route.connect if stream.route is not None else None
+    version = connect.proxy_protocol if connect is not None else None
+    first = b""
+    if version is not None:  # who the client is, and where it came to
+        info = stream.info
+        first = proxy_protocol.encode(1 if version == "V1" else 2, info.remote, info.local)
+    stream.dialing = TcpTunnel(cluster, host, stream, stream.manager.open_tcp, first)
 
 
 def was_refused(stream: Stream, response: Response) -> bool:

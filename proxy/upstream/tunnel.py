@@ -7,8 +7,6 @@ To the router it is a connection like any other; to the cluster it is one of TCP
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from proxy.http.headers import Headers
 from proxy.http.message import UNTIL_CLOSE, Request, Response
 from proxy.outbox import flush
@@ -34,7 +32,7 @@ class TcpTunnel:
         host: Host,
         exchange: Exchange,
         open_tcp: OpenTcp,
-        first: Callable[[], bytes] | None = None,
+        first: bytes = b"",
     ) -> None:
         self.cluster = cluster
         self.host = host
@@ -86,8 +84,8 @@ class TcpTunnel:
 
     def send_request(self, exchange: Exchange, request: Request, end: bool) -> None:
         """The head ends here: that there is a connection is the answer."""
-        if self._first is not None:
-            self._tcp.write(self._first())
+        if self._first:
+            self._tcp.write(self._first)
         exchange.on_response(Response(200, Headers(), UNTIL_CLOSE), b"", False)
         self._tcp.start()
 
