@@ -134,8 +134,11 @@ class Decoder:
             # that doesn't.
             index = first & (127 if first > 127 else 63 if first > 63 else 15)
             if index == 127 or (index == 63 and first < 128) or (index == 15 and first < 32):
-                index, at = _longer_index(index, block, at)
-            if spots and index:
+                index += block[at]
+                if block[at] > 127:
+                    raise _Unusual
+                at += 1
+            if spots and index >= FIRST_DYNAMIC:
                 used.append((index, len(spots)))
             if first > 127:
                 entry = table[index]
@@ -252,14 +255,6 @@ class Decoder:
         while self._size > limit and len(self._table) > FIRST_DYNAMIC:
             name, value = self._table.pop()
             self._size -= len(name) + len(value) + ENTRY_OVERHEAD
-
-
-def _longer_index(index: int, block: bytes, at: int) -> tuple[int, int]:
-    """An index of two bytes, and what is behind it."""
-    more = block[at]
-    if more > 127:
-        raise _Unusual
-    return index + more, at + 1
 
 
 def _bytes_of(entries: list[Entry]) -> int:
