@@ -45,7 +45,7 @@ def router_only(_: Parts) -> None:
 def http2(parts: Parts) -> None:
     """The upstream is spoken to in HTTP/2."""
     name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    options = {"explicit_http_config": {"http2_protocol_options": {}}}
+    options: Yaml = {"explicit_http_config": {"http2_protocol_options": {}}}
     typed = {"@type": f"type.googleapis.com/{name}", **options}
     parts.cluster["typed_extension_protocol_options"] = {name: typed}
 

@@ -288,7 +288,7 @@ class Playbook:
         for table in (self.stats.counters, self.stats.gauges):
             for prefix in ("http.in.", "cluster.a.", ""):
                 if (found := table.get(prefix + name)) is not None:
-                    return found.value
+                    return int(found.value)
         raise KeyError(name)
 
     def cluster(self, name: str = "a") -> Cluster:
