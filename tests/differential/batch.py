@@ -60,7 +60,11 @@ class Verdict:
 
 
 class Trouble(Exception):
-    """A proxy could not run this batch."""
+    """A proxy could not run this batch. `broken`: it would run none."""
+
+    def __init__(self, text: str, *, broken: bool = False) -> None:
+        super().__init__(text)
+        self.broken = broken
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +94,8 @@ async def judge(batch: Sequence[Scenario], judges: Judges) -> list[Verdict]:
     try:
         verdicts = await _run(batch, judges)
     except Trouble as trouble:
-        if len(batch) == 1:
-            return [Verdict(batch[0], trouble=str(trouble))]
+        if len(batch) == 1 or trouble.broken:
+            return [Verdict(scenario, trouble=str(trouble)) for scenario in batch]
         half = len(batch) // 2
         return await judge(batch[:half], judges) + await judge(batch[half:], judges)
     if len(batch) == 1:
@@ -207,7 +211,8 @@ async def _started(proxy: ProxyProcess) -> ProxyProcess:
     try:
         return await asyncio.to_thread(proxy.start)
     except AssertionError as failure:
-        raise Trouble(str(failure)) from failure
+        broken = "Traceback" in str(failure)  # not a refused configuration: it can't start at all
+        raise Trouble(str(failure), broken=broken) from failure
 
 
 def _trouble(log: str, exit_code: int) -> str:
