@@ -422,4 +422,5 @@ def _leave(stream: Stream) -> None:
     """The attempt is over."""
     stream.up = None
     stream.waiting = False
-    stream.try_deadline = stream.idle_until = NEVER
+    if stream.has_extras:
+        deadlines.end_attempt(stream)
