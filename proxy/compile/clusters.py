@@ -32,6 +32,7 @@ from proxy.upstream.way import ALPN, the_way
 
 OpenConnection = Callable[[Pool], None]
 TLS_METADATA = "envoy.transport_socket_match"
+CLOSED_AT_ONCE = 50
 
 
 _KINDS: Mapping[str, type[Cluster]] = {
@@ -92,10 +93,10 @@ class Clusters:
                 problems[f"cluster {name}"] = f"cluster {name}: {error}"
             yield
         gone = [name for name in self.running if name not in snapshot.clusters]
-        if gone:
-            prefixes = [self._close(name).prefix for name in gone]
+        for at in range(0, len(gone), CLOSED_AT_ONCE):
+            prefixes = [self._close(name).prefix for name in gone[at : at + CLOSED_AT_ONCE]]
             self._stats.forget(prefixes, {cluster.prefix for cluster in self.running.values()})
-        yield
+            yield
 
     def warming(self) -> bool:
         """Names of a cluster that is to be waited for are still asked for the first time."""
