@@ -193,6 +193,7 @@ class Proxy:
         static = {cluster.name for cluster in self.config.clusters}
         return AdminView(
             stats=self.stats,
+            runtime=self.worker.runtime,
             state=self._state,
             uptime_s=lambda: monotonic() - self.started_at,
             now_s=time,

@@ -17,6 +17,7 @@ from proxy.admin.clusters import clusters
 from proxy.admin.config_dump import config_dump
 from proxy.admin.listeners import listeners
 from proxy.admin.reply import HTML, Query, Reply
+from proxy.admin.runtime import runtime, runtime_modify
 from proxy.admin.stats_page import prometheus, stats
 from proxy.admin.view import AdminView
 
@@ -57,6 +58,10 @@ PAGES: dict[str, Page] = {
     "/quitquitquit": Page(server_pages.quitquitquit, "exit the server", True),
     "/ready": Page(server_pages.ready, "print server state, return 200 if LIVE, otherwise 503"),
     "/reset_counters": Page(server_pages.reset_counters, "reset all counters to zero", True),
+    "/runtime": Page(runtime, "print runtime values"),
+    "/runtime_modify": Page(
+        runtime_modify, "modify runtime: /runtime_modify?k=v, no value removes k", True
+    ),
     "/server_info": Page(server_pages.server_info, "print server version/status information"),
     "/stats": Page(stats, "print server stats"),
     "/stats/prometheus": Page(prometheus, "print server stats in prometheus format"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from proxy.config.model import Node, Secret
+from proxy.runtime import RuntimeValues
 from proxy.stats import Stats
 from proxy.upstream.cluster import Cluster
 
@@ -54,3 +55,4 @@ class AdminView:
     bootstrap: Callable[[], Mapping[str, Any]] = dict
     resources: Callable[[], Iterable[DumpedResource]] = tuple
     options: Mapping[str, Any] = field(default_factory=dict)
+    runtime: RuntimeValues = field(default_factory=RuntimeValues)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 
-from proxy.config.decode_common import choice, header_edits, metadata, value_or
+from proxy.config.decode_common import choice, header_edits, value_or
 from proxy.config.decode_matchers import header_matchers
 from proxy.config.decode_mirror import mirror_policies
 from proxy.config.decode_old_cors import with_cors
@@ -47,7 +47,6 @@ def route_configuration(
         mirrors=mirror_policies(
             message.request_mirror_policies, at(path, "request_mirror_policies")
         ),
-        metadata=metadata(message.metadata),
         filter_configs=filter_configs(
             message.typed_per_filter_config, at(path, "typed_per_filter_config")
         ),
@@ -97,7 +96,6 @@ def _virtual_host(
             _virtual_cluster(each, f"{path}.virtual_clusters[{i}]")
             for i, each in enumerate(message.virtual_clusters)
         ),
-        metadata=metadata(message.metadata),
         request_buffer_limit_bytes=request_buffer_limit(message),
         filter_configs=with_cors(
             filter_configs(message.typed_per_filter_config, f"{path}.typed_per_filter_config"),

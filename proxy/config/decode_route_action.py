@@ -47,7 +47,6 @@ def route_action(message: route_components_pb2.RouteAction, path: str) -> RouteA
         metadata_match=metadata_match(message.metadata_match),
         timeout_s=optional_seconds(message, "timeout"),
         idle_timeout_s=optional_seconds(message, "idle_timeout"),
-        flush_timeout_s=optional_seconds(message, "flush_timeout"),
         max_stream_duration=max_stream_duration(message),
         max_grpc_timeout_s=optional_seconds(message, "max_grpc_timeout"),
         grpc_timeout_offset_s=optional_seconds(message, "grpc_timeout_offset"),

@@ -13,22 +13,24 @@ _EDITS = (
     "response_headers_to_remove "
 )
 _SPAN = "it shapes a trace span; tracing itself is refused where it is configured"
+_METADATA = "only the metadata of routes is read by anything here"
 _RATE_LIMIT = "the local rate limit filter has its own; the global one is refused"
 
 ROUTES: Table = {
     _ROUTE + "RouteConfiguration": Fields(
         _EDITS + "name virtual_hosts internal_only_headers most_specific_header_mutations_wins "
         "validate_clusters max_direct_response_body_size_bytes ignore_port_in_host_matching "
-        "ignore_path_parameters_in_path_matching vhost_header request_mirror_policies metadata "
-        "typed_per_filter_config"
+        "ignore_path_parameters_in_path_matching vhost_header request_mirror_policies "
+        "typed_per_filter_config",
+        {"metadata": _METADATA},
     ),
     _ROUTE + "VirtualHost": Fields(
         _EDITS + "name domains routes matcher require_tls include_request_attempt_count "
         "include_attempt_count_in_response include_is_timeout_retry_header retry_policy "
         "hedge_policy "
-        "request_mirror_policies virtual_clusters metadata per_request_buffer_limit_bytes "
+        "request_mirror_policies virtual_clusters per_request_buffer_limit_bytes "
         "request_body_buffer_limit typed_per_filter_config cors",
-        {"rate_limits": _RATE_LIMIT},
+        {"rate_limits": _RATE_LIMIT, "metadata": _METADATA},
     ),
     _ROUTE + "VirtualCluster": Fields("name headers"),
     _ROUTE + "RouteList": Fields("routes"),
@@ -73,7 +75,7 @@ ROUTES: Table = {
         "cluster cluster_header weighted_clusters cluster_not_found_response_code metadata_match "
         "prefix_rewrite regex_rewrite path_rewrite_policy host_rewrite_literal auto_host_rewrite "
         "host_rewrite_header host_rewrite_path_regex append_x_forwarded_host timeout idle_timeout "
-        "flush_timeout max_stream_duration max_grpc_timeout grpc_timeout_offset retry_policy "
+        "max_stream_duration max_grpc_timeout grpc_timeout_offset retry_policy "
         "hedge_policy "
         "request_mirror_policies priority hash_policy upgrade_configs internal_redirect_policy "
         "internal_redirect_action max_internal_redirects cors",

@@ -176,7 +176,6 @@ class RouteAction:
     max_stream_duration: MaxStreamDuration | None = None
     max_grpc_timeout_s: float | None = None
     grpc_timeout_offset_s: float | None = None
-    flush_timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +252,6 @@ class VirtualHost:
     mirrors: tuple[MirrorPolicy, ...] = ()
     virtual_clusters: tuple[VirtualCluster, ...] = ()
     matcher: RouteTree | None = None
-    metadata: Metadata = field(default_factory=dict)
     include_is_timeout_retry_header: bool = False
     hedge_on_per_try_timeout: bool | None = None
     request_buffer_limit_bytes: int | None = None
@@ -272,5 +270,4 @@ class RouteConfiguration:
     ignore_path_parameters: bool = False
     vhost_header: str = ""
     mirrors: tuple[MirrorPolicy, ...] = ()
-    metadata: Metadata = field(default_factory=dict)
     filter_configs: Mapping[str, object] = field(default_factory=dict)
