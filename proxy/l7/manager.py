@@ -222,6 +222,8 @@ class HttpManager:
         if stream.has_extras and stream.tunnels:
             stats.downstream_cx_upgrades_active.value -= 1
         status = stream.status
+        if stream.cluster is None and not stream.reached_router:
+            stats.unrouted += 1
         if stream.health_check:
             stats.unanswered += 1  # Envoy counts no answers of health checks
         elif status:

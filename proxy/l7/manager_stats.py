@@ -37,7 +37,8 @@ class ManagerStats:
             setattr(self, name, stats.gauge(prefix + name))
         self.downstream_rq_time = stats.histogram(prefix + "downstream_rq_time")
         self.statuses = stats.statuses(prefix + "downstream_rq_", single=False)
-        stats.derive(prefix + "rq_total", lambda: self.downstream_rq_total.value)
+        stats.derive(prefix + "rq_total", self._routed)
+        self.unrouted = 0
         stats.derive(prefix + "downstream_rq_http1_total", self._http1)
         self.unanswered = 0
         self.legs = 0
@@ -46,6 +47,10 @@ class ManagerStats:
     def _active(self) -> int:
         ended = self.statuses.final() + self.unanswered + self.legs
         return self.downstream_rq_total.value - ended
+
+    def _routed(self) -> int:
+        """`rq_total` is the router's: what came as far as that."""
+        return self.downstream_rq_total.value - self.unrouted
 
     def _http1(self) -> int:
         return self.downstream_rq_total.value - self.downstream_rq_http2_total.value

@@ -32,7 +32,7 @@ PER_TRY_TIMEOUT = Reply(504, b"upstream request timeout", "UT", "upstream_per_tr
 PER_TRY_IDLE_TIMEOUT = Reply(
     504, b"upstream request timeout", "UT", "upstream_per_try_idle_timeout"
 )
-STREAM_IDLE = Reply(504, b"stream timeout", "SI", "stream_idle_timeout", close=True)
+STREAM_IDLE = Reply(504, b"stream timeout", "SI", "stream_idle_timeout")
 REQUEST_TIMEOUT = Reply(408, b"request timeout", "", "request_overall_timeout", close=True)
 HEADERS_TIMEOUT = Reply(408, b"request header timeout", "", "request_header_timeout", close=True)
 MISSING_HOST = Reply(400, b"", "", "missing_host_header", close=True)

@@ -159,6 +159,10 @@ class Stream:
         self.outlet = Throttle(self, bytes_per_s)
 
     @property
+    def reached_router(self) -> bool:
+        return 0 < len(self.chain.steps) == self.at + 1
+
+    @property
     def metadata(self) -> dict[str, dict[str, Any]]:
         """Dynamic metadata, by namespace."""
         if self._metadata is None:
