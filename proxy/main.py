@@ -110,6 +110,7 @@ class Proxy:
         self._next: Snapshot | None = None
         self._applying: asyncio.Task[None] | None = None
         self.checked = False  # hosts that are to be checked before anybody is let in were
+        self.held_back = False  # the listeners, until then
         self.runtime = Runtime(
             self.worker,
             self.stats,
@@ -144,7 +145,9 @@ class Proxy:
         following = spawn(self.xds.run(), "xds")
         if self.identity is not None:
             spawn(self.identity.run(), "identity")
-        await asyncio.sleep(0)  # static resources are in force, or have failed, after one turn
+        published = spawn(self.xds.published.wait(), "first configuration")
+        await asyncio.wait({following, published}, return_when=asyncio.FIRST_COMPLETED)
+        published.cancel()
         if following.done():
             following.result()
         await self._first_checks()
@@ -162,11 +165,10 @@ class Proxy:
     async def _first_checks(self) -> None:
         """Listeners open when each host has had its first health check, and each name was asked for
         once (Envoy's warming)."""
-        waited = self._warming()
         while self._warming() and not self.stopped.is_set():  # noqa: ASYNC110 — several ends
             await asyncio.sleep(0.005)
         self.checked = True
-        if waited:
+        if self.held_back:
             self._apply(self.snapshot)
 
     def _warming(self) -> bool:
@@ -290,7 +292,8 @@ class Proxy:
                 runtimes[name] = ListenerRuntime(one.config, one.chains, one.default, loggers)
             except ChainMatchError as error:
                 problems[f"listener {name}"] = f"listener {name}: {error}"
-        if self.checked or not self._warming():
+        self.held_back = not self.checked and self._warming()
+        if not self.held_back:
             for name, problem in self.listeners.apply(runtimes).items():
                 problems[f"listener {name}"] = problem
         self.snapshot = snapshot

@@ -88,6 +88,7 @@ class XdsClient:
             self._session = Session(
                 target, bootstrap.ads, machine, self, lambda: self._credentials(target), jitter
             )
+        self.published = asyncio.Event()  # what is static or in files has been handed on
         self._files = Files(self._store.files, self._take_file, self._changed)
         self._published: int | None = None
         self._hold_until_s: float | None = None
@@ -119,6 +120,7 @@ class XdsClient:
             if self._store.files():
                 await self._files.follow()
             self._publish()
+            self.published.set()
             await self._follow_session()
         finally:
             self._files.close()
