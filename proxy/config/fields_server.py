@@ -27,7 +27,6 @@ SERVER: Table = {
             "enable_dispatcher_stats": "the loop's statistics are always on",
             "memory_allocator_manager": "it tunes Envoy's memory allocator",
             "grpc_async_client_manager_config": "it tunes Envoy's cache of gRPC clients",
-            "application_log_config": "Weft's log has one format",
             "inline_headers": "it only makes some header look-ups faster in Envoy",
         },
     ),

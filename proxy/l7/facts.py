@@ -158,8 +158,10 @@ NUMBERS: Mapping[str, Callable[[Stream], int | str]] = {
     "RESPONSE_FLAGS_LONG": lambda stream: _long_flags(stream) or "-",
     "PROTOCOL": lambda stream: stream.request.version.decode(),
     "UNIQUE_ID": lambda stream: str(uuid4()),
-    # The first attempt begins when a host is looked for (Envoy's rule).
-    "UPSTREAM_REQUEST_ATTEMPT_COUNT": lambda stream: stream.attempt or int(bool(stream.cluster)),
+    # A request's first attempt begins when a host is looked for, a connection's at one (Envoy).
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT": lambda stream: (
+        stream.attempt or int(stream.cluster is not None and stream.status != 0)
+    ),
     **{f"{name}_PORT": _port(of) for name, of in ADDRESSES.items()},
 }
 """Those that are always there, and never of a peer's making."""

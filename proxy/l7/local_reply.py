@@ -48,9 +48,9 @@ def answer(stream: Stream, reply: Reply) -> tuple[Response, bytes]:
     if mapper is not None:
         reply = mapper(stream, response, reply)
     response.status = reply.status
-    if reply.status == BAD_REQUEST and stream.down.protocol == "http1":
-        if not stream.manager.config.stream_error:  # who sent this may have lost its way (Envoy)
-            stream.down.close_after(stream)
+    keeps = stream.manager.config.stream_error
+    if reply.status == BAD_REQUEST and stream.down.protocol == "http1" and not keeps:
+        stream.down.close_after(stream)  # who sent this may have lost its way (Envoy)
     if is_grpc(stream.request):
         _grpc(response, reply)
         if stream.down.protocol == "http1":

@@ -37,7 +37,7 @@ def test_reads(text: str, parts: tuple[object, ...]) -> None:
     [
         ("%FOO%", "the operator %FOO% is not supported"),
         ("%DURATON%", "did you mean %DURATION%?"),
-        ("%DYNAMIC_METADATA(a:b)%", "%DYNAMIC_METADATA% is not supported"),
+        ("%CEL(request.path)%", "%CEL% is not supported"),
         ("50% done", "no operator at position 2"),
         ("%REQ(A)", "no operator at position 0"),
         ("%req(A)%", "no operator at position 0"),
