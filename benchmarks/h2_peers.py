@@ -206,7 +206,7 @@ class Answerer(asyncio.Protocol):
         self._rest += data
         if len(self._rest) >= len(PREFACE):
             data, self._rest = self._rest[len(PREFACE) :], b""
-            self._feed = self._frames  # type: ignore[method-assign]
+            self._feed = self._frames
             self._frames(data)
 
     def _frames(self, data: bytes) -> None:

@@ -171,7 +171,7 @@ class TcpPlay:
         for table in (self.stats.counters, self.stats.gauges):
             for prefix in ("tcp.in.", "cluster.a.", ""):
                 if (found := table.get(prefix + name)) is not None:
-                    return found.value
+                    return int(found.value)
         raise KeyError(name)
 
     def settle(self) -> None:
