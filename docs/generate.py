@@ -12,7 +12,8 @@ from pathlib import Path
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pool import Default
 
-import proxy.config.bootstrap  # noqa: F401  # its imports register every message of the table
+import proxy.config.bootstrap  # noqa: F401  # its imports register what stands in no Any
+from proxy.config import any_types
 from proxy.config.field_rules import Fields
 from proxy.config.fields import FIELDS
 
@@ -101,7 +102,7 @@ def _linked(field: FieldDescriptor) -> str:
 
 
 def _descriptor(name: str) -> Descriptor:
-    found: Descriptor = Default().FindMessageTypeByName(name)
+    found: Descriptor = any_types.descriptor(name) or Default().FindMessageTypeByName(name)
     return found
 
 
