@@ -18,7 +18,12 @@ from google.protobuf import descriptor, descriptor_pb2
 from grpc_tools import protoc
 
 HERE = Path(__file__).resolve().parent
-OURS = ("istio/ca.proto", "weft/v1/management.proto")
+OURS = (
+    "contrib/peak_ewma.proto",
+    "contrib/peak_ewma_filter.proto",
+    "istio/ca.proto",
+    "weft/v1/management.proto",
+)
 # The wheel also installs `test`, `google`, ...: those names belong to others.
 STUBBED = ("envoy", "udpa", "validate", "xds")
 # protoc writes absolute imports of its own layout; ours lives below protos.gen.
@@ -35,7 +40,7 @@ def generate(out: Path) -> None:
     include = str(Path(importlib.import_module("grpc_tools").__path__[0]) / "_proto")
     targets = (f"--python_out={out}", f"--pyi_out={out}", f"--grpc_python_out={out}")
     run_protoc(f"-I{HERE}", f"-I{include}", *targets, *OURS)
-    for path in sorted(out.rglob("*_pb2*.py*")):
+    for path in sorted([*out.rglob("*_pb2*.py"), *out.rglob("*_pb2*.pyi")]):
         text = OWN_IMPORT.sub(r"from protos.gen.\1\2 import", path.read_text())
         path.write_text(text)
     for folder in {path.parent for path in out.rglob("*_pb2.py")} | {out / "weft"}:

@@ -104,7 +104,12 @@ _MODULES: Mapping[str, str] = {
         ("upstreams.http.v3.HttpProtocolOptions", "http_protocol_options"),
     )
 }
-NAMES = frozenset(_MODULES)
+# Of Envoy's contrib extensions no package has generated code.
+_OURS: Mapping[str, str] = {
+    _EXTENSIONS + "filters.http.peak_ewma.v3alpha.PeakEwmaConfig": "peak_ewma_filter",
+    _EXTENSIONS + "load_balancing_policies.peak_ewma.v3alpha.PeakEwma": "peak_ewma",
+}
+NAMES = frozenset({**_MODULES, **_OURS})
 # What a file of `path_config_source` holds.
 _RESOURCES: Mapping[str, str] = {
     "envoy.config.cluster.v3.Cluster": "cluster",
@@ -118,10 +123,12 @@ _RESOURCES: Mapping[str, str] = {
 @cache
 def descriptor(name: str) -> Descriptor | None:
     """The descriptor of the message with this full name; None where Weft does not know it."""
+    package, _, kind = name.rpartition(".")
     module = _MODULES.get(name) or _RESOURCES.get(name)
+    if name in _OURS:
+        package, module = "protos.gen.contrib", _OURS[name]
     if module is None:
         return None
-    package, _, kind = name.rpartition(".")
     message: Any = getattr(importlib.import_module(f"{package}.{module}_pb2"), kind)
     found: Descriptor = message.DESCRIPTOR
     return found

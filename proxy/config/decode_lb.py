@@ -15,6 +15,7 @@ from envoy.extensions.load_balancing_policies.ring_hash.v3 import ring_hash_pb2
 from envoy.extensions.load_balancing_policies.round_robin.v3 import round_robin_pb2
 from envoy.extensions.load_balancing_policies.subset.v3 import subset_pb2
 
+from protos.gen.contrib import peak_ewma_pb2
 from proxy.config.decode_common import (
     choice,
     enum_name,
@@ -33,6 +34,7 @@ from proxy.config.model.balancing import (
     LeastRequestLb,
     LocalityLb,
     MaglevLb,
+    PeakEwmaLb,
     ProvidedLb,
     RandomLb,
     RingHashLb,
@@ -169,6 +171,17 @@ def _least_request(message: Any, path: str) -> Lb:
     )
 
 
+def _peak_ewma(message: Any, path: str) -> Lb:
+    """Envoy's contrib policy; what is not set is as there."""
+    return PeakEwmaLb(
+        decay_s=seconds_or(message, "decay_time", 10.0),
+        aggregation_interval_s=seconds_or(message, "aggregation_interval", 0.1),
+        max_samples=value_or(message, "max_samples_per_host", 1000),
+        default_rtt_s=seconds_or(message, "default_rtt", 0.01),
+        penalty=value_or(message, "penalty_value", 1_000_000.0),
+    )
+
+
 def _ring_hash(message: Any, path: str) -> Lb:
     kind = ring_hash_pb2.RingHash
     common = message.consistent_hashing_lb_config
@@ -209,6 +222,7 @@ _EXTENSIONS: Mapping[str, tuple[Any, Callable[[Any, str], Lb]]] = {
         (round_robin_pb2.RoundRobin, _round_robin),
         (least_request_pb2.LeastRequest, _least_request),
         (random_pb2.Random, lambda message, path: RandomLb(_locality(message.locality_lb_config))),
+        (peak_ewma_pb2.PeakEwma, _peak_ewma),
         (ring_hash_pb2.RingHash, _ring_hash),
         (maglev_pb2.Maglev, _maglev),
         (subset_pb2.Subset, _typed_subset),

@@ -54,5 +54,8 @@ LB: Table = {
     ),
     _LB + "subset.v3.Subset": Fields(_SUBSET + " allow_redundant_keys subset_lb_policy"),
     _LB + "subset.v3.Subset.LbSubsetSelector": Fields(_SELECTOR),
+    _LB + "peak_ewma.v3alpha.PeakEwma": Fields(
+        "decay_time aggregation_interval max_samples_per_host default_rtt penalty_value"
+    ),
     _LB + "cluster_provided.v3.ClusterProvided": Fields(),
 }

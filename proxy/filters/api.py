@@ -71,12 +71,25 @@ class RouteView(Protocol):
         """To a cluster; else it answers by itself (direct response, redirect)."""
 
 
+class Latency(Protocol):
+    def record(self, took_s: float, now: float) -> None: ...
+
+
+class MeasuredHost(Protocol):
+    """latency: takes how long answers took; None where nobody wants to know."""
+
+    @property
+    def latency(self) -> Latency | None: ...
+
+
 class FilterStream(Protocol):
     """One request and its reply. metadata: dynamic metadata, by namespace. filter_state: objects
     by name. request_done: all of the request is here. started: monotonic seconds. response, status:
     of the answer, None and 0 until there is one. buffer_limit_bytes: more of the body is not read
     while a filter waits, 0 is the listener's limit; who needs a whole body sets its own.
-    health_check: it only asks how we are."""
+    health_check: it only asks how we are. sent_at, answered_at: monotonic seconds, when the request
+    was whole and could be sent, and when the upstream's answer began; 0.0 before. tried_at: when a
+    later attempt than the first was sent."""
 
     request: Request
     response: Response | None
@@ -89,6 +102,13 @@ class FilterStream(Protocol):
     bytes_sent: int
     buffer_limit_bytes: int
     health_check: bool
+    sent_at: float
+    tried_at: float
+    answered_at: float
+
+    @property
+    def host(self) -> MeasuredHost | None:
+        """Whom the request went to, last."""
 
     @property
     def info(self) -> ConnectionInfo: ...

@@ -147,6 +147,8 @@ def on_connected(stream: Stream, connection: Carrier) -> None:
     stream.waiting = False
     if stream.has_extras:
         stream.dialing = None
+        if stream.attempt > 1:
+            stream.tried_at = monotonic()
     stream.up = stream.last_up = connection
     if connection.host.monitor is not None:
         connection.host.monitor.on_connected()

@@ -54,9 +54,9 @@ class Stream:
     hooking: inside of a filter's hook, whose word to resume then waits in `resumption`.
 
     Of the upstream half: deadline, try_deadline: monotonic seconds, NEVER when there is none.
-    tried: hosts of earlier attempts. body: what was read of the request, None once it need not be
-    kept. trailers: the request's, once it is done. failure: the transport's words for the last lost
-    attempt. shadows: copies on their way while the request is not whole. keeps_body: for another
+    tried: hosts of earlier attempts. tried_at: when one but the first was sent. body: what was read
+    of the request, None once it need not be kept. trailers: the request's, once it is done.
+    failure: the transport's words for the last lost attempt. shadows: copies on their way while the request is not whole. keeps_body: for another
     leg. redirects, followed: how many legs came before, and by which routes. new_cookies: made for
     the client by a hash policy. local_body: what a local reply said before it was formatted.
     counted: in what else the request counts."""
@@ -136,6 +136,7 @@ class Stream:
     idle_try_s = 0.0
     idle_until = attempts.NEVER
     sent_at = 0.0
+    tried_at = 0.0
     over_at = attempts.NEVER
     deadline = attempts.NEVER
     try_deadline = attempts.NEVER

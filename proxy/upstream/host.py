@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from proxy.config.model import Endpoint, EndpointCheck, HealthStatus, SocketAddress
 
 if TYPE_CHECKING:
+    from proxy.upstream.balance.peak_ewma import Latency
     from proxy.upstream.health_check import HostChecker
     from proxy.upstream.outlier import HostMonitor
     from proxy.upstream.pool import Pool
@@ -28,7 +29,7 @@ class Host:
     without; failed, timed_out, degraded_by_check: what they have found. unchecked: waits for its
     first health check and is not counted until then. failed_at_once: an answer of its own said so
     (x-envoy-immediate-health-check-fail). leaving: no longer in the configuration, but checks find
-    it well."""
+    it well. latency: of peak-EWMA, None without."""
 
     __slots__ = (
         "active",
@@ -45,6 +46,7 @@ class Host:
         "health",
         "home",
         "hostname",
+        "latency",
         "leaving",
         "locality",
         "metadata",
@@ -84,6 +86,7 @@ class Host:
         self.since = 0.0
         self.unchecked = False
         self.monitor: HostMonitor | None = None
+        self.latency: Latency | None = None
         self.ejected = False
         self.checker: HostChecker | None = None
         self.check_config: EndpointCheck | None = None

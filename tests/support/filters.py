@@ -48,6 +48,10 @@ class FakeStream:
     bytes_sent: int = 0
     buffer_limit_bytes: int = 0
     health_check: bool = False
+    host: Any = None
+    sent_at: float = 0.0
+    tried_at: float = 0.0
+    answered_at: float = 0.0
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
     filter_state: dict[str, Any] = field(default_factory=dict)
     resumed: list[Answer] = field(default_factory=list)

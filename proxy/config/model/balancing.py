@@ -96,7 +96,19 @@ class SubsetSelector:
     single_host: bool = False
 
 
-HostLb = RoundRobinLb | LeastRequestLb | RandomLb | RingHashLb | MaglevLb
+@dataclass(frozen=True, slots=True)
+class PeakEwmaLb:
+    """max_samples: of one host, kept until they are taken into its average."""
+
+    decay_s: float = 10.0
+    aggregation_interval_s: float = 0.1
+    max_samples: int = 1000
+    default_rtt_s: float = 0.01
+    penalty: float = 1_000_000.0
+    locality: LocalityLb = NO_LOCALITY
+
+
+HostLb = RoundRobinLb | LeastRequestLb | RandomLb | PeakEwmaLb | RingHashLb | MaglevLb
 """What picks one of a list of hosts."""
 
 

@@ -14,11 +14,8 @@ from random import Random
 
 from proxy.config.model.balancing import (
     HostLb,
-    LeastRequestLb,
     MaglevLb,
-    RandomLb,
     RingHashLb,
-    RoundRobinLb,
 )
 from proxy.upstream.balance import locality
 from proxy.upstream.balance.bounded_load import bounded
@@ -26,7 +23,7 @@ from proxy.upstream.balance.context import ContextPicker, PickContext, Picker, h
 from proxy.upstream.balance.hashing import HashPicker, NormalizedWeights, normalized_weights
 from proxy.upstream.balance.host_set import HostSet
 from proxy.upstream.balance.maglev import table, table_picker
-from proxy.upstream.balance.policies import picker
+from proxy.upstream.balance.policies import SimpleLb, picker
 from proxy.upstream.balance.priority import Levels, Part, levels
 from proxy.upstream.balance.ring_hash import ring, ring_picker
 from proxy.upstream.host import Host
@@ -174,7 +171,7 @@ def _by_share(found: Levels, source: Callable[[int, Part], Picker], random: Rand
 
 
 def _zones(
-    lb: RoundRobinLb | LeastRequestLb | RandomLb, sets: Sequence[HostSet], around: Surroundings
+    lb: SimpleLb, sets: Sequence[HostSet], around: Surroundings
 ) -> locality.ZoneRouting | None:
     """Zone-aware routing is for the first priority, where there is a local cluster."""
     if around.local is None or lb.locality.weighted:
@@ -184,7 +181,7 @@ def _zones(
 
 
 def _source(
-    lb: RoundRobinLb | LeastRequestLb | RandomLb,
+    lb: SimpleLb,
     one: HostSet,
     part: Part,
     zones: locality.ZoneRouting | None,
@@ -223,7 +220,7 @@ def _by_zone(
     zones: locality.ZoneRouting,
     by_zone: Sequence[Picker],
     everybody: Picker,
-    lb: RoundRobinLb | LeastRequestLb | RandomLb,
+    lb: SimpleLb,
     around: Surroundings,
 ) -> Picker:
     random, config = around.random, lb.locality

@@ -1,4 +1,4 @@
-"""Round robin, least request and random, as Envoy has them. Pure but for the randomness handed in.
+"""The policies that look at hosts alone, as Envoy has them. Pure but for the randomness handed in.
 
 A policy is built from the hosts that may be picked, whenever they change, and is then a closure.
 """
@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
-from proxy.config.model.balancing import LeastRequestLb, RandomLb, RoundRobinLb
+from proxy.config.model.balancing import LeastRequestLb, PeakEwmaLb, RandomLb, RoundRobinLb
 from proxy.config.model.health import SlowStart
 from proxy.upstream.balance.context import Picker
 from proxy.upstream.balance.edf import schedule
+from proxy.upstream.balance.peak_ewma import cheaper_of_two, measure
 from proxy.upstream.host import Host
 
-SimpleLb = RoundRobinLb | LeastRequestLb | RandomLb
+SimpleLb = RoundRobinLb | LeastRequestLb | RandomLb | PeakEwmaLb
 Now = Callable[[], float]
 
 
@@ -22,11 +23,15 @@ def picker(lb: SimpleLb, hosts: Sequence[Host], random: Random, now: Now) -> Pic
     """An empty list gives a picker of None. now: monotonic seconds, for slow start."""
     if not hosts:
         return lambda: None
+    if isinstance(lb, PeakEwmaLb):
+        measure(lb, hosts)
     if len(hosts) == 1:
         only = hosts[0]
         return lambda: only
     if isinstance(lb, RandomLb):
         return _random(hosts, random)
+    if isinstance(lb, PeakEwmaLb):
+        return cheaper_of_two(hosts, random, now)
     weighted = any(host.weight != hosts[0].weight for host in hosts)
     if weighted or _is_any_new(hosts, lb.slow_start, now()):
         return schedule(hosts, _weight(lb, now), random)
