@@ -56,9 +56,10 @@ class Stream:
     Of the upstream half: deadline, try_deadline: monotonic seconds, NEVER when there is none.
     tried: hosts of earlier attempts. tried_at: when one but the first was sent. body: what was read
     of the request, None once it need not be kept. trailers: the request's, once it is done.
-    failure: the transport's words for the last lost attempt. shadows: copies on their way while the request is not whole. keeps_body: for another
-    leg. redirects, followed: how many legs came before, and by which routes. new_cookies: made for
-    the client by a hash policy. local_body: what a local reply said before it was formatted.
+    failure: the transport's words for the last lost attempt. shadows: copies on their way while the
+    request is not whole. keeps_body: for another leg. redirects, followed: how many legs came
+    before, and by which routes. new_cookies: made for the client by a hash policy. local_body: what
+    a local reply said before it was formatted.
     counted: in what else the request counts."""
 
     # No __slots__: most streams never touch most of these, and a default that stands in the class
