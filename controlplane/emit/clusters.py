@@ -31,6 +31,7 @@ from controlplane.mesh.model import (
     InboundPort,
     Mesh,
     OutlierDetection,
+    Protocol,
     Service,
     ServicePort,
     TrafficPolicy,
@@ -50,7 +51,7 @@ _LB: Mapping[str, Cluster.LbPolicy] = {
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """What one outbound cluster leads to. http2: the proxy speaks it, and so does the port."""
+    """What one outbound cluster leads to."""
 
     service: Service
     port: ServicePort
@@ -58,32 +59,30 @@ class _Target:
     policy: TrafficPolicy
     endpoints: tuple[Endpoint, ...]
     trust_domain: str
-    http2: bool
 
     @property
     def name(self) -> str:
         return names.outbound_cluster(self.service.hostname, self.port.number, self.subset)
 
 
-def outbound(mesh: Mesh, http2: bool) -> Iterable[tuple[Cluster, ClusterLoadAssignment | None]]:
-    """Every service's clusters; those of type EDS with their endpoints. http2: the proxy can
-    speak HTTP/2 to ports that are declared so."""
+def outbound(mesh: Mesh) -> Iterable[tuple[Cluster, ClusterLoadAssignment | None]]:
+    """Every service's clusters; those of type EDS with their endpoints."""
     for service in mesh.services:
         for port in service.ports:
             if port.protocol != "UDP":
-                yield from map(_outbound, _targets(mesh, service, port, http2))
+                yield from map(_outbound, _targets(mesh, service, port))
 
 
-def _targets(mesh: Mesh, service: Service, port: ServicePort, http2: bool) -> Iterable[_Target]:
+def _targets(mesh: Mesh, service: Service, port: ServicePort) -> Iterable[_Target]:
     """The port as a whole, then each subset."""
-    number, both = port.number, http2 and port.protocol in ("HTTP2", "GRPC")
+    number = port.number
     policy = service.port_policies.get(number, service.policy)
     every = select(service, number, {})
-    yield _Target(service, port, "", policy, every, mesh.trust_domain, both)
+    yield _Target(service, port, "", policy, every, mesh.trust_domain)
     for subset in service.subsets:
         policy = subset.port_policies.get(number, subset.policy)
         some = select(service, number, subset.labels)
-        yield _Target(service, port, subset.name, policy, some, mesh.trust_domain, both)
+        yield _Target(service, port, subset.name, policy, some, mesh.trust_domain)
 
 
 def _outbound(target: _Target) -> tuple[Cluster, ClusterLoadAssignment | None]:
@@ -96,7 +95,7 @@ def _outbound(target: _Target) -> tuple[Cluster, ClusterLoadAssignment | None]:
     if policy.outlier:
         cluster.outlier_detection.CopyFrom(_outlier(policy.outlier))
     _secure(cluster, target)
-    _http_options(cluster, policy.pool, target.http2)
+    _http_options(cluster, policy.pool, target.port.protocol)
     return cluster, _discover(cluster, target)
 
 
@@ -159,7 +158,7 @@ def _mutual(target: _Target) -> TransportSocket:
         settings.sni or names.outbound_sni(hostname, number, target.subset),
         settings.subject_alt_names or _identities(target.endpoints),
         target.trust_domain,
-        names.client_alpn(target.port.protocol, target.http2),
+        names.client_alpn(target.port.protocol),
     )
 
 
@@ -233,8 +232,10 @@ def _outlier(settings: OutlierDetection) -> EnvoyOutlier:
     return outlier
 
 
-def _http_options(cluster: Cluster, pool: ConnectionPool, http2: bool) -> None:
-    """HttpProtocolOptions, only where something differs from the default."""
+def _http_options(cluster: Cluster, pool: ConnectionPool, protocol: Protocol) -> None:
+    """HttpProtocolOptions, only where something differs from the default. A port that is declared
+    so is spoken to in HTTP/2 from the first byte."""
+    http2 = protocol in names.HTTP2
     if not http2 and pool.idle_timeout_s is None and not pool.max_requests_per_connection:
         return
     options = upstream_http.HttpProtocolOptions()
@@ -255,11 +256,11 @@ def _http_options(cluster: Cluster, pool: ConnectionPool, http2: bool) -> None:
 # --------------------------------------------------------------------------- inbound
 
 
-def inbound(port: InboundPort, http2: bool) -> Cluster:
+def inbound(port: InboundPort) -> Cluster:
     """The way from a sidecar to its own application, in plain text on the loopback."""
     cluster = _base(names.inbound_cluster(port), ConnectionPool())
     cluster.type = Cluster.STATIC
     local = Endpoint(port.app_address, {port.app_port: port.app_port})
     cluster.load_assignment.CopyFrom(load_assignment(cluster.name, (local,), port.app_port))
-    _http_options(cluster, ConnectionPool(), http2 and port.protocol in ("HTTP2", "GRPC"))
+    _http_options(cluster, ConnectionPool(), port.protocol)
     return cluster

@@ -1,7 +1,7 @@
 """All resources of one node in the envoy dialect, in three parts that change with different things.
 
 part       depends on                                      shared by
-shared     services and endpoints; HTTP/2 or not           every proxy of a kind
+shared     services and endpoints                          every proxy
 outbound   services and rules; namespace (and labels)      every proxy of a namespace
 sidecar    the node's own workload                         one workload's proxies
 """
@@ -15,16 +15,11 @@ from controlplane.snapshot import Draft
 
 
 def emit(mesh: Mesh, node: Node) -> Draft:
-    return shared(mesh, speaks_http2(node)) + outbound(mesh, node) + sidecar(mesh, node)
+    return shared(mesh) + outbound(mesh, node) + sidecar(mesh, node)
 
 
-def speaks_http2(node: Node) -> bool:
-    """A Weft proxy speaks HTTP/1.1 only; Envoy takes what the port declares."""
-    return not node.weft_agent
-
-
-def shared(mesh: Mesh, http2: bool) -> Draft:
-    pairs = tuple(clusters.outbound(mesh, http2))
+def shared(mesh: Mesh) -> Draft:
+    pairs = tuple(clusters.outbound(mesh))
     return Draft(
         clusters=tuple(cluster for cluster, _ in pairs),
         endpoints=tuple(endpoints for _, endpoints in pairs if endpoints is not None),
@@ -43,11 +38,8 @@ def sidecar(mesh: Mesh, node: Node) -> Draft:
     the gateway's where the node is one."""
     workload = mesh.workload(node.namespace, node.workload)
     ports = [p for p in workload.inbound if p.protocol != "UDP"] if workload else []
-    own = {
-        cluster.name: cluster
-        for cluster in (clusters.inbound(p, speaks_http2(node)) for p in ports)
-    }
-    found = [listeners.inbound(p, mesh.trust_domain, speaks_http2(node)) for p in ports]
+    own = {cluster.name: cluster for cluster in map(clusters.inbound, ports)}
+    found = [listeners.inbound(p, mesh.trust_domain) for p in ports]
     if node.http_proxy_port:
         found.append(listeners.http_proxy(node.http_proxy_port))
     draft = Draft(clusters=tuple(own.values()), listeners=tuple(found))

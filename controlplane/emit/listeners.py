@@ -47,17 +47,15 @@ HttpConnectionManager = hcm_pb2.HttpConnectionManager
 HCM = "envoy.filters.network.http_connection_manager"
 
 
-def inbound(port: InboundPort, trust_domain: str, http2: bool) -> Listener:
-    """The way into a workload: `port` says where the sidecar listens and what it demands.
-
-    http2: the proxy speaks it, and prefers it where a client offers it."""
+def inbound(port: InboundPort, trust_domain: str) -> Listener:
+    """The way into a workload: `port` says where the sidecar listens and what it demands."""
     listener = Listener(
         name=names.listener(port.listen_address, port.listen_port),
         address=socket_address(port.listen_address, port.listen_port),
         traffic_direction=TrafficDirection.INBOUND,
     )
     network_filter = _inbound_filter(port)
-    alpn = names.server_alpn(port.protocol, http2)
+    alpn = names.server_alpn(port.protocol)
     if port.mtls != "DISABLE":
         chain = listener.filter_chains.add(filters=[network_filter])
         chain.transport_socket.CopyFrom(tls.downstream_mutual(trust_domain, alpn))
@@ -127,7 +125,8 @@ def _outbound(address: str, port: int, manager: HttpConnectionManager, routes: s
 
 
 def _manager(stat_prefix: str) -> hcm_pb2.HttpConnectionManager:
-    """What inbound and outbound share. Streams have no idle timeout (Istio's default)."""
+    """What inbound and outbound share, as in Istio: WebSocket passes, and streams have no idle
+    timeout."""
     log_format = SubstitutionFormatString(
         text_format_source=DataSource(inline_string=ACCESS_LOG_FORMAT)
     )
@@ -138,6 +137,7 @@ def _manager(stat_prefix: str) -> hcm_pb2.HttpConnectionManager:
         http_filters=[
             hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router()))
         ],
+        upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
         stream_idle_timeout=seconds(0),
     )
     manager.normalize_path.value = True

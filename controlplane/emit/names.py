@@ -10,7 +10,8 @@ GATEWAY_ROUTES = "weft_gateway"
 UNKNOWN_HOST = "unknown_host"
 CERTIFICATE_SECRET = "default"
 ROOT_SECRET = "ROOTCA"
-_HTTP = ("HTTP", "HTTP2", "GRPC")
+HTTP2: tuple[Protocol, ...] = ("HTTP2", "GRPC")
+_HTTP: tuple[Protocol, ...] = ("HTTP", *HTTP2)
 
 
 def outbound_cluster(hostname: str, port: int, subset: str = "") -> str:
@@ -38,16 +39,16 @@ def trust_domain_prefix(trust_domain: str) -> str:
     return f"spiffe://{trust_domain}/"
 
 
-def client_alpn(protocol: Protocol, http2: bool) -> tuple[str, ...]:
+def client_alpn(protocol: Protocol) -> tuple[str, ...]:
     """What a sidecar offers: Istio's word first, then what it speaks inside."""
     if protocol not in _HTTP:
         return ("istio",)
-    return ("istio", "h2") if http2 and protocol != "HTTP" else ("istio", "http/1.1")
+    return ("istio", "h2") if protocol in HTTP2 else ("istio", "http/1.1")
 
 
-def server_alpn(protocol: Protocol, http2: bool) -> tuple[str, ...]:
-    """What a sidecar takes, in its order: HTTP/2 wherever it is offered and spoken here, since
-    Envoy takes `istio` for HTTP/1.1."""
+def server_alpn(protocol: Protocol) -> tuple[str, ...]:
+    """What a sidecar takes, in its order: HTTP/2 wherever it is offered, since Envoy takes `istio`
+    for HTTP/1.1."""
     if protocol not in _HTTP:
         return ("istio",)
-    return ("h2", "istio", "http/1.1") if http2 else ("istio", "http/1.1")
+    return ("h2", "istio", "http/1.1")

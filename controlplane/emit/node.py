@@ -14,9 +14,9 @@ Dialect = Literal["envoy"]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """The words are Istio's node metadata. weft_agent: a Weft proxy, which holds its own key and
-    speaks HTTP/1.1 only. http_proxy_port 0: no outbound HTTP proxy listener is wanted. gateway:
-    where a laptop's gateway listens (WEFT_GATEWAY, e.g. "127.0.0.1:8080")."""
+    """The words are Istio's node metadata. weft_agent: a Weft proxy, which holds its own key.
+    http_proxy_port 0: no outbound HTTP proxy listener is wanted. gateway: where a laptop's gateway
+    listens (WEFT_GATEWAY, e.g. "127.0.0.1:8080")."""
 
     id: str
     namespace: str = "default"

@@ -67,13 +67,12 @@ class SnapshotCache:
 
     def snapshot(self, node: Node) -> Snapshot:
         """Everything for `node`. The same content has the same version, for any node."""
-        http2 = envoy.speaks_http2(node)
-        shared = self._part(("shared", http2), lambda: envoy.shared(self._mesh, http2), _NOTHING)
+        shared = self._part("shared", lambda: envoy.shared(self._mesh), _NOTHING)
         outbound = self._part(
             self._outbound_key(node), lambda: envoy.outbound(self._mesh, node), shared
         )
         sidecar = self._part(
-            ("sidecar", http2, node.namespace, node.workload, node.http_proxy_port, node.gateway),
+            ("sidecar", node.namespace, node.workload, node.http_proxy_port, node.gateway),
             lambda: envoy.sidecar(self._mesh, node),
             outbound,
         )
