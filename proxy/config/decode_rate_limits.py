@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from envoy.config.route.v3 import route_components_pb2
@@ -19,6 +20,13 @@ def rate_limits(
     messages: Iterable[route_components_pb2.RateLimit], path: str
 ) -> tuple[model.RateLimit, ...]:
     return tuple(_rate_limit(each, f"{path}[{i}]") for i, each in enumerate(messages))
+
+
+def rate_limits_of_route(
+    messages: Iterable[route_components_pb2.RateLimit], path: str
+) -> tuple[model.RateLimit, ...]:
+    """Of a route or virtual host: there Envoy does not read what a request costs."""
+    return tuple(replace(each, hits_addend=1) for each in rate_limits(messages, path))
 
 
 def _rate_limit(message: route_components_pb2.RateLimit, path: str) -> model.RateLimit:

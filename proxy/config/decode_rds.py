@@ -11,6 +11,7 @@ from proxy.config.decode_common import choice, header_edits, value_or
 from proxy.config.decode_matchers import header_matchers
 from proxy.config.decode_mirror import mirror_policies
 from proxy.config.decode_old_cors import with_cors
+from proxy.config.decode_rate_limits import rate_limits_of_route
 from proxy.config.decode_retry import hedges, retry_policy
 from proxy.config.decode_route import request_buffer_limit, route
 from proxy.config.decode_route_tree import route_tree
@@ -102,6 +103,7 @@ def _virtual_host(
             message.cors if message.HasField("cors") else None,
             f"{path}.cors",
         ),
+        rate_limits=rate_limits_of_route(message.rate_limits, f"{path}.rate_limits"),
     )
 
 

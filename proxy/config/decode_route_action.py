@@ -11,6 +11,7 @@ from proxy.config.decode_common import choice, optional_seconds
 from proxy.config.decode_hash_policy import hash_policies
 from proxy.config.decode_internal_redirect import internal_redirect
 from proxy.config.decode_mirror import mirror_policies
+from proxy.config.decode_rate_limits import rate_limits_of_route
 from proxy.config.decode_retry import hedges, retry_policy
 from proxy.config.decode_rewrite import one_rewrite, path_template_rewrite, regex_rewrite
 from proxy.config.decode_upgrades import max_stream_duration, upgrade_configs
@@ -73,4 +74,6 @@ def route_action(message: route_components_pb2.RouteAction, path: str) -> RouteA
         mirrors=mirror_policies(message.request_mirror_policies, f"{path}.request_mirror_policies"),
         internal_redirect=internal_redirect(message, path),
         upgrades=upgrade_configs(message.upgrade_configs, f"{path}.upgrade_configs"),
+        rate_limits=rate_limits_of_route(message.rate_limits, f"{path}.rate_limits"),
+        include_vh_rate_limits=message.include_vh_rate_limits.value,
     )

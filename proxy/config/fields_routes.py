@@ -14,7 +14,6 @@ _EDITS = (
 )
 _SPAN = "it shapes a trace span; tracing itself is refused where it is configured"
 _METADATA = "only the metadata of routes is read by anything here"
-_RATE_LIMIT = "the local rate limit filter has its own; the global one is refused"
 
 ROUTES: Table = {
     _ROUTE + "RouteConfiguration": Fields(
@@ -29,8 +28,8 @@ ROUTES: Table = {
         "include_attempt_count_in_response include_is_timeout_retry_header retry_policy "
         "hedge_policy "
         "request_mirror_policies virtual_clusters per_request_buffer_limit_bytes "
-        "request_body_buffer_limit typed_per_filter_config cors",
-        {"rate_limits": _RATE_LIMIT, "metadata": _METADATA},
+        "request_body_buffer_limit typed_per_filter_config cors rate_limits",
+        {"metadata": _METADATA},
     ),
     _ROUTE + "VirtualCluster": Fields("name headers"),
     _ROUTE + "RouteList": Fields("routes"),
@@ -78,11 +77,10 @@ ROUTES: Table = {
         "max_stream_duration max_grpc_timeout grpc_timeout_offset retry_policy "
         "hedge_policy "
         "request_mirror_policies priority hash_policy upgrade_configs internal_redirect_policy "
-        "internal_redirect_action max_internal_redirects cors",
+        "internal_redirect_action max_internal_redirects cors rate_limits "
+        "include_vh_rate_limits",
         {
             "early_data_policy": "Weft takes no TLS early data",
-            "rate_limits": _RATE_LIMIT,
-            "include_vh_rate_limits": _RATE_LIMIT,
         },
     ),
     "envoy.extensions.early_data.v3.DefaultEarlyDataPolicy": Fields(),

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, Protocol
 
+from proxy.config.model.rate_limits import RouteRateLimits
 from proxy.connection import ConnectionInfo
 from proxy.http.headers import Headers
 from proxy.http.message import Request, Response
@@ -65,6 +66,10 @@ class RouteView(Protocol):
     @property
     def cluster_name(self) -> str:
         """'' if it is not known before the request is."""
+
+    @property
+    def rate_limits(self) -> RouteRateLimits | None:
+        """None where neither it nor its virtual host has any."""
 
     @property
     def forwards(self) -> bool:

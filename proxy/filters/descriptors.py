@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 from proxy import match
 from proxy.config.model import rate_limits as model
@@ -36,6 +37,34 @@ def describer(limits: Sequence[model.RateLimit], stage: int, node_cluster: str) 
         return found
 
     return describe
+
+
+def describer_by_route(
+    of_host: Literal["OVERRIDE", "INCLUDE", "IGNORE"], stage: int, node_cluster: str
+) -> Describe:
+    """By the rate limits of the route that a request goes, and of its virtual host.
+
+    of_host: `vh_rate_limits`; OVERRIDE leaves it to the route."""
+    known: WeakKeyDictionary[model.RouteRateLimits, Describe | None] = WeakKeyDictionary()
+
+    def describe(stream: FilterStream) -> list[tuple[Descriptor, int]]:
+        limits = stream.route.rate_limits if stream.route is not None else None
+        if limits is None:
+            return []
+        if limits not in known:
+            known[limits] = describer(_applicable(limits, of_host), stage, node_cluster)
+        found = known[limits]
+        return found(stream) if found is not None else []
+
+    return describe
+
+
+def _applicable(limits: model.RouteRateLimits, of_host: str) -> tuple[model.RateLimit, ...]:
+    if of_host == "IGNORE":
+        return limits.route
+    if of_host == "INCLUDE" or limits.includes_host:
+        return limits.route + limits.host
+    return limits.route or limits.host
 
 
 def _descriptor(entries: Sequence[Entry], stream: FilterStream) -> Descriptor | None:

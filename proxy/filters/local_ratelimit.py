@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from proxy.config.filters.decode_local_ratelimit import TYPE_URL, LocalRateLimitConfig
 from proxy.filters.api import Answer, Filter, FilterContext, FilterStream, Hooks, Reply
-from proxy.filters.descriptors import describer
+from proxy.filters.descriptors import Describe, describer, describer_by_route
 from proxy.filters.mutations import adder
 from proxy.filters.shares import draw
 from proxy.filters.token_bucket import Buckets, TokenBucket
@@ -40,6 +40,14 @@ class LocalRateLimit:
         return Hooks(limiter.on_request, limiter.on_response if config.tells_limits else None)
 
 
+def _describer(config: LocalRateLimitConfig, node_cluster: str) -> Describe | None:
+    if config.rate_limits:
+        return describer(config.rate_limits, config.stage, node_cluster)
+    if not config.descriptors:
+        return None
+    return describer_by_route(config.vh_rate_limits, config.stage, node_cluster)
+
+
 class Limiter:
     """One configuration with its buckets."""
 
@@ -48,7 +56,7 @@ class Limiter:
         self._now = context.now
         self._enabled = draw(config.enabled, context)
         self._enforced = draw(config.enforced, context)
-        self._describe = describer(config.rate_limits, config.stage, context.node_cluster)
+        self._describe = _describer(config, context.node_cluster)
         self._request_add = adder(config.request_add, context.format)
         self._response_add = adder(config.response_add, context.format)
         self._buckets = self._fresh()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
+from proxy.config.model.rate_limits import RouteRateLimits
 from proxy.filters.api import Reply
 from proxy.http.message import Response
 from proxy.l7.durations import GrpcTimeout
@@ -95,6 +96,7 @@ class RouteEntry:
     metadata: Mapping[str, Any] = NOTHING
     overrides: Mapping[str, tuple[object, ...]] = NOTHING
     upgrades: Mapping[bytes, bool] = NOTHING
+    rate_limits: RouteRateLimits | None = None
 
     name: str
 

@@ -19,6 +19,7 @@ from proxy.config.model import (
     RouteAction,
     WeightedCluster,
 )
+from proxy.config.model.rate_limits import RouteRateLimits
 from proxy.http.message import Response
 from proxy.l7.entry import ConnectRule, RouteEntry
 from proxy.l7.extra_stats import RequestStats, route_stats
@@ -107,11 +108,17 @@ def _to_cluster(
         if connects
         else None,
         counted=counted,
+        rate_limits=_rate_limits(place, action),
         stats=route_stats(place.context.stats, place.host.name, place.route.stat_prefix),
     )
     added = [option.name for edits in place.edits(weighted) for option in edits.request_add]
     entry.sum_up(steers=any(name.lower().startswith("x-envoy-") for name in added))
     return entry
+
+
+def _rate_limits(place: Place, action: RouteAction) -> RouteRateLimits | None:
+    own, of_host = action.rate_limits, place.host.rate_limits
+    return RouteRateLimits(own, of_host, action.include_vh_rate_limits) if own or of_host else None
 
 
 def _first(*values: bool | None) -> bool:

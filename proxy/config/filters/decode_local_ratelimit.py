@@ -21,7 +21,6 @@ from proxy.config.decode_common import (
     value_or,
 )
 from proxy.config.decode_rate_limits import rate_limits
-from proxy.config.fields import UNSUPPORTED
 from proxy.config.model import FractionalPercent, HeaderValueOption
 from proxy.config.model.rate_limits import RateLimit
 from proxy.config.rejected import Rejected
@@ -116,9 +115,6 @@ def _bucket(message: token_bucket_pb2.TokenBucket, path: str) -> TokenBucket:
 def _descriptors(
     message: local_rate_limit_pb2.LocalRateLimit, path: str
 ) -> tuple[LocalDescriptor, ...]:
-    if message.descriptors and not message.rate_limits:
-        why = f"without rate_limits beside them they are {UNSUPPORTED}: it reads no route's"
-        raise Rejected(f"{path}.descriptors", why)
     found: list[LocalDescriptor] = []
     seen: set[tuple[tuple[str, str], ...]] = set()
     for i, each in enumerate(message.descriptors):

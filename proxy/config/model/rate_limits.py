@@ -73,3 +73,13 @@ class RateLimit:
     stage: int = 0
     disable_key: str = ""
     hits_addend: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class RouteRateLimits:
+    """What a route and its virtual host say a request counts as. includes_host: the host's count
+    beside the route's own; else they count only where the route has none."""
+
+    route: tuple[RateLimit, ...]
+    host: tuple[RateLimit, ...]
+    includes_host: bool

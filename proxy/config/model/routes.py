@@ -18,6 +18,7 @@ from proxy.config.model.common import (
     StringMatcher,
 )
 from proxy.config.model.metadata import MetadataMatcher
+from proxy.config.model.rate_limits import RateLimit
 from proxy.config.model.retry import RetryPolicy
 
 
@@ -176,6 +177,8 @@ class RouteAction:
     max_stream_duration: MaxStreamDuration | None = None
     max_grpc_timeout_s: float | None = None
     grpc_timeout_offset_s: float | None = None
+    rate_limits: tuple[RateLimit, ...] = ()
+    include_vh_rate_limits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +259,7 @@ class VirtualHost:
     hedge_on_per_try_timeout: bool | None = None
     request_buffer_limit_bytes: int | None = None
     filter_configs: Mapping[str, object] = field(default_factory=dict)
+    rate_limits: tuple[RateLimit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
