@@ -10,12 +10,15 @@ import asyncio
 import gc
 import sys
 from collections.abc import Callable
+from functools import partial
 from itertools import cycle
 from timeit import Timer
 from typing import Any
 
 from benchmarks import h2_parts
 from benchmarks.exchange import RESPONSE, Exchange, requests
+from benchmarks.features import FEATURES
+from benchmarks.h2_exchange import H2Exchange
 from proxy.http.h1 import Limits, RequestReader, ResponseReader, request_head
 from proxy.http.headers import Headers
 from proxy.http.message import Request, Response
@@ -129,15 +132,20 @@ def _write_request() -> Body:
     return lambda: request_head(sink.head)
 
 
-@part("proxy: a whole exchange without sockets")
-def _exchange() -> Body:
-    return Exchange()
+def _exchanges() -> dict[str, Callable[[], Body]]:
+    """A whole proxy without sockets, of each feature and version."""
+    found: dict[str, Callable[[], Body]] = {
+        f"exchange: http1, {feature}": partial(Exchange, feature) for feature in (*FEATURES, "all")
+    }
+    found["exchange: http2, 8 streams"] = H2Exchange
+    found["exchange: gRPC, 8 calls"] = partial(H2Exchange, True)
+    return found
 
 
 def main(wanted: list[str]) -> None:
     """Times every part whose name contains one of `wanted`; all without."""
     gc.freeze()
-    PARTS.update(h2_parts.parts())
+    PARTS.update(h2_parts.parts() | _exchanges())
     chosen = [n for n in PARTS if not wanted or any(word in n for word in wanted)]
 
     async def run() -> None:  # some parts look for a running loop

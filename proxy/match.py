@@ -107,6 +107,8 @@ def _header_test(matcher: HeaderMatcher) -> Callable[[list[bytes]], bool]:
 
     def check(values: list[bytes]) -> bool:
         found = values or missing
+        if len(found) == 1:
+            return test(found[0]) != inverted
         return bool(found) and any(map(test, found)) != inverted
 
     return check

@@ -104,7 +104,7 @@ def _together(levels: list[CorsPolicy]) -> Policy:
     )
     return Policy(
         # A matcher that takes `*` takes every origin (Envoy's rule).
-        lambda origin: any(test(b"*") or test(origin) for test in tests),
+        _any_of(tests, any(test(b"*") for test in tests)),
         text("allow_methods"),
         text("allow_headers"),
         text("expose_headers"),
@@ -113,6 +113,16 @@ def _together(levels: list[CorsPolicy]) -> Policy:
         flag("allow_private_network", False),
         flag("forward_not_matching", True),
     )
+
+
+def _any_of(tests: list[match.BytesMatch], always: bool) -> match.BytesMatch:
+    def allows(origin: bytes) -> bool:
+        for test in tests:
+            if test(origin):
+                return True
+        return always
+
+    return allows
 
 
 def _preflight(request: Request, origin: bytes, allowed: bool, policy: Policy) -> Reply | None:

@@ -105,7 +105,7 @@ class Injector:
         return self._abort(stream)
 
     def at_end(self, stream: FilterStream) -> None:
-        if stream.filter_state.get(NAMESPACE):
+        if self._stats.active.value and stream.filter_state.get(NAMESPACE):
             stream.filter_state[NAMESPACE] = False
             self._stats.active.value -= 1
 
@@ -124,7 +124,7 @@ class Injector:
         nodes = config.downstream_nodes
         if nodes and request.headers.get(SERVICE_NODE) not in nodes:
             return False
-        return all(test(request) for test in self._headers)
+        return not self._headers or all(test(request) for test in self._headers)
 
     def _drawn(
         self, share: FractionalPercent, key: str, header: bytes | None, request: Request

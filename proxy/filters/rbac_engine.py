@@ -120,6 +120,8 @@ def _header(rule: rbac.Header) -> Test:
 
 def _url_path(rule: rbac.UrlPath) -> Test:
     test = match.string(rule.matcher)
+    if rule.matcher.kind == "prefix" and not {"?", "#"} & set(rule.matcher.value):
+        return lambda subject: test(subject.request.path)  # whatever stands behind it
     return lambda subject: test(_bare(subject.request.path))
 
 

@@ -20,6 +20,7 @@ from typing import TypeVar
 MAX_SHAPES = 2048
 MAX_LASTING_BYTES = 4096  # of all names of a block; an ordinary one has a tenth of it
 MAX_EDITS_PER_RULE = 512
+MAX_GROWN = 16  # shapes that one shape leads to
 
 Key = TypeVar("Key", bound=Hashable)
 Found = TypeVar("Found")
@@ -29,9 +30,10 @@ Pick = Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
 class Shape:
     """The names of a header block, in order. Never changed once made; compared by identity.
 
-    lasting: it may be kept, and be the key of a cache; else it lives as long as its message."""
+    lasting: it may be kept, and be the key of a cache; else it lives as long as its message.
+    grown: the shapes with one name more, by that name."""
 
-    __slots__ = ("index", "lasting", "names", "repeated", "template", "wire")
+    __slots__ = ("grown", "index", "lasting", "names", "repeated", "template", "wire")
 
     def __init__(self, wire: tuple[bytes, ...]) -> None:
         self.wire = wire
@@ -43,6 +45,16 @@ class Shape:
         # `template % values` is the block as HTTP/1 writes it. A name is a token: '%' is legal.
         self.template = b"".join([n.replace(b"%", b"%%") + b": %b\r\n" for n in wire])
         self.lasting = len(self.template) <= MAX_LASTING_BYTES
+        self.grown: dict[bytes, Shape] = {}
+
+    def with_name(self, name: bytes) -> Shape:
+        """This with `name` behind it."""
+        found = self.grown.get(name)
+        if found is None:
+            found = shape_of((*self.wire, name))
+            if found.lasting and len(self.grown) < MAX_GROWN:
+                self.grown[name] = found
+        return found
 
     def positions(self, name: bytes) -> list[int]:
         return [at for at, known in enumerate(self.names) if known == name]
@@ -88,7 +100,11 @@ class Headers:
         return None if at is None else self.values[at]
 
     def all(self, name: bytes) -> list[bytes]:
-        return [self.values[at] for at in self.shape.positions(name)]
+        shape = self.shape
+        if shape.repeated:
+            return [self.values[at] for at in shape.positions(name)]
+        at = shape.index.get(name)
+        return [] if at is None else [self.values[at]]
 
     def joined(self, name: bytes) -> bytes | None:
         """All values of `name` joined by ',' as one list (RFC 9110 section 5.3)."""
@@ -110,7 +126,7 @@ class Headers:
         return f"Headers({list(self)!r})"
 
     def add(self, name: bytes, value: bytes) -> None:
-        self.shape = shape_of((*self.shape.wire, name))
+        self.shape = self.shape.with_name(name)
         self.values = (*self.values, value)
 
     def set(self, name: bytes, value: bytes) -> None:

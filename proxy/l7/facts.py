@@ -39,6 +39,7 @@ FLAG_NAMES: Mapping[str, str] = {
     "URX": "UpstreamRetryLimitExceeded", "UT": "UpstreamRequestTimeout",
 }  # fmt: skip
 
+FORWARDED_FOR = b"x-forwarded-for"
 Address = tuple[str, int]
 
 
@@ -52,9 +53,10 @@ def forwarded_remote(stream: Stream) -> Address:
     hops = config.xff_num_trusted_hops
     if config.use_remote_address and not hops:
         return info.remote
-    known = stream.request.headers.joined(b"x-forwarded-for")
-    if known is None:
+    headers = stream.request.headers
+    if FORWARDED_FOR not in headers.shape.index:
         return info.remote
+    known = headers.joined(FORWARDED_FOR) or b""
     # At the edge the peer's own address has been appended by now.
     back = hops if config.use_remote_address and config.skip_xff_append else hops + 1
     return _entry(known, back) or info.remote
@@ -111,15 +113,18 @@ def _port(of: Callable[[Stream], Address]) -> Callable[[Stream], int]:
 # ---------------------------------------------------------------------------- time
 
 _offset_s = 0.0
+_checked_s = 0.0  # monotonic
 
 
 def wall_time(monotonic_s: float) -> float:
     """Seconds since the epoch when the monotonic clock said so. The same each time it is asked,
-    until the wall clock is set by more than a millisecond."""
-    global _offset_s
-    offset = time() - monotonic()
-    if abs(offset - _offset_s) > 0.001:
-        _offset_s = offset
+    until the wall clock is set by more than a millisecond, which is noticed within a second."""
+    global _offset_s, _checked_s
+    if abs(monotonic_s - _checked_s) > 1.0:
+        _checked_s = monotonic()
+        offset = time() - _checked_s
+        if abs(offset - _offset_s) > 0.001:
+            _offset_s = offset
     return monotonic_s + _offset_s
 
 
@@ -143,7 +148,7 @@ def _own_uri(stream: Stream) -> str:
     return uri.decode()
 
 
-def _never(stream: Stream) -> str:
+def never(stream: Stream) -> str:
     """For what an HTTP stream here never has: Envoy, too, says '-' then."""
     return ""
 
@@ -168,7 +173,7 @@ NUMBERS: Mapping[str, Callable[[Stream], int | str]] = {
 
 TEXTS: Mapping[str, Callable[[Stream], str]] = {
     "ACCESS_LOG_TYPE": lambda stream: stream.log_type,
-    "CONNECTION_TERMINATION_DETAILS": _never,
+    "CONNECTION_TERMINATION_DETAILS": never,
     "DOWNSTREAM_LOCAL_URI_SAN": _own_uri,
     "DOWNSTREAM_PEER_CERT": _peer(lambda peer: quote(pem(peer.der), safe="")),
     "DOWNSTREAM_PEER_DNS_SAN": _peer(lambda peer: ",".join(peer.dns_sans)),
@@ -180,12 +185,12 @@ TEXTS: Mapping[str, Callable[[Stream], str]] = {
     "DOWNSTREAM_PEER_SERIAL": _peer(lambda peer: peer.serial),
     "DOWNSTREAM_PEER_SUBJECT": _peer(lambda peer: peer.subject),
     "DOWNSTREAM_PEER_URI_SAN": _peer(lambda peer: ",".join(peer.uri_sans)),
-    "DOWNSTREAM_TRANSPORT_FAILURE_REASON": _never,
+    "DOWNSTREAM_TRANSPORT_FAILURE_REASON": never,
     "DOWNSTREAM_TLS_CIPHER": lambda stream: stream.down.info.cipher,
     "DOWNSTREAM_TLS_VERSION": lambda stream: stream.down.info.tls_version,
     "ROUTE_NAME": lambda stream: "" if stream.route is None else stream.route.name,
-    "SPAN_ID": _never,
-    "TRACE_ID": _never,
+    "SPAN_ID": never,
+    "TRACE_ID": never,
     "VIRTUAL_CLUSTER_NAME": virtual_cluster_name,
     **UPSTREAM_TEXTS,
     **{f"{name}_ADDRESS": _full(of) for name, of in ADDRESSES.items()},

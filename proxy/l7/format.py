@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.http.format_string import FormatError, Literal, Operator, parse
 from proxy.l7.json_omitting import json_omitting
-from proxy.l7.operators import UNQUOTED, Getter, Style, Value, constant_value, getter
+from proxy.l7.operators import (
+    HARMLESS,
+    UNQUOTED,
+    Getter,
+    Style,
+    Value,
+    constant_value,
+    getter,
+    is_missing,
+)
 
 if TYPE_CHECKING:
     from proxy.l7.stream import Stream
@@ -184,7 +193,12 @@ def _json_string(text: str, getters: list[Getter], style: Style = JSON_TEXT) -> 
         value = constant_value(only)
         if value is not None:
             return _quoted(value)
+        if is_missing(only) and style is JSON_TEXT:
+            return "null"
         get = getter(only, JSON_VALUE)
+        if only.name in HARMLESS and not only.arg and style is JSON_TEXT:
+            getters.append(get)
+            return '"%s"'
         getters.append(_quoting(get) if only.name in UNQUOTED else get)
         return "%s"
     template, inner = _template(text, style)

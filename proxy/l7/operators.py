@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 from proxy.http.format_string import Operator
 from proxy.http.time_format import DEFAULT, DEFAULT_LOCAL, compile_time
 from proxy.l7 import grpc_status
-from proxy.l7.facts import ADDRESSES, NUMBERS, TEXTS, address_text, network, wall_time
+from proxy.l7.facts import ADDRESSES, NUMBERS, TEXTS, address_text, network, never, wall_time
 from proxy.l7.structured import STRUCTURED, Encoded, as_text, compact, structured
 from proxy.l7.timing import DURATIONS, common_duration
 from proxy.l7.upstream_facts import UPSTREAM_ADDRESSES
@@ -91,6 +91,11 @@ def _optional(fact: Callable[[Stream], int | None], style: Style) -> Getter:
         return missing if value is None else value
 
     return get
+
+
+def is_missing(operator: Operator) -> bool:
+    """Is it missing in all streams?"""
+    return TEXTS.get(operator.name) is never
 
 
 def _bytes(read: Read, operator: Operator, style: Style, other: Read | None = None) -> Getter:
@@ -181,6 +186,17 @@ def _one_header(key: bytes, style: Style) -> Getter:
     return get
 
 
+def _one_answer_header(key: bytes, style: Style) -> Getter:
+    missing, decode = style.missing, style.decode
+
+    def get(stream: Stream) -> Value:
+        response = stream.response
+        at = None if response is None else response.headers.shape.index.get(key)
+        return missing if response is None or at is None else decode(response.headers.values[at])
+
+    return get
+
+
 def _request_header(operator: Operator, style: Style) -> Getter:
     key = operator.arg.lower().encode()
     if not operator.alt and operator.max_length is None and key not in {*_PSEUDO, *JOINED}:
@@ -195,6 +211,9 @@ def _request_header_without_query(operator: Operator, style: Style) -> Getter:
 
 
 def _response_header(operator: Operator, style: Style) -> Getter:
+    key = operator.arg.lower().encode()
+    if not operator.alt and operator.max_length is None and key not in {b":status", *JOINED}:
+        return _one_answer_header(key, style)
     other = _response_value(operator.alt) if operator.alt else None
     return _bytes(_response_value(operator.arg), operator, style, other)
 
@@ -404,3 +423,5 @@ UNQUOTED = frozenset(
      "START_TIME", "START_TIME_LOCAL", "UNIQUE_ID"}
 )  # fmt: skip
 """Text that is no peer's and passes no style's `clean`: whoever writes JSON quotes it."""
+HARMLESS = frozenset({"PROTOCOL", "RESPONSE_FLAGS", "START_TIME"})
+"""Those of them that hold nothing to escape, without an argument."""

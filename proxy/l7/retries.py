@@ -37,6 +37,8 @@ def after_response(stream: Stream, response: Response, end: bool) -> bool:
     if rule is None:
         return False
     would = rule.on_response(response)
+    if not would and not stream.retry_held and not stream.could_not_retry:
+        return False
     wait_s = None
     limited = rule.policy.rate_limited_back_off
     if would and limited is not None and stream.cluster is not None:

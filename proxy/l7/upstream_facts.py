@@ -23,7 +23,7 @@ def cluster(stream: Stream) -> Cluster | None:
 
 
 def _cluster_name(stream: Stream) -> str:
-    found = cluster(stream)
+    found = stream.cluster or cluster(stream)
     return "" if found is None else found.config.alt_stat_name or found.name
 
 

@@ -16,6 +16,7 @@ from proxy.upstream.host import Host
 
 GATEWAY_ERRORS = (502, 503, 504)
 RATE_LIMITED = b"x-envoy-ratelimited"
+GRPC_STATUS = b"grpc-status"
 # The reasons a router can lose an attempt for; Envoy's reset reasons.
 CONNECT_FAILURE = "connection failure"
 LOCAL_FAILURE = "local connection failure"
@@ -36,6 +37,19 @@ _GRPC_WORDS = {
 Matcher = Callable[[Headers], bool]
 
 
+def _statuses(policy: RetryPolicy) -> frozenset[int]:
+    """Of answers that are not wanted."""
+    on = policy.retry_on
+    found = set(range(500, 600)) if "5xx" in on else set()
+    if "gateway-error" in on:
+        found.update(GATEWAY_ERRORS)
+    if "retriable-4xx" in on:
+        found.add(409)
+    if "retriable-status-codes" in on:
+        found.update(policy.retriable_status_codes)
+    return frozenset(found)
+
+
 class RetryRule:
     """A retry policy made ready. headers, requests: matchers of its retriable headers of answers
     and requests, compiled; every request is retriable where there is none of the latter."""
@@ -43,11 +57,12 @@ class RetryRule:
     __slots__ = (
         "_any_reset",
         "_connect",
-        "_gateway",
         "_grpc",
+        "_headers",
         "_on",
+        "_rate_limited",
         "_refused",
-        "_server",
+        "_statuses",
         "_unsent",
         "headers",
         "policy",
@@ -64,8 +79,9 @@ class RetryRule:
         self.headers = headers
         self.requests = requests
         on = self._on = policy.retry_on
-        self._server = "5xx" in on
-        self._gateway = "gateway-error" in on
+        self._statuses = _statuses(policy)
+        self._headers = headers if "retriable-headers" in on else ()
+        self._rate_limited = "envoy-ratelimited" in on
         self._grpc = not on.isdisjoint(_GRPC_WORDS.values())
         self._connect = "connect-failure" in on
         self._unsent = "reset-before-request" in on
@@ -74,21 +90,17 @@ class RetryRule:
 
     def on_response(self, response: Response) -> bool:
         """An answer with x-envoy-ratelimited is a matter of that word alone."""
-        status, headers = response.status, response.headers
-        if RATE_LIMITED in headers:
-            return "envoy-ratelimited" in self._on
-        if self._server and 500 <= status < 600:
+        headers = response.headers
+        names = headers.shape.index
+        if RATE_LIMITED in names:
+            return self._rate_limited
+        if response.status in self._statuses:
             return True
-        if self._gateway and status in GATEWAY_ERRORS:
+        if self._headers and any(match(headers) for match in self._headers):
             return True
-        on = self._on
-        if status == 409 and "retriable-4xx" in on:
-            return True
-        if "retriable-status-codes" in on and status in self.policy.retriable_status_codes:
-            return True
-        if "retriable-headers" in on and any(match(headers) for match in self.headers):
-            return True
-        return self._grpc and _GRPC_WORDS.get(headers.get(b"grpc-status") or b"") in on
+        if not self._grpc or GRPC_STATUS not in names:
+            return False
+        return _GRPC_WORDS.get(headers.get(GRPC_STATUS) or b"") in self._on
 
     def on_reset(self, reason: str, sent: bool) -> bool:
         """The attempt was lost. sent: a part of the request had been written by then."""

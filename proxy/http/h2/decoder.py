@@ -93,7 +93,7 @@ class Decoder:
         before = len(self._table)
         try:
             names, values = self._quickly(block)
-        except (_Unusual, IndexError, BadBlock):
+        except (_Unusual, IndexError, ValueError, BadBlock):
             added = len(self._table) - before
             if added:
                 del self._table[FIRST_DYNAMIC : FIRST_DYNAMIC + added]
@@ -117,7 +117,7 @@ class Decoder:
 
     def _quickly(self, block: bytes) -> Decoded:
         """One loop, and longer than the house likes: a call per field would double what it costs.
-        IndexError: a number or string that goes over the end, or an index that isn't there."""
+        IndexError: it goes over the end, or there is no such index. ValueError: the index 0."""
         table = self._table
         names: list[bytes] = []
         values: list[Any] = []
@@ -125,26 +125,27 @@ class Decoder:
         holes: list[int] = []
         spots: list[int] = []  # where the values of new entries of the table are
         used: list[tuple[int, int]] = []  # indices, and how many entries were new when used
-        at = 0
-        size = len(block)
+        at, size = 0, len(block)
         while at < size:
             first = block[at]
             at += 1
-            # Section 6.1: indexed; 6.2.1: a literal that goes into the table; 6.2.2 and 6.2.3: one
-            # that doesn't.
-            index = first & (127 if first > 127 else 63 if first > 63 else 15)
-            if index == 127 or (index == 63 and first < 128) or (index == 15 and first < 32):
-                index += block[at]
-                if block[at] > 127:
-                    raise _Unusual
+            if first > 127:  # section 6.1: indexed
+                index = first - 128
+                if index == 127:
+                    index += block[at] if block[at] < 128 else _too_big()
+                    at += 1
+                if spots and index >= FIRST_DYNAMIC:
+                    used.append((index, len(spots)))
+                name, value = table[index]
+                names.append(name)
+                values.append(value)
+                continue
+            index = first & (63 if first > 63 else 15)  # a literal: section 6.2.1; 6.2.2, 6.2.3
+            if index == 63 or (index == 15 and first < 32):
+                index += block[at] if block[at] < 128 else _too_big()
                 at += 1
             if spots and index >= FIRST_DYNAMIC:
                 used.append((index, len(spots)))
-            if first > 127:
-                entry = table[index]
-                names.append(entry[0])
-                values.append(entry[1])
-                continue
             if index:
                 names.append(table[index][0])
             else:
@@ -170,8 +171,7 @@ class Decoder:
         if at != size:
             raise _Unusual
         if coded:
-            for hole, value in zip(holes, decode_all(coded), strict=True):
-                values[hole] = value
+            _fill(values, holes, decode_all(coded))
         if spots:
             self._settle(spots, used, values)
         return names, values
@@ -184,24 +184,34 @@ class Decoder:
         self._changed()
         size = self._size
         index = FIRST_DYNAMIC + len(spots)
-        sizes = [size]  # after so many of the new entries
         for spot in spots:
             index -= 1
             entry = table[index]
             value = entry[1] = values[spot]
             size += len(entry[0]) + len(value) + ENTRY_OVERHEAD
-            sizes.append(size)
         kept = len(table)
-        while size > self._limit:
+        limit = self._limit
+        while size > limit:
             kept -= 1
             name, value = table[kept]
             size -= len(name) + len(value) + ENTRY_OVERHEAD
-        for index, new in used:
-            place = index + len(spots) - new
-            if place >= kept and sizes[new] - _bytes_of(table[place + 1 :]) > self._limit:
-                raise _Unusual  # it was used when it should have been gone
+        if used:
+            self._check(len(spots), used, kept)
         del table[kept:]
         self._size = size
+
+    def _check(self, new: int, used: list[tuple[int, int]], kept: int) -> None:
+        """new: how many entries stand before those that were there. The oldest leave from `kept`
+        on: was one of these used when it should have been gone already?"""
+        table = self._table
+        for index, before in used:
+            place = index + new - before
+            if place < kept:
+                continue
+            # What stood in the table then: all but the entries that came later.
+            younger = table[FIRST_DYNAMIC + new - before : place + 1]
+            if _bytes_of(younger) > self._limit:
+                raise _Unusual
 
     # ------------------------------------------------------------------ the strict way
 
@@ -255,6 +265,16 @@ class Decoder:
         while self._size > limit and len(self._table) > FIRST_DYNAMIC:
             name, value = self._table.pop()
             self._size -= len(name) + len(value) + ENTRY_OVERHEAD
+
+
+def _too_big() -> int:
+    """An index has a third byte."""
+    raise _Unusual
+
+
+def _fill(values: list[Any], holes: list[int], found: list[bytes]) -> None:
+    for hole, value in zip(holes, found, strict=True):
+        values[hole] = value
 
 
 def _bytes_of(entries: list[Entry]) -> int:
