@@ -12,6 +12,7 @@ It judges no name and no meaning; `tainted` says that a value held a byte that n
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from proxy.http.h2.errors import BadBlock
@@ -25,16 +26,20 @@ DEFAULT_TABLE_BYTES = 4096
 MAX_TEMPLATES = 8
 MAX_TEMPLATE_BYTES = 4096
 MAX_PAUSE = 64
+MAX_KNOWN_BLOCKS = 16
+MAX_KNOWN_BLOCK_BYTES = 256
 
 # What a field value may hold: no control character but the tab (RFC 9113 section 8.2.1), no DEL
 # (Envoy).
-_VALUE_BYTES = (9, *range(32, 127), *range(128, 256))
-_NO_VALUE_BYTES = bytes([1 if byte in _VALUE_BYTES else 0 for byte in range(256)])
+_VALUE_BYTES = bytes([9, *range(32, 127), *range(128, 256)])
 
-# An entry is a list [name, value], value None for the moment until its Huffman string is decoded.
-Entry = list[Any]
 Decoded = tuple[list[bytes], list[bytes]]
-_STATIC: list[Entry] = [[], *([name, value] for name, value in ENTRIES)]
+# Names and values of the table stand where the byte that is their index (section 6.1) says.
+_INDEXED = 0x80
+_FIRST = _INDEXED + FIRST_DYNAMIC
+_NAMES: list[bytes] = [b""] * (_INDEXED + 1) + [name for name, _ in ENTRIES]
+_VALUES: list[Any] = [b""] * (_INDEXED + 1) + [value for _, value in ENTRIES]
+_run_of_indices = re.compile(rb"[\x81-\xfe]+").match
 
 _MAX_KNOWN_NAMES = 1024
 _MAX_KNOWN_NAME_BYTES = 64
@@ -51,8 +56,8 @@ class Decoder:
     its values, and `tainted` says that one of them is in no value allowed."""
 
     __slots__ = (
-        "_limit", "_pause", "_size", "_table", "_table_bytes", "_templates", "_wait", "size",
-        "tainted",
+        "_known", "_limit", "_names", "_pause", "_size", "_still", "_table_bytes", "_templates",
+        "_values", "_wait", "size", "tainted",
     )  # fmt: skip
 
     def __init__(self, table_bytes: int = DEFAULT_TABLE_BYTES) -> None:
@@ -60,45 +65,65 @@ class Decoder:
         # Until the encoder says what it will use: it may begin before it knows of our settings.
         self._limit = DEFAULT_TABLE_BYTES
         self._size = 0
-        # All entries by their index: the static ones, then ours from the newest to the oldest.
-        self._table = _STATIC.copy()
+        # All entries: the static ones, then ours from the newest to the oldest. A value is None for
+        # the moment until its Huffman string is decoded.
+        self._names = _NAMES.copy()
+        self._values = _VALUES.copy()
         # By how blocks begin; only while the table stands still. One is made after `_wait` blocks
         # that no template could read, so that making them in vain costs little.
         self._templates: dict[bytes, Template] = {}
         self._wait = self._pause = 1
+        # Blocks that came lately, also only while the table stands still: answers are often alike.
+        self._known: dict[bytes, tuple[list[bytes], list[bytes], int]] = {}
+        self._still = True  # the table, in this block
         self.size = 0
         self.tainted = False
 
     def decode(self, block: bytes) -> Decoded:
-        """Names and values. Raises BadBlock, after which the decoder can't be used any more."""
-        template = self._templates.get(block[:2])
-        if template is None:
-            names, values = self._decode(block)
-        else:
-            names = template.names
-            try:
-                found = template.read(block)
-            except IndexError:  # the block ends early
-                found = None
-            if found is None:
-                names, values = self._decode(block)
-            else:
-                values = found
+        """Names and values, to be read only. Raises BadBlock, after which the decoder can't be used
+        any more."""
+        known = self._known.get(block)
+        if known is not None:
+            names, values, self.size = known
+            self.tainted = False
+            return names, values
+        self._still = True
+        names, values = self._read(block)
         joined = b"".join(values)
         self.size = len(joined)
-        self.tainted = 0 in joined.translate(_NO_VALUE_BYTES)
+        if joined.translate(None, _VALUE_BYTES):
+            self.tainted = True
+            return names, values
+        self.tainted = False
+        if self._still and len(block) <= MAX_KNOWN_BLOCK_BYTES:
+            if len(self._known) >= MAX_KNOWN_BLOCKS:
+                self._known.clear()
+            self._known[block] = (names, values, self.size)
         return names, values
 
+    def _read(self, block: bytes) -> Decoded:
+        template = self._templates.get(block[:2])
+        if template is None:
+            return self._decode(block)
+        try:
+            values = template.read(block)
+        except IndexError:  # the block ends early
+            values = None
+        return self._decode(block) if values is None else (template.names, values)
+
     def _decode(self, block: bytes) -> Decoded:
-        before = len(self._table)
+        before = len(self._names)
         try:
             names, values = self._quickly(block)
-        except (_Unusual, IndexError, ValueError, BadBlock):
-            added = len(self._table) - before
+        except (_Unusual, IndexError, BadBlock):
+            added = len(self._names) - before
             if added:
-                del self._table[FIRST_DYNAMIC : FIRST_DYNAMIC + added]
+                del self._names[_FIRST : _FIRST + added]
+                del self._values[_FIRST : _FIRST + added]
             self._changed()
             return self._strictly(block)
+        if not self._still:
+            return names, values
         if self._wait:
             self._wait -= 1
         elif len(block) <= MAX_TEMPLATE_BYTES:
@@ -110,44 +135,51 @@ class Decoder:
 
     def _changed(self) -> None:
         """The table is not what it was: what templates say of it is wrong."""
-        self._templates.clear()
+        self._still = False
+        if self._known:
+            self._known.clear()
+        if self._templates:
+            self._templates.clear()
         self._wait = self._pause
 
     # ------------------------------------------------------------------ the quick way
 
     def _quickly(self, block: bytes) -> Decoded:
         """One loop, and longer than the house likes: a call per field would double what it costs.
-        IndexError: it goes over the end, or there is no such index. ValueError: the index 0."""
-        table = self._table
+        IndexError: a number or string that goes over the end, or an index that isn't there."""
         names: list[bytes] = []
         values: list[Any] = []
         coded: list[bytes] = []  # Huffman strings, and where in `values` they belong
         holes: list[int] = []
         spots: list[int] = []  # where the values of new entries of the table are
-        used: list[tuple[int, int]] = []  # indices, and how many entries were new when used
-        at, size = 0, len(block)
+        used: list[tuple[int, int]] = []  # places, and how many entries were new when used
+        at = 0
+        size = len(block)
         while at < size:
             first = block[at]
+            if first > 127:  # section 6.1: indexed, most often several in a row
+                run = _run_of_indices(block, at)
+                if run is None:
+                    raise _Unusual
+                places = run[0]
+                if spots and max(places) >= _FIRST:
+                    used.append((max(places), len(spots)))
+                names += map(self._names.__getitem__, places)
+                values += map(self._values.__getitem__, places)
+                at = run.end()
+                continue
+            # Section 6.2.1: a literal that goes into the table; 6.2.2 and 6.2.3: one that doesn't.
             at += 1
-            if first > 127:  # section 6.1: indexed
-                index = first - 128
-                if index == 127:
-                    index += block[at] if block[at] < 128 else _too_big()
+            index = first & (63 if first > 63 else 15)
+            if index:
+                if index == 63 or (index == 15 and first < 32):
+                    index += block[at]
+                    if block[at] > 127:
+                        raise _Unusual
                     at += 1
                 if spots and index >= FIRST_DYNAMIC:
-                    used.append((index, len(spots)))
-                name, value = table[index]
-                names.append(name)
-                values.append(value)
-                continue
-            index = first & (63 if first > 63 else 15)  # a literal: section 6.2.1; 6.2.2, 6.2.3
-            if index == 63 or (index == 15 and first < 32):
-                index += block[at] if block[at] < 128 else _too_big()
-                at += 1
-            if spots and index >= FIRST_DYNAMIC:
-                used.append((index, len(spots)))
-            if index:
-                names.append(table[index][0])
+                    used.append((index + _INDEXED, len(spots)))
+                names.append(self._names[index + _INDEXED])
             else:
                 start = at
                 at += 1 + (block[at] & 127)
@@ -157,61 +189,63 @@ class Decoder:
             at = start + (length & 127)
             if length & 127 == 127:
                 start, at = long_string(block, start)
-            if length < 128:
-                values.append(block[start:at])
-            else:
-                coded.append(block[start:at])
-                holes.append(len(values))
-                values.append(None)
             if first > 31:
                 if first < 64:
                     raise _Unusual  # section 6.3: the table changes its size
-                spots.append(len(values) - 1)
-                table.insert(FIRST_DYNAMIC, [names[-1], None])
+                spots.append(len(values))
+                self._names.insert(_FIRST, names[-1])
+                self._values.insert(_FIRST, None if length > 127 else block[start:at])
+            if length > 127:
+                coded.append(block[start:at])
+                holes.append(len(values))
+                values.append(None)
+            else:
+                values.append(block[start:at])
         if at != size:
             raise _Unusual
         if coded:
-            _fill(values, holes, decode_all(coded))
+            for hole, value in zip(holes, decode_all(coded), strict=True):
+                values[hole] = value
+            if None in values:
+                raise _Unusual  # an entry was used before its value was known
         if spots:
             self._settle(spots, used, values)
         return names, values
 
     def _settle(self, spots: list[int], used: list[tuple[int, int]], values: list[Any]) -> None:
         """Gives the new entries their values and takes the oldest out (section 4.4)."""
-        if None in values:
-            raise _Unusual  # an entry was used before its value was known
-        table = self._table
         self._changed()
         size = self._size
-        index = FIRST_DYNAMIC + len(spots)
+        table_names, table_values = self._names, self._values
+        place = _FIRST + len(spots)
         for spot in spots:
-            index -= 1
-            entry = table[index]
-            value = entry[1] = values[spot]
-            size += len(entry[0]) + len(value) + ENTRY_OVERHEAD
-        kept = len(table)
-        limit = self._limit
-        while size > limit:
-            kept -= 1
-            name, value = table[kept]
-            size -= len(name) + len(value) + ENTRY_OVERHEAD
-        if used:
-            self._check(len(spots), used, kept)
-        del table[kept:]
+            place -= 1
+            value = table_values[place] = values[spot]
+            size += len(table_names[place]) + len(value) + ENTRY_OVERHEAD
+        if size > self._limit:
+            kept = len(table_names)
+            while size > self._limit:
+                kept -= 1
+                size -= len(table_names[kept]) + len(table_values[kept]) + ENTRY_OVERHEAD
+            if used:
+                self._check(len(spots), used, kept)
+            del table_names[kept:]
+            del table_values[kept:]
         self._size = size
 
     def _check(self, new: int, used: list[tuple[int, int]], kept: int) -> None:
-        """new: how many entries stand before those that were there. The oldest leave from `kept`
-        on: was one of these used when it should have been gone already?"""
-        table = self._table
-        for index, before in used:
-            place = index + new - before
-            if place < kept:
-                continue
+        """new: how many entries stand before those that were there. The oldest leave from `kept`:
+        was one of these used when it should have been gone already?"""
+        for where, before in used:
+            place = where + new - before
             # What stood in the table then: all but the entries that came later.
-            younger = table[FIRST_DYNAMIC + new - before : place + 1]
-            if _bytes_of(younger) > self._limit:
+            if place >= kept and self._bytes_of(_FIRST + new - before, place + 1) > self._limit:
                 raise _Unusual
+
+    def _bytes_of(self, start: int, end: int) -> int:
+        """What the entries at these places take of the table."""
+        sizes = map(len, self._names[start:end] + self._values[start:end])
+        return sum(sizes) + (end - start) * ENTRY_OVERHEAD
 
     # ------------------------------------------------------------------ the strict way
 
@@ -243,16 +277,17 @@ class Decoder:
             values.append(value)
         return names, values
 
-    def _entry(self, index: int) -> Entry:
-        if not 0 < index < len(self._table):
+    def _entry(self, index: int) -> tuple[bytes, bytes]:
+        if not 0 < index < len(self._names) - _INDEXED:
             raise BadBlock(f"there is no entry {index}")
-        return self._table[index]
+        return self._names[_INDEXED + index], self._values[_INDEXED + index]
 
     def _add(self, name: bytes, value: bytes) -> None:
         wide = len(name) + len(value) + ENTRY_OVERHEAD
         self._evict(self._limit - wide)
         if wide <= self._limit:
-            self._table.insert(FIRST_DYNAMIC, [name, value])
+            self._names.insert(_FIRST, name)
+            self._values.insert(_FIRST, value)
             self._size += wide
 
     def _resize(self, limit: int) -> None:
@@ -262,23 +297,8 @@ class Decoder:
         self._evict(limit)
 
     def _evict(self, limit: int) -> None:
-        while self._size > limit and len(self._table) > FIRST_DYNAMIC:
-            name, value = self._table.pop()
-            self._size -= len(name) + len(value) + ENTRY_OVERHEAD
-
-
-def _too_big() -> int:
-    """An index has a third byte."""
-    raise _Unusual
-
-
-def _fill(values: list[Any], holes: list[int], found: list[bytes]) -> None:
-    for hole, value in zip(holes, found, strict=True):
-        values[hole] = value
-
-
-def _bytes_of(entries: list[Entry]) -> int:
-    return sum([len(name) + len(value) + ENTRY_OVERHEAD for name, value in entries])
+        while self._size > limit and len(self._names) > _FIRST:
+            self._size -= len(self._names.pop()) + len(self._values.pop()) + ENTRY_OVERHEAD
 
 
 def _new_name(written: bytes) -> bytes:

@@ -72,7 +72,8 @@ def test_both_ways_read_the_same(blocks: list[bytes], small: bool) -> None:
         assert found == pairs(strict, block, strict=True)
         if found is None:
             return
-        assert (quick._table, quick._size) == (strict._table, strict._size)
+        assert (quick._names, quick._values) == (strict._names, strict._values)
+        assert quick._size == strict._size
 
 
 @given(st.lists(st.binary(max_size=30), max_size=4))
@@ -188,10 +189,35 @@ def test_a_template_is_forgotten_when_the_table_changes() -> None:
     reader = Decoder()
     add = b"\x40" + written(b"x-a")
     reader.decode(add + written(b"one"))
-    for _ in range(10):
-        assert pairs(reader, b"\xbe\x04\x02/a") == [(b"x-a", b"one"), (b":path", b"/a")]
+    for path in (b"/%d" % number for number in range(10)):
+        assert pairs(reader, b"\xbe\x04\x02" + path) == [(b"x-a", b"one"), (b":path", path)]
     assert reader._templates
     reader.decode(add + written(b"two"))
     assert pairs(reader, b"\xbe\x04\x02/b") == [(b"x-a", b"two"), (b":path", b"/b")]
     reader.decode(b"\x20")
     assert pairs(reader, b"\xbe\x04\x02/b") is None
+
+
+def test_a_block_that_came_before_is_forgotten_when_the_table_changes() -> None:
+    reader = Decoder()
+    add = b"\x40" + written(b"x-a")
+    reader.decode(add + written(b"one"))
+    for _ in range(3):
+        assert pairs(reader, b"\xbe\x88") == [(b"x-a", b"one"), (b":status", b"200")]
+        assert reader.size == len(b"one200")
+    reader.decode(add + written(b"two"))
+    assert pairs(reader, b"\xbe\x88") == [(b"x-a", b"two"), (b":status", b"200")]
+    reader.decode(add + written(b"\0"))
+    for _ in range(3):
+        reader.decode(b"\xbe\x88")
+        assert reader.tainted
+        reader.decode(b"\xbf\x88")
+        assert not reader.tainted
+
+
+def test_blocks_that_are_kept_are_bounded() -> None:
+    reader = Decoder()
+    for number in range(200):
+        reader.decode(b"\x04" + written(b"/%d" % number))
+        reader.decode(b"\x04" + written(b"/%d" % number * 200))
+    assert 0 < sum(map(len, reader._known)) < 16 * 256
