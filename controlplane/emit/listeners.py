@@ -26,7 +26,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 )
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
-from controlplane.emit import names, tls
+from controlplane.emit import names, tls, tunnels
 from controlplane.emit.routes import HTTP_PROTOCOLS
 from controlplane.emit.words import over_ads, packed, seconds, socket_address
 from controlplane.mesh.model import InboundPort
@@ -103,7 +103,9 @@ def _inbound_routes(port: InboundPort, cluster: str) -> RouteConfiguration:
 
 def http_proxy(port: int) -> Listener:
     """Istio's proxyHttpPort: the application reaches every service by name through it."""
-    return _outbound("127.0.0.1", port, _manager(f"outbound_{port}"), names.HTTP_PROXY_ROUTES)
+    manager = _manager(f"outbound_{port}")
+    manager.upgrade_configs.add(upgrade_type=tunnels.CONNECT)
+    return _outbound("127.0.0.1", port, manager, names.HTTP_PROXY_ROUTES)
 
 
 def gateway(address: str, port: int) -> Listener:

@@ -1,4 +1,5 @@
-"""The route configuration of the outbound HTTP proxy: a virtual host for each service port.
+"""The route configuration of the outbound HTTP proxy: a virtual host for each service port, with
+the rules of HTTP ports and a tunnel to every TCP one.
 
 A rule's destination that does not resolve becomes a route to a cluster that does not exist: the
 proxy answers 503 with the response flag NC, and the mesh's status says which rule it was.
@@ -19,7 +20,7 @@ from envoy.config.route.v3.route_components_pb2 import (
 )
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
-from controlplane.emit import names
+from controlplane.emit import names, tunnels
 from controlplane.emit.matches import header_options, host_of, route_match
 from controlplane.emit.node import Node
 from controlplane.emit.retries import Variant, variants
@@ -53,13 +54,13 @@ class Routes:
 
 
 def http_proxy(mesh: Mesh, node: Node) -> Routes:
-    """Every HTTP port of every service, then a 502 for any other host (Istio's block_all)."""
+    """Every port of every service, then a 502 for any other host (Istio's block_all)."""
     domains = _Domains(mesh, node)
     targets = Targets(mesh)
     hosts = [
-        virtual_host(service, port, own, node, targets)
+        _with_tunnel(service, port, own, node, targets)
         for service in mesh.services
-        for port in http_ports(service)
+        for port in tcp_ports(service)
         if (own := domains.of(service, port))
     ]
     hosts.append(_block_all())
@@ -79,17 +80,37 @@ def virtual_host(
     )
 
 
+def _with_tunnel(
+    service: Service, port: int, domains: list[str], node: Node, targets: Targets
+) -> VirtualHost:
+    is_http = port in http_ports(service)
+    host = virtual_host(service, port, domains, node, targets) if is_http else None
+    host = host or VirtualHost(name=names.virtual_host(service.hostname, port), domains=domains)
+    rules = ((m, r.destinations) for r in service.rules for m in r.matches or (RouteMatch(),))
+    applying = ((match, found) for match, found in rules if _applies(match, port, node))
+    action = RouteAction(timeout=seconds(0))
+    _set_clusters(action, tunnels.destinations(service, applying), port, targets)
+    host.routes.append(tunnels.route(action))
+    return host
+
+
 def _block_all() -> VirtualHost:
     answer = DirectResponseAction(status=502)
     answer.body.inline_string = UNKNOWN_HOST_BODY
+    refused = tunnels.refusal(answer, names.BLOCK_ALL)
     route = Route(name=names.BLOCK_ALL, direct_response=answer)
     route.match.prefix = "/"
-    return VirtualHost(name=names.BLOCK_ALL, domains=["*"], routes=[route])
+    return VirtualHost(name=names.BLOCK_ALL, domains=["*"], routes=[route, refused])
 
 
 def http_ports(service: Service) -> list[int]:
     """Numbers of the ports that speak HTTP, in the service's order."""
     return [port.number for port in service.ports if port.protocol in HTTP_PROTOCOLS]
+
+
+def tcp_ports(service: Service) -> list[int]:
+    """Numbers of all ports that are reached over TCP."""
+    return [port.number for port in service.ports if port.protocol != "UDP"]
 
 
 class _Domains:
@@ -102,12 +123,13 @@ class _Domains:
         for level in range(3):
             for service in mesh.services:
                 for name in _names(service, node, level):
-                    for port in http_ports(service):
+                    for port in tcp_ports(service):
                         self._claim(service, port, name)
 
     def _claim(self, service: Service, port: int, name: str) -> None:
         name = f"[{name}]" if ":" in name else name.lower()
-        alone = port == 80 or len(http_ports(service)) == 1
+        http = http_ports(service)
+        alone = port in http and (port == 80 or len(http) == 1)
         for domain in (f"{name}:{port}", name) if alone else (f"{name}:{port}",):
             if domain not in self._taken:
                 self._taken.add(domain)

@@ -85,7 +85,7 @@ def disabled() -> Mesh:
 
 @case
 def tcp_and_udp() -> Mesh:
-    """TCP comes in and has a cluster; the HTTP proxy does not route it. UDP has nothing."""
+    """TCP comes in and has a cluster and a tunnel to it; UDP has nothing."""
     ports = (ServicePort(6379, "tcp", "TCP"), ServicePort(53, "udp", "UDP"))
     redis = Endpoint("127.0.0.1", {6379: 9109, 53: 9110})
     return mesh(
