@@ -27,7 +27,7 @@ BLOCKS_PER_MISS = 8
 FICKLE = frozenset(
     (b":path", b"content-length", b"age", b"etag", b"if-modified-since", b"if-none-match",
      b"location", b"set-cookie", b"x-request-id", b"traceparent", b"authorization",
-     b"proxy-authorization")
+     b"proxy-authorization", b"x-envoy-upstream-service-time")
 )  # fmt: skip
 SECRET = frozenset((b"authorization", b"proxy-authorization"))
 NEVER_INDEXED = 0x10
