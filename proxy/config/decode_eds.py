@@ -68,7 +68,7 @@ def _drop_overloads(
     if len(message.drop_overloads) > 1:
         raise Rejected(where, "Envoy knows one entry only")
     return tuple(
-        DropOverload(each.category, _share(each.drop_percentage, f"{where}[{i}].drop_percentage"))
+        DropOverload(_share(each.drop_percentage, f"{where}[{i}].drop_percentage"))
         for i, each in enumerate(message.drop_overloads)
     )
 

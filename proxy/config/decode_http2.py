@@ -5,12 +5,15 @@ from __future__ import annotations
 from envoy.config.core.v3 import protocol_pb2
 
 from proxy.config.decode_common import optional_seconds, seconds, value_or
+from proxy.config.fields import UNSUPPORTED
 from proxy.config.model import Http2Options, KeepaliveSettings
 from proxy.config.rejected import Rejected
 
 # RFC 9113 section 6.5.2, RFC 8441 section 3.
 _ENABLE_PUSH = 2
+_MAX_FRAME_SIZE = 5
 _ENABLE_CONNECT_PROTOCOL = 8
+_FRAME_BYTES = 16384
 _NAMED = {1: "hpack_table_size", 3: "max_concurrent_streams", 4: "initial_stream_window_size"}
 _DEFAULTS = Http2Options()
 
@@ -59,8 +62,12 @@ def _custom_settings(message: protocol_pb2.Http2ProtocolOptions, path: str) -> d
         where = f"{path}[{i}]"
         if identifier == _ENABLE_PUSH and value:
             raise Rejected(where, "server push is not supported and can't be enabled")
+        if identifier == _ENABLE_PUSH:
+            continue  # a client says so anyway, and a server has no say in it
         if identifier == _ENABLE_CONNECT_PROTOCOL:
             raise Rejected(where, "is to be set by `allow_connect`")
+        if identifier == _MAX_FRAME_SIZE and value != _FRAME_BYTES:
+            raise Rejected(where, f"{UNSUPPORTED}: a frame of more than {_FRAME_BYTES} bytes")
         if (name := _NAMED.get(identifier)) is not None and message.HasField(name):
             raise Rejected(where, f"{name} is set too")
         if found.setdefault(identifier, value) != value:

@@ -66,7 +66,9 @@ CLUSTERS: Table = {
     _ENDPOINT + "ClusterLoadAssignment.Policy": Fields(
         "overprovisioning_factor drop_overloads weighted_priority_health"
     ),
-    _ENDPOINT + "ClusterLoadAssignment.Policy.DropOverload": Fields("category drop_percentage"),
+    _ENDPOINT + "ClusterLoadAssignment.Policy.DropOverload": Fields(
+        "drop_percentage", {"category": "only load reports, which are refused, tell them apart"}
+    ),
     _ENDPOINT + "LocalityLbEndpoints": Fields(
         "locality lb_endpoints load_balancing_weight priority",
         {

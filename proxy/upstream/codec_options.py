@@ -26,4 +26,5 @@ def codec_options(http2: Http2Options, header_kb: int, header_count: int) -> Opt
         stream_error_on_invalid_http_messaging=http2.stream_error,
         max_header_bytes=header_kb * 1024,
         max_headers=header_count,
+        custom_settings=http2.custom_settings,
     )

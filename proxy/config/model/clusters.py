@@ -42,7 +42,6 @@ class LocalityEndpoints:
 class DropOverload:
     """So many of a cluster's requests are refused at once. share: of 1."""
 
-    category: str
     share: float
 
 

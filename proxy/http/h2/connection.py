@@ -72,6 +72,7 @@ class Connection(Control):
             values.append((frames.HEADER_TABLE_SIZE, options.hpack_table_size))
         values.append((frames.MAX_CONCURRENT_STREAMS, options.max_concurrent_streams))
         values.append((frames.INITIAL_WINDOW_SIZE, self._stream_window))
+        values.extend(options.custom_settings)
         return values
 
     def feed(self, data: bytes) -> None:

@@ -12,7 +12,8 @@ DROP_UNDERSCORES = 2  # the header is taken out
 @dataclass(frozen=True, slots=True)
 class Options:
     """Sizes in bytes. `max_header_bytes` and `max_headers` bound a block: max_request_headers_kb
-    and max_headers_count. underscores: headers_with_underscores_action."""
+    and max_headers_count. underscores: headers_with_underscores_action. custom_settings:
+    (identifier, value), told to the peer as they are."""
 
     hpack_table_size: int = 4096
     max_concurrent_streams: int = 1024
@@ -28,6 +29,7 @@ class Options:
     max_header_bytes: int = 60 * 1024
     max_headers: int = 100
     underscores: int = ALLOW_UNDERSCORES
+    custom_settings: tuple[tuple[int, int], ...] = ()
 
 
 class PrematureResets:

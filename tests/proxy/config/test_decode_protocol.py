@@ -178,6 +178,7 @@ def test_custom_settings_with_a_field_of_their_own_go_there() -> None:
             },
             "set twice",
         ),
+        ({"custom_settings_parameters": [{"identifier": 5, "value": 65536}]}, "not supported"),
         ({"initial_stream_window_size": 65534}, "initial_stream_window_size"),
         ({"connection_keepalive": {"interval": "1s"}}, "timeout"),
         ({"allow_metadata": True}, "allow_metadata"),

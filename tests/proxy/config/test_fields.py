@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 from envoy.config.bootstrap.v3 import bootstrap_pb2
@@ -15,9 +22,21 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from proxy.config import any_types, fields, pgv
+from proxy.config import any_types, fields, filters, model, pgv
 from proxy.config.rejected import Rejected
 
+ROOM = Path(fields.__file__).parent
+ELSE_BRANCHES = {
+    "envoy.extensions.access_loggers.file.v3.FileAccessLog.typed_json_format",
+    "envoy.extensions.filters.common.fault.v3.FaultDelay.header_delay",
+    "envoy.extensions.filters.common.fault.v3.FaultRateLimit.header_limit",
+    "envoy.extensions.filters.http.fault.v3.FaultAbort.header_abort",
+    "envoy.type.matcher.v3.ValueMatcher.null_match",
+}
+"""Alternatives of a oneof that are what is left when it is none of the others."""
+READ_BY_THE_DECODERS = {
+    "RouteConfiguration.validate_clusters": "config.references checks the clusters by it",
+}
 ROOTS = (
     bootstrap_pb2.Bootstrap,
     cluster_pb2.Cluster,
@@ -189,3 +208,47 @@ def test_envoys_own_rules_are_held(message: Message, path: str, why: str) -> Non
     with pytest.raises(Rejected) as error:
         pgv.validate(message)
     assert (error.value.path, error.value.why) == (path, why)
+
+
+# ------------------------------------------------------------------------- who reads them
+
+
+def words_of(paths: Iterable[Path]) -> set[str]:
+    """Every name that the code in them speaks of: attributes, arguments, parts of texts."""
+    return {word for path in paths for word in re.findall(r"\w+", path.read_text())}
+
+
+def test_a_field_that_is_honoured_is_read_by_a_decoder() -> None:
+    """Or by a table that a decoder takes the names of fields from."""
+    readers = words_of(
+        path for path in ROOM.rglob("*.py") if not path.name.startswith(("fields", "field_rules"))
+    )
+    unread = {
+        f"{name}.{field}"
+        for name, row in fields.FIELDS.items()
+        for field in row.honoured.split()
+        if field not in readers
+    }
+    assert unread == ELSE_BRANCHES
+
+
+def test_what_the_decoders_find_is_read_by_the_proxy() -> None:
+    """A model's field that nobody reads is a setting that is ignored in silence."""
+    outside = words_of(path for path in ROOM.parent.rglob("*.py") if ROOM not in path.parents)
+    unread = {
+        f"{kind.__name__}.{field.name}"
+        for module in models()
+        for kind in vars(module).values()
+        if isinstance(kind, type) and is_dataclass(kind) and kind.__module__ == module.__name__
+        for field in dataclass_fields(kind)
+        if field.name not in outside
+    }
+    assert unread == set(READ_BY_THE_DECODERS)
+
+
+def models() -> list[ModuleType]:
+    return [
+        importlib.import_module(f"{room.__name__}.{module.name}")
+        for room in (model, filters)
+        for module in pkgutil.iter_modules(room.__path__)
+    ]

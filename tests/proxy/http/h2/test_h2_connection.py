@@ -338,3 +338,11 @@ def test_a_client_refuses_what_it_did_not_ask_for() -> None:
         client.feed(frames.settings([]))
         with pytest.raises(ConnectionFailed):
             client.feed(wire)
+
+
+def test_custom_settings_are_told_by_both_ends() -> None:
+    options = Options(custom_settings=((20, 5), (frames.MAX_HEADER_LIST_SIZE, 70_000)))
+    for kind, sink in ((ServerConnection, Listener()), (ClientConnection, Listener())):
+        said: list[bytes] = []
+        kind(sink, options, said.append).start()
+        assert frames.settings(options.custom_settings)[9:] in b"".join(said)
