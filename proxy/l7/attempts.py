@@ -174,7 +174,7 @@ def send_request(stream: Stream, exchange: Exchange, connection: Carrier) -> Non
         connection.send_request(exchange, stream.request, True)
         return
     if not stream.holds:  # before anything is sent: that may be too much again
-        stream.down.resume_reading(stream)
+        on_writable(stream, True)
     connection.send_request(exchange, stream.request, False)
     if stream.holds:
         return
@@ -243,21 +243,28 @@ def pass_request_end(stream: Stream, trailers: Headers | None) -> None:
 
 def on_writable(stream: Stream, writable: bool) -> None:
     """The upstream's buffer is full: stop reading from the client, and the other way about."""
-    if writable:
-        stream.down.resume_reading(stream)
-    else:
+    if stream.up_full == writable:
+        stream.up_full = not writable
+    if not writable:
         stream.down.pause_reading(stream)
+    elif not stream.shadows or not mirror.hold_up(stream):
+        stream.down.resume_reading(stream)
 
 
 def on_downstream_full(stream: Stream, full: bool) -> None:
     """The client does not keep up, or does again: no more, or more, from the upstream."""
-    up = stream.up
-    if up is None:
-        return
+    for hedge in stream.hedges:
+        if hedge.up is not None:
+            _pause(hedge.up, hedge, full)
+    if stream.up is not None:
+        _pause(stream.up, stream, full)
+
+
+def _pause(connection: Carrier, exchange: Exchange, full: bool) -> None:
     if full:
-        up.pause_reading(stream)
+        connection.pause_reading(exchange)
     else:
-        up.resume_reading(stream)
+        connection.resume_reading(exchange)
 
 
 # --------------------------------------------------------------------------- the answer

@@ -50,6 +50,8 @@ class Hedge:
     def on_connected(self, connection: Carrier) -> None:
         self.waiting = False
         self.up = connection
+        if self.stream.down.is_full(self.stream):
+            connection.pause_reading(self)
         attempts.send_request(self.stream, self, connection)
 
     def on_informational(self, status: int, headers: Headers) -> None:

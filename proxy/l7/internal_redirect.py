@@ -46,7 +46,8 @@ class InternalRedirects:
         cluster = stream.cluster
         assert cluster is not None
         location = response.headers.get(b"location")
-        whole = stream.request_done and (stream.body is not None or not stream.bytes_received)
+        kept = stream.body is not None or not stream.bytes_received
+        whole = stream.request_done and kept and not stream.tunnels
         saved = self._turn(stream, response, location) if whole and location is not None else None
         if saved is None:
             cluster.stats.add("upstream_internal_redirect_failed_total")

@@ -75,6 +75,11 @@ def end(stream: Stream, trailers: Headers | None) -> None:
     stream.shadows = ()
 
 
+def hold_up(stream: Stream) -> bool:
+    """Is a copy taken too slowly for more of the request to be read?"""
+    return any(shadow.full for shadow in stream.shadows)
+
+
 def cancel(stream: Stream) -> None:
     """The request will never be whole."""
     for shadow in stream.shadows:
@@ -142,6 +147,7 @@ class Shadow:
         "_trailers",
         "_up",
         "breaker",
+        "full",
         "request",
         "up_id",
     )  # fmt: skip
@@ -161,7 +167,7 @@ class Shadow:
         self._timeout_s = stream.timeout_s
         self._timer: asyncio.TimerHandle | None = None
         self._sent_at = 0.0
-        self._done = self._over = False
+        self._done = self._over = self.full = False
 
     def start(self) -> bool:
         """False: there is nobody to send it to."""
@@ -221,6 +227,8 @@ class Shadow:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self.full:
+            self._let_on()
 
     # ------------------------------------------------------------------ what the connection tells
 
@@ -269,6 +277,15 @@ class Shadow:
         if self._done or self._over:
             return
         if writable:
-            self._stream.down.resume_reading(self._stream)
+            self._let_on()
         else:
+            self.full = True
             self._stream.down.pause_reading(self._stream)
+
+    def _let_on(self) -> None:
+        """The request may go on, if nobody else holds it up."""
+        self.full = False
+        stream = self._stream
+        own = stream.responded or (stream.up is not None and not stream.holds)
+        if own and not stream.up_full and not stream.ended and not hold_up(stream):
+            stream.down.resume_reading(stream)

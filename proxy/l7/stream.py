@@ -54,12 +54,12 @@ class Stream:
     hooking: inside of a filter's hook, whose word to resume then waits in `resumption`.
 
     Of the upstream half: deadline, try_deadline: monotonic seconds, NEVER when there is none.
-    tried: hosts of earlier attempts. tried_at: when one but the first was sent. body: what was read
-    of the request, None once it need not be kept. trailers: the request's, once it is done.
-    failure: the transport's words for the last lost attempt. shadows: copies on their way while the
-    request is not whole. keeps_body: for another leg. redirects, followed: how many legs came
-    before, and by which routes. new_cookies: made for the client by a hash policy. local_body: what
-    a local reply said before it was formatted.
+    up_full: it takes no more of the request for now. tried: hosts of earlier attempts. tried_at:
+    when one but the first was sent. body: what was read of the request, None once it need not be
+    kept. trailers: the request's, once it is done. failure: the transport's words for the last lost
+    attempt. shadows: copies on their way while the request is not whole. keeps_body: for another
+    leg. redirects, followed: how many legs came before, and by which routes. new_cookies: made for
+    the client by a hash policy. local_body: what a local reply said before it was formatted.
     counted: in what else the request counts."""
 
     # No __slots__: most streams never touch most of these, and a default that stands in the class
@@ -94,6 +94,7 @@ class Stream:
     cluster: Cluster | None = None
     host: Host | None = None
     up: Carrier | None = None
+    up_full = False
     waiting = False
     attempt = 0
     shadows: tuple[Shadow, ...] = ()
@@ -245,6 +246,7 @@ class Stream:
         self.bytes_received += self.body_bytes
         route = self.route
         self.chain = self.manager.chain if route is None else self.manager.chain_of(route)
+        deadlines.begin_stream(self)
         self.manager.worker.call_later(0.0, self._next_leg)
 
     def _next_leg(self) -> None:
@@ -389,7 +391,9 @@ class Stream:
             self.response_trailers = trailers
         if self.chain.looks_at_replies:
             data = hooks.response_data(self, b"", True)
-            if data:
+            if data and self.outlet is not None:
+                self.outlet.send(data)
+            elif data:
                 self.bytes_sent += len(data)
                 self.down.send_data(self, data)
             hooks.response_end(self, trailers)

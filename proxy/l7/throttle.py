@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from proxy.http.headers import Headers
 from proxy.http.message import Response
+from proxy.l7.deadlines import NEVER
 from proxy.outbox import flush
 
 if TYPE_CHECKING:
@@ -37,20 +38,22 @@ class Throttle:
         """The head goes at once; `data` of the body as it may."""
         stream = self._stream
         stream.down.send_response(stream, response, b"", False)
-        self._over = end
+        if end:
+            self.end(None)
         self.send(data)
 
     def send(self, data: bytes) -> None:
         self._kept += data
         if self._timer is None:
             self._next()
-        if len(self._kept) > MAX_KEPT_BYTES and not self._paused:
+        if len(self._kept) > MAX_KEPT_BYTES:  # paused or not: others may have let it read on
             self._paused = True
             self._stream.on_downstream_full(True)
 
     def end(self, trailers: Headers | None) -> bool:
-        """True: the end waits for what is kept."""
+        """True: the end waits for what is kept. That is not the upstream's time any more."""
         self._over = True
+        self._stream.deadline = NEVER
         self._trailers = trailers
         return bool(self._kept)
 
@@ -65,7 +68,8 @@ class Throttle:
         stream.down.send_data(stream, data)
         if self._paused and len(self._kept) < MAX_KEPT_BYTES // 2:
             self._paused = False
-            stream.on_downstream_full(False)
+            if not stream.down.is_full(stream):
+                stream.on_downstream_full(False)
         if self._kept or not self._over:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(1 / PORTIONS_PER_S, self._later)

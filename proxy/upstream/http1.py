@@ -44,6 +44,7 @@ class UpstreamH1(Outbox, asyncio.Protocol):
     __slots__ = (
         "_adopted",
         "_head",
+        "_paused",
         "_reader",
         "_serves_at_most",
         "breaker",
@@ -78,7 +79,7 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         self._reader = ResponseReader(self, limits)
         self._head = proper_request_head if http.http1.proper_case else request_head
         self.request_done = True
-        self._adopted = False
+        self._adopted = self._paused = False
         self.served = 0
         self._serves_at_most = http.max_requests_per_connection or FOR_EVER
         self.idle_since = 0.0
@@ -108,15 +109,22 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         except Malformed as error:
             self.cluster.stats.upstream_cx_protocol_error.value += 1
             self._break(retry.PROTOCOL_ERROR, error.detail)
-        if self.exchange is None:
-            self._forget(by_peer=True)  # nobody may lease it in the rest of this turn
+        self._lose(abort=self.exchange is not None)
         flush()
         return False
 
+    def _lose(self, abort: bool) -> None:
+        """The peer is gone: nobody may lease it in the rest of this turn, nor wait for it. abort:
+        what is still to be written would keep it open."""
+        transport = self.transport
+        self._forget(by_peer=True)
+        if abort and transport is not None:
+            transport.abort()
+        self._reset(retry.CONNECTION_TERMINATION, "")
+
     def connection_lost(self, exc: Exception | None) -> None:
         if self.transport is not None:
-            self._forget(by_peer=True)
-            self._reset(retry.CONNECTION_TERMINATION, "")
+            self._lose(abort=False)
         flush()
 
     def pause_writing(self) -> None:
@@ -185,10 +193,12 @@ class UpstreamH1(Outbox, asyncio.Protocol):
 
     def pause_reading(self, exchange: Exchange) -> None:
         if self.transport is not None and not self.transport.is_closing():
+            self._paused = True
             self.transport.pause_reading()
 
     def resume_reading(self, exchange: Exchange) -> None:
-        if self.transport is not None and not self.transport.is_closing():
+        if self._paused and self.transport is not None and not self.transport.is_closing():
+            self._paused = False
             self.transport.resume_reading()
 
     # ------------------------------------------------------------------ the codec's side
@@ -244,8 +254,11 @@ class UpstreamH1(Outbox, asyncio.Protocol):
 
     def _release(self) -> None:
         """The exchange is over, and well: on to the next one, if the connection may live."""
-        if self.exchange is None:
+        exchange = self.exchange
+        if exchange is None:
             return
+        if self._paused:
+            self.resume_reading(exchange)
         self.exchange = None
         cluster, host = self.cluster, self.host
         host.active -= 1

@@ -368,7 +368,7 @@ class Pool:
                     connection.close()
         if age_s:
             for connection in list(self.connections):
-                if now - connection.opened_at > age_s:
+                if now - connection.opened_at > age_s and connection.generation != RETIRED:
                     stats.upstream_cx_max_duration_reached.value += 1
                     connection.retire()
 
