@@ -140,6 +140,7 @@ class Proxy:
             identity=self.identity,
             state_dir=self.options.state_dir,
             version=_version() if self.config.ads else "",
+            warming=self._unsettled,
         )
         await self._serve_admin()
         following = spawn(self.xds.run(), "xds")
@@ -165,14 +166,23 @@ class Proxy:
     async def _first_checks(self) -> None:
         """Listeners open when each host has had its first health check, and each name was asked for
         once (Envoy's warming)."""
-        while self._warming() and not self.stopped.is_set():  # noqa: ASYNC110 — several ends
+        clusters = self.runtime.clusters
+        while clusters.warming() and not self.stopped.is_set():  # noqa: ASYNC110 — several ends
             await asyncio.sleep(0.005)
         self.checked = True
         if self.held_back:
             self._apply(self.snapshot)
+        self.xds.warmed()
 
-    def _warming(self) -> bool:
-        return self.watches.waiting or self.runtime.clusters.warming()
+    def _unsettled(self) -> bool:
+        """What was published is not in force yet, or has yet to become warm."""
+        applying = self._next is not None or self._applying is not None
+        return applying or self.runtime.clusters.warming()
+
+    async def _tell_when_settled(self) -> None:
+        while self._unsettled():  # noqa: ASYNC110 — several ends
+            await asyncio.sleep(0.005)
+        self.xds.warmed()
 
     def _check_static(self) -> None:
         """What the bootstrap itself asks for must work, or there is nothing to run for."""
@@ -265,6 +275,7 @@ class Proxy:
             self._next = snapshot
             if self._applying is None:
                 self._applying = spawn(self._apply_in_slices(), "apply configuration")
+                spawn(self._tell_when_settled(), "warm clusters")
             return
         self._finish(snapshot, self.runtime.apply(snapshot))
 
@@ -292,7 +303,7 @@ class Proxy:
                 runtimes[name] = ListenerRuntime(one.config, one.chains, one.default, loggers)
             except ChainMatchError as error:
                 problems[f"listener {name}"] = f"listener {name}: {error}"
-        self.held_back = not self.checked and self._warming()
+        self.held_back = not self.checked and self.runtime.clusters.warming()
         if not self.held_back:
             for name, problem in self.listeners.apply(runtimes).items():
                 problems[f"listener {name}"] = problem

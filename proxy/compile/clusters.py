@@ -74,6 +74,7 @@ class Clusters:
         self._resolvers = Resolvers()
         self._caches: dict[str, DnsCache] = {}
         self._contexts: Contexts = WeakValueDictionary()
+        self._fresh: set[str] = set()
         self.placement = Placement()
 
     def apply(self, snapshot: Snapshot) -> dict[str, str]:
@@ -99,10 +100,18 @@ class Clusters:
             yield
 
     def warming(self) -> bool:
-        """Names of a cluster that is to be waited for are still asked for the first time."""
-        return any(
-            not one.warm and one.cluster.config.wait_for_warm_on_init for one in self._dns.values()
-        )
+        """Of a cluster that is new or was changed, a name is asked for the first time, or a host
+        checked (Envoy's warming)."""
+        self._fresh = {name for name in self._fresh if self._is_warming(name)}
+        return bool(self._fresh)
+
+    def _is_warming(self, name: str) -> bool:
+        cluster, dns = self.running.get(name), self._dns.get(name)
+        if cluster is None or not cluster.config.wait_for_warm_on_init:
+            return False
+        if dns is not None and not dns.warm:
+            return True
+        return self._watches is not None and self._watches.waits(name)
 
     def sweep(self, now: float) -> None:
         for cluster in self.running.values():
@@ -127,6 +136,8 @@ class Clusters:
             self._close(name)
             cluster = None
         renewed = material != self._tls.get(name)
+        if cluster is None or config != cluster.config:
+            self._fresh.add(name)
         if cluster is None:
             tls_for = tls_chooser(config, snapshot.secrets, self._contexts)
             cluster = self._make(config, tls_for)

@@ -62,10 +62,10 @@ class Watches:
         if running is not None:
             running.stop()
 
-    @property
-    def waiting(self) -> bool:
-        """Some cluster's hosts have not all had their first check, and it waits for them."""
-        return any(one.waiting for one in self._running.values())
+    def waits(self, name: str) -> bool:
+        """The cluster's hosts have not all had their first check, and it waits for them."""
+        running = self._running.get(name)
+        return running is not None and running.waiting
 
 
 def _nobody(_: HealthEvent) -> None:

@@ -36,6 +36,8 @@ class DnsMembership:
         self.warm = False
         self._on_warm = on_warm
         self._logical = cluster.config.type == "LOGICAL_DNS"
+        self._replaces = bool(cluster.hosts)  # which serve until these are warm
+        self._placed = False
         cluster.choosing.take(assignment)
         self._names = [
             _Name(self, endpoint, group)
@@ -55,15 +57,20 @@ class DnsMembership:
         self._unanswered -= 1
         if self._unanswered <= 0 and not self.warm:
             self.warm = True
+            if self._replaces and any(name.addresses for name in self._names):
+                self.update()
             self._on_warm()
 
     def update(self) -> None:
         """What one name resolves to has changed."""
+        if self._replaces and not self.warm:
+            return
         if not self._logical:
             self.cluster.set_hosts([found for name in self._names for found in name.found()])
-        elif self.cluster.hosts:
+        elif self._placed:
             self.cluster.hosts[0].move(self._names[0].addresses)
         else:
+            self._placed = True
             self.cluster.set_hosts(list(self._names[0].found())[:1])
             for host in self.cluster.hosts:
                 host.move(self._names[0].addresses)

@@ -5,7 +5,7 @@ outlier detection. The only place here that knows the time; what results mean is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from functools import partial
 from time import monotonic
 
@@ -56,14 +56,16 @@ class ClusterHealth:
         """As the cluster is now. Checks begin anew when they are other ones. renewed: the TLS
         material is another."""
         self._tls_for = tls_for
+        well: set[Host] = set()
         if check is None or self._around is None or check != self._around.config:
+            well = {host for host in self._cluster.hosts if not host.failed}
             self._stop_checks()
             self._around = self._surroundings(check, log) if check is not None else None
         elif renewed:
             for host, session in self._sessions.items():
                 session.use(self._probe(host, check), host.check_config)
         self._arm()
-        self.watch(self._cluster.hosts)
+        self.watch(self._cluster.hosts, well)
         self._cluster.rebuild()
 
     def _surroundings(self, check: HealthCheck, log: Log) -> Surroundings:
@@ -99,8 +101,9 @@ class ClusterHealth:
         waits = self._cluster.config.wait_for_warm_on_init
         return waits and any(session.checker.first for session in self._sessions.values())
 
-    def watch(self, hosts: Iterable[Host]) -> None:
-        """These are the hosts now. New ones are ill until a check finds them well (Envoy)."""
+    def watch(self, hosts: Iterable[Host], well: Set[Host] = frozenset()) -> None:
+        """These are the hosts now. New ones are ill until a check finds them well (Envoy); `well`
+        are those that serve already, and do so until they are asked in the new way."""
         around = self._around
         if around is None:
             return
@@ -110,8 +113,10 @@ class ClusterHealth:
         for host in listed:
             disabled = host.check_config is not None and host.check_config.disabled
             if host not in self._sessions and not disabled:
-                host.failed = True
-                host.unchecked = self._cluster.config.ignore_new_hosts_until_first_hc
+                host.failed = host not in well
+                host.unchecked = (
+                    host.failed and self._cluster.config.ignore_new_hosts_until_first_hc
+                )
                 checker = host.checker = HostChecker(host, around)
                 probe = self._probe(host, around.config)
                 self._sessions[host] = Session(host, checker, probe, around)

@@ -2,9 +2,10 @@
 
     unchecked -> well <-> ill
 
-A host begins as ill, and its first good result makes it well at once; later it takes
-`healthy_threshold` good ones, or `unhealthy_threshold` bad ones the other way. An answer that is
-wrong makes ill at once, unless its status is a retriable one; what the network did counts.
+A host begins as ill (or as well, if it served before there were these checks), and its first result
+decides at once; later it takes `healthy_threshold` good ones, or `unhealthy_threshold` bad ones the
+other way. An answer that is wrong makes ill at once, unless its status is a retriable one; what the
+network did counts.
 Asking, and the clock, are `health`'s part.
 """
 
@@ -156,7 +157,7 @@ class HostChecker:
         self._good = 0
         changed = pending = False
         if not host.failed:
-            counts = retriable or why in _OF_NETWORK
+            counts = (retriable or why in _OF_NETWORK) and not self.first
             if counts:
                 self._bad += 1
             changed = not counts or self._bad == around.config.unhealthy_threshold

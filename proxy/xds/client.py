@@ -72,10 +72,13 @@ class XdsClient:
         jitter: Callable[[], float] = random.random,
         wall_clock: Callable[[], float] = time.time,
         last_good_grace_s: float = LAST_GOOD_GRACE_S,
+        warming: Callable[[], bool] = lambda: False,
     ) -> None:
         local = frozenset({identity.secret_name} if identity is not None else ())
         self._bootstrap = bootstrap
         self._on_snapshot = on_snapshot
+        self._warming = warming
+        self._were_warm = False
         self._identity = identity
         self._state_dir = state_dir
         self._last_good_grace_s = last_good_grace_s
@@ -141,7 +144,21 @@ class XdsClient:
     # ----------------------------------------------------------------- what Session asks for
 
     def subscriptions(self) -> Mapping[str, frozenset[str] | None]:
-        return self._store.subscriptions()
+        """Listeners only when the first clusters are in force and warm (Envoy)."""
+        wanted = self._store.subscriptions()
+        if not self._were_warm and self._clusters_are_warm():
+            self._were_warm = self._store.has_answer(CDS)
+        elif not self._were_warm and LDS in wanted and self._warming():
+            del wanted[LDS]
+        return wanted
+
+    def may_answer(self, type_url: str) -> bool:
+        """Envoy acknowledges clusters when they are warm, so that routes to them may come; but the
+        first ones at once, as listeners are not asked for yet."""
+        return type_url != CDS or not self._were_warm or self._clusters_are_warm()
+
+    def _clusters_are_warm(self) -> bool:
+        return not self._store.awaits_endpoints() and not self._warming()
 
     def versions(self, type_url: str) -> Mapping[str, str]:
         return self._store.versions(type_url)
@@ -182,6 +199,11 @@ class XdsClient:
         return target.tls
 
     # ----------------------------------------------------------------- what changes it
+
+    def warmed(self) -> None:
+        """`warming` has come to an end."""
+        if self._session is not None:
+            self._session.resubscribe()
 
     def _follow_identity(self) -> None:
         if self._identity is None:

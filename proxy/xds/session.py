@@ -35,6 +35,9 @@ class Config(Protocol):
     async def take(self, update: Update) -> Mapping[str, str]:
         """Applies a response; answers {resource: why} of what was refused."""
 
+    def may_answer(self, type_url: str) -> bool:
+        """False while what came has yet to become warm."""
+
 
 def back_off_s(failures: int, jitter: float) -> float:
     """The wait after so many failures in a row (1, 2 ...): 0.1 s doubled up to 5 s, and from it
@@ -63,6 +66,7 @@ class Session:
         self._jitter = jitter
         self._wake = asyncio.Event()
         self._renew = False
+        self._owed: list[tuple[Update, Mapping[str, str]]] = []
         self._lost_at_s: float | None = None
         self.connected = False
         self.control_plane = ""
@@ -123,6 +127,7 @@ class Session:
     async def _follow(self, stream: AdsStream, address: str) -> None:
         """Returns only when the certificate was renewed; StreamEnded otherwise."""
         self._machine.open()
+        self._owed.clear()
         await self._subscribe(stream)
         reading = spawn(_read(stream), "xds read")
         waking = spawn(self._wake.wait(), "xds wake")
@@ -132,6 +137,7 @@ class Session:
                 if waking.done():
                     self._wake.clear()
                     waking = spawn(self._wake.wait(), "xds wake")
+                    await self._acknowledge(stream)
                     await self._subscribe(stream)
                 if reading.done():
                     response = _response(reading)
@@ -147,9 +153,19 @@ class Session:
         if update is None:
             log.warning("a response of type %s that nobody asked for", response.type_url)
             return
-        errors = await self._config.take(update)
-        await stream.send(self._machine.answer(update, errors))
+        self._owed.append((update, await self._config.take(update)))
+        await self._acknowledge(stream)
         await self._subscribe(stream)
+
+    async def _acknowledge(self, stream: AdsStream) -> None:
+        """In the order of the responses of each type."""
+        owed = self._owed
+        self._owed = []
+        for at, (update, errors) in enumerate(owed):
+            if self._config.may_answer(update.type_url):
+                await stream.send(self._machine.answer(update, errors))
+            else:
+                self._owed.append(owed[at])
 
     async def _subscribe(self, stream: AdsStream) -> None:
         for type_url, names in self._config.subscriptions().items():

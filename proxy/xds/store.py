@@ -173,6 +173,15 @@ class Store:
         """Names of clusters or listeners whose newest version still waits."""
         return frozenset(name for kind, name in self._pending if kind == type_url)
 
+    def awaits_endpoints(self) -> bool:
+        """Some cluster's newest version does."""
+        return any(
+            need[0] == EDS and need not in self._models and need not in self._absent
+            for owner in self._pending
+            if owner[0] == CDS
+            for need in needs(self._owners[owner].newest)
+        )
+
     def next_deadline(self) -> float | None:
         """When `advance` will make a difference, if nothing else comes before."""
         waits = [

@@ -127,3 +127,49 @@ def test_the_back_off_grows_to_its_ceiling() -> None:
     for found, ceiling in zip(most, (1, 2, 4, 8, 8, 8), strict=True):
         assert 0.9 * ceiling < found <= ceiling
     assert back_off_s(Dns(refresh_s=7.0), 3, Random(1)) == 7.0
+
+
+async def test_the_hosts_serve_until_all_of_the_other_names_have_answered() -> None:
+    dns = FakeDns(a_test=[to("10.0.0.2")], b_test=[to("10.0.0.3")])  # c.test never answers
+    with resolving(dns, "a.test") as (cluster, before):
+        await eventually_async(lambda: before.warm, what="the host")
+        before.stop()
+        after = DnsMembership(cluster, named("b.test", "c.test"), dns)
+        await eventually_async(lambda: dns.asked["b.test"] > 1, what="an answer of one")
+        after.stop()
+        assert texts(cluster) == ["10.0.0.2:80"] and not after.warm
+
+
+async def test_the_hosts_serve_on_if_no_other_name_has_an_answer() -> None:
+    dns = FakeDns(a_test=[to("10.0.0.2")], b_test=[None, to("10.0.0.3")])
+    with resolving(dns, "a.test") as (cluster, before):
+        await eventually_async(lambda: before.warm, what="the host")
+        before.stop()
+        after = DnsMembership(cluster, named("b.test"), dns)
+        await eventually_async(lambda: after.warm, what="the failure")
+        assert texts(cluster) == ["10.0.0.2:80"]
+        dns.turn("b.test")
+        await eventually_async(lambda: texts(cluster) == ["10.0.0.3:80"], what="the answer")
+        after.stop()
+
+
+async def test_names_that_take_over() -> None:
+    dns = FakeDns(a_test=[to("10.0.0.2")], b_test=[to("10.0.0.3")], c_test=[None])
+    with resolving(dns, "a.test") as (cluster, before):
+        await eventually_async(lambda: before.warm, what="the host")
+        before.stop()
+        after = DnsMembership(cluster, named("b.test", "c.test"), dns)
+        await eventually_async(lambda: after.warm, what="the others")
+        after.stop()
+        assert texts(cluster) == ["10.0.0.3:80"]
+
+
+async def test_a_logical_host_gives_way_to_that_of_another_name() -> None:
+    dns = FakeDns(a_test=[to("10.0.0.2")], b_test=[to("10.0.0.3")])
+    with resolving(dns, "a.test", kind="LOGICAL_DNS") as (cluster, before):
+        await eventually_async(lambda: before.warm, what="the host")
+        before.stop()
+        after = DnsMembership(cluster, named("b.test", port=81), dns)
+        await eventually_async(lambda: after.warm, what="the other")
+        after.stop()
+        assert [(host.text, host.hostname) for host in cluster.hosts] == [("10.0.0.3:81", "b.test")]
