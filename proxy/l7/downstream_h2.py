@@ -37,6 +37,7 @@ class DownstreamH2(FrameOutbox, asyncio.Protocol):
     protocol = "http2"
 
     __slots__ = (
+        "_begun",
         "_buffer_limit",
         "_codec",
         "_draining",
@@ -72,6 +73,7 @@ class DownstreamH2(FrameOutbox, asyncio.Protocol):
         self._remaining = manager.config.max_requests_per_connection or sys.maxsize
         self._resets = PrematureResets()
         self._draining = False
+        self._begun = 0
         self._goaway_at = 0.0
         self._unsent = 0
         self.closing = False
@@ -91,7 +93,7 @@ class DownstreamH2(FrameOutbox, asyncio.Protocol):
         flush()
 
     def data_received(self, data: bytes) -> None:
-        if self.closing and not self.streams:
+        if self._over:
             return
         self._received.value += len(data)
         if self._keepalive is not None:
@@ -103,7 +105,15 @@ class DownstreamH2(FrameOutbox, asyncio.Protocol):
             self._end_all("DPE", error.detail)
             self.closing = True
             self._close()
+        else:
+            if self._over:
+                self._close()
         flush()
+
+    @property
+    def _over(self) -> bool:
+        """All was said, and no more will be."""
+        return self.closing and not self.streams and not self._codec.sending
 
     def eof_received(self) -> bool:
         return False
@@ -141,6 +151,7 @@ class DownstreamH2(FrameOutbox, asyncio.Protocol):
         stream = Stream(self, self.manager, request)
         stream.id = stream_id
         self.streams[stream_id] = stream
+        self._begun = stream_id
         self._requests.value += 1
         self._remaining -= 1
         if not self._remaining:
@@ -182,7 +193,7 @@ class DownstreamH2(FrameOutbox, asyncio.Protocol):
         flag = "DR" if remote else "DPE"
         stream = self.streams.pop(stream_id, None)
         if stream is None:
-            if detail:
+            if detail and stream_id > self._begun:
                 self._ghost(flag, detail)
             return
         if stream.status:
@@ -283,12 +294,13 @@ class DownstreamH2(FrameOutbox, asyncio.Protocol):
         stream_id = stream.id
         self.idle_since = stream.ended
         if self.streams.pop(stream_id, None) is not None and not stream.request_done:
-            self._codec.reset(stream_id, errors.NO_ERROR)  # RFC 9113 section 8.1
+            self._codec.resume(stream_id)
+            self._codec.reset_behind(stream_id, errors.NO_ERROR)  # RFC 9113 section 8.1
         if self._full:
             self._full.discard(stream_id)
         if self._resets.note(stream.ended - stream.started, bool(stream.status)):
             self._refuse_resets()
-        elif self.closing and not self.streams:
+        elif self._over:
             self._close()
 
     def _refuse_resets(self) -> None:
@@ -322,7 +334,7 @@ class DownstreamH2(FrameOutbox, asyncio.Protocol):
         self._goaway_at = 0.0
         self.closing = True
         self._codec.goaway()
-        if not self.streams:
+        if self._over:
             self._close()
 
     def close_gently(self) -> None:
@@ -334,6 +346,8 @@ class DownstreamH2(FrameOutbox, asyncio.Protocol):
         transport = self.transport
         if transport is None:
             return
+        if self._keepalive is not None:
+            self._keepalive.stop()
         self.write_out()
         if transport.can_write_eof():
             transport.write_eof()
@@ -369,6 +383,8 @@ class DownstreamH2(FrameOutbox, asyncio.Protocol):
     def _linger(self, now: float) -> None:
         """It closes when all is written. Does it come to that?"""
         transport, unsent = self.transport, self.unsent_bytes
+        if not self.streams:
+            unsent += self._codec.waiting_bytes
         if unsent != self._unsent:
             self._unsent = unsent
             self.idle_since = now

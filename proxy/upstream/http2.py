@@ -115,14 +115,22 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         flush()
 
     def eof_received(self) -> bool:
-        if not self._exchanges:
-            self._forget(by_peer=True)  # nobody may lease it in the rest of this turn
+        self._lose(abort=bool(self._exchanges))
+        flush()
         return False
+
+    def _lose(self, abort: bool) -> None:
+        """The peer is gone: nobody may lease it in the rest of this turn, nor wait for it. abort:
+        what is still to be written would keep it open."""
+        transport = self.transport
+        self._forget(by_peer=True)
+        if abort and transport is not None:
+            transport.abort()
+        self._reset_all(retry.CONNECTION_TERMINATION)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.transport is not None:
-            self._forget(by_peer=True)
-            self._reset_all(retry.CONNECTION_TERMINATION)
+            self._lose(abort=False)
         flush()
 
     def pause_writing(self) -> None:
@@ -189,6 +197,8 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         stream_id = exchange.up_id
         if end:
             self._codec.send_head(stream_id, request, True)
+            if self._paused and stream_id in self._paused:
+                self._codec.pause(stream_id)
             return
         self._sending.add(stream_id)
         self._head = request
@@ -209,6 +219,8 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         head, self._head = self._head, None
         if head is not None:
             codec.send_head(stream_id, head, end, data)
+            if self._paused and stream_id in self._paused:  # before it was there to be paused
+                codec.pause(stream_id)
         else:
             codec.send_data(stream_id, data, end)
         if not end and stream_id not in self._full and codec.queued(stream_id) > self._buffer_limit:

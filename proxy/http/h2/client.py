@@ -97,8 +97,9 @@ class ClientConnection(Connection):
     def _on_leaving(self, last_stream_id: int) -> None:
         self._leaving = True
         for stream_id in [known for known in self._open if known > last_stream_id]:
-            self._forget(stream_id, self._open[stream_id])
-            self._sink.on_reset(stream_id, errors.REFUSED_STREAM, errors.REMOTE_REFUSE)
+            if stream_id in self._open:  # who is told may give up others
+                self._forget(stream_id, self._open[stream_id])
+                self._sink.on_reset(stream_id, errors.REFUSED_STREAM, errors.REMOTE_REFUSE)
 
     def _on_block(self, stream_id: int, block: bytes, end: bool) -> None:
         stream = self._open.get(stream_id)

@@ -28,6 +28,7 @@ from proxy.http.headers import Headers
 Write = Callable[[bytes], None]
 UNKNOWN = -1
 BEFORE_HEAD = -2  # the head of the message is still to come
+WHOLE = END_HEADERS | END_STREAM
 
 
 class StreamState:
@@ -36,7 +37,8 @@ class StreamState:
     expected: bytes of body still to come by content-length, or one of the constants. taken: bytes
     received for which the window was not opened again; held: those of them for which it must not
     be yet, since the stream is paused. credit: our window less the initial one. end_after,
-    trailers: how the message ends when the queue has left."""
+    trailers: how the message ends when the queue has left; reset_after: the code of RST_STREAM
+    behind it, if there is to be one."""
 
     bodiless = False  # of a client: whatever the answer says, it has no body
     upgrade = b""
@@ -50,7 +52,14 @@ class StreamState:
     queued = 0
     queue: deque[bytes | memoryview] | None = None
     end_after = False
+    reset_after = UNKNOWN
     trailers: Headers | None = None
+
+
+class WholeStream(StreamState):
+    """Of a message that was whole with its head."""
+
+    remote_closed = True
 
 
 class SenderSink(Protocol):
@@ -80,6 +89,16 @@ class Sender:
         self._data_frames = 0
 
     @property
+    def waiting_bytes(self) -> int:
+        """What waits for windows, of all streams."""
+        return sum(stream.queued for stream in self._waiting.values())
+
+    @property
+    def sending(self) -> bool:
+        """There are streams whose messages wait for a window."""
+        return bool(self._waiting)
+
+    @property
     def streams(self) -> int:
         """Open streams, in both directions or one."""
         return len(self._open)
@@ -95,25 +114,36 @@ class Sender:
         """A head, with what there is of the body already."""
         size = len(block)
         self._frames += 1
-        if size > self._frame_bytes:
-            head = header_frames(stream_id, block, end and not data, self._frame_bytes)
+        if not data:
+            if size > self._frame_bytes:
+                self._write(header_frames(stream_id, block, end, self._frame_bytes))
+            else:
+                self._write(
+                    pack_head(size << 8 | HEADERS, WHOLE if end else END_HEADERS, stream_id) + block
+                )
+        elif (
+            (more := len(data)) > self._window
+            or more > self._initial_window
+            or more > MIN_FRAME_BYTES
+            or size > self._frame_bytes
+        ):
+            self._write(header_frames(stream_id, block, False, self._frame_bytes))
+            self.send_data(stream_id, data, end)
+            return
         else:
-            flags = END_HEADERS | END_STREAM if end and not data else END_HEADERS
-            head = pack_head(size << 8 | HEADERS, flags, stream_id) + block
-        if data:
-            size = len(data)
-            if size > self._window or size > self._initial_window or size > MIN_FRAME_BYTES:
-                self._write(head)
-                self.send_data(stream_id, data, end)
-                return
-            self._window -= size
-            if not end:
-                stream.credit -= size
+            self._window -= more
             self._data_frames += 1
-            head += pack_head(size << 8 | DATA, END_STREAM if end else 0, stream_id) + data
-        self._write(head)
+            head = pack_head(size << 8 | HEADERS, END_HEADERS, stream_id)
+            if not end:
+                stream.credit -= more
+                self._write(head + block + pack_head(more << 8, 0, stream_id) + data)
+                return
+            self._write(head + block + pack_head(more << 8, END_STREAM, stream_id) + data)
         if end:
-            self._close_local(stream_id, stream)
+            if stream.remote_closed:
+                self._forget(stream_id, stream)
+            else:
+                stream.local_closed = True
 
     def send_data(self, stream_id: int, data: bytes, end: bool) -> None:
         stream = self._open.get(stream_id)
@@ -148,6 +178,8 @@ class Sender:
             self._forget(stream_id, stream)
         else:
             stream.local_closed = True
+            if stream.reset_after != UNKNOWN:
+                self.reset(stream_id, stream.reset_after)
 
     def send_trailers(self, stream_id: int, headers: Headers) -> None:
         """Ends the message, behind all that waits."""
@@ -221,6 +253,14 @@ class Sender:
         if stream is not None:
             self._forget(stream_id, stream)
             self._send_reset(stream_id, code)
+
+    def reset_behind(self, stream_id: int, code: int) -> None:
+        """RST_STREAM as soon as the message that was ended has left."""
+        stream = self._open.get(stream_id)
+        if stream is not None and stream.queue is not None:
+            stream.reset_after = code
+        else:
+            self.reset(stream_id, code)
 
     def _send_reset(self, stream_id: int, code: int) -> None:
         self._events.count("tx_reset")
