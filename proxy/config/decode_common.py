@@ -101,7 +101,7 @@ def address(message: address_pb2.Address, path: str) -> SocketAddress:
     inner = message.socket_address
     if inner.protocol != address_pb2.SocketAddress.TCP:
         raise Rejected(f"{path}.socket_address.protocol", f"UDP is {fields.UNSUPPORTED}")
-    return SocketAddress(inner.address, inner.port_value)
+    return SocketAddress(inner.address, inner.port_value, ipv4_compat=inner.ipv4_compat)
 
 
 def is_ip(host: str) -> bool:

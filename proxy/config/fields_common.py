@@ -13,10 +13,7 @@ _FORMATTERS = "envoy.extensions.http.header_formatters."
 
 COMMON: Table = {
     _CORE + "Address": Fields("socket_address pipe"),
-    _CORE + "SocketAddress": Fields(
-        "protocol address port_value",
-        {"ipv4_compat": "an IPv6 listener takes IPv4 as the operating system says"},
-    ),
+    _CORE + "SocketAddress": Fields("protocol address port_value ipv4_compat"),
     _CORE + "Pipe": Fields("path", only={"mode": 0}),
     _CORE + "CidrRange": Fields("address_prefix prefix_len"),
     _CORE + "Locality": Fields("region zone sub_zone"),

@@ -8,7 +8,7 @@ _CLUSTER = "envoy.config.cluster.v3.Cluster."
 _LB = "envoy.extensions.load_balancing_policies."
 _LOCALITY = _LB + "common.v3.LocalityLbConfig"
 _ZONE = "routing_enabled min_cluster_size fail_traffic_on_panic"
-_RUNTIME = {"runtime_key": "it names a key of Envoy's runtime, which nobody can change here"}
+_RUNTIME = {"runtime_key": "balancers take the default value, whatever the runtime says"}
 _SUBSET = (
     "fallback_policy default_subset subset_selectors locality_weight_aware scale_locality_weight "
     "panic_mode_any list_as_any metadata_fallback_policy"

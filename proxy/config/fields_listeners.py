@@ -72,17 +72,19 @@ LISTENERS: Table = {
         {
             "http3_protocol_options": _CODEC,
             "append_local_overload": _OVERLOAD,
-            "add_proxy_protocol_connection_state": "it belongs to the PROXY protocol filter, "
-            "which is refused",
         },
-        {"add_user_agent": False, "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": False},
+        {
+            "add_user_agent": False,
+            "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": False,
+            "add_proxy_protocol_connection_state": True,
+        },
     ),
     _HCM + "HttpConnectionManager.SetCurrentClientCertDetails": Fields(
         "subject cert chain dns uri"
     ),
     _HCM + "RequestIDExtension": Fields("typed_config"),
     _HCM + "HttpConnectionManager.InternalAddressConfig": Fields(
-        "cidr_ranges", {"unix_sockets": "no client comes by a Unix socket"}
+        "cidr_ranges", only={"unix_sockets": False}
     ),
     "envoy.config.core.v3.SchemeHeaderTransformation": Fields(
         "scheme_to_overwrite", only={"match_upstream": False}

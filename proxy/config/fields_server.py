@@ -44,7 +44,7 @@ SERVER: Table = {
     _BOOTSTRAP + "LayeredRuntime": Fields("layers"),
     _BOOTSTRAP + "RuntimeLayer": Fields(
         "name static_layer",
-        {"admin_layer": "the admin port changes no runtime values"},
+        {"admin_layer": "what the admin port sets stands above all layers, with or without one"},
     ),
     _CORE + "Node": Fields(
         "id cluster metadata locality",

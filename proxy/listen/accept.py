@@ -36,7 +36,7 @@ FindListener = Callable[[tuple[str, int]], ListenerRuntime | None]
 def bind(
     address: SocketAddress, backlog: int, options: Iterable[SocketOption] = ()
 ) -> socket.socket:
-    """A listening, non-blocking socket; `::` listens on IPv4 too. Raises OSError."""
+    """A listening, non-blocking socket. Raises OSError."""
     if address.path:
         family = socket.AF_UNIX
         _unlink_socket(address.path)
@@ -48,7 +48,7 @@ def bind(
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted ones inherit it
         if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address.host != "::"))
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not address.ipv4_compat))
         for option in options:
             sock.setsockopt(option.level, option.name, option.value)
         sock.bind(address.path or (address.host, address.port))

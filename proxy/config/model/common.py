@@ -9,11 +9,13 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class SocketAddress:
-    """`core.v3.Address`: an IP and port, or a Unix socket (`path`, then host is '' and port 0)."""
+    """`core.v3.Address`: an IP and port, or a Unix socket (`path`, then host is '' and port 0).
+    ipv4_compat: a listener on an IPv6 address takes IPv4 too."""
 
     host: str
     port: int = 0
     path: str = ""
+    ipv4_compat: bool = False
 
     def __str__(self) -> str:
         if self.path:

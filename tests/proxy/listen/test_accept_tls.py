@@ -386,10 +386,18 @@ async def test_a_listener_moves_from_one_address_to_all(house: House) -> None:
 
 async def test_both_families_on_the_wildcard(house: House) -> None:
     chain = Chain()
-    port = house.up(chain, address=model.SocketAddress("::"))
+    port = house.up(chain, address=model.SocketAddress("::", ipv4_compat=True))
     assert await say(port) == "chain hello"
     assert chain.seen[0].remote[0] == "127.0.0.1"
     assert chain.seen[0].local == ("127.0.0.1", port)
+
+
+async def test_only_one_family_without_ipv4_compat(house: House) -> None:
+    port = house.up(Chain(), address=model.SocketAddress("::"))
+    assert await say(port) == ""
+    with socket.create_connection(("::1", port)) as client:
+        client.sendall(b"hello")
+        assert await asyncio.to_thread(client.recv, 100) == b"chain hello"
 
 
 # --------------------------------------------------------------------------- trouble
