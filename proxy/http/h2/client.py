@@ -12,11 +12,15 @@ from proxy.http.h2.fields import BadMessage, Layout, read_response, response_lay
 from proxy.http.h2.frames import LAST_STREAM_ID, PREFACE
 from proxy.http.h2.options import Options
 from proxy.http.h2.sender import BEFORE_HEAD, UNKNOWN, StreamState, Write
-from proxy.http.headers import Headers
+from proxy.http.headers import EMPTY, Headers, Shape
 from proxy.http.message import Request, Response
 
 BODILESS = (204, 304)
 SWITCHING_PROTOCOLS = 101
+# A response as it was read last: the decoder's values (the same list, if its block is one that came
+# before), status, shape and values of its headers, length.
+Seen = tuple[list[bytes], int, Shape, tuple[bytes, ...], int]
+_NOTHING: Seen = ([], 0, EMPTY, (), 0)
 
 
 class ClientSink(Sink, Protocol):
@@ -33,12 +37,14 @@ class AwaitedStream(StreamState):
 class ClientConnection(Connection):
     """`start` writes the preface and our settings."""
 
-    __slots__ = ("_layout", "_leaving", "_next_id", "_responses")
+    __slots__ = ("_layout", "_leaving", "_next_id", "_responses", "_seen")
 
     def __init__(self, sink: ClientSink, options: Options, write: Write) -> None:
         super().__init__(sink, options, write, REQUEST)
         self._responses = sink
         self._layout = response_layouts.of([])  # the last one: most responses have the same
+        self._layout_room = self._room_beside(self._layout)
+        self._seen = _NOTHING
         self._next_id = 1
         self._leaving = False
 
@@ -81,13 +87,14 @@ class ClientConnection(Connection):
         self._opened += 1
         if head.upgrade:
             stream.upgrade = head.upgrade
+            stream.odd = True
             tunnel = (b"CONNECT", head.upgrade, head.scheme, head.path, head.authority)
             block = self._encoder.encode_as(EXTENDED_CONNECT, tunnel, head.headers)
         elif head.method == b"CONNECT":
             block = self._encoder.encode_as(CONNECT, (b"CONNECT", head.authority), head.headers)
         else:
             if head.method == b"HEAD":
-                stream.bodiless = True
+                stream.bodiless = stream.odd = True
             values = (head.method, head.scheme, head.path, head.authority)
             block = self._encoder.encode(values, head.headers)
         self._head(stream_id, stream, block, data, end)
@@ -106,12 +113,17 @@ class ClientConnection(Connection):
         if stream is None or stream.expected != BEFORE_HEAD:
             self._on_later_block(stream_id, stream, block, end)
             return
-        names, values = self._decoder.decode(block)
+        decoder = self._decoder
+        names, values = decoder.decode(block)
+        if values is self._seen[0] and not end and not stream.odd:
+            _, status, shape, kept, stream.expected = self._seen
+            self._heads[stream_id] = Response(status, Headers(shape, kept), stream.expected)
+            return
         layout = self._layout
         if names != layout.names:
             layout = self._layout = response_layouts.of(names)
-        decoder = self._decoder
-        if decoder.size + layout.size > self._max_bytes or layout.count > self._max_fields:
+            self._layout_room = self._room_beside(layout)
+        if decoder.size > self._layout_room:
             self._overflow(stream_id, stream)
         elif decoder.tainted:
             self._malformed(stream_id, stream, errors.INVALID_FIELD)
@@ -135,6 +147,11 @@ class ClientConnection(Connection):
             self._responses.on_response(stream_id, response, b"", True)
         else:
             self._heads[stream_id] = response
+            if not stream.odd:
+                headers = response.headers
+                self._seen = (
+                    values, response.status, headers.shape, headers.values, response.length
+                )  # fmt: skip
 
     def _on_head(self, stream_id: int, head: Response, data: bytes, end: bool) -> None:
         self._responses.on_response(stream_id, head, data, end)

@@ -17,25 +17,27 @@ from proxy.http.h2.decoder import Decoder
 from proxy.http.h2.encoder import Layout as Order
 from proxy.http.h2.errors import BadBlock, ConnectionFailed
 from proxy.http.h2.faults import Sink, protocol
-from proxy.http.h2.fields import trailer_layouts
+from proxy.http.h2.fields import Layout, trailer_layouts
 from proxy.http.h2.frames import FRAME_HEAD_BYTES, MIN_FRAME_BYTES, unpack_head
 from proxy.http.h2.options import Options
 from proxy.http.h2.sender import UNKNOWN, StreamState, Write
 
 STREAM_ID_BITS = 0x7FFFFFFF
+KINDS = 256  # of frames, by one byte
 MAX_CONTINUATIONS = 8  # as nghttp2
-EXTENSION = frames.CONTINUATION + 1  # all kinds that we don't know
 LARGEST = MIN_FRAME_BYTES << 8 | 0xFF  # length and type of the largest frame that we allow
 MANY_FRAMES = 256
 UNUSUAL_FLAGS = frames.END_HEADERS | frames.PADDED | frames.WITH_PRIORITY
+END_HEADERS, END_STREAM, PADDED = frames.END_HEADERS, frames.END_STREAM, frames.PADDED
 
 
 class Connection(Control):
     """options: what we allow. write: takes bytes for the peer."""
 
     __slots__ = (
-        "_block", "_block_flags", "_block_stream", "_decoder", "_handlers", "_held", "_max_bytes",
-        "_max_fields", "_partial", "_receive_window", "_stream_window", "_taken",
+        "_block", "_block_flags", "_block_stream", "_decoder", "_handlers", "_held", "_layout_room",
+        "_max_bytes", "_max_fields", "_partial", "_receive_window", "_refill_at", "_stream_window",
+        "_taken",
     )  # fmt: skip
 
     def __init__(self, sink: Sink, options: Options, write: Write, order: Order) -> None:
@@ -45,6 +47,8 @@ class Connection(Control):
         self._max_fields = options.max_headers
         self._partial = b""
         self._handlers: tuple[Handler, ...] = _FIRST
+        self._refill_at = (options.initial_connection_window_size + 1) // 2
+        self._layout_room = -1  # bytes that values may have beside the names of the last layout
         # Receiving windows: what came and was not given back, and what of it paused streams hold.
         self._taken = 0
         self._held = 0
@@ -97,26 +101,18 @@ class Connection(Control):
             self._note_leaving()
         at = 0
         size = len(data)
-        while size - at >= FRAME_HEAD_BYTES:
+        start = FRAME_HEAD_BYTES
+        while start <= size:
             word, flags, stream_id = unpack_head(data, at)
-            start = at + FRAME_HEAD_BYTES
+            if word > LARGEST:
+                raise ConnectionFailed(errors.FRAME_SIZE_ERROR, "a frame is too large")
             end = start + (word >> 8)
             if end > size:
-                if word > LARGEST:
-                    break
-                self._partial = data[at:]
-                return
-            if word > LARGEST:
                 break
-            kind = word & 0xFF
-            if kind > frames.CONTINUATION:
-                kind = EXTENSION
-            self._handlers[kind](self, flags, stream_id & STREAM_ID_BITS, data[start:end])
+            self._handlers[word & 0xFF](self, flags, stream_id & STREAM_ID_BITS, data[start:end])
             at = end
-        else:
-            self._partial = data[at:]
-            return
-        raise ConnectionFailed(errors.FRAME_SIZE_ERROR, "a frame is too large")
+            start = end + FRAME_HEAD_BYTES
+        self._partial = data[at:]
 
     def _on_first(self, flags: int, stream_id: int, payload: bytes) -> None:
         """The first frame must be SETTINGS (section 3.4)."""
@@ -128,8 +124,8 @@ class Connection(Control):
     # ------------------------------------------------------------------ header blocks
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if flags & UNUSUAL_FLAGS == frames.END_HEADERS:
-            self._on_block(stream_id, payload, flags & frames.END_STREAM != 0)
+        if flags & UNUSUAL_FLAGS == END_HEADERS:
+            self._on_block(stream_id, payload, flags & END_STREAM != 0)
             return
         if not stream_id:
             raise protocol("HEADERS on stream 0")
@@ -167,6 +163,10 @@ class Connection(Control):
     def _on_block(self, stream_id: int, block: bytes, end: bool) -> None:
         raise NotImplementedError
 
+    def _room_beside(self, layout: Layout) -> int:
+        """How many bytes the values of a block of these names may have; -1: it can't be taken."""
+        return self._max_bytes - layout.size if layout.count <= self._max_fields else -1
+
     def _read_trailers(self, stream_id: int, stream: StreamState, block: bytes, end: bool) -> None:
         """A second block of a message."""
         names, values = self._decoder.decode(block)
@@ -192,12 +192,12 @@ class Connection(Control):
 
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         size = len(payload)
-        if flags & frames.PADDED:
+        if flags & PADDED:
             payload = _unpadded(payload)
         self._taken += size
-        if self._taken * 2 >= self._receive_window:
+        if self._taken >= self._refill_at:
             self._refill()
-        end = flags & frames.END_STREAM != 0
+        end = flags & END_STREAM != 0
         if payload or end:
             self._empty_frames = 0
         else:
@@ -227,9 +227,8 @@ class Connection(Control):
             elif stream.taken * 2 >= self._stream_window:
                 self._write(frames.window_update(stream_id, stream.taken))
                 stream.taken = 0
-        head = self._heads.pop(stream_id, None)
-        if head is not None:
-            self._on_head(stream_id, head, payload, end)
+        if stream_id in self._heads:
+            self._on_head(stream_id, self._heads.pop(stream_id), payload, end)
         elif payload or end:
             self._sink.on_data(stream_id, payload, end)
 
@@ -304,12 +303,14 @@ _HANDLERS: tuple[Handler, ...] = (
     Connection._on_goaway,
     Connection._on_window_update,
     _not_now,
-    _ignored,
+    *[_ignored] * (KINDS - 1 - frames.CONTINUATION),
 )
-_FIRST: tuple[Handler, ...] = (
-    (_not_now,) * frames.SETTINGS + (Connection._on_first,) + (_not_now,) * 6
+_FIRST: tuple[Handler, ...] = tuple(
+    [Connection._on_first if kind == frames.SETTINGS else _not_now for kind in range(KINDS)]
 )
-_CONTINUED: tuple[Handler, ...] = (_not_now,) * frames.CONTINUATION + (
-    Connection._on_continuation,
-    _not_now,
+_CONTINUED: tuple[Handler, ...] = tuple(
+    [
+        Connection._on_continuation if kind == frames.CONTINUATION else _not_now
+        for kind in range(KINDS)
+    ]
 )

@@ -60,7 +60,7 @@ def integer(number: int, bits: int, first: int) -> bytes:
     return bytes(out)
 
 
-LENGTHS = [integer(number, 7, 0) for number in range(1024)]
+_length = [integer(number, 7, 0) for number in range(1024)].__getitem__
 
 
 def written(value: bytes) -> bytes:
@@ -141,11 +141,12 @@ class Encoder:
 
     def encode(self, pseudo: tuple[bytes, ...], headers: Headers) -> bytes:
         """A block in the usual layout; pseudo: its values."""
-        plan = self._plans.get(headers.shape)
-        if plan is None:
-            plan = self._plan(self._layout, headers.shape)
-            remember(self._plans, headers.shape, headers.shape, plan, MAX_PLANS)
+        shape = headers.shape
+        plan = self._plans.get(shape) or self._learn(shape)
         return self._write(plan, pseudo + headers.values)
+
+    def _learn(self, shape: Shape) -> _Plan:
+        return remember(self._plans, shape, shape, self._plan(self._layout, shape), MAX_PLANS)
 
     def encode_as(self, layout: Layout, pseudo: tuple[bytes, ...], headers: Headers) -> bytes:
         """A block in another layout."""
@@ -179,12 +180,11 @@ class Encoder:
         if group is None or group[0] != self._version:
             return self._write_new(plan, values)
         parts = group[1]
-        fresh = plan.fickle(values)
+        parts[2::3] = fresh = plan.fickle(values)
         try:
-            parts[1::3] = [LENGTHS[len(value)] for value in fresh]
+            parts[1::3] = map(_length, map(len, fresh))
         except IndexError:  # a very long value
             parts[1::3] = [integer(len(value), 7, 0) for value in fresh]
-        parts[2::3] = fresh
         return b"".join(parts)
 
     def _write_new(self, plan: _Plan, values: tuple[bytes, ...]) -> bytes:

@@ -47,7 +47,7 @@ class BadMessage(Exception):
 class Layout:
     """For one tuple of names. size, count: of the names. fault: why no block of these names is
     legal, or ''. The numbers say where a field stands, -1 for nowhere. shape, pick: what is passed
-    on. plain: there is nothing to judge but the values of pseudo-headers and content-length."""
+    on. plain: there is nothing to judge but the values of pseudo-headers, content-length and te."""
 
     __slots__ = (
         "authority", "cookies", "count", "dropped", "fault", "host", "length", "method", "names",
@@ -98,10 +98,11 @@ class Layout:
         self.plain = (
             whole
             and not self.fault
-            and self.te < 0
             and self.protocol < 0
             and (
-                self.status >= 0 or -1 not in (self.method, self.path, self.scheme, self.authority)
+                self.te < 0
+                if self.status >= 0
+                else -1 not in (self.method, self.path, self.scheme, self.authority)
             )
         )
 
@@ -175,6 +176,7 @@ def read_request(layout: Layout, values: list[bytes], end: bool, tunnels: bool) 
             and b"\t" not in path
             and scheme in _schemes
             and authority in _authorities
+            and (layout.te < 0 or values[layout.te] == b"trailers")
         ):
             headers = Headers(layout.shape, tuple(values[layout.pseudo :]))
             length = 0 if end else CHUNKED

@@ -40,7 +40,8 @@ class StreamState:
     trailers: how the message ends when the queue has left; reset_after: the code of RST_STREAM
     behind it, if there is to be one."""
 
-    bodiless = False  # of a client: whatever the answer says, it has no body
+    odd = False  # of a client: what the answer's head means depends on the request
+    bodiless = False  # ... it has no body, whatever it says
     upgrade = b""
     local_closed = False
     remote_closed = False

@@ -11,12 +11,12 @@ from proxy.http.h2.faults import Sink, protocol
 from proxy.http.h2.fields import BadMessage, Layout, read_request, request_layouts
 from proxy.http.h2.frames import PREFACE
 from proxy.http.h2.options import Options
-from proxy.http.h2.sender import StreamState, Write
+from proxy.http.h2.sender import StreamState, WholeStream, Write
 from proxy.http.headers import Headers
 from proxy.http.message import Request, Response
 
 SWITCHING_PROTOCOLS = 101
-STATUSES = tuple([b"%d" % status for status in range(1000)])
+STATUSES = tuple([(b"%d" % status,) for status in range(1000)])
 
 
 class ServerSink(Sink, Protocol):
@@ -26,13 +26,15 @@ class ServerSink(Sink, Protocol):
 class ServerConnection(Connection):
     """`start` writes our settings; `feed` expects the client's preface first."""
 
-    __slots__ = ("_last_taken", "_layout", "_layouts", "_prefaced", "_requests")
+    __slots__ = ("_last_taken", "_layout", "_layouts", "_max_streams", "_prefaced", "_requests")
 
     def __init__(self, sink: ServerSink, options: Options, write: Write) -> None:
         super().__init__(sink, options, write, RESPONSE)
         self._requests = sink
         self._layouts = request_layouts[options.underscores]
         self._layout = self._layouts.of([])  # the last one: most requests have the same
+        self._layout_room = self._room_beside(self._layout)
+        self._max_streams = options.max_concurrent_streams
         self._prefaced = False
         self._last_taken = frames.LAST_STREAM_ID  # after our GOAWAY, no stream above it
 
@@ -73,10 +75,11 @@ class ServerConnection(Connection):
         layout = self._layout
         if names != layout.names:
             layout = self._layout = self._layouts.of(names)
-        if stream_id > self._last_taken or len(self._open) >= self._options.max_concurrent_streams:
+            self._layout_room = self._room_beside(layout)
+        if stream_id > self._last_taken or len(self._open) >= self._max_streams:
             self._events.count("stream_refused_errors")
             self._spoil(stream_id, None, errors.REFUSED_STREAM, "")
-        elif decoder.size + layout.size > self._max_bytes or layout.count > self._max_fields:
+        elif decoder.size > self._layout_room:
             self._overflow(stream_id, None)
         elif decoder.tainted:
             self._malformed(stream_id, None, errors.INVALID_FIELD)
@@ -89,17 +92,17 @@ class ServerConnection(Connection):
         except BadMessage as error:
             self._refuse(stream_id, error.detail)
             return
-        self._open[stream_id] = stream = StreamState()
-        if layout.protocol >= 0:
-            stream.upgrade = request.upgrade
         if layout.dropped:
             self._events.count("dropped_headers_with_underscores")
+        self._open[stream_id] = stream = WholeStream() if end else StreamState()
+        if layout.protocol >= 0:
+            stream.upgrade = request.upgrade
         if end:
-            stream.remote_closed = True
             self._requests.on_request(stream_id, request, b"", True)
-        else:
+            return
+        if request.length >= 0:
             stream.expected = request.length
-            self._heads[stream_id] = request
+        self._heads[stream_id] = request
 
     def _on_head(self, stream_id: int, head: Request, data: bytes, end: bool) -> None:
         self._requests.on_request(stream_id, head, data, end)
@@ -132,11 +135,11 @@ class ServerConnection(Connection):
         status = head.status
         if status == SWITCHING_PROTOCOLS and stream.upgrade:
             status = 200  # RFC 8441 section 4
-        block = self._encoder.encode((STATUSES[status],), head.headers)
+        block = self._encoder.encode(STATUSES[status], head.headers)
         self._head(stream_id, stream, block, data, end)
 
     def send_informational(self, stream_id: int, status: int, headers: Headers) -> None:
         stream = self._open.get(stream_id)
         if stream is not None and not stream.local_closed:
-            block = self._encoder.encode((STATUSES[status],), headers)
+            block = self._encoder.encode(STATUSES[status], headers)
             self._head(stream_id, stream, block, b"", False)
