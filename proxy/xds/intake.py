@@ -59,7 +59,9 @@ class Intake:
                 await self._clock.pause()
                 slice_began = self._clock.monotonic()
         self._store.answered(update.type_url)
+        await self._clock.pause()  # what follows looks at all that waits
         self._store.advance(self._clock.monotonic())
+        await self._clock.pause()
         return errors
 
     async def restore(self, raws: Iterable[Raw]) -> tuple[int, dict[str, str]]:
