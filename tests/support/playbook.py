@@ -199,7 +199,8 @@ class Lines(list[bytes]):
 
 
 class Playbook:
-    """`logged` are the ended streams in order, as (status, flags, detail)."""
+    """`logged` are the ended streams in order, as (status, flags, detail); `received`: how many
+    bytes of a body each had."""
 
     def __init__(
         self,
@@ -215,6 +216,7 @@ class Playbook:
         self.peers: list[Peer] = []
         self.openings: list[Opening] = []
         self.logged: list[tuple[int, str, str]] = []
+        self.received: list[int] = []
         self._clusters: set[Cluster] = set()
         self._hosts: set[Host] = set()
         self._stack = ExitStack()
@@ -234,6 +236,7 @@ class Playbook:
 
     def _log(self, stream: Stream) -> None:
         self.logged.append((stream.status, stream.flags, stream.detail))
+        self.received.append(stream.bytes_received)
 
     def __enter__(self) -> Self:
         self._stack.enter_context(self.loop.running())
@@ -322,6 +325,10 @@ class Playbook:
         ended = self._sum("downstream_rq_completed") + self._sum("downstream_rq_rx_reset")
         ended -= self._sum("downstream_rq_1xx") - sum(status == 101 for status, *_ in self.logged)
         ended += sum(detail == "internal_redirect" for *_, detail in self.logged)
+        # An answer that the client resets over HTTP/2 counts as both (Envoy).
+        ended -= sum(
+            status > 0 and detail.startswith("http2.") for status, _, detail in self.logged
+        )
         assert total == ended + len(self.worker.streams), (total, ended)
         assert self._sum("downstream_rq_active") == len(self.worker.streams)
 
