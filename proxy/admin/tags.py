@@ -12,9 +12,12 @@ from functools import lru_cache
 
 Tags = tuple[tuple[str, str], ...]
 
+# What the gRPC filters count, so that `grpc` inside of a cluster's name stays there.
+_GRPC = r"grpc\.(?=.*(?<=\.)(?:\d+|success|failure|total|re\w+_message_count|upstream_rq_time)$)"
 _CLUSTER_WORDS = (
     "assignment_|bind_errors|canary\\.|circuit_breakers\\.|client_ssl|default\\.|external\\."
     "|health_check\\.|http1\\.|http2\\.|internal\\.|lb_|max_host_weight|membership_|original_dst_"
+    f"|{_GRPC}"
     "|outlier_detection\\.|retry_or_shadow|ssl\\.|tls_|update_|upstream_|version|warming_|zone\\."
 )
 _HTTP_WORDS = "downstream_|no_cluster|no_route|passthrough_|rds\\.|rq_|tracing\\.|rbac\\."
@@ -30,6 +33,9 @@ _RULES = (
     ("ssl_cipher", re.compile(r"^(?:listener|cluster)\..*\.ssl\.ciphers(\.(.+))$")),
     ("ssl_version", re.compile(r"^(?:listener|cluster)\..*\.ssl\.versions(\.(.+))$")),
     ("rds_route_config", re.compile(r"^http\..*?\.rds\.((.+)\.)\w+$")),
+    ("grpc_bridge_method", re.compile(rf"^cluster\..+?\.{_GRPC}[^.]+\.(([^.]+)\.)")),
+    ("grpc_bridge_service", re.compile(rf"^cluster\..+?\.{_GRPC}(([^.]+)\.)")),
+    ("local_http_ratelimit_prefix", re.compile(r"^(([^.]+)\.)http_local_rate_limit\.")),
     ("cluster_name", re.compile(rf"^cluster\.((.+?)\.)(?={_CLUSTER_WORDS})")),
     ("cluster_name", re.compile(r"^cluster\.(([^.]+)\.)")),
     ("http_conn_manager_prefix", re.compile(rf"^http\.((.+?)\.)(?={_HTTP_WORDS})")),

@@ -24,6 +24,8 @@ from proxy.tasks import spawn
 from proxy.xds.update import Received, Update
 
 log = logging.getLogger("weft.xds")
+# It tells every event: a log in the folder that is watched would be told of its own lines forever.
+logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
 Source = tuple[str, str]
 """(type URL, path of the file)"""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from protos.types import EDS, RDS, SDS
 from proxy.config.decode import Resource
-from proxy.config.model import Cluster, CommonTls, FilterChain, Listener, SdsRef
+from proxy.config.model import Cluster, CommonTls, FilterChain, Listener, SdsRef, Secret
 
 Key = tuple[str, str]
 """(type URL, name) of a resource."""
@@ -41,6 +41,15 @@ def static_secrets(model: Resource) -> frozenset[str]:
     if not isinstance(model, Cluster | Listener):
         return frozenset()
     return frozenset(ref.name for ref in _secrets(model) if ref.static)
+
+
+def inline_secrets(owner: Cluster | Listener) -> Iterator[Secret]:
+    """The certificates that stand in its own TLS contexts, under its name."""
+    for common in _contexts(owner):
+        for certificate in common.certificates:
+            yield Secret(owner.name, certificate=certificate)
+        if common.validation is not None:
+            yield Secret(owner.name, validation=common.validation)
 
 
 def _secrets(owner: Cluster | Listener) -> Iterator[SdsRef]:

@@ -222,6 +222,17 @@ ISTIO = "outbound|80|v1|db.shop.svc.cluster.local"
             "listener.ssl.ciphers",
             {"listener_address": "[__1]_80", "ssl_cipher": "TLS_AES_256_GCM_SHA384"},
         ),
+        (
+            "cluster.web.grpc.test.Echo.Get.total",
+            "cluster.grpc.Get.total",
+            {"grpc_bridge_service": "test", "grpc_bridge_method": "Echo"},
+        ),
+        (f"cluster.{ISTIO}.grpc.0", "cluster.grpc.0", {}),
+        (
+            "in.http_local_rate_limit.ok",
+            "http_local_rate_limit.ok",
+            {"local_http_ratelimit_prefix": "in"},
+        ),
         ("server.live", "server.live", {}),
         ("listener_manager.listener_added", "listener_manager.listener_added", {}),
     ],

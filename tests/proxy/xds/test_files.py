@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,21 @@ async def test_a_move_is_seen_and_what_is_bad_changes_nothing(tmp_path: Path) ->
     move(tmp_path / "cds.yaml", *clusters(tmp_path, "b"))
     await eventually_async(lambda: "a" not in proxy.seen[-1].clusters, what="the removal")
     await proxy.stop()
+
+
+async def test_a_log_beside_the_files_does_not_tell_of_itself(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The lines of a log that is in the folder which is watched would never end."""
+    caplog.set_level(logging.INFO)
+    move(tmp_path / "cds.yaml", *clusters(tmp_path, "a"))
+    move(tmp_path / "eds.yaml", ENDPOINTS.format(name="a", port=81))
+    proxy = Proxy(tmp_path)
+    await eventually_async(lambda: bool(proxy.seen), what="the first snapshot")
+    move(tmp_path / "eds.yaml", ENDPOINTS.format(name="a", port=82))
+    await eventually_async(lambda: proxy.port("a") == 82, what="the moved file")
+    await proxy.stop()
+    assert [one for one in caplog.records if one.name.startswith("watchfiles")] == []
 
 
 def test_what_a_file_says(tmp_path: Path) -> None:
