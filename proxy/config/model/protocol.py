@@ -41,7 +41,7 @@ class Http2Options:
 
     hpack_table_size: int = 4096
     max_concurrent_streams: int = 1024
-    initial_stream_window_size: int = 16 * 1024 * 1024
+    initial_stream_window_size: int = 2 * 1024 * 1024
     initial_connection_window_size: int = 24 * 1024 * 1024
     allow_connect: bool = False
     max_outbound_frames: int = 10_000

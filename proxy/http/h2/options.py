@@ -17,7 +17,7 @@ class Options:
 
     hpack_table_size: int = 4096
     max_concurrent_streams: int = 1024
-    initial_stream_window_size: int = 16 * 1024 * 1024
+    initial_stream_window_size: int = 2 * 1024 * 1024
     initial_connection_window_size: int = 24 * 1024 * 1024
     allow_connect: bool = False
     max_outbound_frames: int = 10000
@@ -39,17 +39,16 @@ class PrematureResets:
     `overload.premature_reset_min_stream_lifetime_seconds`: of `total` streams (or of all, when
     there were more) less than half may end young and without an answer."""
 
-    __slots__ = ("_ended", "_lifetime_s", "_premature", "_total")
+    __slots__ = ("_lifetime_s", "_premature", "_total", "ended")
 
     def __init__(self, total: int = 500, lifetime_s: float = 1.0) -> None:
         self._total = total
         self._lifetime_s = lifetime_s
-        self._ended = 0
+        self.ended = 0
         self._premature = 0
 
-    def note(self, lifetime_s: float, answered: bool) -> bool:
-        """A stream has ended. True: close the connection."""
-        self._ended += 1
-        if not answered and lifetime_s <= self._lifetime_s:
+    def note(self, lifetime_s: float) -> bool:
+        """A stream has ended without an answer. True: close the connection."""
+        if lifetime_s <= self._lifetime_s:
             self._premature += 1
-        return self._premature * 2 >= max(self._total, self._ended)
+        return self._premature * 2 >= max(self._total, self.ended)

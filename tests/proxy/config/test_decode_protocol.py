@@ -108,10 +108,10 @@ def test_tls_by_the_host_of_the_request() -> None:
     assert decode(upstream_http_protocol_options={"auto_sni": True}).auto_sni
 
 
-def test_http2_defaults_are_those_that_envoy_1_40_announces() -> None:
+def test_http2_defaults_are_those_of_envoy_1_40_but_for_the_window_of_a_stream() -> None:
     found = http2()
     assert found == Http2Options()
-    assert found.initial_stream_window_size == 16 << 20
+    assert found.initial_stream_window_size == 2 << 20
     assert found.initial_connection_window_size == 24 << 20
     assert (found.max_concurrent_streams, found.hpack_table_size) == (1024, 4096)
 
