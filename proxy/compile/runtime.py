@@ -35,12 +35,15 @@ from proxy.l7.entry import RouteEntry
 from proxy.l7.format import compile_header_value
 from proxy.l7.manager import HttpManager, Upgrade
 from proxy.l7.stream import Stream
+from proxy.l7.strict import strict_check
 from proxy.l7.worker import Worker
 from proxy.route.table import Table
 from proxy.stats import Stats
 from proxy.upstream.tcp import OpenTcp, open_tcp
 
 Logger = Callable[[Stream], None]
+TableKey = tuple[str, bool, bool, tuple[str, ...]]
+"""The name of the routes, and what the router filter says of them."""
 
 
 class Runtime:
@@ -65,7 +68,7 @@ class Runtime:
         self._tcp_connections = TcpConnections()
         self.clusters = Clusters(stats, worker.random, open_connection, watches)
         self._listeners = CompiledListeners(self._manager)
-        self._tables: dict[tuple[str, bool], tuple[RouteConfiguration, Table[RouteEntry]]] = {}
+        self._tables: dict[TableKey, tuple[RouteConfiguration, Table[RouteEntry]]] = {}
         self._routed: dict[HttpManager, RouteConfiguration] = {}
         worker.swept += [self.clusters, self._tcp_connections]
 
@@ -126,6 +129,8 @@ class Runtime:
             runtime=worker.runtime,
             stats=self._stats,
             envoy_headers=not manager.config.suppress_envoy_headers,
+            strict_check=strict_check(manager.config.strict_check_headers),
+            respects_expected=manager.config.respect_expected_rq_timeout,
         )
 
     def _manager(self, chain: FilterChain, listener: Listener, own_uri: bytes) -> Manager:
@@ -166,9 +171,7 @@ class Runtime:
             listener.per_connection_buffer_limit_bytes,
         )
         if config.local_reply is not None:
-            manager.local_replies = local_replies(
-                config.local_reply, worker.random, worker.runtime
-            )
+            manager.local_replies = local_replies(config.local_reply, worker.random, worker.runtime)
         return manager
 
     def _chains(self, config: HttpConnectionManager, filters: tuple[HttpFilter, ...]) -> Chains:
@@ -202,6 +205,8 @@ class Runtime:
             cluster.close()
 
 
-def _table_key(manager: HttpManager) -> tuple[str, bool] | None:
-    name = manager.config.rds_name
-    return (name, manager.config.suppress_envoy_headers) if name else None
+def _table_key(manager: HttpManager) -> TableKey | None:
+    config = manager.config
+    name, router = config.rds_name, config.suppress_envoy_headers
+    expected, strict = config.respect_expected_rq_timeout, config.strict_check_headers
+    return (name, router, expected, strict) if name else None

@@ -88,7 +88,8 @@ def connection_manager(
     rds_name, rds_path, route_config = _routes(message, path)
     filters = _http_filters(message.http_filters, f"{path}.http_filters", decoders)
     check_request_ids(message, path)
-    router = filters[-1].config
+    last = filters[-1].config
+    router = last if isinstance(last, RouterConfig) else RouterConfig()
     manager = HttpConnectionManager(
         stat_prefix=message.stat_prefix,
         rds_name=rds_name,
@@ -122,7 +123,9 @@ def connection_manager(
         local_reply=local_reply_config(message.local_reply_config, f"{path}.local_reply_config")
         if message.HasField("local_reply_config")
         else None,
-        suppress_envoy_headers=isinstance(router, RouterConfig) and router.suppress_envoy_headers,
+        suppress_envoy_headers=router.suppress_envoy_headers,
+        strict_check_headers=router.strict_check_headers,
+        respect_expected_rq_timeout=router.respect_expected_rq_timeout,
     )
     return _with_protocols(_with_paths(manager, message, path), message, path, decoders)
 

@@ -24,24 +24,10 @@ from proxy.config.decode_common import (
 )
 from proxy.config.decode_matchers import header_matchers
 from proxy.config.model import RateLimitedBackOff, ResetHeader, RetryBackOff, RetryPolicy
+from proxy.config.model.retry import GRPC_RETRY_ON, HTTP_RETRY_ON
 from proxy.config.rejected import Rejected
 
-GRPC_RETRY_ON = frozenset(
-    {"cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"}
-)
-RETRY_ON = GRPC_RETRY_ON | {
-    "5xx",
-    "gateway-error",
-    "reset",
-    "reset-before-request",
-    "connect-failure",
-    "envoy-ratelimited",
-    "retriable-4xx",
-    "refused-stream",
-    "retriable-status-codes",
-    "retriable-headers",
-    "http3-post-connect-failure",
-}
+RETRY_ON = HTTP_RETRY_ON | GRPC_RETRY_ON
 _MAX_INTERVAL_FACTOR = 10
 """Envoy: without `max_interval` it is ten times `base_interval`."""
 _MIN_INTERVAL_S = 0.001

@@ -67,7 +67,7 @@ FILTERS: Table = {
     ),
     _HTTP + "rbac.v3.RBACPerRoute": Fields("rbac"),
     _ROUTER: Fields(
-        "suppress_envoy_headers",
+        "suppress_envoy_headers strict_check_headers respect_expected_rq_timeout",
         {"dynamic_stats": "which statistics exist is Weft's own matter"},
         {"start_child_span": False},
     ),

@@ -64,6 +64,10 @@ def start(stream: Stream) -> Answer:
     shape = stream.request.headers.shape
     extras = entry.has_extras or steering.known.get(shape) is not steering.NEITHER
     if extras:
+        if entry.strict_check is not None:
+            refusal = entry.strict_check(stream)
+            if refusal is not None:
+                return refusal
         _take_extras(stream, entry)
     entry.rewrite(stream)
     if extras:
@@ -93,7 +97,7 @@ def _take_extras(stream: Stream, entry: RouteEntry) -> None:
         stream.may_hedge = entry.hedges
     stream.keeps_body = entry.internal_redirect is not None
     stream.ends_in_tcp = entry.connect is not None and tunnel.ends_here(stream)
-    steering.take_times(stream)
+    steering.take_times(stream, entry.respects_expected)
     if 0 < stream.timeout_s <= stream.per_try_timeout_s:
         stream.per_try_timeout_s = 0.0
 

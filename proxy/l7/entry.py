@@ -58,7 +58,8 @@ class RouteEntry:
     the upstream's time. buffer_limit_bytes: of the body that is kept for another attempt, None is
     the listener's limit. hash: of the request, for balancers that hash. overrides: configurations
     of filters, by name, the most specific first. upgrades: by type in lower case, whether allowed.
-    counted: the virtual cluster of a request. stats: of `stat_prefix`."""
+    strict_check: refuses bad steering headers. respects_expected: the time that a proxy before us
+    still has is the timeout. counted: the virtual cluster of a request. stats: of `stat_prefix`."""
 
     # No __slots__: of thousands of routes most have few facts of their own, and the others stand in
     # the class. All defaults are immutable.
@@ -79,6 +80,8 @@ class RouteEntry:
     limits_duration = False
     begins_plain = False
     has_extras = True
+    strict_check: Callable[[Stream], Reply | None] | None = None
+    respects_expected = False
     retry: RetryRule | None = None
     hedges = False
     tells_timeout_retry = False
@@ -112,6 +115,8 @@ class RouteEntry:
         self.has_extras = (
             steers
             or self.retry is not None
+            or self.strict_check is not None
+            or self.respects_expected
             or self.grpc_timeout is not None
             or self.counted is not None
             or self.stats is not None

@@ -52,12 +52,16 @@ def _steers(headers: Headers) -> tuple[bool, bool]:
     return found
 
 
-def take_times(stream: Stream) -> None:
-    """The client's own timeouts, and whether it wants hedging, in place of the route's."""
+def take_times(stream: Stream, respects_expected: bool = False) -> None:
+    """The client's own timeouts, and whether it wants hedging, in place of the route's.
+
+    respects_expected: if a proxy before us told how long it waits, that is the timeout; the
+    client's own header is left as it is then (Envoy)."""
     headers = stream.request.headers
-    if not _steers(headers)[0]:
+    expected = respects_expected and EXPECTED in headers
+    if not expected and not _steers(headers)[0]:
         return
-    timeout_ms = _whole(headers.get(TIMEOUT))
+    timeout_ms = _whole(headers.get(EXPECTED if expected else TIMEOUT))
     if timeout_ms is not None:
         stream.timeout_s = timeout_ms / 1000
     per_try_ms = _whole(headers.get(PER_TRY_TIMEOUT))
@@ -69,7 +73,8 @@ def take_times(stream: Stream) -> None:
     if hedges in (b"true", b"false"):
         stream.may_hedge = hedges == b"true"
     for name in _TIMES:
-        headers.remove(name)
+        if name != TIMEOUT or not expected:
+            headers.remove(name)
 
 
 def take_retries(stream: Stream, rule: RetryRule | None) -> RetryRule | None:

@@ -113,7 +113,8 @@ def _listener(scenario: Scenario, place: Place) -> Yaml:
 
 
 def _manager(scenario: Scenario, place: Place) -> Yaml:
-    router = {"name": "envoy.filters.http.router", "typed_config": {"@type": ROUTER}}
+    routing = {"@type": ROUTER, **scenario.yaml.get("router", {})}
+    router = {"name": "envoy.filters.http.router", "typed_config": routing}
     return {
         "@type": HCM,
         "stat_prefix": f"test{place.suffix}",

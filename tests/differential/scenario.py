@@ -26,6 +26,7 @@
     downstream_tls: {...}         # a DownstreamTlsContext
     hcm: {...}                    # merged into the HttpConnectionManager
     http_filters: [...]           # before the router, which is always the last
+    router: {...}                 # fields of the Router
     route_config: {...}           # merged into the RouteConfiguration
     virtual_hosts: [...]          # or one virtual host for `*`:
     virtual_host: {...}           # merged into it
@@ -153,7 +154,7 @@ class Scenario:
 FIELDS = frozenset(
     {"about", "upstreams", "clusters", "connections", "stats", "expect", "alone", "files", "log"}
     | {"downstream_tls", "hcm", "route_config", "virtual_hosts", "virtual_host", "routes"}
-    | {"listener", "bootstrap", "http_filters", "steady"}
+    | {"listener", "bootstrap", "http_filters", "router", "steady"}
 )
 UPSTREAM_FIELDS = frozenset(
     {"answers", "hosts", "endpoints", "answer_each", "cluster", "http2", "settings", "tls"}

@@ -107,6 +107,8 @@ def _to_cluster(
         connect=ConnectRule(connects[0].allow_post, connects[0].proxy_protocol)
         if connects
         else None,
+        strict_check=place.context.strict_check,
+        respects_expected=place.context.respects_expected,
         counted=counted,
         rate_limits=_rate_limits(place, action),
         stats=route_stats(place.context.stats, place.host.name, place.route.stat_prefix),

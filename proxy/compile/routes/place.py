@@ -14,6 +14,7 @@ from proxy.config.model import (
     VirtualHost,
     WeightedCluster,
 )
+from proxy.l7.strict import Check
 from proxy.runtime import RuntimeValues
 from proxy.stats import Stats
 from proxy.upstream.cluster import Cluster
@@ -24,13 +25,16 @@ Overrides = Mapping[str, tuple[object, ...]]
 
 @dataclass(frozen=True, slots=True)
 class RouteContext:
-    """envoy_headers: False is the router filter's `suppress_envoy_headers`."""
+    """envoy_headers: False is the router filter's `suppress_envoy_headers`. strict_check: its
+    `strict_check_headers`. respects_expected: its `respect_expected_rq_timeout`."""
 
     clusters: Clusters
     random: Random
     runtime: RuntimeValues
     stats: Stats
     envoy_headers: bool
+    strict_check: Check | None = None
+    respects_expected: bool = False
     shared: dict[tuple[int, ...], Overrides] = field(default_factory=dict)
 
 

@@ -14,7 +14,14 @@ TYPE_URL = PREFIX + router_pb2.Router.DESCRIPTOR.full_name
 @dataclass(frozen=True, slots=True)
 class RouterConfig:
     suppress_envoy_headers: bool = False
+    strict_check_headers: tuple[str, ...] = ()
+    respect_expected_rq_timeout: bool = False
 
 
 def decode(value: bytes, path: str) -> RouterConfig:
-    return RouterConfig(parse(router_pb2.Router, value, path).suppress_envoy_headers)
+    message = parse(router_pb2.Router, value, path)
+    return RouterConfig(
+        message.suppress_envoy_headers,
+        tuple(message.strict_check_headers),
+        message.respect_expected_rq_timeout,
+    )

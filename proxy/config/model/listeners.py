@@ -103,6 +103,8 @@ class HttpConnectionManager:
     delayed_close_timeout_s: float = 1.0
     via: str = ""
     suppress_envoy_headers: bool = False
+    strict_check_headers: tuple[str, ...] = ()
+    respect_expected_rq_timeout: bool = False
     local_reply: LocalReplyConfig | None = None
     upgrades: tuple[ManagerUpgrade, ...] = ()
     proxy_100_continue: bool = False

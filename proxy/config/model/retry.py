@@ -8,6 +8,26 @@ from typing import Any, Literal
 
 from proxy.config.model.common import HeaderMatcher
 
+GRPC_RETRY_ON = frozenset(
+    {"cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"}
+)
+HTTP_RETRY_ON = frozenset(
+    {
+        "5xx",
+        "gateway-error",
+        "reset",
+        "reset-before-request",
+        "connect-failure",
+        "envoy-ratelimited",
+        "retriable-4xx",
+        "refused-stream",
+        "retriable-status-codes",
+        "retriable-headers",
+        "http3-post-connect-failure",
+    }
+)
+"""Words of `retry_on`; a route may have those of gRPC among them."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetryBackOff:
