@@ -298,7 +298,8 @@ class DownstreamH2(FrameOutbox, asyncio.Protocol):
             self._codec.reset_behind(stream_id, errors.NO_ERROR)  # RFC 9113 section 8.1
         if self._full:
             self._full.discard(stream_id)
-        if self._resets.note(stream.ended - stream.started, bool(stream.status)):
+        self._resets.ended += 1
+        if not stream.status and self._resets.note(stream.ended - stream.started):
             self._refuse_resets()
         elif self._over:
             self._close()

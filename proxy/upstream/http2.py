@@ -18,6 +18,7 @@ from proxy.http.h2 import ClientConnection, ConnectionFailed, errors
 from proxy.http.headers import Headers
 from proxy.http.message import UNTIL_CLOSE, Request, Response
 from proxy.outbox import FrameOutbox, Pipe, flush
+from proxy.stats import Counter
 from proxy.upstream import retry
 from proxy.upstream.codec_options import codec_options
 from proxy.upstream.keepalive import Keepalive
@@ -39,6 +40,7 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         "_adopted",
         "_buffer_limit",
         "_codec",
+        "_counters",
         "_early",
         "_exchanges",
         "_full",
@@ -75,6 +77,7 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         options = codec_options(http.http2, http.max_response_headers_kb, http.max_headers_count)
         self._codec = ClientConnection(self, options, self.send)
         self._buffer_limit = cluster.config.per_connection_buffer_limit_bytes
+        self._counters: dict[str, Counter] = {}
         self._exchanges: dict[int, Exchange] = {}
         self._sending: set[int] = set()  # their requests are not whole yet
         self._full: set[int] = set()  # and these were told to wait
@@ -346,7 +349,11 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
             self._keepalive.on_answer()
 
     def count(self, name: str) -> None:
-        self.cluster.all_stats.counter(f"{self.cluster.prefix}http2.{name}").value += 1
+        counter = self._counters.get(name)
+        if counter is None:
+            full = f"{self.cluster.prefix}http2.{name}"
+            counter = self._counters[name] = self.cluster.all_stats.counter(full)
+        counter.value += 1
 
     def unsent(self) -> int:
         return self.waiting_bytes
@@ -379,7 +386,11 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
             self._halt(False)
         self.host.active -= 1
         self.breaker.requests -= 1
-        was, self.spare = self.spare, self._room()
+        was = self.spare
+        room = self._most - len(self._exchanges)
+        if room > self._remaining or self.generation == RETIRED:
+            room = self._room()
+        self.spare = room if room > 0 else 0
         if not self._exchanges:
             self.idle_since = self.cluster.now
             if self.generation == RETIRED or self.host.removed:

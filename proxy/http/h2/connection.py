@@ -37,7 +37,7 @@ class Connection(Control):
     __slots__ = (
         "_block", "_block_flags", "_block_stream", "_decoder", "_handlers", "_held", "_layout_room",
         "_max_bytes", "_max_fields", "_partial", "_receive_window", "_refill_at", "_stream_window",
-        "_taken",
+        "_taken", "_trailer_layout",
     )  # fmt: skip
 
     def __init__(self, sink: Sink, options: Options, write: Write, order: Order) -> None:
@@ -48,6 +48,7 @@ class Connection(Control):
         self._partial = b""
         self._handlers: tuple[Handler, ...] = _FIRST
         self._refill_at = (options.initial_connection_window_size + 1) // 2
+        self._trailer_layout = trailer_layouts.of([])  # the last one
         self._layout_room = -1  # bytes that values may have beside the names of the last layout
         # Receiving windows: what came and was not given back, and what of it paused streams hold.
         self._taken = 0
@@ -169,17 +170,20 @@ class Connection(Control):
 
     def _read_trailers(self, stream_id: int, stream: StreamState, block: bytes, end: bool) -> None:
         """A second block of a message."""
-        names, values = self._decoder.decode(block)
-        layout = trailer_layouts.of(names)
+        decoder = self._decoder
+        names, values = decoder.decode(block)
+        layout = self._trailer_layout
+        if names != layout.names:
+            layout = self._trailer_layout = trailer_layouts.of(names)
         if stream_id in self._heads:
             self._tell_head(stream_id)
             if stream_id not in self._open:
                 return
         if stream.remote_closed:
             self._spoil(stream_id, stream, errors.STREAM_CLOSED, errors.MESSAGING)
-        elif self._decoder.size + layout.size > self._max_bytes or layout.count > self._max_fields:
+        elif decoder.size + layout.size > self._max_bytes or layout.count > self._max_fields:
             self._overflow(stream_id, stream)
-        elif self._decoder.tainted or layout.fault:
+        elif decoder.tainted or layout.fault:
             self._malformed(stream_id, stream, layout.fault or errors.INVALID_FIELD)
         elif not end or stream.expected > 0:
             self._malformed(stream_id, stream, errors.MESSAGING)

@@ -37,7 +37,8 @@ class PrematureResets:
 
     Envoy's `overload.premature_reset_total_stream_count` and
     `overload.premature_reset_min_stream_lifetime_seconds`: of `total` streams (or of all, when
-    there were more) less than half may end young and without an answer."""
+    there were more) less than half may end young and without an answer. ended: how many have;
+    whoever asks counts them, since for an answered one there is nothing to be asked."""
 
     __slots__ = ("_lifetime_s", "_premature", "_total", "ended")
 

@@ -195,9 +195,7 @@ class Sender:
 
     def _trailers(self, stream_id: int, stream: StreamState, headers: Headers) -> None:
         block = self._encoder.encode_as(TRAILERS, (), headers)
-        self._frames += 1
-        self._write(header_frames(stream_id, block, True, self._frame_bytes))
-        self._close_local(stream_id, stream)
+        self._head(stream_id, stream, block, b"", True)
 
     # ------------------------------------------------------------------ what waits for a window
 
