@@ -18,7 +18,14 @@ from envoy.config.listener.v3 import listener_pb2
 
 from proxy.config import references
 from proxy.config.decode_cds import cluster
-from proxy.config.decode_common import checked, enum_name, ip_address, locality, struct
+from proxy.config.decode_common import (
+    checked,
+    enum_name,
+    ip_address,
+    locality,
+    plain_text,
+    struct,
+)
 from proxy.config.decode_connecting import bind_config
 from proxy.config.decode_lds import listener
 from proxy.config.decode_source import source
@@ -144,7 +151,13 @@ def _ads(message: config_source_pb2.ApiConfigSource, path: str) -> AdsConfig:
     return AdsConfig(
         cluster=service.envoy_grpc.cluster_name,
         delta=message.api_type == _API.DELTA_GRPC,
-        initial_metadata=tuple((each.key.lower(), each.value) for each in service.initial_metadata),
+        initial_metadata=tuple(
+            (
+                each.key.lower(),
+                plain_text(each.value, f"{path}.grpc_services[0].initial_metadata[{i}].value"),
+            )
+            for i, each in enumerate(service.initial_metadata)
+        ),
         set_node_on_first_message_only=message.set_node_on_first_message_only,
         authority=service.envoy_grpc.authority,
     )

@@ -29,7 +29,8 @@ from proxy.config.model import (
     SocketAddress,
 )
 from proxy.config.rejected import Rejected, at
-from proxy.http.format_string import FormatError, check_format
+from proxy.http.format_string import FormatError, Operator, check_format
+from proxy.http.format_string import parse as parse_format
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
@@ -232,6 +233,16 @@ def format_string(text: str, path: str, brought: Set[str] = frozenset()) -> str:
     except FormatError as error:
         raise Rejected(path, str(error)) from None
     return text
+
+
+def plain_text(text: str, path: str) -> str:
+    """What a format string says that no stream is asked about; operators are refused there."""
+    plain = ""
+    for part in parse_format(format_string(text, path)):
+        if isinstance(part, Operator):
+            raise Rejected(path, f"%{part.name}% is {fields.UNSUPPORTED} where there is no request")
+        plain += part.text
+    return plain
 
 
 def header_option(message: base_pb2.HeaderValueOption, path: str) -> HeaderValueOption:

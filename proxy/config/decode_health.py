@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from envoy.config.core.v3 import base_pb2, health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2
@@ -14,6 +15,7 @@ from proxy.config.decode_common import (
     headers_to_add,
     headers_to_remove,
     ip_address,
+    plain_text,
     seconds,
     seconds_or,
     struct,
@@ -22,7 +24,14 @@ from proxy.config.decode_common import (
 )
 from proxy.config.decode_matchers import string_matcher
 from proxy.config.fields import UNSUPPORTED
-from proxy.config.model import EndpointCheck, GrpcCheck, HealthCheck, HttpCheck, TcpCheck
+from proxy.config.model import (
+    EndpointCheck,
+    GrpcCheck,
+    HeaderValueOption,
+    HealthCheck,
+    HttpCheck,
+    TcpCheck,
+)
 from proxy.config.rejected import Rejected
 
 _HTTP1, _HTTP2 = 0, 1
@@ -80,7 +89,7 @@ def _check(message: health_check_pb2.HealthCheck, path: str) -> HttpCheck | TcpC
         return _tcp(message.tcp_health_check, f"{path}.{kind}")
     if kind == "grpc_health_check":
         grpc = message.grpc_health_check
-        metadata = headers_to_add(grpc.initial_metadata, f"{path}.{kind}.initial_metadata")
+        metadata = _plain_headers(grpc.initial_metadata, f"{path}.{kind}.initial_metadata")
         return GrpcCheck(grpc.service_name, grpc.authority, metadata)
     raise Rejected(path, "one of the fields of `health_checker` must be set")
 
@@ -108,7 +117,7 @@ def _http(message: health_check_pb2.HealthCheck.HttpHealthCheck, path: str) -> H
         expected_statuses=_statuses(message.expected_statuses, f"{path}.expected_statuses")
         or _STATUSES,
         retriable_statuses=_statuses(message.retriable_statuses, f"{path}.retriable_statuses"),
-        headers_to_add=headers_to_add(
+        headers_to_add=_plain_headers(
             message.request_headers_to_add, f"{path}.request_headers_to_add"
         ),
         headers_to_remove=headers_to_remove(
@@ -118,6 +127,15 @@ def _http(message: health_check_pb2.HealthCheck.HttpHealthCheck, path: str) -> H
         send=send,
         receive=receive,
         body_bytes=body_bytes,
+    )
+
+
+def _plain_headers(
+    messages: Iterable[base_pb2.HeaderValueOption], path: str
+) -> tuple[HeaderValueOption, ...]:
+    return tuple(
+        replace(each, value=plain_text(each.value, f"{path}[{i}].header.value"))
+        for i, each in enumerate(headers_to_add(messages, path))
     )
 
 

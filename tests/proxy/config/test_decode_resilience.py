@@ -191,6 +191,17 @@ class TestHealthChecks:
             receive=(b"ok", b"x"),
         )
 
+    def test_headers_of_probes_have_no_request_to_speak_of(self) -> None:
+        def added(value: str) -> tuple[model.HeaderValueOption, ...]:
+            option = {"header": {"key": "x", "value": value}}
+            found = check(http_health_check={"path": "/", "request_headers_to_add": [option]})
+            assert isinstance(found.check, model.HttpCheck)
+            return found.check.headers_to_add
+
+        assert added("100%%") == (model.HeaderValueOption("x", "100%"),)
+        with pytest.raises(Rejected, match="PROTOCOL% is not supported"):
+            added("%PROTOCOL%")
+
     def test_tcp_and_grpc(self) -> None:
         tcp = check(tcp_health_check={"send": {"text": "00ff"}, "receive": [{"text": "01"}]})
         assert tcp.check == model.TcpCheck(b"\x00\xff", (b"\x01",))
