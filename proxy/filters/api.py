@@ -103,13 +103,16 @@ class FilterStream(Protocol):
     status: int
     flags: str
     detail: str
-    bytes_received: int
     bytes_sent: int
     buffer_limit_bytes: int
     health_check: bool
     sent_at: float
     tried_at: float
     answered_at: float
+
+    @property
+    def body_received(self) -> int:
+        """Bytes of the request's body that are here."""
 
     @property
     def host(self) -> MeasuredHost | None:

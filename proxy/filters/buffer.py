@@ -29,18 +29,18 @@ class Buffer:
             return None
 
         def on_request(stream: FilterStream) -> Answer:
-            if stream.request_done and not stream.bytes_received:
+            if stream.request_done and not stream.body_received:
                 return None
             stream.buffer_limit_bytes = limit_bytes
             return WAIT
 
         def on_request_data(stream: FilterStream, data: bytes, end: bool) -> bytes:
-            if stream.bytes_received > limit_bytes:
+            if stream.body_received > limit_bytes:
                 stream.resume(TOO_LARGE)
             return data
 
         def on_request_end(stream: FilterStream, trailers: Headers | None) -> None:
-            if 0 < stream.bytes_received <= limit_bytes:
+            if 0 < stream.body_received <= limit_bytes:
                 _tell_length(stream, trailers)
                 stream.resume()
 
@@ -51,5 +51,5 @@ def _tell_length(stream: FilterStream, trailers: Headers | None) -> None:
     """It is known now; a body with trailers stays chunked."""
     request = stream.request
     if request.length == CHUNKED and trailers is None:
-        request.length = stream.bytes_received
-        request.headers.set(CONTENT_LENGTH, b"%d" % stream.bytes_received)
+        request.length = stream.body_received
+        request.headers.set(CONTENT_LENGTH, b"%d" % stream.body_received)

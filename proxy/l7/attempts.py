@@ -71,7 +71,10 @@ def start(stream: Stream) -> Answer:
         _take_extras(stream, entry)
     entry.rewrite(stream)
     if extras:
-        retries.set_up(stream, steering.take_retries(stream, entry.retry))
+        rule = entry.retry
+        if steering.known.get(stream.request.headers.shape) is not steering.NEITHER:
+            rule = steering.take_retries(stream, rule)
+        retries.set_up(stream, rule)
     if stream.request_done:
         _start_clock(stream)
     elif stream.body is None:
@@ -93,10 +96,14 @@ def _take_extras(stream: Stream, entry: RouteEntry) -> None:
     if entry.counted is not None or entry.stats is not None:
         extra_stats.set_up(stream, entry)
     if entry.retry is not None:
-        stream.per_try_timeout_s = entry.per_try_timeout_s
-        stream.may_hedge = entry.hedges
-    stream.keeps_body = entry.internal_redirect is not None
-    stream.ends_in_tcp = entry.connect is not None and tunnel.ends_here(stream)
+        if entry.per_try_timeout_s:
+            stream.per_try_timeout_s = entry.per_try_timeout_s
+        if entry.hedges:
+            stream.may_hedge = True
+    if entry.internal_redirect is not None:
+        stream.keeps_body = True
+    if entry.connect is not None and tunnel.ends_here(stream):
+        stream.ends_in_tcp = True
     steering.take_times(stream, entry.respects_expected)
     if 0 < stream.timeout_s <= stream.per_try_timeout_s:
         stream.per_try_timeout_s = 0.0
@@ -149,14 +156,15 @@ def attempt_again(stream: Stream) -> None:
 
 def on_connected(stream: Stream, connection: Carrier) -> None:
     stream.waiting = False
-    if stream.has_extras:
+    if stream.has_extras and (stream.ends_in_tcp or stream.attempt > 1):
         stream.dialing = None
         if stream.attempt > 1:
             stream.tried_at = monotonic()
     stream.up = stream.last_up = connection
     if connection.host.monitor is not None:
         connection.host.monitor.on_connected()
-    if stream.has_extras and stream.request_done:
+    timed = stream.has_extras and (stream.per_try_timeout_s or stream.idle_try_s)
+    if timed and stream.request_done:
         deadlines.begin_attempt(stream, monotonic())
     if stream.down.is_full(stream):
         connection.pause_reading(stream)
@@ -206,6 +214,13 @@ def pass_request_data(stream: Stream, data: bytes) -> None:
         stream.body.append(data)
         stream.body_bytes += len(data)
         bound_body(stream)
+
+
+def await_filter(stream: Stream) -> None:
+    """A filter waits: it may want more of the body than the last one that did."""
+    stream.body = stream.body or []
+    stream.down.resume_reading(stream)
+    bound_body(stream)
 
 
 def bound_body(stream: Stream) -> None:

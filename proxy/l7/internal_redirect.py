@@ -46,7 +46,7 @@ class InternalRedirects:
         cluster = stream.cluster
         assert cluster is not None
         location = response.headers.get(b"location")
-        kept = stream.body is not None or not stream.bytes_received
+        kept = stream.body is not None or not stream.body_received
         whole = stream.request_done and kept and not stream.tunnels
         saved = self._turn(stream, response, location) if whole and location is not None else None
         if saved is None:

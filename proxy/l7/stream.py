@@ -90,6 +90,7 @@ class Stream:
     detail = ""
     service_ms: int | None = None
     bytes_received = 0
+    bytes_before = 0
     bytes_sent = 0
     idle_mark = 0
     idle_since = 0.0
@@ -160,6 +161,11 @@ class Stream:
     def remote(self) -> Address:
         return forwarded_remote(self)
 
+    @property
+    def body_received(self) -> int:
+        """Bytes of the request's body so far, those of earlier legs left out."""
+        return self.bytes_received - self.bytes_before
+
     def throttle(self, bytes_per_s: int) -> None:
         self.outlet = Throttle(self, bytes_per_s)
 
@@ -223,7 +229,8 @@ class Stream:
             self.chain = manager.chain
         else:
             self.chain = manager.chain if route is None else manager.chain_of(route)
-            deadlines.begin_stream(self)
+            if route is None or route.limits_duration or manager.max_stream_duration_s:
+                deadlines.begin_stream(self)
         if manager.logs_new_requests:
             manager.log_now(self, "DownstreamStart")
         if request.length == UNTIL_CLOSE:
@@ -245,6 +252,7 @@ class Stream:
         self.request_done = True
         self.body = body
         self.body_bytes = sum(map(len, body or ()))
+        self.bytes_before = self.bytes_received
         self.bytes_received += self.body_bytes
         route = self.route
         self.chain = self.manager.chain if route is None else self.manager.chain_of(route)
@@ -267,8 +275,7 @@ class Stream:
         if isinstance(answer, Reply):
             self.respond(answer)
         elif self.cluster is None and not self.responded:  # a filter waits, not the router
-            self.body = self.body or []
-            attempts.bound_body(self)
+            attempts.await_filter(self)
 
     def resume(self, answer: Answer = None) -> None:
         """Whoever said WAIT goes on, or answers; from within a hook as soon as that is through."""

@@ -44,7 +44,7 @@ class FakeStream:
     status: int = 0
     flags: str = ""
     detail: str = ""
-    bytes_received: int = 0
+    body_received: int = 0
     bytes_sent: int = 0
     buffer_limit_bytes: int = 0
     health_check: bool = False

@@ -251,7 +251,7 @@ def test_a_chunked_request_gets_its_length_when_it_is_whole() -> None:
     stream.request.length = CHUNKED
     assert asked(found, stream) is WAIT
     assert stream.buffer_limit_bytes == 10
-    stream.bytes_received = 6
+    stream.body_received = 6
     assert found.on_request_data is not None and found.on_request_end is not None
     assert found.on_request_data(stream, b"abcdef", False) == b"abcdef"
     found.on_request_end(stream, None)
@@ -263,7 +263,7 @@ def test_too_much_is_refused() -> None:
     message = json_format.ParseDict({"max_request_bytes": 10}, buffer_pb2.Buffer())
     found, stream = hooks(message), FakeStream(request(method="POST"), request_done=False)
     asked(found, stream)
-    stream.bytes_received = 11
+    stream.body_received = 11
     assert found.on_request_data is not None and found.on_request_end is not None
     found.on_request_data(stream, b"x" * 11, False)
     found.on_request_end(stream, None)
