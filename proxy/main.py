@@ -52,8 +52,8 @@ log = logging.getLogger("weft")
 
 # How long a change of the configuration may keep requests waiting.
 SLICE_S = 0.002
-# Looking at 1,000 objects takes the collector up to 0.4 ms of CPU: a young collection looks at 3,000
-# at least, the next one at 9,000. The oldest looks at all that came since the start, and is due
+# Looking at 1,000 objects takes the collector up to 0.4 ms of CPU: a young collection looks at some
+# 3,000, the next one at 9,000. The oldest looks at all that came since the start, and is due
 # after 3 million objects that have stayed, if these are a quarter of all (CPython's own rule).
 GC_THRESHOLDS = (3_000, 2, 500)
 

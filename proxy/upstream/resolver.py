@@ -115,19 +115,57 @@ async def _ask_system(name: str, family: int) -> Records:
     return [str(each[4][0]) for each in found], None
 
 
+class _Channel:
+    """c-ares keeps answers for their TTL, and gives no way to forbid it (Envoy does): so each
+    channel is asked each question once."""
+
+    __slots__ = ("asked", "pending", "resolver", "retired")
+
+    def __init__(self, resolver: Any) -> None:
+        self.resolver = resolver
+        self.asked: set[tuple[str, int]] = set()
+        self.pending = 0
+        self.retired = False
+
+    async def ask(self, name: str, family: int) -> Any:
+        self.asked.add((name, family))
+        self.pending += 1
+        try:
+            return await self.resolver.getaddrinfo(name, family=family, type=socket.SOCK_STREAM)
+        finally:
+            self.pending -= 1
+            await self.end()
+
+    async def end(self) -> None:
+        if self.retired and not self.pending:
+            await self.resolver.close()
+
+
 class _Cares:
     def __init__(self, config: DnsResolver) -> None:
         self._config = config
-        self._made: Any = None
+        self._channel: _Channel | None = None
 
-    async def ask(self, name: str, family: int) -> Records:
+    async def _fresh(self, name: str, family: int) -> _Channel:
         import aiodns
         import pycares
 
-        if self._made is None:
-            self._made = aiodns.DNSResolver(**self._options(pycares))
+        known = self._channel
+        if known is not None and (name, family) not in known.asked:
+            return known
+        fresh = self._channel = _Channel(aiodns.DNSResolver(**self._options(pycares)))
+        fresh.asked.add((name, family))
+        if known is not None:
+            known.retired = True
+            await known.end()
+        return fresh
+
+    async def ask(self, name: str, family: int) -> Records:
+        import aiodns
+
         try:
-            found = await self._made.getaddrinfo(name, family=family, type=socket.SOCK_STREAM)
+            channel = await self._fresh(name, family)
+            found = await channel.ask(name, family)
         except aiodns.error.DNSError as error:
             if error.args and error.args[0] in (_NO_DATA, _NOT_FOUND):
                 return _NO_ANSWER
