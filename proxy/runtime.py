@@ -60,6 +60,8 @@ class RuntimeValues:
     def fraction(self, key: str, numerator: int, denominator: int) -> tuple[int, int]:
         """The fraction for `key`, else the given one. A plain number is a percentage."""
         value = self._values.get(key)
+        if value is None:
+            return numerator, denominator
         if isinstance(value, Mapping):
             words = str(value.get("denominator", "HUNDRED"))
             return int(value.get("numerator", 0)), DENOMINATORS.get(words, 100)

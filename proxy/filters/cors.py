@@ -13,6 +13,7 @@ from proxy import match
 from proxy.config.filters.decode_cors import TYPE_URL, CorsConfig, CorsPolicy
 from proxy.filters.api import Filter, FilterContext, FilterStream, Hooks, Reply
 from proxy.filters.shares import Draw, draw
+from proxy.http.headers import Edit
 from proxy.http.message import Request, Response
 
 ORIGIN = b"origin"
@@ -21,6 +22,7 @@ REQUEST_HEADERS = b"access-control-request-headers"
 REQUEST_PRIVATE = b"access-control-request-private-network"
 ALLOW_ORIGIN = b"access-control-allow-origin"
 ALLOW_CREDENTIALS = b"access-control-allow-credentials"
+EXPOSE_HEADERS = b"access-control-expose-headers"
 ALLOW_PRIVATE = b"access-control-allow-private-network"
 STATE = "envoy.filters.http.cors"
 
@@ -61,6 +63,11 @@ class Cors:
         return self._hooks(_together(levels), enabled, shadow)
 
     def _hooks(self, policy: Policy, enabled: Draw, shadow: Draw) -> Hooks:
+        told = [(ALLOW_CREDENTIALS, b"true")] * policy.credentials
+        told += [(EXPOSE_HEADERS, policy.expose)] * bool(policy.expose)
+        edit = Edit(names=(ALLOW_ORIGIN, *(name for name, _ in told)))
+        fixed = tuple([value for _, value in told])
+
         def on_request(stream: FilterStream) -> Reply | None:
             origin = stream.request.headers.get(ORIGIN)
             if not origin or stream.route is None or not stream.route.forwards:
@@ -82,12 +89,7 @@ class Cors:
             origin = stream.filter_state.get(STATE)
             if origin is None:
                 return
-            headers = response.headers
-            headers.set(ALLOW_ORIGIN, origin)
-            if policy.credentials:
-                headers.set(ALLOW_CREDENTIALS, b"true")
-            if policy.expose:
-                headers.set(b"access-control-expose-headers", policy.expose)
+            edit.apply(response.headers, (origin, *fixed))
 
         return Hooks(on_request, on_response)
 

@@ -83,10 +83,11 @@ class Injector:
         self._context = context
         self._stats = stats
         self._headers = [match.header(each) for each in config.headers]
+        self._selects = bool(config.upstream_cluster or config.downstream_nodes or config.headers)
 
     def on_request(self, stream: FilterStream) -> Answer:
         config, request = self._config, stream.request
-        if not self._concerns(stream):
+        if self._selects and not self._concerns(stream):
             return None
         if config.rate_limit is not None:
             self._limit(stream)
@@ -124,7 +125,7 @@ class Injector:
         nodes = config.downstream_nodes
         if nodes and request.headers.get(SERVICE_NODE) not in nodes:
             return False
-        return not self._headers or all(test(request) for test in self._headers)
+        return all(test(request) for test in self._headers)
 
     def _drawn(
         self, share: FractionalPercent, key: str, header: bytes | None, request: Request

@@ -28,7 +28,8 @@ def set_up(stream: Stream, rule: RetryRule | None) -> None:
     if rule is not None and rule.policy.retry_on and rule.allows(stream.request):
         stream.rule = rule
         stream.retries_left = rule.policy.num_retries
-        stream.idle_try_s = rule.policy.per_try_idle_timeout_s or 0.0
+        if rule.policy.per_try_idle_timeout_s:
+            stream.idle_try_s = rule.policy.per_try_idle_timeout_s
 
 
 def after_response(stream: Stream, response: Response, end: bool) -> bool:
