@@ -174,7 +174,13 @@ def as_context_picker(found: Balancer) -> ContextPicker:
     if found.pick_for is not None:
         return found.pick_for
     pick = found.pick
-    return lambda context, attempt=0: pick()
+
+    def pick_for(context: PickContext | None, attempt: int = 0) -> Host | None:
+        """A retry leaves out the priorities that it has tried, of those of the subset."""
+        tried: frozenset[int] = getattr(context, "tried_priorities", frozenset())
+        return found.besides(tried)(context, attempt) if tried else pick()
+
+    return pick_for
 
 
 def _only(host: Host) -> ContextPicker:

@@ -171,6 +171,18 @@ class TestSlowStart:
     def test_the_least_weight(self) -> None:
         assert slow_factor(SlowStart(60.0, min_weight_percent=35.0), 0.0) == 0.35
 
+    @pytest.mark.parametrize("aggression", [0.5, 1.0, 2.0])
+    @pytest.mark.parametrize("age_s", [3.0, 15.0, 30.0, 45.0, 59.0])
+    def test_the_share_follows_envoys_formula(self, age_s: float, aggression: float) -> None:
+        """weight * max(min weight, (age / window) ** (1 / aggression)), against three old ones."""
+        clock = Clock()
+        hosts = [a_host(1), a_host(2), a_host(3), a_host(4, weight=2)]
+        hosts[3].since = clock.now_s - age_s
+        lb = RoundRobinLb(SlowStart(60.0, aggression=aggression))
+        found = shares(make_picker(lb, hosts, Random(1), clock))
+        weight = 2 * max(0.1, (age_s / 60.0) ** (1 / aggression))
+        assert abs(found[str(hosts[3])] - 100 * weight / (3 + weight)) <= 1
+
     @pytest.mark.parametrize("lb", [RoundRobinLb(SLOW), LeastRequestLb(slow_start=SLOW)])
     def test_a_new_host_takes_less_until_it_is_old(self, lb: SimpleLb) -> None:
         clock, old, new = Clock(), a_host(1), a_host(2)
