@@ -38,6 +38,8 @@ class ConnectionInfo:
     """Addresses are (host, port); `local` is where the client meant to go: the original
     destination if the connection was redirected, else the listener's own address.
 
+    filter_chain: the name of the one that serves it.
+
     state: what filters keep for the connection, by name; None as long as there is nothing.
 
     The connection's protocol calls `on_closed` once, in `connection_lost`: it is how the listener
@@ -53,5 +55,6 @@ class ConnectionInfo:
     tls_version: str = ""
     cipher: str = ""
     peer: PeerCertificate | None = None
+    filter_chain: str = ""
     state: dict[str, Any] | None = field(default=None, repr=False, compare=False)
     on_closed: Callable[[], None] = field(default=_nobody_counts, repr=False, compare=False)

@@ -49,6 +49,7 @@ class Chain:
 
     def connect(self, info: ConnectionInfo) -> asyncio.BaseProtocol:
         manager = self.manager
+        info.filter_chain = self.config.name
         if isinstance(manager, TcpManager):
             return DownstreamTcp(manager, info)
         return downstream(manager, info)

@@ -188,6 +188,7 @@ TEXTS: Mapping[str, Callable[[Stream], str]] = {
     "DOWNSTREAM_TRANSPORT_FAILURE_REASON": never,
     "DOWNSTREAM_TLS_CIPHER": lambda stream: stream.down.info.cipher,
     "DOWNSTREAM_TLS_VERSION": lambda stream: stream.down.info.tls_version,
+    "FILTER_CHAIN_NAME": lambda stream: stream.down.info.filter_chain,
     "ROUTE_NAME": lambda stream: "" if stream.route is None else stream.route.name,
     "SPAN_ID": never,
     "TRACE_ID": never,

@@ -100,7 +100,7 @@ def merged(one: Any, other: Any) -> Any:
 def _listener(scenario: Scenario, place: Place) -> Yaml:
     config = _renamed(_manager(scenario, place), place)
     network = {"name": "envoy.filters.network.http_connection_manager", "typed_config": config}
-    chain: Yaml = {"filters": [network]}
+    chain: Yaml = {"filters": [network], **scenario.yaml.get("filter_chain", {})}
     if tls := scenario.yaml.get("downstream_tls"):
         context = {"@type": DOWNSTREAM_TLS, **tls}
         chain["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": context}

@@ -31,6 +31,7 @@
     virtual_hosts: [...]          # or one virtual host for `*`:
     virtual_host: {...}           # merged into it
     routes: [...]                 # default: prefix / to cluster a
+    filter_chain: {...}           # merged into the listener's only FilterChain
     listener: {...}               # merged into the Listener
     bootstrap: {...}              # merged into the Bootstrap, lists joined; such a scenario shares
                                   # its processes only with scenarios of the same fragment
@@ -154,7 +155,7 @@ class Scenario:
 FIELDS = frozenset(
     {"about", "upstreams", "clusters", "connections", "stats", "expect", "alone", "files", "log"}
     | {"downstream_tls", "hcm", "route_config", "virtual_hosts", "virtual_host", "routes"}
-    | {"listener", "bootstrap", "http_filters", "router", "steady"}
+    | {"listener", "bootstrap", "http_filters", "router", "filter_chain", "steady"}
 )
 UPSTREAM_FIELDS = frozenset(
     {"answers", "hosts", "endpoints", "answer_each", "cluster", "http2", "settings", "tls"}
