@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from proxy.l7.stream import Stream
 
 ORIGINAL_URL = b"x-envoy-original-url"
-_URL = re.compile(rb"(https?)://([^/?#]+)([^#]*)", re.IGNORECASE)
+# What may stand in a request's target (RFC 9112 section 3.2): a space would end it.
+_URL = re.compile(
+    rb"(https?)://([^\x00-\x20/?#\x7f-\xff]+)([^\x00-\x20#\x7f-\xff]*)", re.IGNORECASE
+)
 SEE_OTHER = 303
 
 _Saved = tuple[bytes, bytes, bytes, Headers]

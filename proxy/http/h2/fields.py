@@ -23,6 +23,8 @@ MAX_KNOWN_BYTES = 320
 REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
 RESPONSE_PSEUDO = frozenset((b":status",))
 # Of the connection in HTTP/1; illegal here (section 8.2.2).
+# A trailer must not say how its own message is framed or routed (RFC 9110 section 6.5.1).
+NO_TRAILERS = frozenset((b"content-length", b"host", b"te", b"trailer"))
 CONNECTION = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
@@ -76,9 +78,11 @@ class Layout:
         if len(self.cookies) < 2:
             self.cookies = []
         self.dropped = 0
-        self._arrange(names, underscores)
+        self._arrange(names, underscores, frozenset() if pseudo else NO_TRAILERS)
 
-    def _arrange(self, names: tuple[bytes, ...], underscores: int) -> None:
+    def _arrange(
+        self, names: tuple[bytes, ...], underscores: int, without: frozenset[bytes]
+    ) -> None:
         """Which values are passed on: not the pseudo-header fields and the host, which have places
         of their own, and of several cookies one (section 8.2.3)."""
         gone = {*range(self.pseudo), self.host, *self.cookies}
@@ -88,6 +92,7 @@ class Layout:
             gone.update(bad)
         elif underscores == REJECT_UNDERSCORES and bad and not self.fault:
             self.fault = UNDERSCORE
+        gone.update([where for where in range(len(names)) if names[where] in without])
         kept = [where for where in range(len(names)) if where not in gone]
         rest = [names[where] for where in kept]
         if self.cookies:
