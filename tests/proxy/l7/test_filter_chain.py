@@ -354,3 +354,45 @@ def test_another_route_after_the_request_was_changed() -> None:
         assert up.connection.cluster.name == "b"
         assert notes == ["request second"]
         up >> OK
+
+
+def test_another_route_that_leaves_out_a_filter_before_the_one_that_asks() -> None:
+    notes: list[str] = []
+
+    def change(stream: FilterStream) -> None:
+        if stream.request.path != b"/b":
+            stream.request.path = b"/b"
+            stream.reroute()
+
+    lean = model.Route(
+        model.RouteMatch(prefix="/b"), model.RouteAction("a"), filter_configs={"a": Disabled()}
+    )
+    filters = noting(notes, "a"), a_filter("b", on_request=change), noting(notes, "c")
+    config = snapshot([listener(routes(lean, route()), filters=(*filters, ROUTER))], [a_cluster()])
+    with Playbook(config=config) as play:
+        client = play.client()
+        client >> GET
+        assert notes == ["request a", "request c"]
+        play.accept() >> OK
+        client << OK
+
+
+def test_what_comes_behind_an_early_answer_concerns_nobody() -> None:
+    """The answer is whole but goes out slowly: hooks see no more of the request, and its end
+    begins no timeout."""
+    seen: list[bytes] = []
+
+    def see(_: FilterStream, data: bytes, end: bool) -> bytes:
+        seen.append(data)
+        return data
+
+    slow = a_filter("a", on_request=lambda stream: stream.throttle(1024), on_request_data=see)
+    with Playbook(route(timeout_s=1.0), filters=(slow, ROUTER)) as play:
+        client = play.client()
+        client >> POST + b"abc"
+        play.accept() >> b"HTTP/1.1 413 Large\r\ncontent-length: 2048\r\n\r\n" + b"x" * 2048
+        client >> b"def"
+        play.tick(3.0)
+        assert client.take().endswith(b"\r\n\r\n" + b"x" * 2048)
+        assert seen == [b"abc"]
+        assert play.logged == [(413, "", "via_upstream")]

@@ -142,3 +142,15 @@ def test_the_client_may_leave_on_the_second_leg() -> None:
         client.reset()
         it.tick(0.1)
         assert it.accept().take() == b""
+
+
+def test_each_leg_counts_the_body_as_received() -> None:
+    """Envoy: what is handed to the second leg is received by it, too."""
+    with play() as it:
+        client = it.client()
+        client >> b"POST /one HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello"
+        it.accept() >> found(b"http://a/two")
+        it.tick(0.1)
+        it.accept() >> OK
+        client << OK
+        assert it.received == [5, 10]

@@ -301,6 +301,17 @@ class TestPerTryTimeout:
             up >> OK[-1:]
             client << OK
 
+    def test_one_that_is_not_below_the_routes_counts_for_nothing(self) -> None:
+        once = retries("5xx", per_try_timeout_s=1.0)
+        with Playbook(route(retry=once, timeout_s=1.0), clusters=[cluster()]) as play:
+            client = play.client()
+            client >> GET
+            play.accept()
+            play.tick(1.1)
+            assert play.count("upstream_rq_per_try_timeout") == 0
+            assert play.count("upstream_rq_timeout") == 1
+            assert client.take().startswith(b"HTTP/1.1 504 ")
+
     def test_while_it_waits_for_a_connection(self) -> None:
         with playbook("5xx", per_try_timeout_s=1.0) as play:
             client = play.client()

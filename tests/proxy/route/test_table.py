@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config.model import (
+    CidrRange,
+    FilterStateMatcher,
     FractionalPercent,
     HeaderMatcher,
     QueryParameterMatcher,
@@ -234,3 +237,50 @@ def test_a_share_of_the_requests() -> None:
 
 def test_everything_needs_no_test() -> None:
     assert matching(RouteMatch(prefix="/")) is None
+
+
+PARAMETERS: list[tuple[dict[str, Any], bytes, bool]] = [
+    ({"path": "/a/b"}, b"/a;x=1/b;y", True),
+    ({"path": "/a"}, b"/a;x=1?q=1", True),
+    ({"path": "/a"}, b"/a;x?y/b", True),  # the query may say what it wants
+    ({"prefix": "/a/b"}, b"/a;x/b", True),
+    ({"path_separated_prefix": "/a"}, b"/a;x/c", True),
+    ({"path": "/a", "case_sensitive": False}, b"/A;x", True),
+    ({"regex": "/a"}, b"/a;x", True),
+    ({"path": "/a"}, b"/b;/a", False),
+]
+
+
+@pytest.mark.parametrize("fields, path, verdict", PARAMETERS)
+def test_path_parameters_are_ignored(fields: dict[str, Any], path: bytes, verdict: bool) -> None:
+    matches = route_matches(RouteMatch(**fields), Random(1), RuntimeValues(), True)
+    assert matches is not None
+    assert matches(a_request(b"a", path), SEEN) is verdict
+
+
+def seen(peer: object = None, **filter_state: str) -> Any:
+    return SimpleNamespace(info=SimpleNamespace(peer=peer), filter_state=filter_state)
+
+
+@pytest.mark.parametrize("field", ["tls_presented", "tls_validated"])
+def test_the_clients_certificate(field: str) -> None:
+    for wanted in (True, False):
+        fields: dict[str, Any] = {field: wanted}
+        matches = matching(RouteMatch(prefix="/", **fields))
+        assert matches(a_request(), seen(peer=object())) is wanted
+        assert matches(a_request(), seen()) is not wanted
+
+
+def test_filter_state() -> None:
+    exact = FilterStateMatcher("who", StringMatcher("exact", "None"))
+    inside = FilterStateMatcher("who", ranges=(CidrRange("10.0.0.0", 8),))
+    for matcher, value, verdict in (
+        (exact, "None", True),
+        (exact, "other", False),
+        (inside, "10.1.2.3", True),
+        (inside, "11.1.2.3", False),
+        (inside, "no address", False),
+    ):
+        matches = matching(RouteMatch(prefix="/", filter_state=(matcher,)))
+        assert matches(a_request(), seen(who=value)) is verdict
+        assert not matches(a_request(), seen())

@@ -50,6 +50,7 @@ def ejections(one: House, name: str) -> int:
         ({}, [500] * 4 + [200] + [500] * 4, False),
         ({}, [500] * 4 + [404] + [500] * 4, False),
         ({}, [500, 502, 503, 504, 599], True),
+        ({}, [600] * 9, False),
         ({"consecutive_5xx": 2}, [500, 500], True),
         ({"consecutive_5xx": 2}, [500, 200, 500], False),
         ({"consecutive_5xx": 0}, [500] * 50, False),
@@ -90,6 +91,22 @@ def test_a_part_of_the_ejections_is_enforced() -> None:
         status(one, host, *[500] * 5)
     assert ejections(one, "detected_consecutive_5xx") == 400
     assert 80 < ejections(one, "enforced_consecutive_5xx") == len(out(one)) < 160
+
+
+def test_a_row_that_ejected_nobody_begins_anew() -> None:
+    one = house(enforcing_consecutive_5xx=0)
+    status(one, one.hosts[0], *[500] * 14)
+    assert ejections(one, "detected_consecutive_5xx") == 2
+
+
+def test_the_back_off_is_bounded() -> None:
+    """By the first one whose time is above `max_ejection_time`: it must fall again, too."""
+    one = house(base_ejection_time_s=30.0, max_ejection_time_s=60.0)
+    host = one.hosts[0]
+    for at in range(9):
+        status(one, host, *[500] * 5, now=100.0 * at)
+        detector(one).take_back(host, 100.0 * at + 1)
+    assert monitor(host).back_off == 3
 
 
 class TestLocalErrors:
