@@ -14,13 +14,11 @@ from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
 from proxy.http.format_string import FormatError, Literal, Operator, parse
+from proxy.l7.getters import Getter, Style, Value
 from proxy.l7.json_omitting import json_omitting
 from proxy.l7.operators import (
     HARMLESS,
     UNQUOTED,
-    Getter,
-    Style,
-    Value,
     constant_value,
     getter,
     is_missing,

@@ -8,7 +8,7 @@ from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from proxy.l7.operators import Getter
+    from proxy.l7.getters import Getter
     from proxy.l7.stream import Stream
 
 Write = Callable[["Stream"], str]
