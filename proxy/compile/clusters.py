@@ -207,7 +207,9 @@ class Clusters:
             self._dns[name] = DnsMembership(cluster, assignment, resolver)
         else:
             cluster.set_endpoints(assignment)
-            if cluster.config.type == "EDS":
+            if assignment.stale:
+                cluster.stats.add("assignment_stale")
+            elif cluster.config.type == "EDS":
                 cluster.stats.add("update_success")
 
     def _close(self, name: str) -> Cluster:

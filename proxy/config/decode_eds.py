@@ -14,6 +14,7 @@ from proxy.config.decode_common import (
     locality,
     metadata,
     percent,
+    seconds_or,
     value_or,
 )
 from proxy.config.decode_health import endpoint_check
@@ -58,6 +59,7 @@ def load_assignment(
         ),
         weighted_priority_health=message.policy.weighted_priority_health,
         drop_overloads=_drop_overloads(message.policy, at(path, "policy")),
+        stale_after_s=seconds_or(message.policy, "endpoint_stale_after", 0.0),
     )
 
 

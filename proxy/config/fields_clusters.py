@@ -64,7 +64,7 @@ CLUSTERS: Table = {
     ),
     _ENDPOINT + "ClusterLoadAssignment": Fields("cluster_name endpoints policy"),
     _ENDPOINT + "ClusterLoadAssignment.Policy": Fields(
-        "overprovisioning_factor drop_overloads weighted_priority_health"
+        "overprovisioning_factor drop_overloads weighted_priority_health endpoint_stale_after"
     ),
     _ENDPOINT + "ClusterLoadAssignment.Policy.DropOverload": Fields(
         "drop_percentage", {"category": "only load reports, which are refused, tell them apart"}

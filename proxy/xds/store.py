@@ -65,6 +65,7 @@ class Store:
         self._absent: set[Key] = set()
         self._pending: set[Key] = set()
         self._unused: set[Key] = set()
+        self._stale_at: dict[Key, float] = {}
         self._answered: set[str] = set()
         self._clusters: dict[str, Cluster] = {}
         self._listeners: dict[str, Listener] = {}
@@ -99,6 +100,10 @@ class Store:
         if self._models.get(key) != model:
             self._models[key] = model
             self.changes += 1
+        if isinstance(model, ClusterLoadAssignment):
+            self._stale_at.pop(key, None)
+            if model.stale_after_s:
+                self._stale_at[key] = now + model.stale_after_s
         self._supplied(key, now)
 
     def remove(self, type_url: str, names: Iterable[str], now: float) -> None:
@@ -131,6 +136,11 @@ class Store:
         """After each response, and when time has passed: what has waited long enough is taken as
         empty, and what nobody names any more is forgotten."""
         self._forget_unused()
+        for key in [key for key, at in self._stale_at.items() if now >= at]:
+            del self._stale_at[key]
+            self._models[key] = ClusterLoadAssignment(key[1], stale=True)
+            self.changes += 1
+            self._supplied(key, now)
         for key in tuple(self._pending):
             self._settle(key, now)
         if not self._lds_open:
@@ -192,7 +202,7 @@ class Store:
         ]
         if not self._lds_open:
             waits.append(self._started_at + FETCH_TIMEOUT_S)
-        return min(waits, default=None)
+        return min((*waits, *self._stale_at.values()), default=None)
 
     def snapshot(self) -> Snapshot:
         """What is warm now."""
@@ -288,6 +298,7 @@ class Store:
         for need in self._unused - self._users.keys():
             if need[0] != SDS or need[1] not in self._local_secrets:
                 self._models.pop(need, None)
+                self._stale_at.pop(need, None)
                 self._raw[need[0]].pop(need[1], None)
         self._unused.clear()
 

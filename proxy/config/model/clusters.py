@@ -52,6 +52,10 @@ class ClusterLoadAssignment:
     overprovisioning_factor: int = 140
     weighted_priority_health: bool = False
     drop_overloads: tuple[DropOverload, ...] = ()
+    stale_after_s: float = 0.0
+    """`endpoint_stale_after`: what came over EDS counts for no longer than that; 0 is for ever."""
+    stale: bool = False
+    """That time is over, and this is what is left: nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,3 +217,32 @@ def test_what_was_accepted_can_be_listed_as_it_came() -> None:
         message.SerializeToString(),
         1e9,
     )
+
+
+def test_endpoints_that_are_not_said_again_are_stale() -> None:
+    """`endpoint_stale_after`: each time that they come counts, and late ones are as good as new."""
+    feed, held = Feed(), endpoints("a", 1)
+    held.policy.endpoint_stale_after.FromSeconds(30)
+    feed.put(CDS, cluster("a"))
+    feed.put(EDS, held)
+    feed.pass_by(20.0)
+    feed.put(EDS, held, "2")
+    feed.pass_by(29.0)
+    assert feed.store.next_deadline() == feed.now + 1.0
+    assert feed.store.snapshot().assignments["a"].localities
+    feed.pass_by(1.0)
+    left = feed.store.snapshot().assignments["a"]
+    assert left.stale and not left.localities and feed.warm == (["a"], [])
+    assert feed.store.next_deadline() is None
+    feed.put(EDS, held, "3")
+    assert feed.store.snapshot().assignments["a"].localities
+
+
+def test_endpoints_without_that_word_never_are() -> None:
+    feed, held = Feed(), endpoints("a", 1)
+    held.policy.endpoint_stale_after.FromSeconds(30)
+    feed.put(CDS, cluster("a"))
+    feed.put(EDS, held)
+    feed.put(EDS, endpoints("a", 2), "2")
+    feed.pass_by(1000.0)
+    assert feed.store.snapshot().assignments["a"].localities
