@@ -138,7 +138,7 @@ class Proxy:
             loop.add_signal_handler(number, self.stopped.set)
         loop.add_signal_handler(signal.SIGHUP, self.logs.reopen)
         self.worker.start()
-        self.listeners = Listeners(loop, self.stats)
+        self.listeners = Listeners(loop, self.stats, self.worker.runtime)
         self.xds = XdsClient(
             self.config,
             self._apply,

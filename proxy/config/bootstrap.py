@@ -6,6 +6,7 @@ already. Nothing is opened but this file and the files that the configuration it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from operator import itemgetter
 from pathlib import Path
@@ -45,6 +46,7 @@ _STEERING = (
     "circuit_breakers.", "envoy.", "health_check.", "http.", "load_balancer.", "outlier_detection.",
     "overload.", "ratelimit.", "server.", "tls.", "tracing.", "upstream.",
 )  # fmt: skip
+_CONNECTION_LIMIT = re.compile(r"envoy\.resource_limits\.listener\..+\.connection_limit")
 _API = config_source_pb2.ApiConfigSource
 
 
@@ -115,7 +117,7 @@ def _runtime(
     message: bootstrap_pb2.Bootstrap,
 ) -> tuple[tuple[str, Mapping[str, Any]], ...]:
     """Keys of the user's own are read where the configuration names them; of Envoy's own keys only
-    those that have nothing to steer here may stand there."""
+    the limit of connections and those that have nothing to steer here may stand there."""
     found: dict[str, Mapping[str, Any]] = {}
     for i, layer in enumerate(message.layered_runtime.layers):
         path = f"layered_runtime.layers[{i}]"
@@ -123,7 +125,8 @@ def _runtime(
             raise Rejected(f"{path}.name", f"there is another layer `{layer.name}`")
         found[layer.name] = struct(layer.static_layer)
         for key, _ in sorted(flat(found[layer.name]), key=itemgetter(0)):
-            if key.startswith(_STEERING) and not key.startswith(_RUNTIME_OF_ENVOY):
+            known = key.startswith(_RUNTIME_OF_ENVOY) or _CONNECTION_LIMIT.fullmatch(key)
+            if key.startswith(_STEERING) and not known:
                 where = f"{path}.static_layer.{key}"
                 raise Rejected(where, f"this runtime key is {UNSUPPORTED}")
     return tuple(found.items())

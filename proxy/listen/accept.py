@@ -20,6 +20,7 @@ from proxy.listen.counters import InspectorCounters, ListenerCounters
 from proxy.listen.establish import Establisher
 from proxy.listen.original_dst import original_destination, plain_host
 from proxy.listen.runtime import ListenerRuntime
+from proxy.runtime import RuntimeValues
 from proxy.tasks import spawn
 
 log = logging.getLogger("weft.listen")
@@ -80,8 +81,10 @@ class Acceptor:
         counters: ListenerCounters,
         inspectors: InspectorCounters,
         find_listener: FindListener,
+        values: RuntimeValues,
     ) -> None:
-        """find_listener: the listener that serves an original destination (use_original_dst)."""
+        """find_listener: the listener that serves an original destination (use_original_dst).
+        values: may have a limit of connections."""
         self.runtime = runtime
         self.address = _local(sock)
         self._any_address = self.address[0] in ("0.0.0.0", "::")
@@ -89,6 +92,7 @@ class Acceptor:
         self._sock = sock
         self._establisher = Establisher(loop, counters, inspectors)
         self._find_listener = find_listener
+        self._values = values
         self._pending: set[asyncio.Task[None]] = set()
         self._paused: asyncio.TimerHandle | None = None
         self._reading = False
@@ -158,6 +162,10 @@ class Acceptor:
         self._paused = self._loop.call_later(PAUSE_WITHOUT_DESCRIPTORS_S, self._read)
 
     def _accepted(self, sock: socket.socket, remote: Any) -> None:
+        if self._is_full():
+            self._establisher.counters.cx_overflow.value += 1
+            sock.close()
+            return
         sock.setblocking(False)
         local = _local(sock) if self._any_address else self.address
         peer = (plain_host(remote[0]), remote[1]) if isinstance(remote, tuple) else ("", 0)
@@ -172,6 +180,12 @@ class Acceptor:
         rest = self._establisher.begin(runtime, sock, info)
         if rest is not None:
             self._spawn(rest)
+
+    def _is_full(self) -> bool:
+        """Envoy's runtime key `envoy.resource_limits.listener.<name>.connection_limit`."""
+        key = f"envoy.resource_limits.listener.{self.runtime.config.name}.connection_limit"
+        limit = self._values.integer(key, -1)
+        return 0 <= limit <= self._establisher.counters.cx_active.value
 
     def _redirected(self, sock: socket.socket, info: ConnectionInfo) -> ListenerRuntime | None:
         """Fills in `info.local`; answers who serves it, None for a connection to be refused: one

@@ -19,6 +19,7 @@ class ListenerCounters:
         self.cx_total = stats.counter(base + "downstream_cx_total")
         self.cx_destroy = stats.counter(base + "downstream_cx_destroy")
         self.cx_active = stats.gauge(base + "downstream_cx_active")
+        self.cx_overflow = stats.counter(base + "downstream_cx_overflow")
         self.cx_length_ms = stats.histogram(base + "downstream_cx_length_ms")
         self.pre_cx_timeout = stats.counter(base + "downstream_pre_cx_timeout")
         self.pre_cx_active = stats.gauge(base + "downstream_pre_cx_active")

@@ -14,14 +14,19 @@ from proxy.config.model import SocketAddress
 from proxy.listen.accept import Acceptor, bind
 from proxy.listen.counters import InspectorCounters, ListenerCounters
 from proxy.listen.runtime import ListenerRuntime
+from proxy.runtime import RuntimeValues
 from proxy.stats import Stats
 
 _Key = tuple[SocketAddress, str]
 
 
 class Listeners:
-    def __init__(self, loop: asyncio.AbstractEventLoop, stats: Stats) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, stats: Stats, values: RuntimeValues
+    ) -> None:
+        """values: may limit the connections of a listener."""
         self._loop = loop
+        self._values = values
         self._stats = stats
         self._inspectors = InspectorCounters(stats)
         self._bound: dict[_Key, Acceptor] = {}
@@ -93,7 +98,8 @@ class Listeners:
             return f"cannot listen on {key[0]} (listener {runtime.config.name}): {why}"
         counters = ListenerCounters(self._stats, runtime.stat_prefix)
         self._bound[key] = Acceptor(
-            self._loop, sock, runtime, counters, self._inspectors, self._find_listener
+            *(self._loop, sock, runtime, counters, self._inspectors, self._find_listener),
+            self._values,
         )
         return None
 

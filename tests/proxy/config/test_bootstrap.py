@@ -222,6 +222,13 @@ def test_what_has_no_effect_by_design_is_taken(tmp_path: Path) -> None:
     assert bootstrap.load(write(tmp_path, more + ADS)).cds_ads
 
 
+def test_a_limit_of_connections_may_stand_in_the_runtime(tmp_path: Path) -> None:
+    limit = "envoy: {resource_limits: {listener: {front: {connection_limit: 10}}}}"
+    more = f"layered_runtime: {{layers: [{{name: s, static_layer: {{{limit}}}}}]}}\n"
+    ((name, _),) = bootstrap.load(write(tmp_path, more + ADS)).runtime
+    assert name == "s"
+
+
 def test_a_target_without_endpoints_or_with_names_that_grpc_cannot_match(tmp_path: Path) -> None:
     text = ADS[: ADS.index("    load_assignment")]
     with pytest.raises(Rejected, match="no endpoint of the control plane"):

@@ -20,6 +20,7 @@ from proxy.connection import ConnectionInfo
 from proxy.listen import accept
 from proxy.listen.listeners import Listeners
 from proxy.listen.runtime import ListenerRuntime
+from proxy.runtime import RuntimeValues
 from proxy.stats import Stats
 from proxy.tls.contexts import ServerTls, server_context
 from tests.support.pki import Authority
@@ -67,6 +68,7 @@ class House:
 
     listeners: Listeners
     stats: Stats
+    values: RuntimeValues
 
     def up(self, *chains: Chain, name: str = "x", **fields: object) -> int:
         """Applies one listener; answers its port."""
@@ -86,8 +88,9 @@ class House:
 @pytest.fixture
 async def house() -> AsyncIterator[House]:
     stats = Stats()
-    listeners = Listeners(asyncio.get_running_loop(), stats)
-    yield House(listeners, stats)
+    values = RuntimeValues()
+    listeners = Listeners(asyncio.get_running_loop(), stats, values)
+    yield House(listeners, stats, values)
     listeners.close()
 
 
@@ -105,6 +108,19 @@ async def say(port: int, tls: ssl.SSLContext | None = None, server_name: str = "
                 writer.close()
     except (OSError, ssl.SSLError):
         return ""
+
+
+async def test_no_more_connections_than_the_runtime_says(house: House) -> None:
+    port = house.up(Chain("a"))
+    key = "envoy.resource_limits.listener.x.connection_limit"
+    house.values.override({key: "1"})
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    await eventually_async(lambda: house.count("downstream_cx_active") == 1, what="the first one")
+    assert await say(port) == ""
+    assert (house.count("downstream_cx_overflow"), house.count("downstream_cx_total")) == (1, 1)
+    house.values.override({key: "2"})
+    assert await say(port) != ""
+    writer.close()
 
 
 # --------------------------------------------------------------------------- who gets in
