@@ -237,10 +237,14 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
             if self._held_for == stream_id:
                 self.let_go()
             self._codec.send_trailers(stream_id, trailers)
-        elif self._held_for == stream_id:
-            self.let_go(end=True)
-        else:
+        elif self._held_for != stream_id:
             self._codec.send_data(stream_id, b"", True)
+        elif self._head is None:
+            self.let_go(end=True)
+        else:  # a whole message, as a unary call's
+            head, data = self._head, self._held
+            self._head, self._held, self._held_for = None, b"", 0
+            self._codec.send_head(stream_id, head, True, data)
         self._sending.discard(stream_id)
 
     def abandon(self, exchange: Exchange) -> None:

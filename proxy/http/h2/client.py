@@ -42,6 +42,7 @@ class ClientConnection(Connection):
     def __init__(self, sink: ClientSink, options: Options, write: Write) -> None:
         super().__init__(sink, options, write, REQUEST)
         self._responses = sink
+        self._on_head = sink.on_response
         self._layout = response_layouts.of([])  # the last one: most responses have the same
         self._layout_room = self._room_beside(self._layout)
         self._seen = _NOTHING
@@ -152,9 +153,6 @@ class ClientConnection(Connection):
                 self._seen = (
                     values, response.status, headers.shape, headers.values, response.length
                 )  # fmt: skip
-
-    def _on_head(self, stream_id: int, head: Response, data: bytes, end: bool) -> None:
-        self._responses.on_response(stream_id, head, data, end)
 
     def _on_later_block(
         self, stream_id: int, stream: StreamState | None, block: bytes, end: bool

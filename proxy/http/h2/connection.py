@@ -210,9 +210,10 @@ class Connection(Control):
         if stream is None or stream.remote_closed:
             self._stray_data(stream_id, stream)
             return
-        if stream.expected != UNKNOWN:
-            stream.expected -= len(payload)
-            if stream.expected < 0 or (end and stream.expected):  # or there was no head yet
+        expected = stream.expected
+        if expected != UNKNOWN:
+            stream.expected = expected = expected - len(payload)
+            if expected < 0 or (end and expected):  # or there was no head yet
                 self._events.count("rx_messaging_error")
                 self._spoil(stream_id, stream, errors.PROTOCOL_ERROR, errors.MESSAGING)
                 return

@@ -5,6 +5,7 @@ Envoy's limits on frames (`Http2ProtocolOptions`) and its words for what was wro
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from proxy.http.h2 import errors, frames
@@ -31,9 +32,12 @@ class Faults(Sender):
     """Knows what the peer may do wrong and how often; the base of both kinds of frame readers."""
 
     __slots__ = (
-        "_empty_frames", "_failed", "_heads", "_last_id", "_opened", "_options",
+        "_empty_frames", "_failed", "_heads", "_last_id", "_on_head", "_opened", "_options",
         "_priority_frames", "_sink", "_update_frames",
     )  # fmt: skip
+
+    # What of the sink takes a head: (stream, head, data, end); whoever knows which kind sets it.
+    _on_head: Callable[[int, Any, bytes, bool], None]
 
     def __init__(self, sink: Sink, options: Options, write: Write, order: Order) -> None:
         super().__init__(sink, write, order)
@@ -77,9 +81,6 @@ class Faults(Sender):
     def _tell_head(self, stream_id: int) -> None:
         """Tells the sink of a head, without more."""
         self._on_head(stream_id, self._heads.pop(stream_id), b"", False)
-
-    def _on_head(self, stream_id: int, head: Any, data: bytes, end: bool) -> None:
-        raise NotImplementedError
 
     def _note_empty(self) -> None:
         """A frame that says nothing (CVE-2019-9518)."""

@@ -23,8 +23,6 @@ MAX_KNOWN_BYTES = 320
 REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
 RESPONSE_PSEUDO = frozenset((b":status",))
 # Of the connection in HTTP/1; illegal here (section 8.2.2).
-# A trailer must not say how its own message is framed or routed (RFC 9110 section 6.5.1).
-NO_TRAILERS = frozenset((b"content-length", b"host", b"te", b"trailer"))
 CONNECTION = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
@@ -78,11 +76,9 @@ class Layout:
         if len(self.cookies) < 2:
             self.cookies = []
         self.dropped = 0
-        self._arrange(names, underscores, frozenset() if pseudo else NO_TRAILERS)
+        self._arrange(names, underscores)
 
-    def _arrange(
-        self, names: tuple[bytes, ...], underscores: int, without: frozenset[bytes]
-    ) -> None:
+    def _arrange(self, names: tuple[bytes, ...], underscores: int) -> None:
         """Which values are passed on: not the pseudo-header fields and the host, which have places
         of their own, and of several cookies one (section 8.2.3)."""
         gone = {*range(self.pseudo), self.host, *self.cookies}
@@ -92,7 +88,6 @@ class Layout:
             gone.update(bad)
         elif underscores == REJECT_UNDERSCORES and bad and not self.fault:
             self.fault = UNDERSCORE
-        gone.update([where for where in range(len(names)) if names[where] in without])
         kept = [where for where in range(len(names)) if where not in gone]
         rest = [names[where] for where in kept]
         if self.cookies:
@@ -132,6 +127,8 @@ def _fault(names: tuple[bytes, ...], pseudo: frozenset[bytes]) -> str:
             regular = True
             if name in CONNECTION or _name_match(name) is None:
                 return INVALID_FIELD
+            if name == b"content-length" and not pseudo:
+                return INVALID_FIELD  # a trailer says nothing of framing (RFC 9110 section 6.5.1)
             if name in (b"content-length", b"host", b"te") and name in seen and pseudo:
                 return INVALID_FIELD
         seen.add(name)

@@ -26,11 +26,11 @@ class ServerSink(Sink, Protocol):
 class ServerConnection(Connection):
     """`start` writes our settings; `feed` expects the client's preface first."""
 
-    __slots__ = ("_last_taken", "_layout", "_layouts", "_max_streams", "_prefaced", "_requests")
+    __slots__ = ("_last_taken", "_layout", "_layouts", "_max_streams", "_prefaced")
 
     def __init__(self, sink: ServerSink, options: Options, write: Write) -> None:
         super().__init__(sink, options, write, RESPONSE)
-        self._requests = sink
+        self._on_head = sink.on_request
         self._layouts = request_layouts[options.underscores]
         self._layout = self._layouts.of([])  # the last one: most requests have the same
         self._layout_room = self._room_beside(self._layout)
@@ -98,14 +98,11 @@ class ServerConnection(Connection):
         if layout.protocol >= 0:
             stream.upgrade = request.upgrade
         if end:
-            self._requests.on_request(stream_id, request, b"", True)
+            self._on_head(stream_id, request, b"", True)
             return
         if request.length >= 0:
             stream.expected = request.length
         self._heads[stream_id] = request
-
-    def _on_head(self, stream_id: int, head: Request, data: bytes, end: bool) -> None:
-        self._requests.on_request(stream_id, head, data, end)
 
     def _refuse(self, stream_id: int, detail: str) -> None:
         if detail == errors.UNDERSCORE:

@@ -45,7 +45,7 @@ def request_of(fields: Fields, options: Options = TUNNELS, *, end: bool = True) 
             found.append(request)
 
     server = Server(options)
-    server.codec._requests = Keeper()
+    server.codec._on_head = Keeper().on_request
     flags = WHOLE if end else frames.END_HEADERS
     server.fed(frames.frame(frames.HEADERS, flags, 1, Encoder().encode(fields, huffman=False)))
     assert server.failed is None, server.failed
