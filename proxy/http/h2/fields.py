@@ -128,7 +128,7 @@ def _fault(names: tuple[bytes, ...], pseudo: frozenset[bytes]) -> str:
             if name in CONNECTION or _name_match(name) is None:
                 return INVALID_FIELD
             if name == b"content-length" and not pseudo:
-                return INVALID_FIELD  # a trailer says nothing of framing (RFC 9110 section 6.5.1)
+                return MESSAGING  # a trailer says nothing of framing (RFC 9110 section 6.5.1)
             if name in (b"content-length", b"host", b"te") and name in seen and pseudo:
                 return INVALID_FIELD
         seen.add(name)
