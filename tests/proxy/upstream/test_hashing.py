@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from random import Random
 
+from proxy.config.model.balancing import RingHashLb
 from proxy.upstream.balance.bounded_load import bounded, mt19937
 from proxy.upstream.balance.hashing import murmur_hash_2, xx_hash
+from proxy.upstream.balance.maglev import table_picker
+from proxy.upstream.balance.ring_hash import ring, ring_picker
 from tests.support.hosts import a_host
 
 
@@ -56,3 +59,32 @@ class TestBoundedLoad:
 
     def test_nobody(self) -> None:
         assert bounded(lambda *_: None, [], 100, lambda: 0)(1, 0) is None
+
+    def test_the_request_that_asks_counts_too(self) -> None:
+        """One in flight at each of four, five with this one: of 100 % each may have two."""
+        hosts = [a_host(at) for at in range(4)]
+        hosts[0].active = 2
+        pick = bounded(lambda *_: hosts[0], [(host, 0.25) for host in hosts], 100, lambda: 4)
+        assert pick(7, 0) is hosts[0]
+
+
+def test_a_ring_is_not_larger_than_it_may_be() -> None:
+    hosts = [a_host(at) for at in range(4)]
+    lb = RingHashLb(minimum_ring_size=64, maximum_ring_size=8)
+    points, counts = ring(lb, [(host, 0.25) for host in hosts])
+    assert len(points) == 8 and set(counts.values()) == {2}
+
+
+def test_a_hash_on_a_point_belongs_to_it() -> None:
+    hosts = [a_host(at) for at in range(2)]
+    pick = ring_picker([(10, hosts[0]), (20, hosts[1])])
+    found = [pick(value, 0) for value in (9, 10, 11, 20, 21)]
+    assert found == [hosts[0], hosts[0], hosts[1], hosts[1], hosts[0]]
+    assert pick(9, 1) is hosts[1]
+
+
+def test_another_attempt_has_another_place_of_the_table() -> None:
+    hosts = [a_host(at) for at in range(7)]
+    pick = table_picker(hosts)
+    assert pick(0, 0) is hosts[0]
+    assert [pick(0, at) for at in (1, 2)] == [hosts[(2**64 - at) % 7] for at in (1, 2)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from proxy.config import model
@@ -124,6 +126,26 @@ class TestAges:
         house.answer(connection)
         assert asked.heard[-1] == "response 200" and connection.transport is None
         assert house.count("upstream_cx_max_duration_reached") == 1
+
+    def test_one_that_is_retired_is_not_too_old_again(self) -> None:
+        house = House(http=model.HttpProtocolOptions(max_connection_duration_s=5.0))
+        house.ask()
+        house.accept()
+        for more_s in (6.0, 7.0, 8.0):
+            house.cluster.sweep(house.cluster.now + more_s)
+        assert house.count("upstream_cx_max_duration_reached") == 1
+
+
+def test_who_waits_for_another_way_of_speaking_is_counted_once() -> None:
+    """New protocol options: the queue moves to a new pool, and the breaker's count with it."""
+    house = House(thresholds_default=model.Thresholds(max_pending_requests=2))
+    first, second = house.ask(), house.ask()
+    spoken = model.HttpProtocolOptions(idle_timeout_s=5.0)
+    house.cluster.configure(replace(house.cluster.config, http=spoken))
+    assert first.breaker.pending == 2 and first.heard == second.heard == []
+    del house.openings[:2]
+    house.accept(), house.accept()
+    assert first.heard == second.heard == ["connected"] and first.breaker.pending == 0
 
 
 def request(authority: bytes, version: bytes = b"HTTP/1.1", **headers: bytes) -> Request:
