@@ -10,8 +10,9 @@ from google.protobuf import json_format
 
 from proxy.config.decode_common import checked
 from proxy.config.decode_rbac_rules import rules
+from proxy.config.model import CidrRange
 from proxy.connection import PeerCertificate
-from proxy.filters.rbac_engine import Engine
+from proxy.filters.rbac_engine import Engine, in_range
 from tests.support.filters import FakeStream, info, request
 
 PEER = PeerCertificate(
@@ -165,3 +166,16 @@ def test_what_an_action_makes_of_it(action: str, by_policy: bool, by_none: bool)
     made = engine(action)
     assert made.policy(FakeStream()) is None
     assert (made.allows("p"), made.allows(None)) == (by_policy, by_none)
+
+
+def test_an_ipv4_address_is_one_however_it_is_written() -> None:
+    inside = in_range((CidrRange("10.0.0.0", 8),))
+    assert [inside(host) for host in ("10.1.2.3", "::ffff:10.1.2.3")] == [True, True]
+    assert not any(inside(host) for host in ("::ffff:11.1.2.3", "::1", "@abstract"))
+
+
+def test_a_name_of_nobody_is_none_without_tls() -> None:
+    """Any name matches an empty prefix, but only over TLS is there somebody to have it."""
+    anybody = {"authenticated": {"principal_name": {"safe_regex": {"regex": ".*"}}}}
+    assert applies(principal=anybody, subject=FakeStream(info=TLS))
+    assert not applies(principal=anybody, subject=FakeStream(info=info(tls=False)))
