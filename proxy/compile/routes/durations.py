@@ -19,7 +19,6 @@ def set_durations(entry: RouteEntry, action: RouteAction) -> None:
         return
     entry.timeout_s = 0.0
     entry.limits_duration = True
-    entry.limits_duration = True
     entry.max_stream_duration_s = limits.max_stream_duration_s
     if limits.grpc_timeout_header_max_s is not None:
         offset_s = limits.grpc_timeout_header_offset_s or 0.0
