@@ -149,12 +149,10 @@ class Decoder:
         IndexError: a number or string that goes over the end, or an index that isn't there."""
         names: list[bytes] = []
         values: list[Any] = []
-        coded: list[bytes] = []  # Huffman strings, and where in `values` they belong
-        holes: list[int] = []
+        coded: dict[int, bytes] = {}  # Huffman strings, by where in `values` they belong
         spots: list[int] = []  # where the values of new entries of the table are
         used: list[tuple[int, int]] = []  # places, and how many entries were new when used
-        at = 0
-        size = len(block)
+        at, size = 0, len(block)
         while at < size:
             first = block[at]
             if first > 127:  # section 6.1: indexed, most often several in a row
@@ -168,6 +166,8 @@ class Decoder:
                 values += map(self._values.__getitem__, places)
                 at = run.end()
                 continue
+            if 31 < first < 64:
+                raise _Unusual  # section 6.3: the table changes its size
             # Section 6.2.1: a literal that goes into the table; 6.2.2 and 6.2.3: one that doesn't.
             at += 1
             index = first & (63 if first > 63 else 15)
@@ -189,25 +189,18 @@ class Decoder:
             at = start + (length & 127)
             if length & 127 == 127:
                 start, at = long_string(block, start)
-            if first > 31:
-                if first < 64:
-                    raise _Unusual  # section 6.3: the table changes its size
+            value = block[start:at] if length < 128 else None
+            if value is None:
+                coded[len(values)] = block[start:at]
+            if first > 63:
                 spots.append(len(values))
                 self._names.insert(_FIRST, names[-1])
-                self._values.insert(_FIRST, None if length > 127 else block[start:at])
-            if length > 127:
-                coded.append(block[start:at])
-                holes.append(len(values))
-                values.append(None)
-            else:
-                values.append(block[start:at])
+                self._values.insert(_FIRST, value)
+            values.append(value)
         if at != size:
             raise _Unusual
         if coded:
-            for hole, value in zip(holes, decode_all(coded), strict=True):
-                values[hole] = value
-            if None in values:
-                raise _Unusual  # an entry was used before its value was known
+            _fill(values, coded)
         if spots:
             self._settle(spots, used, values)
         return names, values
@@ -299,6 +292,14 @@ class Decoder:
     def _evict(self, limit: int) -> None:
         while self._size > limit and len(self._names) > _FIRST:
             self._size -= len(self._names.pop()) + len(self._values.pop()) + ENTRY_OVERHEAD
+
+
+def _fill(values: list[Any], coded: dict[int, bytes]) -> None:
+    """Puts the Huffman strings in their places, decoded."""
+    for hole, value in zip(coded, decode_all(list(coded.values())), strict=True):
+        values[hole] = value
+    if None in values:
+        raise _Unusual  # an entry was used before its value was known
 
 
 def _new_name(written: bytes) -> bytes:
