@@ -54,7 +54,12 @@ def test_a_listener_without_its_routes_or_inline_cluster_is_named() -> None:
 def test_a_tcp_listener_without_its_cluster_is_named() -> None:
     draft = emit(CASES["tcp_and_udp"](), node())
     problems = check(Draft(listeners=draft.listeners, routes=draft.routes))
-    assert problems == ("listener 127.0.0.1_9101 names cluster inbound|9001||, which is not there",)
+    redis = "redis.default.svc.cluster.local"
+    assert problems == (
+        "listener 127.0.0.1_9101 names cluster inbound|9001||, which is not there",
+        f"route configuration http_proxy, virtual host {redis}:6379 names cluster "
+        f"outbound|6379||{redis}, which is not there",
+    )
 
 
 def test_duplicates_are_named() -> None:
