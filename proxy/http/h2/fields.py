@@ -300,10 +300,3 @@ def read_response(layout: Layout, values: list[bytes], end: bool) -> Response:
         raise BadMessage(INVALID_FIELD)  # section 8.6: 101 is of HTTP/1.1
     length = _checked_length(layout, values, False)
     return Response(int(written), layout.headers(values), 0 if end and length < 0 else length)
-
-
-def read_trailers(layout: Layout, values: list[bytes]) -> Headers:
-    """Raises BadMessage."""
-    if layout.fault:
-        raise BadMessage(layout.fault)
-    return layout.headers(values)
