@@ -27,7 +27,7 @@ from certs.csr import make_csr
 from certs.errors import CertificateError
 from certs.files import read_public, read_secret, write_secret
 from certs.keys import PrivateKey, generate_key, key_from_pem, key_to_pem
-from certs.rotation import renew_at, retry_delay_s
+from certs.renewal import renew_at, retry_delay_s
 from certs.spiffe import SpiffeId
 from certs.x509 import (
     Certificate,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from certs.authority import Authority
 from certs.keys import generate_key, key_to_pem
-from certs.rotation import should_renew
+from certs.renewal import should_renew
 from certs.spiffe import SpiffeId
 from certs.x509 import chain_to_pem, validity
 

@@ -20,7 +20,7 @@ from certs.csr import make_csr
 from certs.errors import CertificateError
 from certs.keys import PrivateKey, generate_key, key_to_pem, public_key_der
 from certs.profiles import BACK_DATE_S, ROOT_LIFETIME_S
-from certs.rotation import renew_at
+from certs.renewal import renew_at
 from certs.spiffe import SpiffeId
 from certs.x509 import (
     Certificate,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from certs.rotation import renew_at, retry_delay_s, should_renew
+from certs.renewal import renew_at, retry_delay_s, should_renew
 
 
 @pytest.mark.parametrize(
