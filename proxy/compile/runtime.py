@@ -39,6 +39,7 @@ from proxy.l7.strict import strict_check
 from proxy.l7.worker import Worker
 from proxy.route.table import Table
 from proxy.stats import Stats
+from proxy.upstream.asking import Asker
 from proxy.upstream.tcp import OpenTcp, open_tcp
 
 Logger = Callable[[Stream], None]
@@ -67,6 +68,7 @@ class Runtime:
         self._node_cluster = node_cluster
         self._tcp_connections = TcpConnections()
         self.clusters = Clusters(stats, worker.random, open_connection, watches)
+        self._asker = Asker(self.clusters.running, worker.call_later)
         self._listeners = CompiledListeners(self._manager)
         self._tables: dict[TableKey, tuple[RouteConfiguration, Table[RouteEntry]]] = {}
         self._routed: dict[HttpManager, RouteConfiguration] = {}
@@ -197,12 +199,13 @@ class Runtime:
             now=monotonic,
             format=cast(Any, compile_header_value),  # of a Stream, which is a FilterStream
             failing=lambda: worker.failing,
+            ask=self._asker.ask,
             node_cluster=self._node_cluster,
         )
 
     def close(self) -> None:
-        for cluster in self.clusters.running.values():
-            cluster.close()
+        """Before the loop ends: nothing is asked or checked any more."""
+        self.clusters.close()
 
 
 def _table_key(manager: HttpManager) -> TableKey | None:

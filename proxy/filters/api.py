@@ -23,6 +23,7 @@ from typing import Any, Final, Protocol
 from proxy.config.model.rate_limits import RouteRateLimits
 from proxy.connection import ConnectionInfo
 from proxy.http.headers import Headers
+from proxy.http.inquiry import Ask
 from proxy.http.message import Request, Response
 from proxy.runtime import RuntimeValues
 from proxy.stats import Stats
@@ -205,7 +206,8 @@ class FilterContext:
     """What a filter is built with. stat_prefix: `http.<stat_prefix>.` of the manager. clusters: as
     they are at the time of asking. call_later: (seconds, what to do). now: monotonic seconds.
     format: compiles a format string for header values; raises ValueError. failing: the
-    administrator wants health checks to fail. node_cluster: of the node that this proxy is."""
+    administrator wants health checks to fail. ask: puts a request of our own to a cluster.
+    node_cluster: of the node that this proxy is."""
 
     stats: Stats
     stat_prefix: str
@@ -216,6 +218,7 @@ class FilterContext:
     now: Callable[[], float]
     format: Callable[[str], Callable[[FilterStream], bytes]]
     failing: Callable[[], bool]
+    ask: Ask
     node_cluster: str = ""
 
 

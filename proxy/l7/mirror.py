@@ -8,15 +8,14 @@ a connection is bounded: a copy that would need more is given up.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.http.headers import Headers
 from proxy.http.message import Request, Response
+from proxy.upstream.asking import local_address
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
@@ -114,19 +113,6 @@ def shadow_host(authority: bytes) -> bytes:
     if colon < 0 or authority.find(b"]", colon) >= 0:
         return authority + SUFFIX
     return authority[:colon] + SUFFIX + authority[colon:]
-
-
-@cache
-def local_address() -> bytes:
-    """This machine's, as others see it: a copy is a request of the proxy's own. No packet is
-    sent for it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return b"127.0.0.1"
-        name: tuple[str, int] = probe.getsockname()
-        return name[0].encode()
 
 
 class Shadow:

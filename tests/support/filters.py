@@ -11,6 +11,7 @@ from typing import Any
 from proxy.connection import ConnectionInfo
 from proxy.filters.api import Answer, FilterContext, Reply
 from proxy.http.headers import Headers
+from proxy.http.inquiry import Outcome
 from proxy.http.message import Request, Response
 from proxy.runtime import RuntimeValues
 from proxy.stats import Stats
@@ -106,5 +107,6 @@ def context(clock: Clock | None = None, **fields: Any) -> FilterContext:
         "now": lambda: clock.now,
         "format": lambda text: lambda _: text.encode(),
         "failing": lambda: False,
+        "ask": lambda inquiry, told: told(Outcome(503, failure="nobody to ask")),
     }
     return FilterContext(**{**given, **fields})

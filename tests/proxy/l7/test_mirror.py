@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from proxy.config import model
-from proxy.l7.mirror import local_address, shadow_host
+from proxy.l7.mirror import shadow_host
+from proxy.upstream.asking import local_address
 from tests.support.playbook import Playbook, Up, cluster, listener, route, routes, snapshot
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
