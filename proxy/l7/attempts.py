@@ -14,7 +14,7 @@ attempt is followed by another is `retries`' business, time is `deadlines`'.
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.filters.api import WAIT, Answer, Reply
 from proxy.http.headers import Headers
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from proxy.l7.entry import RouteEntry
     from proxy.l7.stream import Stream
 
-NEVER = deadlines.NEVER
+NEVER: Final[float] = deadlines.NEVER
 
 
 def router(stream: Stream) -> Answer:

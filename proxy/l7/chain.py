@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.filters.api import Answer, FilterStream, OnData, OnEnd, OnResponse
 
@@ -35,5 +35,5 @@ class Chain:
     looks_at_replies: bool = False
 
 
-NO_CHAIN = Chain((), ())
+NO_CHAIN: Final = Chain((), ())
 """Of a stream that was answered before its route was looked for."""

@@ -6,7 +6,7 @@ two. Those of an attempt begin when the whole request is here and it has a conne
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.filters.api import Reply
 from proxy.l7 import extra_stats, reply, retries
@@ -16,7 +16,7 @@ from proxy.upstream import retry
 if TYPE_CHECKING:
     from proxy.l7.stream import Stream
 
-NEVER = float("inf")
+NEVER: Final = float("inf")
 
 
 def begin_stream(stream: Stream) -> None:

@@ -189,7 +189,7 @@ class DownstreamH2(FrameOutbox, asyncio.Protocol):
     def on_reset(self, stream_id: int, error_code: int, detail: str) -> None:
         """detail: in Envoy's words. The client's own resets are its business (DR), what we found
         wrong with its message is a protocol error (DPE)."""
-        remote = detail.startswith("http2.remote") or detail == errors.TOO_MANY_HEADERS
+        remote = detail.startswith("http2.remote") or detail in errors.OVERFLOWS
         flag = "DR" if remote else "DPE"
         stream = self.streams.pop(stream_id, None)
         if stream is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from proxy.config.model.rate_limits import RouteRateLimits
 from proxy.filters.api import Reply
@@ -22,7 +22,7 @@ from proxy.l7.stream import Stream
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.retry import RetryRule
 
-NOTHING: Mapping[Any, Any] = MappingProxyType({})
+NOTHING: Final[Mapping[Any, Any]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class RouteEntry:
     # the class. All defaults are immutable.
     answer: Callable[[Stream], Reply] | None = None
     pick: Callable[[Stream], RouteEntry] | None = None
-    choose: Callable[[Stream], Cluster | None] = staticmethod(_nobody)
-    rewrite: Callable[[Stream], None] = staticmethod(_nothing)
+    choose: Callable[[Stream], Cluster | None]
+    rewrite: Callable[[Stream], None]
     before_send: Callable[[Stream], None] | None = None
     edit_response: Callable[[Stream, Response], None] | None = None
     not_found_status = 503
@@ -105,6 +105,8 @@ class RouteEntry:
 
     def __init__(self, name: str, answer: Callable[[Stream], Reply] | None = None) -> None:
         self.name = name
+        self.choose = _nobody
+        self.rewrite = _nothing
         if answer is not None:
             self.answer = answer
 
@@ -127,9 +129,8 @@ class RouteEntry:
 
     def learn(self, **facts: Any) -> None:
         """Sets what differs from the default; the rest costs nothing."""
-        kind = type(self)
         for name, value in facts.items():
-            if value != getattr(kind, name):
+            if value != getattr(self, name):
                 setattr(self, name, value)
 
     @property

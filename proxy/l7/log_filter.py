@@ -110,8 +110,12 @@ def _log_type(config: model.LogType) -> Wants:
     return lambda stream: (stream.log_type in types) != exclude
 
 
+def _not_health_check(_: model.NotHealthCheck) -> Wants:
+    return lambda stream: not stream.health_check
+
+
 _COMPILERS: Mapping[type, Callable[[Any], Wants]] = {
-    model.NotHealthCheck: lambda _: lambda stream: not stream.health_check,
+    model.NotHealthCheck: _not_health_check,
     model.RequestHeader: _request_header,
     model.ResponseFlags: _response_flags,
     model.GrpcStatus: _grpc_status,

@@ -240,11 +240,11 @@ class HttpManager:
 
     def log_now(self, stream: Stream, log_type: str) -> None:
         """A line before the end: the request has just come, or goes on and on."""
-        stream.log_type = log_type
+        usual, stream.log_type = stream.log_type, log_type
         stream.logged_at = monotonic()
         for log in self.loggers:
             log(stream)
-        del stream.log_type
+        stream.log_type = usual
 
     def on_leg_end(self, stream: Stream) -> None:
         """An internal redirect sends the request on: Envoy counts and logs each leg."""

@@ -8,7 +8,7 @@ the route edits the request, retries behind that: a route may give itself the la
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.config.model import RetryPolicy
 from proxy.http.headers import Headers, Shape, remember
@@ -17,15 +17,15 @@ from proxy.upstream.retry import RetryRule
 if TYPE_CHECKING:
     from proxy.l7.stream import Stream
 
-TIMEOUT = b"x-envoy-upstream-rq-timeout-ms"
-PER_TRY_TIMEOUT = b"x-envoy-upstream-rq-per-try-timeout-ms"
+TIMEOUT: Final[bytes] = b"x-envoy-upstream-rq-timeout-ms"
+PER_TRY_TIMEOUT: Final[bytes] = b"x-envoy-upstream-rq-per-try-timeout-ms"
 ALT_RESPONSE = b"x-envoy-upstream-rq-timeout-alt-response"
 HEDGE = b"x-envoy-hedge-on-per-try-timeout"
 EXPECTED = b"x-envoy-expected-rq-timeout-ms"
 IS_TIMEOUT_RETRY = b"x-envoy-is-timeout-retry"
-RETRY_ON = b"x-envoy-retry-on"
-RETRY_GRPC_ON = b"x-envoy-retry-grpc-on"
-MAX_RETRIES = b"x-envoy-max-retries"
+RETRY_ON: Final[bytes] = b"x-envoy-retry-on"
+RETRY_GRPC_ON: Final[bytes] = b"x-envoy-retry-grpc-on"
+MAX_RETRIES: Final[bytes] = b"x-envoy-max-retries"
 STATUS_CODES = b"x-envoy-retriable-status-codes"
 HEADER_NAMES = b"x-envoy-retriable-header-names"
 _TIMES = (TIMEOUT, PER_TRY_TIMEOUT, ALT_RESPONSE, HEDGE)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.connection import ConnectionInfo
 from proxy.filters.api import Answer, Reply
@@ -37,10 +37,22 @@ if TYPE_CHECKING:
     from proxy.l7.manager import HttpManager
     from proxy.l7.mirror import Shadow
 
-OF_ALL_LEGS = frozenset(
-    ("id", "route", "bytes_received", "trailers", "redirects", "followed", "_filter_state")
+OF_ONE_LEG = (
+    "started", "has_extras",
+    "up_id", "chain", "at", "hooking", "resumption", "health_check", "outlet", "_metadata", "ended",
+    "request_done", "responded", "response", "status", "flags", "detail", "service_ms",
+    "bytes_before", "bytes_sent", "idle_mark", "idle_since", "cluster", "host", "up", "up_full",
+    "waiting", "attempt", "shadows", "keeps_body", "new_cookies", "local_body", "counted", "rule",
+    "retries_left", "retry_held", "could_not_retry", "back_offs", "may_hedge", "hedges",
+    "timeout_told", "timeout_retry", "timeout_status", "tried_lately", "tried_priorities",
+    "retrying", "tried", "body", "body_bytes", "tunnels", "holds", "ends_in_tcp", "dialing",
+    "buffer_limit_bytes", "response_trailers", "last_up", "answered_at", "log_type", "logged_at",
+    "failure", "timeout_s", "per_try_timeout_s", "idle_try_s", "idle_until", "sent_at", "tried_at",
+    "over_at", "deadline", "try_deadline",
 )  # fmt: skip
-"""What a request keeps when an internal redirect sends it on, beside what stands in slots."""
+"""What begins anew when an internal redirect sends the request on; the rest it keeps."""
+
+ANY_PRIORITY: Final[frozenset[int]] = frozenset()
 
 
 class Stream:
@@ -118,7 +130,7 @@ class Stream:
     timeout_retry = False
     timeout_status = 504
     tried_lately: tuple[int, ...] = ()
-    tried_priorities: frozenset[int] = frozenset()
+    tried_priorities: frozenset[int] = ANY_PRIORITY
     retrying: asyncio.TimerHandle | None = None
     tried: list[Host] | None = None
     body: list[bytes] | None = None
@@ -192,22 +204,52 @@ class Stream:
         return self._filter_state
 
     # The upstream half, called by the connection that it leases (`pool.Exchange`).
-    on_connected = attempts.on_connected
-    on_informational = attempts.on_informational
-    on_response = attempts.on_response
-    on_data = attempts.on_data
-    on_end = attempts.on_end
-    on_reset = attempts.on_reset
-    on_writable = attempts.on_writable
+    def on_connected(self, connection: Carrier) -> None:
+        attempts.on_connected(self, connection)
+
+    def on_informational(self, status: int, headers: Headers) -> None:
+        attempts.on_informational(self, status, headers)
+
+    def on_response(self, response: Response, data: bytes, end: bool) -> None:
+        attempts.on_response(self, response, data, end)
+
+    def on_data(self, data: bytes) -> None:
+        attempts.on_data(self, data)
+
+    def on_end(self, trailers: Headers | None) -> None:
+        attempts.on_end(self, trailers)
+
+    def on_reset(self, reason: str, detail: str = "") -> None:
+        attempts.on_reset(self, reason, detail)
+
+    def on_writable(self, writable: bool) -> None:
+        attempts.on_writable(self, writable)
+
     # ... by the client's connection, by the sweep, and by the half below.
-    on_downstream_full = attempts.on_downstream_full
-    on_deadline = deadlines.on_deadline
-    attempt_again = attempts.attempt_again
-    abandon = attempts.abandon
-    hand_to_hedge = hedging.hand_over
-    pass_request_data = attempts.pass_request_data
-    pass_request_end = attempts.pass_request_end
-    give_up = attempts.give_up
+
+    def on_downstream_full(self, full: bool) -> None:
+        attempts.on_downstream_full(self, full)
+
+    def on_deadline(self, now: float) -> None:
+        deadlines.on_deadline(self, now)
+
+    def attempt_again(self) -> None:
+        attempts.attempt_again(self)
+
+    def abandon(self) -> None:
+        attempts.abandon(self)
+
+    def hand_to_hedge(self) -> None:
+        hedging.hand_over(self)
+
+    def pass_request_data(self, data: bytes) -> None:
+        attempts.pass_request_data(self, data)
+
+    def pass_request_end(self, trailers: Headers | None) -> None:
+        attempts.pass_request_end(self, trailers)
+
+    def give_up(self) -> None:
+        attempts.give_up(self)
 
     # ------------------------------------------------------------------ the request's way
 
@@ -243,11 +285,9 @@ class Stream:
     def begin_again(self, body: list[bytes] | None) -> None:
         """Another leg, by the route that was found for it: nothing of the first one is left but
         the request, whose body is `body`."""
-        kept = {name: value for name, value in vars(self).items() if name in OF_ALL_LEGS}
-        vars(self).clear()
-        vars(self).update(kept)
-        self.started = monotonic()
-        self.has_extras = False
+        fresh = Stream(self.down, self.manager, self.request)
+        for name in OF_ONE_LEG:
+            setattr(self, name, getattr(fresh, name))
         self.redirects += 1
         self.request_done = True
         self.body = body

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from proxy.http.h2.encoder import TRAILERS, Encoder, Layout
 from proxy.http.h2.frames import (
@@ -26,8 +26,8 @@ from proxy.http.h2.frames import (
 from proxy.http.headers import Headers
 
 Write = Callable[[bytes], None]
-UNKNOWN = -1
-BEFORE_HEAD = -2  # the head of the message is still to come
+UNKNOWN: Final = -1
+BEFORE_HEAD: Final = -2  # the head of the message is still to come
 WHOLE = END_HEADERS | END_STREAM
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.config import model
+from proxy.l7.stream import OF_ONE_LEG, Stream
 from tests.support.playbook import Playbook, cluster, listener, route, routes, snapshot
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -154,3 +155,14 @@ def test_each_leg_counts_the_body_as_received() -> None:
         it.accept() >> OK
         client << OK
         assert it.received == [5, 10]
+
+
+def test_every_fact_of_a_stream_is_of_one_leg_or_of_all() -> None:
+    of_all_legs = {"id", "down", "manager", "request", "breaker", "route", "bytes_received"}
+    of_all_legs |= {"trailers", "redirects", "followed", "_filter_state"}
+    slots = {"down", "manager", "request", "breaker", "started", "has_extras"}
+    defaults = {name for name in Stream.__annotations__ if name in vars(Stream)}
+    plain = {name for name, value in vars(Stream).items() if isinstance(value, int | float | str)}
+    facts = slots | defaults | {name for name in plain if not name.startswith("__")}
+    assert set(OF_ONE_LEG) == facts - of_all_legs
+    assert len(set(OF_ONE_LEG)) == len(OF_ONE_LEG)
