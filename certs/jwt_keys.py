@@ -10,12 +10,13 @@ import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
-from joserfc.jws import JWSAlgModel, JWSRegistry
+from joserfc.jws import JWSRegistry
 
 from certs.errors import CertificateError
 from certs.jwt_token import NO_MATCHING_KEY, VERIFICATION_FAILS, Jwt, JwtError
@@ -32,6 +33,13 @@ _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 
 _Key = RSAKey | ECKey | OKPKey | OctKey
 _Members = Mapping[str, object]
+_Given = dict[str, str | list[str]]
+
+
+class Algorithm(Protocol):
+    """What is needed of joserfc's algorithms."""
+
+    def verify(self, msg: bytes, sig: bytes, key: Any) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,7 @@ class VerifyingKey:
 
     kid: str
     alg: str
-    algorithms: Mapping[str, JWSAlgModel]
+    algorithms: Mapping[str, Algorithm]
     key: _Key
 
     def matches(self, token: Jwt) -> bool:
@@ -119,7 +127,7 @@ def read_key(jwk: _Members) -> VerifyingKey:
     kty, alg = _text(jwk, "kty"), _text(jwk, "alg", "")
     read = _KINDS.get(kty)
     if read is None:
-        raise CertificateError(f"[kty] {ascii(kty[:40])} is not supported in [keys]")
+        raise CertificateError(f"[kty] {kty[:40]!a} is not supported in [keys]")
     try:
         key, names = read(jwk)
     except (ValueError, TypeError, JoseError, binascii.Error) as error:
@@ -127,44 +135,48 @@ def read_key(jwk: _Members) -> VerifyingKey:
             raise
         raise CertificateError(f"key of [kty] {kty} has a parse error: {error}") from error
     if alg and alg not in names:
-        raise CertificateError(f"[alg] {ascii(alg[:40])} does not fit a key of [kty] {kty}")
+        raise CertificateError(f"[alg] {alg[:40]!a} does not fit a key of [kty] {kty}")
     return VerifyingKey(_text(jwk, "kid", ""), alg, _algorithms((alg,) if alg else names), key)
 
 
 def _rsa(jwk: _Members) -> tuple[_Key, tuple[str, ...]]:
-    members = {name: _text(jwk, name) for name in ("n", "e")}
     # RFC 7518 section 3.3; looked at before joserfc, which would warn instead.
-    if len(members["n"]) * 6 < _MIN_RSA_BITS:
+    if len(_text(jwk, "n")) * 6 < _MIN_RSA_BITS:
         raise CertificateError(f"RSA key has less than {_MIN_RSA_BITS} bits")
-    return RSAKey.import_key(members), _RSA_ALGORITHMS
+    return RSAKey.import_key(_public(jwk, "kty", "n", "e")), _RSA_ALGORITHMS
 
 
 def _ec(jwk: _Members) -> tuple[_Key, tuple[str, ...]]:
     curve = _text(jwk, "crv", "P-256")
     if curve not in _CURVES:
-        raise CertificateError(f"[crv] {ascii(curve[:40])} is not supported for an EC key")
-    members = {"crv": curve, "x": _text(jwk, "x"), "y": _text(jwk, "y")}
+        raise CertificateError(f"[crv] {curve[:40]!a} is not supported for an EC key")
+    members = _public(jwk, "kty", "x", "y") | {"crv": curve}
     return ECKey.import_key(members), (_CURVES[curve],)
 
 
 def _okp(jwk: _Members) -> tuple[_Key, tuple[str, ...]]:
     curve = _text(jwk, "crv")
     if curve != "Ed25519":
-        raise CertificateError(f"[crv] {ascii(curve[:40])} is not supported for an OKP key")
-    return OKPKey.import_key({"crv": curve, "x": _text(jwk, "x")}), ("EdDSA",)
+        raise CertificateError(f"[crv] {curve[:40]!a} is not supported for an OKP key")
+    return OKPKey.import_key(_public(jwk, "kty", "crv", "x")), ("EdDSA",)
 
 
 def _oct(jwk: _Members) -> tuple[_Key, tuple[str, ...]]:
     secret = _text(jwk, "k")
     if len(secret) * 6 // 8 < _MIN_OCT_BYTES:
         raise CertificateError(f"[k] is shorter than {_MIN_OCT_BYTES} bytes")
-    return OctKey.import_key({"k": secret}), _HMAC_ALGORITHMS
+    return OctKey.import_key(_public(jwk, "kty", "k")), _HMAC_ALGORITHMS
+
+
+def _public(jwk: _Members, *names: str) -> _Given:
+    """These members alone: not `d`, nor a `use` that joserfc would judge for itself."""
+    return {name: _text(jwk, name) for name in names}
 
 
 _KINDS = {"RSA": _rsa, "EC": _ec, "OKP": _okp, "oct": _oct}
 
 
-def _algorithms(names: tuple[str, ...]) -> Mapping[str, JWSAlgModel]:
+def _algorithms(names: tuple[str, ...]) -> Mapping[str, Algorithm]:
     return {name: JWSRegistry.algorithms[name] for name in names}
 
 
@@ -201,7 +213,7 @@ def _of_certificate(kid: str, pem: object) -> VerifyingKey:
     try:
         key = x509.load_pem_x509_certificate(str(pem).encode()).public_key()
     except (ValueError, x509.InvalidVersion) as error:
-        raise CertificateError(f"X509 parse pubkey fails for {ascii(kid[:40])}") from error
+        raise CertificateError(f"X509 parse pubkey fails for {kid[:40]!a}") from error
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size < _MIN_RSA_BITS:
-        raise CertificateError(f"certificate of {ascii(kid[:40])} has no RSA key of 2048 bits")
+        raise CertificateError(f"certificate of {kid[:40]!a} has no RSA key of 2048 bits")
     return VerifyingKey(kid, "", _algorithms(_RSA_ALGORITHMS), RSAKey.import_key(key))

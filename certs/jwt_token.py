@@ -1,4 +1,4 @@
-"""A JSON Web Token as text (JWS compact serialization, RFC 7515), taken apart and its times checked.
+"""A JSON Web Token (JWS compact serialization, RFC 7515) taken apart, and its times checked.
 
 Nothing here is proven: whoever believes a claim must first have had `jwt_keys.KeySet.verify` say
 yes. The texts of JwtError are Envoy's, since a proxy answers with them.
@@ -10,6 +10,7 @@ import binascii
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import NoReturn
 
 from certs.errors import CertificateError
@@ -29,6 +30,8 @@ ALGORITHMS = frozenset(
 
 MAX_JWT_BYTES = 64 * 1024
 _MAX_UINT64 = 2**64
+_MAX_HEADERS = 256
+_LONG_HEADER = 1024
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 _SCHEME = re.compile(r"https?://")
 _Claims = Mapping[str, object]
@@ -70,26 +73,12 @@ class Jwt:
                 "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections"
             )
         header_text, self.payload, signature_text = parts
-        self.header: _Claims = _json_object(header_text, "header")
-        self._read_header()
+        read = _known_header if len(header_text) <= _LONG_HEADER else _header
+        self.header, self.alg, self.kid = read(header_text)
         self.claims: _Claims = _json_object(self.payload, "payload")
         self._read_claims()
         self.signature: bytes = _base64url(signature_text, "signature")
         self.signed: bytes = text[: -len(signature_text) - 1].encode("ascii")
-
-    def _read_header(self) -> None:
-        alg, kid = self.header.get("alg"), self.header.get("kid", "")
-        if not isinstance(alg, str):
-            raise JwtError("Jwt header [alg] field is required and must be a string")
-        if alg not in ALGORITHMS:
-            raise JwtError("Jwt header [alg] is not supported")
-        if not isinstance(kid, str):
-            raise JwtError("Jwt header [kid] field is not a string")
-        if "crit" in self.header:
-            # RFC 7515 section 4.1.11: whoever does not understand it must refuse.
-            raise JwtError("Jwt header [crit] is not supported")
-        self.alg: str = alg
-        self.kid: str = kid
 
     def _read_claims(self) -> None:
         self.issuer: str = _string(self.claims, "iss")
@@ -122,10 +111,30 @@ def _comparable(audience: str) -> str:
     return _SCHEME.sub("", audience, count=1).removesuffix("/") if "/" in audience else audience
 
 
+def _header(text: str) -> tuple[_Claims, str, str]:
+    """(the JSON object, alg, kid)"""
+    header = _json_object(text, "header")
+    alg, kid = header.get("alg"), header.get("kid", "")
+    if not isinstance(alg, str):
+        raise JwtError("Jwt header [alg] field is required and must be a string")
+    if alg not in ALGORITHMS:
+        raise JwtError("Jwt header [alg] is not supported")
+    if not isinstance(kid, str):
+        raise JwtError("Jwt header [kid] field is not a string")
+    if "crit" in header:
+        # RFC 7515 section 4.1.11: whoever does not understand it must refuse.
+        raise JwtError("Jwt header [crit] is not supported")
+    return header, alg, kid
+
+
+# An issuer's tokens all have the same header. Long ones are not kept: anybody can send them.
+_known_header = lru_cache(maxsize=_MAX_HEADERS)(_header)
+
+
 def _json_object(part: str, what: str) -> _Claims:
     data = _base64url(part, what)
     try:
-        value = json.loads(data, parse_constant=_not_json)
+        value = _DECODER.decode(data.decode())
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
@@ -135,6 +144,9 @@ def _json_object(part: str, what: str) -> _Claims:
 
 def _not_json(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_not_json)
 
 
 def _base64url(part: str, what: str) -> bytes:
