@@ -132,6 +132,12 @@ class Proxy:
         self.identity = _identity(config, options)
 
     async def serve(self) -> None:
+        try:
+            await self._serve()
+        finally:
+            self.runtime.close()
+
+    async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         self.stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -16,6 +16,7 @@ from proxy.config.model import Cluster as ClusterConfig
 from proxy.config.model import ClusterLoadAssignment, Secret, UpstreamTls
 from proxy.config.model.connecting import NO_SOCKETS, Sockets
 from proxy.config.model.discovery import DnsCache as DnsCacheConfig
+from proxy.config.model.discovery import DnsResolver
 from proxy.config.snapshot import Snapshot
 from proxy.stats import Stats
 from proxy.tls.contexts import ClientTls, Contexts, TlsConfigError, client_context
@@ -67,12 +68,12 @@ class Clusters:
         self._random = random
         self._open = open_connection
         self._watches = watches
-        # Whether DNS is asked, and what for: equal ones need not be put in force again.
-        self._memberships: dict[str, tuple[bool, ClusterLoadAssignment]] = {}
+        # Who in DNS is asked, and what for: equal ones need not be put in force again.
+        self._memberships: dict[str, tuple[DnsResolver | None, ClusterLoadAssignment]] = {}
         self._tls: dict[str, tuple[object, ...]] = {}
         self._dns: dict[str, DnsMembership] = {}
         self._resolvers = Resolvers()
-        self._caches: dict[str, DnsCache] = {}
+        self._caches: dict[DnsCacheConfig, DnsCache] = {}
         self._contexts: Contexts = WeakValueDictionary()
         self._fresh: set[str] = set()
         self.placement = Placement()
@@ -98,6 +99,12 @@ class Clusters:
             prefixes = [self._close(name).prefix for name in gone[at : at + CLOSED_AT_ONCE]]
             self._stats.forget(prefixes, {cluster.prefix for cluster in self.running.values()})
             yield
+        self._forget_dns()
+
+    def close(self) -> None:
+        for name in list(self.running):
+            self._close(name)
+        self._forget_dns()
 
     def warming(self) -> bool:
         """Of a cluster that is new or was changed, a name is asked for the first time, or a host
@@ -124,7 +131,7 @@ class Clusters:
             assignment = snapshot.assignments.get(name) or config.load_assignment
             cluster = self.running.get(name)
             if cluster is not None and assignment is not None:
-                membership = (_resolves(cluster), assignment)
+                membership = (_resolver_of(cluster), assignment)
                 if membership != self._memberships.get(name):
                     self._memberships[name] = membership
                     self._assign(cluster, assignment)
@@ -132,7 +139,7 @@ class Clusters:
     def _configure(self, name: str, config: ClusterConfig, snapshot: Snapshot) -> None:
         material = tls_material(config, snapshot.secrets)
         cluster = self.running.get(name)
-        if cluster is not None and type(cluster) is not _KINDS.get(config.type, Cluster):
+        if cluster is not None and not _may_become(cluster, config):
             self._close(name)
             cluster = None
         renewed = material != self._tls.get(name)
@@ -189,22 +196,31 @@ class Clusters:
         return Cluster(*common)
 
     def _cache(self, config: DnsCacheConfig) -> DnsCache:
-        """Clusters share a cache by its name."""
-        found = self._caches.get(config.name)
-        if found is None or found.config != config:
+        """Clusters share a cache by its name, under which all say the same."""
+        found = self._caches.get(config)
+        if found is None:
             resolver = self._resolvers.get(config.dns.resolver)
-            found = DnsCache(config, resolver, self._stats, self._random)
-            self._caches[config.name] = found
+            found = self._caches[config] = DnsCache(config, resolver, self._stats, self._random)
         return found
+
+    def _forget_dns(self) -> None:
+        """Caches and resolvers that no cluster uses any more."""
+        caches = {cluster.config.dns_cache for cluster in self.running.values()}
+        for config in [config for config in self._caches if config not in caches]:
+            self._caches.pop(config).close()
+        resolvers = {_resolver_of(cluster) for cluster in self.running.values()}
+        resolvers |= {config.dns.resolver for config in self._caches}
+        self._resolvers.keep(resolvers)
 
     def _assign(self, cluster: Cluster, assignment: ClusterLoadAssignment) -> None:
         name = cluster.name
         resolving = self._dns.pop(name, None)
         if resolving is not None:
             resolving.stop()
-        if _resolves(cluster):
-            resolver = self._resolvers.get(cluster.config.dns.resolver)
-            self._dns[name] = DnsMembership(cluster, assignment, resolver)
+        resolver = _resolver_of(cluster)
+        if resolver is not None:
+            asked = self._resolvers.get(resolver)
+            self._dns[name] = DnsMembership(cluster, assignment, asked)
         else:
             cluster.set_endpoints(assignment)
             if assignment.stale:
@@ -225,8 +241,15 @@ class Clusters:
         return cluster
 
 
-def _resolves(cluster: Cluster) -> bool:
-    return cluster.config.type in ("STRICT_DNS", "LOGICAL_DNS")
+def _resolver_of(cluster: Cluster) -> DnsResolver | None:
+    """Who is asked for the cluster's hosts; None where they do not come from DNS."""
+    config = cluster.config
+    return config.dns.resolver if config.type in ("STRICT_DNS", "LOGICAL_DNS") else None
+
+
+def _may_become(cluster: Cluster, config: ClusterConfig) -> bool:
+    same_kind = type(cluster) is _KINDS.get(config.type, Cluster)
+    return same_kind and cluster.config.dns_cache == config.dns_cache
 
 
 def tls_material(config: ClusterConfig, secrets: Mapping[str, Secret]) -> tuple[object, ...]:

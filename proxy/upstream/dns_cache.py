@@ -91,10 +91,13 @@ class DnsCache:
             self._pending -= 1
 
     def close(self) -> None:
-        for entry in self._entries.values():
+        """Who waits for a name learns that there is none."""
+        entries = list(self._entries.values())
+        self._entries.clear()
+        for entry in entries:
             if entry.task is not None:
                 entry.task.cancel()
-        self._entries.clear()
+            self._release(entry)
 
     # ------------------------------------------------------------------ one name
 
@@ -149,6 +152,9 @@ class DnsCache:
                 self._count("host_address_changed")
                 self._tell(entry)
         entry.known = True
+        self._release(entry)
+
+    def _release(self, entry: Entry) -> None:
         waiting, entry.waiting = entry.waiting, []
         self._pending -= len(waiting)
         for done in waiting:

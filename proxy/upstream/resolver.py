@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -89,17 +89,36 @@ def _answer(records: Records) -> Answer:
 
 
 class Resolvers:
-    """One per configuration: clusters share what c-ares keeps."""
+    """One per configuration: clusters share what c-ares keeps. c-ares answers in a thread of its
+    own, so whoever makes this closes it before the loop ends."""
 
     def __init__(self) -> None:
         self._made: dict[DnsResolver, Resolver] = {}
+        self._cares: dict[DnsResolver, _Cares] = {}
 
     def get(self, config: DnsResolver) -> Resolver:
         found = self._made.get(config)
         if found is None:
-            ask = _ask_system if config.system else _Cares(config).ask
-            found = self._made[config] = ByFamily(ask)
+            found = self._made[config] = ByFamily(self._ask(config))
         return found
+
+    def _ask(self, config: DnsResolver) -> Ask:
+        if config.system:
+            return _ask_system
+        cares = self._cares[config] = _Cares(config)
+        return cares.ask
+
+    def keep(self, used: Collection[DnsResolver | None]) -> None:
+        """Closes all others: what they were asked fails."""
+        for config in [config for config in self._made if config not in used]:
+            del self._made[config]
+            cares = self._cares.pop(config, None)
+            if cares is not None:
+                cares.close()
+
+    def close(self) -> None:
+        """Nothing calls back into the loop afterwards."""
+        self.keep(())
 
 
 async def _ask_system(name: str, family: int) -> Records:
@@ -117,15 +136,14 @@ async def _ask_system(name: str, family: int) -> Records:
 
 class _Channel:
     """c-ares keeps answers for their TTL, and gives no way to forbid it (Envoy does): so each
-    channel is asked each question once."""
+    channel is asked each question once. aiodns ends it with the last reference to it."""
 
-    __slots__ = ("asked", "pending", "resolver", "retired")
+    __slots__ = ("asked", "pending", "resolver")
 
     def __init__(self, resolver: Any) -> None:
         self.resolver = resolver
         self.asked: set[tuple[str, int]] = set()
         self.pending = 0
-        self.retired = False
 
     async def ask(self, name: str, family: int) -> Any:
         self.asked.add((name, family))
@@ -134,38 +152,56 @@ class _Channel:
             return await self.resolver.getaddrinfo(name, family=family, type=socket.SOCK_STREAM)
         finally:
             self.pending -= 1
-            await self.end()
 
-    async def end(self) -> None:
-        if self.retired and not self.pending:
-            await self.resolver.close()
+    def cancel(self) -> None:
+        """Who waits is told so through the loop; that c-ares has called back for all of them, also
+        for those whose task was cancelled, is certain when this returns."""
+        self.resolver.cancel()
 
 
 class _Cares:
+    """retired: channels that get no more questions, but have yet to answer some."""
+
     def __init__(self, config: DnsResolver) -> None:
         self._config = config
         self._channel: _Channel | None = None
+        self._retired: set[_Channel] = set()
+        self._closed = False
 
-    async def _fresh(self, name: str, family: int) -> _Channel:
+    def close(self) -> None:
+        self._closed = True
+        for channel in (self._channel, *self._retired):
+            if channel is not None:
+                channel.cancel()
+        self._channel = None
+        self._retired.clear()
+
+    def _fresh(self, name: str, family: int) -> _Channel:
         import aiodns
         import pycares
 
         known = self._channel
         if known is not None and (name, family) not in known.asked:
             return known
-        fresh = self._channel = _Channel(aiodns.DNSResolver(**self._options(pycares)))
-        fresh.asked.add((name, family))
         if known is not None:
-            known.retired = True
-            await known.end()
-        return fresh
+            self._retired.add(known)
+            self._end(known)
+        self._channel = _Channel(aiodns.DNSResolver(**self._options(pycares)))
+        return self._channel
+
+    def _end(self, channel: _Channel) -> None:
+        """A retired channel that nobody waits for; c-ares may still, for who was cancelled."""
+        if not channel.pending and channel in self._retired:
+            self._retired.remove(channel)
+            channel.cancel()
 
     async def ask(self, name: str, family: int) -> Records:
         import aiodns
 
+        if self._closed:
+            raise ResolveFailed("the resolver is closed")
         try:
-            channel = await self._fresh(name, family)
-            found = await channel.ask(name, family)
+            found = await self._ask(name, family)
         except aiodns.error.DNSError as error:
             if error.args and error.args[0] in (_NO_DATA, _NOT_FOUND):
                 return _NO_ANSWER
@@ -175,6 +211,13 @@ class _Cares:
         nodes = [node for node in found.nodes if node.family == family]
         ttl = min((float(node.ttl) for node in nodes), default=None)
         return [node.addr[0].decode() for node in nodes], ttl
+
+    async def _ask(self, name: str, family: int) -> Any:
+        channel = self._fresh(name, family)
+        try:
+            return await channel.ask(name, family)
+        finally:
+            self._end(channel)
 
     def _options(self, pycares: Any) -> dict[str, Any]:
         config = self._config

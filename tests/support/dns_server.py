@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import socket
 from collections import Counter
-from typing import Any
+from typing import Any, Self
 
 import dnslib
 
 Zone = dict[tuple[str, str], list[str]]
+PATIENT = 1000  # tries, of which c-ares gives each some seconds
 
 
 class DnsServer(asyncio.DatagramProtocol):
@@ -47,3 +50,47 @@ class DnsServer(asyncio.DatagramProtocol):
         for address in self.zone.get((name, kind), ()) if not reply.header.rcode else ():
             reply.add_answer(dnslib.RR(name, question.q.qtype, rdata=make(address), ttl=self.ttl_s))
         self._transport.sendto(reply.pack(), addr)
+
+
+class SilentDns:
+    """Where questions arrive and nobody answers."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.setblocking(False)
+        self._ignored = b""  # an answer to another question
+        self.port: int = self._socket.getsockname()[1]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    async def question(self) -> str:
+        """The name that the next question is about."""
+        data, asker = await asyncio.get_running_loop().sock_recvfrom(self._socket, 512)
+        self._socket.connect(asker)
+        asked = dnslib.DNSRecord.parse(data)
+        asked.header.id ^= 1
+        self._ignored = asked.reply().pack()
+        return str(asked.q.qname).rstrip(".")
+
+    @property
+    def gone(self) -> bool:
+        """Nobody has the port any more from which the last question came."""
+        try:
+            self._socket.send(self._ignored)
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    def drain(self) -> int:
+        """How many questions were there."""
+        for count in itertools.count():
+            try:
+                self._socket.recv(512)
+            except BlockingIOError:
+                return count
+        raise AssertionError("there is always an end")

@@ -221,6 +221,13 @@ class TestDynamicForward:
         assert heard == []
         cache.close()
 
+    async def test_nobody_waits_for_a_closed_cache(self) -> None:
+        heard: list[bool] = []
+        cluster, cache = self.house(FakeDns(a_test=[to("10.0.0.5")]))
+        cluster.load(b"a.test", lambda: heard.append(cluster.resolved(b"a.test")))
+        cache.close()
+        assert heard == [False]
+
     async def test_a_name_that_does_not_exist(self) -> None:
         heard: list[str] = []
         cluster, cache = self.house(FakeDns(a_test=[to()]))

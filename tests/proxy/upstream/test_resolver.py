@@ -80,3 +80,4 @@ async def test_the_real_ones(config: DnsResolver) -> None:
     assert (await resolver.resolve("localhost", "V4_ONLY")).addresses == ("127.0.0.1",)
     with pytest.raises(ResolveFailed):
         await resolver.resolve("x" * 80 + ".test", "V4_ONLY")
+    resolvers.close()
