@@ -15,6 +15,7 @@ from proxy.upstream.breaker import Breaker
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
 from proxy.upstream.http1 import UpstreamH1
+from proxy.upstream.http2 import UpstreamH2
 from proxy.upstream.pool import Carrier, Connection, Pool
 from tests.support.fake_loop import FakeLoop, FakeTransport
 
@@ -107,10 +108,19 @@ class House:
     def accept(self) -> UpstreamH1:
         pool = self.openings.pop(0)
         connection = UpstreamH1(pool)
+        self._open_for(pool, connection)
+        return connection
+
+    def accept_h2(self) -> UpstreamH2:
+        pool = self.openings.pop(0)
+        connection = UpstreamH2(pool)
+        self._open_for(pool, connection)
+        return connection
+
+    def _open_for(self, pool: Pool, connection: UpstreamH1 | UpstreamH2) -> None:
         connection.connection_made(FakeTransport(self.loop, connection))
         connection.adopt(self.cluster.now)
         pool.on_open(connection, 1.0)
-        return connection
 
     def fail(self) -> None:
         self.openings.pop(0).on_open_failed("connection failure", "refused", False)

@@ -63,6 +63,15 @@ class TestPreconnect:
         assert foreseen
         assert house.cluster.pick() is foreseen[0]
 
+    def test_one_for_each_host_that_is_foreseen(self) -> None:
+        house = House(
+            *[endpoint(at) for at in range(1, 9)],
+            preconnect=model.PreconnectPolicy(predictive=3.0),
+        )
+        house.ask(house.cluster.pick())
+        hosts = [pool.host for pool in house.openings]
+        assert len(hosts) > 2 and len(set(hosts)) == len(hosts)
+
     def test_within_the_limit_of_connections(self) -> None:
         house = House(
             preconnect=model.PreconnectPolicy(per_upstream=3.0),
@@ -104,6 +113,43 @@ class TestLimits:
         assert waiting.heard == ["reset overflow"]
         assert house.ask().heard == ["full"]
         assert house.count("upstream_rq_active_overflow") == 2
+
+
+class TestRoom:
+    """How many connections a queue needs, by what a connection will take."""
+
+    def test_of_a_connection_that_is_not_open_yet(self) -> None:
+        for most, wanted in ((0, 1), (2, 2), (1, 3)):
+            house = House(
+                http=model.HttpProtocolOptions(version="HTTP2", max_requests_per_connection=most)
+            )
+            for _ in range(3):
+                house.ask()
+            assert opened(house) == wanted
+
+    def test_of_one_that_closed_before_its_settings(self) -> None:
+        """What it was expected to take nobody takes now."""
+        house = House(http=model.HttpProtocolOptions(version="HTTP2"))
+        first = house.ask()
+        connection = house.accept_h2()
+        while first.connection is house.ask().connection:
+            pass  # as many as it takes while it has not said how many
+        waiting = house.ask()
+        assert waiting.heard == [] and opened(house) == 0
+        connection.connection_lost(None)
+        assert first.heard[-1] == "reset connection termination" and opened(house) == 1
+        house.accept_h2()
+        assert waiting.heard == ["connected"]
+
+    def test_one_for_a_host_that_has_left_closes_when_its_queue_is_refused(self) -> None:
+        house = House(endpoint(1), endpoint(2), thresholds_default=model.Thresholds(max_requests=1))
+        left = house.hosts[0]
+        busy, refused = house.ask(house.hosts[1]), house.ask(left)
+        house.cluster.remove(left)
+        house.accept()
+        connection = house.accept()
+        assert busy.heard == ["connected"] and refused.heard == ["reset overflow"]
+        assert connection.transport is None and not left.connections
 
 
 class TestAges:
