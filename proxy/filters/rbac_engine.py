@@ -231,8 +231,12 @@ def _state_test(string: StringMatcher | None, ranges: Sequence[CidrRange]) -> Ca
     return lambda value: test(value.encode())
 
 
+def _anybody(_: rbac.Any_) -> Test:
+    return lambda _: True
+
+
 _COMPILERS: Mapping[type, Callable[[Any], Test]] = {
-    rbac.Any_: lambda _: lambda _: True,
+    rbac.Any_: _anybody,
     rbac.All: lambda rule: _all_of(rule.rules),
     rbac.OneOf: lambda rule: _any_of(rule.rules),
     rbac.Not: lambda rule: _not(rule.rule),

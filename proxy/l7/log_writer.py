@@ -116,7 +116,7 @@ class LogWriters:
         self._dirty = Event()
         self._full = Event()
         self._closing = False
-        self._thread: Thread | None = None
+        self._writing: Thread | None = None
 
     def open(self, path: str) -> LogWriter:
         """The writer of `path`. OSError, with the path in it, if it can't be opened."""
@@ -136,7 +136,7 @@ class LogWriters:
 
     def close(self) -> None:
         """Writes what is pending and closes all; gives up on a file that won't take it in time."""
-        thread, self._thread = self._thread, None
+        thread, self._writing = self._writing, None
         if thread is None:
             return
         atexit.unregister(self.close)
@@ -146,9 +146,9 @@ class LogWriters:
         thread.join(CLOSE_WAIT_S)
 
     def _start(self) -> None:
-        if self._thread is None:
-            self._thread = Thread(target=self._run, name="access log", daemon=True)
-            self._thread.start()
+        if self._writing is None:
+            self._writing = Thread(target=self._run, name="access log", daemon=True)
+            self._writing.start()
             atexit.register(self.close)
 
     def _run(self) -> None:

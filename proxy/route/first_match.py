@@ -7,7 +7,6 @@ dictionary of exact paths, one of prefixes for each length) and only they are tr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from proxy.config.model import RouteMatch
@@ -19,13 +18,16 @@ FEW = 8
 Target = TypeVar("Target")
 
 
-@dataclass(frozen=True, slots=True)
 class Candidate(Generic[Target]):
     """matches: None takes every request that has a path."""
 
-    config: RouteMatch
-    matches: Matches | None
-    target: Target
+    # Written out: mypyc takes no generic dataclass.
+    __slots__ = ("config", "matches", "target")
+
+    def __init__(self, config: RouteMatch, matches: Matches | None, target: Target) -> None:
+        self.config = config
+        self.matches = matches
+        self.target = target
 
 
 def first_match(
