@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certs.errors import CertificateError
@@ -125,6 +126,34 @@ def matches_key(certificate: Certificate, key: PublicKey) -> bool:
         return False
 
 
+def subject_of(certificate: Certificate) -> str:
+    """The subject as RFC 4514 writes it; '' where it is empty (SVIDs have none)."""
+    return certificate.subject.rfc4514_string()
+
+
+def path_length(certificate: Certificate) -> int | None:
+    """How many authorities may stand below it; None: as many as there are."""
+    try:
+        basic = extensions(certificate).get_extension_for_class(x509.BasicConstraints)
+    except x509.ExtensionNotFound:
+        return None
+    return basic.value.path_length
+
+
+def issuer_key_id(issuer: Certificate) -> bytes:
+    """What its leaves name it by (RFC 5280 section 4.2.1.1): its own key identifier."""
+    try:
+        found = extensions(issuer).get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        found = x509.SubjectKeyIdentifier.from_public_key(public_key(issuer))
+    return found.digest
+
+
+def fingerprint(certificate: Certificate) -> str:
+    """SHA-256 of the whole certificate, in hex."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
 def check_trust_anchor(certificate: Certificate, what: str = "root certificate") -> None:
     """CertificateError if it says of itself that it may not sign.
 
@@ -173,6 +202,15 @@ def check_chain_order(chain: Sequence[Certificate]) -> None:
             raise CertificateError(
                 f"certificate {index + 1} of the chain is not signed by the next one"
             ) from error
+
+
+def is_issued_by(certificate: Certificate, issuer: Certificate) -> bool:
+    """Whether its name and signature say so."""
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 def _check_leaf(leaf: Certificate) -> None:

@@ -6,6 +6,10 @@ token may be bound to the first key that it was presented with, so by token the 
 again; over mutual TLS each renewal has a new key. Key and chain rest in STATE/identity.pem, the
 key encrypted under what the join token file says, so that a restart while the control plane is
 away still has an identity. A private key is never logged and never on disk in the clear.
+
+The mesh says over ADS whom to trust (SDS `ROOTCA`) and which certificate issues now (SDS
+`weft.dev/issuer`, a validation context with just that certificate): a certificate that another one
+has issued is renewed at once, so that roots and intermediates can be replaced within seconds.
 """
 
 from __future__ import annotations
@@ -15,9 +19,10 @@ import logging
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -25,7 +30,7 @@ from google.protobuf.message import DecodeError
 
 from certs.csr import make_csr
 from certs.errors import CertificateError
-from certs.files import read_public, read_secret, write_secret
+from certs.files import read_secret, write_secret
 from certs.keys import PrivateKey, generate_key, key_from_pem, key_to_pem
 from certs.renewal import renew_at, retry_delay_s
 from certs.spiffe import SpiffeId
@@ -36,6 +41,7 @@ from certs.x509 import (
     check_chain_order,
     check_svid,
     check_valid_at,
+    is_issued_by,
     matches_key,
     validity,
 )
@@ -44,6 +50,8 @@ from proxy.config.model import DataSource, Secret, TlsCertificate
 from proxy.rpc.connection import open_call
 from proxy.rpc.credentials import client_tls
 from proxy.rpc.messages import RpcError
+from proxy.tasks import spawn
+from proxy.trust import Trust
 
 log = logging.getLogger("weft.identity")
 
@@ -53,6 +61,13 @@ _METHOD = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 _CALL_TIMEOUT_S = 10.0
 _LONGEST_SLEEP_S = 60.0
 """Half life is looked for by the wall clock, which may jump (a laptop that slept)."""
+_RENEW_SPREAD_S = 2.0
+"""Within this time all proxies renew when another certificate issues."""
+_RETRIES_LEFT = 10.0
+"""At least as often it is tried again before the certificate ends."""
+
+ROOT_SECRET = "ROOTCA"
+ISSUER_SECRET = "weft.dev/issuer"
 _KEY_BLOCK = re.compile(
     rb"-----BEGIN ENCRYPTED PRIVATE KEY-----.*?-----END ENCRYPTED PRIVATE KEY-----\n?", re.DOTALL
 )
@@ -66,6 +81,7 @@ class IdentityOptions:
     """Where to ask and with what. mtls_address '' is unknown; state_dir None keeps nothing.
 
     identity is what the CSR says, a courtesy: the CA takes the identity from the proof.
+    follow_mesh: the control plane is Weft's, which says whom to trust and when to renew.
     """
 
     ca_address: str
@@ -75,6 +91,7 @@ class IdentityOptions:
     ca_mtls_address: str = ""
     identity: SpiffeId = _SOMEBODY
     secret_name: str = "default"
+    follow_mesh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +120,7 @@ class Identity:
         on_secret: Callable[[Secret], None] | None = None,
         *,
         clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._options = options
@@ -115,6 +132,16 @@ class Identity:
         self.svid: Svid | None = None
         self.secret: Secret | None = None
         self.last_error = ""
+        self.failures = 0
+        self.renewals = 0
+        self._trust = Trust(options.ca_root, options.state_dir)
+        self._issuer: Certificate | None = None  # who issues now, if not whoever issued ours
+        self._news = asyncio.Event()
+
+    @property
+    def standing(self) -> frozenset[str]:
+        """SDS names that are for us, whether or not a listener or cluster names them."""
+        return frozenset((ROOT_SECRET, ISSUER_SECRET) if self._options.follow_mesh else ())
 
     @property
     def secret_name(self) -> str:
@@ -132,15 +159,20 @@ class Identity:
         failures = 0
         while True:
             await self._wait_until_due()
+            wanted = self._issuer
             try:
                 svid = await self._ask()
             except CertificateError as error:
                 failures += 1
+                self.failures += 1
                 self._failed(error)
-                await self._sleep(retry_delay_s(failures, self._jitter()))
+                await self._pause(self._retry_delay_s(failures))
                 continue
             failures = 0
+            self.renewals += 1
             self.last_error = ""
+            if self._issuer is wanted:  # whoever has issued it: asking again would change nothing
+                self._issuer = None
             self.svid, self._key = svid, svid.key
             self._announce(svid)
             log.info("certificate of %s until %s", svid.spiffe_id, _when(svid.valid[1]))
@@ -156,7 +188,27 @@ class Identity:
         not_before, not_after = self.svid.valid
         due_at = renew_at(not_before, not_after, self._jitter())
         while not_before <= (now := self._clock()) < due_at:
-            await self._sleep(min(due_at - now, _LONGEST_SLEEP_S))
+            if self._issuer is not None:
+                await self._sleep(self._jitter() * _RENEW_SPREAD_S)
+                return
+            await self._pause(min(due_at - now, _LONGEST_SLEEP_S))
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleeps, but no longer than until the mesh has news for us."""
+        waits = (spawn(self._sleep(seconds), "sleep"), spawn(self._news.wait(), "news"))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+            self._news.clear()
+
+    def _retry_delay_s(self, failures: int) -> float:
+        delay_s = retry_delay_s(failures, self._jitter())
+        if self.svid is None:
+            return delay_s
+        left_s = max(0.0, self.svid.valid[1] - self._clock())
+        return min(delay_s, max(retry_delay_s(1), left_s / _RETRIES_LEFT))
 
     def _failed(self, error: CertificateError) -> None:
         self.last_error = str(error)
@@ -178,6 +230,39 @@ class Identity:
         self.secret = Secret(self.secret_name, certificate=TlsCertificate(chain, key))
         for callback in self._listeners:
             callback(self.secret)
+
+    # ----------------------------------------------------------------- what the mesh says
+
+    async def roots(self) -> bytes:
+        """PEM of the roots that the control plane is verified by. CertificateError: there are
+        none."""
+        return await asyncio.to_thread(self._trust.roots)
+
+    def verifies_by(self, origin: str) -> bool:
+        """Whether roots that were read from the file `origin` are ours, which may change."""
+        return Path(origin) == self._options.ca_root
+
+    async def told(self, secret: Secret) -> bool:
+        """One of `standing` has come: whether other roots are believed from now on."""
+        context = secret.validation
+        if context is None or context.trusted_ca is None:
+            return False
+        try:
+            if secret.name == ISSUER_SECRET:
+                self._heed(chain_from_pem(context.trusted_ca.data, secret.name)[0])
+                return False
+            return await asyncio.to_thread(self._trust.take, context.trusted_ca.data)
+        except CertificateError as error:
+            log.error("%s of the mesh is not used: %s", secret.name, error)
+            return False
+
+    def _heed(self, issuer: Certificate) -> None:
+        """Has the certificate renewed soon if it is not of this issuer."""
+        ours = self.svid
+        self._issuer = None
+        if ours is not None and not is_issued_by(ours.chain[0], issuer):
+            self._issuer = issuer
+            self._news.set()
 
     # ----------------------------------------------------------------- asking
 
@@ -214,7 +299,7 @@ class Identity:
         client: Svid | None,
     ) -> Svid:
         """One CreateCertificate. CertificateError says whatever went wrong."""
-        roots = await asyncio.to_thread(read_public, self._options.ca_root)
+        roots = await self.roots()
         own = (chain_to_pem(client.chain), key_to_pem(client.key)) if client else (None, None)
         request = ca_pb2.IstioCertificateRequest(csr=make_csr(key, self._options.identity).decode())
         try:
@@ -253,6 +338,7 @@ class Identity:
 
     def _load(self) -> None:
         """What a former run has kept; anything wrong with it is logged and asked for anew."""
+        self._trust.load()
         if self._options.state_dir is None:
             return
         path = self._options.state_dir / FILE

@@ -152,6 +152,7 @@ class Proxy:
             state_dir=self.options.state_dir,
             version=_version() if self.config.ads else "",
             warming=self._unsettled,
+            applying=self._is_applying,
         )
         await self._serve_admin()
         following = spawn(self.xds.run(), "xds")
@@ -187,8 +188,10 @@ class Proxy:
 
     def _unsettled(self) -> bool:
         """What was published is not in force yet, or has yet to become warm."""
-        applying = self._next is not None or self._applying is not None
-        return applying or self.runtime.clusters.warming()
+        return self._is_applying() or self.runtime.clusters.warming()
+
+    def _is_applying(self) -> bool:
+        return self._next is not None or self._applying is not None
 
     async def _tell_when_settled(self) -> None:
         while self._unsettled():  # noqa: ASYNC110 — several ends
@@ -316,6 +319,7 @@ class Proxy:
                 self._finish(snapshot, problems)
         finally:
             self._applying = None
+            self.xds.applied()
 
     def _finish(self, snapshot: Snapshot, problems: dict[str, str]) -> None:
         """Opens and closes listeners, and says what could not be put in force."""
@@ -369,6 +373,7 @@ def _identity(config: Bootstrap, options: ProxyOptions) -> Identity | None:
             join_token_file=options.join_token_file,
             state_dir=options.state_dir,
             ca_mtls_address=_mtls_address(config),
+            follow_mesh=str(config.node.metadata.get("WEFT_AGENT", "")).lower() == "true",
         )
     )
 

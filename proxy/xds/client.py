@@ -14,10 +14,12 @@ import random
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from protos.types import CDS, LDS, PUSH_ORDER, short_name
+from certs.errors import CertificateError
+from protos.types import CDS, LDS, PUSH_ORDER, SDS, short_name
 from proxy.config.decode import Resource, decode
 from proxy.config.model import Bootstrap, Secret
 from proxy.config.snapshot import Snapshot
@@ -37,6 +39,8 @@ log = logging.getLogger("weft.xds")
 
 LAST_GOOD_GRACE_S = 0.3
 _SAVE_DELAY_S = 0.25
+_RECONNECT_SPREAD_S = 2.0
+"""Within this time all proxies come again when other roots are trusted."""
 _SWITCH_INTERVAL_S = 0.0005
 
 
@@ -51,8 +55,21 @@ class LocalIdentity(Protocol):
     def secret(self) -> Secret | None:
         """The newest one, None while there is none yet."""
 
+    @property
+    def standing(self) -> frozenset[str]:
+        """SDS names that are for itself, whoever else names them."""
+
     def listen(self, callback: Callable[[Secret], None]) -> None:
         """Has `callback` called in the loop with each new secret from now on."""
+
+    async def told(self, secret: Secret) -> bool:
+        """One of `standing` is new: whether other roots are believed from now on."""
+
+    def verifies_by(self, origin: str) -> bool:
+        """Whether it keeps the roots that were read from the file `origin`."""
+
+    async def roots(self) -> bytes:
+        """PEM of those roots as they are now."""
 
 
 class XdsClient:
@@ -73,16 +90,24 @@ class XdsClient:
         wall_clock: Callable[[], float] = time.time,
         last_good_grace_s: float = LAST_GOOD_GRACE_S,
         warming: Callable[[], bool] = lambda: False,
+        applying: Callable[[], bool] = lambda: False,
     ) -> None:
+        """warming, applying: of what was published something is not warm, is not in force yet;
+        `warmed` and `applied` are to be called when that has ended."""
         local = frozenset({identity.secret_name} if identity is not None else ())
         self._bootstrap = bootstrap
         self._on_snapshot = on_snapshot
         self._warming = warming
+        self._applying_config = applying
+        self._jitter = jitter
+        self._renewed = False
+        self._told: dict[str, Secret] = {}
         self._were_warm = False
         self._identity = identity
         self._state_dir = state_dir
         self._last_good_grace_s = last_good_grace_s
-        self._store = Store(bootstrap, local, time.monotonic())
+        standing = identity.standing if identity is not None else frozenset()
+        self._store = Store(bootstrap, local, time.monotonic(), standing)
         self._intake = Intake(self._store, Clock(time.monotonic, wall_clock, _pause, _aside))
         self._session: Session | None = None
         if bootstrap.ads is not None:
@@ -154,7 +179,10 @@ class XdsClient:
 
     def may_answer(self, type_url: str) -> bool:
         """Envoy acknowledges clusters when they are warm, so that routes to them may come; but the
-        first ones at once, as listeners are not asked for yet."""
+        first ones at once, as listeners are not asked for yet. Secrets are acknowledged when they
+        are in force: the mesh may drop what only they made superfluous."""
+        if type_url == SDS:
+            return not self._applying_config()
         return type_url != CDS or not self._were_warm or self._clusters_are_warm()
 
     def _clusters_are_warm(self) -> bool:
@@ -171,6 +199,7 @@ class XdsClient:
         if self._first_answers_are_here():
             self._from_last_good = False
         self._changed()
+        self._tell_identity()
         self._save_soon()
         if self._store.files():
             await self._files.follow()
@@ -193,10 +222,36 @@ class XdsClient:
         while target.tls is not None and target.tls.own_certificate:
             secret = self._identity.secret if self._identity is not None else None
             if secret is not None and secret.certificate is not None:
-                return own_certificate(target.tls, secret.certificate)
+                return await self._current(own_certificate(target.tls, secret.certificate))
             self._have_identity.clear()
             await self._have_identity.wait()
-        return target.tls
+        return await self._current(target.tls) if target.tls is not None else None
+
+    async def _current(self, tls: ChannelTls) -> ChannelTls:
+        """With the roots of now, not those of the start."""
+        if self._identity is None or not self._identity.verifies_by(tls.roots_origin):
+            return tls
+        try:
+            return replace(tls, roots=await self._identity.roots())
+        except CertificateError as error:
+            log.warning("the control plane is verified by the roots of the start: %s", error)
+            return tls
+
+    def _tell_identity(self) -> None:
+        """Hands on what has come for itself."""
+        if self._identity is None:
+            return
+        for name in sorted(self._identity.standing):
+            secret = self._store.secret(name)
+            if secret is not None and secret != self._told.get(name):
+                self._told[name] = secret
+                spawn(self._follow(self._identity, secret), f"follow {name}")
+
+    async def _follow(self, identity: LocalIdentity, secret: Secret) -> None:
+        """Whoever is believed no more is left."""
+        if await identity.told(secret) and self._session is not None:
+            await asyncio.sleep(self._jitter() * _RECONNECT_SPREAD_S)
+            self._session.reconnect()
 
     # ----------------------------------------------------------------- what changes it
 
@@ -204,6 +259,15 @@ class XdsClient:
         """`warming` has come to an end."""
         if self._session is not None:
             self._session.resubscribe()
+
+    def applied(self) -> None:
+        """`applying` has come to an end."""
+        if self._session is None:
+            return
+        if self._renewed and self._session.uses_own_certificate:
+            self._session.reconnect()
+        self._renewed = False
+        self._session.resubscribe()
 
     def _follow_identity(self) -> None:
         if self._identity is None:
@@ -215,9 +279,11 @@ class XdsClient:
     def _take_secret(self, secret: Secret) -> None:
         self._store.set_local_secret(secret, time.monotonic())
         self._have_identity.set()
-        if self._session is not None and self._session.uses_own_certificate:
-            self._session.reconnect()
+        self._renewed = True
         self._changed()
+        # The control plane is shown the new one when all others are, so that it knows.
+        if not self._applying_config():
+            self.applied()
 
     def _changed(self) -> None:
         self._store.advance(time.monotonic())

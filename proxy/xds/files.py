@@ -1,7 +1,8 @@
 """Resources from files (`path_config_source`): a DiscoveryResponse in YAML, JSON or binary.
 
 A file is read again when another file was moved to its place (Envoy's rule: what is written in
-place may be half written). What can't be read or decoded leaves everything as it was.
+place may be half written). What can't be read or decoded leaves everything as it was. Each file is
+kept open, as its number, by which it is known, would else be the next file's.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import DecodeError
@@ -31,6 +34,8 @@ Source = tuple[str, str]
 """(type URL, path of the file)"""
 _BINARY = (".pb", ".binpb")
 _WATCH_DEBOUNCE_MS = 50
+_LOOK_MS = 1000
+"""How often to look without being told: not all file systems tell, and a watch may miss a move."""
 
 
 class Files:
@@ -46,7 +51,8 @@ class Files:
         self._sources = sources
         self._take = take
         self._done = done
-        self._read: dict[Source, tuple[int, int]] = {}
+        self._read: dict[Source, tuple[int, int] | None] = {}
+        self._held: dict[Source, BinaryIO] = {}
         self._watches: dict[Path, asyncio.Task[None]] = {}
         self._reading = asyncio.Lock()
 
@@ -54,6 +60,7 @@ class Files:
         """Reads what is wanted and not read yet or moved, and whatever that wants in turn."""
         found = False
         async with self._reading:
+            self._forget()
             while changed := [one for one in sorted(self._sources()) if self._is_new(one)]:
                 found = True
                 for one in changed:
@@ -65,6 +72,15 @@ class Files:
     def close(self) -> None:
         for task in self._watches.values():
             task.cancel()
+        for file in self._held.values():
+            file.close()
+
+    def _forget(self) -> None:
+        """A file that is wanted again later is read again."""
+        for one in self._read.keys() - self._sources():
+            del self._read[one]
+            if one in self._held:
+                self._held.pop(one).close()
 
     def _is_new(self, one: Source) -> bool:
         return _identity(Path(one[1])) not in (None, self._read.get(one))
@@ -72,13 +88,21 @@ class Files:
     async def _read_one(self, one: Source) -> None:
         type_url, name = one
         path = Path(name)
-        self._read[one] = _identity(path) or (0, 0)
+        self._read[one] = _identity(path)
         try:
+            self._hold(one, path.open("rb"))
             update = contents(type_url, path)
         except (BadConfig, OSError, DecodeError) as error:
             log.warning("%s: %s; what was there before stays", name, error)
             return
         await self._take(update)
+
+    def _hold(self, one: Source, file: BinaryIO) -> None:
+        before = self._held.get(one)
+        if before is not None:
+            before.close()
+        self._held[one] = file
+        self._read[one] = _identity(file.fileno())
 
     def _watch(self) -> None:
         folders = {Path(path).absolute().parent for _, path in self._sources()}
@@ -89,15 +113,20 @@ class Files:
         import watchfiles  # not needed by who has no such files
 
         async for _ in watchfiles.awatch(
-            folder, recursive=False, debounce=_WATCH_DEBOUNCE_MS, step=10
+            folder,
+            recursive=False,
+            debounce=_WATCH_DEBOUNCE_MS,
+            step=10,
+            rust_timeout=_LOOK_MS,
+            yield_on_timeout=True,
         ):
             await self.follow()
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file this is: another one after a move, the same after a write."""
+def _identity(path: Path | int) -> tuple[int, int] | None:
+    """Which file this is: another one after a move, the same after a write; None: there is none."""
     try:
-        found = path.stat()
+        found = os.stat(path)
     except OSError:
         return None
     return found.st_dev, found.st_ino

@@ -52,11 +52,19 @@ class _Owner:
 
 
 class Store:
-    """One per proxy. `local_secrets`: names that are answered here and never subscribed to."""
+    """One per proxy. `local_secrets`: names that are answered here and never subscribed to.
+    standing: secrets that are subscribed to although nothing names them."""
 
-    def __init__(self, bootstrap: Bootstrap, local_secrets: frozenset[str], now: float) -> None:
+    def __init__(
+        self,
+        bootstrap: Bootstrap,
+        local_secrets: frozenset[str],
+        now: float,
+        standing: frozenset[str] = frozenset(),
+    ) -> None:
         self._bootstrap = bootstrap
         self._local_secrets = local_secrets
+        self._standing = frozenset((SDS, name) for name in standing)
         self._raw: dict[str, dict[str, Raw]] = {kind: {} for kind in (CDS, EDS, LDS, RDS, SDS)}
         self._models: dict[Key, Resource] = {}
         self._owners: dict[Key, _Owner] = {}
@@ -91,7 +99,7 @@ class Store:
         self._check_static(key, model)
         if isinstance(model, Listener):
             self._check_address(key, model)
-        if type_url not in _OWNERS and key not in self._users:
+        if type_url not in _OWNERS and key not in self._users and key not in self._standing:
             return  # nobody names it (any more): the answer crossed our unsubscribing
         self._raw[type_url][name] = Raw(type_url, name, version, body, at_s)
         if isinstance(model, Cluster | Listener):
@@ -162,7 +170,8 @@ class Store:
         if self._bootstrap.lds_ads and self._lds_open:
             wanted[LDS] = None
         wanted[RDS] = self._names(RDS)
-        wanted[SDS] = self._names(SDS) - self._local_secrets - self._secrets.keys()
+        standing = {name for _, name in self._standing} if self._bootstrap.ads else set()
+        wanted[SDS] = (self._names(SDS) | standing) - self._local_secrets - self._secrets.keys()
         return wanted
 
     def files(self) -> frozenset[tuple[str, str]]:
@@ -203,6 +212,11 @@ class Store:
         if not self._lds_open:
             waits.append(self._started_at + FETCH_TIMEOUT_S)
         return min((*waits, *self._stale_at.values()), default=None)
+
+    def secret(self, name: str) -> Secret | None:
+        """The newest one of this name that was accepted or set."""
+        model = self._models.get((SDS, name))
+        return model if isinstance(model, Secret) else None
 
     def snapshot(self) -> Snapshot:
         """What is warm now."""
@@ -295,7 +309,7 @@ class Store:
     def _forget_unused(self) -> None:
         """Drops what will be unsubscribed from. Not at once: the listener that takes the place of
         another in the same response names the same routes, and they come only once."""
-        for need in self._unused - self._users.keys():
+        for need in self._unused - self._users.keys() - self._standing:
             if need[0] != SDS or need[1] not in self._local_secrets:
                 self._models.pop(need, None)
                 self._stale_at.pop(need, None)

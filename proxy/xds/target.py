@@ -6,7 +6,7 @@ refused in the bootstrap, not dropped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from proxy.config.model import (
     Bootstrap,
@@ -22,13 +22,15 @@ from proxy.config.rejected import Rejected
 @dataclass(frozen=True, slots=True)
 class ChannelTls:
     """PEM bytes. server_name '' is the address. own_certificate: the SDS name of a
-    certificate that this proxy holds itself and that is put in before each stream."""
+    certificate that this proxy holds itself and that is put in before each stream.
+    roots_origin: the file that the roots were read from."""
 
     roots: bytes
     server_name: str = ""
     own_certificate: str = ""
     chain: bytes | None = None
     key: bytes | None = field(default=None, repr=False)
+    roots_origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +99,15 @@ def _tls(
         elif own not in local_secrets:
             where = f"{path}.tls_certificate_sds_secret_configs[0]"
             raise Rejected(where, f"there is no secret `{own}` in the bootstrap or of this proxy")
-    tls = ChannelTls(validation.trusted_ca.data, name, own)
+    trusted = validation.trusted_ca
+    tls = ChannelTls(trusted.data, name, own, roots_origin=trusted.origin)
     return own_certificate(tls, certificate) if certificate is not None else tls
 
 
 def own_certificate(tls: ChannelTls, certificate: TlsCertificate) -> ChannelTls:
     """`tls` with a client certificate in the place of the name of one."""
     chain, key = certificate.chain.data, certificate.private_key.data
-    return ChannelTls(tls.roots, tls.server_name, "", chain, key)
+    return replace(tls, own_certificate="", chain=chain, key=key)
 
 
 def _server_name(validation: ValidationContext, sni: str, path: str) -> str:

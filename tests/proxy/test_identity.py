@@ -15,10 +15,11 @@ from certs.errors import CertificateError
 from certs.keys import generate_key, key_from_pem
 from certs.x509 import chain_from_pem, matches_key
 from proxy import identity as module
-from proxy.config.model import Secret
+from proxy.config.model import DataSource, Secret, ValidationContext
 from proxy.identity import FILE, Identity, IdentityOptions
 from proxy.tasks import spawn
 from tests.support.ca import RunningCa, running_ca
+from tests.support.pki import Authority
 from tests.support.wait import eventually_async
 
 TTL_S = 3600
@@ -321,3 +322,62 @@ async def test_a_refusal_is_named_and_tried_again(
     assert workload.identity.last_error == ""
     await workload.stop()
     assert not any("wrong" in r.getMessage() or good in r.getMessage() for r in caplog.records)
+
+
+def issuer_secret(pem: bytes) -> Secret:
+    return Secret(module.ISSUER_SECRET, validation=ValidationContext(DataSource(pem)))
+
+
+async def test_another_issuer_has_the_certificate_renewed_at_once(
+    options: IdentityOptions, ca: RunningCa, now: Time
+) -> None:
+    workload = Workload(
+        replace(options, ca_mtls_address=f"127.0.0.1:{ca.mtls_port}", follow_mesh=True), now
+    )
+    assert workload.identity.standing == {"ROOTCA", module.ISSUER_SECRET}
+    await workload.wait_for(1)
+    await eventually_async(lambda: now.sleepers, what="the wait for half life")
+    await workload.identity.told(issuer_secret(ca.root_pem))
+    assert workload.identity._issuer is None  # it is the one that we have
+    await workload.identity.told(issuer_secret(Authority("next").pem.encode()))
+    await eventually_async(lambda: len(now.sleepers) > 1, what="the short wait")
+    now.pass_by(0.0)
+    await workload.wait_for(2)
+    # The CA has not changed in truth; it is asked once, not for ever.
+    await eventually_async(lambda: workload.identity._issuer is None, what="peace")
+    await workload.stop()
+
+
+async def test_news_that_are_no_certificate_are_named(
+    options: IdentityOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    identity = Identity(options)
+    assert not await identity.told(issuer_secret(b"nothing"))
+    assert "weft.dev/issuer of the mesh is not used" in caplog.text
+    assert not await identity.told(Secret("ROOTCA"))
+
+
+async def test_the_mesh_says_whom_to_believe(
+    options: IdentityOptions, ca: RunningCa, now: Time
+) -> None:
+    bundle = Secret("ROOTCA", validation=ValidationContext(DataSource(ca.root_pem)))
+    options.ca_root.write_text(Authority("wrong").pem)
+    workload = Workload(replace(options, follow_mesh=True), now)
+    await eventually_async(lambda: "TLS with" in workload.identity.last_error, what="no trust")
+    assert await workload.identity.told(bundle)
+    await eventually_async(lambda: now.sleepers, what="the back-off")
+    now.pass_by(30.0)
+    await workload.wait_for(1)
+    assert await workload.identity.roots() == ca.root_pem
+    await workload.stop()
+
+
+async def test_a_short_life_is_tried_for_more_often(options: IdentityOptions, now: Time) -> None:
+    workload = Workload(options, now)
+    await workload.wait_for(1)
+    await workload.stop()
+    assert workload.identity._retry_delay_s(20) == 30.0
+    now.pass_by(TTL_S - 100)
+    assert workload.identity._retry_delay_s(20) == pytest.approx(10.0, abs=1.0)
+    now.pass_by(200)
+    assert workload.identity._retry_delay_s(20) == 0.5

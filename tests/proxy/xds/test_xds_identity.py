@@ -37,14 +37,26 @@ class FakeIdentity:
     """An identity whose certificates a test issues."""
 
     secret_name = "default"
+    standing: frozenset[str] = frozenset()
 
     def __init__(self, authority: Authority) -> None:
         self.authority = authority
+        self.heard: list[Secret] = []
         self.secret: Secret | None = None
         self.callbacks: list[Callable[[Secret], None]] = []
 
     def listen(self, callback: Callable[[Secret], None]) -> None:
         self.callbacks.append(callback)
+
+    async def told(self, secret: Secret) -> bool:
+        self.heard.append(secret)
+        return True
+
+    def verifies_by(self, origin: str) -> bool:
+        return False
+
+    async def roots(self) -> bytes:
+        return self.authority.pem.encode()
 
     def issue(self, name: str) -> None:
         pair = self.authority.issue(uris=(f"spiffe://cluster.local/ns/default/sa/{name}",))
@@ -113,6 +125,55 @@ async def test_the_stream_waits_for_the_identity_and_is_renewed_with_it(
     identity.issue("second")
     await eventually_async(lambda: spiffe_ids(server) == ["first", "second"], what="a new stream")
     assert snapshots[-1].secrets["default"] is identity.secret
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_what_stands_for_the_identity_is_asked_for_and_handed_on(
+    server: FakeAds, authority: Authority, tmp_path: Path
+) -> None:
+    """Nothing names `mine`; whoever trusts other roots comes again."""
+    path = bootstrap_file(tmp_path, server.port, tls=mutual_tls(authority))
+    identity = FakeIdentity(authority)
+    identity.standing = frozenset({"mine"})
+    identity.issue("first")
+    server.put(SDS, "mine", "1", trust_bundle("mine", authority.pem))
+    client = XdsClient(bootstrap.load(path), lambda _: None, identity=identity, jitter=lambda: 0.0)
+    task = spawn(client.run(), "xds client")
+    await eventually_async(lambda: len(server.peers) == 2, what="a stream with the new trust")
+    assert [secret.name for secret in identity.heard] == ["mine"]
+    server.put(SDS, "mine", "2", trust_bundle("mine", Authority("other").pem))
+    await eventually_async(lambda: len(server.said(SDS)) >= 2, what="both subscribed")
+    await server.push()
+    await eventually_async(lambda: len(server.peers) == 3, what="a third stream")
+    assert len(identity.heard) == 2
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_secrets_are_acknowledged_when_they_are_in_force(
+    server: FakeAds, authority: Authority, tmp_path: Path
+) -> None:
+    path = bootstrap_file(tmp_path, server.port, tls=mutual_tls(authority))
+    identity = FakeIdentity(authority)
+    identity.issue("first")
+    busy = [True]
+    client = XdsClient(
+        bootstrap.load(path), lambda _: None, identity=identity, applying=lambda: busy[0]
+    )
+    task = spawn(client.run(), "xds client")
+
+    def acknowledged() -> bool:
+        return any(request.response_nonce for request in server.said(SDS))
+
+    await eventually_async(lambda: server.said(RDS), what="what comes after secrets")
+    await eventually_async(lambda: server.said(LDS)[-1].response_nonce, what="other answers")
+    assert not acknowledged()
+    identity.issue("second")  # nor is it shown to the control plane before it is to others
+    assert spiffe_ids(server) == ["first"]
+    busy[0] = False
+    client.applied()
+    await eventually_async(lambda: spiffe_ids(server) == ["first", "second"], what="a new stream")
     task.cancel()
     await asyncio.wait([task])
 
