@@ -321,7 +321,7 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         if exchange is None:
             return
         reason = retry.REMOTE_RESET
-        if not detail.startswith("http2.remote"):
+        if not (detail.startswith("http2.remote") or detail in errors.OVERFLOWS):
             reason = retry.PROTOCOL_ERROR
         elif error_code == errors.REFUSED_STREAM:
             reason = retry.REFUSED

@@ -125,7 +125,7 @@ class ClientConnection(Connection):
             layout = self._layout = response_layouts.of(names)
             self._layout_room = self._room_beside(layout)
         if decoder.size > self._layout_room:
-            self._overflow(stream_id, stream)
+            self._overflow(stream_id, stream, layout.count)
         elif decoder.tainted:
             self._malformed(stream_id, stream, errors.INVALID_FIELD)
         else:

@@ -182,13 +182,12 @@ class Connection(Control):
         if stream.remote_closed:
             self._spoil(stream_id, stream, errors.STREAM_CLOSED, errors.MESSAGING)
         elif decoder.size + layout.size > self._max_bytes or layout.count > self._max_fields:
-            self._overflow(stream_id, stream)
+            self._overflow(stream_id, stream, layout.count)
         elif decoder.tainted or layout.fault:
             self._malformed(stream_id, stream, layout.fault or errors.INVALID_FIELD)
         elif not end or stream.expected > 0:
             self._malformed(stream_id, stream, errors.MESSAGING)
         else:
-            self._events.count("trailers")
             self._close_remote(stream_id, stream)
             self._sink.on_trailers(stream_id, layout.headers(values))
 

@@ -100,9 +100,13 @@ class Faults(Sender):
         if not self._options.stream_error_on_invalid_http_messaging:
             raise ConnectionFailed(errors.PROTOCOL_ERROR, detail)
 
-    def _overflow(self, stream_id: int, stream: StreamState | None) -> None:
-        self._events.count("header_overflow")
-        self._spoil(stream_id, stream, errors.INTERNAL_ERROR, errors.TOO_MANY_HEADERS)
+    def _overflow(self, stream_id: int, stream: StreamState | None, fields: int) -> None:
+        """A block of more fields or bytes than allowed; Envoy counts only the former."""
+        detail = errors.TOO_LONG
+        if fields > self._options.max_headers:
+            detail = errors.TOO_MANY_HEADERS
+            self._events.count("header_overflow")
+        self._spoil(stream_id, stream, errors.INTERNAL_ERROR, detail)
 
     def _spoil(self, stream_id: int, stream: StreamState | None, code: int, detail: str) -> None:
         """Resets a stream for what its peer did. stream: None if the sink has not heard of it; it

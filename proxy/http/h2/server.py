@@ -80,7 +80,7 @@ class ServerConnection(Connection):
             self._events.count("stream_refused_errors")
             self._spoil(stream_id, None, errors.REFUSED_STREAM, "")
         elif decoder.size > self._layout_room:
-            self._overflow(stream_id, None)
+            self._overflow(stream_id, None, layout.count)
         elif decoder.tainted:
             self._malformed(stream_id, None, errors.INVALID_FIELD)
         else:
@@ -116,6 +116,8 @@ class ServerConnection(Connection):
         have been reset by us while they were on their way."""
         stream = self._open.get(stream_id)
         if stream is not None:
+            if not stream.remote_closed:
+                self._events.count("trailers")
             self._read_trailers(stream_id, stream, block, end)
         elif not stream_id & 1:
             raise protocol("a client's stream has an even number")
