@@ -1,34 +1,84 @@
-"""The certificate authority of one trust domain: signs SVIDs with its root key.
+"""The certificate authority of one trust domain: signs SVIDs with its issuing key.
 
-It trusts its caller for who the subject is: the identity is an argument, never read from a CSR.
-Knows nothing of files, networks or callers.
+Its issuing certificate is a root, or an intermediate with its path to one. It trusts its caller
+for who the subject is: the identity is an argument, never read from a CSR. Knows nothing of files,
+networks or callers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from certs.bundle import TrustBundle
-from certs.csr import read_csr
+from certs.csr import open_csr
 from certs.errors import CertificateError
-from certs.keys import PrivateKey, PublicKey, generate_key
-from certs.profiles import make_root, make_svid
+from certs.keys import PrivateKey, PublicKey, check_public_key, generate_key
+from certs.path import check_may_name, check_path_at, find_path
+from certs.profiles import BACK_DATE_S, BACK_DATE_SHARE, make_intermediate, make_root
 from certs.spiffe import SpiffeId
-from certs.x509 import Certificate, check_authority, matches_key, spiffe_id
+from certs.template import LeafTemplate, general_names
+from certs.x509 import (
+    Certificate,
+    check_authority,
+    fingerprint,
+    matches_key,
+    spiffe_id,
+    uri_sans,
+    validity,
+)
+
+MAX_LEAF_TTL_S = 90 * 86400
+"""istiod's ceiling, MAX_WORKLOAD_CERT_TTL: keys of workloads are not to be had for longer."""
 
 
 class Authority:
-    """A root certificate and its key. CertificateError if they do not belong together."""
+    """An issuing certificate, its key and the roots by which others trust it. Immutable.
 
-    __slots__ = ("_key", "certificate", "trust_domain")
+    `certificate` signs leaves; `intermediates` is what a server sends behind a leaf (`certificate`
+    first, () if it is a root itself); `bundle` is all roots to trust; `id` names it in a store.
+    """
 
-    def __init__(self, certificate: Certificate, key: PrivateKey) -> None:
-        check_authority(certificate, "root certificate")
+    __slots__ = (
+        "_end",
+        "_key",
+        "_start",
+        "_template",
+        "bundle",
+        "certificate",
+        "id",
+        "intermediates",
+        "root",
+        "trust_domain",
+    )
+
+    def __init__(
+        self,
+        certificate: Certificate,
+        key: PrivateKey,
+        *,
+        trust_domain: str = "",
+        others: Iterable[Certificate] = (),
+        bundle: TrustBundle | None = None,
+    ) -> None:
+        """Without a bundle the certificate is the root; `others` may link it to one of the bundle.
+
+        The trust domain may be left out if the certificate names it. CertificateError: key and
+        certificate do not belong together, it may not sign, no path leads to a root.
+        """
+        check_authority(certificate, "signing certificate")
         if not matches_key(certificate, key.public_key()):
-            raise CertificateError("root certificate does not match the private key")
+            raise CertificateError("signing certificate does not match the private key")
+        self.bundle = bundle or TrustBundle((certificate,))
+        path = find_path(certificate, others, self.bundle.roots)
+        self.trust_domain = _trust_domain(certificate, trust_domain)
+        check_may_name(path, self.trust_domain)
         self.certificate = certificate
+        self.intermediates, self.root = path[:-1], path[-1]
+        self.id = fingerprint(certificate)[:32]
         self._key = key
-        self.trust_domain = spiffe_id(certificate).trust_domain
+        self._template = LeafTemplate(certificate, key)
+        self._start = max(validity(one)[0] for one in path)
+        self._end = min(validity(one)[1] for one in path)
 
     @classmethod
     def create(cls, trust_domain: str, now: float, key: PrivateKey | None = None) -> Authority:
@@ -36,10 +86,33 @@ class Authority:
         key = key or generate_key()
         return cls(make_root(key, trust_domain, now), key)
 
+    def create_intermediate(self, now: float, key: PrivateKey | None = None) -> Authority:
+        """A new authority below this one, which must be a root. CertificateError if it is none."""
+        if self.intermediates:
+            raise CertificateError(
+                "an intermediate authority makes no other: use the root's folder"
+            )
+        check_path_at((self.root,), now)
+        key = key or generate_key()
+        below = make_intermediate(
+            self.certificate, self._key, key.public_key(), self.trust_domain, now
+        )
+        return Authority(below, key, bundle=self.bundle)
+
     @property
-    def bundle(self) -> TrustBundle:
-        """The trust bundle of this one root."""
-        return TrustBundle((self.certificate,))
+    def path(self) -> tuple[Certificate, ...]:
+        """The issuing certificate first, its root last."""
+        return (*self.intermediates, self.root)
+
+    @property
+    def private_key(self) -> PrivateKey:
+        """For the store, which writes it down. It belongs into no log and no message."""
+        return self._key
+
+    @property
+    def not_after(self) -> float:
+        """When the first certificate of its path ends (Unix seconds): no leaf outlives that."""
+        return self._end
 
     def sign(
         self,
@@ -53,22 +126,49 @@ class Authority:
     ) -> tuple[Certificate, ...]:
         """The chain of a new SVID, leaf first and root last, for a CSR (PEM) or a public key.
 
-        Whatever names the CSR asks for are ignored. CertificateError: a CSR that `read_csr`
-        refuses, an identity of another trust domain, a root that has expired.
+        It is valid for `ttl_s` seconds from `now`, but no longer than the path above it. Names for
+        servers come from the caller alone. CertificateError: a CSR that `open_csr` refuses or that
+        asks for another identity, an identity of another trust domain, a kind of key or a lifetime
+        that is not issued, a certificate of the path that is not valid now.
         """
         if identity.trust_domain != self.trust_domain:
             raise CertificateError(
                 f"identity {identity} is not of this authority's trust domain {self.trust_domain}"
             )
-        key = read_csr(subject) if isinstance(subject, bytes) else subject
-        leaf = make_svid(
-            self.certificate,
-            self._key,
-            key,
-            identity,
-            ttl_s=ttl_s,
-            now=now,
-            dns_names=dns_names,
-            ip_addresses=ip_addresses,
-        )
-        return (leaf, self.certificate)
+        names = general_names(identity, dns_names, ip_addresses)
+        start, end = self._leaf_validity(ttl_s, now)
+        leaf = self._template.make(_key_of(subject, identity), names, start, end)
+        return (leaf, *self.intermediates, self.root)
+
+    def _leaf_validity(self, ttl_s: float, now: float) -> tuple[float, float]:
+        if not self._start <= now < self._end:
+            check_path_at(self.path, now)
+        # The last second of all is for nobody: X.509 counts it in, and a leaf needs one.
+        if now >= self._end:
+            raise CertificateError("signing certificate expires this second")
+        if not 0 < ttl_s <= MAX_LEAF_TTL_S:
+            raise CertificateError(
+                f"lifetime of {ttl_s:.0f} s is not positive and at most {MAX_LEAF_TTL_S} s"
+            )
+        back_date_s = min(BACK_DATE_S, ttl_s * BACK_DATE_SHARE)
+        return max(now - back_date_s, self._start), min(now + ttl_s, self._end)
+
+
+def _key_of(subject: bytes | PublicKey, identity: SpiffeId) -> PublicKey:
+    if not isinstance(subject, bytes):
+        return check_public_key(subject)
+    request = open_csr(subject)
+    request.check_identity(identity)
+    return request.key
+
+
+def _trust_domain(certificate: Certificate, wanted: str) -> str:
+    """The one wanted, or the one that the certificate names; both must agree where both are."""
+    if not uri_sans(certificate):
+        if not wanted:
+            raise CertificateError("signing certificate names no trust domain: say which it is for")
+        return SpiffeId(wanted).trust_domain
+    named = spiffe_id(certificate).trust_domain
+    if wanted and wanted != named:
+        raise CertificateError(f"signing certificate is of trust domain {named}, not {wanted}")
+    return named

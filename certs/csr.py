@@ -1,13 +1,18 @@
 """Certificate signing requests (PKCS#10): made by a workload, opened by the authority.
 
-A CSR proves possession of a key and nothing else: whatever names it asks for are not even read.
+A CSR proves possession of a key. The names that it asks for are never what is issued; but one that
+asks for somebody else's identity is refused, as it was made for another place or with ill intent.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certs.errors import CertificateError
@@ -15,6 +20,33 @@ from certs.keys import PrivateKey, PublicKey, check_public_key
 from certs.spiffe import SpiffeId
 
 MAX_CSR_BYTES = 16 * 1024
+_SAN_OID = bytes.fromhex("0603551d11")
+
+Reason = Literal["oversized", "malformed", "signature", "key", "identity"]
+
+
+class CsrRefused(CertificateError):
+    """A CSR that is not accepted. `reason` is one word of five, fit to label a counter."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRequest:
+    """A CSR whose holder has the private key. `asked`: its URI names, which prove nothing."""
+
+    key: PublicKey
+    asked: tuple[str, ...]
+
+    def check_identity(self, identity: SpiffeId) -> None:
+        """CsrRefused if it asks for any identity but this one; asking for none is fine."""
+        for uri in self.asked:
+            if uri != str(identity):
+                raise CsrRefused(
+                    "identity", f"CSR asks for identity {uri[:300]!a}, but its sender is {identity}"
+                )
 
 
 def make_csr(key: PrivateKey, identity: SpiffeId) -> bytes:
@@ -27,24 +59,60 @@ def make_csr(key: PrivateKey, identity: SpiffeId) -> bytes:
 
 
 def read_csr(pem: bytes) -> PublicKey:
-    """The public key of a PEM request whose holder proved to have the private key.
+    """The key of a request, whatever it asks for. CsrRefused as `open_csr`."""
+    return open_csr(pem).key
 
-    CertificateError: too large, not a CSR, a signature that does not verify, a kind of key that
-    the mesh does not take.
+
+def open_csr(pem: bytes) -> CertificateRequest:
+    """Reads a PEM request and verifies that its holder has the private key.
+
+    CsrRefused: too large, not a CSR, a signature that does not verify, a kind of key that the mesh
+    does not take.
     """
     if len(pem) > MAX_CSR_BYTES:
-        raise CertificateError(f"CSR is larger than {MAX_CSR_BYTES} bytes")
+        raise CsrRefused("oversized", f"CSR is larger than {MAX_CSR_BYTES} bytes")
     try:
         request = x509.load_pem_x509_csr(pem)
     except (ValueError, x509.InvalidVersion) as error:
-        raise CertificateError("CSR is not a PEM-encoded PKCS#10 request") from error
+        raise CsrRefused("malformed", "CSR is not a PEM-encoded PKCS#10 request") from error
     try:
         key = check_public_key(request.public_key())
-        signed = request.is_signature_valid
     except CertificateError as error:
-        raise CertificateError(f"CSR's key is not accepted: {error}") from error
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
-        raise CertificateError(f"CSR's key or signature cannot be read: {error}") from error
-    if not signed:
-        raise CertificateError("CSR's signature does not verify with its own key")
-    return key
+        raise CsrRefused("key", f"CSR's key is not accepted: {error}") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise CsrRefused("malformed", f"CSR's key cannot be read: {error}") from error
+    _check_signature(request, key)
+    return CertificateRequest(key, _asked(request))
+
+
+def _check_signature(request: x509.CertificateSigningRequest, key: PublicKey) -> None:
+    try:
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            # As `is_signature_valid`, which would decode the key a second time: 20 us of 105.
+            _verify_ecdsa(request, key)
+        elif not request.is_signature_valid:
+            raise InvalidSignature
+    except InvalidSignature as error:
+        raise CsrRefused("signature", "CSR's signature does not verify with its own key") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise CsrRefused("malformed", f"CSR's signature cannot be read: {error}") from error
+
+
+def _verify_ecdsa(request: x509.CertificateSigningRequest, key: ec.EllipticCurvePublicKey) -> None:
+    algorithm = request.signature_hash_algorithm
+    parameters = request.signature_algorithm_parameters
+    if algorithm is None or not isinstance(parameters, ec.ECDSA):
+        raise InvalidSignature
+    key.verify(request.signature, request.tbs_certrequest_bytes, ec.ECDSA(algorithm))
+
+
+def _asked(request: x509.CertificateSigningRequest) -> tuple[str, ...]:
+    if _SAN_OID not in request.tbs_certrequest_bytes:
+        return ()
+    try:
+        names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise CsrRefused("malformed", f"CSR has malformed extensions: {error}") from error
+    return tuple(names.get_values_for_type(x509.UniformResourceIdentifier))

@@ -11,15 +11,17 @@ from shutil import which
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store
 
 from certs.authority import Authority
-from certs.csr import make_csr
+from certs.csr import CsrRefused, make_csr
 from certs.errors import CertificateError
 from certs.keys import PrivateKey, generate_key, key_to_pem, public_key_der
-from certs.profiles import BACK_DATE_S, ROOT_LIFETIME_S
+from certs.profiles import BACK_DATE_S, INTERMEDIATE_LIFETIME_S, ROOT_LIFETIME_S
 from certs.renewal import renew_at
 from certs.spiffe import SpiffeId
 from certs.x509 import (
@@ -29,7 +31,6 @@ from certs.x509 import (
     check_svid,
     public_key,
     spiffe_id,
-    uri_sans,
     validity,
 )
 
@@ -100,10 +101,27 @@ def test_key_identifiers_link_leaf_and_root(chain: tuple[Certificate, ...]) -> N
     assert own_id == x509.SubjectKeyIdentifier.from_public_key(KEY.public_key())
 
 
-def test_the_identity_is_never_that_of_the_csr(authority: Authority) -> None:
+def test_a_csr_that_asks_for_another_identity_is_refused(authority: Authority) -> None:
     asked = SpiffeId.workload("cluster.local", "kube-system", "admin")
-    leaf, _ = authority.sign(make_csr(KEY, asked), IDENTITY, 60, NOW)
-    assert uri_sans(leaf) == (str(IDENTITY),)
+    with pytest.raises(CsrRefused, match=r"asks for identity .*admin.*sender is .*cart") as caught:
+        authority.sign(make_csr(KEY, asked), IDENTITY, 60, NOW)
+    assert caught.value.reason == "identity"
+
+
+def test_names_of_a_csr_are_not_issued(authority: Authority) -> None:
+    names = [x509.DNSName("bank.example"), x509.UniformResourceIdentifier(str(IDENTITY))]
+    request = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "bank.example")]))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(True, None), critical=True)
+        .sign(KEY, hashes.SHA256())
+    )
+    leaf, _ = authority.sign(request.public_bytes(Encoding.PEM), IDENTITY, 60, NOW)
+    found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert list(found) == [x509.UniformResourceIdentifier(str(IDENTITY))]
+    assert leaf.subject == x509.Name([])
+    assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
 
 
 @pytest.mark.parametrize(
@@ -134,10 +152,13 @@ def test_a_leaf_never_outlives_its_root(authority: Authority) -> None:
     assert validity(leaf)[1] == end
 
 
-@pytest.mark.parametrize("offset_s", [0, 1, DAY_S])
-def test_an_expired_root_signs_nothing(authority: Authority, offset_s: int) -> None:
+@pytest.mark.parametrize(
+    ("offset_s", "complaint"),
+    [(0, "expires this second"), (1, "expired at"), (DAY_S, "expired at")],
+)
+def test_an_expired_root_signs_nothing(authority: Authority, offset_s: int, complaint: str) -> None:
     end = validity(authority.certificate)[1]
-    with pytest.raises(CertificateError, match="not valid now"):
+    with pytest.raises(CertificateError, match=complaint):
         authority.sign(KEY.public_key(), IDENTITY, 60, end + offset_s)
 
 
@@ -154,7 +175,11 @@ def test_a_leaf_is_not_back_dated_behind_its_root(authority: Authority) -> None:
         (SpiffeId("cluster.local"), 60, {}, "needs a path"),
         (IDENTITY, 0, {}, "not positive"),
         (IDENTITY, -5, {}, "not positive"),
+        (IDENTITY, 91 * DAY_S, {}, "at most 7776000 s"),
         (IDENTITY, 60, {"dns_names": ["bücher.example"]}, "DNS name"),
+        (IDENTITY, 60, {"dns_names": ["a..b"]}, "DNS name"),
+        (IDENTITY, 60, {"dns_names": ["a b"]}, "DNS name"),
+        (IDENTITY, 60, {"dns_names": ["evil\0.example"]}, "DNS name"),
         (IDENTITY, 60, {"ip_addresses": ["127.0.0.300"]}, "not an IP address"),
     ],
 )
@@ -177,6 +202,44 @@ def test_a_certificate_and_another_key_are_no_authority(authority: Authority) ->
 def test_a_leaf_is_no_authority(chain: tuple[Certificate, ...]) -> None:
     with pytest.raises(CertificateError, match="not a CA"):
         Authority(chain[0], KEY)
+
+
+def test_a_key_of_a_kind_that_is_not_issued(authority: Authority) -> None:
+    weak = rsa.generate_private_key(65537, 1024).public_key()
+    with pytest.raises(CertificateError, match="1024 bits"):
+        authority.sign(weak, IDENTITY, 60, NOW)
+    odd = ed25519.Ed25519PrivateKey.generate().public_key()
+    with pytest.raises(CertificateError, match="Ed25519"):
+        authority.sign(odd, IDENTITY, 60, NOW)  # type: ignore[arg-type]
+
+
+def test_an_intermediate_signs_for_its_root(authority: Authority) -> None:
+    below = authority.create_intermediate(NOW)
+    leaf, issuer, root = below.sign(KEY.public_key(), IDENTITY, DAY_S, NOW)
+    assert (issuer, root) == (below.certificate, authority.certificate)
+    check_chain_order((leaf, issuer, root))
+    assert below.intermediates == (issuer,)
+    assert below.bundle == authority.bundle
+    assert check_svid((leaf, issuer)) == IDENTITY
+    policy = PolicyBuilder().store(Store([root])).time(datetime.fromtimestamp(NOW, UTC))
+    policy.build_client_verifier().verify(leaf, [issuer])
+
+
+def test_a_leaf_outlives_neither_intermediate_nor_root() -> None:
+    authority = Authority.create("td", NOW)
+    end = authority.not_after
+    late = authority.create_intermediate(end - 1000)
+    leaf = late.sign(KEY.public_key(), SpiffeId("td", "/a"), DAY_S, end - 900)[0]
+    assert validity(leaf)[1] == validity(late.certificate)[1] == end
+    early = authority.create_intermediate(NOW)
+    last = early.not_after - 10
+    leaf = early.sign(KEY.public_key(), SpiffeId("td", "/a"), DAY_S, last)[0]
+    assert validity(leaf)[1] == early.not_after == NOW + INTERMEDIATE_LIFETIME_S
+
+
+def test_an_intermediate_makes_no_other(authority: Authority) -> None:
+    with pytest.raises(CertificateError, match="makes no other"):
+        authority.create_intermediate(NOW).create_intermediate(NOW)
 
 
 def test_long_trust_domains_fit_into_the_root() -> None:

@@ -1,0 +1,111 @@
+"""The certification path from an issuing certificate to a root that is trusted.
+
+RFC 5280 section 6.1, for an authority's own certificates: a peer's chain is the TLS stack's to
+judge. Pure; it knows no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+
+from certs.errors import CertificateError
+from certs.x509 import (
+    Certificate,
+    check_authority,
+    check_trust_anchor,
+    check_valid_at,
+    extensions,
+    path_length,
+    subject_of,
+)
+
+MAX_DEPTH = 8
+
+
+def find_path(
+    certificate: Certificate, others: Iterable[Certificate], roots: Sequence[Certificate]
+) -> tuple[Certificate, ...]:
+    """`certificate` first, a root of `roots` last; each is signed by the next.
+
+    CertificateError: no root signs it, directly or through `others`; one of the path may not sign
+    or stands higher than a path length allows.
+    """
+    path = _walk(certificate, [*roots, *others], frozenset(roots))
+    for depth, one in enumerate(path):
+        name = subject_of(one)
+        check = check_authority if one not in roots else check_trust_anchor
+        check(one, f"certificate {name!r}")
+        allowed = path_length(one)
+        if allowed is not None and depth > allowed:
+            raise CertificateError(
+                f"certificate {name!r} allows {allowed} authorities below it (path length), "
+                f"there are {depth}"
+            )
+    return path
+
+
+def check_path_at(path: Sequence[Certificate], now: float) -> None:
+    """CertificateError names the certificate of the path that is not valid at `now` (Unix s)."""
+    for certificate in path:
+        check_valid_at(certificate, now, f"certificate {subject_of(certificate)!r}")
+
+
+def check_may_name(path: Sequence[Certificate], trust_domain: str) -> None:
+    """CertificateError if name constraints of the path forbid URIs of the trust domain.
+
+    RFC 5280 section 4.2.1.10: a constraint on URIs is one on their host part; one that begins with
+    a dot means any subdomain. Such leaves would be refused in every handshake.
+    """
+    for certificate in path:
+        permitted, excluded = _uri_constraints(certificate)
+        forbidden = any(_covers(host, trust_domain) for host in excluded)
+        if forbidden or (permitted and not any(_covers(host, trust_domain) for host in permitted)):
+            raise CertificateError(
+                f"certificate {subject_of(certificate)!r} does not allow identities of trust "
+                f"domain {trust_domain} (name constraints)"
+            )
+
+
+def _walk(
+    certificate: Certificate, candidates: Sequence[Certificate], roots: frozenset[Certificate]
+) -> tuple[Certificate, ...]:
+    """Greedy: an authority's folder has one certificate for each subject and key."""
+    path = [certificate]
+    while path[-1] not in roots:
+        issuer = next(
+            (one for one in candidates if one not in path and _signed(path[-1], one)), None
+        )
+        if issuer is None or len(path) == MAX_DEPTH:
+            raise CertificateError(
+                f"no trusted root signs {subject_of(path[-1])!r}: its issuer "
+                f"{path[-1].issuer.rfc4514_string()!r} is neither among the roots nor in the chain"
+            )
+        path.append(issuer)
+    return tuple(path)
+
+
+def _signed(certificate: Certificate, issuer: Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _uri_constraints(certificate: Certificate) -> tuple[list[str], list[str]]:
+    try:
+        found = extensions(certificate).get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound:
+        return [], []
+    return _uris(found.permitted_subtrees), _uris(found.excluded_subtrees)
+
+
+def _uris(names: Iterable[x509.GeneralName] | None) -> list[str]:
+    return [name.value for name in names or () if isinstance(name, x509.UniformResourceIdentifier)]
+
+
+def _covers(constraint: str, host: str) -> bool:
+    return host.endswith(constraint) if constraint.startswith(".") else host == constraint
