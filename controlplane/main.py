@@ -33,8 +33,12 @@ from certs.store import StoredAuthority, open_store
 from controlplane.admin import Admin
 from controlplane.api.management import Actions, ManagementService, register_management
 from controlplane.ca.admin_token import open_admin_token
-from controlplane.ca.authenticate import Authenticator, Unauthenticated
+from controlplane.ca.authenticate import Authenticator
+from controlplane.ca.caller import Unauthenticated
 from controlplane.ca.envoy_secrets import EnvoySecrets
+from controlplane.ca.issuer import LocalIssuer
+from controlplane.ca.live import LiveAuthority
+from controlplane.ca.metrics import CaMetrics
 from controlplane.ca.register import register_certificates
 from controlplane.ca.sds import SdsSecrets
 from controlplane.ca.server_credentials import (
@@ -148,15 +152,15 @@ class _Plane:
         self, options: ControlPlaneOptions, stored: StoredAuthority, inventory: Inventory
     ) -> None:
         self._options = options
-        self._stored = stored
+        self.authority = LiveAuthority(stored)
         domain = options.trust_domain
         self._tokens = JoinTokens(options.state_dir / TOKENS_FILE, domain)
         admin_token = open_admin_token(options.state_dir)
         self._authenticator = Authenticator(self._tokens, admin_token, domain)
         self.registry = StatusRegistry(self.connections)
         self.metrics = Metrics(self.connections)
-        keys = EnvoySecrets(stored.authority) if options.allow_sds_keys else None
-        sds = SdsSecrets(stored.bundle, keys, domain, time.time)
+        keys = EnvoySecrets(self.authority) if options.allow_sds_keys else None
+        sds = SdsSecrets(self.authority, keys, time.time)
         cache = SnapshotCache(Mesh(domain), sds)
         self.ads = AdsService(self._prove, cache, (self.registry, self.metrics), time.time)
         outlets = Outlets(cache, self.ads, self.registry, self.metrics, _say)
@@ -167,8 +171,8 @@ class _Plane:
     def connections(self) -> Iterable[Connection]:
         return tuple(self.ads.connections)
 
-    def _prove(self, context: Any) -> Proof:
-        caller = self._authenticator.authenticate(context, time.time())
+    async def _prove(self, context: Any) -> Proof:
+        caller = await self._authenticator.authenticate(context, time.time())
         if isinstance(caller, Unauthenticated):
             return Proof(refusal=caller.reason)
         return Proof(caller.identity)
@@ -195,10 +199,8 @@ class _Plane:
         server = grpc.aio.server(options=SERVER_OPTIONS)
         self._register(server)
         dns_names, ip_addresses = _names_of(options.host)
-        serving = ServingCertificate(
-            self._stored.authority, dns_names=dns_names, ip_addresses=ip_addresses
-        )
-        tls, mtls = tls_credentials(serving), mtls_credentials(serving, self._stored.bundle)
+        serving = ServingCertificate(self.authority, dns_names=dns_names, ip_addresses=ip_addresses)
+        tls, mtls = tls_credentials(serving), mtls_credentials(serving, self.authority)
         bound = (
             server.add_secure_port(_address(options.host, options.port), tls),
             server.add_secure_port(_address(options.host, options.mtls_port), mtls),
@@ -208,7 +210,12 @@ class _Plane:
         return bound
 
     def _register(self, server: grpc.aio.Server) -> None:
-        certificates = CertificateService(self._stored.authority, self._authenticator, self._tokens)
+        certificates = CertificateService(
+            LocalIssuer(self.authority),
+            self._authenticator,
+            self._tokens,
+            CaMetrics(self.metrics.registry),
+        )
         register_certificates(certificates, server)
         actions = Actions(self._apply, self._delete)
         register_management(

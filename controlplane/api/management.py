@@ -16,7 +16,8 @@ import grpc.aio
 
 from certs.errors import CertificateError
 from controlplane.api.encode import encode_object, encode_status, timestamp
-from controlplane.ca.authenticate import Authenticator, Unauthenticated
+from controlplane.ca.authenticate import Authenticator
+from controlplane.ca.caller import Unauthenticated
 from controlplane.ca.tokens import DEFAULT_TTL_S, JoinTokens, TooManyTokensError
 from controlplane.mesh.model import Status
 from controlplane.status import StatusRegistry
@@ -117,7 +118,7 @@ class ManagementService(management_pb2_grpc.ManagementServicer):
             await self._registry.wait(seen)
 
     async def _require_admin(self, context: Context) -> None:
-        caller = self._authenticator.authenticate(context, self._clock())
+        caller = await self._authenticator.authenticate(context, self._clock())
         if isinstance(caller, Unauthenticated):
             await _refuse(context, grpc.StatusCode.UNAUTHENTICATED, caller.reason)
         elif not caller.admin:

@@ -1,4 +1,5 @@
-"""Who is calling: a bearer token (admin or join token) or the SVID of a mutual-TLS connection.
+"""Who is calling: a bearer token (admin, join or service-account token) or the SVID of a mutual-TLS
+connection.
 
 One door for all services. A token that is presented decides, also over mutual TLS: a bad one is
 refused, not passed over. What a caller may do is the services' business.
@@ -8,104 +9,132 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from collections.abc import Callable
+from dataclasses import replace
 
 from certs.errors import CertificateError
-from certs.spiffe import SpiffeId
-from certs.x509 import chain_from_pem, check_svid, check_valid_at
+from certs.x509 import Certificate, chain_from_pem, check_svid, check_valid_at
+from controlplane.ca.caller import (
+    Caller,
+    Context,
+    Kind,
+    ServiceAccountTokens,
+    Unauthenticated,
+)
 from controlplane.ca.tokens import JoinTokens, Refusal
 
 _BEARER = "bearer "
 # gRPC's name for the peer's certificate, there only if the handshake verified it.
 _PEER_CERTIFICATE = "x509_pem_cert"
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """A proven caller. `identity` is None for the administrator.
-
-    `join_token` is set only where a token is still to be spent (`CreateCertificate`).
-    """
-
-    identity: SpiffeId | None
-    admin: bool
-    how: Literal["token", "svid"]
-    join_token: str = field(default="", repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Unauthenticated:
-    """Nobody that we know; `reason` is fit for the caller.
-
-    It is a plain str: gRPC's abort refuses subclasses such as a StrEnum's members.
-    """
-
-    reason: str
-
-
-class Context(Protocol):
-    """What is needed of grpc.aio.ServicerContext."""
-
-    def invocation_metadata(self) -> Any: ...
-    def auth_context(self) -> Mapping[str, Iterable[bytes]]: ...
+_KINDS: dict[Refusal, Kind] = {
+    Refusal.UNKNOWN: "token_unknown",
+    Refusal.EXPIRED: "token_expired",
+    Refusal.USED: "token_used",
+    Refusal.SINGLE_USE: "token_single_use",
+}
 
 
 class Authenticator:
-    """Knows the join tokens, the administrator's token and the trust domain."""
+    """Knows the join tokens, the administrator's token and the trust domain.
 
-    __slots__ = ("_admin_digest", "_tokens", "_trust_domain")
+    service_accounts None: Kubernetes' tokens are not accepted. revoked(certificate) says why a
+    certificate counts no more, '' if it does.
+    """
 
-    def __init__(self, tokens: JoinTokens, admin_token: str, trust_domain: str) -> None:
+    __slots__ = ("_admin_digest", "_revoked", "_service_accounts", "_tokens", "_trust_domain")
+
+    def __init__(
+        self,
+        tokens: JoinTokens,
+        admin_token: str,
+        trust_domain: str,
+        *,
+        service_accounts: ServiceAccountTokens | None = None,
+        revoked: Callable[[Certificate], str] = lambda certificate: "",
+    ) -> None:
         self._tokens = tokens
         self._admin_digest = _digest(admin_token)
         self._trust_domain = trust_domain
+        self._service_accounts = service_accounts
+        self._revoked = revoked
 
-    def authenticate(self, context: Context, now: float) -> Caller | Unauthenticated:
+    async def authenticate(self, context: Context, now: float) -> Caller | Unauthenticated:
         """The caller of a stream or a management call. Of join tokens only reusable ones count."""
-        return self._authenticate(context, now, for_certificate=False)
+        return await self._authenticate(context, now, for_certificate=False)
 
-    def authenticate_for_certificate(
+    async def authenticate_for_certificate(
         self, context: Context, now: float
     ) -> Caller | Unauthenticated:
         """The caller of CreateCertificate: a join token must be spent before it is believed."""
-        return self._authenticate(context, now, for_certificate=True)
+        return await self._authenticate(context, now, for_certificate=True)
 
-    def _authenticate(
+    async def _authenticate(
         self, context: Context, now: float, *, for_certificate: bool
     ) -> Caller | Unauthenticated:
         authorization = _authorization(context)
         if authorization is None:
             return self._by_certificate(context, now)
         if not authorization.lower().startswith(_BEARER):
-            return Unauthenticated("authorization is not 'Bearer <token>'")
+            return Unauthenticated("authorization is not 'Bearer <token>'", "not_bearer")
         token = authorization[len(_BEARER) :].strip()
         if hmac.compare_digest(_digest(token), self._admin_digest):
             return Caller(None, admin=True, how="token")
+        if "." in token:
+            # Ours are base64url and have none; a JWT has two.
+            return await self._by_service_account(token, now)
         look = self._tokens.identify if for_certificate else self._tokens.authenticate
         identity = look(token, now)
         if isinstance(identity, Refusal):
-            return Unauthenticated(identity.value)
+            return refused(identity)
         return Caller(identity, False, "token", token if for_certificate else "")
 
+    async def _by_service_account(self, token: str, now: float) -> Caller | Unauthenticated:
+        if self._service_accounts is None:
+            return Unauthenticated(
+                "service-account tokens are not accepted here: start the control plane with "
+                "--token-review or --service-account-jwks, or use a join token",
+                "token_unsupported",
+            )
+        caller = await self._service_accounts.check(token, now)
+        return replace(caller, bearer=token) if isinstance(caller, Caller) else caller
+
     def _by_certificate(self, context: Context, now: float) -> Caller | Unauthenticated:
-        """The SVID of the connection, which must still be valid: connections outlive handshakes."""
+        """The SVID of the connection, which must still be valid: connections outlive handshakes.
+
+        There is no grace: whoever let its certificate expire must prove itself by a token again.
+        """
         pems = tuple(context.auth_context().get(_PEER_CERTIFICATE, ()))
         if not pems:
-            return Unauthenticated("no credentials: send a bearer token, or use mutual TLS")
+            return Unauthenticated(
+                "no credentials: send a bearer token, or use mutual TLS", "no_credentials"
+            )
         try:
             chain = chain_from_pem(pems[0], "client certificate")
             identity = check_svid(chain)
+        except CertificateError as error:
+            return _bad_certificate(str(error), "certificate_malformed")
+        try:
             check_valid_at(chain[0], now, "client certificate")
         except CertificateError as error:
-            return Unauthenticated(f"client certificate is not accepted: {error}")
+            return _bad_certificate(str(error), "certificate_time")
+        if revoked := self._revoked(chain[0]):
+            return _bad_certificate(revoked, "certificate_revoked")
         if identity.trust_domain != self._trust_domain:
             return Unauthenticated(
                 f"client certificate is of trust domain {identity.trust_domain}, "
-                f"not {self._trust_domain}"
+                f"not {self._trust_domain}",
+                "certificate_trust_domain",
             )
         return Caller(identity, admin=False, how="svid")
+
+
+def refused(refusal: Refusal) -> Unauthenticated:
+    """What a join token's refusal says to its bearer."""
+    return Unauthenticated(refusal.value, _KINDS[refusal])
+
+
+def _bad_certificate(reason: str, kind: Kind) -> Unauthenticated:
+    return Unauthenticated(f"client certificate is not accepted: {reason}", kind)
 
 
 def _authorization(context: Context) -> str | None:

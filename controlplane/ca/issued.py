@@ -8,28 +8,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from certs.authority import Authority
 from certs.keys import generate_key, key_to_pem
 from certs.renewal import should_renew
 from certs.spiffe import SpiffeId
-from certs.x509 import chain_to_pem, validity
+from certs.x509 import Certificate, chain_to_pem, validity
+from controlplane.ca.live import Signer
 
 
 @dataclass(frozen=True, slots=True)
 class IssuedSecret:
-    """PEM of the private key (PKCS#8) and of the chain without the root; times in Unix seconds."""
+    """PEM of the private key (PKCS#8) and of the chain without the root; times in Unix seconds.
+    issuer: the certificate that issued it, not a part of the chain if that is the root."""
 
     key_pem: bytes = field(repr=False)
     chain_pem: bytes
     not_before: float
     not_after: float
+    issuer: Certificate
+    leaf: Certificate
 
-    def should_renew(self, now: float) -> bool:
-        return should_renew(now, self.not_before, self.not_after)
+    def should_renew(self, now: float, issuer: Certificate) -> bool:
+        """At half life, or because another certificate issues now."""
+        return issuer != self.issuer or should_renew(now, self.not_before, self.not_after)
 
 
 def issue_secret(
-    authority: Authority,
+    signer: Signer,
     identity: SpiffeId,
     ttl_s: float,
     now: float,
@@ -39,9 +43,11 @@ def issue_secret(
 ) -> IssuedSecret:
     """A new P-256 key and its SVID. CertificateError as `Authority.sign`."""
     key = generate_key()
-    chain = authority.sign(
+    chain = signer.sign(
         key.public_key(), identity, ttl_s, now, dns_names=dns_names, ip_addresses=ip_addresses
     )
     not_before, not_after = validity(chain[0])
     # The peer has the root already, from its trust bundle.
-    return IssuedSecret(key_to_pem(key), chain_to_pem(chain[:-1]), not_before, not_after)
+    return IssuedSecret(
+        key_to_pem(key), chain_to_pem(chain[:-1]), not_before, not_after, chain[1], chain[0]
+    )

@@ -1,4 +1,4 @@
-"""What each admitted node gets by SDS: the trust bundle, and a key only if that was allowed.
+"""What each admitted node gets by SDS: the trust of now, and a key only if that was allowed.
 
 A Weft proxy holds a key of its own and gets none. A plain Envoy has no agent: where the operator
 allows it, it gets the certificate and key of the identity that its stream has proven (admission
@@ -12,10 +12,11 @@ from collections.abc import Callable
 
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
-from certs.bundle import TrustBundle
 from certs.errors import CertificateError
 from certs.spiffe import SpiffeId
+from certs.x509 import chain_to_pem
 from controlplane.ca.envoy_secrets import EnvoySecrets
+from controlplane.ca.live import LiveAuthority
 from controlplane.emit import secrets
 from controlplane.emit.node import Node
 
@@ -26,34 +27,51 @@ MAX_TOLD = 10_000
 
 
 class SdsSecrets:
-    """Call it with a node. keys None: nobody gets a private key."""
+    """Call it with a node. keys None: nobody gets a private key.
+
+    crl: PEM of what is revoked, b'' for nothing."""
 
     def __init__(
         self,
-        bundle: TrustBundle,
+        authority: LiveAuthority,
         keys: EnvoySecrets | None,
-        trust_domain: str,
         clock: Callable[[], float],
+        crl: Callable[[], bytes] = lambda: b"",
     ) -> None:
-        self._root = secrets.root(bundle.to_pem())
+        self._authority = authority
         self._keys = keys
-        self._trust_domain = trust_domain
         self._clock = clock
+        self._crl = crl
         self._told: set[str] = set()
+        self._made: tuple[object, ...] = ()
+        self._trust: tuple[Secret, Secret]
 
     def __call__(self, node: Node) -> tuple[Secret, ...]:
+        root, issuer = self.trust()
         if node.weft_agent:
-            return (self._root,)
+            return (root, issuer)
         if self._keys is None:
             self._tell(node)
-            return (self._root,)
+            return (root,)
         try:
-            identity = SpiffeId.workload(self._trust_domain, node.namespace, node.service_account)
+            identity = SpiffeId.workload(
+                self._authority.trust_domain, node.namespace, node.service_account
+            )
             issued = self._keys.certificate(identity, self._clock())
         except CertificateError as error:
             log.error("no certificate for node=%s: %s", node.id, error)
-            return (self._root,)
-        return (self._root, secrets.certificate(issued.chain_pem, issued.key_pem))
+            return (root,)
+        return (root, secrets.certificate(issued.chain_pem, issued.key_pem))
+
+    def trust(self) -> tuple[Secret, Secret]:
+        """Whom to believe, and who issues; made anew only when one of them has changed."""
+        material = (self._authority.stored, self._crl())
+        if material != self._made:
+            bundle, issuer = self._authority.bundle, self._authority.certificate
+            root = secrets.root(bundle.to_pem(), material[1])
+            self._trust = (root, secrets.issuer(chain_to_pem((issuer,))))
+            self._made = material
+        return self._trust
 
     def _tell(self, node: Node) -> None:
         """Once for each node: its mTLS listeners will not open, and here is why."""

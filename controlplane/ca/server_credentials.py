@@ -1,8 +1,8 @@
 """The control plane's own serving certificate, and the credentials of its two gRPC ports.
 
-gRPC asks for the certificate at each new connection, so that it is renewed at half life without
-a restart. Python's gRPC knows no optional client certificate, hence two ports: one for callers
-with a token, one that demands an SVID.
+gRPC asks for the certificate at each new connection, so that it is renewed at half life, and
+follows the authority and what is trusted, without a restart. Python's gRPC knows no optional client
+certificate, hence two ports: one for callers with a token, one that demands an SVID.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import cast
 
 import grpc
 
-from certs.authority import Authority
 from certs.bundle import TrustBundle
 from certs.errors import CertificateError
 from certs.spiffe import SpiffeId
 from controlplane.ca.issued import IssuedSecret, issue_secret
+from controlplane.ca.live import LiveAuthority, Signer
 
 log = logging.getLogger("weft.controlplane.ca")
 
@@ -34,18 +34,18 @@ class ServingCertificate:
     """The current certificate of the server. Thread-safe: gRPC asks from threads of its own."""
 
     __slots__ = (
-        "_authority",
         "_clock",
         "_dns_names",
         "_ip_addresses",
         "_lock",
         "_secret",
+        "_signer",
         "_ttl_s",
     )
 
     def __init__(
         self,
-        authority: Authority,
+        signer: Signer,
         *,
         dns_names: Sequence[str] = (),
         ip_addresses: Sequence[str] = (),
@@ -53,7 +53,7 @@ class ServingCertificate:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Further names come on top of localhost, 127.0.0.1 and SERVER_NAME."""
-        self._authority = authority
+        self._signer = signer
         self._dns_names = tuple(dict.fromkeys(("localhost", SERVER_NAME, *dns_names)))
         self._ip_addresses = tuple(dict.fromkeys(("127.0.0.1", *ip_addresses)))
         self._ttl_s = ttl_s
@@ -63,13 +63,13 @@ class ServingCertificate:
 
     @property
     def identity(self) -> SpiffeId:
-        return SpiffeId.workload(self._authority.trust_domain, NAMESPACE, SERVICE_ACCOUNT)
+        return SpiffeId.workload(self._signer.trust_domain, NAMESPACE, SERVICE_ACCOUNT)
 
     def current(self) -> IssuedSecret:
         """The certificate to serve now; on failure to renew, the old one, and an error logged."""
         now = self._clock()
         with self._lock:
-            if self._secret.should_renew(now):
+            if self._secret.should_renew(now, self._signer.certificate):
                 try:
                     self._secret = self._issue(now)
                 except CertificateError as error:
@@ -78,7 +78,7 @@ class ServingCertificate:
 
     def _issue(self, now: float) -> IssuedSecret:
         return issue_secret(
-            self._authority,
+            self._signer,
             self.identity,
             self._ttl_s,
             now,
@@ -92,34 +92,42 @@ def tls_credentials(serving: ServingCertificate) -> grpc.ServerCredentials:
     return _credentials(serving, None)
 
 
-def mtls_credentials(serving: ServingCertificate, bundle: TrustBundle) -> grpc.ServerCredentials:
-    """Mutual TLS: a client certificate that verifies against the bundle is demanded."""
-    return _credentials(serving, bundle.to_pem())
+def mtls_credentials(
+    serving: ServingCertificate, authority: LiveAuthority
+) -> grpc.ServerCredentials:
+    """Mutual TLS: a client certificate that verifies against the bundle of now is demanded."""
+    return _credentials(serving, authority)
 
 
-def _credentials(serving: ServingCertificate, roots_pem: bytes | None) -> grpc.ServerCredentials:
-    served = serving.current()
+def _credentials(
+    serving: ServingCertificate, authority: LiveAuthority | None
+) -> grpc.ServerCredentials:
+    def current() -> tuple[IssuedSecret, TrustBundle | None]:
+        return serving.current(), authority.bundle if authority is not None else None
+
+    served = current()
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
         nonlocal served
-        current = serving.current()
-        if current is served:
+        now = current()
+        if now == served:
             # gRPC's word for "no change"; building a context for each connection costs 1 ms.
             return None
-        served = current
-        return _configuration(current, roots_pem)
+        served = now
+        return _configuration(*now)
 
     return grpc.dynamic_ssl_server_credentials(
-        _configuration(served, roots_pem),
+        _configuration(*served),
         # The stubs do not know that None is allowed; the documentation of gRPC says so.
         cast(Callable[[], grpc.ServerCertificateConfiguration], fetch),
-        require_client_authentication=roots_pem is not None,
+        require_client_authentication=authority is not None,
     )
 
 
 def _configuration(
-    secret: IssuedSecret, roots_pem: bytes | None
+    secret: IssuedSecret, bundle: TrustBundle | None
 ) -> grpc.ServerCertificateConfiguration:
+    roots_pem = bundle.to_pem() if bundle is not None else None
     return grpc.ssl_server_certificate_configuration(
         [(secret.key_pem, secret.chain_pem)], root_certificates=roots_pem
     )

@@ -1,8 +1,9 @@
 """istio.v1.auth.IstioCertificateService: a certificate for whoever proves an identity.
 
-The identity comes from the caller's credentials; of the CSR only the key is used. istiod's rules:
-UNAUTHENTICATED without proof, INVALID_ARGUMENT for a CSR that is not acceptable, one certificate
-per element of the response, leaf first and root last.
+The identity comes from the caller's credentials; of the CSR only the key is used, and one that
+asks for another's identity is refused. istiod's rules: UNAUTHENTICATED without proof,
+INVALID_ARGUMENT for a CSR that is not acceptable, one certificate per element of the response, leaf
+first and root last. Whatever is refused is logged with its reason, counted, and changes nothing.
 """
 
 from __future__ import annotations
@@ -11,17 +12,22 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import NoReturn, TypeAlias
+from typing import TypeAlias
 
 import grpc
 
-from certs.authority import Authority
-from certs.csr import read_csr
+from certs.csr import CertificateRequest, CsrRefused, open_csr
 from certs.errors import CertificateError
-from certs.keys import PublicKey, public_key_der
+from certs.keys import public_key_der
 from certs.spiffe import SpiffeId
 from certs.x509 import Certificate, certificate_to_pem
-from controlplane.ca.authenticate import Authenticator, Caller, Unauthenticated
+from controlplane.ca.authenticate import Authenticator, refused
+from controlplane.ca.caller import Caller, Unauthenticated
+from controlplane.ca.issuer import Issuer, IssuerRefusedError, IssuerUnavailableError, Order
+from controlplane.ca.limits import DEFAULT_LIMITS, IssueLimits, IssueRates, source_of
+from controlplane.ca.metrics import CaMetrics
+from controlplane.ca.records import asked_by
+from controlplane.ca.refuse import RefusalDesk, RefusedError, slow_down
 from controlplane.ca.tokens import JoinTokens, Refusal
 from protos.gen.istio.ca_pb2 import IstioCertificateRequest as Request
 from protos.gen.istio.ca_pb2 import IstioCertificateResponse as Response
@@ -32,31 +38,47 @@ SERVICE = "istio.v1.auth.IstioCertificateService"
 MIN_TTL_S = 60
 # istiod's default and ceiling for workloads.
 MAX_TTL_S = 24 * 3600
+RETRY_S = 5.0
+"""After how long a caller should ask again when something that we need is away."""
 # Request metadata by which istiod would issue something else than the caller's own certificate.
 _UNSUPPORTED_METADATA = ("ImpersonatedIdentity", "CertSigner")
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Request, Response]"
+Record = Callable[[Certificate, SpiffeId, str, float], None]
+"""(leaf, identity, on whose word, Unix seconds)"""
 
 
 class CertificateService:
-    """`server.add_generic_rpc_handlers((service.handler(),))` on a grpc.aio server."""
+    """`server.add_generic_rpc_handlers((service.handler(),))` on a grpc.aio server.
+
+    tick gives monotonic seconds, for the limits: a clock that is set must lock nobody out.
+    """
 
     def __init__(
         self,
-        authority: Authority,
+        issuer: Issuer,
         authenticator: Authenticator,
         tokens: JoinTokens,
+        metrics: CaMetrics,
         *,
+        record: Record = lambda leaf, identity, asked, now: None,
+        limits: IssueLimits = DEFAULT_LIMITS,
         default_ttl_s: int = MAX_TTL_S,
         max_ttl_s: int = MAX_TTL_S,
         clock: Callable[[], float] = time.time,
+        tick: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._authority = authority
+        self._issuer = issuer
         self._authenticator = authenticator
         self._tokens = tokens
+        self._metrics = metrics
+        self._desk = RefusalDesk(metrics)
+        self._record = record
+        self._rates = IssueRates(limits)
         self._default_ttl_s = default_ttl_s
         self._max_ttl_s = max_ttl_s
         self._clock = clock
+        self._tick = tick
 
     def handler(self) -> grpc.GenericRpcHandler[Request, Response]:
         """What to add to a grpc.aio server; the same one may serve several ports."""
@@ -66,77 +88,121 @@ class CertificateService:
         return grpc.method_handlers_generic_handler(SERVICE, {"CreateCertificate": create})
 
     async def CreateCertificate(self, request: Request, context: Context) -> Response:
-        now = self._clock()
-        caller = self._authenticator.authenticate_for_certificate(context, now)
-        if isinstance(caller, Unauthenticated):
-            return await _refuse(context, grpc.StatusCode.UNAUTHENTICATED, caller.reason)
+        self._metrics.requested()
+        source = source_of(context.peer())
         try:
-            ttl_s = self._ttl_s(request)
-            key = read_csr(request.csr.encode())
-        except CertificateError as error:
-            return await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        identity = await self._identity(caller, key, now, context)
-        chain = await self._sign(key, identity, ttl_s, now, context)
-        log.info(
-            "issued certificate serial=%x identity=%s how=%s ttl_s=%d peer=%s",
-            chain[0].serial_number,
-            identity,
-            caller.how,
-            ttl_s,
-            context.peer(),
-        )
+            chain = await self._create(request, context, source)
+        except RefusedError as error:
+            await self._desk.refuse(context, error, source, self._tick())
+        self._metrics.issued()
         return Response(cert_chain=map(certificate_to_pem, chain))
 
+    async def _create(
+        self, request: Request, context: Context, source: str
+    ) -> tuple[Certificate, ...]:
+        """The checks, cheapest first; a join token is spent when all others have passed."""
+        if wait_s := self._rates.admit_source(source, self._tick()):
+            raise slow_down(f"from {source}", wait_s)
+        now = self._clock()
+        caller = await self._caller(context, now)
+        ttl_s = self._ttl_s(request)
+        csr = _open(request)
+        identity = _identity(caller, csr)
+        if wait_s := self._rates.admit_identity(str(identity), self._tick()):
+            raise slow_down(f"for {identity}, or in all", wait_s)
+        if caller.join_token:
+            identity = await self._spend(caller.join_token, csr, now)
+        order = Order(csr.key, identity, ttl_s, request.csr, caller.bearer)
+        chain = await self._issue(order, now)
+        asked = asked_by(caller, context.peer(), request.metadata)
+        self._record(chain[0], identity, asked, now)
+        log.info(
+            "issued certificate ttl_s=%d serial=%x identity=%s how=%s",
+            ttl_s,
+            chain[0].serial_number,
+            identity,
+            asked,
+        )
+        return chain
+
+    async def _caller(self, context: Context, now: float) -> Caller:
+        caller = await self._authenticator.authenticate_for_certificate(context, now)
+        if isinstance(caller, Caller):
+            return caller
+        if caller.temporary:
+            raise _away(caller.kind, caller.reason)
+        raise _unauthenticated(caller)
+
     def _ttl_s(self, request: Request) -> int:
-        """The validity to issue; CertificateError for requests that mean something else."""
+        """The validity to issue; refuses requests that mean something else."""
         for name in _UNSUPPORTED_METADATA:
             if name in request.metadata.fields:
-                raise CertificateError(
+                reason = (
                     f"metadata {name} is not supported: certificates are "
                     "issued for the caller's own identity, by the mesh's own root"
                 )
+                raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "over_reach", reason)
         wanted_s = request.validity_duration
         if wanted_s < 0:
-            raise CertificateError(f"validity_duration of {wanted_s} s is negative")
+            reason = f"validity_duration of {wanted_s} s is negative"
+            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "validity", reason)
         return max(MIN_TTL_S, min(wanted_s or self._default_ttl_s, self._max_ttl_s))
 
-    async def _identity(
-        self, caller: Caller, key: PublicKey, now: float, context: Context
-    ) -> SpiffeId:
-        """The caller's identity; a join token is spent on this key. Aborts the call otherwise."""
-        if caller.identity is None:
-            return await _refuse(
-                context,
-                grpc.StatusCode.PERMISSION_DENIED,
-                "the administrator's token stands for no workload: use a join token",
-            )
-        if not caller.join_token:
-            return caller.identity
+    async def _spend(self, token: str, csr: CertificateRequest, now: float) -> SpiffeId:
         try:
             # In a thread: it waits for the disk.
-            spent = await asyncio.to_thread(
-                self._tokens.spend, caller.join_token, public_key_der(key), now
-            )
+            spent = await asyncio.to_thread(self._tokens.spend, token, public_key_der(csr.key), now)
         except OSError as error:
             log.error("join token cannot be marked as used: %s", error)
-            return await _refuse(
-                context, grpc.StatusCode.UNAVAILABLE, "the token store cannot be written now"
-            )
+            raise _away("token_store", "the token store cannot be written now") from error
         if isinstance(spent, Refusal):
-            return await _refuse(context, grpc.StatusCode.UNAUTHENTICATED, spent.value)
+            raise _unauthenticated(refused(spent))
         return spent
 
-    async def _sign(
-        self, key: PublicKey, identity: SpiffeId, ttl_s: int, now: float, context: Context
-    ) -> tuple[Certificate, ...]:
+    async def _issue(self, order: Order, now: float) -> tuple[Certificate, ...]:
         try:
-            return self._authority.sign(key, identity, ttl_s, now)
+            return await self._issuer.issue(order, now)
+        except IssuerUnavailableError as error:
+            log.error("issuer is away: %s", error)
+            raise _away("issuer_unavailable", f"cannot sign now: {error}") from error
+        except IssuerRefusedError as error:
+            raise RefusedError(
+                grpc.StatusCode.PERMISSION_DENIED, "issuer_refused", str(error)
+            ) from error
         except CertificateError as error:
             # The request was in order; what fails here is the authority, e.g. an expired root.
-            log.error("cannot sign for identity=%s: %s", identity, error)
-            return await _refuse(context, grpc.StatusCode.INTERNAL, f"cannot sign: {error}")
+            log.error("cannot sign for identity=%s: %s", order.identity, error)
+            raise RefusedError(
+                grpc.StatusCode.INTERNAL, "cannot_sign", f"cannot sign: {error}"
+            ) from error
 
 
-async def _refuse(context: Context, code: grpc.StatusCode, reason: str) -> NoReturn:
-    log.warning("refused certificate peer=%s code=%s: %s", context.peer(), code.name, reason)
-    await context.abort(code, reason)
+def _open(request: Request) -> CertificateRequest:
+    try:
+        return open_csr(request.csr.encode())
+    except CsrRefused as error:
+        raise RefusedError(
+            grpc.StatusCode.INVALID_ARGUMENT, f"csr_{error.reason}", str(error)
+        ) from error
+
+
+def _identity(caller: Caller, csr: CertificateRequest) -> SpiffeId:
+    """The caller's own identity, which must be all that the CSR asks for."""
+    if caller.identity is None:
+        reason = "the administrator's token stands for no workload: use a join token"
+        raise RefusedError(grpc.StatusCode.PERMISSION_DENIED, "no_workload", reason)
+    try:
+        csr.check_identity(caller.identity)
+    except CsrRefused as error:
+        raise RefusedError(
+            grpc.StatusCode.PERMISSION_DENIED, f"csr_{error.reason}", str(error)
+        ) from error
+    return caller.identity
+
+
+def _unauthenticated(nobody: Unauthenticated) -> RefusedError:
+    return RefusedError(grpc.StatusCode.UNAUTHENTICATED, nobody.kind, nobody.reason)
+
+
+def _away(kind: str, reason: str) -> RefusedError:
+    return RefusedError(grpc.StatusCode.UNAVAILABLE, kind, reason, RETRY_S)

@@ -10,6 +10,7 @@ GATEWAY_ROUTES = "weft_gateway"
 UNKNOWN_HOST = "unknown_host"
 CERTIFICATE_SECRET = "default"
 ROOT_SECRET = "ROOTCA"
+ISSUER_SECRET = "weft.dev/issuer"
 HTTP2: tuple[Protocol, ...] = ("HTTP2", "GRPC")
 _HTTP: tuple[Protocol, ...] = ("HTTP", *HTTP2)
 

@@ -1,4 +1,6 @@
-"""SDS secrets: the trust bundle for everybody, a key only for whom the caller decided."""
+"""SDS secrets: the trust bundle for everybody, a key only for whom the caller decided, and for
+Weft's proxies who issues now.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,23 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from controlplane.emit import names
 
 
-def root(bundle_pem: bytes) -> Secret:
-    """`ROOTCA`: what peers are verified with."""
+def root(bundle_pem: bytes, crl_pem: bytes = b"") -> Secret:
+    """`ROOTCA`: what peers are verified with.
+
+    crl_pem: a list of each authority that may have issued a peer's certificate. Only leaves are
+    looked up in them: Envoy would else want a list of each root too."""
     context = CertificateValidationContext(trusted_ca=DataSource(inline_bytes=bundle_pem))
+    if crl_pem:
+        context.crl.inline_bytes = crl_pem
+        context.only_verify_leaf_cert_crl = True
     return Secret(name=names.ROOT_SECRET, validation_context=context)
+
+
+def issuer(certificate_pem: bytes) -> Secret:
+    """`weft.dev/issuer`: the certificate that issues now. A Weft proxy whose own was issued by
+    another one renews it."""
+    context = CertificateValidationContext(trusted_ca=DataSource(inline_bytes=certificate_pem))
+    return Secret(name=names.ISSUER_SECRET, validation_context=context)
 
 
 def certificate(chain_pem: bytes, key_pem: bytes) -> Secret:

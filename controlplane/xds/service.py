@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol, TypeAlias
@@ -47,7 +47,7 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 
 Request: TypeAlias = DiscoveryRequest | DeltaDiscoveryRequest
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
-Authenticate = Callable[[Any], Proof]
+Authenticate = Callable[[Any], Awaitable[Proof]]
 
 
 @dataclass(slots=True, eq=False)
@@ -117,7 +117,7 @@ class AdsService:
         request_class: type[DiscoveryRequest] | type[DeltaDiscoveryRequest],
         machine_class: type[SotwStream] | type[DeltaStream],
     ) -> None:
-        proof = self._authenticate(context)
+        proof = await self._authenticate(context)
         if proof.refusal:  # before anything that a stranger sends is read
             await _refuse(context, grpc.StatusCode.UNAUTHENTICATED, proof.refusal)
         first = await anext(aiter(requests), None)

@@ -36,6 +36,10 @@ spec: {{address: 127.0.0.1, ports: {{http: {9000 + number}}}, labels: {{app: car
 """
 
 
+async def _nobody(context: object) -> Proof:
+    return Proof()
+
+
 class Plane:
     """The pipeline with real rooms around it; `rebuilds` counts."""
 
@@ -44,7 +48,7 @@ class Plane:
         self.inventory.replace(Origin.file("a.yaml"), parse(SERVICE, "a.yaml").objects)
         self.registry = StatusRegistry()
         cache = SnapshotCache(Mesh("cluster.local"), lambda node: ())
-        ads = AdsService(lambda context: Proof(), cache, (), time.time)
+        ads = AdsService(_nobody, cache, (), time.time)
         self.rebuilds = 0
         self.broken = False
         outlets = Outlets(cache, ads, self.registry, Metrics(tuple), lambda line: None)

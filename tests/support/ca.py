@@ -11,10 +11,15 @@ from typing import Any
 
 import grpc
 from grpc import aio
+from prometheus_client import CollectorRegistry
 
 from certs.keys import PrivateKey, key_to_pem
 from certs.store import StoredAuthority, open_store
 from controlplane.ca.authenticate import Authenticator
+from controlplane.ca.caller import ServiceAccountTokens
+from controlplane.ca.issuer import LocalIssuer
+from controlplane.ca.live import LiveAuthority
+from controlplane.ca.metrics import CaMetrics
 from controlplane.ca.server_credentials import (
     SERVER_NAME,
     ServingCertificate,
@@ -33,15 +38,24 @@ CALL_TIMEOUT_S = 30
 class RunningCa:
     """Ports and the parts that a test may turn."""
 
-    stored: StoredAuthority
+    authority: LiveAuthority
     tokens: JoinTokens
     serving: ServingCertificate
     port: int
     mtls_port: int
+    registry: CollectorRegistry
+
+    @property
+    def stored(self) -> StoredAuthority:
+        return self.authority.stored
 
     @property
     def root_pem(self) -> bytes:
-        return self.stored.bundle.to_pem()
+        return self.authority.bundle.to_pem()
+
+    def count(self, name: str, **labels: str) -> float:
+        """A counter's value, 0 if it never counted."""
+        return self.registry.get_sample_value(name, labels) or 0.0
 
     def dial(self) -> aio.Channel:
         """TLS without a client certificate."""
@@ -70,26 +84,30 @@ async def running_ca(
     *,
     clock: Callable[[], float] = time.time,
     started_at: float | None = None,
+    service_accounts: ServiceAccountTokens | None = None,
     **service_options: Any,
 ) -> AsyncIterator[RunningCa]:
     """`clock` is what the parts see; `started_at` when the root was made, if not now."""
     stored = open_store(state_dir, "cluster.local", started_at or time.time())
     tokens = JoinTokens(state_dir / "tokens.json", "cluster.local")
-    serving = ServingCertificate(stored.authority, clock=clock)
+    authority = LiveAuthority(stored)
+    serving = ServingCertificate(authority, clock=clock)
+    registry = CollectorRegistry()
     service = CertificateService(
-        stored.authority,
-        Authenticator(tokens, ADMIN_TOKEN, "cluster.local"),
+        LocalIssuer(authority),
+        Authenticator(tokens, ADMIN_TOKEN, "cluster.local", service_accounts=service_accounts),
         tokens,
+        CaMetrics(registry),
         clock=clock,
         **service_options,
     )
     server = aio.server(options=[("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers((service.handler(),))
     port = server.add_secure_port("127.0.0.1:0", tls_credentials(serving))
-    mtls_port = server.add_secure_port("127.0.0.1:0", mtls_credentials(serving, stored.bundle))
+    mtls_port = server.add_secure_port("127.0.0.1:0", mtls_credentials(serving, authority))
     await server.start()
     try:
-        yield RunningCa(stored, tokens, serving, port, mtls_port)
+        yield RunningCa(authority, tokens, serving, port, mtls_port, registry)
     finally:
         await server.stop(0)
 

@@ -21,6 +21,7 @@ from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.service import SERVER_OPTIONS, AdsService
 from protos.types import LDS, short_name
 from tests.support.envoy import envoy, require_envoy
+from tests.support.live import live
 from tests.support.mesh import TRUST_DOMAIN, mesh
 from tests.support.ports import free_port
 from tests.support.sidecar_bootstrap import sidecar_bootstrap
@@ -29,15 +30,19 @@ from tests.support.wait import eventually_async
 MESSENGER = SpiffeId.workload(TRUST_DOMAIN, "default", "messenger")
 
 
+async def _prove(context: Any) -> Proof:
+    return Proof(MESSENGER)
+
+
 class Judge:
     """Our ADS service without TLS, and an Envoy on it."""
 
     def __init__(self) -> None:
         authority = Authority.create(TRUST_DOMAIN, time.time())
-        secrets = SdsSecrets(authority.bundle, EnvoySecrets(authority), TRUST_DOMAIN, time.time)
+        secrets = SdsSecrets(live(authority), EnvoySecrets(authority), time.time)
         self.bundle_pem = authority.bundle.to_pem()
         self.cache = SnapshotCache(mesh(), secrets)
-        self.ads = AdsService(lambda _: Proof(MESSENGER), self.cache, (), time.time)
+        self.ads = AdsService(_prove, self.cache, (), time.time)
         self.server = grpc.aio.server(options=SERVER_OPTIONS)
         self.server.add_generic_rpc_handlers((self.ads.handler(),))
         self.port = self.server.add_insecure_port("127.0.0.1:0")

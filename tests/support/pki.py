@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 
@@ -75,6 +75,13 @@ class Authority:
         return KeyPair(_pem(certificate), _pem_key(key))
 
 
+def rsa_certificate(key: rsa.RSAPrivateKey) -> str:
+    """A self-signed certificate of this key, PEM."""
+    name = _name("rsa")
+    builder = _builder(name, name, key.public_key(), timedelta(days=1))
+    return _pem(builder.sign(key, hashes.SHA256()))
+
+
 def server_context(authority: Authority, pair: tuple[Path, Path]) -> ssl.SSLContext:
     """A server that shows `pair` and requires a client certificate of `authority`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -95,7 +102,10 @@ def client_context(authority: Authority, pair: tuple[Path, Path] | None) -> ssl.
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, lifetime: timedelta
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
+    lifetime: timedelta,
 ) -> x509.CertificateBuilder:
     end = datetime.now(UTC) + lifetime
     return (

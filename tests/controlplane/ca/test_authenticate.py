@@ -12,7 +12,8 @@ from certs.authority import Authority
 from certs.keys import generate_key
 from certs.spiffe import SpiffeId
 from certs.x509 import Certificate, certificate_to_pem
-from controlplane.ca.authenticate import Authenticator, Caller, Unauthenticated
+from controlplane.ca.authenticate import Authenticator, refused
+from controlplane.ca.caller import Caller, Unauthenticated
 from controlplane.ca.tokens import JoinTokens, Refusal
 from tests.support import pki
 
@@ -60,24 +61,26 @@ def signed_by(authority: Authority, identity: SpiffeId, ttl_s: float = 3600) -> 
     return authority.sign(generate_key().public_key(), identity, ttl_s, NOW)[0]
 
 
-def test_admin(door: Authenticator) -> None:
+async def test_admin(door: Authenticator) -> None:
     for authenticate in (door.authenticate, door.authenticate_for_certificate):
-        assert authenticate(bearer(ADMIN_TOKEN), NOW) == Caller(None, admin=True, how="token")
+        assert await authenticate(bearer(ADMIN_TOKEN), NOW) == Caller(None, admin=True, how="token")
 
 
-def test_a_reusable_token_is_its_identity(door: Authenticator, tokens: JoinTokens) -> None:
+async def test_a_reusable_token_is_its_identity(door: Authenticator, tokens: JoinTokens) -> None:
     token = tokens.create("shop", "cart", 60, True, NOW).token
-    assert door.authenticate(bearer(token), NOW) == Caller(CART, admin=False, how="token")
+    assert await door.authenticate(bearer(token), NOW) == Caller(CART, admin=False, how="token")
 
 
-def test_a_single_use_token_is_for_certificates(door: Authenticator, tokens: JoinTokens) -> None:
+async def test_a_single_use_token_is_for_certificates(
+    door: Authenticator, tokens: JoinTokens
+) -> None:
     token = tokens.create("shop", "cart", 60, False, NOW).token
-    assert door.authenticate(bearer(token), NOW) == Unauthenticated(Refusal.SINGLE_USE)
-    caller = door.authenticate_for_certificate(bearer(token), NOW)
+    assert await door.authenticate(bearer(token), NOW) == refused(Refusal.SINGLE_USE)
+    caller = await door.authenticate_for_certificate(bearer(token), NOW)
     assert caller == Caller(CART, admin=False, how="token", join_token=token)
     assert token not in repr(caller)
-    late = door.authenticate_for_certificate(bearer(token), NOW + 60)
-    assert late == Unauthenticated(Refusal.EXPIRED)
+    late = await door.authenticate_for_certificate(bearer(token), NOW + 60)
+    assert late == refused(Refusal.EXPIRED)
     assert type(late.reason) is str  # gRPC's abort takes no subclass
 
 
@@ -95,41 +98,49 @@ def test_a_single_use_token_is_for_certificates(door: Authenticator, tokens: Joi
         ([b"Bearer \xff\xfe"], "not known"),
     ],
 )
-def test_bad_authorization(door: Authenticator, values: list[str | bytes], reason: str) -> None:
+async def test_bad_authorization(
+    door: Authenticator, values: list[str | bytes], reason: str
+) -> None:
     metadata = tuple(("authorization", value) for value in values)
-    outcome = door.authenticate(Connection(metadata), NOW)
+    outcome = await door.authenticate(Connection(metadata), NOW)
     assert isinstance(outcome, Unauthenticated)
     assert reason in outcome.reason
 
 
-def test_the_scheme_has_no_case(door: Authenticator) -> None:
-    caller = door.authenticate(Connection((("authorization", f"bearer {ADMIN_TOKEN}"),)), NOW)
+async def test_the_scheme_has_no_case(door: Authenticator) -> None:
+    caller = await door.authenticate(Connection((("authorization", f"bearer {ADMIN_TOKEN}"),)), NOW)
     assert isinstance(caller, Caller) and caller.admin
 
 
-def test_nothing_is_nobody(door: Authenticator) -> None:
-    outcome = door.authenticate(Connection(), NOW)
+async def test_nothing_is_nobody(door: Authenticator) -> None:
+    outcome = await door.authenticate(Connection(), NOW)
     assert isinstance(outcome, Unauthenticated)
     assert "no credentials" in outcome.reason
 
 
-def test_an_svid_is_its_identity(door: Authenticator, svid: str) -> None:
-    assert door.authenticate(Connection((), svid), NOW) == Caller(CART, admin=False, how="svid")
+async def test_an_svid_is_its_identity(door: Authenticator, svid: str) -> None:
+    assert await door.authenticate(Connection((), svid), NOW) == Caller(
+        CART, admin=False, how="svid"
+    )
 
 
-def test_a_bad_token_is_not_passed_over_for_the_certificate(door: Authenticator, svid: str) -> None:
+async def test_a_bad_token_is_not_passed_over_for_the_certificate(
+    door: Authenticator, svid: str
+) -> None:
     connection = Connection((("authorization", "Bearer wrong"),), svid)
-    assert door.authenticate(connection, NOW) == Unauthenticated(Refusal.UNKNOWN)
+    assert await door.authenticate(connection, NOW) == refused(Refusal.UNKNOWN)
 
 
-def test_a_connection_does_not_outlive_its_certificate(door: Authenticator, svid: str) -> None:
-    assert isinstance(door.authenticate(Connection((), svid), NOW + 3600), Caller)
-    outcome = door.authenticate(Connection((), svid), NOW + 3601)
+async def test_a_connection_does_not_outlive_its_certificate(
+    door: Authenticator, svid: str
+) -> None:
+    assert isinstance(await door.authenticate(Connection((), svid), NOW + 3600), Caller)
+    outcome = await door.authenticate(Connection((), svid), NOW + 3601)
     assert isinstance(outcome, Unauthenticated)
     assert "expired at" in outcome.reason
 
 
-def test_certificates_that_are_no_identity(door: Authenticator) -> None:
+async def test_certificates_that_are_no_identity(door: Authenticator) -> None:
     foreign = Authority.create("other", NOW)
     leaf = pki.Authority().issue(uris=("spiffe://td/a", "spiffe://td/b"))
     for certificate, reason in (
@@ -138,6 +149,6 @@ def test_certificates_that_are_no_identity(door: Authenticator) -> None:
         (leaf.certificate, "2 URI names"),
         ("garbage", "no PEM certificate"),
     ):
-        outcome = door.authenticate(Connection((), certificate), NOW)
+        outcome = await door.authenticate(Connection((), certificate), NOW)
         assert isinstance(outcome, Unauthenticated)
         assert reason in outcome.reason

@@ -72,9 +72,16 @@ async def test_a_token_buys_a_chain_with_the_root_last(
     assert token not in caplog.text
 
 
-async def test_the_identity_is_the_tokens_not_the_csrs(channel: aio.Channel, token: str) -> None:
+async def test_a_csr_for_anothers_identity_is_refused_and_spends_nothing(
+    ca: RunningCa, channel: aio.Channel, token: str, caplog: pytest.LogCaptureFixture
+) -> None:
     admin = SpiffeId.workload("cluster.local", "kube-system", "admin")
-    chain = parsed(await create_certificate(channel, make_csr(KEY, admin), token))
+    code, details = await refusal(channel, make_csr(generate_key(), admin), token)
+    assert code is grpc.StatusCode.PERMISSION_DENIED
+    assert str(admin) in details and str(CART) in details
+    assert "reason=csr_identity" in caplog.text
+    assert ca.count("weft_ca_refused_total", reason="csr_identity") == 1
+    chain = parsed(await create_certificate(channel, CSR, token))
     assert check_svid(chain) == CART
 
 

@@ -9,6 +9,7 @@ from certs.spiffe import SpiffeId
 from certs.x509 import chain_from_pem, check_svid
 from controlplane.ca.envoy_secrets import EnvoySecrets
 from controlplane.ca.sds import SdsSecrets
+from tests.support.live import live, stored
 from tests.support.mesh import node
 
 NOW = 1_800_000_000.0
@@ -26,19 +27,50 @@ class Clock:
 
 def secrets(allowed: bool, clock: Clock | None = None) -> SdsSecrets:
     keys = EnvoySecrets(AUTHORITY) if allowed else None
-    return SdsSecrets(AUTHORITY.bundle, keys, "cluster.local", clock or Clock())
+    return SdsSecrets(live(AUTHORITY), keys, clock or Clock())
 
 
-def test_everybody_gets_the_trust_bundle() -> None:
+def test_everybody_gets_the_trust_bundle_and_weft_s_proxies_the_issuer() -> None:
     for weft_agent in (True, False):
-        (root,) = secrets(False)(node(weft_agent=weft_agent))
+        root, *more = secrets(False)(node(weft_agent=weft_agent))
         assert root.name == "ROOTCA"
         pem = root.validation_context.trusted_ca.inline_bytes
         assert pem == AUTHORITY.bundle.to_pem()
+        assert not root.validation_context.HasField("crl")
+        assert [secret.name for secret in more] == ["weft.dev/issuer"] * weft_agent
 
 
 def test_a_weft_proxy_never_gets_a_key() -> None:
-    assert [s.name for s in secrets(True)(node(weft_agent=True))] == ["ROOTCA"]
+    got = secrets(True)(node(weft_agent=True))
+    assert [s.name for s in got] == ["ROOTCA", "weft.dev/issuer"]
+    assert not any(s.HasField("tls_certificate") for s in got)
+
+
+def test_another_authority_is_told_at_once_and_issues_keys_anew() -> None:
+    authority, second = live(AUTHORITY), Authority.create("cluster.local", NOW)
+    of = SdsSecrets(authority, EnvoySecrets(authority), Clock())
+    before, weft_before = of(node()), of(node(weft_agent=True))
+    authority.swap(stored(AUTHORITY, second))
+    root, own = of(node())
+    assert own == before[1]
+    assert chain_from_pem(root.validation_context.trusted_ca.inline_bytes) == (
+        AUTHORITY.certificate,
+        second.certificate,
+    )
+    assert of(node(weft_agent=True))[1] == weft_before[1]
+    authority.swap(stored(second, AUTHORITY))
+    assert of(node())[1] != own
+    issuer = of(node(weft_agent=True))[1].validation_context.trusted_ca.inline_bytes
+    assert chain_from_pem(issuer) == (second.certificate,)
+
+
+def test_what_is_revoked_goes_with_the_trust_bundle() -> None:
+    revoked = [b""]
+    of = SdsSecrets(live(AUTHORITY), None, Clock(), lambda: revoked[0])
+    assert not of(node())[0].validation_context.HasField("crl")
+    revoked[0] = b"list"
+    context = of(node())[0].validation_context
+    assert (context.crl.inline_bytes, context.only_verify_leaf_cert_crl) == (b"list", True)
 
 
 def test_a_plain_envoy_gets_the_key_of_its_own_identity_where_allowed() -> None:

@@ -67,7 +67,7 @@ def no_secrets(node: Node) -> Iterable[Secret]:
     raise RuntimeError("the authority is broken")
 
 
-def prove(context: Any) -> Proof:
+async def prove(context: Any) -> Proof:
     """The token is the name of the service account; `admin` is the administrator."""
     words = dict(context.invocation_metadata())
     token = words.get("authorization", "").removeprefix("Bearer ")

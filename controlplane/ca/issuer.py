@@ -1,0 +1,51 @@
+"""Who signs: the one interface behind which the mesh's own authority and foreign ones stand.
+
+The caller has been proven and its CSR opened before an order is made. Knows no gRPC server.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from certs.keys import PublicKey
+from certs.spiffe import SpiffeId
+from certs.x509 import Certificate
+from controlplane.ca.live import Signer
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One certificate. csr_pem and bearer (the caller's own token, '' if it came by SVID) are for
+    issuers that must convince somebody else."""
+
+    key: PublicKey
+    identity: SpiffeId
+    ttl_s: int
+    csr_pem: str = ""
+    bearer: str = field(default="", repr=False)
+
+
+class IssuerUnavailableError(Exception):
+    """It can't be asked, or can't answer, now: the same order may succeed later."""
+
+
+class IssuerRefusedError(Exception):
+    """It was asked and said no, for a reason that lies in the order."""
+
+
+class Issuer(Protocol):
+    """issue answers the chain, leaf first and root last. CertificateError: it cannot sign at all,
+    e.g. since its root has expired."""
+
+    async def issue(self, order: Order, now: float) -> tuple[Certificate, ...]: ...
+
+
+class LocalIssuer:
+    """The mesh's own authority, in this process."""
+
+    def __init__(self, authority: Signer) -> None:
+        self._authority = authority
+
+    async def issue(self, order: Order, now: float) -> tuple[Certificate, ...]:
+        return self._authority.sign(order.key, order.identity, order.ttl_s, now)

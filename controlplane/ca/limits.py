@@ -1,0 +1,95 @@
+"""How fast certificates are given out: per identity, per source address, and in all.
+
+A pure function of the time (GCRA: one number for each key). Whoever comes too early is told after
+how many seconds it may come again. Must not know what is limited.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+
+MAX_KEYS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """`burst` at once, and `rate` a second in the long run."""
+
+    rate: float
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
+class IssueLimits:
+    """Of certificates. The defaults let ten thousand workloads of one cluster, behind one
+    address, renew at once; and a workload that asks in a loop is slowed down."""
+
+    identity: Limit = Limit(rate=100.0, burst=5_000)
+    source: Limit = Limit(rate=1_000.0, burst=20_000)
+    total: Limit = Limit(rate=2_000.0, burst=40_000)
+
+
+DEFAULT_LIMITS = IssueLimits()
+
+
+class RateLimit:
+    """One limit for each key; of more than MAX_KEYS the one that was quiet longest is forgotten."""
+
+    __slots__ = ("_free_at", "_interval_s", "_tolerance_s")
+
+    def __init__(self, limit: Limit) -> None:
+        self._interval_s = 1.0 / limit.rate
+        self._tolerance_s = (limit.burst - 1) * self._interval_s
+        self._free_at: dict[str, float] = {}
+
+    def wait_s(self, key: str, now: float) -> float:
+        """0 if it may come now; counts nothing. `now` must never go back: monotonic seconds."""
+        return max(0.0, self._free_at.get(key, 0.0) - self._tolerance_s - now)
+
+    def count(self, key: str, now: float) -> None:
+        """One has come."""
+        free_at = max(self._free_at.pop(key, 0.0), now) + self._interval_s
+        if len(self._free_at) >= MAX_KEYS:
+            del self._free_at[next(iter(self._free_at))]
+        self._free_at[key] = free_at
+
+
+class IssueRates:
+    """The three limits. `source` is asked before credentials are looked at, since that costs more
+    than the certificate; the others after, so that strangers use up nobody's share."""
+
+    __slots__ = ("_identity", "_source", "_total")
+
+    def __init__(self, limits: IssueLimits) -> None:
+        self._identity = RateLimit(limits.identity)
+        self._source = RateLimit(limits.source)
+        self._total = RateLimit(limits.total)
+
+    def admit_source(self, source: str, now: float) -> float:
+        """Seconds to wait; 0: it is counted and may go on."""
+        wait_s = self._source.wait_s(source, now)
+        if not wait_s:
+            self._source.count(source, now)
+        return wait_s
+
+    def admit_identity(self, identity: str, now: float) -> float:
+        wait_s = max(self._identity.wait_s(identity, now), self._total.wait_s("", now))
+        if not wait_s:
+            self._identity.count(identity, now)
+            self._total.count("", now)
+        return wait_s
+
+
+def source_of(peer: str) -> str:
+    """The key of gRPC's name of a peer, `ipv4:1.2.3.4:5` or `ipv6:%5B::1%5D:5`: the address, of
+    IPv6 its /64, which is what one sender has."""
+    kind, _, rest = peer.partition(":")
+    host = rest.rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]")
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return peer if kind == "unix" else host
+    if isinstance(address, IPv6Address):
+        return str(IPv6Address(int(address) >> 64 << 64))
+    return host

@@ -1,0 +1,97 @@
+"""The authority as it is now: who signs, and what is trusted, while roots come and go.
+
+Everybody who signs or hands out trust holds this one object and asks it each time, so that a step
+of a rotation is one reference swapped. Reading is safe from gRPC's threads. It decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from certs.authority import Authority
+from certs.bundle import TrustBundle
+from certs.keys import PublicKey
+from certs.spiffe import SpiffeId
+from certs.store import StoredAuthority
+from certs.x509 import Certificate
+
+
+class Signer(Protocol):
+    """What is needed of `certs.authority.Authority`; LiveAuthority is one too."""
+
+    @property
+    def trust_domain(self) -> str: ...
+
+    @property
+    def certificate(self) -> Certificate:
+        """The one that issues."""
+
+    def sign(
+        self,
+        subject: bytes | PublicKey,
+        identity: SpiffeId,
+        ttl_s: float,
+        now: float,
+        *,
+        dns_names: Sequence[str] = (),
+        ip_addresses: Sequence[str] = (),
+    ) -> tuple[Certificate, ...]:
+        """Leaf first, root last."""
+
+
+class LiveAuthority:
+    """`swap` in the loop; the rest from anywhere."""
+
+    __slots__ = ("_listeners", "_stored")
+
+    def __init__(self, stored: StoredAuthority) -> None:
+        self._stored = stored
+        self._listeners: list[Callable[[], None]] = []
+
+    @property
+    def stored(self) -> StoredAuthority:
+        return self._stored
+
+    @property
+    def authority(self) -> Authority:
+        """Who signs now."""
+        return self._stored.authority
+
+    @property
+    def bundle(self) -> TrustBundle:
+        """What is trusted now."""
+        return self._stored.bundle
+
+    @property
+    def trust_domain(self) -> str:
+        return self._stored.authority.trust_domain
+
+    @property
+    def certificate(self) -> Certificate:
+        return self._stored.authority.certificate
+
+    def sign(
+        self,
+        subject: bytes | PublicKey,
+        identity: SpiffeId,
+        ttl_s: float,
+        now: float,
+        *,
+        dns_names: Sequence[str] = (),
+        ip_addresses: Sequence[str] = (),
+    ) -> tuple[Certificate, ...]:
+        """As `Authority.sign`, by whoever signs now."""
+        return self._stored.authority.sign(
+            subject, identity, ttl_s, now, dns_names=dns_names, ip_addresses=ip_addresses
+        )
+
+    def listen(self, callback: Callable[[], None]) -> None:
+        """Has `callback` called in the loop after each `swap`."""
+        self._listeners.append(callback)
+
+    def swap(self, stored: StoredAuthority) -> None:
+        """From now on it is this one."""
+        self._stored = stored
+        for callback in self._listeners:
+            callback()
