@@ -11,7 +11,8 @@ import asyncio
 import hashlib
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,10 +33,26 @@ logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
 Source = tuple[str, str]
 """(type URL, path of the file)"""
+Wanted = Mapping[Source, Set[str]]
+"""And the names of what is wanted of it; none where it is all that there is."""
 _BINARY = (".pb", ".binpb")
 _WATCH_DEBOUNCE_MS = 50
 _LOOK_MS = 1000
 """How often to look without being told: not all file systems tell, and a watch may miss a move."""
+
+
+@dataclass(slots=True)
+class _Read:
+    """One file that was read, or could not be: then there is no `file`. wanted: what it was read
+    for and is still wanted; of what is not, nobody has kept what it says."""
+
+    number: tuple[int, int] | None
+    wanted: Set[str]
+    file: BinaryIO | None
+
+    def close(self) -> None:
+        if self.file is not None:
+            self.file.close()
 
 
 class Files:
@@ -44,15 +61,14 @@ class Files:
 
     def __init__(
         self,
-        sources: Callable[[], frozenset[Source]],
+        sources: Callable[[], Wanted],
         take: Callable[[Update], Awaitable[object]],
         done: Callable[[], None],
     ) -> None:
         self._sources = sources
         self._take = take
         self._done = done
-        self._read: dict[Source, tuple[int, int] | None] = {}
-        self._held: dict[Source, BinaryIO] = {}
+        self._read: dict[Source, _Read] = {}
         self._watches: dict[Path, asyncio.Task[None]] = {}
         self._reading = asyncio.Lock()
 
@@ -60,11 +76,10 @@ class Files:
         """Reads what is wanted and not read yet or moved, and whatever that wants in turn."""
         found = False
         async with self._reading:
-            self._forget()
-            while changed := [one for one in sorted(self._sources()) if self._is_new(one)]:
+            while changed := self._changed():
                 found = True
-                for one in changed:
-                    await self._read_one(one)
+                for one, names in changed:
+                    await self._read_one(one, names)
         self._watch()
         if found:
             self._done()
@@ -72,37 +87,42 @@ class Files:
     def close(self) -> None:
         for task in self._watches.values():
             task.cancel()
-        for file in self._held.values():
-            file.close()
+        for read in self._read.values():
+            read.close()
 
-    def _forget(self) -> None:
-        """A file that is wanted again later is read again."""
-        for one in self._read.keys() - self._sources():
-            del self._read[one]
-            if one in self._held:
-                self._held.pop(one).close()
+    def _changed(self) -> list[tuple[Source, Set[str]]]:
+        wanted = self._sources()
+        for one in list(self._read):
+            if one in wanted:
+                self._read[one].wanted &= wanted[one]
+            else:
+                self._read.pop(one).close()
+        return [(one, names) for one, names in sorted(wanted.items()) if self._is_new(one, names)]
 
-    def _is_new(self, one: Source) -> bool:
-        return _identity(Path(one[1])) not in (None, self._read.get(one))
+    def _is_new(self, one: Source, names: Set[str]) -> bool:
+        number, read = _number(one[1]), self._read.get(one)
+        if number is None or read is None:
+            return number is not None
+        return number != read.number or not names <= read.wanted
 
-    async def _read_one(self, one: Source) -> None:
-        type_url, name = one
-        path = Path(name)
-        self._read[one] = _identity(path)
+    async def _read_one(self, one: Source, names: Set[str]) -> None:
+        type_url, path = one
         try:
-            self._hold(one, path.open("rb"))
-            update = contents(type_url, path)
+            self._note(one, names)
+            update = contents(type_url, Path(path))
         except (BadConfig, OSError, DecodeError) as error:
-            log.warning("%s: %s; what was there before stays", name, error)
+            log.warning("%s: %s; what was there before stays", path, error)
             return
         await self._take(update)
 
-    def _hold(self, one: Source, file: BinaryIO) -> None:
-        before = self._held.get(one)
+    def _note(self, one: Source, names: Set[str]) -> None:
+        """Raises OSError."""
+        before = self._read.pop(one, None)
+        self._read[one] = _Read(_number(one[1]), names, None)
+        file = open(one[1], "rb")  # noqa: SIM115 — until there is another
+        self._read[one] = _Read(_number(file.fileno()), names, file)
         if before is not None:
             before.close()
-        self._held[one] = file
-        self._read[one] = _identity(file.fileno())
 
     def _watch(self) -> None:
         folders = {Path(path).absolute().parent for _, path in self._sources()}
@@ -123,10 +143,10 @@ class Files:
             await self.follow()
 
 
-def _identity(path: Path | int) -> tuple[int, int] | None:
+def _number(file: str | int) -> tuple[int, int] | None:
     """Which file this is: another one after a move, the same after a write; None: there is none."""
     try:
-        found = os.stat(path)
+        found = os.stat(file)
     except OSError:
         return None
     return found.st_dev, found.st_ino

@@ -174,11 +174,14 @@ class Store:
         wanted[SDS] = (self._names(SDS) | standing) - self._local_secrets - self._secrets.keys()
         return wanted
 
-    def files(self) -> frozenset[tuple[str, str]]:
-        """(type, path) of the files that have something we want."""
+    def files(self) -> dict[tuple[str, str], set[str]]:
+        """(type, path) of the files that have something we want, and its names; none where it is
+        all that there is."""
         own = ((CDS, self._bootstrap.cds_path), (LDS, self._bootstrap.lds_path))
-        found = {one for one in own if one[1]}
-        return frozenset(found | {(kind, path) for (kind, _), path in self._files.items()})
+        found: dict[tuple[str, str], set[str]] = {one: set() for one in own if one[1]}
+        for (kind, name), path in self._files.items():
+            found.setdefault((kind, path), set()).add(name)
+        return found
 
     def versions(self, type_url: str) -> dict[str, str]:
         """The version of each resource held, by name."""

@@ -13,7 +13,8 @@ from proxy.config import bootstrap
 from proxy.config.positions import BadConfig
 from proxy.config.snapshot import Snapshot
 from proxy.xds.client import XdsClient
-from proxy.xds.files import contents
+from proxy.xds.files import Files, contents
+from proxy.xds.update import Update
 from tests.support.wait import eventually_async
 
 CLUSTER = """
@@ -82,6 +83,60 @@ async def test_a_move_is_seen_and_what_is_bad_changes_nothing(tmp_path: Path) ->
     assert proxy.port("a") == 82
     move(tmp_path / "cds.yaml", *clusters(tmp_path, "b"))
     await eventually_async(lambda: "a" not in proxy.seen[-1].clusters, what="the removal")
+    await proxy.stop()
+
+
+async def test_files_moved_while_nobody_looked(tmp_path: Path) -> None:
+    """The second may get the number of the first, by which files are told apart."""
+    path = tmp_path / "cds.yaml"
+    heard: list[str] = []
+
+    async def take(update: Update) -> None:
+        heard.append(update.version)
+
+    def write(version: int) -> None:
+        fresh = path.with_suffix(".new")
+        fresh.write_text(f"version_info: '{version}'")
+        fresh.rename(path)
+
+    write(0)
+    files = Files(lambda: {(CDS, str(path)): frozenset()}, take, lambda: None)
+    for version in range(1, 10, 2):
+        await files.follow()
+        write(version)
+        write(version + 1)
+    await files.follow()
+    await files.follow()
+    files.close()
+    assert heard == ["0", "2", "4", "6", "8", "10"]
+
+
+async def test_a_move_that_nobody_tells_is_found(tmp_path: Path) -> None:
+    """What the path leads to is in a folder that nobody watches."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    move(tmp_path / "cds.yaml", *clusters(tmp_path, "a"))
+    move(elsewhere / "real.yaml", ENDPOINTS.format(name="a", port=81))
+    (tmp_path / "eds.yaml").symlink_to(elsewhere / "real.yaml")
+    proxy = Proxy(tmp_path)
+    await eventually_async(lambda: bool(proxy.seen), what="the first snapshot")
+    move(elsewhere / "real.yaml", ENDPOINTS.format(name="a", port=82))
+    await eventually_async(lambda: proxy.port("a") == 82, what="the moved file")
+    await proxy.stop()
+
+
+@pytest.mark.parametrize("others", [(), ("b",)])
+async def test_a_cluster_comes_back(tmp_path: Path, others: tuple[str, ...]) -> None:
+    both = [ENDPOINTS.format(name=name, port=81) for name in "ab"]
+    move(tmp_path / "cds.yaml", *clusters(tmp_path, "a", *others))
+    move(tmp_path / "eds.yaml", *both)
+    proxy = Proxy(tmp_path)
+    await eventually_async(lambda: bool(proxy.seen), what="the first snapshot")
+    move(tmp_path / "cds.yaml", *clusters(tmp_path, *others) or [" []"])
+    await eventually_async(lambda: "a" not in proxy.seen[-1].clusters, what="the removal")
+    move(tmp_path / "cds.yaml", *clusters(tmp_path, "a", *others))
+    await eventually_async(lambda: "a" in proxy.seen[-1].clusters, what="the return")
+    assert proxy.port("a") == 81
     await proxy.stop()
 
 
