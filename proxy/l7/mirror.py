@@ -197,7 +197,6 @@ class Shadow:
             return
         self._finish()
         if self._up is not None:
-            self._cluster.stats.upstream_rq_tx_reset.value += 1
             self._up.abandon(self)
         elif self._host is not None:
             self._cluster.cancel_pending(self._host, self.breaker, self)
@@ -252,8 +251,6 @@ class Shadow:
 
     def on_reset(self, reason: str, detail: str = "") -> None:
         assert self._host is not None
-        if self._up is not None:
-            self._cluster.stats.upstream_rq_rx_reset.value += 1
         self._cluster.on_local_error(self._host, monotonic())
         self._cluster.stats.statuses.add(503)
         self._finish()

@@ -9,6 +9,7 @@ import pytest
 from proxy.config import model
 from proxy.l7.mirror import shadow_host
 from proxy.upstream.asking import local_address
+from tests.support.h2_play import HTTP2, H2Up
 from tests.support.playbook import Playbook, Up, cluster, listener, route, routes, snapshot
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -112,6 +113,71 @@ def test_a_copy_of_what_never_becomes_whole_is_cut_off() -> None:
         _, copy = both(it)
         client.reset()
         assert copy.closed
+
+
+def test_a_copy_that_was_answered_is_not_late() -> None:
+    with play(timeout_s=1.0) as it:
+        client = it.client()
+        client >> b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
+        up, copy = both(it)
+        copy >> OK
+        up >> OK
+        client << OK
+        it.tick(1.1)
+        assert not copy.closed
+        assert it.count("cluster.b.upstream_rq_timeout") == 0
+
+
+def test_a_copy_that_is_taken_too_slowly_holds_up_its_request() -> None:
+    """Even when the request's own host has caught up."""
+    one = route(mirrors=(model.MirrorPolicy("b"),))
+    small = [cluster(name, per_connection_buffer_limit_bytes=1000) for name in ("a", "b")]
+    with Playbook(config=snapshot([listener(routes(one))], small)) as it:
+        client = it.client()
+        client >> POST.replace(b"6", b"3003")
+        up, copy = both(it)
+        up.stop_reading()
+        copy.stop_reading()
+        client >> b"x" * 3000
+        up.read_on()
+        assert not client.transport.reading
+        copy.read_on()
+        assert client.transport.reading
+        client >> b"end"
+        assert up.take().endswith(b"xend") and copy.take().endswith(b"xend")
+        up >> OK
+        client << OK
+
+
+def test_a_copy_over_http2_that_is_given_up_counts_once() -> None:
+    one = route(mirrors=(model.MirrorPolicy("b"),))
+    clusters = [cluster(), cluster("b", http=HTTP2)]
+    with Playbook(config=snapshot([listener(routes(one))], clusters)) as it:
+        client = it.client()
+        client >> POST + b"abc"
+        it.accept()
+        copy = H2Up(it)
+        (stream_id,) = copy.asked()
+        client.reset()
+        assert copy.asked() == [] and copy.streams[stream_id].reset == 2  # INTERNAL_ERROR
+        assert it.count("cluster.b.upstream_rq_tx_reset") == 1
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+        b"CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n",
+    ],
+)
+def test_no_copy_of_what_leaves_http(head: bytes) -> None:
+    copied = (model.MirrorPolicy("b"),)
+    tunnels = model.Route(model.RouteMatch(connect=True), model.RouteAction("a", mirrors=copied))
+    upgrades = (model.ManagerUpgrade("websocket"), model.ManagerUpgrade("connect"))
+    table = listener(routes(tunnels, route(mirrors=copied)), upgrades=upgrades)
+    with Playbook(config=snapshot([table], [cluster(), cluster("b")])) as it:
+        it.client() >> head
+        assert [one.cluster.name for one in it.openings] == ["a"]
 
 
 def test_no_cluster_no_copy() -> None:
