@@ -3,14 +3,15 @@
 part       depends on                                      shared by
 shared     services and endpoints                          every proxy
 outbound   services and rules; namespace (and labels)      every proxy of a namespace
-sidecar    the node's own workload                         one workload's proxies
+sidecar    the node's own workload, policies               one workload's proxies
 """
 
 from __future__ import annotations
 
-from controlplane.emit import clusters, gateway, listeners, routes
+from controlplane.emit import clusters, gateway, jwt, listeners, routes
+from controlplane.emit.access import Guards, jwks_places
 from controlplane.emit.node import Node
-from controlplane.mesh.model import Mesh
+from controlplane.mesh.model import Mesh, Workload
 from controlplane.snapshot import Draft
 
 
@@ -39,8 +40,16 @@ def sidecar(mesh: Mesh, node: Node) -> Draft:
     workload = mesh.workload(node.namespace, node.workload)
     ports = [p for p in workload.inbound if p.protocol != "UDP"] if workload else []
     own = {cluster.name: cluster for cluster in map(clusters.inbound, ports)}
-    found = [listeners.inbound(p, mesh.trust_domain) for p in ports]
+    guards = _guards(mesh, node, workload)
+    own |= {jwt.cluster_name(rule): jwt.cluster(rule) for rule in jwks_places(guards.tokens)}
+    found = [listeners.inbound(p, mesh.trust_domain, guards) for p in ports]
     if node.http_proxy_port:
         found.append(listeners.http_proxy(node.http_proxy_port))
     draft = Draft(clusters=tuple(own.values()), listeners=tuple(found))
-    return draft + gateway.gateway(mesh, node)
+    return draft + gateway.gateway(mesh, node, guards)
+
+
+def _guards(mesh: Mesh, node: Node, workload: Workload | None) -> Guards:
+    """By the labels that the mesh knows of the workload; of an unknown one by its own word."""
+    labels = workload.labels if workload is not None else node.labels
+    return Guards.of(mesh.security, node.namespace, labels)

@@ -16,6 +16,7 @@ from envoy.config.route.v3.route_components_pb2 import (
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from controlplane.emit import listeners, names, routes
+from controlplane.emit.access import Guards
 from controlplane.emit.node import Node
 from controlplane.emit.targets import Targets
 from controlplane.mesh.model import Mesh, Service
@@ -26,7 +27,7 @@ UNKNOWN_HOST_BODY = (
 )
 
 
-def gateway(mesh: Mesh, node: Node) -> Draft:
+def gateway(mesh: Mesh, node: Node, guards: Guards) -> Draft:
     """Listener and routes of a node that has metadata WEFT_GATEWAY; nothing for another."""
     if node.gateway is None:
         return Draft()
@@ -38,7 +39,7 @@ def gateway(mesh: Mesh, node: Node) -> Draft:
     ]
     hosts.append(_unknown_host(port))
     return Draft(
-        listeners=(listeners.gateway(address, port),),
+        listeners=(listeners.gateway(address, port, guards),),
         routes=(RouteConfiguration(name=names.GATEWAY_ROUTES, virtual_hosts=hosts),),
         unresolved=targets.missing,
     )

@@ -6,6 +6,8 @@ DISABLE plain text only (Istio's PeerAuthentication).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 from envoy.config.core.v3.base_pb2 import DataSource, TrafficDirection
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
@@ -27,6 +29,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from controlplane.emit import names, tls, tunnels
+from controlplane.emit.access import Guards, http_filters, network_filters
 from controlplane.emit.routes import HTTP_PROTOCOLS
 from controlplane.emit.words import over_ads, packed, seconds, socket_address
 from controlplane.mesh.model import InboundPort
@@ -45,50 +48,53 @@ ACCESS_LOG_FORMAT = (
 HttpConnectionManager = hcm_pb2.HttpConnectionManager
 
 HCM = "envoy.filters.network.http_connection_manager"
+NO_GUARDS = Guards()
 
 
-def inbound(port: InboundPort, trust_domain: str) -> Listener:
-    """The way into a workload: `port` says where the sidecar listens and what it demands."""
+def inbound(port: InboundPort, trust_domain: str, guards: Guards = NO_GUARDS) -> Listener:
+    """The way into a workload: `port` says where the sidecar listens and what it demands, and
+    `guards` who may come in."""
     listener = Listener(
         name=names.listener(port.listen_address, port.listen_port),
         address=socket_address(port.listen_address, port.listen_port),
         traffic_direction=TrafficDirection.INBOUND,
     )
-    network_filter = _inbound_filter(port)
+    filters = _inbound_filters(port, guards)
     alpn = names.server_alpn(port.protocol)
     if port.mtls != "DISABLE":
-        chain = listener.filter_chains.add(filters=[network_filter])
+        chain = listener.filter_chains.add(filters=filters)
         chain.transport_socket.CopyFrom(tls.downstream_mutual(trust_domain, alpn))
     if port.mtls == "DISABLE":
-        listener.filter_chains.append(FilterChain(filters=[network_filter]))
+        listener.filter_chains.append(FilterChain(filters=filters))
     if port.mtls == "PERMISSIVE":
-        _split_by_transport(listener, network_filter)
+        _split_by_transport(listener, filters)
     return listener
 
 
-def _split_by_transport(listener: Listener, network_filter: Filter) -> None:
+def _split_by_transport(listener: Listener, filters: list[Filter]) -> None:
     """TLS goes to the first chain, anything else to a second one in plain text."""
     listener.filter_chains[0].filter_chain_match.transport_protocol = "tls"
     plain = FilterChainMatch(transport_protocol="raw_buffer")
-    listener.filter_chains.append(FilterChain(filter_chain_match=plain, filters=[network_filter]))
+    listener.filter_chains.append(FilterChain(filter_chain_match=plain, filters=filters))
     inspector = packed(TlsInspector())
     listener.listener_filters.append(
         ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=inspector)
     )
 
 
-def _inbound_filter(port: InboundPort) -> Filter:
+def _inbound_filters(port: InboundPort, guards: Guards) -> list[Filter]:
     stat_prefix = f"inbound_{port.listen_port}"
     cluster = names.inbound_cluster(port)
     if port.protocol not in HTTP_PROTOCOLS:
         proxy = TcpProxy(stat_prefix=stat_prefix, cluster=cluster)
-        return Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
-    manager = _manager(stat_prefix)
+        relay = Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
+        return [*network_filters(guards, port.listen_port, port.numbers), relay]
+    manager = _manager(stat_prefix, http_filters(guards, port.listen_port, port.numbers))
     manager.route_config.CopyFrom(_inbound_routes(port, cluster))
     manager.forward_client_cert_details = HttpConnectionManager.APPEND_FORWARD
     manager.set_current_client_cert_details.subject.value = True
     manager.set_current_client_cert_details.uri = True
-    return Filter(name=HCM, typed_config=packed(manager))
+    return [Filter(name=HCM, typed_config=packed(manager))]
 
 
 def _inbound_routes(port: InboundPort, cluster: str) -> RouteConfiguration:
@@ -108,9 +114,9 @@ def http_proxy(port: int) -> Listener:
     return _outbound("127.0.0.1", port, manager, names.HTTP_PROXY_ROUTES)
 
 
-def gateway(address: str, port: int) -> Listener:
+def gateway(address: str, port: int, guards: Guards = NO_GUARDS) -> Listener:
     """The edge: the client's address is the connection's, whatever x-forwarded-for says."""
-    manager = _manager(f"outbound_{port}")
+    manager = _manager(f"outbound_{port}", http_filters(guards, port, reroute=True))
     manager.use_remote_address.value = True
     return _outbound(address, port, manager, names.GATEWAY_ROUTES)
 
@@ -126,9 +132,11 @@ def _outbound(address: str, port: int, manager: HttpConnectionManager, routes: s
     )
 
 
-def _manager(stat_prefix: str) -> hcm_pb2.HttpConnectionManager:
+def _manager(
+    stat_prefix: str, guarding: Iterable[hcm_pb2.HttpFilter] = ()
+) -> hcm_pb2.HttpConnectionManager:
     """What inbound and outbound share, as in Istio: WebSocket passes, and streams have no idle
-    timeout."""
+    timeout. guarding: filters that stand before the router."""
     log_format = SubstitutionFormatString(
         text_format_source=DataSource(inline_string=ACCESS_LOG_FORMAT)
     )
@@ -137,7 +145,8 @@ def _manager(stat_prefix: str) -> hcm_pb2.HttpConnectionManager:
         stat_prefix=stat_prefix,
         access_log=[AccessLog(name="envoy.access_loggers.stdout", typed_config=log)],
         http_filters=[
-            hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router()))
+            *guarding,
+            hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router())),
         ],
         upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
         stream_idle_timeout=seconds(0),

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from controlplane.kinds.objects import Object, ObjectKey
-from controlplane.kinds.registry import KINDS, versions_of
+from controlplane.kinds.registry import KINDS, class_of, versions_of
 from controlplane.kinds.schema import Invalid, Place, Problem, obj
 from controlplane.kinds.yaml_nodes import Mapping, Node, Scalar, Sequence, YamlError, compose_all
 from controlplane.mesh.model import Position, Status
@@ -87,7 +87,7 @@ class _Reader:
     def _object(
         self, node: Mapping, version: str, kind: str, place: Place, key: ObjectKey | None
     ) -> None:
-        cls = KINDS.get((version, kind))
+        cls = class_of(version, kind, key)
         if cls is None:
             raise Invalid([_unknown_kind(node, version, kind, place)])
         try:

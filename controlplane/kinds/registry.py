@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from controlplane.kinds import mesh_config
 from controlplane.kinds.apps import Deployment
+from controlplane.kinds.authorization_policy import AuthorizationPolicy
 from controlplane.kinds.core import (
     ConfigMap,
     Endpoints,
@@ -12,8 +14,10 @@ from controlplane.kinds.core import (
     ServiceAccount,
 )
 from controlplane.kinds.destination_rule import DestinationRule
-from controlplane.kinds.objects import Object
+from controlplane.kinds.mesh_config import MeshConfigMap
+from controlplane.kinds.objects import Object, ObjectKey
 from controlplane.kinds.peer_authentication import PeerAuthentication
+from controlplane.kinds.request_authentication import RequestAuthentication
 from controlplane.kinds.service_entry import ServiceEntry, WorkloadEntry
 from controlplane.kinds.virtual_service import VirtualService
 
@@ -32,10 +36,20 @@ KINDS: dict[tuple[str, str], type[Object]] = {
         VirtualService,
         DestinationRule,
         PeerAuthentication,
+        AuthorizationPolicy,
+        RequestAuthentication,
     )
     for version in cls.API_VERSIONS
 }
 """(apiVersion, kind) -> class."""
+
+
+_MESH_CONFIG = ObjectKey("ConfigMap", mesh_config.ROOT_NAMESPACE, mesh_config.NAME)
+
+
+def class_of(version: str, kind: str, key: ObjectKey | None) -> type[Object] | None:
+    """What an object is read as: one ConfigMap is the MeshConfig, by its name."""
+    return MeshConfigMap if key == _MESH_CONFIG else KINDS.get((version, kind))
 
 
 def versions_of(kind: str) -> tuple[str, ...]:

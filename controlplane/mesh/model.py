@@ -11,20 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
-    """Where a value was written. `source` is a file, or e.g. 'api' with line 0."""
-
-    source: str
-    line: int = 0
-    column: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
-
-
-NOWHERE = Position("-")
+from controlplane.mesh.policy import Security
+from controlplane.mesh.position import NOWHERE as NOWHERE
+from controlplane.mesh.position import Position as Position
 
 Protocol = Literal["HTTP", "HTTP2", "GRPC", "TCP", "TLS", "HTTPS", "MONGO", "UDP"]
 TlsMode = Literal["STRICT", "PERMISSIVE", "DISABLE"]
@@ -244,7 +233,8 @@ class Service:
 class InboundPort:
     """A port of a workload: its sidecar listens at listen_*, the application at app_*.
 
-    service_port is the service's port number behind it; hostnames are the services it serves."""
+    service_port is the service's port number behind it; hostnames are the services it serves.
+    numbers: all port numbers under which policies may know it."""
 
     listen_address: str
     listen_port: int
@@ -255,6 +245,7 @@ class InboundPort:
     name: str = ""
     hostnames: tuple[str, ...] = ()
     service_port: int | None = None
+    numbers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +268,7 @@ class Mesh:
     trust_domain: str
     services: tuple[Service, ...] = ()
     workloads: tuple[Workload, ...] = ()
+    security: Security = field(default_factory=Security)
 
     def service(self, hostname: str) -> Service | None:
         return next((s for s in self.services if s.hostname == hostname), None)

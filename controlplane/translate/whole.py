@@ -8,7 +8,7 @@ from controlplane.kinds.peer_authentication import PeerAuthentication
 from controlplane.kinds.service_entry import WorkloadEntry
 from controlplane.kinds.virtual_service import VirtualService
 from controlplane.mesh.model import Mesh, Status
-from controlplane.translate import policies, routes, services, workloads
+from controlplane.translate import policies, routes, security, services, workloads
 from controlplane.translate.peers import PeerModes
 from controlplane.translate.report import Report
 from controlplane.translate.sidecars import Sidecars
@@ -24,5 +24,6 @@ def build(snapshot: Snapshot, trust_domain: str) -> tuple[Mesh, tuple[Status, ..
     with_rules = routes.apply(with_policies, snapshot.of(VirtualService), report)
     entries = snapshot.of(WorkloadEntry)
     beside = workloads.build(entries, translated.attachments, sidecars, report)
+    decided = security.build(snapshot, trust_domain, with_rules, beside, report)
     statuses = tuple(sorted({*snapshot.statuses, *report.statuses()}))
-    return Mesh(trust_domain, with_rules, beside), statuses
+    return Mesh(trust_domain, with_rules, beside, decided), statuses

@@ -98,4 +98,5 @@ def _inbound(
             name=name,
             hostnames=tuple(sorted(known.hostnames)),
             service_port=known.service_port,
+            numbers=numbers,
         )

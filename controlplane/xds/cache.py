@@ -72,7 +72,7 @@ class SnapshotCache:
             self._outbound_key(node), lambda: envoy.outbound(self._mesh, node), shared
         )
         sidecar = self._part(
-            ("sidecar", node.namespace, node.workload, node.http_proxy_port, node.gateway),
+            self._sidecar_key(node),
             lambda: envoy.sidecar(self._mesh, node),
             outbound,
         )
@@ -83,6 +83,11 @@ class SnapshotCache:
         """Of a node's labels those count that a rule asks for: others differ from pod to pod."""
         labels = tuple((k, v) for k, v in sorted(node.labels.items()) if k in self._source_labels)
         return ("outbound", bool(node.http_proxy_port), node.namespace, labels)
+
+    def _sidecar_key(self, node: Node) -> Hashable:
+        """Its labels count while the mesh does not know the workload: policies select by them."""
+        labels = tuple(sorted(node.labels.items()))
+        return "sidecar", node.namespace, node.workload, node.http_proxy_port, node.gateway, labels
 
     def _part(self, key: Hashable, build: Callable[[], Draft], below: _Part) -> _Part:
         if key not in self._parts:

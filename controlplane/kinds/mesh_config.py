@@ -1,0 +1,235 @@
+"""Istio's MeshConfig, as it stands in the ConfigMap `istio` of the root namespace, key `mesh`.
+
+The part that Weft honours: trust-domain aliases and the services that CUSTOM policies ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+
+from controlplane.kinds.decoders import (
+    PORT,
+    boolean,
+    integer,
+    line,
+    list_of,
+    map_of,
+    opaque,
+    positive_duration,
+    text,
+)
+from controlplane.kinds.objects import Object
+from controlplane.kinds.schema import (
+    Invalid,
+    Place,
+    Record,
+    names,
+    notes,
+    obj,
+    optional,
+    record,
+    required,
+)
+from controlplane.kinds.selectors import named
+from controlplane.kinds.yaml_nodes import (
+    Mapping as MappingNode,
+)
+from controlplane.kinds.yaml_nodes import (
+    Node,
+    Scalar,
+    Sequence,
+    YamlError,
+    compose_all,
+)
+
+ROOT_NAMESPACE = "istio-system"
+NAME = "istio"
+KEY = "mesh"
+DENIAL_DETAILS = "weft.dev/denial-details"
+"""On that ConfigMap: "true" lets the body of a 403 name the policy, the rule and its place."""
+
+_NOT_YET = "has no effect yet"
+_UNUSED = (
+    "accessLogEncoding accessLogFile accessLogFormat configSources connectTimeout "
+    "defaultConfig defaultDestinationRuleExportTo defaultHttpRetryPolicy defaultProviders "
+    "defaultServiceExportTo defaultVirtualServiceExportTo disableEnvoyListenerLog "
+    "discoverySelectors dnsRefreshRate enableAutoMtls enableEnvoyAccessLogService "
+    "enablePrometheusMerge enableTracing h2UpgradePolicy hboneIdleTimeout inboundClusterStatName "
+    "inboundTrafficPolicy ingressClass ingressControllerMode ingressSelector ingressService "
+    "localityLbSetting meshMTLS outboundClusterStatName outboundTrafficPolicy pathNormalization "
+    "protocolDetectionTimeout proxyHttpPort proxyInboundListenPort proxyListenPort "
+    "serviceScopeConfigs serviceSettings tcpKeepalive tlsDefaults verifyCertificateAtClient"
+)
+_OTHER_PROVIDERS = (
+    "datadog envoyFileAccessLog envoyHttpAls envoyOtelAls envoyTcpAls lightstep opencensus "
+    "opentelemetry prometheus sds skywalking stackdriver zipkin"
+)
+_STATUSES = frozenset(map(int, HTTPStatus)) - {101, 102, 103, 418, 425, 451}
+
+
+def _pattern(node: Node, place: Place) -> str:
+    """A header's name, a beginning ('x-*') or an end ('*-id') of names."""
+    value = named(node, place)
+    if value == "*":
+        raise place.refuse(node, "a header name, or a part of one with a '*'")
+    return value
+
+
+def _status(node: Node, place: Place) -> int:
+    """An HTTP status code that Envoy knows, which Istio writes as a string."""
+    value = text(node, place)
+    if not value.isdecimal() or len(value) != 3 or int(value) not in _STATUSES:
+        raise place.refuse(node, "an HTTP status code as a string, such as '403'")
+    return int(value)
+
+
+def _prefix(node: Node, place: Place) -> str:
+    value = line(node, place)
+    if value and not value.startswith("/"):
+        raise place.refuse(node, "a path that begins with '/'")
+    return value
+
+
+_PATTERNS = list_of(_pattern)
+
+
+@record
+class RequestBody(Record):
+    max_request_bytes: int = required(integer(1, 2**31 - 1))
+    allow_partial_message: bool = optional(boolean, False)
+    pack_as_bytes: bool = optional(boolean, False)
+
+
+@record
+class ExtAuthz(Record):
+    """What gRPC and HTTP services have in common. service: a host, also as namespace/host."""
+
+    service: str = required(named)
+    port: int = required(PORT)
+    timeout_s: float | None = optional(positive_duration)
+    fail_open: bool = optional(boolean, False)
+    clear_route_cache: bool = optional(boolean, False)
+    status_on_error: int | None = optional(_status)
+    include_request_body_in_check: RequestBody | None = optional(obj(RequestBody))
+
+
+@record
+class ExtAuthzGrpc(ExtAuthz):
+    pass
+
+
+@record
+class ExtAuthzHttp(ExtAuthz):
+    path_prefix: str = optional(_prefix, "")
+    include_headers_in_check: tuple[str, ...] = optional(_PATTERNS, ())
+    include_request_headers_in_check: tuple[str, ...] = optional(_PATTERNS, ())
+    include_additional_headers_in_check: Mapping[str, str] = optional(map_of(line), {})
+    headers_to_upstream_on_allow: tuple[str, ...] = optional(_PATTERNS, ())
+    headers_to_downstream_on_deny: tuple[str, ...] = optional(_PATTERNS, ())
+    headers_to_downstream_on_allow: tuple[str, ...] = optional(_PATTERNS, ())
+
+
+@record
+class ExtensionProvider(Record):
+    NOTED = notes(**dict.fromkeys(_OTHER_PROVIDERS.split(), _NOT_YET))
+    name: str = required(named)
+    envoy_ext_authz_http: ExtAuthzHttp | None = optional(obj(ExtAuthzHttp))
+    envoy_ext_authz_grpc: ExtAuthzGrpc | None = optional(obj(ExtAuthzGrpc))
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.envoy_ext_authz_http and self.envoy_ext_authz_grpc:
+            yield "envoyExtAuthzGrpc", "only one provider can stand under one name"
+
+
+def _root(node: Node, place: Place) -> str:
+    value = text(node, place)
+    if value != ROOT_NAMESPACE:
+        raise place.refuse(node, f"{ROOT_NAMESPACE}, the only root namespace that is supported")
+    return value
+
+
+@record
+class MeshConfig(Record):
+    NOTED = notes(**dict.fromkeys(_UNUSED.split(), _NOT_YET))
+    UNSUPPORTED = names("caCertificates")
+    root_namespace: str = optional(_root, ROOT_NAMESPACE)
+    trust_domain: str = optional(text, "")
+    trust_domain_aliases: tuple[str, ...] = optional(list_of(named), ())
+    extension_providers: tuple[ExtensionProvider, ...] = optional(
+        list_of(obj(ExtensionProvider)), ()
+    )
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        seen: set[str] = set()
+        for index, provider in enumerate(self.extension_providers):
+            if provider.name in seen:
+                yield f"extensionProviders[{index}]", f"{provider.name!r} is given twice"
+            seen.add(provider.name)
+
+
+# --------------------------------------------------------------------------- the ConfigMap
+
+
+def _embedded(node: Node, place: Place) -> MeshConfig:
+    """A YAML document inside of a string."""
+    value = text(node, place)
+    assert isinstance(node, Scalar)
+    try:
+        documents = list(compose_all(value))
+    except YamlError as error:
+        at = _moved(Scalar("", "null", error.line or 1, error.column or 1), node)
+        raise Invalid([place.problem(at, error.message, "ParseError")]) from None
+    if not documents:
+        return MeshConfig()
+    if len(documents) > 1:
+        raise place.refuse(node, "one YAML document")
+    return obj(MeshConfig)(_moved(documents[0], node), place)
+
+
+def _moved(node: Node, holder: Scalar) -> Node:
+    """The node with its place in the outer text. Of a block the indentation is taken to be two
+    more than the key's, as everybody writes it; inside one line all have the line's place."""
+    if "\n" not in holder.value:
+        line, column = holder.line, holder.column
+    else:
+        key_column = holder.column - len(f"{KEY}: ")
+        line, column = node.line + holder.line, node.column + key_column + 1
+    if isinstance(node, Scalar):
+        return Scalar(node.value, node.kind, line, column, node.size)
+    if isinstance(node, Sequence):
+        return Sequence(tuple(_moved(item, holder) for item in node.items), line, column, node.size)
+    entries = tuple((_scalar(k, holder), _moved(v, holder)) for k, v in node.entries)
+    return MappingNode(entries, line, column, node.size)
+
+
+def _scalar(node: Scalar, holder: Scalar) -> Scalar:
+    moved = _moved(node, holder)
+    assert isinstance(moved, Scalar)
+    return moved
+
+
+@record
+class MeshData(Record):
+    mesh: MeshConfig = optional(_embedded, MeshConfig())
+    mesh_networks: None = optional(opaque)
+
+
+@record
+class MeshConfigMap(Object):
+    """The ConfigMap of that name; all others have no effect."""
+
+    KIND = "ConfigMap"
+    API_VERSIONS = names("v1")
+    IGNORED = Object.IGNORED | names("immutable binaryData")
+    data: MeshData = optional(obj(MeshData), MeshData())
+
+    @property
+    def denial_details(self) -> bool:
+        return self.metadata.annotations.get(DENIAL_DETAILS) == "true"
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        value = self.metadata.annotations.get(DENIAL_DETAILS, "false")
+        if value not in ("true", "false"):
+            message = f'annotation {DENIAL_DETAILS}: expected "true" or "false", got {value!r}'
+            yield "metadata", message

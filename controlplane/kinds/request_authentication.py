@@ -1,0 +1,115 @@
+"""Istio's RequestAuthentication: which tokens (JWT) a workload takes, and where they stand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from controlplane.kinds.decoders import boolean, list_of, matching, positive_duration, text
+from controlplane.kinds.objects import Object
+from controlplane.kinds.schema import Invalid, Place, Record, obj, optional, record, required
+from controlplane.kinds.selectors import (
+    SECURITY,
+    SELECTOR,
+    TARGET_REF,
+    TargetRef,
+    WorkloadSelector,
+    named,
+    one_way_of_choosing,
+)
+from controlplane.kinds.yaml_nodes import Node
+
+DEFAULT_TIMEOUT_S = 5.0
+_HEADER = matching(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "a header name")
+_STRICT_HEADER = matching(r"[-_A-Za-z0-9]+", "a header name of letters, digits, '-' and '_'")
+
+
+def _jwks(node: Node, place: Place) -> str:
+    """A JSON Web Key Set: {"keys": [{"kty": ...}, ...]}, at least one key (RFC 7517)."""
+    value = text(node, place)
+    if fault := _jwks_fault(value):
+        raise Invalid([place.problem(node, fault)])
+    return value
+
+
+def _jwks_fault(value: str) -> str:
+    try:
+        parsed = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        return f"not JSON: {error}"
+    keys = parsed.get("keys") if isinstance(parsed, dict) else None
+    if not isinstance(keys, list) or not keys:
+        return 'expected a key set, {"keys": [...]}, with at least one key'
+    bad = [i for i, key in enumerate(keys) if not isinstance(key, dict) or not key.get("kty")]
+    return f"keys[{bad[0]}] has no kty" if bad else ""
+
+
+def _url(node: Node, place: Place) -> str:
+    value = text(node, place)
+    if not is_url(value):
+        raise place.refuse(node, "a URL such as https://idp.example.com/keys")
+    return value
+
+
+def is_url(value: str) -> bool:
+    """http or https, with a host name, and a port that is one."""
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
+
+
+@record
+class JwtHeader(Record):
+    name: str = required(_HEADER)
+    prefix: str = optional(text, "")
+
+
+@record
+class ClaimToHeader(Record):
+    header: str = required(_STRICT_HEADER)
+    claim: str = required(named)
+
+
+@record
+class JwtRule(Record):
+    issuer: str = optional(text, "")
+    audiences: tuple[str, ...] = optional(list_of(named), ())
+    jwks_uri: str = optional(_url, "")
+    jwks: str = optional(_jwks, "")
+    from_headers: tuple[JwtHeader, ...] = optional(list_of(obj(JwtHeader)), ())
+    from_params: tuple[str, ...] = optional(list_of(named), ())
+    from_cookies: tuple[str, ...] = optional(list_of(named), ())
+    output_payload_to_header: str = optional(_HEADER, "")
+    output_claim_to_headers: tuple[ClaimToHeader, ...] = optional(list_of(obj(ClaimToHeader)), ())
+    forward_original_token: bool = optional(boolean, False)
+    timeout_s: float = optional(positive_duration, DEFAULT_TIMEOUT_S)
+    space_delimited_claims: tuple[str, ...] = optional(list_of(named), ())
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if not self.issuer and not self.jwks_uri:
+            yield "", "needs an issuer or a jwksUri"
+        if self.jwks and self.jwks_uri:
+            yield "jwks", "only one of jwks and jwksUri can be set"
+
+
+@record
+class RequestAuthenticationSpec(Record):
+    selector: WorkloadSelector | None = optional(SELECTOR)
+    target_ref: TargetRef | None = optional(TARGET_REF)
+    target_refs: tuple[TargetRef, ...] = optional(list_of(TARGET_REF), ())
+    jwt_rules: tuple[JwtRule, ...] = optional(list_of(obj(JwtRule)), ())
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        yield from one_way_of_choosing(self)
+
+
+@record
+class RequestAuthentication(Object):
+    API_VERSIONS = SECURITY
+    spec: RequestAuthenticationSpec = optional(
+        obj(RequestAuthenticationSpec), RequestAuthenticationSpec()
+    )

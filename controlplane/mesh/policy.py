@@ -1,0 +1,215 @@
+"""Who may do what, in the neutral mesh: rules of access, tokens that count, whom to ask.
+
+A rule is a sum of products, as in Istio and Envoy: it applies when one of its sources, one of its
+operations and all of its conditions hold; each of these when all of its clauses do. A clause wants
+one fact (`Attribute`) to be one of its values and none of its not_values. Every part keeps the
+words and the position of the text that made it, for explanations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from controlplane.mesh.position import NOWHERE, Position
+
+Action = Literal["ALLOW", "DENY", "AUDIT", "CUSTOM"]
+Attribute = Literal[
+    "identity",
+    "source_ip",
+    "remote_ip",
+    "destination_ip",
+    "destination_port",
+    "sni",
+    "host",
+    "method",
+    "path",
+    "header",
+    "token",
+    "claim",
+    "metadata",
+]
+"""identity: the peer's SPIFFE URI. source_ip: of the connection, remote_ip: as far as proxies in
+front are trusted. token: a claim that is a string; claim: a string, or a list that has one."""
+
+GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
+"""Gateway API's label of a gateway's workloads."""
+
+HTTP_ATTRIBUTES: frozenset[Attribute] = frozenset(
+    ("host", "method", "path", "header", "token", "claim")
+)
+PRINCIPAL_ATTRIBUTES: frozenset[Attribute] = frozenset(
+    ("identity", "source_ip", "remote_ip", "header", "token", "claim")
+)
+"""What Envoy asks of a principal; the rest are permissions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """present: any value that is not empty ('header': that it is there). regex: RE2, the whole
+    value. item: one of a list is exactly, begins or ends like `value`, which is a Match of its own
+    in `inner`. template: Envoy's URI template. port: a decimal number."""
+
+    kind: Literal[
+        "exact", "prefix", "suffix", "regex", "present", "cidr", "port", "template", "item"
+    ]
+    value: str = ""
+    ignore_case: bool = False
+    inner: Match | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One fact: `key` is the header's name, the path of a claim, or (filter, key) of metadata."""
+
+    attribute: Attribute
+    match: Match
+    key: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """As written, and what it means: all of `facts` hold."""
+
+    text: str
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """name: the word in the policy's text ('principals', 'request.headers[x-a]')."""
+
+    name: str
+    attribute: Attribute
+    values: tuple[Value, ...] = ()
+    not_values: tuple[Value, ...] = ()
+    position: Position = NOWHERE
+
+    @property
+    def http_only(self) -> bool:
+        return self.attribute in HTTP_ATTRIBUTES
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """No sources: anybody; no operations: anything."""
+
+    index: int
+    sources: tuple[tuple[Clause, ...], ...] = ()
+    operations: tuple[tuple[Clause, ...], ...] = ()
+    conditions: tuple[Clause, ...] = ()
+    position: Position = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which workloads: those of `namespace` ('' is every one) with all of the labels; where
+    `gateways` is not None only the gateways of these names."""
+
+    namespace: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    gateways: tuple[str, ...] | None = None
+
+    def takes(self, namespace: str, labels: Mapping[str, str]) -> bool:
+        """Whether a workload of `namespace` with `labels` is meant."""
+        if self.namespace not in ("", namespace):
+            return False
+        if self.gateways is not None:
+            return labels.get(GATEWAY_NAME, "") in self.gateways
+        return all(labels.get(key) == value for key, value in self.labels.items())
+
+
+@dataclass(frozen=True, slots=True)
+class AccessPolicy:
+    """provider: the name of whom CUSTOM asks. dry_run: tried, never enforced."""
+
+    namespace: str
+    name: str
+    action: Action
+    rules: tuple[Rule, ...] = ()
+    scope: Scope = Scope()
+    provider: str = ""
+    dry_run: bool = False
+    position: Position = NOWHERE
+
+    def rule_name(self, index: int) -> str:
+        """Istio's form, by which logs and statistics know a rule."""
+        return f"ns[{self.namespace}]-policy[{self.name}]-rule[{index}]"
+
+
+# --------------------------------------------------------------------------- tokens
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRule:
+    """A JWT of one issuer. jwks: the keys themselves; else they are fetched from jwks_uri, from
+    `jwks_service` (host and port of the mesh) or, where that is None, straight from the host."""
+
+    issuer: str
+    audiences: tuple[str, ...] = ()
+    jwks: str = ""
+    jwks_uri: str = ""
+    jwks_service: tuple[str, int] | None = None
+    timeout_s: float = 5.0
+    from_headers: tuple[tuple[str, str], ...] = ()
+    from_params: tuple[str, ...] = ()
+    from_cookies: tuple[str, ...] = ()
+    payload_header: str = ""
+    claim_headers: tuple[tuple[str, str], ...] = ()
+    forward: bool = False
+    space_delimited_claims: tuple[str, ...] = ()
+    position: Position = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPolicy:
+    namespace: str
+    name: str
+    rules: tuple[TokenRule, ...] = ()
+    scope: Scope = Scope()
+    position: Position = NOWHERE
+
+
+# --------------------------------------------------------------------------- who is asked
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimit:
+    max_bytes: int
+    partial: bool = False
+    as_bytes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Authorizer:
+    """A service that CUSTOM policies ask: Envoy's ext_authz. Header lists are names, with a '*' in
+    front or behind. fault: why it can't be asked, then what it should decide is refused."""
+
+    name: str
+    protocol: Literal["http", "grpc"]
+    host: str = ""
+    port: int = 0
+    timeout_s: float = 600.0
+    fail_open: bool = False
+    status_on_error: int | None = None
+    body: BodyLimit | None = None
+    path_prefix: str = ""
+    clear_route_cache: bool = False
+    request_headers: tuple[str, ...] = ()
+    additional_headers: Mapping[str, str] = field(default_factory=dict)
+    upstream_headers: tuple[str, ...] = ()
+    denied_headers: tuple[str, ...] = ()
+    allowed_headers: tuple[str, ...] = ()
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """Everything of the mesh that decides about access. Policies are sorted oldest first."""
+
+    access: tuple[AccessPolicy, ...] = ()
+    tokens: tuple[TokenPolicy, ...] = ()
+    authorizers: tuple[Authorizer, ...] = ()
+    trust_domain_aliases: tuple[str, ...] = ()
+    denial_details: bool = False

@@ -1,0 +1,103 @@
+"""AuthorizationPolicies -> access policies, oldest first, and what is to be said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from controlplane.kinds.authorization_policy import AuthorizationPolicy
+from controlplane.mesh.model import InboundPort, Workload
+from controlplane.mesh.policy import AccessPolicy, Authorizer, Clause, Rule
+from controlplane.translate.clauses import ClauseMaker
+from controlplane.translate.index import age
+from controlplane.translate.report import Report
+from controlplane.translate.scopes import scope_of, tell_unused
+from controlplane.translate.trust_domains import TrustDomains
+
+_HTTP = ("HTTP", "HTTP2", "GRPC")
+
+
+def policies(
+    items: Iterable[AuthorizationPolicy],
+    trust_domains: TrustDomains,
+    authorizers: Iterable[Authorizer],
+    workloads: tuple[Workload, ...],
+    report: Report,
+) -> tuple[AccessPolicy, ...]:
+    known = {authorizer.name: authorizer for authorizer in authorizers}
+    made: list[AccessPolicy] = []
+    for item in sorted(items, key=age):
+        policy = _policy(item, trust_domains, report)
+        made.append(policy)
+        tell_unused(item, policy.scope, workloads, report)
+        _tell_provider(item, known, report)
+        _tell_tcp(item, policy, workloads, report)
+    return tuple(made)
+
+
+def _policy(item: AuthorizationPolicy, trust_domains: TrustDomains, report: Report) -> AccessPolicy:
+    spec = item.spec
+    maker = ClauseMaker(item.namespace, trust_domains)
+    return AccessPolicy(
+        namespace=item.namespace,
+        name=item.name,
+        action=spec.action,
+        rules=tuple(maker.rule(index, rule) for index, rule in enumerate(spec.rules)),
+        scope=scope_of(item, spec, report),
+        provider=spec.provider.name if spec.provider is not None else "",
+        dry_run=item.dry_run,
+        position=item.position,
+    )
+
+
+# --------------------------------------------------------------------------- what is said
+
+
+def _tell_provider(item: AuthorizationPolicy, known: dict[str, Authorizer], report: Report) -> None:
+    if item.spec.provider is None:
+        return
+    position, name = item.spec.at("provider"), item.spec.provider.name
+    if name not in known:
+        names = ", ".join(sorted(known)) or "none"
+        message = (
+            f"spec.provider: the MeshConfig has no extensionProvider {name!r} (it has {names}); "
+            "what the rules take is refused"
+        )
+        report.error(item, position, "UnknownProvider", message)
+    elif fault := known[name].fault:
+        message = f"spec.provider: {fault}; what the rules take is refused"
+        report.error(item, position, "UnknownProvider", message)
+
+
+def _tell_tcp(
+    item: AuthorizationPolicy, policy: AccessPolicy, workloads: tuple[Workload, ...], report: Report
+) -> None:
+    """A TCP port knows nothing of HTTP: DENY denies more than was meant, ALLOW allows less."""
+    ports = sorted({str(port.listen_port) for port in _tcp_ports(policy, workloads)})
+    if not ports or policy.action not in ("ALLOW", "DENY"):
+        return
+    for rule in policy.rules:
+        clauses = list(_clauses(rule))
+        if not any(clause.http_only for clause in clauses) or _names_ports(clauses):
+            continue
+        where = f"spec.rules[{rule.index}]"
+        effect = "takes everything there" if policy.action == "DENY" else "takes nothing there"
+        message = (
+            f"{where} asks about HTTP, and {effect} on the TCP ports {', '.join(ports)} of its "
+            "workloads; say which `ports` are meant"
+        )
+        report.warning(item, rule.position, "HttpOnly", message)
+
+
+def _tcp_ports(policy: AccessPolicy, workloads: tuple[Workload, ...]) -> Iterator[InboundPort]:
+    for workload in workloads:
+        if policy.scope.takes(workload.namespace, workload.labels):
+            yield from (port for port in workload.inbound if port.protocol not in _HTTP)
+
+
+def _clauses(rule: Rule) -> Iterator[Clause]:
+    for group in (*rule.sources, *rule.operations, rule.conditions):
+        yield from group
+
+
+def _names_ports(clauses: Iterable[Clause]) -> bool:
+    return any(clause.attribute == "destination_port" for clause in clauses)

@@ -1,0 +1,81 @@
+"""The MeshConfig's ext_authz providers -> the services that CUSTOM policies ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from controlplane.kinds.mesh_config import ExtAuthz, ExtAuthzGrpc, ExtAuthzHttp, ExtensionProvider
+from controlplane.mesh.model import Service
+from controlplane.mesh.policy import Authorizer, BodyLimit
+
+DEFAULT_TIMEOUT_S = 600.0
+"""Istio's, a placeholder: the service's own DestinationRule is meant to limit it."""
+
+
+def authorizers(
+    providers: Iterable[ExtensionProvider], services: Iterable[Service]
+) -> Iterator[Authorizer]:
+    """Those of other things than access (tracing, logs) are left out."""
+    known = {service.hostname: service for service in services}
+    for provider in providers:
+        if (http := provider.envoy_ext_authz_http) is not None:
+            yield _http(provider.name, http, known)
+        elif (grpc := provider.envoy_ext_authz_grpc) is not None:
+            yield _grpc(provider.name, grpc, known)
+
+
+def _grpc(name: str, item: ExtAuthzGrpc, known: dict[str, Service]) -> Authorizer:
+    host, fault = _host(item, known)
+    return Authorizer(
+        name=name,
+        protocol="grpc",
+        host=host,
+        port=item.port,
+        timeout_s=item.timeout_s or DEFAULT_TIMEOUT_S,
+        fail_open=item.fail_open,
+        status_on_error=item.status_on_error,
+        body=_body(item),
+        clear_route_cache=item.clear_route_cache,
+        fault=fault,
+    )
+
+
+def _http(name: str, item: ExtAuthzHttp, known: dict[str, Service]) -> Authorizer:
+    host, fault = _host(item, known)
+    return Authorizer(
+        name=name,
+        protocol="http",
+        host=host,
+        port=item.port,
+        timeout_s=item.timeout_s or DEFAULT_TIMEOUT_S,
+        fail_open=item.fail_open,
+        status_on_error=item.status_on_error,
+        body=_body(item),
+        path_prefix=item.path_prefix,
+        clear_route_cache=item.clear_route_cache,
+        request_headers=item.include_request_headers_in_check or item.include_headers_in_check,
+        additional_headers=item.include_additional_headers_in_check,
+        upstream_headers=item.headers_to_upstream_on_allow,
+        denied_headers=item.headers_to_downstream_on_deny,
+        allowed_headers=item.headers_to_downstream_on_allow,
+        fault=fault,
+    )
+
+
+def _host(item: ExtAuthz, known: dict[str, Service]) -> tuple[str, str]:
+    """(host name, what is wrong with it). Istio: HOST, or NAMESPACE/HOST."""
+    namespace, _, host = item.service.rpartition("/")
+    host = host.rstrip(".").lower()
+    service = known.get(host)
+    if service is None or namespace not in ("", service.namespace):
+        return host, f"the mesh has no service {item.service!r}"
+    if item.port not in {port.number for port in service.ports}:
+        return host, f"the service {host!r} has no port {item.port}"
+    return host, ""
+
+
+def _body(item: ExtAuthz) -> BodyLimit | None:
+    body = item.include_request_body_in_check
+    if body is None:
+        return None
+    return BodyLimit(body.max_request_bytes, body.allow_partial_message, body.pack_as_bytes)

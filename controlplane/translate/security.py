@@ -1,0 +1,48 @@
+"""All that decides about access: AuthorizationPolicy, RequestAuthentication and the MeshConfig."""
+
+from __future__ import annotations
+
+from controlplane.inventory import Snapshot
+from controlplane.kinds.authorization_policy import AuthorizationPolicy
+from controlplane.kinds.mesh_config import MeshConfigMap
+from controlplane.kinds.request_authentication import RequestAuthentication
+from controlplane.mesh.model import Service, Workload
+from controlplane.mesh.policy import Security
+from controlplane.translate import access, tokens
+from controlplane.translate.authorizers import authorizers
+from controlplane.translate.report import Report
+from controlplane.translate.trust_domains import TrustDomains
+
+
+def build(
+    snapshot: Snapshot,
+    trust_domain: str,
+    services: tuple[Service, ...],
+    workloads: tuple[Workload, ...],
+    report: Report,
+) -> Security:
+    """The services and workloads are those of the mesh that is being made."""
+    settings = next(iter(snapshot.of(MeshConfigMap)), None)
+    config = settings.data.mesh if settings is not None else None
+    aliases = config.trust_domain_aliases if config is not None else ()
+    asked = tuple(authorizers(config.extension_providers, services)) if config is not None else ()
+    if settings is not None and config is not None:
+        _tell_trust_domain(settings, config.trust_domain, trust_domain, report)
+    domains = TrustDomains(trust_domain, aliases)
+    policies = snapshot.of(AuthorizationPolicy)
+    return Security(
+        access=access.policies(policies, domains, asked, workloads, report),
+        tokens=tokens.policies(snapshot.of(RequestAuthentication), services, workloads, report),
+        authorizers=asked,
+        trust_domain_aliases=aliases,
+        denial_details=settings is not None and settings.denial_details,
+    )
+
+
+def _tell_trust_domain(item: MeshConfigMap, wanted: str, actual: str, report: Report) -> None:
+    if wanted not in ("", actual):
+        message = (
+            f"trustDomain: this control plane's trust domain is {actual!r} (--trust-domain), and "
+            f"{wanted!r} has no effect"
+        )
+        report.error(item, item.data.mesh.at("trustDomain"), "Conflict", message)
