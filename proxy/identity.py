@@ -47,9 +47,9 @@ from certs.x509 import (
 )
 from protos.gen.istio import ca_pb2
 from proxy.config.model import DataSource, Secret, TlsCertificate
+from proxy.http.grpc import RpcError
 from proxy.rpc.connection import open_call
 from proxy.rpc.credentials import client_tls
-from proxy.rpc.messages import RpcError
 from proxy.tasks import spawn
 from proxy.trust import Trust
 

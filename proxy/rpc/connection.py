@@ -13,10 +13,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import cast
 
+from proxy.http.grpc import MessageReader, RpcError, framed, status
 from proxy.http.h2 import ClientConnection, ConnectionFailed, Options, error_name
 from proxy.http.headers import Headers
 from proxy.http.message import CHUNKED, Request, Response
-from proxy.rpc.messages import MessageReader, RpcError, framed, status
 from proxy.tls.contexts import ClientTls
 
 WINDOW_BYTES = 4 * 1024 * 1024

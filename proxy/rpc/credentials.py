@@ -13,7 +13,7 @@ from proxy.config.model import (
     UpstreamTls,
     ValidationContext,
 )
-from proxy.rpc.messages import RpcError
+from proxy.http.grpc import RpcError
 from proxy.tls.contexts import ClientTls, TlsConfigError, client_context
 
 

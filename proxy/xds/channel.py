@@ -14,8 +14,8 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import DecodeError
 
 from proxy.config.model import AdsConfig
+from proxy.http.grpc import RpcError
 from proxy.rpc.credentials import client_tls
-from proxy.rpc.messages import RpcError
 from proxy.xds.target import ChannelTls
 from proxy.xds.update import Request
 

@@ -9,9 +9,9 @@ from typing import Any
 import grpc.aio
 import pytest
 
+from proxy.http.grpc import RpcError
 from proxy.rpc.connection import Call, open_call
 from proxy.rpc.credentials import client_tls
-from proxy.rpc.messages import RpcError
 from tests.support.pki import Authority
 
 Context = grpc.aio.ServicerContext[bytes, bytes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.rpc.messages import MessageReader, RpcError, framed, status
+from proxy.http.grpc import MessageReader, RpcError, framed, status
 
 
 @pytest.mark.parametrize("cut", range(1, 12))
