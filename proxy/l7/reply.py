@@ -38,8 +38,10 @@ HEADERS_TIMEOUT = Reply(408, b"request header timeout", "", "request_header_time
 MISSING_HOST = Reply(400, b"", "", "missing_host_header", close=True)
 BAD_PATH = Reply(400, b"", "", "path_normalization_failed", close=True)
 QUERY_WITHOUT_TYPE = Reply(400, b"", "", "query_missing_content_type", close=True)
-STREAM_OVER = Reply(504, b"downstream duration timeout", "", "max_duration_timeout")
-UPLOAD_OVER = Reply(408, b"downstream duration timeout", "", "max_duration_timeout")
+STREAM_OVER, UPLOAD_OVER = [
+    Reply(status, b"downstream duration timeout", "", "max_duration_timeout", grpc_status=4)
+    for status in (504, 408)
+]
 NO_ORIGIN_FORM = Reply(404, b"", "", "absolute_path_rejected")
 UPGRADE_REFUSED = Reply(403, b"", "", "upgrade_failed", close=True)
 
