@@ -29,16 +29,19 @@ from aiohttp import web
 
 from certs.errors import CertificateError
 from certs.files import write_public
-from certs.store import StoredAuthority, open_store
+from certs.issue_log import IssueLog
+from certs.store import CA_FOLDER, StoredAuthority, open_store
 from controlplane.admin import Admin
 from controlplane.api.management import Actions, ManagementService, register_management
 from controlplane.ca.admin_token import open_admin_token
 from controlplane.ca.authenticate import Authenticator
-from controlplane.ca.caller import Unauthenticated
+from controlplane.ca.caller import ServiceAccountTokens, Unauthenticated
 from controlplane.ca.envoy_secrets import EnvoySecrets
 from controlplane.ca.issuer import LocalIssuer
+from controlplane.ca.kubernetes import KubernetesOptions, open_service_accounts
 from controlplane.ca.live import LiveAuthority
 from controlplane.ca.metrics import CaMetrics
+from controlplane.ca.records import Records
 from controlplane.ca.register import register_certificates
 from controlplane.ca.sds import SdsSecrets
 from controlplane.ca.server_credentials import (
@@ -47,6 +50,8 @@ from controlplane.ca.server_credentials import (
     tls_credentials,
 )
 from controlplane.ca.service import CertificateService
+from controlplane.ca.service_accounts import DEFAULT_AUDIENCE
+from controlplane.ca.token_review import IN_CLUSTER
 from controlplane.ca.tokens import JoinTokens
 from controlplane.inventory import Inventory
 from controlplane.mesh.model import Mesh, Status
@@ -88,6 +93,22 @@ class ControlPlaneOptions:
     trust_domain: str = "cluster.local"
     allow_sds_keys: bool = False
     log_level: str = "warning"
+    token_review: str = ""
+    api_credentials: Path = IN_CLUSTER
+    service_account_jwks: Path | None = None
+    service_account_issuer: str = ""
+    token_audiences: tuple[str, ...] = (DEFAULT_AUDIENCE,)
+
+    @property
+    def kubernetes(self) -> KubernetesOptions:
+        """How service-account tokens are checked."""
+        return KubernetesOptions(
+            self.token_review,
+            self.api_credentials,
+            self.service_account_jwks,
+            self.service_account_issuer,
+            self.token_audiences,
+        )
 
 
 class StartError(Exception):
@@ -130,7 +151,8 @@ async def _serve(options: ControlPlaneOptions, stack: AsyncExitStack) -> None:
     files.load()
     stored = open_store(options.state_dir, options.trust_domain, time.time())
     _own_state(options.state_dir, stack)
-    plane = _Plane(options, stored, inventory)
+    accounts = await open_service_accounts(options.kubernetes, options.trust_domain, stack)
+    plane = _Plane(options, stored, inventory, accounts)
     plane.journal.restore()
     plane.pipeline.rebuild()
     stack.callback(plane.pipeline.close)
@@ -149,14 +171,21 @@ class _Plane:
     """The rooms, wired."""
 
     def __init__(
-        self, options: ControlPlaneOptions, stored: StoredAuthority, inventory: Inventory
+        self,
+        options: ControlPlaneOptions,
+        stored: StoredAuthority,
+        inventory: Inventory,
+        service_accounts: ServiceAccountTokens | None,
     ) -> None:
         self._options = options
         self.authority = LiveAuthority(stored)
         domain = options.trust_domain
         self._tokens = JoinTokens(options.state_dir / TOKENS_FILE, domain)
+        self._issues = IssueLog(options.state_dir / CA_FOLDER)
         admin_token = open_admin_token(options.state_dir)
-        self._authenticator = Authenticator(self._tokens, admin_token, domain)
+        self._authenticator = Authenticator(
+            self._tokens, admin_token, domain, service_accounts=service_accounts
+        )
         self.registry = StatusRegistry(self.connections)
         self.metrics = Metrics(self.connections)
         keys = EnvoySecrets(self.authority) if options.allow_sds_keys else None
@@ -215,6 +244,7 @@ class _Plane:
             self._authenticator,
             self._tokens,
             CaMetrics(self.metrics.registry),
+            record=Records(self._issues),
         )
         register_certificates(certificates, server)
         actions = Actions(self._apply, self._delete)

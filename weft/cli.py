@@ -163,6 +163,33 @@ def proxy(
 @click.option("--admin-port", default=15014, show_default=True, type=PORT, help="Status, metrics.")
 @click.option("--trust-domain", default="cluster.local", show_default=True)
 @click.option("--allow-sds-keys", is_flag=True, help="Serve keys to a proven plain Envoy.")
+@click.option(
+    "--token-review",
+    is_flag=False,
+    flag_value="in-cluster",
+    default="",
+    metavar="[URL]",
+    help="Have service-account tokens checked by this API server, or the pod's own.",
+)
+@click.option(
+    "--api-credentials",
+    default="/var/run/secrets/kubernetes.io/serviceaccount",
+    metavar="DIR",
+    help="ca.crt and token for --token-review  [default: the pod's].",
+)
+@click.option(
+    "--service-account-jwks", metavar="FILE", help="Check them offline, by these public keys."
+)
+@click.option(
+    "--service-account-issuer", default="", metavar="URL", help="Who issues them, with the above."
+)
+@click.option(
+    "--token-audience",
+    multiple=True,
+    default=("istio-ca",),
+    show_default=True,
+    help="Whom a service-account token must be for; any one of several.",
+)
 @click.option("--log-level", default="warning", show_default=True, type=LOG_LEVELS)
 def controlplane(
     config: str,
@@ -174,6 +201,11 @@ def controlplane(
     trust_domain: str,
     allow_sds_keys: bool,
     log_level: str,
+    token_review: str,
+    api_credentials: str,
+    service_account_jwks: str | None,
+    service_account_issuer: str,
+    token_audience: tuple[str, ...],
 ) -> None:
     """Run the control plane alone: xDS, certificates and the management API.
 
@@ -195,6 +227,11 @@ def controlplane(
         trust_domain=trust_domain,
         allow_sds_keys=allow_sds_keys,
         log_level=log_level,
+        token_review=token_review,
+        api_credentials=Path(api_credentials),
+        service_account_jwks=Path(service_account_jwks) if service_account_jwks else None,
+        service_account_issuer=service_account_issuer,
+        token_audiences=token_audience,
     )
     sys.exit(run(options))
 

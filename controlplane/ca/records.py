@@ -1,4 +1,4 @@
-"""For the issue log: on whose word a certificate was given out.
+"""The issue log as the service writes it: what was given out, and on whose word.
 
 What credentials prove stands first; `said:` is what the request says of itself (Istio's metadata),
 which nobody has checked.
@@ -6,10 +6,17 @@ which nobody has checked.
 
 from __future__ import annotations
 
+import logging
+
 from google.protobuf.struct_pb2 import Struct
 
+from certs.issue_log import Issued, IssueLog
+from certs.spiffe import SpiffeId
+from certs.x509 import Certificate, validity
 from controlplane.ca.caller import Caller
 from controlplane.ca.service_accounts import fact
+
+log = logging.getLogger("weft.controlplane.ca")
 
 # Istio's words for what a CSR's metadata holds.
 _SAID = ("WorkloadName", "WorkloadIP", "ClusterID")
@@ -24,3 +31,18 @@ def asked_by(caller: Caller, peer: str, metadata: Struct) -> str:
     ]
     words = [caller.how, str(caller.attested), f"peer={fact(peer)}"]
     return " ".join(word for word in (*words, *(["said:", *said] if said else ())) if word)
+
+
+class Records:
+    """Call it for each certificate. A disk that is full is an error in the log; whoever has proven
+    its identity gets its certificate all the same."""
+
+    def __init__(self, issues: IssueLog) -> None:
+        self._issues = issues
+
+    def __call__(self, leaf: Certificate, identity: SpiffeId, asked: str, now: float) -> None:
+        serial, not_after = f"{leaf.serial_number:x}", validity(leaf)[1]
+        try:
+            self._issues.record(Issued(serial, str(identity), asked, not_after, now))
+        except OSError as error:
+            log.error("certificate serial=%s is not in the issue log: %s", serial, error)

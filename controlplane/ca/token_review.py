@@ -19,7 +19,7 @@ import aiohttp
 
 from certs.errors import CertificateError
 from certs.files import read_public
-from controlplane.ca.caller import Attestation, Caller, Unauthenticated
+from controlplane.ca.caller import Attestation, Caller, Kind, Unauthenticated
 from controlplane.ca.service_accounts import caller_of, fact
 
 log = logging.getLogger("weft.controlplane.ca")
@@ -102,7 +102,7 @@ class TokenReviews:
         if status.get("authenticated") is not True or not isinstance(user, dict):
             why = str(status.get("error") or "not authenticated")
             return Unauthenticated(
-                f"the API server does not accept the token: {why[:300]!a}", "token_rejected"
+                f"the API server does not accept the token: {why[:300]!a}", _kind(why)
             )
         if not set(_strings(status.get("audiences"))) & set(self._audiences):
             # An authenticator that knows no audiences leaves them out: valid for the API alone.
@@ -140,8 +140,18 @@ def _attestation(user: dict[str, Any]) -> Attestation:
         return fact(next(iter(_strings(facts.get(_EXTRA + name))), ""))
 
     return Attestation(
-        first("pod-name"), first("pod-uid"), first("node-name"), first("credential-id")
+        first("pod-name"),
+        first("pod-uid"),
+        first("node-name"),
+        first("credential-id").removeprefix("JTI="),
     )
+
+
+def _kind(why: str) -> Kind:
+    """By the API server's words, which are for people; only the counter depends on them."""
+    if "audience" in why:
+        return "token_audience"
+    return "token_expired" if "expired" in why else "token_rejected"
 
 
 def _strings(value: object) -> list[str]:

@@ -62,6 +62,13 @@ class JoinTokens:
         self._trust_domain = trust_domain
         self._lock = Lock()
         self._records = {record.sha256: record for record in read_tokens(path)}
+        for record in self._records.values():
+            found = SpiffeId.parse(record.identity).trust_domain
+            if found != trust_domain:
+                raise CertificateError(
+                    f"{path} holds a join token of trust domain {found}, not {trust_domain}: "
+                    "move the file away, and make new tokens"
+                )
 
     def create(
         self, namespace: str, service_account: str, ttl_s: float, reusable: bool, now: float

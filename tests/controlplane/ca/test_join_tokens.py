@@ -203,3 +203,11 @@ def test_an_open_file_is_refused(path: Path) -> None:
     path.chmod(0o644)
     with pytest.raises(CertificateError, match="chmod 600"):
         JoinTokens(path, "td")
+
+
+def test_tokens_of_another_trust_domain_are_refused(tokens: JoinTokens, path: Path) -> None:
+    tokens.create("shop", "cart", 60, False, NOW)
+    before = path.read_bytes()
+    with pytest.raises(CertificateError, match="trust domain td, not other"):
+        JoinTokens(path, "other")
+    assert path.read_bytes() == before
