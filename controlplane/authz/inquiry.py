@@ -1,0 +1,57 @@
+"""What is asked: who wants to do what to whom, as far as a policy may want to know."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+_UNRESERVED = re.compile(
+    r"%(4[1-9a-fA-F]|5[0-9aA]|6[1-9a-fA-F]|7[0-9aA]|3[0-9]|2[dDeE]|5[fF]|7[eE])"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """One request, or (http False) one connection.
+
+    identity: the peer's SPIFFE URI, '' without mutual TLS. ports: every number of the workload's
+    port by which a policy may know it. headers: names in lower case. claims: the payload of a
+    token that was found valid, None without one. metadata: what other filters left, by filter."""
+
+    identity: str = ""
+    source_ip: str = ""
+    remote_ip: str = ""
+    destination_ip: str = ""
+    ports: tuple[int, ...] = ()
+    sni: str = ""
+    http: bool = True
+    host: str = ""
+    method: str = "GET"
+    path: str = "/"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    claims: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def bare_path(self) -> str:
+        """Without query and fragment, and normalized as the proxies do (RFC 3986, 6)."""
+        return normalized(re.split("[?#]", self.path, maxsplit=1)[0])
+
+
+def normalized(path: str) -> str:
+    """Dot segments removed, '\\' as '/', unreserved characters unescaped."""
+    plain = _UNRESERVED.sub(lambda found: unquote(found.group()), path.replace("\\", "/"))
+    kept: list[str] = []
+    segments = plain.split("/")
+    for segment in segments:
+        if segment == "..":
+            if len(kept) > 1:
+                kept.pop()
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in (".", ".."):
+        kept.append("")
+    return "/".join(kept) or "/"
