@@ -7,21 +7,30 @@ networks or callers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 
 from certs.bundle import TrustBundle
 from certs.csr import open_csr
 from certs.errors import CertificateError
 from certs.keys import PrivateKey, PublicKey, check_public_key, generate_key
 from certs.path import check_may_name, check_path_at, find_path
-from certs.profiles import BACK_DATE_S, BACK_DATE_SHARE, make_intermediate, make_root
+from certs.profiles import (
+    BACK_DATE_S,
+    BACK_DATE_SHARE,
+    make_crl,
+    make_cross,
+    make_intermediate,
+    make_root,
+)
 from certs.spiffe import SpiffeId
 from certs.template import LeafTemplate, general_names
 from certs.x509 import (
     Certificate,
+    chain_to_pem,
     check_authority,
-    fingerprint,
     matches_key,
+    path_length,
     spiffe_id,
     uri_sans,
     validity,
@@ -35,7 +44,8 @@ class Authority:
     """An issuing certificate, its key and the roots by which others trust it. Immutable.
 
     `certificate` signs leaves; `intermediates` is what a server sends behind a leaf (`certificate`
-    first, () if it is a root itself); `bundle` is all roots to trust; `id` names it in a store.
+    first, () if it is a root itself); `bundle` is all roots to trust; `id`, 32 hex digits, stands
+    for all of these certificates.
     """
 
     __slots__ = (
@@ -74,7 +84,7 @@ class Authority:
         check_may_name(path, self.trust_domain)
         self.certificate = certificate
         self.intermediates, self.root = path[:-1], path[-1]
-        self.id = fingerprint(certificate)[:32]
+        self.id = _id(path, self.bundle)
         self._key = key
         self._template = LeafTemplate(certificate, key)
         self._start = max(validity(one)[0] for one in path)
@@ -98,6 +108,26 @@ class Authority:
             self.certificate, self._key, key.public_key(), self.trust_domain, now
         )
         return Authority(below, key, bundle=self.bundle)
+
+    def cross_sign(self, newer: Authority, now: float) -> tuple[Certificate, ...]:
+        """The newer one's root as signed by this one, for peers that trust only this one's root.
+
+        () where no chain could use it: this is not a root itself, has expired, or its path length
+        forbids it.
+        """
+        allowed = path_length(self.certificate)
+        depth = len(newer.intermediates)
+        too_deep = allowed is not None and allowed < 1 + depth
+        if self.intermediates or too_deep or not self._start <= now < self._end:
+            return ()
+        return (make_cross(self.certificate, self._key, newer.root, self.trust_domain, depth, now),)
+
+    def crl(self, revoked: Mapping[int, float], now: float) -> bytes:
+        """A CRL (PEM) of this issuer's: serial numbers, and when they were revoked (Unix seconds).
+
+        It stands until the issuer ends: whoever gets it pushed gets each newer one pushed, too.
+        """
+        return make_crl(self.certificate, self._key, revoked, now)
 
     @property
     def path(self) -> tuple[Certificate, ...]:
@@ -160,6 +190,11 @@ def _key_of(subject: bytes | PublicKey, identity: SpiffeId) -> PublicKey:
     request = open_csr(subject)
     request.check_identity(identity)
     return request.key
+
+
+def _id(path: Iterable[Certificate], bundle: TrustBundle) -> str:
+    digest = hashlib.sha256(chain_to_pem(path) + b"\n" + bundle.to_pem())
+    return digest.hexdigest()[:32]
 
 
 def _trust_domain(certificate: Certificate, wanted: str) -> str:

@@ -29,7 +29,7 @@ def create_secret(path: Path, data: bytes) -> None:
         os.link(temporary, path)
     finally:
         os.unlink(temporary)
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def write_public(path: Path, data: bytes) -> None:
@@ -44,7 +44,7 @@ def _replace(path: Path, data: bytes, mode: int) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def _write_temporary(path: Path, data: bytes, mode: int) -> str:
@@ -63,7 +63,7 @@ def _write_temporary(path: Path, data: bytes, mode: int) -> str:
     return temporary
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -6,15 +6,17 @@ out. Leaves are made from `certs.template`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from certs.keys import PrivateKey, PublicKey
 from certs.spiffe import SpiffeId
 from certs.template import signature_hash
-from certs.x509 import Certificate, issuer_key_id
+from certs.x509 import Certificate, issuer_key_id, public_key
 
 ROOT_LIFETIME_S = 10 * 365 * 86400
 INTERMEDIATE_LIFETIME_S = 365 * 86400
@@ -46,6 +48,52 @@ def make_intermediate(
     key_id = x509.AuthorityKeyIdentifier(issuer_key_id(root), None, None)
     builder = _authority(builder, trust_domain, path_length=0)
     return builder.add_extension(key_id, critical=False).sign(root_key, signature_hash(root_key))
+
+
+def make_cross(
+    issuer: Certificate,
+    issuer_key: PrivateKey,
+    root: Certificate,
+    trust_domain: str,
+    depth: int,
+    now: float,
+) -> Certificate:
+    """Another root's name and key, certified by this one, for as long as both live.
+
+    `depth`: how many authorities stand below that root.
+    """
+    start = max(
+        now - BACK_DATE_S, *(one.not_valid_before_utc.timestamp() for one in (issuer, root))
+    )
+    end = min(one.not_valid_after_utc.timestamp() for one in (issuer, root))
+    builder = _builder(issuer.subject, public_key(root), start, end).subject_name(root.subject)
+    builder = _authority(builder, trust_domain, path_length=depth)
+    key_id = x509.AuthorityKeyIdentifier(issuer_key_id(issuer), None, None)
+    return builder.add_extension(key_id, critical=False).sign(
+        issuer_key, signature_hash(issuer_key)
+    )
+
+
+def make_crl(
+    issuer: Certificate, key: PrivateKey, revoked: Mapping[int, float], now: float
+) -> bytes:
+    """RFC 5280 section 5: PEM, entries by serial number. The CRL's number is its time in ms."""
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.subject)
+        .last_update(datetime.fromtimestamp(int(now - BACK_DATE_S), UTC))
+        .next_update(issuer.not_valid_after_utc)
+        .add_extension(x509.CRLNumber(int(now * 1000)), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier(issuer_key_id(issuer), None, None), critical=False
+        )
+    )
+    for serial, at in sorted(revoked.items()):
+        entry = x509.RevokedCertificateBuilder().serial_number(serial)
+        builder = builder.add_revoked_certificate(
+            entry.revocation_date(datetime.fromtimestamp(int(at), UTC)).build()
+        )
+    return builder.sign(key, signature_hash(key)).public_bytes(Encoding.PEM)
 
 
 def _name(trust_domain: str, common_name: str) -> x509.Name:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from certs import steps
 from certs.authority import Authority
 from certs.cli import show
 from certs.errors import CertificateError
@@ -15,10 +16,10 @@ NOW = 1_800_000_000.0
 
 
 def test_shows_every_root_and_which_one_signs(tmp_path: Path) -> None:
-    stored = open_store(tmp_path, "cluster.local", NOW)
-    stored.bundle.with_root(Authority.create("cluster.local", NOW).certificate).save(
-        tmp_path / "root.pem"
-    )
+    open_store(tmp_path, "cluster.local", NOW)
+    new = Authority.create("cluster.local", NOW)
+    steps.stage(tmp_path, NOW, new)
+    steps.prepare(tmp_path, new.id, NOW)
     signing, other = show(tmp_path, NOW).split("\n\n")
     assert "subject:      CN=Weft root CA,O=cluster.local\n" in signing
     assert "trust domain: cluster.local\n" in signing
@@ -28,6 +29,6 @@ def test_shows_every_root_and_which_one_signs(tmp_path: Path) -> None:
 
 
 def test_makes_nothing(tmp_path: Path) -> None:
-    with pytest.raises(CertificateError, match=r"root\.key is missing"):
+    with pytest.raises(CertificateError, match="has no certificate authority"):
         show(tmp_path, NOW)
     assert list(tmp_path.iterdir()) == []

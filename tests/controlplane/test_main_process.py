@@ -108,7 +108,7 @@ def test_the_state_directory_is_private_and_kept(config: Path, tmp_path: Path) -
     with ControlPlane(config, tmp_path / "state") as plane:
         first = plane.root_pem
         assert stat.S_IMODE(plane.state.stat().st_mode) == 0o700
-        for name in ("root.key", "admin.token"):
+        for name in ("ca/state.json", "admin.token"):
             assert stat.S_IMODE((plane.state / name).stat().st_mode) == 0o600
     with ControlPlane(config, tmp_path / "state") as plane:
         assert plane.root_pem == first

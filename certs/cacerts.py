@@ -1,0 +1,148 @@
+"""An authority in a folder, as Istio's `cacerts` secret lays it out, or a kubernetes.io/tls secret.
+
+| Istio | kubernetes.io/tls | what |
+|---|---|---|
+| ca-cert.pem | tls.crt | the issuing certificate, first |
+| ca-key.pem | tls.key | its private key |
+| root-cert.pem | ca.crt | the roots by which others trust it |
+| cert-chain.pem | the rest of tls.crt | what links it to a root; may be absent if nothing does |
+
+As in istiod, tls.crt decides which layout it is. Everything is checked on load: an error names the
+file and what to do about it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from certs.authority import Authority
+from certs.bundle import TrustBundle
+from certs.errors import CertificateError
+from certs.files import read_public, read_secret, sync_directory, write_public, write_secret
+from certs.keys import PrivateKey, key_from_pem, key_to_pem
+from certs.path import check_path_at
+from certs.x509 import Certificate, chain_from_pem, chain_to_pem, check_authority, matches_key
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """File names; `chain` is '' where the issuing certificate's file has it."""
+
+    certificate: str
+    key: str
+    roots: str
+    chain: str
+
+
+CACERTS = Layout("ca-cert.pem", "ca-key.pem", "root-cert.pem", "cert-chain.pem")
+TLS_SECRET = Layout("tls.crt", "tls.key", "ca.crt", "")
+
+
+def layout_of(folder: Path) -> Layout:
+    """CertificateError if the folder has neither layout's certificate."""
+    for layout in (TLS_SECRET, CACERTS):
+        if os.path.lexists(folder / layout.certificate):
+            return layout
+    raise CertificateError(
+        f"{folder} holds no authority: it needs ca-cert.pem, ca-key.pem, root-cert.pem and "
+        "cert-chain.pem, or tls.crt, tls.key and ca.crt"
+    )
+
+
+def load_cacerts(
+    folder: Path,
+    now: float | None,
+    trust_domain: str = "",
+    passphrase: bytes | None = None,
+) -> Authority:
+    """The authority of the folder, all of it checked; without `now`, all but its validity.
+
+    The trust domain is needed where the issuing certificate does not name one.
+    """
+    layout = layout_of(folder)
+    certificate, *others = _chain(folder / layout.certificate)
+    _check_issuing(certificate, folder / layout.certificate)
+    key = _key(folder / layout.key, passphrase)
+    if not matches_key(certificate, key.public_key()):
+        raise CertificateError(
+            f"{folder / layout.key} is not the key of {folder / layout.certificate}: "
+            "put the two there that were made together"
+        )
+    bundle = TrustBundle.load(folder / layout.roots)
+    if layout.chain and os.path.lexists(folder / layout.chain):
+        others += _chain(folder / layout.chain)
+    authority = _join(folder, layout, certificate, key, others, bundle, trust_domain)
+    if now is not None:
+        _check_validity(folder, authority, now)
+    return authority
+
+
+def save_cacerts(folder: Path, authority: Authority, passphrase: bytes | None = None) -> None:
+    """Makes the folder (0700) with Istio's four files, all at once; the same one may be there.
+
+    CertificateError if something else is; OSError as the file system gives it.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        if load_cacerts(folder, None, authority.trust_domain, passphrase).id != authority.id:
+            raise CertificateError(f"{folder} holds another authority already")
+        return
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        write_secret(temporary / CACERTS.key, key_to_pem(authority.private_key, passphrase))
+        write_public(temporary / CACERTS.certificate, chain_to_pem(authority.path[:1]))
+        write_public(temporary / CACERTS.chain, chain_to_pem(authority.path))
+        authority.bundle.save(temporary / CACERTS.roots)
+        os.rename(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary)
+        raise
+    sync_directory(folder.parent)
+
+
+def _check_issuing(certificate: Certificate, path: Path) -> None:
+    try:
+        check_authority(certificate, str(path))
+    except CertificateError as error:
+        raise CertificateError(
+            f"{error}: have it issued as a CA certificate (CA:TRUE, keyCertSign)"
+        ) from error
+
+
+def _key(path: Path, passphrase: bytes | None) -> PrivateKey:
+    pem = read_secret(path)
+    try:
+        return key_from_pem(pem, passphrase)
+    except CertificateError as error:
+        raise CertificateError(f"{path}: {error}") from error
+
+
+def _chain(path: Path) -> list[Certificate]:
+    return list(chain_from_pem(read_public(path), str(path)))
+
+
+def _join(
+    folder: Path,
+    layout: Layout,
+    certificate: Certificate,
+    key: PrivateKey,
+    others: Iterable[Certificate],
+    bundle: TrustBundle,
+    trust_domain: str,
+) -> Authority:
+    try:
+        return Authority(certificate, key, trust_domain=trust_domain, others=others, bundle=bundle)
+    except CertificateError as error:
+        where = f"{layout.certificate}, {layout.roots}" + (layout.chain and f", {layout.chain}")
+        raise CertificateError(f"{folder} ({where}): {error}") from error
+
+
+def _check_validity(folder: Path, authority: Authority, now: float) -> None:
+    try:
+        check_path_at(authority.path, now)
+    except CertificateError as error:
+        raise CertificateError(f"{folder}: {error}") from error
