@@ -168,11 +168,11 @@ def on_connected(stream: Stream, connection: Carrier) -> None:
         deadlines.begin_attempt(stream, monotonic())
     if stream.down.is_full(stream):
         connection.pause_reading(stream)
-    send_request(stream, stream, connection)
+    _send_request(stream, connection)
 
 
-def send_request(stream: Stream, exchange: Exchange, connection: Carrier) -> None:
-    """What there is of the request, as `exchange`: the stream or a hedge of its."""
+def _send_request(stream: Stream, connection: Carrier) -> None:
+    """What there is of the request."""
     entry = stream.route
     assert entry is not None
     connection.cluster.stats.upstream_rq_total.value += 1
@@ -183,23 +183,23 @@ def send_request(stream: Stream, exchange: Exchange, connection: Carrier) -> Non
         entry.before_send(stream)
     done = stream.request_done
     if done and not stream.body and stream.trailers is None:
-        connection.send_request(exchange, stream.request, True)
+        connection.send_request(stream, stream.request, True)
         return
     if not stream.holds:  # before anything is sent: that may be too much again
         on_writable(stream, True)
-    connection.send_request(exchange, stream.request, False)
+    connection.send_request(stream, stream.request, False)
     if stream.holds:
         return
     if stream.body is not None:
         for data in stream.body:
-            connection.send_data(exchange, data)
+            connection.send_data(stream, data)
         if not stream.retries_left and not stream.hedges and not stream.keeps_body:
             stream.body = None
         elif stream.rule is not None and _is_too_long(stream):
             stream.body = None
             retries.renounce(stream)
     if done:
-        connection.end_request(exchange, stream.trailers)
+        connection.end_request(stream, stream.trailers)
 
 
 # --------------------------------------------------------------------------- the request's body
@@ -273,8 +273,7 @@ def on_writable(stream: Stream, writable: bool) -> None:
 def on_downstream_full(stream: Stream, full: bool) -> None:
     """The client does not keep up, or does again: no more, or more, from the upstream."""
     for hedge in stream.hedges:
-        if hedge.up is not None:
-            _pause(hedge.up, hedge, full)
+        _pause(hedge.up, hedge, full)
     if stream.up is not None:
         _pause(stream.up, stream, full)
 
@@ -293,7 +292,7 @@ def on_informational(stream: Stream, status: int, headers: Headers) -> None:
     """1xx of the upstream: they end here unless `proxy_100_continue` says otherwise."""
     assert stream.cluster is not None
     stream.cluster.stats.statuses.add(status)
-    if stream.manager.proxies_informational and not stream.responded:
+    if stream.manager.proxies_informational:
         stream.manager.stats.statuses.add(status)
         stream.down.send_informational(stream, status, headers)
 

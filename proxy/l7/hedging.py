@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from proxy.http.headers import Headers
 from proxy.http.message import Response
 from proxy.l7 import attempts
-from proxy.upstream import retry
 from proxy.upstream.pool import Carrier
 
 if TYPE_CHECKING:
@@ -25,34 +24,25 @@ if TYPE_CHECKING:
 class Hedge:
     """One attempt of a stream, no longer its newest (`pool.Exchange`)."""
 
-    __slots__ = ("breaker", "cluster", "host", "request", "stream", "up", "up_id", "waiting")
+    __slots__ = ("breaker", "cluster", "host", "request", "stream", "up", "up_id")
 
     def __init__(self, stream: Stream) -> None:
-        assert stream.cluster is not None and stream.host is not None
+        assert stream.cluster is not None and stream.host is not None and stream.up is not None
         self.stream = stream
         self.request = stream.request
         self.breaker = stream.breaker
         self.cluster = stream.cluster
         self.host = stream.host
         self.up = stream.up
-        self.waiting = stream.waiting
         self.up_id = stream.up_id
-        if self.up is not None:
-            self.up.hand_over(stream, self)
-        elif self.waiting:
-            self.cluster.replace_pending(self.host, self.breaker, stream, self)
+        self.up.hand_over(stream, self)
         stream.up = None
-        stream.waiting = False
         stream.hedges = (*stream.hedges, self)
 
     # ------------------------------------------------------------------ the connection's side
 
     def on_connected(self, connection: Carrier) -> None:
-        self.waiting = False
-        self.up = connection
-        if self.stream.down.is_full(self.stream):
-            connection.pause_reading(self)
-        attempts.send_request(self.stream, self, connection)
+        """Never: the time of an attempt begins when it has its connection."""
 
     def on_informational(self, status: int, headers: Headers) -> None:
         self.stream.on_informational(status, headers)
@@ -63,7 +53,7 @@ class Hedge:
         rule = stream.rule
         self._leave()
         if rule is not None and rule.on_response(response) and attempts.is_trying(stream):
-            if not end and self.up is not None:
+            if not end:
                 self.up.abandon(self)
             return
         self._win(end)
@@ -73,10 +63,9 @@ class Hedge:
         stream = self.stream
         attempts.stop(stream)
         stream.host = self.host
-        if not end and self.up is not None:
+        if not end:
             self.up.hand_over(self, stream)
             stream.up = self.up
-            stream.up_id = self.up_id
 
     def on_data(self, data: bytes) -> None:
         """Never: its answer was dropped, or handed over with its head."""
@@ -87,8 +76,7 @@ class Hedge:
     def on_reset(self, reason: str, detail: str = "") -> None:
         stream = self.stream
         self._leave()
-        if reason != retry.OVERFLOW:
-            self.cluster.on_local_error(self.host, monotonic())
+        self.cluster.on_local_error(self.host, monotonic())
         attempts.lose(stream, reason, detail)
 
     def on_writable(self, writable: bool) -> None:
@@ -98,14 +86,10 @@ class Hedge:
 
     def abandon(self) -> None:
         """Another attempt has won, or nobody wants an answer any more."""
-        if self.waiting:
-            self.cluster.cancel_pending(self.host, self.breaker, self)
         self._leave()
-        if self.up is not None:
-            self.up.abandon(self)
+        self.up.abandon(self)
 
     def _leave(self) -> None:
-        self.waiting = False
         self.stream.hedges = tuple(one for one in self.stream.hedges if one is not self)
 
 

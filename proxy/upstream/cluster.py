@@ -284,14 +284,6 @@ class Cluster:
             if pool.breaker is breaker and pool.cancel(exchange):
                 return
 
-    def replace_pending(
-        self, host: Host, breaker: Breaker, exchange: Exchange, other: Exchange
-    ) -> None:
-        """`other` waits in the place of `exchange`."""
-        for pool in host.pools.values():
-            if pool.breaker is breaker and pool.replace(exchange, other):
-                return
-
     # ------------------------------------------------------------------ outcomes and time
 
     def retry_statuses(self) -> StatusCounts:

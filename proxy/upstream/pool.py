@@ -189,14 +189,6 @@ class Pool:
         self.cluster.stats.upstream_rq_cancelled.value += 1
         return True
 
-    def replace(self, exchange: Exchange, other: Exchange) -> bool:
-        """`other` waits in the place of `exchange`. False: that did not wait here."""
-        try:
-            self.pending[self.pending.index(exchange)] = other
-        except ValueError:
-            return False
-        return True
-
     def take_pending(self) -> list[Exchange]:
         """Who waits here, and does no more."""
         waiting = list(self.pending)
