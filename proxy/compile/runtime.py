@@ -8,7 +8,7 @@ began with.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from time import monotonic
+from time import monotonic, time
 from typing import Any, cast
 
 from proxy.compile.chains import Chains
@@ -37,6 +37,7 @@ from proxy.l7.manager import HttpManager, Upgrade
 from proxy.l7.stream import Stream
 from proxy.l7.strict import strict_check
 from proxy.l7.worker import Worker
+from proxy.route.matching import route_matches
 from proxy.route.table import Table
 from proxy.stats import Stats
 from proxy.upstream.asking import Asker
@@ -165,8 +166,8 @@ class Runtime:
             config,
             worker,
             self._stats,
-            self._chains(config, config.filters),
-            self._upgrades(config),
+            self._chains(config, config.filters, own_uri),
+            self._upgrades(config, own_uri),
             self._open_tcp,
             loggers,
             own_uri,
@@ -176,18 +177,20 @@ class Runtime:
             manager.local_replies = local_replies(config.local_reply, worker.random, worker.runtime)
         return manager
 
-    def _chains(self, config: HttpConnectionManager, filters: tuple[HttpFilter, ...]) -> Chains:
-        return Chains(filters, self._context(config.stat_prefix), router)
+    def _chains(
+        self, config: HttpConnectionManager, filters: tuple[HttpFilter, ...], own_uri: bytes
+    ) -> Chains:
+        return Chains(filters, self._context(config.stat_prefix, own_uri), router)
 
-    def _upgrades(self, config: HttpConnectionManager) -> dict[bytes, Upgrade]:
+    def _upgrades(self, config: HttpConnectionManager, own_uri: bytes) -> dict[bytes, Upgrade]:
         return {
             one.upgrade_type.encode(): Upgrade(
-                one.enabled, self._chains(config, one.filters) if one.filters else None
+                one.enabled, self._chains(config, one.filters, own_uri) if one.filters else None
             )
             for one in config.upgrades
         }
 
-    def _context(self, stat_prefix: str) -> FilterContext:
+    def _context(self, stat_prefix: str, own_uri: bytes) -> FilterContext:
         worker = self._worker
         return FilterContext(
             stats=self._stats,
@@ -197,10 +200,13 @@ class Runtime:
             clusters=self.clusters.running,
             call_later=worker.call_later,
             now=monotonic,
+            unix_now=time,
             format=cast(Any, compile_header_value),  # of a Stream, which is a FilterStream
             failing=lambda: worker.failing,
             ask=self._asker.ask,
+            route_match=lambda config: route_matches(config, worker.random, worker.runtime),
             node_cluster=self._node_cluster,
+            own_uri=own_uri.decode(),
         )
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.core.v3 import base_pb2, config_source_pb2
+from envoy.config.core.v3 import base_pb2, config_source_pb2, grpc_service_pb2
 from envoy.config.listener.v3 import listener_pb2
 
 from proxy.config import references
@@ -151,6 +151,7 @@ def _ads(message: config_source_pb2.ApiConfigSource, path: str) -> AdsConfig:
     if len(message.grpc_services) != 1:
         raise Rejected(f"{path}.grpc_services", "needs exactly one service")
     service = message.grpc_services[0]
+    _check_stream(service, f"{path}.grpc_services[0]")
     return AdsConfig(
         cluster=service.envoy_grpc.cluster_name,
         delta=message.api_type == _API.DELTA_GRPC,
@@ -164,6 +165,19 @@ def _ads(message: config_source_pb2.ApiConfigSource, path: str) -> AdsConfig:
         set_node_on_first_message_only=message.set_node_on_first_message_only,
         authority=service.envoy_grpc.authority,
     )
+
+
+def _check_stream(service: grpc_service_pb2.GrpcService, path: str) -> None:
+    """What makes sense for single calls only; a `timeout` is not one of the stream's (Envoy)."""
+    inner = service.envoy_grpc
+    for holder, field in (
+        (service, "retry_policy"),
+        (inner, "retry_policy"),
+        (inner, "max_receive_message_length"),
+    ):
+        if holder.HasField(field):
+            where = path if holder is service else f"{path}.envoy_grpc"
+            raise Rejected(f"{where}.{field}", f"{UNSUPPORTED} for the control plane's stream")
 
 
 def _listeners(

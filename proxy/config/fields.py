@@ -16,6 +16,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from proxy.config.field_rules import Fields, Table
+from proxy.config.fields_auth import AUTH
 from proxy.config.fields_clusters import CLUSTERS
 from proxy.config.fields_common import COMMON
 from proxy.config.fields_discovery import DISCOVERY
@@ -42,6 +43,7 @@ FIELDS: Table = {
     **FILTERS,
     **LOGS,
     **POLICY,
+    **AUTH,
 }
 UNSUPPORTED = "not supported by this version of Weft"
 # Unset is not the same as empty for these, so an empty one is refused like a filled one.

@@ -63,12 +63,4 @@ SERVER: Table = {
         "api_type transport_api_version grpc_services set_node_on_first_message_only",
         {"refresh_delay": _REST, "request_timeout": _REST},
     ),
-    _CORE + "GrpcService": Fields(
-        "envoy_grpc initial_metadata",
-        {"timeout": "the stream to the control plane has no end"},
-    ),
-    _CORE + "GrpcService.EnvoyGrpc": Fields(
-        "cluster_name authority",
-        {"skip_envoy_headers": "Weft adds no x-envoy headers to its own gRPC calls"},
-    ),
 }

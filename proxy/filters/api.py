@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, Protocol
 
+from proxy.config.model import RouteMatch
 from proxy.config.model.rate_limits import RouteRateLimits
 from proxy.connection import ConnectionInfo
 from proxy.http.headers import Headers
@@ -205,9 +206,10 @@ class ClusterView(Protocol):
 class FilterContext:
     """What a filter is built with. stat_prefix: `http.<stat_prefix>.` of the manager. clusters: as
     they are at the time of asking. call_later: (seconds, what to do). now: monotonic seconds.
-    format: compiles a format string for header values; raises ValueError. failing: the
-    administrator wants health checks to fail. ask: puts a request of our own to a cluster.
-    node_cluster: of the node that this proxy is."""
+    unix_now: seconds since the epoch. format: compiles a format string for header values; raises
+    ValueError. failing: the administrator wants health checks to fail. ask: puts a request of our
+    own to a cluster. route_match: compiles what routes match by; None takes every request.
+    node_cluster: of the node that this proxy is. own_uri: of the certificate that clients see."""
 
     stats: Stats
     stat_prefix: str
@@ -216,10 +218,13 @@ class FilterContext:
     clusters: Mapping[str, ClusterView]
     call_later: Callable[[float, Callable[[], None]], object]
     now: Callable[[], float]
+    unix_now: Callable[[], float]
     format: Callable[[str], Callable[[FilterStream], bytes]]
     failing: Callable[[], bool]
     ask: Ask
+    route_match: Callable[[RouteMatch], Callable[[Request, FilterStream], bool] | None]
     node_cluster: str = ""
+    own_uri: str = ""
 
 
 Builder = Callable[[Any, FilterContext], Filter]

@@ -17,23 +17,29 @@ MAX_ANSWER_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """How often it is tried again after an answer of 5xx or none at all, and the back-off."""
+    """How often it is tried again, after what (Envoy's words of `retry_on`), and the back-off."""
 
     most: int = 0
+    retry_on: frozenset[str] = frozenset()
     base_interval_s: float = 0.025
     max_interval_s: float = 0.25
 
 
+NEVER = Repeats()
+
+
 @dataclass(frozen=True, slots=True)
 class Inquiry:
-    """request: its length is that of `body`. timeout_s: for all attempts together, 0 is none."""
+    """request: its length is that of `body`. timeout_s: for all attempts together, 0 is none. tells: in headers
+    of Envoy's, that it is a proxy's own and how long it waits."""
 
     cluster: str
     request: Request
     body: bytes = b""
     timeout_s: float = 0.0
-    repeats: Repeats = Repeats()
+    repeats: Repeats = NEVER
     max_answer_bytes: int = MAX_ANSWER_BYTES
+    tells: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from time import monotonic
 from typing import Protocol
 
-from proxy.config.model import RetryBackOff
+from proxy.config.model import RetryBackOff, RetryPolicy
 from proxy.http.headers import Headers
-from proxy.http.inquiry import Asking, Inquiry, Outcome, Told
+from proxy.http.inquiry import Asking, Inquiry, Outcome, Repeats, Told
 from proxy.http.message import Request, Response
 from proxy.upstream import retry
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
 from proxy.upstream.pool import Carrier
+from proxy.upstream.retry import RetryRule
 
 PRIORITY = "DEFAULT"
 TIMEOUT = "timeout"
+EXPECTED_TIMEOUT = b"x-envoy-expected-rq-timeout-ms"
 
 
 class Timer(Protocol):
@@ -100,9 +102,13 @@ class Question:
     def start(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self.breaker = cluster.breakers[PRIORITY]
-        _sign(self.request.headers)
-        if self._inquiry.timeout_s:
-            self._timer = self._call_later(self._inquiry.timeout_s, self._on_timeout)
+        headers, timeout_s = self.request.headers, self._inquiry.timeout_s
+        if self._inquiry.tells:
+            _sign(headers)
+            if timeout_s:
+                headers.set(EXPECTED_TIMEOUT, b"%d" % (timeout_s * 1000))
+        if timeout_s:
+            self._timer = self._call_later(timeout_s, self._on_timeout)
         self._attempt()
 
     def _attempt(self) -> None:
@@ -170,7 +176,11 @@ class Question:
         """True: another attempt follows what went wrong."""
         cluster, repeats = self._cluster, self._inquiry.repeats
         assert cluster is not None
-        if self._retries >= repeats.most or not self.breaker.retry_allowed(1):
+        if self._retries >= repeats.most:
+            cluster.stats.upstream_rq_retry_limit_exceeded.value += 1
+            return False
+        if not self.breaker.retry_allowed(1):
+            cluster.stats.upstream_rq_retry_overflow.value += 1
             return False
         policy = RetryBackOff(repeats.base_interval_s, repeats.max_interval_s)
         wait_s = retry.back_off_s(policy, self._retries, cluster.random)
@@ -217,8 +227,13 @@ class Question:
 
     def on_end(self, trailers: Headers | None) -> None:
         self._up = self._host = None
-        if self._status >= 500 and self._again():
-            return
+        rule = _rule(self._inquiry.repeats)
+        if rule is not None and rule.on_response(Response(self._status, self._headers)):
+            if self._again():
+                return
+        elif self._retries:
+            assert self._cluster is not None
+            self._cluster.stats.upstream_rq_retry_success.value += 1
         self._end(Outcome(self._status, self._headers, b"".join(self._body), trailers))
 
     def on_reset(self, reason: str, detail: str = "") -> None:
@@ -228,14 +243,24 @@ class Question:
             cluster.stats.upstream_rq_rx_reset.value += 1
         if self._host is not None:
             cluster.on_local_error(self._host, monotonic())
+        sent = self._up is not None
         self._up = self._host = None
-        if reason != retry.OVERFLOW and self._again():
+        rule = _rule(self._inquiry.repeats)
+        if rule is not None and rule.on_reset(reason, sent) and self._again():
             return
         cluster.stats.statuses.add(503)
         self.fail(503, f"{reason}: {detail}" if detail else reason)
 
     def on_writable(self, writable: bool) -> None:
         """All of it was handed over at once."""
+
+
+@lru_cache(64)
+def _rule(repeats: Repeats) -> RetryRule | None:
+    """None where nothing is tried again."""
+    if not repeats.most:
+        return None
+    return RetryRule(RetryPolicy(repeats.retry_on, repeats.most))
 
 
 def _sign(headers: Headers) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from envoy.service.auth.v3 import external_auth_pb2
+from google.protobuf.json_format import ParseDict
+
 from tests.support.client import chunked_body
 from tests.support.http1 import Headers
 
@@ -141,6 +144,12 @@ def _values(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return ["x" * value["bytes"]] if "bytes" in value else list(range(value["count"]))
     return value if isinstance(value, list) else [value]
+
+
+def check_response(plan: dict[str, Any]) -> str:
+    """A serialized CheckResponse of its JSON form, a character for each byte."""
+    message = ParseDict(plan, external_auth_pb2.CheckResponse())
+    return message.SerializeToString().decode("latin-1")
 
 
 def message_of(text: str) -> bytes:

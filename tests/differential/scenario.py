@@ -4,7 +4,8 @@
     upstreams:                    # name -> what answers; a cluster of that name (default: a)
       a:
         answers: [{status: 200, body: hello}]     # fields of `tests.support.upstream.Answer`;
-                                  # also body_bytes: N, grpc: [message, ...] with grpc_status: 0
+                                  # also body_bytes: N, grpc: [message, ...] with grpc_status: 0,
+                                  # check: {...}, a CheckResponse of an authorization service
         hosts: 1                  # so many listeners in the cluster, or:
         endpoints: [{weight: 2, metadata: {envoy.lb: {v: one}}, locality: {zone: z},
                      locality_weight: 1, priority: 0, health_status: UNHEALTHY, hostname: h,
@@ -64,7 +65,14 @@ from typing import Any
 
 import yaml
 
-from tests.differential.requests import Request, headers_of, message_of, pattern, read_request
+from tests.differential.requests import (
+    Request,
+    check_response,
+    headers_of,
+    message_of,
+    pattern,
+    read_request,
+)
 from tests.support.upstream import Answer
 
 FOLDER = Path(__file__).with_name("scenarios")
@@ -240,6 +248,8 @@ def _answer(plan: Yaml) -> Answer:
     plan = dict(plan)
     headers = headers_of(plan.pop("headers", {}))
     trailers = headers_of(plan.pop("trailers", {}))
+    if "check" in plan:
+        plan["grpc"] = [check_response(plan.pop("check"))]
     if "grpc" in plan:
         headers.insert(0, ("content-type", "application/grpc"))
         plan["chunks"] = [message_of(text) for text in plan.pop("grpc")]

@@ -13,6 +13,7 @@ from proxy.filters.api import Answer, FilterContext, Reply
 from proxy.http.headers import Headers
 from proxy.http.inquiry import Outcome
 from proxy.http.message import Request, Response
+from proxy.route.matching import route_matches
 from proxy.runtime import RuntimeValues
 from proxy.stats import Stats
 
@@ -105,8 +106,10 @@ def context(clock: Clock | None = None, **fields: Any) -> FilterContext:
         "clusters": {},
         "call_later": clock.call_later,
         "now": lambda: clock.now,
+        "unix_now": lambda: 1_700_000_000.0 + clock.now,
         "format": lambda text: lambda _: text.encode(),
         "failing": lambda: False,
+        "route_match": lambda config: route_matches(config, Random(1), RuntimeValues()),
         "ask": lambda inquiry, told: told(Outcome(503, failure="nobody to ask")),
     }
     return FilterContext(**{**given, **fields})
