@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -30,6 +31,9 @@ _CURVES = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
 _RSA_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _HMAC_ALGORITHMS = ("HS256", "HS384", "HS512")
 _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
+# Envoy reads key sets with protobuf's JSON parser, which takes a comma before the end of a list;
+# such sets are about.
+_LAST_COMMA = re.compile(r",(\s*[\]}])")
 
 _Key = RSAKey | ECKey | OKPKey | OctKey
 _Members = Mapping[str, object]
@@ -192,13 +196,23 @@ def _text(jwk: _Members, name: str, default: str | None = None) -> str:
 def _document(text: str | bytes) -> _Members:
     if len(text) > MAX_JWKS_BYTES:
         raise CertificateError(f"Jwks is larger than {MAX_JWKS_BYTES} bytes")
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        document = None
+    document = _json(text)
+    if document is None:
+        document = _json(_LAST_COMMA.sub(r"\1", _decoded(text)))
     if not isinstance(document, dict):
         raise CertificateError("Jwks is an invalid JSON")
     return document
+
+
+def _json(text: str | bytes) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _decoded(text: str | bytes) -> str:
+    return text if isinstance(text, str) else text.decode("utf-8", "replace")
 
 
 def _are_certificates(document: _Members) -> bool:

@@ -143,6 +143,11 @@ def test_bad_sets(text: str, words: str) -> None:
     assert words in str(caught.value)
 
 
+def test_a_comma_too_many_is_taken_as_envoy_does() -> None:
+    text = json.dumps({"keys": [public(RSA)]}).replace("}]", "},\n ] ,")
+    KeySet.parse(text.encode()).verify(signed(RSA, "RS256"))
+
+
 def test_certificates_by_kid() -> None:
     """Envoy's other form of a set: {kid: PEM of an RSA certificate}."""
     assert RSA.private_key is not None

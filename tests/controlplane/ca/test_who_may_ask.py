@@ -51,8 +51,9 @@ async def refused(channel: aio.Channel, token: str, csr: bytes = CSR) -> aio.Aio
 
 
 def pushback_ms(error: aio.AioRpcError) -> int:
-    found = [str(value) for key, value in error.trailing_metadata() if key == PUSHBACK]
-    return int(found[0])
+    trailers: Any = error.trailing_metadata()
+    (found,) = (value for key, value in trailers if key == PUSHBACK)
+    return int(found)
 
 
 async def test_a_pods_token_buys_its_certificate_and_what_is_known_is_recorded(
