@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import uvloop
 import yaml
@@ -326,7 +326,7 @@ class Proxy:
         runtimes: dict[str, ListenerRuntime] = {}
         for name, one in self.runtime.listeners.items():
             try:
-                loggers = [cast(Any, self._make_logger(log)) for log in one.config.access_log]
+                loggers = [self._make_logger(log) for log in one.config.access_log]
                 runtimes[name] = ListenerRuntime(one.config, one.chains, one.default, loggers)
             except ChainMatchError as error:
                 problems[f"listener {name}"] = f"listener {name}: {error}"

@@ -33,8 +33,8 @@ from proxy.l4.manager import TcpConnections, TcpManager
 from proxy.l7.attempts import router
 from proxy.l7.entry import RouteEntry
 from proxy.l7.format import compile_header_value
+from proxy.l7.logged import Logged
 from proxy.l7.manager import HttpManager, Upgrade
-from proxy.l7.stream import Stream
 from proxy.l7.strict import strict_check
 from proxy.l7.worker import Worker
 from proxy.route.matching import route_matches
@@ -43,7 +43,7 @@ from proxy.stats import Stats
 from proxy.upstream.asking import Asker
 from proxy.upstream.tcp import OpenTcp, open_tcp
 
-Logger = Callable[[Stream], None]
+Logger = Callable[[Logged], None]
 TableKey = tuple[str, bool, bool, tuple[str, ...]]
 """The name of the routes, and what the router filter says of them."""
 
@@ -143,8 +143,7 @@ class Runtime:
         return self._http_manager(chain.http, listener, own_uri)
 
     def _tcp_manager(self, config: TcpProxy, listener: Listener, own_uri: bytes) -> TcpManager:
-        # A record has the attributes of a stream; l4 does not know l7, hence the cast.
-        loggers = tuple(cast(Any, self._make_logger(log)) for log in config.access_log)
+        loggers = tuple(self._make_logger(log) for log in config.access_log)
         return TcpManager(
             config,
             self._tcp_connections,
@@ -201,7 +200,7 @@ class Runtime:
             call_later=worker.call_later,
             now=monotonic,
             unix_now=time,
-            format=cast(Any, compile_header_value),  # of a Stream, which is a FilterStream
+            format=cast(Any, compile_header_value),  # of a Logged, which a FilterStream is too
             failing=lambda: worker.failing,
             ask=self._asker.ask,
             route_match=lambda config: route_matches(config, worker.random, worker.runtime),

@@ -76,6 +76,8 @@ class ConnectionRecord:
     health_check: bool = False
     log_type: str = "TcpConnectionEnd"
     route: None = None
+    counted: tuple[()] = ()
+    local_body: bytes = b""
 
     def flag(self, flag: str) -> None:
         self.flags = f"{self.flags},{flag}" if self.flags else flag

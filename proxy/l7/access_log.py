@@ -12,7 +12,7 @@ from proxy.l7.log_writer import LineSink
 from proxy.runtime import RuntimeValues
 
 if TYPE_CHECKING:
-    from proxy.l7.stream import Stream
+    from proxy.l7.logged import Logged
 
 
 class AccessLogger:
@@ -33,6 +33,6 @@ class AccessLogger:
             self._wants = compile_log_filter(config.wants, random, runtime)
         self._write = writer.write
 
-    def __call__(self, stream: Stream) -> None:
+    def __call__(self, stream: Logged) -> None:
         if self._wants is None or self._wants(stream):
             self._write(self._line(stream))

@@ -11,6 +11,7 @@ from proxy.stats import Counter, Stats
 
 if TYPE_CHECKING:
     from proxy.l7.entry import RouteEntry
+    from proxy.l7.logged import Logged
     from proxy.l7.stream import Stream
 
 COUNTERS = (
@@ -65,6 +66,6 @@ def charge(stream: Stream, status: int) -> None:
         one.statuses.add(status)
 
 
-def virtual_cluster_name(stream: Stream) -> str:
+def virtual_cluster_name(stream: Logged) -> str:
     found = next((one.name for one in stream.counted), "")
     return "" if found == OTHERS else found

@@ -22,7 +22,7 @@ from proxy.l7.timing import duration_ms
 from proxy.l7.upstream_facts import UPSTREAM_TEXTS
 
 if TYPE_CHECKING:
-    from proxy.l7.stream import Stream
+    from proxy.l7.logged import Logged
 
 FLAG_NAMES: Mapping[str, str] = {
     "DC": "DownstreamConnectionTermination", "DF": "DnsResolutionFailed", "DI": "DelayInjected",
@@ -43,7 +43,7 @@ FORWARDED_FOR = b"x-forwarded-for"
 Address = tuple[str, int]
 
 
-def forwarded_remote(stream: Stream) -> Address:
+def forwarded_remote(stream: Logged) -> Address:
     """The client's address as far as `x-forwarded-for` is trusted, else the connection's.
 
     Envoy's rule: at the edge (`use_remote_address`) the peer is the client unless trusted hops
@@ -94,7 +94,7 @@ def network(host: str, bits: int) -> str:
         return ""
 
 
-ADDRESSES: Mapping[str, Callable[[Stream], Address]] = {
+ADDRESSES: Mapping[str, Callable[[Logged], Address]] = {
     "DOWNSTREAM_REMOTE": forwarded_remote,
     "DOWNSTREAM_DIRECT_REMOTE": lambda stream: stream.down.info.remote,
     "DOWNSTREAM_LOCAL": lambda stream: stream.down.info.local,
@@ -102,11 +102,11 @@ ADDRESSES: Mapping[str, Callable[[Stream], Address]] = {
 }
 
 
-def _full(of: Callable[[Stream], Address]) -> Callable[[Stream], str]:
+def _full(of: Callable[[Logged], Address]) -> Callable[[Logged], str]:
     return lambda stream: address_text(of(stream))
 
 
-def _port(of: Callable[[Stream], Address]) -> Callable[[Stream], int]:
+def _port(of: Callable[[Logged], Address]) -> Callable[[Logged], int]:
     return lambda stream: of(stream)[1]
 
 
@@ -131,29 +131,29 @@ def wall_time(monotonic_s: float) -> float:
 # ---------------------------------------------------------------------------- tables
 
 
-def _peer(field: Callable[[PeerCertificate], str]) -> Callable[[Stream], str]:
-    def fact(stream: Stream) -> str:
+def _peer(field: Callable[[PeerCertificate], str]) -> Callable[[Logged], str]:
+    def fact(stream: Logged) -> str:
         peer = stream.down.info.peer
         return "" if peer is None else field(peer)
 
     return fact
 
 
-def _long_flags(stream: Stream) -> str:
+def _long_flags(stream: Logged) -> str:
     return ",".join(FLAG_NAMES.get(flag, flag) for flag in stream.flags.split(","))
 
 
-def _own_uri(stream: Stream) -> str:
+def _own_uri(stream: Logged) -> str:
     uri: bytes = stream.manager.own_uri
     return uri.decode()
 
 
-def never(stream: Stream) -> str:
+def never(stream: Logged) -> str:
     """For what an HTTP stream here never has: Envoy, too, says '-' then."""
     return ""
 
 
-NUMBERS: Mapping[str, Callable[[Stream], int | str]] = {
+NUMBERS: Mapping[str, Callable[[Logged], int | str]] = {
     "BYTES_RECEIVED": lambda stream: stream.bytes_received,
     "BYTES_SENT": lambda stream: stream.bytes_sent,
     "DURATION": duration_ms,
@@ -171,7 +171,7 @@ NUMBERS: Mapping[str, Callable[[Stream], int | str]] = {
 }
 """Those that are always there, and never of a peer's making."""
 
-TEXTS: Mapping[str, Callable[[Stream], str]] = {
+TEXTS: Mapping[str, Callable[[Logged], str]] = {
     "ACCESS_LOG_TYPE": lambda stream: stream.log_type,
     "CONNECTION_TERMINATION_DETAILS": never,
     "DOWNSTREAM_LOCAL_URI_SAN": _own_uri,
@@ -185,7 +185,7 @@ TEXTS: Mapping[str, Callable[[Stream], str]] = {
     "DOWNSTREAM_PEER_SERIAL": _peer(lambda peer: peer.serial),
     "DOWNSTREAM_PEER_SUBJECT": _peer(lambda peer: peer.subject),
     "DOWNSTREAM_PEER_URI_SAN": _peer(lambda peer: ",".join(peer.uri_sans)),
-    "DOWNSTREAM_TRANSPORT_FAILURE_REASON": never,
+    "DOWNSTREAM_TRANSPORT_FAILURE_REASON": lambda stream: stream.down.info.failure,
     "DOWNSTREAM_TLS_CIPHER": lambda stream: stream.down.info.cipher,
     "DOWNSTREAM_TLS_VERSION": lambda stream: stream.down.info.tls_version,
     "FILTER_CHAIN_NAME": lambda stream: stream.down.info.filter_chain,

@@ -25,7 +25,7 @@ from proxy.l7.operators import (
 )
 
 if TYPE_CHECKING:
-    from proxy.l7.stream import Stream
+    from proxy.l7.logged import Logged
 
 DEFAULT_FORMAT = (
     '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" '
@@ -91,18 +91,18 @@ JSON_TEXT = Style("-", _unchanged, _readable)
 JSON_OMITTING = Style("", _unchanged, _readable)
 
 
-def compile_format(text: str, omits_empty: bool = False) -> Callable[[Stream], bytes]:
+def compile_format(text: str, omits_empty: bool = False) -> Callable[[Logged], bytes]:
     """A line of an access log; '-' stands for what is missing, or nothing if it omits_empty.
     Raises FormatError."""
     return _encoded(*_template(text, TEXT_OMITTING if omits_empty else TEXT))
 
 
-def compile_body_text(text: str) -> Callable[[Stream], bytes]:
+def compile_body_text(text: str) -> Callable[[Logged], bytes]:
     """A body: nothing in it is made harmless, '-' is what is missing. Raises FormatError."""
     return _encoded(*_template(text, BODY))
 
 
-def compile_header_value(text: str) -> Callable[[Stream], bytes]:
+def compile_header_value(text: str) -> Callable[[Logged], bytes]:
     """A header's value; what is missing is nothing, as Envoy has it. Raises FormatError."""
     return _encoded(*_template(_spaces(text), HEADER))
 
@@ -113,7 +113,7 @@ def constant(text: str) -> bytes | None:
     return None if getters else (template % ()).encode("utf-8", "surrogateescape")
 
 
-def compile_json(fields: Mapping[str, Any], omits_empty: bool = False) -> Callable[[Stream], bytes]:
+def compile_json(fields: Mapping[str, Any], omits_empty: bool = False) -> Callable[[Logged], bytes]:
     """A line with a JSON object whose strings are formats. A string that is one operator has the
     operator's type: a number, or null when missing (omits_empty: then it is left out). Keys are
     sorted, as Envoy's are."""
@@ -136,8 +136,8 @@ def _json_getter(text: str) -> str | Getter:
     return getters[0] if getters else template % ()
 
 
-def _encoded(template: str, getters: list[Getter]) -> Callable[[Stream], bytes]:
-    def line(stream: Stream) -> bytes:
+def _encoded(template: str, getters: list[Getter]) -> Callable[[Logged], bytes]:
+    def line(stream: Logged) -> bytes:
         text = template % tuple([get(stream) for get in getters])
         return text.encode("utf-8", "surrogateescape")
 
@@ -211,7 +211,7 @@ def _json_string(text: str, getters: list[Getter], style: Style = JSON_TEXT) -> 
 def _quoting(get: Getter) -> Getter:
     """For a getter that gives plain text, or a number."""
 
-    def quoted(stream: Stream) -> Value:
+    def quoted(stream: Logged) -> Value:
         value = get(stream)
         return encode_basestring(value) if isinstance(value, str) else value
 

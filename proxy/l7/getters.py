@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from proxy.http.format_string import Operator
 
 if TYPE_CHECKING:
-    from proxy.l7.stream import Stream
+    from proxy.l7.logged import Logged
 
 Value = str | int | None
-Getter = Callable[["Stream"], Value]
-Read = Callable[["Stream"], bytes | None]
+Getter = Callable[["Logged"], Value]
+Read = Callable[["Logged"], bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +30,20 @@ class Style:
     structured: bool = False
 
 
-def of_text(fact: Callable[[Stream], str], style: Style) -> Getter:
+def of_text(fact: Callable[[Logged], str], style: Style) -> Getter:
     missing, clean = style.missing, style.clean
 
-    def get(stream: Stream) -> Value:
+    def get(stream: Logged) -> Value:
         value = fact(stream)
         return clean(value) if value else missing
 
     return get
 
 
-def of_optional(fact: Callable[[Stream], int | None], style: Style) -> Getter:
+def of_optional(fact: Callable[[Logged], int | None], style: Style) -> Getter:
     missing = style.missing
 
-    def get(stream: Stream) -> Value:
+    def get(stream: Logged) -> Value:
         value = fact(stream)
         return missing if value is None else value
 
@@ -54,11 +54,11 @@ def of_bytes(read: Read, operator: Operator, style: Style, other: Read | None = 
     """`other` is asked when the first has nothing."""
     missing, decode, length = style.missing, style.decode, operator.max_length
 
-    def get(stream: Stream) -> Value:
+    def get(stream: Logged) -> Value:
         value = read(stream)
         return missing if value is None else decode(value)
 
-    def get_either(stream: Stream) -> Value:
+    def get_either(stream: Logged) -> Value:
         value = read(stream)
         if value is None and other is not None:
             value = other(stream)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from proxy.http.headers import Headers
 
 if TYPE_CHECKING:
-    from proxy.l7.stream import Stream
+    from proxy.l7.logged import Logged
 
 NAMES = (
     "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND",
@@ -30,7 +30,7 @@ def is_grpc(headers: Headers) -> bool:
     return kind == b"application/grpc" or kind.startswith(b"application/grpc+")
 
 
-def told_status(stream: Stream) -> int | None:
+def told_status(stream: Logged) -> int | None:
     """What the answer says: in its trailers, or in a head that is all of it."""
     trailers, response = stream.response_trailers, stream.response
     value = trailers.get(_STATUS) if trailers is not None else None
@@ -39,7 +39,7 @@ def told_status(stream: Stream) -> int | None:
     return int(value) if value is not None and value.isdigit() and len(value) < 10 else None
 
 
-def status(stream: Stream) -> int | None:
+def status(stream: Logged) -> int | None:
     """Also by the HTTP status, which stands for one where the answer says nothing."""
     told = told_status(stream)
     if told is not None or not stream.status:

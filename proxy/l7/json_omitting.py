@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from proxy.l7.getters import Getter
-    from proxy.l7.stream import Stream
+    from proxy.l7.logged import Logged
 
-Write = Callable[["Stream"], str]
+Write = Callable[["Logged"], str]
 """JSON, `null` for nothing."""
 Compile = Callable[[str], "str | Getter"]
 """A format string to JSON text, or to what gives it for a stream."""
@@ -39,7 +39,7 @@ def _fixed(text: str) -> Write:
 def _members(members: list[tuple[str, Write]]) -> Write:
     written = [(encode_basestring(name) + ":", write) for name, write in members]
 
-    def write_all(stream: Stream) -> str:
+    def write_all(stream: Logged) -> str:
         parts = [(name, write(stream)) for name, write in written]
         kept = [name + text for name, text in parts if text != "null"]
         return "{" + ",".join(kept) + "}" if kept else "null"
@@ -48,7 +48,7 @@ def _members(members: list[tuple[str, Write]]) -> Write:
 
 
 def _elements(elements: list[Write]) -> Write:
-    def write_all(stream: Stream) -> str:
+    def write_all(stream: Logged) -> str:
         parts = [write(stream) for write in elements]
         return "[" + ",".join([text for text in parts if text != "null"]) + "]"
 

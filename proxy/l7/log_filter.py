@@ -14,9 +14,9 @@ from proxy.l7 import grpc_status
 from proxy.runtime import RuntimeValues
 
 if TYPE_CHECKING:
-    from proxy.l7.stream import Stream
+    from proxy.l7.logged import Logged
 
-Wants = Callable[["Stream"], bool]
+Wants = Callable[["Logged"], bool]
 
 
 def compile_log_filter(
@@ -52,11 +52,11 @@ _OPERATIONS: Mapping[str, Callable[[int, int], bool]] = {
 }
 
 
-def _status_code(stream: Stream) -> int:
+def _status_code(stream: Logged) -> int:
     return stream.status
 
 
-def _duration_ms(stream: Stream) -> int:
+def _duration_ms(stream: Logged) -> int:
     return int(((stream.ended or monotonic()) - stream.started) * 1000)
 
 
@@ -80,7 +80,7 @@ def _response_flags(config: model.ResponseFlags) -> Wants:
 def _grpc_status(config: model.GrpcStatus) -> Wants:
     statuses, exclude = config.statuses, config.exclude
 
-    def wants(stream: Stream) -> bool:
+    def wants(stream: Logged) -> bool:
         found = grpc_status.status(stream)
         return (found in statuses) != exclude
 
@@ -94,7 +94,7 @@ def _metadata(config: model.DynamicMetadata) -> Wants:
         return lambda _: if_missing
     test, path = match.metadata(matcher), (matcher.filter, *matcher.path)
 
-    def wants(stream: Stream) -> bool:
+    def wants(stream: Logged) -> bool:
         found: Any = stream.metadata
         for key in path:
             if not isinstance(found, Mapping) or key not in found:

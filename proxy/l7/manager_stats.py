@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.stats import Counter, Stats
+from proxy.stats import Counter, Gauge, Stats
 
 COUNTERS = (
     "downstream_cx_total", "downstream_cx_http1_total", "downstream_cx_http2_total",
@@ -28,6 +28,12 @@ GAUGES = (
 
 class ManagerStats:
     """Envoy's `http.<stat_prefix>.*`, each an attribute of its own name."""
+
+    downstream_cx_active: Gauge
+    downstream_cx_http1_active: Gauge
+    downstream_cx_http2_active: Gauge
+    downstream_cx_ssl_active: Gauge
+    downstream_cx_upgrades_active: Gauge
 
     def __init__(self, stats: Stats, stat_prefix: str) -> None:
         prefix = f"http.{stat_prefix}."

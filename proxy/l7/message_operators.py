@@ -13,7 +13,7 @@ from proxy.http.format_string import Operator
 from proxy.l7.getters import Getter, Read, Style, Value, of_bytes
 
 if TYPE_CHECKING:
-    from proxy.l7.stream import Stream
+    from proxy.l7.logged import Logged
 
 # Lists that Envoy keeps as one value; of any other repeated header it logs the first.
 JOINED = frozenset(
@@ -50,7 +50,7 @@ def _trailer_value(name: str) -> Read:
     return lambda stream: t.joined(key) if (t := stream.response_trailers) is not None else None
 
 
-def _original_path(stream: Stream) -> bytes | None:
+def _original_path(stream: Logged) -> bytes | None:
     """What the client asked for, if the route has rewritten it."""
     return stream.request.headers.get(ORIGINAL_PATH)
 
@@ -69,7 +69,7 @@ def _one_header(key: bytes, style: Style) -> Getter:
     """The most common operator, in as few calls as can be."""
     missing, decode = style.missing, style.decode
 
-    def get(stream: Stream) -> Value:
+    def get(stream: Logged) -> Value:
         headers = stream.request.headers
         at = headers.shape.index.get(key)
         return missing if at is None else decode(headers.values[at])
@@ -80,7 +80,7 @@ def _one_header(key: bytes, style: Style) -> Getter:
 def _one_answer_header(key: bytes, style: Style) -> Getter:
     missing, decode = style.missing, style.decode
 
-    def get(stream: Stream) -> Value:
+    def get(stream: Logged) -> Value:
         response = stream.response
         at = None if response is None else response.headers.shape.index.get(key)
         return missing if response is None or at is None else decode(response.headers.values[at])
@@ -138,7 +138,7 @@ def _without_query(read: Read) -> Read:
 def _query_params(operator: Operator, style: Style) -> Getter:
     decoded = operator.arg == "DECODED"
 
-    def read(stream: Stream) -> bytes | None:
+    def read(stream: Logged) -> bytes | None:
         query = stream.request.path.partition(b"?")[2]
         return (unquote_to_bytes(query) if decoded else query) or None
 
@@ -148,7 +148,7 @@ def _query_params(operator: Operator, style: Style) -> Getter:
 def _query_param(operator: Operator, style: Style) -> Getter:
     wanted = operator.arg.encode()
 
-    def read(stream: Stream) -> bytes | None:
+    def read(stream: Logged) -> bytes | None:
         for pair in stream.request.path.partition(b"?")[2].split(b"&"):
             name, _, value = pair.partition(b"=")
             if unquote_to_bytes(name) == wanted:

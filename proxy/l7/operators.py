@@ -23,7 +23,7 @@ from proxy.l7.timing import DURATIONS, common_duration
 from proxy.l7.upstream_facts import UPSTREAM_ADDRESSES
 
 if TYPE_CHECKING:
-    from proxy.l7.stream import Stream
+    from proxy.l7.logged import Logged
 
 CERTIFICATE_TIME = "%Y-%m-%dT%H:%M:%S.000Z"
 
@@ -60,7 +60,7 @@ def _structured(operator: Operator, style: Style) -> Getter:
     read, missing, length = structured(operator), style.missing, operator.max_length
     clean, stays = style.clean, style.structured
 
-    def get(stream: Stream) -> Value:
+    def get(stream: Logged) -> Value:
         value = read(stream)
         if value is None:
             return missing
@@ -90,7 +90,7 @@ def _upstream_address(operator: Operator, style: Style) -> Getter:
     of, what = UPSTREAM_ADDRESSES[side], operator.name.removeprefix(side)
     bits = int(operator.arg) if operator.arg else None
 
-    def fact(stream: Stream) -> str:
+    def fact(stream: Logged) -> str:
         address = of(stream)
         if address is None:
             return ""
@@ -130,7 +130,7 @@ def _certificate_time(operator: Operator, style: Style) -> Getter:
     text = compile_time(operator.arg or CERTIFICATE_TIME, False)
     field = "not_before" if operator.name.endswith("START") else "not_after"
 
-    def fact(stream: Stream) -> str:
+    def fact(stream: Logged) -> str:
         peer = stream.down.info.peer
         return "" if peer is None else text(getattr(peer, field))
 
@@ -148,7 +148,7 @@ def _grpc_status(operator: Operator, style: Style) -> Getter:
     if operator.name == "GRPC_STATUS_NUMBER":
         names = ()
 
-    def fact(stream: Stream) -> int | str | None:
+    def fact(stream: Logged) -> int | str | None:
         if not grpc_status.is_grpc(stream.request.headers):
             return None
         found = grpc_status.told_status(stream)
@@ -156,7 +156,7 @@ def _grpc_status(operator: Operator, style: Style) -> Getter:
 
     missing, clean = style.missing, style.clean
 
-    def get(stream: Stream) -> Value:
+    def get(stream: Logged) -> Value:
         value = fact(stream)
         if value is None:
             return missing
@@ -176,7 +176,7 @@ def _server_name(operator: Operator, style: Style) -> Getter:
     original, host = request_value("x-envoy-original-host"), PSEUDO[b":authority"]
     which = {"ORIG": (original,), "HOST": (host,)}.get(operator.alt, (original, host))
 
-    def from_host(stream: Stream) -> str:
+    def from_host(stream: Logged) -> str:
         for read in which:
             if value := read(stream):
                 return value.decode("latin-1")

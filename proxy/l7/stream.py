@@ -77,11 +77,17 @@ class Stream:
     # costs a request nothing, while a slot must be filled. All defaults are immutable. But what
     # every stream sets has one: with 30 names in its dictionary or more, each costs three times as
     # much (CPython shares the keys of fewer).
-    __slots__ = ("__dict__", "breaker", "down", "has_extras", "manager", "request", "started")
+    __slots__ = (
+        "__dict__", "breaker", "dialing", "down", "has_extras", "last_up", "manager", "request",
+        "started", "up",
+    )  # fmt: skip
     down: Downstream
     manager: HttpManager
     request: Request
     breaker: Breaker
+    up: Carrier | None  # these three have no default: mypyc forgets a None that is a Protocol's
+    last_up: Carrier | None
+    dialing: Carrier | None
     id = 0
     up_id = 0
     chain: Chain = NO_CHAIN
@@ -108,7 +114,6 @@ class Stream:
     idle_since = 0.0
     cluster: Cluster | None = None
     host: Host | None = None
-    up: Carrier | None = None
     up_full = False
     waiting = False
     attempt = 0
@@ -139,11 +144,9 @@ class Stream:
     holds = False
     ends_in_tcp = False
     has_extras: bool
-    dialing: Carrier | None = None
     buffer_limit_bytes = 0
     trailers: Headers | None = None
     response_trailers: Headers | None = None
-    last_up: Carrier | None = None
     answered_at = 0.0
     log_type = "DownstreamEnd"
     logged_at = 0.0
@@ -163,6 +166,7 @@ class Stream:
         self.manager = manager
         self.request = request
         self.started = monotonic()
+        self.up = self.last_up = self.dialing = None
         self.has_extras = False  # asked more often than a default of the class is worth
 
     @property

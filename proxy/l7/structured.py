@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from proxy.http.format_string import Operator
 
 if TYPE_CHECKING:
-    from proxy.l7.stream import Stream
+    from proxy.l7.logged import Logged
 
-Read = Callable[["Stream"], Any]
+Read = Callable[["Logged"], Any]
 """A string, number, boolean, object or list; None is missing."""
 
 
@@ -71,15 +71,15 @@ def _cluster(operator: Operator) -> Read:
     return lambda stream: _of_cluster(stream, path)
 
 
-def _of_cluster(stream: Stream, path: tuple[str, ...]) -> Any:
+def _of_cluster(stream: Logged, path: tuple[str, ...]) -> Any:
     return None if stream.cluster is None else _at(stream.cluster.config.metadata, path)
 
 
-def _of_host(stream: Stream, path: tuple[str, ...]) -> Any:
+def _of_host(stream: Logged, path: tuple[str, ...]) -> Any:
     return None if stream.host is None else _at(stream.host.metadata, path)
 
 
-def _of_route(stream: Stream, path: tuple[str, ...]) -> Any:
+def _of_route(stream: Logged, path: tuple[str, ...]) -> Any:
     return None if stream.route is None else _at(stream.route.metadata, path)
 
 
@@ -88,7 +88,7 @@ def _host(operator: Operator) -> Read:
     return lambda stream: _of_host(stream, path)
 
 
-_SOURCES: Mapping[str, Callable[[Stream, tuple[str, ...]], Any]] = {
+_SOURCES: Mapping[str, Callable[[Logged, tuple[str, ...]], Any]] = {
     "CLUSTER": _of_cluster,
     "ROUTE": _of_route,
     "UPSTREAM_HOST": _of_host,

@@ -11,16 +11,16 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from proxy.l7.stream import Stream
+    from proxy.l7.logged import Logged
 
-Point = Callable[["Stream"], float]
+Point = Callable[["Logged"], float]
 
 
-def _started(stream: Stream) -> float:
+def _started(stream: Logged) -> float:
     return stream.started
 
 
-def _request_end(stream: Stream) -> float:
+def _request_end(stream: Logged) -> float:
     """A request that was answered before it was sent anywhere has none, unless its head was all
     of it."""
     if stream.sent_at:
@@ -28,23 +28,23 @@ def _request_end(stream: Stream) -> float:
     return stream.started if stream.request_done and not stream.request.length else 0.0
 
 
-def _sent(stream: Stream) -> float:
+def _sent(stream: Logged) -> float:
     return stream.sent_at if stream.last_up is not None else 0.0
 
 
-def _answered(stream: Stream) -> float:
+def _answered(stream: Logged) -> float:
     return stream.answered_at
 
 
-def _answering(stream: Stream) -> float:
+def _answering(stream: Logged) -> float:
     return stream.answered_at or (stream.ended if stream.status else 0.0)
 
 
-def _answered_whole(stream: Stream) -> float:
+def _answered_whole(stream: Logged) -> float:
     return stream.ended if stream.answered_at else 0.0
 
 
-def _ended(stream: Stream) -> float:
+def _ended(stream: Logged) -> float:
     return stream.ended
 
 
@@ -62,11 +62,11 @@ POINTS: Mapping[str, Point] = {
 UNITS: Mapping[str, int] = {"ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
-def common_duration(begin: str, end: str, unit: str) -> Callable[[Stream], int | None]:
+def common_duration(begin: str, end: str, unit: str) -> Callable[[Logged], int | None]:
     """None where one of the two points was never reached, or they are the wrong way about."""
     first, last, scale = POINTS[begin], POINTS[end], UNITS[unit or "ms"]
 
-    def duration(stream: Stream) -> int | None:
+    def duration(stream: Logged) -> int | None:
         from_s, to_s = first(stream), last(stream)
         if not from_s or not to_s or to_s < from_s:
             return None
@@ -75,12 +75,12 @@ def common_duration(begin: str, end: str, unit: str) -> Callable[[Stream], int |
     return duration
 
 
-def duration_ms(stream: Stream) -> int:
+def duration_ms(stream: Logged) -> int:
     """Up to now while the stream runs."""
     return int(((stream.ended or monotonic()) - stream.started) * 1000)
 
 
-DURATIONS: Mapping[str, Callable[[Stream], int | None]] = {
+DURATIONS: Mapping[str, Callable[[Logged], int | None]] = {
     "REQUEST_DURATION": common_duration("DS_RX_BEG", "DS_RX_END", "ms"),
     "REQUEST_TX_DURATION": common_duration("DS_RX_BEG", "US_TX_END", "ms"),
     "RESPONSE_DURATION": common_duration("DS_RX_BEG", "US_RX_BEG", "ms"),

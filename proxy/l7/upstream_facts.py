@@ -9,47 +9,47 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from proxy.l7.stream import Stream
+    from proxy.l7.logged import Logged
     from proxy.upstream.cluster import Cluster
 
 Address = tuple[str, int]
 
 
-def cluster(stream: Stream) -> Cluster | None:
+def cluster(stream: Logged) -> Cluster | None:
     """Whom the router asked, or would have asked had no filter answered."""
     if stream.cluster is not None or stream.route is None:
         return stream.cluster
     return stream.route.choose(stream)
 
 
-def _cluster_name(stream: Stream) -> str:
+def _cluster_name(stream: Logged) -> str:
     found = stream.cluster or cluster(stream)
     return "" if found is None else found.config.alt_stat_name or found.name
 
 
-def _raw_cluster_name(stream: Stream) -> str:
+def _raw_cluster_name(stream: Logged) -> str:
     found = cluster(stream)
     return "" if found is None else found.name
 
 
-def _host(stream: Stream) -> str:
+def _host(stream: Logged) -> str:
     return "" if stream.host is None else stream.host.text
 
 
-def _host_name(stream: Stream) -> str:
+def _host_name(stream: Logged) -> str:
     host = stream.host
     return "" if host is None else host.hostname or host.text
 
 
-def _host_name_without_port(stream: Stream) -> str:
+def _host_name_without_port(stream: Logged) -> str:
     host = stream.host
     return "" if host is None else host.hostname or host.address.host
 
 
-def _attempted(of: Callable[[Stream], str]) -> Callable[[Stream], str]:
+def _attempted(of: Callable[[Logged], str]) -> Callable[[Logged], str]:
     """Of every host that was tried, in order."""
 
-    def fact(stream: Stream) -> str:
+    def fact(stream: Logged) -> str:
         tried = stream.tried or ()
         names = [one.text for one in tried if one is not stream.host]
         return ",".join([*names, of(stream)]) if stream.host is not None else ""
@@ -57,27 +57,27 @@ def _attempted(of: Callable[[Stream], str]) -> Callable[[Stream], str]:
     return fact
 
 
-def local_address(stream: Stream) -> Address | None:
+def local_address(stream: Logged) -> Address | None:
     """Our own end of the last connection that the stream had."""
     return None if stream.last_up is None else stream.last_up.local
 
 
-def remote_address(stream: Stream) -> Address | None:
+def remote_address(stream: Logged) -> Address | None:
     if stream.last_up is None or stream.last_up.host.address.path:
         return None
     address = stream.last_up.host.address
     return address.host, address.port
 
 
-def _protocol(stream: Stream) -> str:
+def _protocol(stream: Logged) -> str:
     return "" if stream.last_up is None else stream.last_up.protocol
 
 
-UPSTREAM_ADDRESSES: Mapping[str, Callable[[Stream], Address | None]] = {
+UPSTREAM_ADDRESSES: Mapping[str, Callable[[Logged], Address | None]] = {
     "UPSTREAM_LOCAL": local_address,
     "UPSTREAM_REMOTE": remote_address,
 }
-UPSTREAM_TEXTS: Mapping[str, Callable[[Stream], str]] = {
+UPSTREAM_TEXTS: Mapping[str, Callable[[Logged], str]] = {
     "UPSTREAM_CLUSTER": _cluster_name,
     "UPSTREAM_CLUSTER_RAW": _raw_cluster_name,
     "UPSTREAM_HOST": _host,

@@ -88,8 +88,8 @@ class Connection(Control):
             self._read(data)
         except BadBlock as error:
             raise self._fail(errors.COMPRESSION_ERROR, str(error)) from None
-        except ConnectionFailed as error:
-            self._fail(error.code, error.detail)
+        except ConnectionFailed as failure:
+            self._fail(failure.code, failure.detail)
             raise
         finally:
             for stream_id in list(self._heads) if self._heads else ():

@@ -161,6 +161,7 @@ def test_every_fact_of_a_stream_is_of_one_leg_or_of_all() -> None:
     of_all_legs = {"id", "down", "manager", "request", "breaker", "route", "bytes_received"}
     of_all_legs |= {"trailers", "redirects", "followed", "_filter_state"}
     slots = {"down", "manager", "request", "breaker", "started", "has_extras"}
+    slots |= {"up", "last_up", "dialing"}
     defaults = {name for name in Stream.__annotations__ if name in vars(Stream)}
     plain = {name for name, value in vars(Stream).items() if isinstance(value, int | float | str)}
     facts = slots | defaults | {name for name in plain if not name.startswith("__")}
