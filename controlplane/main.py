@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,10 @@ from certs.files import write_public
 from certs.issue_log import IssueLog
 from certs.store import CA_FOLDER, StoredAuthority, open_store
 from controlplane.admin import Admin
+from controlplane.api.authority import AuthorityRooms, AuthorityService, register_authority
 from controlplane.api.management import Actions, ManagementService, register_management
 from controlplane.ca.admin_token import open_admin_token
-from controlplane.ca.authenticate import Authenticator
+from controlplane.ca.authenticate import Authenticator, shown_leaf
 from controlplane.ca.caller import ServiceAccountTokens, Unauthenticated
 from controlplane.ca.envoy_secrets import EnvoySecrets
 from controlplane.ca.issuer import LocalIssuer
@@ -43,13 +45,14 @@ from controlplane.ca.live import LiveAuthority
 from controlplane.ca.metrics import CaMetrics
 from controlplane.ca.records import Records
 from controlplane.ca.register import register_certificates
+from controlplane.ca.revocations import Revocations
 from controlplane.ca.sds import SdsSecrets
 from controlplane.ca.server_credentials import (
     ServingCertificate,
     mtls_credentials,
     tls_credentials,
 )
-from controlplane.ca.service import CertificateService
+from controlplane.ca.service import MAX_TTL_S, CertificateService
 from controlplane.ca.service_accounts import DEFAULT_AUDIENCE
 from controlplane.ca.token_review import IN_CLUSTER
 from controlplane.ca.tokens import JoinTokens
@@ -57,6 +60,10 @@ from controlplane.inventory import Inventory
 from controlplane.mesh.model import Mesh, Status
 from controlplane.metrics import Metrics
 from controlplane.pipeline import Outlets, Pipeline
+from controlplane.rotation.conductor import Conductor
+from controlplane.rotation.progress import Progress
+from controlplane.rotation.rehearsal import ExtrasFor, Rehearsals
+from controlplane.rotation.roster import ROSTER_FILE, Roster
 from controlplane.sources.files import FileSource, SourceError
 from controlplane.sources.journal import Journal
 from controlplane.sources.memory import MemorySource
@@ -74,6 +81,9 @@ STOP_GRACE_S = 0.5
 REFRESH_S = 60.0
 """How often certificates that are served by SDS are looked at for renewal."""
 
+ROSTER_EVERY_S = 1.0
+"""How often it is written down who is connected, if that has changed."""
+
 EXPIRE_S = 10.0
 """How long after a crash objects stay that were applied before it and not again."""
 
@@ -82,7 +92,8 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True)
 class ControlPlaneOptions:
-    """Port 0: any free one. allow_sds_keys: plain Envoys may get their private key by SDS."""
+    """Port 0: any free one. allow_sds_keys: plain Envoys may get their private key by SDS.
+    certificate_ttl_s: how long workloads' certificates live, unless they ask for less."""
 
     config: Path
     state_dir: Path
@@ -92,6 +103,7 @@ class ControlPlaneOptions:
     admin_port: int = 15014
     trust_domain: str = "cluster.local"
     allow_sds_keys: bool = False
+    certificate_ttl_s: int = MAX_TTL_S
     log_level: str = "warning"
     token_review: str = ""
     api_credentials: Path = IN_CLUSTER
@@ -159,11 +171,17 @@ async def _serve(options: ControlPlaneOptions, stack: AsyncExitStack) -> None:
     ports = await plane.start_grpc(stack)
     admin = Admin(plane.registry, plane.metrics, plane.connections)
     admin_port = await _start_admin(admin, options, stack)
-    works = {"files": files.run(), "refresh": _refresh(plane), "expire": _expire(plane)}
+    works = {
+        "files": files.run(),
+        "refresh": _refresh(plane),
+        "expire": _expire(plane),
+        "roster": _keep_roster(plane.roster),
+    }
     for name, work in works.items():
         stack.callback(spawn(work, name).cancel)
     _announce_serving(options, (*ports, admin_port), stack)
     stack.callback(plane.journal.forget)
+    plane.conductor.resume()
     admin.serving = True
 
 
@@ -183,15 +201,28 @@ class _Plane:
         self._tokens = JoinTokens(options.state_dir / TOKENS_FILE, domain)
         self._issues = IssueLog(options.state_dir / CA_FOLDER)
         admin_token = open_admin_token(options.state_dir)
+        self.revocations = Revocations(options.state_dir, self.authority, time.time)
         self._authenticator = Authenticator(
-            self._tokens, admin_token, domain, service_accounts=service_accounts
+            self._tokens,
+            admin_token,
+            domain,
+            service_accounts=service_accounts,
+            revoked=self.revocations.why,
         )
         self.registry = StatusRegistry(self.connections)
         self.metrics = Metrics(self.connections)
-        keys = EnvoySecrets(self.authority) if options.allow_sds_keys else None
-        sds = SdsSecrets(self.authority, keys, time.time)
+        ttl_s = options.certificate_ttl_s
+        keys = EnvoySecrets(self.authority, ttl_s) if options.allow_sds_keys else None
+        sds = SdsSecrets(self.authority, keys, time.time, self.revocations.crl)
         cache = SnapshotCache(Mesh(domain), sds)
-        self.ads = AdsService(self._prove, cache, (self.registry, self.metrics), time.time)
+        self.roster = Roster(options.state_dir / ROSTER_FILE, time.time)
+        observers = (self.registry, self.metrics, self.roster)
+        self.ads = AdsService(self._prove, cache, observers, time.time)
+        progress = Progress(self.roster, self.authority, keys, sds.root_version)
+        self.conductor = Conductor(options.state_dir, self.authority, progress, self.ads.publish)
+        self._rehearsals = Rehearsals(
+            options.state_dir, self.roster, partial(self._show, cache), _reachable(options.host)
+        )
         outlets = Outlets(cache, self.ads, self.registry, self.metrics, _say)
         self.pipeline = Pipeline(inventory, domain, outlets, time.time)
         memory = MemorySource(inventory, self.pipeline.changed)
@@ -204,7 +235,18 @@ class _Plane:
         caller = await self._authenticator.authenticate(context, time.time())
         if isinstance(caller, Unauthenticated):
             return Proof(refusal=caller.reason)
-        return Proof(caller.identity)
+        return Proof(caller.identity, leaf=shown_leaf(context) if caller.how == "svid" else None)
+
+    def _show(self, cache: SnapshotCache, extras: ExtrasFor | None) -> None:
+        cache.extras_for = extras
+        self.ads.publish()
+
+    def _revoked(self) -> None:
+        """The revocations are others now: streams of whoever counts no more end, all others hear of
+        it."""
+        why, why_not = self.revocations.why, self.revocations.why_not
+        self.ads.sever(lambda one: why_not(one.identity) or (why(one.leaf) if one.leaf else ""))
+        self.ads.publish()
 
     async def _apply(self, manifest: str, source: str) -> tuple[Status, ...]:
         """What parsing says and, if all of it could be put in place, translation too."""
@@ -228,7 +270,12 @@ class _Plane:
         server = grpc.aio.server(options=SERVER_OPTIONS)
         self._register(server)
         dns_names, ip_addresses = _names_of(options.host)
-        serving = ServingCertificate(self.authority, dns_names=dns_names, ip_addresses=ip_addresses)
+        serving = ServingCertificate(
+            self.authority,
+            cross=self.authority.cross,
+            dns_names=dns_names,
+            ip_addresses=ip_addresses,
+        )
         tls, mtls = tls_credentials(serving), mtls_credentials(serving, self.authority)
         bound = (
             server.add_secure_port(_address(options.host, options.port), tls),
@@ -240,17 +287,20 @@ class _Plane:
 
     def _register(self, server: grpc.aio.Server) -> None:
         certificates = CertificateService(
-            LocalIssuer(self.authority),
+            LocalIssuer(self.authority, self.revocations.why_not),
             self._authenticator,
             self._tokens,
             CaMetrics(self.metrics.registry),
             record=Records(self._issues),
+            default_ttl_s=self._options.certificate_ttl_s,
         )
         register_certificates(certificates, server)
         actions = Actions(self._apply, self._delete)
         register_management(
             ManagementService(self._authenticator, self._tokens, actions, self.registry), server
         )
+        rooms = AuthorityRooms(self.conductor, self._rehearsals, self.revocations, self._revoked)
+        register_authority(AuthorityService(self._authenticator, rooms), server)
         server.add_generic_rpc_handlers((self.ads.handler(),))
 
 
@@ -272,6 +322,14 @@ async def _refresh(plane: _Plane) -> None:
     while True:
         await asyncio.sleep(REFRESH_S)
         plane.ads.publish()
+
+
+async def _keep_roster(roster: Roster) -> None:
+    while True:
+        await asyncio.sleep(ROSTER_EVERY_S)
+        everybody = roster.snapshot()
+        if everybody is not None:
+            await asyncio.to_thread(roster.save, everybody)
 
 
 async def _expire(plane: _Plane) -> None:
@@ -312,6 +370,18 @@ def _names_of(host: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     except ValueError:
         return (host,), ()
     return (), (() if address.is_unspecified else (host,))
+
+
+def _reachable(host: str) -> str:
+    """An IP address at which proxies reach what listens on --host."""
+    try:
+        wildcard = ip_address(host).is_unspecified
+    except ValueError:
+        wildcard = False
+    try:
+        return socket.gethostbyname(socket.gethostname() if wildcard else host)
+    except OSError:
+        return host  # IPv6, or a host that does not know its own name
 
 
 def _address(host: str, port: int) -> str:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import click
 
+from weft.authz import authz
+from weft.ca import ca
 from weft.errors import UserError
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -29,6 +31,8 @@ def weft() -> None:
       weft status                       how it is
       weft proxy -c envoy.yaml          the proxy alone, with an Envoy bootstrap
       weft controlplane --config DIR    the control plane alone
+      weft ca show                      its certificate authority
+      weft authz explain                who may do what, and why not
     """
 
 
@@ -164,6 +168,14 @@ def proxy(
 @click.option("--trust-domain", default="cluster.local", show_default=True)
 @click.option("--allow-sds-keys", is_flag=True, help="Serve keys to a proven plain Envoy.")
 @click.option(
+    "--certificate-ttl",
+    metavar="SECONDS",
+    default=86400,
+    show_default=True,
+    type=click.IntRange(5, 86400),
+    help="How long workloads' certificates live.",
+)
+@click.option(
     "--token-review",
     is_flag=False,
     flag_value="in-cluster",
@@ -200,6 +212,7 @@ def controlplane(
     admin_port: int,
     trust_domain: str,
     allow_sds_keys: bool,
+    certificate_ttl: int,
     log_level: str,
     token_review: str,
     api_credentials: str,
@@ -226,6 +239,7 @@ def controlplane(
         admin_port=admin_port,
         trust_domain=trust_domain,
         allow_sds_keys=allow_sds_keys,
+        certificate_ttl_s=certificate_ttl,
         log_level=log_level,
         token_review=token_review,
         api_credentials=Path(api_credentials),
@@ -236,31 +250,7 @@ def controlplane(
     sys.exit(run(options))
 
 
-@weft.group()
-def ca() -> None:
-    """Look at the certificate authority."""
-
-
-@ca.command()
-@click.option("--state-dir", default=".weft", show_default=True, help="Of the control plane.")
-def show(state_dir: str) -> None:
-    """Show the roots: subject, trust domain, when they end.
-
-    \b
-    Example:
-      weft ca show --state-dir .weft
-    """
-    import time
-
-    from certs.cli import show as describe
-    from certs.errors import CertificateError
-
-    if not (Path(state_dir) / "root.pem").exists():
-        raise UserError(f"{state_dir} has no certificate authority (root.pem); see --state-dir")
-    try:
-        click.echo(describe(Path(state_dir), time.time()))
-    except CertificateError as error:
-        raise UserError(str(error)) from error
+weft.add_command(ca)
 
 
 def _path(text: str | None) -> Path | None:

@@ -5,6 +5,7 @@ up.lock             held by the running `weft up`; contains its pid
 up.json             what it runs: {"pid", "directory", "gateway"}
 controlplane.json   from the control plane: its addresses
 applied.json        from the control plane: what its API was given, for its next start
+proxies.json        from the control plane: which proxies there are, for its next start
 root.pem            from the control plane: the trust bundle; admin.token: the key to its API
 logs/NAME.log       the output of each process
 sidecars/NAME/      a sidecar's bootstrap, join token and last good configuration
@@ -75,7 +76,7 @@ class StateDir:
 
     def _clear(self) -> None:
         """What the run before has left and this one must not read: its ports and its logs."""
-        for old in ("up.json", "controlplane.json", "applied.json"):
+        for old in ("up.json", "controlplane.json", "applied.json", "proxies.json"):
             (self.path / old).unlink(missing_ok=True)
         for directory in (self.logs, self.path / "sidecars"):
             shutil.rmtree(directory, ignore_errors=True)

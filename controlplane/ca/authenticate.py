@@ -128,6 +128,12 @@ class Authenticator:
         return Caller(identity, admin=False, how="svid")
 
 
+def shown_leaf(context: Context) -> Certificate | None:
+    """The verified client certificate of the connection; None if there is none."""
+    pems = tuple(context.auth_context().get(_PEER_CERTIFICATE, ()))
+    return chain_from_pem(pems[0], "client certificate")[0] if pems else None
+
+
 def refused(refusal: Refusal) -> Unauthenticated:
     """What a join token's refusal says to its bearer."""
     return Unauthenticated(refusal.value, _KINDS[refusal])

@@ -5,6 +5,7 @@ The caller has been proven and its CSR opened before an order is made. Knows no 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -42,10 +43,15 @@ class Issuer(Protocol):
 
 
 class LocalIssuer:
-    """The mesh's own authority, in this process."""
+    """The mesh's own authority, in this process. why_not: why nobody may be an identity."""
 
-    def __init__(self, authority: Signer) -> None:
+    def __init__(
+        self, authority: Signer, why_not: Callable[[SpiffeId], str] = lambda identity: ""
+    ) -> None:
         self._authority = authority
+        self._why_not = why_not
 
     async def issue(self, order: Order, now: float) -> tuple[Certificate, ...]:
+        if reason := self._why_not(order.identity):
+            raise IssuerRefusedError(reason)
         return self._authority.sign(order.key, order.identity, order.ttl_s, now)

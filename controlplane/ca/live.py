@@ -14,7 +14,7 @@ from certs.bundle import TrustBundle
 from certs.keys import PublicKey
 from certs.spiffe import SpiffeId
 from certs.store import StoredAuthority
-from certs.x509 import Certificate
+from certs.x509 import Certificate, validity
 
 
 class Signer(Protocol):
@@ -70,6 +70,10 @@ class LiveAuthority:
     @property
     def certificate(self) -> Certificate:
         return self._stored.authority.certificate
+
+    def cross(self, now: float) -> tuple[Certificate, ...]:
+        """The root of who signs as a former one has signed it; () if there is none that counts."""
+        return tuple(one for one in self._stored.cross if now < validity(one)[1])
 
     def sign(
         self,

@@ -19,6 +19,8 @@ from controlplane.ca.envoy_secrets import EnvoySecrets
 from controlplane.ca.live import LiveAuthority
 from controlplane.emit import secrets
 from controlplane.emit.node import Node
+from controlplane.snapshot import encode
+from protos.types import SDS
 
 log = logging.getLogger("weft.controlplane.ca")
 
@@ -45,6 +47,7 @@ class SdsSecrets:
         self._told: set[str] = set()
         self._made: tuple[object, ...] = ()
         self._trust: tuple[Secret, Secret]
+        self._root_version = ""
 
     def __call__(self, node: Node) -> tuple[Secret, ...]:
         root, issuer = self.trust()
@@ -70,8 +73,14 @@ class SdsSecrets:
             bundle, issuer = self._authority.bundle, self._authority.certificate
             root = secrets.root(bundle.to_pem(), material[1])
             self._trust = (root, secrets.issuer(chain_to_pem((issuer,))))
+            self._root_version = version(root)
             self._made = material
         return self._trust
+
+    def root_version(self) -> str:
+        """By which a stream's machine knows `ROOTCA` as it is now."""
+        self.trust()
+        return self._root_version
 
     def _tell(self, node: Node) -> None:
         """Once for each node: its mTLS listeners will not open, and here is why."""
@@ -84,3 +93,9 @@ class SdsSecrets:
                 "and clusters stay cold: start the control plane with --allow-sds-keys to serve it",
                 node.id,
             )
+
+
+def version(secret: Secret) -> str:
+    """Of its content, as a snapshot has it."""
+    value = secret.SerializeToString(deterministic=True)
+    return encode(SDS, secret.name, value).version

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from threading import Lock
 from typing import cast
 
@@ -18,6 +19,7 @@ import grpc
 from certs.bundle import TrustBundle
 from certs.errors import CertificateError
 from certs.spiffe import SpiffeId
+from certs.x509 import Certificate, chain_to_pem
 from controlplane.ca.issued import IssuedSecret, issue_secret
 from controlplane.ca.live import LiveAuthority, Signer
 
@@ -35,6 +37,7 @@ class ServingCertificate:
 
     __slots__ = (
         "_clock",
+        "_cross",
         "_dns_names",
         "_ip_addresses",
         "_lock",
@@ -47,17 +50,20 @@ class ServingCertificate:
         self,
         signer: Signer,
         *,
+        cross: Callable[[float], Sequence[Certificate]] = lambda now: (),
         dns_names: Sequence[str] = (),
         ip_addresses: Sequence[str] = (),
         ttl_s: float = TTL_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Further names come on top of localhost, 127.0.0.1 and SERVER_NAME."""
+        """Further names come on top of localhost, 127.0.0.1 and SERVER_NAME. cross: the signer's
+        root as a former one has signed it, for clients that were away and trust only that one."""
         self._signer = signer
         self._dns_names = tuple(dict.fromkeys(("localhost", SERVER_NAME, *dns_names)))
         self._ip_addresses = tuple(dict.fromkeys(("127.0.0.1", *ip_addresses)))
         self._ttl_s = ttl_s
         self._clock = clock
+        self._cross = cross
         self._lock = Lock()
         self._secret = self._issue(clock())
 
@@ -77,7 +83,7 @@ class ServingCertificate:
             return self._secret
 
     def _issue(self, now: float) -> IssuedSecret:
-        return issue_secret(
+        secret = issue_secret(
             self._signer,
             self.identity,
             self._ttl_s,
@@ -85,6 +91,7 @@ class ServingCertificate:
             dns_names=self._dns_names,
             ip_addresses=self._ip_addresses,
         )
+        return replace(secret, chain_pem=secret.chain_pem + chain_to_pem(self._cross(now)))
 
 
 def tls_credentials(serving: ServingCertificate) -> grpc.ServerCredentials:

@@ -146,7 +146,10 @@ class CertificateService:
         if wanted_s < 0:
             reason = f"validity_duration of {wanted_s} s is negative"
             raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "validity", reason)
-        return max(MIN_TTL_S, min(wanted_s or self._default_ttl_s, self._max_ttl_s))
+        return max(
+            min(MIN_TTL_S, self._default_ttl_s),
+            min(wanted_s or self._default_ttl_s, self._max_ttl_s),
+        )
 
     async def _spend(self, token: str, csr: CertificateRequest, now: float) -> SpiffeId:
         try:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from certs.spiffe import SpiffeId
+from certs.x509 import Certificate
 from controlplane.emit.node import Node
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
     """What a stream's credentials prove. With a refusal: nothing, and why. Without: `identity`,
-    which is None for the administrator."""
+    which is None for the administrator. leaf: the certificate that proved it, if one did."""
 
     identity: SpiffeId | None = None
     refusal: str = ""
+    leaf: Certificate | None = None
 
 
 def objection(node: Node, identity: SpiffeId | None) -> str:

@@ -42,6 +42,7 @@ class SnapshotCache:
     def __init__(self, mesh: Mesh, secrets_for: SecretsFor) -> None:
         self._mesh = mesh
         self._secrets_for = secrets_for
+        self.extras_for: Callable[[Node], Draft] | None = None
         self._parts: dict[Hashable, _Part] = {}
         self._last_good: dict[Hashable, _Part] = {}
         self._source_labels: frozenset[str] = frozenset()
@@ -77,7 +78,10 @@ class SnapshotCache:
             outbound,
         )
         secrets = Draft(secrets=tuple(self._secrets_for(node))).encode()
-        return _merge(shared.types, outbound.types, sidecar.types, secrets)
+        parts = [shared.types, outbound.types, sidecar.types, secrets]
+        if self.extras_for is not None:  # for a while, of each node its own
+            parts.append(self.extras_for(node).encode())
+        return _merge(*parts)
 
     def _outbound_key(self, node: Node) -> Hashable:
         """Of a node's labels those count that a rule asks for: others differ from pod to pod."""

@@ -19,6 +19,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Disc
 from google.protobuf.message import DecodeError
 
 from certs.spiffe import SpiffeId
+from certs.x509 import Certificate
 from controlplane.emit.node import BadNode, Node, parse
 from controlplane.tasks import spawn
 from controlplane.xds.admission import Proof, objection
@@ -52,7 +53,10 @@ Authenticate = Callable[[Any], Awaitable[Proof]]
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One admitted stream, as status sees it. Times are Unix seconds; 0 is never."""
+    """One admitted stream, as status sees it. Times are Unix seconds; 0 is never.
+
+    leaf: the certificate that it came with, None if by token. left: its client has ended it in
+    order, and not merely gone. unwanted: why it is about to be ended."""
 
     node: Node
     identity: SpiffeId
@@ -61,6 +65,10 @@ class Connection:
     machine: Stream
     last_push_at: float = 0.0
     changed_at: float = 0.0
+    leaf: Certificate | None = None
+    open: bool = True
+    left: bool = False
+    unwanted: str = ""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -104,6 +112,13 @@ class AdsService:
                 connection.changed_at = now
             connection.wake.set()
 
+    def sever(self, why_not: Callable[[Connection], str]) -> None:
+        """Ends each stream for which there is a reason why it should not be."""
+        for connection in self.connections:
+            connection.unwanted = why_not(connection)
+            if connection.unwanted:
+                connection.wake.set()
+
     async def _sotw(self, requests: AsyncIterator[bytes], context: Context) -> None:
         await self._serve(requests, context, DiscoveryRequest, SotwStream)
 
@@ -127,7 +142,7 @@ class AdsService:
         node, identity = await self._admit(request, proof, context)
         machine = machine_class(self._cache.snapshot(node))
         variant = "delta" if machine_class is DeltaStream else "sotw"
-        connection = Connection(node, identity, variant, self._clock(), machine)
+        connection = Connection(node, identity, variant, self._clock(), machine, leaf=proof.leaf)
         self.connections[connection] = None
         log.info("connected node=%s identity=%s variant=%s", node.id, identity, variant)
         self._changed(connection)
@@ -137,8 +152,10 @@ class AdsService:
             async for data in requests:
                 request = await _decode(request_class, data, context)
                 await self._feed(connection, request, context)
+            connection.left = True
         finally:
             watcher.cancel()
+            connection.open = False
             del self.connections[connection]
             log.info("disconnected node=%s", node.id)
             self._changed(connection)
@@ -175,6 +192,8 @@ class AdsService:
         try:
             while True:
                 await connection.wake.wait()
+                if connection.unwanted:
+                    await _refuse(context, grpc.StatusCode.UNAUTHENTICATED, connection.unwanted)
                 await self._catch_up(connection, context)
         except grpc.aio.BaseError:
             return

@@ -110,6 +110,18 @@ class Stream(ABC):
         """type URL -> resource name -> the message of the NACK that stands."""
         return {url: dict(s.rejected) for url, s in self.subscriptions.items() if s.rejected}
 
+    def held(self, type_url: str, name: str) -> str | None:
+        """The version of a resource that the client has acknowledged, '' if it has yet to; None
+        if it does not want it."""
+        subscription = self.subscriptions.get(type_url)
+        if subscription is None or not (subscription.wild or name in subscription.names):
+            return None
+        if name in subscription.rejected or any(
+            name in push.names for push in subscription.awaiting.values()
+        ):
+            return ""
+        return subscription.sent.get(name, "")
+
     def on_snapshot(self, snapshot: Snapshot) -> tuple[Push, ...]:
         self._rollout.begin(snapshot)
         return tuple(self._advance())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from certs.authority import Authority
 from certs.bundle import TrustBundle
+from certs.rotation import State
 from certs.store import StoredAuthority
 from controlplane.ca.live import LiveAuthority
 
@@ -13,7 +14,7 @@ def stored(authority: Authority, *trusted: Authority) -> StoredAuthority:
     bundle = authority.bundle
     for other in trusted:
         bundle = TrustBundle((*bundle.roots, *other.bundle.roots))
-    return StoredAuthority(authority, bundle)
+    return StoredAuthority(authority, bundle, State(authority.id))
 
 
 def live(authority: Authority, *trusted: Authority) -> LiveAuthority:

@@ -1,0 +1,155 @@
+"""What counts no more: certificates by serial number, and identities with all that they hold.
+
+    a serial      stands in the CRL of its issuer, opens no stream, renews nothing
+    an identity   the same for each of its certificates that the issue log knows, and gets no more
+
+Proxies get it as CRLs beside the trust bundle, one of each authority that may have issued a leaf
+(Envoy refuses leaves of an issuer without a list once there is one). Kept in STATE/revoked.json.
+It knows no streams; whoever changes it has the change pushed.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from certs.checked_file import read_checked, write_checked
+from certs.errors import CertificateError
+from certs.issue_log import read_issues
+from certs.spiffe import SpiffeId
+from certs.store import CA_FOLDER
+from certs.x509 import Certificate, spiffe_id
+from controlplane.ca.live import LiveAuthority
+
+log = logging.getLogger("weft.controlplane.ca")
+
+REVOKED_FILE = "revoked.json"
+MAX_REVOCATIONS = 10_000
+_SERIAL = re.compile(r"[0-9a-f]{1,40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """what: a serial number in hex, lower case, or a SPIFFE id. at: Unix seconds."""
+
+    what: str
+    reason: str
+    at: float
+
+
+class Revocations:
+    """CertificateError when made if the file is spoiled: it must not be forgotten in silence."""
+
+    def __init__(
+        self, state_dir: Path, authority: LiveAuthority, clock: Callable[[], float]
+    ) -> None:
+        self._path = state_dir / REVOKED_FILE
+        self._issues = state_dir / CA_FOLDER
+        self._authority = authority
+        self._clock = clock
+        self._all = _load(self._path)
+        self._serials: dict[int, float] = {}
+        self._crl = b""
+        self._find()
+        authority.listen(self._sign)
+
+    def all(self) -> tuple[Revocation, ...]:
+        """In the order in which they came."""
+        return tuple(self._all.values())
+
+    def crl(self) -> bytes:
+        """PEM, a list of each issuer; b'' while nothing is revoked."""
+        return self._crl
+
+    def why(self, certificate: Certificate) -> str:
+        """Why it counts no more; '' if it does."""
+        if not self._all:
+            return ""
+        found = self._all.get(f"{certificate.serial_number:x}")
+        try:
+            found = found or self._all.get(str(spiffe_id(certificate)))
+        except CertificateError:
+            pass  # no SVID: only its number can be on the list
+        return f"{found.what} is revoked: {found.reason}" if found is not None else ""
+
+    def why_not(self, identity: SpiffeId | str) -> str:
+        """Why nobody may be this identity; '' if one may."""
+        found = self._all.get(str(identity))
+        return f"{found.what} is revoked: {found.reason}" if found is not None else ""
+
+    def revoke(self, what: str, reason: str) -> None:
+        """Blocks on the disk. CertificateError: neither a serial number nor a SPIFFE id."""
+        what = _named(what)
+        if len(self._all) >= MAX_REVOCATIONS and what not in self._all:
+            raise CertificateError(
+                f"{MAX_REVOCATIONS} revocations are there already: take some back, or replace the "
+                "authority (weft ca rotate)"
+            )
+        revocation = Revocation(what, reason or "no reason given", self._clock())
+        self._keep({**self._all, what: revocation})
+        log.warning("revoked %s: %s", what, revocation.reason)
+
+    def restore(self, what: str) -> None:
+        """Takes it back. Blocks on the disk. CertificateError: it is not revoked."""
+        what = _named(what)
+        if what not in self._all:
+            raise CertificateError(f"{what} is not revoked")
+        self._keep({name: one for name, one in self._all.items() if name != what})
+        log.warning("%s is not revoked any more", what)
+
+    def _keep(self, revocations: dict[str, Revocation]) -> None:
+        """File first: if it cannot be written, all stays as it was."""
+        write_checked(self._path, {"revoked": [asdict(one) for one in revocations.values()]})
+        self._all = revocations
+        self._find()
+
+    def _find(self) -> None:
+        """The serial numbers: those that are named, and those of identities."""
+        named = [one for one in self._all.values() if _SERIAL.fullmatch(one.what)]
+        serials = {int(one.what, 16): one.at for one in named}
+        if len(named) < len(self._all):
+            now = self._clock()
+            for issued in read_issues(self._issues):
+                found = self._all.get(issued.identity)
+                if found is not None and issued.not_after > now:
+                    serials[int(issued.serial, 16)] = found.at
+        self._serials = serials
+        self._sign()
+
+    def _sign(self) -> None:
+        stored, now = self._authority.stored, self._clock()
+        issuers = [stored.authority, *([stored.other] if stored.other is not None else [])]
+        self._crl = b""
+        if self._all:
+            self._crl = b"".join(issuer.crl(self._serials, now) for issuer in issuers)
+
+
+def _named(what: str) -> str:
+    """As it is kept; a serial number may be given as others print it (0x, colons, capitals)."""
+    text = what.strip()
+    if text.startswith("spiffe://"):
+        return str(SpiffeId.parse(text))
+    serial = text.lower().removeprefix("0x").replace(":", "").lstrip("0")
+    if not _SERIAL.fullmatch(serial):
+        raise CertificateError(
+            f"{what!a} is neither a serial number in hex nor a SPIFFE id (spiffe://...)"
+        )
+    return serial
+
+
+def _load(path: Path) -> dict[str, Revocation]:
+    if not path.exists():
+        return {}
+    try:
+        found = [
+            Revocation(str(one["what"]), str(one["reason"]), float(one["at"]))
+            for one in read_checked(path)["revoked"]
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, CertificateError):
+            raise
+        raise CertificateError(f"{path} is corrupt: restore it from a backup") from error
+    return {one.what: one for one in found}
