@@ -10,8 +10,6 @@ from typing import Any
 
 from envoy.config.route.v3 import route_components_pb2
 
-from proxy.config.filters.decode_cors import policy
-
 NAME = "envoy.filters.http.cors"
 
 
@@ -21,5 +19,7 @@ def with_cors(
     """`configs` by filter name, with the policy in `message` if there is one."""
     if message is None or NAME in configs:
         return configs
+    from proxy.config.filters.decode_cors import policy  # not needed by who has no such field
+
     old: dict[str, Any] = {NAME: policy(message, path)}
     return {**configs, **old}

@@ -1,43 +1,33 @@
-"""The HTTP filters that Weft has, in one table: type URL -> builder. The router is none of them."""
+"""The HTTP filters that Weft has, in one table: type URL -> builder. The router is none of them.
+
+A filter's module is imported when a configuration names it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from proxy.filters import (
-    buffer,
-    cors,
-    dynamic_forward_proxy,
-    ext_authz,
-    fault,
-    grpc_stats,
-    header_mutation,
-    health_check,
-    jwt_authn,
-    local_ratelimit,
-    peak_ewma,
-    rbac,
-    set_filter_state,
-    set_metadata,
-)
 from proxy.filters.api import Builder
+from proxy.imported import Imported
 
-FILTERS: Mapping[str, Builder] = {
-    each.TYPE_URL: each.build
-    for each in (
-        buffer,
-        cors,
-        dynamic_forward_proxy,
-        ext_authz,
-        fault,
-        grpc_stats,
-        header_mutation,
-        health_check,
-        jwt_authn,
-        local_ratelimit,
-        peak_ewma,
-        rbac,
-        set_filter_state,
-        set_metadata,
-    )
+_HTTP = "type.googleapis.com/envoy.extensions.filters.http."
+_MODULES: Mapping[str, str] = {
+    "buffer.v3.Buffer": "buffer",
+    "cors.v3.Cors": "cors",
+    "dynamic_forward_proxy.v3.FilterConfig": "dynamic_forward_proxy",
+    "ext_authz.v3.ExtAuthz": "ext_authz",
+    "fault.v3.HTTPFault": "fault",
+    "grpc_stats.v3.FilterConfig": "grpc_stats",
+    "header_mutation.v3.HeaderMutation": "header_mutation",
+    "health_check.v3.HealthCheck": "health_check",
+    "jwt_authn.v3.JwtAuthentication": "jwt_authn",
+    "local_ratelimit.v3.LocalRateLimit": "local_ratelimit",
+    "peak_ewma.v3alpha.PeakEwmaConfig": "peak_ewma",
+    "rbac.v3.RBAC": "rbac",
+    "set_filter_state.v3.Config": "set_filter_state",
+    "set_metadata.v3.Config": "set_metadata",
 }
+
+FILTERS: Mapping[str, Builder] = Imported(
+    {_HTTP + name: f"{__name__}.{module}:build" for name, module in _MODULES.items()}
+)

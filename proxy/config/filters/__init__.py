@@ -2,69 +2,59 @@
 
 A decoder takes the packed message's bytes and the path for errors, answers the filter's own frozen
 configuration, or raises Rejected. A supported filter stands here and, as a builder, in
-`proxy.filters.FILTERS`; its messages' fields stand in `fields_filters`.
+`proxy.filters.FILTERS`; its messages' fields stand in `fields_filters`. Its module is imported when
+a configuration names it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from proxy.config.filters import (
-    decode_buffer,
-    decode_cors,
-    decode_dynamic_forward_proxy,
-    decode_ext_authz,
-    decode_fault,
-    decode_grpc_stats,
-    decode_header_mutation,
-    decode_health_check,
-    decode_jwt_authn,
-    decode_local_ratelimit,
-    decode_peak_ewma,
-    decode_rbac,
-    decode_router,
-    decode_set_filter_state,
-    decode_set_metadata,
-)
+from proxy.imported import Imported
 
 FilterDecoder = Callable[[bytes, str], object]
 FilterDecoders = Mapping[str, FilterDecoder]
+_HTTP = "type.googleapis.com/envoy.extensions.filters.http."
 
-DECODERS: FilterDecoders = {
-    each.TYPE_URL: each.decode
-    for each in (
-        decode_buffer,
-        decode_cors,
-        decode_dynamic_forward_proxy,
-        decode_ext_authz,
-        decode_fault,
-        decode_grpc_stats,
-        decode_header_mutation,
-        decode_health_check,
-        decode_jwt_authn,
-        decode_local_ratelimit,
-        decode_peak_ewma,
-        decode_rbac,
-        decode_router,
-        decode_set_filter_state,
-        decode_set_metadata,
-    )
-}
+
+def _table(places: Mapping[str, str]) -> FilterDecoders:
+    return Imported({_HTTP + name: f"{__name__}.{place}" for name, place in places.items()})
+
+
+DECODERS = _table(
+    {
+        "buffer.v3.Buffer": "decode_buffer:decode",
+        "cors.v3.Cors": "decode_cors:decode",
+        "dynamic_forward_proxy.v3.FilterConfig": "decode_dynamic_forward_proxy:decode",
+        "ext_authz.v3.ExtAuthz": "decode_ext_authz:decode",
+        "fault.v3.HTTPFault": "decode_fault:decode",
+        "grpc_stats.v3.FilterConfig": "decode_grpc_stats:decode",
+        "header_mutation.v3.HeaderMutation": "decode_header_mutation:decode",
+        "health_check.v3.HealthCheck": "decode_health_check:decode",
+        "jwt_authn.v3.JwtAuthentication": "decode_jwt_authn:decode",
+        "local_ratelimit.v3.LocalRateLimit": "decode_local_ratelimit:decode",
+        "peak_ewma.v3alpha.PeakEwmaConfig": "decode_peak_ewma:decode",
+        "rbac.v3.RBAC": "decode_rbac:decode",
+        "router.v3.Router": "decode_router:decode",
+        "set_filter_state.v3.Config": "decode_set_filter_state:decode",
+        "set_metadata.v3.Config": "decode_set_metadata:decode",
+    }
+)
 """Filters of a chain."""
 
-PER_ROUTE: FilterDecoders = {
-    decode_buffer.PER_ROUTE_TYPE_URL: decode_buffer.decode_per_route,
-    decode_cors.PER_ROUTE_TYPE_URL: decode_cors.decode_per_route,
-    decode_dynamic_forward_proxy.PER_ROUTE_TYPE_URL: (
-        decode_dynamic_forward_proxy.decode_per_route
-    ),
-    decode_ext_authz.PER_ROUTE_TYPE_URL: decode_ext_authz.decode_per_route,
-    decode_fault.TYPE_URL: decode_fault.decode,
-    decode_header_mutation.PER_ROUTE_TYPE_URL: decode_header_mutation.decode_per_route,
-    decode_jwt_authn.PER_ROUTE_TYPE_URL: decode_jwt_authn.decode_per_route,
-    decode_local_ratelimit.TYPE_URL: decode_local_ratelimit.decode_per_route,
-    decode_rbac.PER_ROUTE_TYPE_URL: decode_rbac.decode_per_route,
-    decode_set_filter_state.TYPE_URL: decode_set_filter_state.decode,
-    decode_set_metadata.TYPE_URL: decode_set_metadata.decode,
-}
+PER_ROUTE = _table(
+    {
+        "buffer.v3.BufferPerRoute": "decode_buffer:decode_per_route",
+        "cors.v3.CorsPolicy": "decode_cors:decode_per_route",
+        "dynamic_forward_proxy.v3.PerRouteConfig": "decode_dynamic_forward_proxy:decode_per_route",
+        "ext_authz.v3.ExtAuthzPerRoute": "decode_ext_authz:decode_per_route",
+        "fault.v3.HTTPFault": "decode_fault:decode",
+        "header_mutation.v3.HeaderMutationPerRoute": "decode_header_mutation:decode_per_route",
+        "jwt_authn.v3.PerRouteConfig": "decode_jwt_authn:decode_per_route",
+        "local_ratelimit.v3.LocalRateLimit": "decode_local_ratelimit:decode_per_route",
+        "rbac.v3.RBACPerRoute": "decode_rbac:decode_per_route",
+        "set_filter_state.v3.Config": "decode_set_filter_state:decode",
+        "set_metadata.v3.Config": "decode_set_metadata:decode",
+    }
+)
 """What a route, virtual host, weighted cluster or route configuration may say to a filter."""

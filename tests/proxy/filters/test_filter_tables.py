@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from envoy.extensions.filters.http.local_ratelimit.v3 import local_rate_limit_pb
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from proxy.config import filters
 from proxy.config.filters import DECODERS, PER_ROUTE
 from proxy.filters import FILTERS
 from proxy.filters.api import WAIT, FilterContext, Hooks, Reply
@@ -41,6 +45,24 @@ def hooks(
 def asked(found: Hooks, stream: FakeStream) -> Any:
     assert found.on_request is not None
     return found.on_request(stream)
+
+
+@pytest.mark.parametrize("table", [DECODERS, PER_ROUTE, FILTERS])
+def test_what_a_table_names_is_there(table: Mapping[str, Any]) -> None:
+    """Each by the type URLs of its own module."""
+    for url, found in table.items():
+        module = import_module(found.__module__)
+        assert url in (module.TYPE_URL, getattr(module, "PER_ROUTE_TYPE_URL", ""))
+    assert "type.googleapis.com/nothing" not in table
+    with pytest.raises(KeyError):
+        table["type.googleapis.com/nothing"]
+
+
+def test_every_decoder_stands_in_a_table() -> None:
+    folder = Path(filters.__file__).parent
+    modules = {path.stem for path in folder.glob("decode_*.py")} - {"decode_per_route"}
+    named = [*DECODERS.values(), *PER_ROUTE.values()]
+    assert {each.__module__.rpartition(".")[2] for each in named} == modules
 
 
 def test_every_filter_that_is_decoded_can_be_built() -> None:
