@@ -49,12 +49,14 @@ class CertificateRequest:
                 )
 
 
-def make_csr(key: PrivateKey, identity: SpiffeId) -> bytes:
-    """A PEM request for `key`; the identity is a courtesy to authorities that look at it."""
-    name = x509.UniformResourceIdentifier(str(identity))
+def make_csr(key: PrivateKey, identity: SpiffeId | None = None) -> bytes:
+    """A PEM request for `key`; the identity is a courtesy to authorities that look at it, and left
+    out by who does not know its own yet."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
-    # RFC 5280 section 4.2.1.6: critical, as the subject is empty.
-    builder = builder.add_extension(x509.SubjectAlternativeName([name]), critical=True)
+    if identity is not None:
+        name = x509.UniformResourceIdentifier(str(identity))
+        # RFC 5280 section 4.2.1.6: critical, as the subject is empty.
+        builder = builder.add_extension(x509.SubjectAlternativeName([name]), critical=True)
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 

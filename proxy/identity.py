@@ -73,14 +73,11 @@ _KEY_BLOCK = re.compile(
 )
 
 
-_SOMEBODY = SpiffeId("cluster.local", "/ns/default/sa/default")
-
-
 @dataclass(frozen=True, slots=True)
 class IdentityOptions:
     """Where to ask and with what. mtls_address '' is unknown; state_dir None keeps nothing.
 
-    identity is what the CSR says, a courtesy: the CA takes the identity from the proof.
+    identity is what the first CSR says, a courtesy: the CA takes the identity from the proof.
     follow_mesh: the control plane is Weft's, which says whom to trust and when to renew.
     """
 
@@ -89,7 +86,7 @@ class IdentityOptions:
     join_token_file: Path
     state_dir: Path | None = None
     ca_mtls_address: str = ""
-    identity: SpiffeId = _SOMEBODY
+    identity: SpiffeId | None = None
     secret_name: str = "default"
     follow_mesh: bool = False
 
@@ -301,7 +298,8 @@ class Identity:
         """One CreateCertificate. CertificateError says whatever went wrong."""
         roots = await self.roots()
         own = (chain_to_pem(client.chain), key_to_pem(client.key)) if client else (None, None)
-        request = ca_pb2.IstioCertificateRequest(csr=make_csr(key, self._options.identity).decode())
+        known = self.svid.spiffe_id if self.svid is not None else self._options.identity
+        request = ca_pb2.IstioCertificateRequest(csr=make_csr(key, known).decode())
         try:
             async with asyncio.timeout(_CALL_TIMEOUT_S):
                 body = await self._ask_at(address, roots, own, metadata, request)
