@@ -47,6 +47,7 @@ def encoded(question: Question) -> bytes:
     if question.route_metadata:
         _metadata(attributes.route_metadata_context, question.route_metadata)
     if question.sni is not None:
+        attributes.tls_session.SetInParent()
         attributes.tls_session.sni = question.sni
     return message.SerializeToString()
 
@@ -118,9 +119,9 @@ def decoded(data: bytes) -> Verdict:
 def _ok(message: external_auth_pb2.OkHttpResponse, metadata: Mapping[str, Any]) -> Verdict:
     return Verdict(
         "OK",
-        headers=_writes(message.headers, "append"),
+        headers=_for_request(message.headers),
         remove=tuple(name.lower() for name in message.headers_to_remove),
-        response_headers=_writes(message.response_headers_to_add, "add"),
+        response_headers=_for_answer(message.response_headers_to_add, "add"),
         query_set=tuple((each.key, each.value) for each in message.query_parameters_to_set),
         query_remove=tuple(message.query_parameters_to_remove),
         metadata=metadata or _struct(message.dynamic_metadata),
@@ -136,26 +137,30 @@ def _refusal(
     return Verdict(
         kind,
         status,
-        _writes(message.headers, "add"),
+        _for_answer(message.headers, "append"),
         body=message.body.encode(),
         metadata=metadata,
     )
 
 
-def _writes(options: Iterable[_Option], appended: How) -> tuple[HeaderWrite, ...]:
+def _for_request(options: Iterable[_Option]) -> tuple[HeaderWrite, ...]:
+    """Envoy looks at the old field `append` only."""
+    return tuple(_write(each, "append" if each.append.value else "set") for each in options)
+
+
+def _for_answer(options: Iterable[_Option], appended: How) -> tuple[HeaderWrite, ...]:
     """appended: what the old field `append: true` means."""
-    return tuple(_write(each, appended) for each in options)
+    found = []
+    for each in options:
+        how = _HOW.get(each.append_action, "add")
+        if each.HasField("append"):
+            how = appended if each.append.value else "set"
+        found.append(_write(each, how))
+    return tuple(found)
 
 
-def _write(option: _Option, appended: How) -> HeaderWrite:
+def _write(option: _Option, how: How) -> HeaderWrite:
     value = option.header.raw_value or option.header.value.encode()
-    how: How
-    if option.HasField("append"):
-        how = appended if option.append.value else "set"
-    elif option.append_action:
-        how = _HOW.get(option.append_action, "set")
-    else:
-        how = "set"
     return HeaderWrite(option.header.key.lower(), value, how)
 
 

@@ -26,8 +26,8 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class HttpPart:
-    """headers: with the pseudo-headers. size: bytes of the request, -1 if nobody knows. body None:
-    it is not told."""
+    """headers: with the pseudo-headers. size: bytes of its body that are
+    here. body None: it is not told."""
 
     id: str
     method: str

@@ -124,7 +124,7 @@ class Checks:
             check.size += len(data)
             check.taken.append(data)
             if body.partial and check.size >= body.max_bytes:
-                self._ask_behind(stream, check, check.size > body.max_bytes or not end)
+                self._ask_behind(stream, check, check.size > body.max_bytes)
             elif not body.partial and stream.body_received > body.max_bytes:
                 check.over = True
                 stream.resume(TOO_LARGE)
@@ -200,7 +200,7 @@ class Checks:
             _chosen(stream.route.metadata, config.route_metadata_namespaces)
             if stream.route is not None
             else {},
-            stream.info.sni if config.tls_session and stream.info.tls else None,
+            stream.info.sni if config.tls_session else None,
             config.raw_headers,
             self.body is not None and self.body.raw,
         )
@@ -212,17 +212,22 @@ class Checks:
             self._tell(stream, check, verdict)
         if verdict.kind == "ERROR":
             return self._failed(stream, verdict)
-        if self._config.validate_mutations and not is_valid(verdict):
-            self._stats.count(stream, "invalid")
-            return INVALID
+        invalid = self._config.validate_mutations and not is_valid(verdict)
         if verdict.kind == "DENIED":
-            return self._denied(stream, verdict)
+            refusal = self._denied(stream, verdict)
+            return self._invalid(stream) if invalid else refusal
+        if invalid:
+            return self._invalid(stream)
         self._stats.count(stream, "ok")
         if edit_request(stream.request, verdict) and self._config.clear_route_cache:
             stream.reroute()
         if verdict.response_headers:
             check.response_writes = verdict
         return None
+
+    def _invalid(self, stream: FilterStream) -> Reply:
+        self._stats.count(stream, "invalid")
+        return INVALID
 
     def _tell(self, stream: FilterStream, check: Check, verdict: Verdict) -> None:
         told = dict(verdict.metadata)
@@ -248,7 +253,7 @@ class Checks:
         if config.failure_mode_allow:
             self._stats.count(stream, "failure_mode_allowed")
             if config.failure_mode_allow_header:
-                stream.request.headers.set(ALLOWED_ANYWAY, b"true")
+                stream.request.headers.add(ALLOWED_ANYWAY, b"true")
             return None
         status = verdict.status or config.status_on_error
         headers = tuple(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from proxy.authz.question import HeaderWrite, Verdict
 from proxy.http.headers import Headers
@@ -76,12 +76,17 @@ def is_safe(write: HeaderWrite) -> bool:
 
 
 def edited_query(path: bytes, sets: Iterable[tuple[str, str]], removes: Iterable[str]) -> bytes:
-    """Parameters that are set stand behind the others, which stay as they are spelled."""
+    """Sorted by name (Envoy). Those that are not touched stay as they are spelled."""
     bare, _, query = path.partition(b"?")
-    new = {name.encode(): value.encode() for name, value in sets}
-    gone = {*new, *(name.encode() for name in removes)}
-    pairs = [one for one in query.split(b"&") if one]
-    kept = [one for one in pairs if unquote_to_bytes(one.partition(b"=")[0]) not in gone]
     dropped = {name.encode() for name in removes}
-    kept += [b"%b=%b" % pair for pair in new.items() if pair[0] not in dropped]
-    return bare + b"?" + b"&".join(kept) if kept else bare
+    new = {name.encode(): value.encode() for name, value in sets}
+    pairs = [one.partition(b"=") for one in query.split(b"&") if one]
+    kept = [pair for pair in pairs if unquote_to_bytes(pair[0]) not in dropped | new.keys()]
+    kept += [(name, b"=", _legal(value)) for name, value in new.items() if name not in dropped]
+    text = b"&".join([b"".join(pair) for pair in sorted(kept, key=lambda pair: pair[0])])
+    return bare + b"?" + text if text else bare
+
+
+def _legal(value: bytes) -> bytes:
+    """What cannot stand in a query is escaped; the rest is as the service wrote it."""
+    return quote_from_bytes(value, safe="%!$&'()*+,;=:@/?").encode()

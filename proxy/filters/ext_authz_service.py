@@ -130,7 +130,9 @@ class RawHttpAuthz:
             len(body),
             scheme=part.scheme.encode(),
         )
-        return Inquiry(service.uri.cluster, head, body, service.uri.timeout_s, service.repeats)
+        return Inquiry(
+            service.uri.cluster, head, body, service.uri.timeout_s, service.repeats, forwards=False
+        )
 
     def verdict(self, outcome: Outcome) -> Verdict:
         if outcome.failure:
@@ -160,7 +162,7 @@ class RawHttpAuthz:
         upstream, appended, client = self._upstream, self._appended, self._on_success
         writes = [HeaderWrite(n, v) for n, v in pairs if upstream is not None and upstream(n)]
         writes += [
-            HeaderWrite(n, v, "append") for n, v in pairs if appended is not None and appended(n)
+            HeaderWrite(n, v, "add") for n, v in pairs if appended is not None and appended(n)
         ]
         removed = outcome.headers.joined(TO_REMOVE) or b""
         return Verdict(
@@ -205,7 +207,6 @@ def http_part(
     told = tuple([pair for pair in pairs if tells(pair[0])])
     if partial is not None:
         told += (("x-envoy-auth-partial-body", b"true" if partial else b"false"),)
-    size = request.headers.get(b"content-length") or b""
     return HttpPart(
         id_,
         request.method.decode("latin-1"),
@@ -213,7 +214,7 @@ def http_part(
         request.authority.decode("latin-1"),
         request.scheme.decode("latin-1"),
         request.version.decode("latin-1"),
-        int(size) if size.isdigit() else -1,
+        stream.body_received,
         told,
         body,
     )

@@ -31,7 +31,8 @@ NEVER = Repeats()
 @dataclass(frozen=True, slots=True)
 class Inquiry:
     """request: its length is that of `body`. timeout_s: for all attempts together, 0 is none. tells: in headers
-    of Envoy's, that it is a proxy's own and how long it waits."""
+    of Envoy's, that it is a proxy's own and how long it waits;
+    forwards: and from which machine."""
 
     cluster: str
     request: Request
@@ -40,6 +41,7 @@ class Inquiry:
     repeats: Repeats = NEVER
     max_answer_bytes: int = MAX_ANSWER_BYTES
     tells: bool = True
+    forwards: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,9 +104,11 @@ class Question:
         self.breaker = cluster.breakers[PRIORITY]
         headers, timeout_s = self.request.headers, self._inquiry.timeout_s
         if self._inquiry.tells:
-            _sign(headers)
+            headers.set(b"x-envoy-internal", b"true")
             if timeout_s:
                 headers.set(EXPECTED_TIMEOUT, b"%d" % (timeout_s * 1000))
+        if self._inquiry.tells and self._inquiry.forwards:
+            _forward(headers)
         if timeout_s:
             self._timer = self._call_later(timeout_s, self._on_timeout)
         self._attempt()
@@ -263,9 +265,8 @@ def _rule(repeats: Repeats) -> RetryRule | None:
     return RetryRule(RetryPolicy(repeats.retry_on, repeats.most))
 
 
-def _sign(headers: Headers) -> None:
-    """A request of the proxy's own says so, and where it comes from (Envoy's async client)."""
-    headers.set(b"x-envoy-internal", b"true")
+def _forward(headers: Headers) -> None:
+    """A request of the proxy's own says where it comes from (Envoy's async client)."""
     known, own = headers.joined(b"x-forwarded-for"), local_address()
     headers.set(b"x-forwarded-for", b"%b,%b" % (known, own) if known else own)
 
