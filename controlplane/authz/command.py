@@ -15,6 +15,8 @@ from controlplane.mesh.model import Status
 from controlplane.sources.files import FileSource, SourceError
 from controlplane.translate import build
 
+__all__ = ["Question", "Result", "run"]
+
 ALLOWED, DENIED, CANNOT_TELL, ASKS = 0, 1, 2, 3
 _CODES = {"ALLOWED": ALLOWED, "DENIED": DENIED, "ASKS": ASKS}
 

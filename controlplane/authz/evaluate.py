@@ -15,6 +15,7 @@ from typing import Any
 from controlplane.authz.inquiry import Inquiry
 from controlplane.mesh.policy import Attribute, Clause, Fact, Match, Value
 
+_HEADERS: frozenset[Attribute] = frozenset(("header", "host", "method"))
 _SEGMENT = r"[a-zA-Z0-9\-._~%!$&'()+,;:@=]"
 """What a '*' of a URI template takes (Envoy's kPathGlob)."""
 
@@ -30,6 +31,8 @@ def means(value: Value, inquiry: Inquiry) -> bool:
 
 
 def true(fact: Fact, inquiry: Inquiry) -> bool:
+    if fact.match.kind == "present" and fact.attribute in _HEADERS:
+        return any(True for _ in actual(fact, inquiry))  # an empty one is there too
     return any(matches(fact.match, found) for found in actual(fact, inquiry))
 
 

@@ -8,13 +8,13 @@ has compared the node's words with it).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
 from certs.errors import CertificateError
 from certs.spiffe import SpiffeId
-from certs.x509 import chain_to_pem
+from certs.x509 import Certificate, chain_to_pem
 from controlplane.ca.envoy_secrets import EnvoySecrets
 from controlplane.ca.live import LiveAuthority
 from controlplane.emit import secrets
@@ -24,6 +24,8 @@ from protos.types import SDS
 
 log = logging.getLogger("weft.controlplane.ca")
 
+Foreign = Mapping[str, tuple[Certificate, ...]]
+
 MAX_TOLD = 10_000
 """Node ids remembered; nodes choose theirs freely."""
 
@@ -31,7 +33,8 @@ MAX_TOLD = 10_000
 class SdsSecrets:
     """Call it with a node. keys None: nobody gets a private key.
 
-    crl: PEM of what is revoked, b'' for nothing."""
+    crl: PEM of what is revoked, b'' for nothing. foreign: the roots of federated trust domains;
+    aliases: other names of our own."""
 
     def __init__(
         self,
@@ -39,11 +42,15 @@ class SdsSecrets:
         keys: EnvoySecrets | None,
         clock: Callable[[], float],
         crl: Callable[[], bytes] = lambda: b"",
+        foreign: Callable[[], Foreign] = dict,
+        aliases: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self._authority = authority
         self._keys = keys
         self._clock = clock
         self._crl = crl
+        self._foreign = foreign
+        self._aliases = aliases
         self._told: set[str] = set()
         self._made: tuple[object, ...] = ()
         self._trust: tuple[Secret, Secret]
@@ -68,14 +75,25 @@ class SdsSecrets:
 
     def trust(self) -> tuple[Secret, Secret]:
         """Whom to believe, and who issues; made anew only when one of them has changed."""
-        material = (self._authority.stored, self._crl())
+        crl, foreign, aliases = self._crl(), self._foreign(), self._aliases()
+        material = (self._authority.stored, crl, foreign, aliases)
         if material != self._made:
             bundle, issuer = self._authority.bundle, self._authority.certificate
-            root = secrets.root(bundle.to_pem(), material[1])
+            own = bundle.to_pem()
+            root = secrets.root(own, crl, self._by_trust_domain(own, foreign, aliases))
             self._trust = (root, secrets.issuer(chain_to_pem((issuer,))))
             self._root_version = version(root)
             self._made = material
         return self._trust
+
+    def _by_trust_domain(
+        self, own: bytes, foreign: Foreign, aliases: tuple[str, ...]
+    ) -> dict[str, bytes]:
+        """Empty while nothing is federated: then whoever our roots have signed is believed."""
+        if not foreign:
+            return {}
+        pems = {name: chain_to_pem(roots) for name, roots in foreign.items()}
+        return pems | dict.fromkeys((self._authority.trust_domain, *aliases), own)
 
     def root_version(self) -> str:
         """By which a stream's machine knows `ROOTCA` as it is now."""

@@ -42,7 +42,7 @@ def sidecar(mesh: Mesh, node: Node) -> Draft:
     own = {cluster.name: cluster for cluster in map(clusters.inbound, ports)}
     guards = _guards(mesh, node, workload)
     own |= {jwt.cluster_name(rule): jwt.cluster(rule) for rule in jwks_places(guards.tokens)}
-    found = [listeners.inbound(p, mesh.trust_domain, guards) for p in ports]
+    found = [listeners.inbound(p, mesh.trust_domains, guards) for p in ports]
     if node.http_proxy_port:
         found.append(listeners.http_proxy(node.http_proxy_port))
     draft = Draft(clusters=tuple(own.values()), listeners=tuple(found))

@@ -51,7 +51,9 @@ HCM = "envoy.filters.network.http_connection_manager"
 NO_GUARDS = Guards()
 
 
-def inbound(port: InboundPort, trust_domain: str, guards: Guards = NO_GUARDS) -> Listener:
+def inbound(
+    port: InboundPort, trust_domains: tuple[str, ...], guards: Guards = NO_GUARDS
+) -> Listener:
     """The way into a workload: `port` says where the sidecar listens and what it demands, and
     `guards` who may come in."""
     listener = Listener(
@@ -63,7 +65,7 @@ def inbound(port: InboundPort, trust_domain: str, guards: Guards = NO_GUARDS) ->
     alpn = names.server_alpn(port.protocol)
     if port.mtls != "DISABLE":
         chain = listener.filter_chains.add(filters=filters)
-        chain.transport_socket.CopyFrom(tls.downstream_mutual(trust_domain, alpn))
+        chain.transport_socket.CopyFrom(tls.downstream_mutual(trust_domains, alpn))
     if port.mtls == "DISABLE":
         listener.filter_chains.append(FilterChain(filters=filters))
     if port.mtls == "PERMISSIVE":

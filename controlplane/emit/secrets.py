@@ -4,26 +4,52 @@ Weft's proxies who issues now.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from envoy.config.core.v3.base_pb2 import DataSource
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
     CertificateValidationContext,
     TlsCertificate,
 )
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+from envoy.extensions.transport_sockets.tls.v3.tls_spiffe_validator_config_pb2 import (
+    SPIFFECertValidatorConfig,
+)
 
 from controlplane.emit import names
+from controlplane.emit.words import packed
+
+SPIFFE_VALIDATOR = "envoy.tls.cert_validator.spiffe"
 
 
-def root(bundle_pem: bytes, crl_pem: bytes = b"") -> Secret:
+def root(
+    bundle_pem: bytes, crl_pem: bytes = b"", by_trust_domain: Mapping[str, bytes] | None = None
+) -> Secret:
     """`ROOTCA`: what peers are verified with.
 
     crl_pem: a list of each authority that may have issued a peer's certificate. Only leaves are
-    looked up in them: Envoy would else want a list of each root too."""
-    context = CertificateValidationContext(trusted_ca=DataSource(inline_bytes=bundle_pem))
+    looked up in them: Envoy would else want a list of each root too. by_trust_domain: PEM roots
+    where several trust domains are believed, each for its own identities alone; bundle_pem does
+    not count then, and Envoy 1.40 looks at no crl_pem (tried), Weft does."""
+    context = CertificateValidationContext()
+    if by_trust_domain:
+        context.custom_validator_config.CopyFrom(_spiffe_validator(by_trust_domain))
+    else:
+        context.trusted_ca.inline_bytes = bundle_pem
     if crl_pem:
         context.crl.inline_bytes = crl_pem
         context.only_verify_leaf_cert_crl = True
     return Secret(name=names.ROOT_SECRET, validation_context=context)
+
+
+def _spiffe_validator(by_trust_domain: Mapping[str, bytes]) -> TypedExtensionConfig:
+    domains = [
+        SPIFFECertValidatorConfig.TrustDomain(name=name, trust_bundle=DataSource(inline_bytes=pem))
+        for name, pem in sorted(by_trust_domain.items())
+    ]
+    config = SPIFFECertValidatorConfig(trust_domains=domains)
+    return TypedExtensionConfig(name=SPIFFE_VALIDATOR, typed_config=packed(config))
 
 
 def issuer(certificate_pem: bytes) -> Secret:

@@ -31,11 +31,11 @@ TLS_SOCKET = "envoy.transport_sockets.tls"
 SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 
 
-def downstream_mutual(trust_domain: str, alpn: tuple[str, ...]) -> TransportSocket:
-    """A sidecar's inbound TLS: any identity of the trust domain, none without a certificate."""
-    prefix = StringMatcher(prefix=names.trust_domain_prefix(trust_domain))
+def downstream_mutual(trust_domains: Iterable[str], alpn: tuple[str, ...]) -> TransportSocket:
+    """A sidecar's inbound TLS: any identity of these domains, none without a certificate."""
+    prefixes = [StringMatcher(prefix=names.trust_domain_prefix(name)) for name in trust_domains]
     context = DownstreamTlsContext(
-        common_tls_context=_mutual((prefix,), alpn),
+        common_tls_context=_mutual(prefixes, alpn),
         require_client_certificate=BoolValue(value=True),
     )
     return TransportSocket(name=TLS_SOCKET, typed_config=packed(context))

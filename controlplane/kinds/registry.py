@@ -14,6 +14,7 @@ from controlplane.kinds.core import (
     ServiceAccount,
 )
 from controlplane.kinds.destination_rule import DestinationRule
+from controlplane.kinds.federation import ClusterFederatedTrustDomain
 from controlplane.kinds.mesh_config import MeshConfigMap
 from controlplane.kinds.objects import Object, ObjectKey
 from controlplane.kinds.peer_authentication import PeerAuthentication
@@ -36,6 +37,7 @@ KINDS: dict[tuple[str, str], type[Object]] = {
         VirtualService,
         DestinationRule,
         PeerAuthentication,
+        ClusterFederatedTrustDomain,
         AuthorizationPolicy,
         RequestAuthentication,
     )

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from controlplane.mesh.federation import ForeignDomain
 from controlplane.mesh.policy import Security
 from controlplane.mesh.position import NOWHERE as NOWHERE
 from controlplane.mesh.position import Position as Position
@@ -269,6 +270,13 @@ class Mesh:
     services: tuple[Service, ...] = ()
     workloads: tuple[Workload, ...] = ()
     security: Security = field(default_factory=Security)
+    federated: tuple[ForeignDomain, ...] = ()
+
+    @property
+    def trust_domains(self) -> tuple[str, ...]:
+        """Whose identities may come in: the mesh's own, its aliases, and the federated ones."""
+        foreign = (domain.trust_domain for domain in self.federated)
+        return (self.trust_domain, *self.security.trust_domain_aliases, *foreign)
 
     def service(self, hostname: str) -> Service | None:
         return next((s for s in self.services if s.hostname == hostname), None)

@@ -10,7 +10,7 @@ from controlplane.mesh.policy import AccessPolicy, Authorizer, Clause, Rule
 from controlplane.translate.clauses import ClauseMaker
 from controlplane.translate.index import age
 from controlplane.translate.report import Report
-from controlplane.translate.scopes import scope_of, tell_unused
+from controlplane.translate.scopes import Population, scope_of, tell_unused
 from controlplane.translate.trust_domains import TrustDomains
 
 _HTTP = ("HTTP", "HTTP2", "GRPC")
@@ -20,7 +20,7 @@ def policies(
     items: Iterable[AuthorizationPolicy],
     trust_domains: TrustDomains,
     authorizers: Iterable[Authorizer],
-    workloads: tuple[Workload, ...],
+    population: Population,
     report: Report,
 ) -> tuple[AccessPolicy, ...]:
     known = {authorizer.name: authorizer for authorizer in authorizers}
@@ -28,9 +28,9 @@ def policies(
     for item in sorted(items, key=age):
         policy = _policy(item, trust_domains, report)
         made.append(policy)
-        tell_unused(item, policy.scope, workloads, report)
+        tell_unused(item, policy.scope, population, report)
         _tell_provider(item, known, report)
-        _tell_tcp(item, policy, workloads, report)
+        _tell_tcp(item, policy, population.workloads, report)
     return tuple(made)
 
 

@@ -6,6 +6,9 @@ every one. Targets are gateways, known by the label of Gateway API; a sidecar ig
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from controlplane.kinds.mesh_config import ROOT_NAMESPACE
 from controlplane.kinds.objects import Object
 from controlplane.kinds.selectors import Targeting, TargetRef, targets_of
@@ -34,11 +37,21 @@ def _gateways(policy: Object, targets: tuple[TargetRef, ...], report: Report) ->
     return tuple(target.name for target in targets if target.kind == "Gateway")
 
 
-def tell_unused(
-    policy: Object, scope: Scope, workloads: tuple[Workload, ...], report: Report
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Population:
+    """workloads: those that are there. planned: namespace and labels of those that shall be."""
+
+    workloads: tuple[Workload, ...] = ()
+    planned: tuple[tuple[str, Mapping[str, str]], ...] = ()
+
+    def has(self, scope: Scope) -> bool:
+        there = any(scope.takes(w.namespace, w.labels) for w in self.workloads)
+        return there or any(scope.takes(*one) for one in self.planned)
+
+
+def tell_unused(policy: Object, scope: Scope, population: Population, report: Report) -> None:
     """A selector that chooses no workload is most often a misspelled one."""
-    if scope.labels and not any(scope.takes(w.namespace, w.labels) for w in workloads):
+    if scope.labels and not population.has(scope):
         where = f"the namespace {scope.namespace!r}" if scope.namespace else "the mesh"
         message = f"spec.selector: no workload of {where} has these labels"
         report.warning(policy, policy.position, "SelectsNothing", message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from controlplane.inventory import Snapshot
+from controlplane.kinds.apps import Deployment
 from controlplane.kinds.authorization_policy import AuthorizationPolicy
 from controlplane.kinds.mesh_config import MeshConfigMap
 from controlplane.kinds.request_authentication import RequestAuthentication
@@ -11,6 +12,7 @@ from controlplane.mesh.policy import Security
 from controlplane.translate import access, tokens
 from controlplane.translate.authorizers import authorizers
 from controlplane.translate.report import Report
+from controlplane.translate.scopes import Population
 from controlplane.translate.trust_domains import TrustDomains
 
 
@@ -30,9 +32,13 @@ def build(
         _tell_trust_domain(settings, config.trust_domain, trust_domain, report)
     domains = TrustDomains(trust_domain, aliases)
     policies = snapshot.of(AuthorizationPolicy)
+    planned = (
+        (item.namespace, item.spec.template.metadata.labels) for item in snapshot.of(Deployment)
+    )
+    population = Population(workloads, tuple(planned))
     return Security(
-        access=access.policies(policies, domains, asked, workloads, report),
-        tokens=tokens.policies(snapshot.of(RequestAuthentication), services, workloads, report),
+        access=access.policies(policies, domains, asked, population, report),
+        tokens=tokens.policies(snapshot.of(RequestAuthentication), services, population, report),
         authorizers=asked,
         trust_domain_aliases=aliases,
         denial_details=settings is not None and settings.denial_details,

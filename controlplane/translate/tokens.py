@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from controlplane.kinds.request_authentication import JwtRule, RequestAuthentication
-from controlplane.mesh.model import Service, Workload
+from controlplane.mesh.model import Service
 from controlplane.mesh.policy import TokenPolicy, TokenRule
 from controlplane.translate.index import age
 from controlplane.translate.report import Report
-from controlplane.translate.scopes import scope_of, tell_unused
+from controlplane.translate.scopes import Population, scope_of, tell_unused
 
 _ALWAYS_SPACED = ("permission", "scope")
 _PORTS = {"http": 80, "https": 443}
@@ -19,7 +19,7 @@ _PORTS = {"http": 80, "https": 443}
 def policies(
     items: Iterable[RequestAuthentication],
     services: Iterable[Service],
-    workloads: tuple[Workload, ...],
+    population: Population,
     report: Report,
 ) -> tuple[TokenPolicy, ...]:
     known = {(s.hostname, port.number) for s in services for port in s.ports}
@@ -28,7 +28,7 @@ def policies(
         scope = scope_of(item, item.spec, report)
         rules = tuple(_rule(rule, known) for rule in item.spec.jwt_rules)
         made.append(TokenPolicy(item.namespace, item.name, rules, scope, item.position))
-        tell_unused(item, scope, workloads, report)
+        tell_unused(item, scope, population, report)
         _tell_missing_keys(item, report)
     return tuple(made)
 

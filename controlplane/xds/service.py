@@ -46,6 +46,7 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),
 )
 
+CANCEL_DELAY_S = 0.05
 Request: TypeAlias = DiscoveryRequest | DeltaDiscoveryRequest
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Authenticate = Callable[[Any], Awaitable[Proof]]
@@ -152,6 +153,8 @@ class AdsService:
             async for data in requests:
                 request = await _decode(request_class, data, context)
                 await self._feed(connection, request, context)
+            # grpc.aio ends the requests of a client that is gone, too, and cancels us then.
+            await asyncio.sleep(CANCEL_DELAY_S)
             connection.left = True
         finally:
             watcher.cancel()

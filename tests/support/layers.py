@@ -26,7 +26,10 @@ CLOCK_CALLS = frozenset(
     ("datetime.now", "datetime.utcnow", "datetime.today", "date.today"),
 )
 AUTHORITY_ONLY = ("certs.authority", "certs.store", "certs.cli")
-DOORS = {"weft.cli": ("proxy.main", "controlplane.main")}
+DOORS = {
+    "weft.cli": ("proxy.main", "controlplane.main"),
+    "weft.authz": ("controlplane.authz.command",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +277,8 @@ def _tree_broken(source: Source, imported: Import) -> str:
             return ""
         return (
             "weft starts processes and imports the inside of none; only weft/cli.py may import "
-            "proxy.main and controlplane.main, inside the function of the command"
+            "proxy.main and controlplane.main, and weft/authz.py controlplane.authz.command, "
+            "inside the function of the command"
         )
     if set(pair) == {"proxy", "controlplane"}:
         return (
