@@ -106,5 +106,6 @@ def _check_file(path: Path, facts: os.stat_result, *, secret: bool) -> None:
     if secret and facts.st_mode & _STRANGERS:
         mode = stat.S_IMODE(facts.st_mode)
         raise CertificateError(
-            f"{path} holds a secret but has mode {mode:04o}: make it private with chmod 600"
+            f"{path} holds a secret but has mode {mode:04o}: make it private with chmod 600 "
+            "(of a Kubernetes secret volume: defaultMode 0400)"
         )

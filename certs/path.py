@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 
 from certs.errors import CertificateError
 from certs.x509 import (
@@ -19,6 +20,7 @@ from certs.x509 import (
     check_valid_at,
     extensions,
     path_length,
+    public_key,
     subject_of,
 )
 
@@ -38,6 +40,7 @@ def find_path(
         name = subject_of(one)
         check = check_authority if one not in roots else check_trust_anchor
         check(one, f"certificate {name!r}")
+        _check_key(one, name)
         allowed = path_length(one)
         if allowed is not None and depth > allowed:
             raise CertificateError(
@@ -79,12 +82,30 @@ def _walk(
             (one for one in candidates if one not in path and _signed(path[-1], one)), None
         )
         if issuer is None or len(path) == MAX_DEPTH:
-            raise CertificateError(
-                f"no trusted root signs {subject_of(path[-1])!r}: its issuer "
-                f"{path[-1].issuer.rfc4514_string()!r} is neither among the roots nor in the chain"
-            )
+            raise _no_issuer(path[-1])
         path.append(issuer)
     return tuple(path)
+
+
+def _check_key(certificate: Certificate, name: str) -> None:
+    """What Go's and BoringSSL's verifiers refuse."""
+    try:
+        public_key(certificate)
+    except CertificateError as error:
+        raise CertificateError(f"certificate {name!r}: {error}") from error
+
+
+def _no_issuer(certificate: Certificate) -> CertificateError:
+    name, digest = subject_of(certificate), certificate.signature_hash_algorithm
+    if isinstance(digest, hashes.SHA1 | hashes.MD5):
+        return CertificateError(
+            f"certificate {name!r} is signed with {digest.name}, which no verifier takes any more: "
+            "have it issued anew"
+        )
+    return CertificateError(
+        f"no trusted root signs {name!r}: its issuer {certificate.issuer.rfc4514_string()!r} is "
+        "neither among the roots nor in the chain"
+    )
 
 
 def _signed(certificate: Certificate, issuer: Certificate) -> bool:

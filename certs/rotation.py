@@ -98,7 +98,7 @@ def retire(state: State, target: str, now: float, *, acknowledged: bool) -> Stat
         raise CertificateError(
             f"authority {state.other} has issued certificates that live until "
             f"{datetime.fromtimestamp(state.drained_at, UTC):%Y-%m-%d %H:%M:%S} UTC: wait until "
-            "then, or make sure that every proxy has renewed"
+            "then, or make sure that every proxy has renewed (acknowledged)"
         )
     retired = (*state.retired, state.other)[-MAX_RETIRED:]
     return State(state.issuing, since=now, retired=retired)

@@ -251,6 +251,7 @@ def controlplane(
 
 
 weft.add_command(ca)
+weft.add_command(authz)
 
 
 def _path(text: str | None) -> Path | None:

@@ -31,9 +31,9 @@ def test_the_help_names_every_command() -> None:
     assert weft().stdout == result.stdout
 
 
-@pytest.mark.parametrize("command", ["up", "run", "proxy", "controlplane"])
+@pytest.mark.parametrize("command", ["up", "run", "proxy", "controlplane", "ca rotate", "ca sign"])
 def test_every_commands_help_has_an_example(command: str) -> None:
-    result = weft(command, "--help")
+    result = weft(*command.split(), "--help")
     assert result.returncode == 0
     assert f"  weft {command} " in result.stdout.partition("Example")[2]
 
@@ -46,7 +46,7 @@ def test_every_commands_help_has_an_example(command: str) -> None:
         (["dance"], "No such command 'dance'. (see weft --help)"),
         (["status"], "start one with: weft up DIR"),
         (["run", "--service", "x", "--", "true"], "start one with: weft up DIR"),
-        (["ca", "show"], ".weft has no certificate authority (root.pem); see --state-dir"),
+        (["ca", "show"], ".weft has no certificate authority: neither a state directory"),
         (["up", ".", "--port", "70000"], "70000 is not in the range"),
         (["proxy", "-c", "no.yaml"], "no.yaml"),
         (["controlplane", "--config", "nowhere", "--state-dir", "s"], "nowhere"),
