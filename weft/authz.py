@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import click
 
-from weft import loopback
 from weft.errors import UserError
 
 OUTPUT = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
@@ -154,6 +153,8 @@ def _sidecars(state_dir: Path) -> dict[str, int]:
 
 
 def _asked(name: str, port: int, enforced: bool) -> dict[str, Any]:
+    from weft import loopback
+
     listed = loopback.get_now(port, "/rbac?format=json")
     counted = loopback.get_now(port, "/stats?filter=rbac")
     if listed.status != 200:

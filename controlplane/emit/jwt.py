@@ -26,8 +26,8 @@ CACHE_S = 300.0
 """How long fetched keys are used, Istio's."""
 
 CONNECT_TIMEOUT_S = 10.0
-NO_KEYS = '{"keys":[]}'
-"""For an issuer whose keys are not known: every token of it is refused."""
+NO_KEYS = HttpUri(uri="http://keys.invalid/", cluster="jwks|unknown", timeout=seconds(1.0))
+"""For an issuer whose keys are not known: no such cluster, so every token of it is refused."""
 
 _PORTS = {"http": 80, "https": 443}
 Requirement = jwt_pb2.JwtRequirement
@@ -79,10 +79,10 @@ def _provider(rule: TokenRule, reroute: bool) -> jwt_pb2.JwtProvider:
     provider.normalize_payload_in_metadata.space_delimited_claims.extend(
         rule.space_delimited_claims
     )
-    if rule.jwks_uri:
-        provider.remote_jwks.CopyFrom(_remote(rule))
+    if rule.jwks:
+        provider.local_jwks.CopyFrom(DataSource(inline_string=rule.jwks))
     else:
-        provider.local_jwks.CopyFrom(DataSource(inline_string=rule.jwks or NO_KEYS))
+        provider.remote_jwks.CopyFrom(_remote(rule))
     return provider
 
 
@@ -90,6 +90,8 @@ def _provider(rule: TokenRule, reroute: bool) -> jwt_pb2.JwtProvider:
 
 
 def _remote(rule: TokenRule) -> jwt_pb2.RemoteJwks:
+    if not rule.jwks_uri:
+        return jwt_pb2.RemoteJwks(http_uri=NO_KEYS, cache_duration=seconds(CACHE_S))
     place = rule.jwks_service
     cluster = names.outbound_cluster(*place) if place is not None else cluster_name(rule)
     return jwt_pb2.RemoteJwks(

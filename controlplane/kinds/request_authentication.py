@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from certs.errors import CertificateError
+from certs.jwt_keys import KeySet
 from controlplane.kinds.decoders import boolean, list_of, matching, positive_duration, text
 from controlplane.kinds.objects import Object
 from controlplane.kinds.schema import Invalid, Place, Record, obj, optional, record, required
@@ -26,23 +27,14 @@ _STRICT_HEADER = matching(r"[-_A-Za-z0-9]+", "a header name of letters, digits, 
 
 
 def _jwks(node: Node, place: Place) -> str:
-    """A JSON Web Key Set: {"keys": [{"kty": ...}, ...]}, at least one key (RFC 7517)."""
+    """A JSON Web Key Set (RFC 7517) with at least one public key that can be used: without one
+    proxies would refuse the whole listener."""
     value = text(node, place)
-    if fault := _jwks_fault(value):
-        raise Invalid([place.problem(node, fault)])
-    return value
-
-
-def _jwks_fault(value: str) -> str:
     try:
-        parsed = json.loads(value)
-    except (ValueError, RecursionError) as error:
-        return f"not JSON: {error}"
-    keys = parsed.get("keys") if isinstance(parsed, dict) else None
-    if not isinstance(keys, list) or not keys:
-        return 'expected a key set, {"keys": [...]}, with at least one key'
-    bad = [i for i, key in enumerate(keys) if not isinstance(key, dict) or not key.get("kty")]
-    return f"keys[{bad[0]}] has no kty" if bad else ""
+        KeySet.parse(value)
+    except CertificateError as error:
+        raise Invalid([place.problem(node, str(error))]) from None
+    return value
 
 
 def _url(node: Node, place: Place) -> str:

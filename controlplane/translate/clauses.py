@@ -136,16 +136,19 @@ def _clause(
     not_values: tuple[str, ...],
     meaning: Meaning,
 ) -> Iterator[Clause]:
-    """At most one; the field `x` has its negation in `notX`."""
+    """At most one."""
     if values or not_values:
-        negated = f"not{field[0].upper()}{field[1:]}"
         yield Clause(
             name=field,
             attribute=attribute,
             values=_values(attribute, values, meaning),
             not_values=_values(attribute, not_values, meaning),
-            position=item.at(field if values else negated),
+            position=item.at(field if values else _negated(field)),
         )
+
+
+def _negated(field: str) -> str:
+    return f"not{field[0].upper()}{field[1:]}"
 
 
 def _when(
@@ -240,7 +243,7 @@ def _request_principals(
             attribute="token",
             values=tuple(Value(value, _issuer_and_subject(value)) for value in values),
             not_values=tuple(Value(value, _issuer_and_subject(value)) for value in not_values),
-            position=item.position,
+            position=item.at(name if values else _negated(name)),
         )
 
 

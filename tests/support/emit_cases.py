@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from controlplane.inventory import Snapshot
+from controlplane.kinds.parse import parse
 from controlplane.mesh.model import (
     ClientTls,
     ConnectionPool,
@@ -16,6 +19,7 @@ from controlplane.mesh.model import (
     HttpRule,
     Mesh,
     OutlierDetection,
+    Protocol,
     Redirect,
     Retry,
     Rewrite,
@@ -25,7 +29,9 @@ from controlplane.mesh.model import (
     Subset,
     TrafficPolicy,
 )
-from tests.support.mesh import endpoint, inbound, mesh, service, workload
+from controlplane.translate import security
+from controlplane.translate.report import Report
+from tests.support.mesh import TRUST_DOMAIN, endpoint, inbound, mesh, service, workload
 
 CASES: dict[str, Callable[[], Mesh]] = {}
 HOST = "messenger.default.svc.cluster.local"
@@ -295,3 +301,130 @@ def grpc_service() -> Mesh:
 def tls_settings_of_a_rule() -> Mesh:
     given = ClientTls("ISTIO_MUTUAL", "own.sni", ("spiffe://cluster.local/ns/x/sa/y",))
     return mesh(service("messenger", *PAIR, policy=TrafficPolicy(tls=given)))
+
+
+# --------------------------------------------------------------------------- access
+
+ASKED_OVER_HTTP = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system, annotations: {weft.dev/denial-details: "true"}}
+data:
+  mesh: |
+    extensionProviders:
+    - name: checker
+      envoyExtAuthzHttp:
+        service: checker.default.svc.cluster.local
+        port: 9000
+        pathPrefix: /check
+        timeout: 2s
+        failOpen: true
+        statusOnError: "503"
+        includeRequestHeadersInCheck: [authorization, x-a-*]
+        includeAdditionalHeadersInCheck: {x-from: weft}
+        includeRequestBodyInCheck: {maxRequestBytes: 1024, allowPartialMessage: true}
+        headersToUpstreamOnAllow: ["*-id"]
+        headersToDownstreamOnDeny: [set-cookie]
+        headersToDownstreamOnAllow: [x-b]
+"""
+ASKED_OVER_GRPC = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    extensionProviders:
+    - name: checker
+      envoyExtAuthzGrpc: {service: checker.default.svc.cluster.local, port: 9000}
+"""
+POLICIES = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: custom}
+spec: {action: CUSTOM, provider: {name: checker}, rules: [{to: [{operation: {paths: [/ask]}}]}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: audit}
+spec: {action: AUDIT, rules: [{}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: deny}
+spec:
+  action: DENY
+  rules:
+  - from: [{source: {notPrincipals: ["*"], remoteIpBlocks: ["10.0.0.0/8", "::1"]}}]
+    to: [{operation: {methods: [DELETE], notPaths: ["/a/{*}/b/{**}"]}}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: dry, annotations: {istio.io/dry-run: "true"}}
+spec: {action: DENY, rules: [{to: [{operation: {ports: ["9001"]}}]}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: allow}
+spec:
+  selector: {matchLabels: {app: messenger-1}}
+  rules:
+  - from: [{source: {principals: [cluster.local/ns/default/sa/web], requestPrincipals: [idp/*]}}]
+    to: [{operation: {hosts: ["*.test"], ports: ["9001"]}}]
+    when:
+    - {key: "request.auth.claims[a][b]", values: [c, d]}
+    - {key: "experimental.envoy.filters.f[k]", values: ["[v]", w]}
+    - {key: connection.sni, values: [a.test]}
+  - from: [{source: {namespaces: [default]}}]
+"""
+TOKENS = """
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: tokens}
+spec:
+  jwtRules:
+  - issuer: idp
+    jwksUri: https://idp.test/keys
+    audiences: [a]
+    fromHeaders: [{name: x-token, prefix: "Token "}]
+    fromParams: [t]
+    fromCookies: [t]
+    outputPayloadToHeader: x-payload
+    outputClaimToHeaders: [{header: x-sub, claim: sub}]
+    forwardOriginalToken: true
+  - {issuer: own, jwksUri: "http://checker.default.svc.cluster.local:9000/keys"}
+  - {issuer: nobody}
+"""
+
+
+def guarded(*manifests: str, protocol: Protocol = "HTTP") -> Mesh:
+    """The messenger's workload under these policies, and the service that they ask."""
+    parsed = parse("\n---\n".join(manifests), "policies.yaml")
+    assert not parsed.has_errors, parsed.statuses
+    made = mesh(
+        service("checker", port=9000, protocol="GRPC"),
+        workloads=(workload("messenger-1", replace(inbound(protocol=protocol), numbers=(9001,))),),
+    )
+    snapshot = Snapshot(parsed.objects)
+    report = Report()
+    decided = security.build(snapshot, TRUST_DOMAIN, made.services, made.workloads, report)
+    return replace(made, security=decided)
+
+
+@case
+def access_of_http() -> Mesh:
+    return guarded(ASKED_OVER_HTTP, POLICIES)
+
+
+@case
+def access_of_tcp() -> Mesh:
+    return guarded(ASKED_OVER_GRPC, POLICIES, protocol="TCP")
+
+
+@case
+def nobody_can_be_asked() -> Mesh:
+    return guarded(POLICIES)
+
+
+@case
+def tokens() -> Mesh:
+    return guarded(TOKENS, POLICIES, ASKED_OVER_GRPC)

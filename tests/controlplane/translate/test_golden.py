@@ -18,6 +18,7 @@ import yaml
 from controlplane.inventory import API, Inventory, Origin
 from controlplane.kinds.parse import parse
 from controlplane.mesh.model import NOWHERE, Mesh, Position, Status
+from controlplane.mesh.policy import Security
 from controlplane.translate import build
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -59,6 +60,7 @@ def shown(mesh: Mesh, statuses: tuple[Status, ...]) -> str:
     document = {
         "services": plain(mesh.services),
         "workloads": plain(mesh.workloads),
+        **({"security": plain(mesh.security)} if mesh.security != Security() else {}),
         "statuses": [f"{status.code}: {status}" for status in statuses],
     }
     return yaml.safe_dump(document, sort_keys=False, width=100, allow_unicode=True)
