@@ -175,6 +175,9 @@ def proxy(
     type=click.IntRange(5, 86400),
     help="How long workloads' certificates live.",
 )
+@click.option("--bundle-port", type=PORT, help="SPIFFE bundle endpoint, for other meshes.")
+@click.option("--bundle-certificate", metavar="FILE", help="Its certificate, with https_web.")
+@click.option("--bundle-key", metavar="FILE", help="Its key, with https_web.")
 @click.option(
     "--token-review",
     is_flag=False,
@@ -214,6 +217,9 @@ def controlplane(
     allow_sds_keys: bool,
     certificate_ttl: int,
     log_level: str,
+    bundle_port: int | None,
+    bundle_certificate: str | None,
+    bundle_key: str | None,
     token_review: str,
     api_credentials: str,
     service_account_jwks: str | None,
@@ -241,6 +247,9 @@ def controlplane(
         allow_sds_keys=allow_sds_keys,
         certificate_ttl_s=certificate_ttl,
         log_level=log_level,
+        bundle_port=bundle_port,
+        bundle_certificate=Path(bundle_certificate) if bundle_certificate else None,
+        bundle_key=Path(bundle_key) if bundle_key else None,
         token_review=token_review,
         api_credentials=Path(api_credentials),
         service_account_jwks=Path(service_account_jwks) if service_account_jwks else None,
