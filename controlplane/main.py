@@ -56,6 +56,10 @@ from controlplane.ca.service import MAX_TTL_S, CertificateService
 from controlplane.ca.service_accounts import DEFAULT_AUDIENCE
 from controlplane.ca.token_review import IN_CLUSTER
 from controlplane.ca.tokens import JoinTokens
+from controlplane.federation.federation import Federation
+from controlplane.federation.metrics import FederationMetrics
+from controlplane.federation.serve import BundleOptions, serve_bundle
+from controlplane.federation.shelf import Shelf
 from controlplane.inventory import Inventory
 from controlplane.mesh.model import Mesh, Status
 from controlplane.metrics import Metrics
@@ -79,7 +83,9 @@ APPLIED_FILE = "applied.json"
 LOCK_FILE = "controlplane.lock"
 STOP_GRACE_S = 0.5
 REFRESH_S = 60.0
-"""How often certificates that are served by SDS are looked at for renewal."""
+"""How often certificates that are served by SDS are looked at for renewal, or that often within
+a life, if it is a short one."""
+REFRESH_SHARE = 10
 
 ROSTER_EVERY_S = 1.0
 """How often it is written down who is connected, if that has changed."""
@@ -110,6 +116,9 @@ class ControlPlaneOptions:
     service_account_jwks: Path | None = None
     service_account_issuer: str = ""
     token_audiences: tuple[str, ...] = (DEFAULT_AUDIENCE,)
+    bundle_port: int | None = None
+    bundle_certificate: Path | None = None
+    bundle_key: Path | None = None
 
     @property
     def kubernetes(self) -> KubernetesOptions:
@@ -169,6 +178,7 @@ async def _serve(options: ControlPlaneOptions, stack: AsyncExitStack) -> None:
     plane.pipeline.rebuild()
     stack.callback(plane.pipeline.close)
     ports = await plane.start_grpc(stack)
+    bundle_port = await plane.start_bundle(stack)
     admin = Admin(plane.registry, plane.metrics, plane.connections)
     admin_port = await _start_admin(admin, options, stack)
     works = {
@@ -176,10 +186,11 @@ async def _serve(options: ControlPlaneOptions, stack: AsyncExitStack) -> None:
         "refresh": _refresh(plane),
         "expire": _expire(plane),
         "roster": _keep_roster(plane.roster),
+        "federation": plane.federation.run(),
     }
     for name, work in works.items():
         stack.callback(spawn(work, name).cancel)
-    _announce_serving(options, (*ports, admin_port), stack)
+    _announce_serving(options, (*ports, admin_port), bundle_port, stack)
     stack.callback(plane.journal.forget)
     plane.conductor.resume()
     admin.serving = True
@@ -195,9 +206,16 @@ class _Plane:
         inventory: Inventory,
         service_accounts: ServiceAccountTokens | None,
     ) -> None:
-        self._options = options
+        self.options = options
         self.authority = LiveAuthority(stored)
         domain = options.trust_domain
+        dns_names, ip_addresses = _names_of(options.host)
+        self.serving = ServingCertificate(
+            self.authority,
+            cross=self.authority.cross,
+            dns_names=dns_names,
+            ip_addresses=ip_addresses,
+        )
         self._tokens = JoinTokens(options.state_dir / TOKENS_FILE, domain)
         self._issues = IssueLog(options.state_dir / CA_FOLDER)
         admin_token = open_admin_token(options.state_dir)
@@ -213,7 +231,16 @@ class _Plane:
         self.metrics = Metrics(self.connections)
         ttl_s = options.certificate_ttl_s
         keys = EnvoySecrets(self.authority, ttl_s) if options.allow_sds_keys else None
-        sds = SdsSecrets(self.authority, keys, time.time, self.revocations.crl)
+        self.federation = Federation(Shelf(options.state_dir), lambda: self.ads.publish())
+        FederationMetrics(self.metrics.registry, lambda: self.federation.followed, time.time)
+        sds = SdsSecrets(
+            self.authority,
+            keys,
+            time.time,
+            self.revocations.crl,
+            self.federation.believed,
+            lambda: self.federation.aliases,
+        )
         cache = SnapshotCache(Mesh(domain), sds)
         self.roster = Roster(options.state_dir / ROSTER_FILE, time.time)
         observers = (self.registry, self.metrics, self.roster)
@@ -223,7 +250,7 @@ class _Plane:
         self._rehearsals = Rehearsals(
             options.state_dir, self.roster, partial(self._show, cache), _reachable(options.host)
         )
-        outlets = Outlets(cache, self.ads, self.registry, self.metrics, _say)
+        outlets = Outlets(cache, self.ads, self.registry, self.metrics, _say, self.federation)
         self.pipeline = Pipeline(inventory, domain, outlets, time.time)
         memory = MemorySource(inventory, self.pipeline.changed)
         self.journal = Journal(options.state_dir / APPLIED_FILE, memory)
@@ -262,20 +289,28 @@ class _Plane:
         await self.pipeline.settled()
         return existed
 
+    async def start_bundle(self, stack: AsyncExitStack) -> int | None:
+        """The bundle endpoint, if there is to be one: its port."""
+        options = self.options
+        if options.bundle_port is None:
+            return None
+        _check_free(options.host, options.bundle_port, "bundle-port")
+        bundle = BundleOptions(
+            options.host,
+            options.bundle_port,
+            options.bundle_certificate,
+            options.bundle_key,
+        )
+        return await serve_bundle(bundle, self.authority, self.serving, stack)
+
     async def start_grpc(self, stack: AsyncExitStack) -> tuple[int, int]:
         """Both ports with the same services: by token, and by SVID. Answers their numbers."""
-        options = self._options
+        options = self.options
         for name, port in (("port", options.port), ("mtls-port", options.mtls_port)):
             _check_free(options.host, port, name)
         server = grpc.aio.server(options=SERVER_OPTIONS)
         self._register(server)
-        dns_names, ip_addresses = _names_of(options.host)
-        serving = ServingCertificate(
-            self.authority,
-            cross=self.authority.cross,
-            dns_names=dns_names,
-            ip_addresses=ip_addresses,
-        )
+        serving = self.serving
         tls, mtls = tls_credentials(serving), mtls_credentials(serving, self.authority)
         bound = (
             server.add_secure_port(_address(options.host, options.port), tls),
@@ -292,7 +327,7 @@ class _Plane:
             self._tokens,
             CaMetrics(self.metrics.registry),
             record=Records(self._issues),
-            default_ttl_s=self._options.certificate_ttl_s,
+            default_ttl_s=self.options.certificate_ttl_s,
         )
         register_certificates(certificates, server)
         actions = Actions(self._apply, self._delete)
@@ -320,7 +355,7 @@ def _own_state(state_dir: Path, stack: AsyncExitStack) -> None:
 async def _refresh(plane: _Plane) -> None:
     """Secrets change with time and not with configuration: look again and again."""
     while True:
-        await asyncio.sleep(REFRESH_S)
+        await asyncio.sleep(min(REFRESH_S, plane.options.certificate_ttl_s / REFRESH_SHARE))
         plane.ads.publish()
 
 
@@ -389,7 +424,10 @@ def _address(host: str, port: int) -> str:
 
 
 def _announce_serving(
-    options: ControlPlaneOptions, ports: tuple[int, int, int], stack: AsyncExitStack
+    options: ControlPlaneOptions,
+    ports: tuple[int, int, int],
+    bundle_port: int | None,
+    stack: AsyncExitStack,
 ) -> None:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(options.host, options.host)
     addresses = {
@@ -397,6 +435,8 @@ def _announce_serving(
         "mtls_address": _address(host, ports[1]),
         "admin_address": _address("127.0.0.1", ports[2]),
     }
+    if bundle_port is not None:
+        addresses["bundle_address"] = _address(host, bundle_port)
     path = options.state_dir / SERVING_FILE
     try:
         write_public(path, json.dumps({"pid": os.getpid(), **addresses}).encode() + b"\n")

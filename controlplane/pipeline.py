@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from controlplane.announce import announcements
 from controlplane.debounce import Debouncer
 from controlplane.emit.node import Node
+from controlplane.federation.federation import Federation
 from controlplane.inventory import Inventory
 from controlplane.mesh.model import Status
 from controlplane.metrics import Metrics
@@ -33,6 +34,7 @@ class Outlets:
     registry: StatusRegistry
     metrics: Metrics
     say: Callable[[str], None]
+    federation: Federation
 
 
 class Pipeline:
@@ -63,6 +65,7 @@ class Pipeline:
         mesh, statuses = build(self._inventory.snapshot(), self._trust_domain)
         to = self._outlets
         to.cache.set_mesh(mesh)
+        to.federation.configure(mesh.federated, mesh.security.trust_domain_aliases)
         for line in announcements(self._statuses, statuses):
             to.say(line)
         self._statuses = statuses

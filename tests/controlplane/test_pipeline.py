@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
+from controlplane.federation.federation import Federation
+from controlplane.federation.shelf import Shelf
 from controlplane.inventory import Inventory, Origin
 from controlplane.kinds.parse import parse
 from controlplane.mesh.model import Mesh
@@ -49,9 +52,10 @@ class Plane:
         self.registry = StatusRegistry()
         cache = SnapshotCache(Mesh("cluster.local"), lambda node: ())
         ads = AdsService(_nobody, cache, (), time.time)
+        federation = Federation(Shelf(Path("unused")), lambda: None)
         self.rebuilds = 0
         self.broken = False
-        outlets = Outlets(cache, ads, self.registry, Metrics(tuple), lambda line: None)
+        outlets = Outlets(cache, ads, self.registry, Metrics(tuple), lambda line: None, federation)
         self.pipeline = Pipeline(self.inventory, "cluster.local", outlets, self._clock)
         self.memory = MemorySource(self.inventory, self.pipeline.changed)
 

@@ -1,0 +1,1 @@
+"""Federation: the bundles of foreign trust domains, fetched and kept, and our own, served."""

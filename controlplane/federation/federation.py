@@ -1,0 +1,163 @@
+"""The foreign bundles that are believed now, and the loop that keeps them fresh.
+
+`believed` is what proxies are pushed. Endpoints are asked in worker threads, one at a time for each
+trust domain; an error is told once when it begins, and again each time the bundle's age doubles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from certs.spiffe_bundle import SpiffeBundle
+from certs.x509 import Certificate
+from controlplane.federation.fetch import FetchError, fetch_spiffe, fetch_web
+from controlplane.federation.followed import Followed
+from controlplane.federation.shelf import Shelf
+from controlplane.mesh.federation import ForeignDomain
+from controlplane.tasks import spawn
+
+log = logging.getLogger("weft.controlplane.federation")
+
+MAX_SLEEP_S = 60.0
+"""Times are of the wall clock, which may jump."""
+
+
+class Federation:
+    """`configure` after each change of the configuration, in the loop; `run` until cancelled.
+
+    changed is called when other roots are believed. web_roots None: the system's."""
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        changed: Callable[[], None],
+        *,
+        web_roots: ssl.SSLContext | None = None,
+        clock: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._shelf = shelf
+        self._changed = changed
+        self._web_roots = web_roots
+        self._clock = clock
+        self._jitter = jitter
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._told: dict[str, float] = {}
+        self._wake = asyncio.Event()
+        self.followed: dict[str, Followed] = {}
+        self.aliases: tuple[str, ...] = ()
+
+    def believed(self) -> Mapping[str, tuple[Certificate, ...]]:
+        """Roots by trust domain, sorted; those of which nothing is known are not there."""
+        return {
+            name: followed.bundle.roots
+            for name, followed in sorted(self.followed.items())
+            if followed.bundle is not None
+        }
+
+    def configure(self, domains: Iterable[ForeignDomain], aliases: tuple[str, ...] = ()) -> None:
+        """Follows these and no others: what is not federated any more is believed no more.
+        `aliases` are other names of the mesh's own trust domain."""
+        self.aliases = aliases
+        before, now = self.believed(), self._clock()
+        wanted = {domain.trust_domain: domain for domain in domains}
+        for name in self.followed.keys() - wanted.keys():
+            del self.followed[name]
+            self._told.pop(name, None)
+        for name, domain in wanted.items():
+            if name in self.followed:
+                self.followed[name].configured(domain, now)
+            else:
+                self.followed[name] = self._follow(domain, now)
+        self._wake.set()
+        if self.believed() != before:
+            self._changed()
+
+    def _follow(self, domain: ForeignDomain, now: float) -> Followed:
+        followed = Followed(domain, now)
+        known = self._shelf.get(domain.trust_domain)
+        if known is not None:
+            followed.remembered(*known)
+        return followed
+
+    async def run(self) -> None:
+        while True:
+            self._wake.clear()
+            now = self._clock()
+            for name, followed in self.followed.items():
+                if followed.due_at <= now and name not in self._asking:
+                    self._asking[name] = spawn(self._refresh(name, followed), f"bundle of {name}")
+            try:
+                await asyncio.wait_for(self._wake.wait(), self._sleep_s(now))
+            except TimeoutError:
+                pass  # somebody is due
+
+    def _sleep_s(self, now: float) -> float:
+        """Until the first one is due that is not being asked."""
+        due = (f.due_at for name, f in self.followed.items() if name not in self._asking)
+        return min(max(min(due, default=now + MAX_SLEEP_S) - now, 0.0), MAX_SLEEP_S)
+
+    async def _refresh(self, name: str, followed: Followed) -> None:
+        domain = followed.domain
+        try:
+            bundle = await asyncio.to_thread(self._fetch, domain)
+            if self._is_current(name, followed, domain):
+                await self._got(name, followed, bundle)
+        except FetchError as error:
+            if self._is_current(name, followed, domain):
+                followed.failed(str(error), self._clock(), self._jitter())
+                self._tell(name, followed)
+        finally:
+            del self._asking[name]
+            self._wake.set()
+
+    def _is_current(self, name: str, followed: Followed, domain: ForeignDomain) -> bool:
+        """Not while we asked has the configuration become another one."""
+        return self.followed.get(name) is followed and followed.domain == domain
+
+    def _fetch(self, domain: ForeignDomain) -> SpiffeBundle:
+        """In a worker thread."""
+        if domain.endpoint is None:
+            return fetch_web(domain.url, self._web_roots or ssl.create_default_context())
+        verifier = self.followed.get(domain.endpoint.trust_domain)
+        if verifier is None or verifier.bundle is None:
+            raise FetchError(
+                f"{domain.url}: no bundle of trust domain {domain.endpoint.trust_domain} to "
+                "verify the endpoint's certificate with: configure its trustDomainBundle"
+            )
+        return fetch_spiffe(domain.url, domain.endpoint, verifier.bundle)
+
+    async def _got(self, name: str, followed: Followed, bundle: SpiffeBundle) -> None:
+        now = self._clock()
+        if self._told.pop(name, None) is not None:
+            log.warning("the bundle of trust domain %s is fresh again", name)
+        changed = followed.got(bundle, now)
+        await asyncio.to_thread(self._shelf.put, name, bundle, now)
+        if changed:
+            log.info("trust domain %s has %d roots now", name, len(bundle.roots))
+            self._changed()
+
+    def _tell(self, name: str, followed: Followed) -> None:
+        age_s = followed.age_s(self._clock())
+        if age_s < self._told.get(name, 0.0):
+            return
+        self._told[name] = max(2 * age_s, followed.refresh_s)
+        if followed.bundle is None:
+            log.error(
+                "no bundle of trust domain %s, so nobody of it is believed: %s",
+                name,
+                followed.error,
+            )
+            return
+        log.warning(
+            "the bundle of trust domain %s can't be refreshed: the one of %d s ago stays in force "
+            "(%s)",
+            name,
+            age_s,
+            followed.error,
+        )

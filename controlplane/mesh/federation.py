@@ -1,0 +1,21 @@
+"""Foreign trust domains as the mesh knows them: whom to ask for their roots, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from certs.spiffe import SpiffeId
+from certs.spiffe_bundle import SpiffeBundle
+from controlplane.mesh.position import NOWHERE, Position
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignDomain:
+    """endpoint None: the profile https_web, else https_spiffe with this server. first_bundle is
+    believed until the endpoint has been reached for the first time."""
+
+    trust_domain: str
+    url: str
+    endpoint: SpiffeId | None = None
+    first_bundle: SpiffeBundle | None = None
+    position: Position = field(default=NOWHERE, compare=False)
