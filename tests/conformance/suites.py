@@ -56,9 +56,11 @@ _LIST = (
     Suite("envoy-fuzz-corpora", "fuzz_corpora"),
     Suite("envoy-docs-rst", "docs_snippets"),
     Suite("envoy-gateway-golden", "gateway_golden"),
+    Suite("istio-authz-golden", "authz_golden"),
     Suite("h2spec", "h2spec"),
     Suite("hpack-test-case", "hpack_stories", stride=5),
     Suite("http2-frame-test-case", "h2_frames"),
+    Suite("jwt-vectors", "jwt_vectors"),
 )
 SUITES = {suite.name: suite for suite in _LIST}
 
