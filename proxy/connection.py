@@ -14,6 +14,11 @@ def _nobody_counts() -> None:
     """For connections that no listener counts."""
 
 
+def _nothing_shown() -> tuple[bytes, ...]:
+    """For connections without TLS."""
+    return ()
+
+
 @dataclass(slots=True)
 class PeerCertificate:
     """The verified client (or server) certificate of a TLS connection, DER, leaf first.
@@ -43,7 +48,10 @@ class ConnectionInfo:
     state: what filters keep for the connection, by name; None as long as there is nothing.
 
     The connection's protocol calls `on_closed` once, in `connection_lost`: it is how the listener
-    keeps `downstream_cx_active`."""
+    keeps `downstream_cx_active`.
+
+    peer_chain: what the peer has shown beside its certificate, DER. failure: why TLS failed, for
+    `DOWNSTREAM_TRANSPORT_FAILURE_REASON`."""
 
     remote: tuple[str, int]
     local: tuple[str, int]
@@ -55,6 +63,8 @@ class ConnectionInfo:
     tls_version: str = ""
     cipher: str = ""
     peer: PeerCertificate | None = None
+    peer_chain: Callable[[], tuple[bytes, ...]] = _nothing_shown
+    failure: str = ""
     filter_chain: str = ""
     state: dict[str, Any] | None = field(default=None, repr=False, compare=False)
     on_closed: Callable[[], None] = field(default=_nobody_counts, repr=False, compare=False)

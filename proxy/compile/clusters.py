@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from proxy.compile.health import Watches
@@ -19,7 +20,7 @@ from proxy.config.model.discovery import DnsCache as DnsCacheConfig
 from proxy.config.model.discovery import DnsResolver
 from proxy.config.snapshot import Snapshot
 from proxy.stats import Stats
-from proxy.tls.contexts import ClientTls, Contexts, TlsConfigError, client_context
+from proxy.tls.failure import TlsConfigError
 from proxy.upstream.aggregate import AggregateCluster
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.dns import DnsMembership
@@ -30,6 +31,9 @@ from proxy.upstream.original_dst import OriginalDstCluster
 from proxy.upstream.pool import Pool
 from proxy.upstream.resolver import Resolvers
 from proxy.upstream.way import ALPN, the_way
+
+if TYPE_CHECKING:
+    from proxy.tls.contexts import ClientTls, Contexts
 
 OpenConnection = Callable[[Pool], None]
 TLS_METADATA = "envoy.transport_socket_match"
@@ -275,7 +279,11 @@ def tls_chooser(
     alpn = ALPN[the_way(config.http).version]
 
     def context(tls: UpstreamTls | None) -> ClientTls | None:
-        return client_context(tls, secrets, made, alpn) if tls is not None else None
+        if tls is None:
+            return None
+        from proxy.tls.contexts import client_context  # a plaintext proxy has no use for it
+
+        return client_context(tls, secrets, made, alpn)
 
     default = context(config.tls)
     matches = [(dict(one.match), context(one.tls)) for one in config.tls_matches]

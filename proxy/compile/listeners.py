@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from certs.errors import CertificateError
 from proxy.config.model import (
@@ -21,15 +22,20 @@ from proxy.config.model import (
 )
 from proxy.config.snapshot import Snapshot
 from proxy.connection import ConnectionInfo
+from proxy.l4.guard import Guards
 from proxy.l4.manager import TcpManager
 from proxy.l4.tcp import DownstreamTcp
 from proxy.l7.manager import HttpManager
 from proxy.l7.sniffer import downstream
-from proxy.tls.contexts import ServerTls, TlsConfigError, server_context
+from proxy.tls.failure import TlsConfigError
 from proxy.upstream import tcp
 
+if TYPE_CHECKING:
+    from proxy.tls.contexts import ServerTls
+
 Manager = HttpManager | TcpManager
-MakeManager = Callable[[FilterChain, Listener, bytes], Manager]
+MakeManager = Callable[[FilterChain, Listener, bytes, Guards | None], Manager]
+MakeGuards = Callable[[FilterChain, bytes], Guards | None]
 """The filter chain, its listener, and the URI of the certificate that it shows."""
 
 
@@ -42,6 +48,7 @@ class Chain:
     manager: Manager
     tls: ServerTls | None
     handshake_timeout_s: float | None
+    guards: Guards | None = None
 
     @property
     def close_notify_wait_s(self) -> float:
@@ -52,7 +59,12 @@ class Chain:
         info.filter_chain = self.config.name
         if isinstance(manager, TcpManager):
             return DownstreamTcp(manager, info)
-        return downstream(manager, info)
+        guards = self.guards
+        if guards is None:
+            return downstream(manager, info)
+        return downstream(
+            manager, info, lambda who, told: guards.begin(who, {}, lambda why: told(why is None))
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -71,7 +83,8 @@ class CompiledListener:
 class CompiledListeners:
     """`running` by name. `apply` answers it anew; old chains drain."""
 
-    def __init__(self, make_manager: MakeManager) -> None:
+    def __init__(self, make_manager: MakeManager, make_guards: MakeGuards) -> None:
+        self._make_guards = make_guards
         self.running: dict[str, CompiledListener] = {}
         self._make_manager = make_manager
 
@@ -118,9 +131,10 @@ class CompiledListeners:
     ) -> Chain:
         tls = _tls(config.tls, secrets)
         own_uri = _own_uri(config, secrets)
-        manager = self._make_manager(config, listener, own_uri)
+        guards = self._make_guards(config, own_uri)
+        manager = self._make_manager(config, listener, own_uri, guards)
         timeout_s = config.transport_socket_connect_timeout_s
-        return Chain(config.match, config, manager, tls, timeout_s)
+        return Chain(config.match, config, manager, tls, timeout_s, guards)
 
 
 def _drain(listener: CompiledListener | None) -> None:
@@ -131,7 +145,11 @@ def _drain(listener: CompiledListener | None) -> None:
 
 
 def _tls(config: DownstreamTls | None, secrets: Mapping[str, Secret]) -> ServerTls | None:
-    return server_context(config, secrets) if config is not None else None
+    if config is None:
+        return None
+    from proxy.tls.contexts import server_context  # a plaintext proxy has no use for it
+
+    return server_context(config, secrets)
 
 
 def _own_uri(config: FilterChain, secrets: Mapping[str, Secret]) -> bytes:

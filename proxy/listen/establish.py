@@ -9,7 +9,8 @@ import asyncio
 import logging
 import socket
 from collections.abc import Coroutine
-from typing import Any, cast
+from time import time
+from typing import TYPE_CHECKING, Any, cast
 
 from proxy.connection import ConnectionInfo
 from proxy.listen.connection_log import log_refused, logged_at_end
@@ -17,9 +18,13 @@ from proxy.listen.counters import InspectorCounters, ListenerCounters
 from proxy.listen.proxied import read_proxy_header
 from proxy.listen.runtime import DEFAULT_HANDSHAKE_TIMEOUT_S, ChainRuntime, ListenerRuntime
 from proxy.listen.sniff import peek_until
-from proxy.tls.contexts import ServerTls
-from proxy.tls.peer import peer_certificate, requested_server_name
+from proxy.tls.failure import CHAIN, TlsFailed
+from proxy.tls.transport import Handshake, TlsTransport
 from proxy.wire import client_hello, http_preface
+
+if TYPE_CHECKING:
+    from proxy.tls.contexts import ServerTls
+    from proxy.tls.session import Session
 
 log = logging.getLogger("weft.listen")
 
@@ -164,25 +169,28 @@ class Establisher:
         self, chain: ChainRuntime, tls: ServerTls, sock: socket.socket, info: ConnectionInfo
     ) -> None:
         gate = _TlsGate(chain, tls, info, self.counters)
+        handshake = Handshake(self._loop, gate.session, gate.enter, chain.close_notify_wait_s)
         timeout_s = chain.handshake_timeout_s or DEFAULT_HANDSHAKE_TIMEOUT_S
         try:
-            await self._loop.connect_accepted_socket(
-                lambda: gate,
-                sock,
-                ssl=tls.ssl_context,
-                ssl_handshake_timeout=timeout_s,
-                ssl_shutdown_timeout=chain.close_notify_wait_s,
-            )
-        except OSError as error:  # ssl.SSLError is one too
-            log.info("TLS handshake with %s:%d: %s", *info.remote, self.counters.tls_failed(error))
+            async with asyncio.timeout(timeout_s):
+                await self._loop.connect_accepted_socket(lambda: handshake, sock)
+                failure = await handshake.finished
+            if failure is not None:
+                gate.refuse(failure)
+        except TimeoutError:
+            self.counters.handshake_timeout.value += 1
+            gate.refuse(TlsFailed("", f"the TLS handshake took more than {timeout_s:g} s"))
+        except OSError as error:
+            log.info("TLS handshake with %s:%d: %s", *info.remote, error)
         finally:
+            handshake.abort()
             if not gate.made:
                 info.on_closed()
 
 
-class _TlsGate(asyncio.Protocol):
-    """Stands behind TLS until the handshake is done, then steps aside for the real protocol, which
-    so costs nothing per read and is made with everything known."""
+class _TlsGate:
+    """Lets connections in whose handshake is over. The protocol behind it so is made with
+    everything known. made: there is one, which will tell of the connection's end."""
 
     def __init__(
         self,
@@ -191,46 +199,54 @@ class _TlsGate(asyncio.Protocol):
         info: ConnectionInfo,
         counters: ListenerCounters,
     ) -> None:
-        self.made = False  # connection_made was called, so connection_lost will be
+        self.made = False
+        self.session = tls.session()
         self._chain = chain
         self._tls = tls
         self._info = info
         self._counters = counters
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
-        self.made = True
-        tls = transport.get_extra_info("ssl_object")
-        reason = self._tls.verify(tls)
-        if reason is not None:
-            self._counters.fail_verify_san.value += 1
-            log.info("TLS handshake with %s:%d: %s", *self._info.remote, reason)
-            transport.abort()
-            return
-        _fill(self._info, tls)
-        self._counters.tls_established(tls, self._info.peer is not None)
+    def enter(self, transport: TlsTransport) -> asyncio.Protocol | None:
+        """Who serves the connection; None: it must be dropped."""
+        session, info = self.session, self._info
+        if not self._tls.verify(session, time()):
+            self.refuse(TlsFailed(session.refusal.statistic, session.refusal.why))
+            return None
         try:
-            protocol = self._chain.connect(self._info)
-        except Exception:  # uvloop would leave the connection hanging
-            log.exception("connection of %s:%d dropped", *self._info.remote)
-            transport.abort()
-            return
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
+            fill(info, session)
+        except ValueError as error:  # OpenSSL has taken it, our reader has not
+            self.refuse(TlsFailed(CHAIN, f"the certificate cannot be read: {error}"))
+            return None
+        self._counters.tls.established(session, info.peer is not None)
+        try:
+            protocol = self._chain.connect(info)
+        except Exception:  # the loop would leave the connection hanging
+            log.exception("connection of %s:%d dropped", *info.remote)
+            return None
+        self.made = True
+        return cast(asyncio.Protocol, protocol)
 
-    def connection_lost(self, error: Exception | None) -> None:
-        """Only of a connection that `connection_made` refused."""
-        self._info.on_closed()
+    def refuse(self, failure: TlsFailed) -> None:
+        """Counts and tells why. What a peer says of our certificate is told with ours."""
+        self._counters.tls.failed(failure)
+        self._info.failure = failure.told
+        ours = f"; ours is {self._tls.own.told()}" if failure.by_alert else ""
+        log.info("TLS handshake with %s:%d: %s%s", *self._info.remote, failure.why, ours)
 
 
-def _fill(info: ConnectionInfo, tls: Any) -> None:
+def fill(info: ConnectionInfo, session: Session) -> None:
+    """What the handshake has brought. Raises ValueError for a certificate that can't be read."""
     info.tls = True
-    info.sni = info.sni or requested_server_name(tls)
-    info.alpn = tls.selected_alpn_protocol() or ""
-    info.tls_version = tls.version() or ""
-    cipher = tls.cipher()
-    info.cipher = cipher[0] if cipher else ""
-    info.peer = peer_certificate(tls)
+    info.sni = info.sni or session.server_name
+    info.alpn = session.alpn
+    info.tls_version = session.version
+    info.cipher = session.cipher
+    der = session.peer_der
+    if der:
+        from proxy.tls.peer import certificate_facts  # a plaintext proxy has no use for it
+
+        info.peer = certificate_facts(der)
+        info.peer_chain = session.peer_chain
 
 
 def _enough_for_tls(data: bytes) -> bool:

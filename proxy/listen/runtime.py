@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.config.model import FilterChainMatch, Listener
 from proxy.connection import ConnectionInfo
 from proxy.listen.chain_match import ChainTable
 from proxy.listen.connection_log import Logger
-from proxy.tls.contexts import ServerTls
+
+if TYPE_CHECKING:
+    from proxy.tls.contexts import ServerTls
 
 DEFAULT_HANDSHAKE_TIMEOUT_S = 15.0
 

@@ -8,16 +8,18 @@ The window stays shut while messages wait to be taken, so a server can't fill ou
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import deque
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from proxy.http.grpc import MessageReader, RpcError, framed, status
 from proxy.http.h2 import ClientConnection, ConnectionFailed, Options, error_name
 from proxy.http.headers import Headers
 from proxy.http.message import CHUNKED, Request, Response
-from proxy.tls.contexts import ClientTls
+from proxy.tls.failure import TlsFailed
+
+if TYPE_CHECKING:
+    from proxy.tls.contexts import ClientTls
 
 WINDOW_BYTES = 4 * 1024 * 1024
 OPTIONS = Options(
@@ -28,6 +30,7 @@ MAX_WAITING_BYTES = 4 * 1024 * 1024
 PING_EVERY_S = 35.0
 PING_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 20.0
+CLOSE_NOTIFY_WAIT_S = 1.0
 
 Metadata = Sequence[tuple[str, str]]
 
@@ -44,27 +47,30 @@ async def open_call(
     """Connects and begins the call `path`. address: 'host:port' or 'unix:PATH'. Raises RpcError."""
     loop = asyncio.get_running_loop()
     call = Call(max_message_bytes)
-    context = tls.ssl_context if tls is not None else None
-    name = tls.server_hostname if tls is not None else None
+
+    async def connect(lowest: asyncio.Protocol) -> None:
+        if address.startswith("unix:"):
+            await loop.create_unix_connection(lambda: lowest, address.removeprefix("unix:"))
+        else:
+            host, _, port = address.rpartition(":")
+            await loop.create_connection(lambda: lowest, host.strip("[]"), int(port))
+
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            if address.startswith("unix:"):
-                await loop.create_unix_connection(
-                    lambda: call, address.removeprefix("unix:"), ssl=context, server_hostname=name
-                )
+            if tls is None:
+                await connect(call)
             else:
-                host, _, port = address.rpartition(":")
-                await loop.create_connection(
-                    lambda: call, host.strip("[]"), int(port), ssl=context, server_hostname=name
-                )
+                from proxy.tls.originate import originate  # not needed without TLS
+
+                await originate(tls, tls.session(), call, connect, CLOSE_NOTIFY_WAIT_S)
     except TimeoutError:
         raise RpcError("UNAVAILABLE", f"{address} did not answer in time") from None
-    except ssl.SSLError as error:
-        why = error.reason or str(error)
-        raise RpcError("UNAVAILABLE", f"TLS with {address}: {why}") from None
+    except TlsFailed as failure:
+        raise RpcError("UNAVAILABLE", f"TLS with {address}: {failure.why}") from None
     except OSError as error:
         raise RpcError("UNAVAILABLE", f"{address}: {error.strerror or error}") from None
-    call.check_peer(tls, address)
+    if tls is not None:
+        call.check_protocol(address)
     call.begin(path, "http" if tls is None else "https", authority, metadata)
     return call
 
@@ -88,18 +94,12 @@ class Call(asyncio.Protocol):
 
     # ------------------------------------------------------------------ the caller's side
 
-    def check_peer(self, tls: ClientTls | None, address: str) -> None:
-        """Is it whom we wanted, and does it speak HTTP/2? RpcError says why not."""
+    def check_protocol(self, address: str) -> None:
+        """Does it speak HTTP/2? RpcError says why not."""
         assert self._transport is not None
-        if tls is None:
-            return
-        session = self._transport.get_extra_info("ssl_object")
-        why = tls.verify(session)
-        if why is None and session.selected_alpn_protocol() != "h2":
-            why = "it does not speak HTTP/2"
-        if why is not None:
+        if self._transport.get_extra_info("tls").alpn != "h2":
             self.close()
-            raise RpcError("UNAVAILABLE", f"TLS with {address}: {why}")
+            raise RpcError("UNAVAILABLE", f"TLS with {address}: it does not speak HTTP/2")
 
     def begin(self, path: str, scheme: str, authority: str, metadata: Metadata) -> None:
         fields = [
@@ -139,6 +139,15 @@ class Call(asyncio.Protocol):
             self._codec.resume(self._stream)
             self._flush()
         return message
+
+    def finish(self) -> None:
+        """Ends the call in order, as far as it is ours: nothing more comes from us."""
+        if not self._ended and self._transport is not None:
+            self._codec.send_data(self._stream, b"", True)
+            self._flush()
+            self._over(RpcError("CANCELLED", "finished by us"))
+            transport, self._transport = self._transport, None
+            transport.close()
 
     def close(self) -> None:
         """Ends the call and its connection, whatever its state."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import TYPE_CHECKING
 
 from proxy.config.model import (
     CommonTls,
@@ -14,7 +15,10 @@ from proxy.config.model import (
     ValidationContext,
 )
 from proxy.http.grpc import RpcError
-from proxy.tls.contexts import ClientTls, TlsConfigError, client_context
+from proxy.tls.failure import TlsConfigError
+
+if TYPE_CHECKING:
+    from proxy.tls.contexts import ClientTls
 
 
 def client_tls(
@@ -33,6 +37,8 @@ def client_tls(
         validation=ValidationContext(DataSource(roots, "the roots"), (wanted,)),
         alpn=("h2",),
     )
+    from proxy.tls.contexts import client_context  # a plaintext proxy has no use for it
+
     try:
         return client_context(UpstreamTls(common, "" if is_ip else name), {})
     except TlsConfigError as error:

@@ -1,16 +1,16 @@
-"""Envoy's TLS contexts as `ssl.SSLContext`s, made from the model and the secrets at hand.
+"""Envoy's TLS contexts, ready for use: made from the model and the secrets at hand.
 
-A context is immutable once made: a rotated secret means a new one, and the reference is swapped
-(a failed load leaves a live context broken). The private key goes from memory to OpenSSL through a
-memfd and never touches a disk. Knows no connection; `peer` judges names after the handshake.
+A context is immutable once made: a rotated secret means a new one, and the reference is swapped;
+connections live on with what they were made with. Opens nothing.
 """
 
 from __future__ import annotations
 
-import os
-import ssl
+from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from OpenSSL import SSL
 
 from proxy.config.model import (
     CommonTls,
@@ -21,70 +21,103 @@ from proxy.config.model import (
     UpstreamTls,
     ValidationContext,
 )
-from proxy.tls.peer import (
-    SanCheck,
-    compile_san_matchers,
-    has_name,
-    remember_server_name,
-    sans_of,
+from proxy.tls.build import (
+    announce_authorities,
+    chosen_alpn,
+    load_certificate,
+    load_trust,
+    new_context,
+    verifier_of,
+    verifies,
 )
+from proxy.tls.failure import TlsConfigError
+from proxy.tls.own import OwnCertificates
+from proxy.tls.session import Session, judged
+from proxy.tls.verify import Verifier
 
-# Envoy's default TLS 1.2 cipher suites, in its order; TLS 1.3 suites are not configurable.
-DEFAULT_CIPHERS = (
-    "ECDHE-ECDSA-AES128-GCM-SHA256",
-    "ECDHE-ECDSA-CHACHA20-POLY1305",
-    "ECDHE-RSA-AES128-GCM-SHA256",
-    "ECDHE-RSA-CHACHA20-POLY1305",
-    "ECDHE-ECDSA-AES256-GCM-SHA384",
-    "ECDHE-RSA-AES256-GCM-SHA384",
-)
-
-_VERSIONS = {"TLSv1_2": ssl.TLSVersion.TLSv1_2, "TLSv1_3": ssl.TLSVersion.TLSv1_3}
-
-
-Contexts = MutableMapping[tuple[object, ...], ssl.SSLContext]
+Contexts = MutableMapping[tuple[object, ...], SSL.Context]
 """By what they were made of."""
-
-
-class TlsConfigError(Exception):
-    """The material of a TLS context is missing or bad; the message names the resource."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
-    """Terminates TLS of a filter chain."""
+    """Terminates TLS of a filter chain. own: what it may show."""
 
-    ssl_context: ssl.SSLContext
-    san_check: SanCheck | None = None
+    ssl_context: SSL.Context
+    verifier: Verifier | None
+    own: OwnCertificates
 
-    def verify(self, tls: ssl.SSLObject) -> str | None:
-        """After the handshake: None, or why this client must be refused."""
-        return _verify_sans(self.san_check, tls)
+    def session(self) -> Session:
+        return Session(self.ssl_context, self.verifier, server=True)
+
+    def verify(self, session: Session, now: float) -> bool:
+        """After the handshake: what was verified in an earlier one must still hold."""
+        return _holds(self.verifier, session, now)
 
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
-    """Originates TLS to the hosts of a cluster.
+    """Originates TLS to the hosts of a cluster. server_name: the SNI, '' sends none.
 
-    server_hostname goes to asyncio as it is: '' sends no SNI, as Envoy does without `sni`.
-    make: the same context with other ALPN protocols; None where the configuration names its own."""
+    make: the context that offers these protocols of ALPN. kept: sessions that may be resumed, the
+    newest last, each with the name of its server."""
 
-    ssl_context: ssl.SSLContext
-    server_hostname: str = ""
-    san_check: SanCheck | None = None
-    make: Callable[[tuple[str, ...]], ssl.SSLContext] | None = None
+    server_name: str
+    verifier: Verifier | None
+    own: OwnCertificates
+    make: Callable[[tuple[str, ...]], SSL.Context]
+    kept: deque[tuple[str, SSL.Session]]
+    alpn: tuple[str, ...] = ()
+    auto_host_sni: bool = False
+    auto_sni_san_validation: bool = False
 
-    def offering(self, alpn: tuple[str, ...]) -> ssl.SSLContext:
-        """With these protocols, unless the configuration has named others."""
-        return self.ssl_context if self.make is None else self.make(alpn)
+    def session(
+        self,
+        alpn: tuple[str, ...] = (),
+        server_name: str = "",
+        wanted_name: str = "",
+        host_name: str = "",
+    ) -> ClientSession:
+        """alpn: offered unless the configuration has named others. server_name: stands for the
+        configured one. wanted_name: one that the certificate must have, instead of those that are
+        configured. host_name: of the endpoint, for `auto_host_sni`."""
+        sni = server_name or self.server_name or (host_name if self.auto_host_sni else "")
+        if not wanted_name and self.auto_sni_san_validation:
+            wanted_name = sni
+        return ClientSession(self, self.make(self.alpn or alpn), sni, wanted_name)
 
-    def verify(self, tls: ssl.SSLObject, name: str = "") -> str | None:
-        """After the handshake: None, or why this server must not be talked to. name: one that its
-        certificate must have, beside what is configured (`auto_san_validation`)."""
-        why = _verify_sans(self.san_check, tls)
-        if why is None and name and not has_name(sans_of(tls) or {}, name):
-            return f"the certificate is not for {name}"
-        return why
+
+class ClientSession(Session):
+    """Resumes an earlier session with the same server where it can."""
+
+    __slots__ = ("_sni", "_tls")
+
+    def __init__(self, tls: ClientTls, context: SSL.Context, sni: str, wanted_name: str) -> None:
+        super().__init__(
+            context, tls.verifier, server=False, server_name=sni, wanted_name=wanted_name
+        )
+        self._tls = tls
+        self._sni = sni
+        if tls.kept and tls.kept[-1][0] == sni:
+            # Each ticket is good for once (RFC 8446 appendix C.4).
+            self.connection.set_session(tls.kept.pop()[1])
+
+    def keep(self) -> None:
+        """Its session may be resumed; its tickets have come with the first answer."""
+        session = self.connection.get_session() if self._tls.kept.maxlen else None
+        if session is not None:
+            self._tls.kept.append((self._sni, session))
+
+    def verify(self, now: float) -> bool:
+        """After the handshake: what was verified in an earlier one must still hold."""
+        return _holds(self._tls.verifier, self, now)
+
+
+def _holds(verifier: Verifier | None, session: Session, now: float) -> bool:
+    if verifier is None or not session.resumed:
+        return True
+    der = session.peer_der
+    return not der or verifier.again(session, der, now)
 
 
 def server_context(tls: DownstreamTls, secrets: Mapping[str, Secret]) -> ServerTls:
@@ -93,16 +126,51 @@ def server_context(tls: DownstreamTls, secrets: Mapping[str, Secret]) -> ServerT
     if not certificates:
         raise TlsConfigError("a listener's TLS context has no certificate")
     origin, validation = _validation(tls.common, secrets)
-    san_check = _san_check(validation, origin)
-    context = _context(ssl.PROTOCOL_TLS_SERVER, tls.common, certificates, origin, validation)
-    if context.verify_mode is ssl.CERT_REQUIRED and not tls.require_client_certificate:
-        context.verify_mode = ssl.CERT_OPTIONAL  # a certificate that is shown must be good
-    elif context.verify_mode is ssl.CERT_NONE and tls.require_client_certificate:
-        raise TlsConfigError(
-            "require_client_certificate without trusted_ca: there is nothing to verify it against"
-        )
-    context.sni_callback = remember_server_name
-    return ServerTls(context, san_check)
+    _check_names(validation, origin)
+    verifier = verifier_of(validation, origin)
+
+    def make(some: list[tuple[str, TlsCertificate]]) -> SSL.Context:
+        context = _context(SSL.TLS_SERVER_METHOD, tls.common, some, origin, validation)
+        mode = _server_mode(tls, validation)
+        if mode is not None:
+            context.set_verify(mode, judged)
+        announce_authorities(context, validation)
+        _set_sessions(context, tls)
+        if tls.common.alpn:
+            context.set_alpn_select_callback(chosen_alpn(tls.common.alpn))
+        return context
+
+    own = OwnCertificates(certificates, make)
+    return ServerTls(own.context, verifier, own)
+
+
+def _server_mode(tls: DownstreamTls, validation: ValidationContext | None) -> int | None:
+    """A certificate that is shown must be good, even if none is required; None: it is not asked
+    for."""
+    if not verifies(validation):
+        if tls.require_client_certificate:
+            raise TlsConfigError(
+                "require_client_certificate without trusted_ca: "
+                "there is nothing to verify it against"
+            )
+        return None
+    if tls.require_client_certificate:
+        return SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
+    return SSL.VERIFY_PEER
+
+
+def _set_sessions(context: SSL.Context, tls: DownstreamTls) -> None:
+    # An id is asked for wherever clients have certificates; tickets of other contexts are of other
+    # keys, so that it need not tell them apart.
+    context.set_session_id(b"weft")
+    if not tls.prefer_client_ciphers:
+        context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
+    if not tls.stateless_resumption:
+        context.set_options(SSL.OP_NO_TICKET)
+    cache = SSL.SESS_CACHE_SERVER if tls.stateful_resumption else SSL.SESS_CACHE_OFF
+    context.set_session_cache_mode(cache)
+    if tls.session_timeout_s is not None:
+        context.set_timeout(tls.session_timeout_s)
 
 
 def client_context(
@@ -117,62 +185,66 @@ def client_context(
     made: contexts to share; those of all clusters of a mesh differ only in what is no part of a
     context, the server's names. Making one takes 2 ms."""
     common = tls.common
-    certificates = _certificates(common, secrets)
+    certificates = list(_certificates(common, secrets))
     origin, validation = _validation(common, secrets)
-    san_check = _san_check(validation, origin)
-    trusted = validation.trusted_ca if validation is not None else None
-    own: dict[tuple[str, ...], ssl.SSLContext] = {}  # keeps those alive that `made` knows
+    _check_names(validation, origin)
+    verifier = verifier_of(validation, origin)
+    key = _material(common, certificates, validation)
+    own: dict[tuple[str, ...], SSL.Context] = {}  # keeps those alive that `made` knows
 
-    def make(protocols: tuple[str, ...]) -> ssl.SSLContext:
+    def make(protocols: tuple[str, ...]) -> SSL.Context:
         if protocols in own:
             return own[protocols]
-        key = (common.min_version, common.max_version, common.ciphers, protocols)
-        material = (*key, *(certificate for _, certificate in certificates), trusted)
-        context = made.get(material) if made is not None else None
+        context = made.get((*key, protocols)) if made is not None else None
         if context is None:
-            offer = replace(common, alpn=protocols)
-            context = _context(ssl.PROTOCOL_TLS_CLIENT, offer, certificates, origin, validation)
+            context = _context(SSL.TLS_CLIENT_METHOD, common, certificates, origin, validation)
+            if verifier is not None:
+                context.set_verify(SSL.VERIFY_PEER, judged)
+            if protocols:
+                context.set_alpn_protos([name.encode() for name in protocols])
             if made is not None:
-                made[material] = context
+                made[(*key, protocols)] = context
         own[protocols] = context
         return context
 
-    if common.alpn:
-        return ClientTls(make(common.alpn), tls.sni, san_check)
-    return ClientTls(make(alpn), tls.sni, san_check, make)
+    make(common.alpn or alpn)
+    shown = OwnCertificates.of_client(certificates)
+    kept: deque[tuple[str, SSL.Session]] = deque(maxlen=tls.max_session_keys)
+    return ClientTls(
+        *(tls.sni, verifier, shown, make, kept, common.alpn),
+        auto_host_sni=tls.auto_host_sni,
+        auto_sni_san_validation=tls.auto_sni_san_validation,
+    )
 
 
-def _verify_sans(check: SanCheck | None, tls: ssl.SSLObject) -> str | None:
-    if check is None:
-        return None
-    sans = sans_of(tls)
-    if sans is None:  # only where a certificate is not required: nobody to identify
-        return None
-    if check(sans):
-        return None
-    shown = ", ".join(name for names in sans.values() for name in names) or "no names"
-    return f"the certificate's names do not match: {shown}"
+def _material(
+    common: CommonTls,
+    certificates: list[tuple[str, TlsCertificate]],
+    validation: ValidationContext | None,
+) -> tuple[object, ...]:
+    """What a client's context is made of, its protocols aside."""
+    trust: tuple[object, ...] = ()
+    if validation is not None and verifies(validation):
+        roots = validation.trusted_ca if not validation.trust_domains else None
+        crl = (validation.crl, validation.only_verify_leaf_crl)
+        trust = (True, roots, *crl, validation.max_verify_depth)
+    limits = (common.min_version, common.max_version, common.ciphers)
+    own = tuple(certificate for _, certificate in certificates)
+    return (*limits, common.curves, common.signature_algorithms, own, *trust)
 
 
 def _context(
-    protocol: int,
+    method: int,
     common: CommonTls,
-    certificates: tuple[tuple[str, TlsCertificate], ...],
+    certificates: list[tuple[str, TlsCertificate]],
     validation_origin: str,
     validation: ValidationContext | None,
-) -> ssl.SSLContext:
-    """verify_mode comes out as CERT_REQUIRED when there is a trusted_ca, else CERT_NONE."""
-    context = ssl.SSLContext(protocol)
-    context.check_hostname = False
-    context.minimum_version = _VERSIONS[common.min_version]
-    context.maximum_version = _VERSIONS[common.max_version]
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    _set_ciphers(context, common.ciphers or DEFAULT_CIPHERS)
+) -> SSL.Context:
+    context = new_context(method, common)
     for origin, certificate in certificates:
-        _load_certificate(context, certificate, origin)
-    if common.alpn:
-        context.set_alpn_protocols(list(common.alpn))
-    _load_trust(context, validation, validation_origin)
+        load_certificate(context, certificate, origin)
+    if validation is not None:
+        load_trust(context, validation, validation_origin)
     return context
 
 
@@ -206,8 +278,8 @@ def _secret(reference: SdsRef, secrets: Mapping[str, Secret]) -> Secret:
 def _validation(
     common: CommonTls, secrets: Mapping[str, Secret]
 ) -> tuple[str, ValidationContext | None]:
-    """The context to verify with. Envoy's combined one: the secret's merged over the default, its
-    trusted_ca wins, the names of both count."""
+    """The context to verify with. Envoy's combined one: protobuf's MergeFrom of the secret's over
+    the default: what the secret sets wins, lists are joined."""
     default = common.validation
     if common.validation_sds is None:
         return "validation context", default
@@ -216,92 +288,29 @@ def _validation(
     if dynamic is None:
         raise TlsConfigError(f"secret '{secret.name}' holds no validation_context")
     if default is not None:
-        dynamic = replace(
-            dynamic,
-            trusted_ca=dynamic.trusted_ca or default.trusted_ca,
-            match_sans=default.match_sans + dynamic.match_sans,
-        )
+        dynamic = _merged(default, dynamic)
     return f"secret '{secret.name}'", dynamic
 
 
-def _load_certificate(context: ssl.SSLContext, certificate: TlsCertificate, origin: str) -> None:
-    password = certificate.password.data.strip() if certificate.password else b""
-
-    def ask() -> bytes:
-        # Without a callback OpenSSL would ask on the terminal.
-        if not password:
-            raise TlsConfigError(f"{origin}: the private key is encrypted and has no password")
-        return password
-
-    descriptor = os.memfd_create("tls", os.MFD_CLOEXEC)
-    try:
-        _write_all(descriptor, certificate.chain.data + b"\n" + certificate.private_key.data)
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=ask)
-    except (ssl.SSLError, ValueError) as error:
-        raise TlsConfigError(f"{origin}: {_why(error)}") from None
-    finally:
-        os.close(descriptor)
+def _merged(default: ValidationContext, dynamic: ValidationContext) -> ValidationContext:
+    depth = dynamic.max_verify_depth
+    return ValidationContext(
+        trusted_ca=dynamic.trusted_ca or default.trusted_ca,
+        match_sans=default.match_sans + dynamic.match_sans,
+        crl=dynamic.crl or default.crl,
+        only_verify_leaf_crl=dynamic.only_verify_leaf_crl or default.only_verify_leaf_crl,
+        hashes=default.hashes + dynamic.hashes,
+        spkis=default.spkis + dynamic.spkis,
+        allow_expired=dynamic.allow_expired or default.allow_expired,
+        accept_untrusted=dynamic.accept_untrusted or default.accept_untrusted,
+        max_verify_depth=default.max_verify_depth if depth is None else depth,
+        trust_domains=dynamic.trust_domains or default.trust_domains,
+    )
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
-
-
-def _san_check(validation: ValidationContext | None, origin: str) -> SanCheck | None:
+def _check_names(validation: ValidationContext | None, origin: str) -> None:
     if validation is None or not validation.match_sans:
-        return None
-    if validation.trusted_ca is None:
+        return
+    if validation.trusted_ca is None and not validation.trust_domains:
         # Envoy: "SAN-based verification of peer certificates without trusted CA is insecure"
         raise TlsConfigError(f"{origin}: names to match but no trusted_ca to verify them")
-    try:
-        return compile_san_matchers(validation.match_sans)
-    except ValueError as error:
-        raise TlsConfigError(f"{origin}: {error}") from None
-
-
-def _load_trust(context: ssl.SSLContext, validation: ValidationContext | None, origin: str) -> None:
-    if validation is None or validation.trusted_ca is None:
-        context.verify_mode = ssl.CERT_NONE
-        return
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # Envoy trusts an intermediate CA too
-    try:
-        context.load_verify_locations(cadata=validation.trusted_ca.data.decode("ascii", "ignore"))
-    except ssl.SSLError as error:
-        raise TlsConfigError(f"{origin}: trusted_ca: {_why(error)}") from None
-    except ValueError as error:
-        raise TlsConfigError(f"{origin}: {error}") from None
-
-
-def _why(error: Exception) -> str:
-    """OpenSSL's reason in words, without its file and line."""
-    reason = getattr(error, "reason", None)
-    if reason:
-        return str(reason).replace("_", " ").lower()
-    return str(error).split(" (_ssl.c")[0] or type(error).__name__
-
-
-# --------------------------------------------------------------------------- ciphers
-
-
-def _set_ciphers(context: ssl.SSLContext, ciphers: tuple[str, ...]) -> None:
-    """Refuses by name what OpenSSL does not know: it would silently use the others only."""
-    names = [name for group in ciphers for name in group.strip("[]").split("|")]
-    unknown = [name for name in names if name not in _known_ciphers()]
-    if unknown:
-        raise TlsConfigError(f"unknown TLS 1.2 cipher suites: {', '.join(unknown)}")
-    context.set_ciphers(":".join(names))
-
-
-_known: frozenset[str] = frozenset()
-
-
-def _known_ciphers() -> frozenset[str]:
-    global _known
-    if not _known:
-        probe = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        probe.set_ciphers("ALL:COMPLEMENTOFALL")
-        listed = (cipher["name"] for cipher in probe.get_ciphers())
-        _known = frozenset(name for name in listed if not name.startswith("TLS_"))
-    return _known

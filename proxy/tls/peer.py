@@ -1,169 +1,122 @@
-"""Who is at the other end: the peer's certificate after the handshake, and the SANs it must have.
+"""A certificate as facts: whom it is for, who signed it, how long it is good.
 
-The handshake itself has already verified the chain against `trusted_ca`; here is what OpenSSL does
-not do for us, Envoy's `match_typed_subject_alt_names`. Works on an `ssl` object, opens nothing.
+Reads DER that OpenSSL has taken already; judges nothing and opens nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
-import ipaddress
-import re
-import ssl
-from collections.abc import Callable, Sequence
-from typing import Any
+import warnings
+from collections.abc import Iterable
+from functools import lru_cache
+from itertools import groupby
 
-from proxy.config.model import SanMatcher, StringMatcher
+from cryptography import x509
+from cryptography.x509.oid import NameOID, ObjectIdentifier
+
 from proxy.connection import PeerCertificate
+from proxy.tls.names import Sans
 
-Sans = dict[str, tuple[str, ...]]
-"""Names of a certificate by type, in Envoy's words: URI, DNS, EMAIL, IP_ADDRESS."""
-
-SanCheck = Callable[[Sans], bool]
-
-_SAN_TYPES = {"URI": "URI", "DNS": "DNS", "email": "EMAIL", "IP Address": "IP_ADDRESS"}
-
-# OpenSSL's short names, as Envoy prints subjects (RFC 2253 section 2.3 and OpenSSL's own).
+# OpenSSL's short names where they are not RFC 4514's, as Envoy prints subjects.
 _SHORT_NAMES = {
-    "commonName": "CN",
-    "countryName": "C",
-    "domainComponent": "DC",
-    "givenName": "GN",
-    "localityName": "L",
-    "organizationName": "O",
-    "organizationalUnitName": "OU",
-    "stateOrProvinceName": "ST",
-    "streetAddress": "street",
-    "surname": "SN",
-    "userId": "UID",
+    NameOID.EMAIL_ADDRESS: "emailAddress",
+    NameOID.GIVEN_NAME: "GN",
+    NameOID.GENERATION_QUALIFIER: "generationQualifier",
+    NameOID.PSEUDONYM: "pseudonym",
+    NameOID.SERIAL_NUMBER: "serialNumber",
+    NameOID.STREET_ADDRESS: "street",
+    NameOID.SURNAME: "SN",
+    NameOID.TITLE: "title",
 }
+# DER tags of strings (X.680 section 8.4) that an OTHER_NAME may hold, and how they are encoded.
+_STRINGS = {
+    0x0C: "utf-8", 0x12: "ascii", 0x13: "ascii", 0x14: "latin-1", 0x16: "ascii", 0x1A: "ascii",
+    0x1C: "utf-32-be", 0x1E: "utf-16-be",
+}  # fmt: skip
 
 
-def remember_server_name(tls: object, name: str | None, _context: ssl.SSLContext) -> None:
-    """An `sni_callback`: Python tells a server the client's SNI here and nowhere else."""
-    tls.__dict__["requested_server_name"] = name or ""
+@lru_cache(maxsize=1024)
+def certificate_facts(der: bytes) -> PeerCertificate:
+    """Raises ValueError for what cannot be read. Peers come back with the same certificates."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what OpenSSL has taken is not complained of
+        certificate = x509.load_der_x509_certificate(der)
+        sans = _sans(certificate)
+        return PeerCertificate(
+            uri_sans=sans.get("URI", ()),
+            dns_sans=sans.get("DNS", ()),
+            subject=_distinguished_name(certificate.subject),
+            issuer=_distinguished_name(certificate.issuer),
+            serial=_serial(certificate.serial_number),
+            sha256=hashlib.sha256(der).hexdigest(),
+            not_after=certificate.not_valid_after_utc.timestamp(),
+            not_before=certificate.not_valid_before_utc.timestamp(),
+            ip_sans=sans.get("IP_ADDRESS", ()),
+            email_sans=sans.get("EMAIL", ()),
+            der=der,
+        )
 
 
-def requested_server_name(tls: object) -> str:
-    """The client's SNI in lower case, '' when it sent none; of a server's finished handshake."""
-    name: str = tls.__dict__.get("requested_server_name", "")
-    return name.lower()
+@lru_cache(maxsize=1024)
+def sans_of(der: bytes) -> Sans:
+    """All its names. Raises ValueError for what cannot be read."""
+    return _sans(x509.load_der_x509_certificate(der))
 
 
-def sans_of(tls: ssl.SSLObject) -> Sans | None:
-    """The names of the verified peer certificate; None when there is none."""
-    certificate: Any = tls.getpeercert()
-    return _sans(certificate) if certificate else None
+def _serial(number: int) -> str:
+    """Bytes in hexadecimal, as OpenSSL writes them."""
+    text = f"{abs(number):x}"
+    return ("-" if number < 0 else "") + text.zfill(len(text) + len(text) % 2)
 
 
-def has_name(sans: Sans, name: str) -> bool:
-    """Whether a certificate with these names is for `name`: a DNS name that covers it, or any other
-    name as it is (Envoy's verification of a list of names)."""
-    if any(name in names for kind, names in sans.items() if kind != "DNS"):
-        return True
-    host = name.lower()
-    return any(dns_name_matches(host, presented.lower()) for presented in sans.get("DNS", ()))
+def _sans(certificate: x509.Certificate) -> Sans:
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return {}
+    named = sorted(_named(extension.value), key=lambda pair: pair[0])
+    return {kind: tuple(name for _, name in pairs) for kind, pairs in groupby(named, _kind)}
 
 
-def peer_certificate(tls: ssl.SSLObject) -> PeerCertificate | None:
-    """The facts of the verified peer certificate; None when the peer showed none."""
-    certificate: Any = tls.getpeercert()
-    der = tls.getpeercert(True)
-    if not certificate or der is None:
+def _kind(pair: tuple[str, str]) -> str:
+    return pair[0]
+
+
+def _named(names: Iterable[x509.GeneralName]) -> Iterable[tuple[str, str]]:
+    """Types that Envoy does not know either, directory names for one, are no names."""
+    for name in names:
+        if isinstance(name, x509.UniformResourceIdentifier):
+            yield "URI", name.value
+        elif isinstance(name, x509.DNSName):
+            yield "DNS", name.value
+        elif isinstance(name, x509.RFC822Name):
+            yield "EMAIL", name.value
+        elif isinstance(name, x509.IPAddress):
+            yield "IP_ADDRESS", str(name.value)
+        elif isinstance(name, x509.OtherName) and (text := _string(name.value)) is not None:
+            yield name.type_id.dotted_string, text
+
+
+def _string(der: bytes) -> str | None:
+    """The text of a DER string; None for values of other types."""
+    encoding = _STRINGS.get(der[0]) if len(der) > 1 else None
+    if encoding is None:
         return None
-    sans = _sans(certificate)
-    return PeerCertificate(
-        uri_sans=sans.get("URI", ()),
-        dns_sans=sans.get("DNS", ()),
-        subject=_distinguished_name(certificate.get("subject", ())),
-        issuer=_distinguished_name(certificate.get("issuer", ())),
-        serial=certificate["serialNumber"].lower(),
-        sha256=hashlib.sha256(der).hexdigest(),
-        not_after=float(ssl.cert_time_to_seconds(certificate["notAfter"])),
-        not_before=float(ssl.cert_time_to_seconds(certificate["notBefore"])),
-        ip_sans=sans.get("IP_ADDRESS", ()),
-        email_sans=sans.get("EMAIL", ()),
-        der=der,
-    )
+    start = 2 if der[1] < 0x80 else 2 + (der[1] & 0x7F)
+    try:
+        return der[start:].decode(encoding)
+    except UnicodeDecodeError:
+        return None
 
 
-def _sans(certificate: dict[str, Any]) -> Sans:
-    sans: Sans = {}
-    for kind, value in certificate.get("subjectAltName", ()):
-        name = _SAN_TYPES.get(kind)
-        if name == "IP_ADDRESS":
-            value = str(ipaddress.ip_address(value.strip()))
-        if name is not None:
-            sans[name] = (*sans.get(name, ()), value)
-    return sans
+def _distinguished_name(name: x509.Name) -> str:
+    """RFC 2253, as Envoy has it: what is not ASCII is written byte by byte."""
+    overrides: dict[ObjectIdentifier, str] = dict(_SHORT_NAMES)
+    text = name.rfc4514_string(overrides)
+    if text.isascii():
+        return text
+    return "".join(_escaped(letter) for letter in text)
 
 
-def _distinguished_name(names: Sequence[Sequence[tuple[str, str]]]) -> str:
-    """RFC 2253: the last relative name first, `+` inside one, special characters escaped."""
-    return ",".join(
-        "+".join(f"{_SHORT_NAMES.get(kind, kind)}={_escaped(value)}" for kind, value in relative)
-        for relative in reversed(names)
-    )
-
-
-def _escaped(value: str) -> str:
-    value = re.sub(r'([,+"\\<>;])', r"\\\1", value)
-    if value[:1] in (" ", "#"):
-        value = "\\" + value
-    return value[:-1] + "\\ " if value.endswith(" ") and len(value) > 1 else value
-
-
-def compile_san_matchers(matchers: Sequence[SanMatcher]) -> SanCheck:
-    """A check that is true when any matcher fits any name of its type (Envoy: any of them).
-
-    Raises ValueError for a regex that does not compile."""
-    checks = [(matcher.san_type, _name_check(matcher)) for matcher in matchers]
-
-    def check(sans: Sans) -> bool:
-        return any(fits(name) for kind, fits in checks for name in sans.get(kind, ()))
-
-    return check
-
-
-def _name_check(matcher: SanMatcher) -> Callable[[str], bool]:
-    string = matcher.matcher
-    if matcher.san_type == "DNS" and string.kind == "exact":
-        wanted = string.value.lower()
-        return lambda name: dns_name_matches(wanted, name.lower())
-    return _string_check(string)
-
-
-def _string_check(string: StringMatcher) -> Callable[[str], bool]:
-    if string.kind == "regex":
-        try:
-            pattern = re.compile(string.value, re.IGNORECASE if string.ignore_case else 0)
-        except re.error as error:
-            raise ValueError(f"regex {string.value!r}: {error}") from None
-        return lambda name: pattern.fullmatch(name) is not None
-    value = string.value.lower() if string.ignore_case else string.value
-    plain: dict[str, Callable[[str], bool]] = {
-        "exact": lambda name: name == value,
-        "prefix": lambda name: name.startswith(value),
-        "suffix": lambda name: name.endswith(value),
-        "contains": lambda name: value in name,
-    }
-    check = plain[string.kind]
-    return (lambda name: check(name.lower())) if string.ignore_case else check
-
-
-def dns_name_matches(wanted: str, presented: str) -> bool:
-    """Whether the certificate's DNS name covers `wanted`; both in lower case.
-
-    Envoy's rule (RFC 6125 section 6.4.3): one `*`, only in the leftmost label, it may be a part of
-    that label, never of an A-label, and never stands for a dot."""
-    if wanted == presented:
-        return True
-    label, dot, parent = wanted.partition(".")
-    pattern, _, pattern_parent = presented.partition(".")
-    if not dot or not parent or parent != pattern_parent or pattern.count("*") != 1:
-        return False
-    if pattern.startswith("xn--"):
-        return False
-    before, _, after = pattern.partition("*")
-    long_enough = len(label) >= len(pattern) - 1 and label != ""
-    return long_enough and label.startswith(before) and label.endswith(after)
+def _escaped(letter: str) -> str:
+    return letter if letter.isascii() else "".join(f"\\{byte:02X}" for byte in letter.encode())

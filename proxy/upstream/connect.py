@@ -65,8 +65,8 @@ class _ByAlpn(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
-        tls = transport.get_extra_info("ssl_object")
-        speaks_h2 = tls is not None and tls.selected_alpn_protocol() == "h2"
+        tls = transport.get_extra_info("tls")
+        speaks_h2 = tls is not None and tls.alpn == "h2"
         self._pool.on_negotiated("HTTP2" if speaks_h2 else "HTTP1")
         chosen = self.chosen = UpstreamH2(self._pool) if speaks_h2 else UpstreamH1(self._pool)
         transport.set_protocol(chosen)

@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import ssl
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from proxy.outbox import Pipe
-from proxy.tls.contexts import ClientTls
+from proxy.tls.counters import TlsCounters
+from proxy.tls.failure import TlsFailed
 from proxy.upstream import retry
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
 from proxy.upstream.sockets import BindFailed, connected
 from proxy.upstream.way import ALPN, Way
+
+if TYPE_CHECKING:
+    from proxy.tls.contexts import ClientTls
 
 
 class Dialled(Protocol):
@@ -57,9 +60,9 @@ async def dial(
             detail = await _connect(cluster, host, connection, close_notify_wait_s, way, preface)
     except TimeoutError:
         return DialFailure(retry.CONNECT_TIMEOUT, "", timed_out=True)
-    except ssl.SSLError as error:
-        cluster.all_stats.counter(f"{cluster.prefix}ssl.connection_error").value += 1
-        detail = f"TLS_error: {error.reason or error}"
+    except TlsFailed as failure:
+        TlsCounters(cluster.all_stats, cluster.prefix).failed(failure)
+        detail = failure.told
     except BindFailed as error:
         return DialFailure(retry.LOCAL_FAILURE, str(error), timed_out=False)
     except OSError as error:
@@ -80,38 +83,36 @@ async def _connect(
     loop = asyncio.get_running_loop()
     address = host.address
     protocol = cast(asyncio.Protocol, connection)
-    tls = cast(ClientTls | None, host.tls)
-    options: dict[str, Any] = {}
-    if tls is not None:
-        options = {
-            "ssl": tls.offering(ALPN[way.version] if way is not None else ()),
-            "server_hostname": (way.server_name if way is not None else "") or tls.server_hostname,
-            "ssl_shutdown_timeout": close_notify_wait_s,
-        }
+    tls = cast("ClientTls | None", host.tls)
     sockets = cluster.config.sockets.over(cluster.default_sockets)
-    if sockets or host.others or preface:
-        sock = await connected((address, *host.others), sockets, preface)
-        await _adopt(protocol, sock, options)
-    elif address.path:
-        await loop.create_unix_connection(lambda: protocol, address.path, **options)
+
+    async def connect(lowest: asyncio.Protocol) -> None:
+        if sockets or host.others or preface:
+            await _adopt(lowest, await connected((address, *host.others), sockets, preface))
+        elif address.path:
+            await loop.create_unix_connection(lambda: lowest, address.path)
+        else:
+            await loop.create_connection(lambda: lowest, address.host, address.port)
+
+    if tls is None:
+        await connect(protocol)
     else:
-        await loop.create_connection(lambda: protocol, address.host, address.port, **options)
-    transport = connection.transport
-    if transport is None:
+        asked = (ALPN[way.version], way.server_name, way.san) if way is not None else ((), "", "")
+        session = tls.session(*asked, host_name=host.hostname)
+        from proxy.tls.originate import originate  # a plaintext proxy has no use for it
+
+        await originate(tls, session, protocol, connect, close_notify_wait_s)
+        counters = TlsCounters(cluster.all_stats, cluster.prefix)
+        counters.established(session, bool(session.peer_der))
+    if connection.transport is None:
         return "delayed connect error: Connection reset by peer"
-    if tls is not None:
-        why = tls.verify(transport.get_extra_info("ssl_object"), way.san if way is not None else "")
-        if why is not None:
-            cluster.all_stats.counter(f"{cluster.prefix}ssl.fail_verify_san").value += 1
-            return f"TLS_error: {why}"
-        cluster.all_stats.counter(f"{cluster.prefix}ssl.handshake").value += 1
     return ""
 
 
-async def _adopt(protocol: asyncio.Protocol, sock: socket.socket, options: dict[str, Any]) -> None:
+async def _adopt(protocol: asyncio.Protocol, sock: socket.socket) -> None:
     """The protocol on a socket that is connected already."""
     try:
-        await asyncio.get_running_loop().create_connection(lambda: protocol, sock=sock, **options)
+        await asyncio.get_running_loop().create_connection(lambda: protocol, sock=sock)
     except BaseException:
         sock.close()
         raise

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Set
 from functools import partial
 from time import monotonic
+from typing import TYPE_CHECKING, cast
 
 from proxy.config.model import (
     EndpointCheck,
@@ -19,7 +20,6 @@ from proxy.config.model import (
 )
 from proxy.match import string
 from proxy.tasks import spawn
-from proxy.tls.contexts import ClientTls
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.health_check import CheckStats, HealthEvent, HostChecker, Surroundings
 from proxy.upstream.health_judge import LOST, Found
@@ -32,6 +32,9 @@ from proxy.upstream.health_probe import (
     http2_probe,
 )
 from proxy.upstream.host import Host
+
+if TYPE_CHECKING:
+    from proxy.tls.contexts import ClientTls
 
 TlsFor = Callable[[Host], object]
 Log = Callable[[HealthEvent], None]
@@ -130,8 +133,7 @@ class ClusterHealth:
         host.checker = None
 
     def _probe(self, host: Host, config: HealthCheck) -> Probe:
-        tls = self._tls_for(host)
-        assert tls is None or isinstance(tls, ClientTls)
+        tls = cast("ClientTls | None", self._tls_for(host))
         check = config.check
         target = Target(
             address=_address(host),

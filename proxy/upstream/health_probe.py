@@ -7,10 +7,9 @@ around the codecs; what an answer means is `health_judge`'s part.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from proxy.config.model import GrpcCheck, HttpCheck, SocketAddress, TcpCheck
 from proxy.http.errors import Malformed
@@ -18,7 +17,6 @@ from proxy.http.h1 import Limits, ResponseReader, request_head
 from proxy.http.h2 import ClientConnection, ConnectionFailed, Options
 from proxy.http.headers import Headers
 from proxy.http.message import Request, Response
-from proxy.tls.contexts import ClientTls
 from proxy.upstream.health_judge import (
     GOOD,
     LOST,
@@ -29,7 +27,11 @@ from proxy.upstream.health_judge import (
     judge_http,
 )
 
+if TYPE_CHECKING:
+    from proxy.tls.contexts import ClientTls
+
 READ_BYTES = 64 * 1024
+CLOSE_NOTIFY_WAIT_S = 1.0
 USER_AGENT = (b"user-agent", b"Envoy/HC")  # the name that applications know
 CHECK_PATH = b"/grpc.health.v1.Health/Check"
 _LIMITS = Limits()
@@ -55,6 +57,20 @@ class Probe(Protocol):
     def close(self) -> None: ...
 
 
+class _Stream(asyncio.StreamReaderProtocol):
+    """transport: None before and after its life."""
+
+    transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.WriteTransport, transport)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        super().connection_lost(exc)
+
+
 class Wire:
     """A connection to the target, open or not."""
 
@@ -76,26 +92,28 @@ class Wire:
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         self.close()
-        tls, address = self.target.tls, self.target.address
-        context: ssl.SSLContext | None = None
-        if tls is not None:
-            context = tls.offering(self.target.alpn) if self.target.alpn else tls.ssl_context
-        name = tls.server_hostname if tls is not None else None
-        if address.path:
-            made = await asyncio.open_unix_connection(
-                address.path, ssl=context, server_hostname=name
-            )
+        tls, loop = self.target.tls, asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        protocol = _Stream(reader)
+        if tls is None:
+            await self._connect(protocol)
         else:
-            made = await asyncio.open_connection(
-                address.host, address.port, ssl=context, server_hostname=name
-            )
-        self.reader, self.writer = made
-        if tls is not None:
-            why = tls.verify(made[1].get_extra_info("ssl_object"))
-            if why is not None:
-                self.close()
-                raise ConnectionError(why)
-        return made
+            from proxy.tls.originate import originate  # a plaintext proxy has no use for it
+
+            session = tls.session(self.target.alpn)
+            await originate(tls, session, protocol, self._connect, CLOSE_NOTIFY_WAIT_S)
+        if protocol.transport is None:
+            raise ConnectionResetError(f"{self.target.address} has closed the connection")
+        self.reader = reader
+        self.writer = asyncio.StreamWriter(protocol.transport, protocol, reader, loop)
+        return self.reader, self.writer
+
+    async def _connect(self, protocol: asyncio.Protocol) -> None:
+        loop, address = asyncio.get_running_loop(), self.target.address
+        if address.path:
+            await loop.create_unix_connection(lambda: protocol, address.path)
+        else:
+            await loop.create_connection(lambda: protocol, address.host, address.port)
 
     def close(self) -> None:
         writer, self.writer, self.reader = self.writer, None, None

@@ -54,6 +54,7 @@ class Authority:
         dns: tuple[str, ...] = (),
         ips: tuple[str, ...] = (),
         lifetime: timedelta = timedelta(hours=1),
+        begins_in: timedelta = timedelta(hours=-1),
     ) -> KeyPair:
         """A leaf for client and server use; a negative `lifetime` makes it expired."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -63,7 +64,7 @@ class Authority:
             *(x509.IPAddress(ip_address(ip)) for ip in ips),
         ]
         builder = _builder(
-            _name("test leaf"), self._certificate.subject, key.public_key(), lifetime
+            _name("test leaf"), self._certificate.subject, key.public_key(), lifetime, begins_in
         )
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         certificate = (
@@ -73,6 +74,22 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
         return KeyPair(_pem(certificate), _pem_key(key))
+
+    def crl(self, *revoked: KeyPair) -> str:
+        """PEM; good for a day."""
+        now = datetime.now(UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._certificate.subject)
+            .last_update(now - timedelta(hours=1))
+            .next_update(now + timedelta(days=1))
+        )
+        for pair in revoked:
+            serial = x509.load_pem_x509_certificate(pair.certificate.encode()).serial_number
+            one = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now)
+            builder = builder.add_revoked_certificate(one.build())
+        signed = builder.sign(self._key, hashes.SHA256())
+        return signed.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def rsa_certificate(key: rsa.RSAPrivateKey) -> str:
@@ -106,6 +123,7 @@ def _builder(
     issuer: x509.Name,
     key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
     lifetime: timedelta,
+    begins_in: timedelta = timedelta(hours=-1),
 ) -> x509.CertificateBuilder:
     end = datetime.now(UTC) + lifetime
     return (
@@ -114,7 +132,7 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(end - abs(lifetime) - timedelta(hours=1))
+        .not_valid_before(end - abs(lifetime) + begins_in)
         .not_valid_after(end)
     )
 

@@ -1,10 +1,13 @@
-"""TLS material of the proxy's model, made from a test's `Authority`."""
+"""TLS material of the proxy's model, made from a test's `Authority`; handshakes in memory."""
 
 from __future__ import annotations
 
 import ssl
+from typing import Protocol
 
 from proxy.config import model
+from proxy.tls.contexts import ClientSession, ClientTls, ServerTls
+from proxy.tls.session import Session
 from tests.support.pki import Authority, KeyPair
 
 
@@ -49,28 +52,65 @@ def load(context: ssl.SSLContext, pair: KeyPair) -> None:
         context.load_cert_chain(file.name)
 
 
-def shake_hands(client: ssl.SSLObject, server: ssl.SSLObject, *pipes: ssl.MemoryBIO) -> None:
-    """Runs a handshake in memory; raises what either side raises. pipes: client in, client out,
-    server in, server out."""
-    client_in, client_out, server_in, server_out = pipes
-    done: set[ssl.SSLObject] = set()
-    while len(done) < 2 or client_out.pending or server_out.pending:
-        for side in (client, server):
-            try:
-                side.do_handshake()
-                done.add(side)
-            except ssl.SSLWantReadError:
-                pass
-            server_in.write(client_out.read())
-            client_in.write(server_out.read())
+class Side(Protocol):
+    """One end of a handshake in memory: the proxy's sessions are such."""
+
+    def shake(self, data: bytes) -> bool: ...
+    def taken(self) -> bytes: ...
 
 
-def handshake(
-    client_context: ssl.SSLContext, server_context: ssl.SSLContext, server_name: str | None = None
-) -> tuple[ssl.SSLObject, ssl.SSLObject]:
-    """(client, server) after a handshake in memory."""
-    pipes = [ssl.MemoryBIO() for _ in range(4)]
-    client = client_context.wrap_bio(pipes[0], pipes[1], server_hostname=server_name)
-    server = server_context.wrap_bio(pipes[2], pipes[3], server_side=True)
-    shake_hands(client, server, *pipes)
-    return client, server
+class PythonSide:
+    """An end that is Python's `ssl` object, which shares nothing with the proxy's."""
+
+    def __init__(self, context: ssl.SSLContext, server_name: str | None = None) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
+
+    def shake(self, data: bytes) -> bool:
+        self._incoming.write(data)
+        try:
+            self.tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    def taken(self) -> bytes:
+        return self._outgoing.read()
+
+    def read(self, data: bytes = b"") -> bytes:
+        """The plaintext of `data`; raises ssl.SSLError for an alert."""
+        self._incoming.write(data)
+        try:
+            return self.tls.read()
+        except ssl.SSLWantReadError:
+            return b""
+
+    def write(self, data: bytes) -> bytes:
+        self.tls.write(data)
+        return self.taken()
+
+
+def shake_hands(client: Side, server: Side) -> None:
+    """Raises what either side raises. What the server says after the end is left in it."""
+    words, client_done, server_done = b"", False, False
+    while not (client_done and server_done):
+        client_done = client_done or client.shake(words)
+        words = client.taken()
+        server_done = server_done or server.shake(words)
+        if not client_done:
+            words = server.taken()
+
+
+def handshake(client: ClientTls, server: ServerTls) -> tuple[ClientSession, Session]:
+    """Both sessions after a handshake in memory."""
+    sides = client.session(), server.session()
+    shake_hands(*sides)
+    return sides
+
+
+def python_handshake(
+    client: ssl.SSLContext, server: ServerTls, server_name: str | None = None
+) -> tuple[PythonSide, Session]:
+    sides = PythonSide(client, server_name), server.session()
+    shake_hands(*sides)
+    return sides

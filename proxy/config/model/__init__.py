@@ -95,6 +95,7 @@ from proxy.config.model.tls import (
     SdsRef,
     Secret,
     TlsCertificate,
+    TrustDomain,
     UpstreamTls,
     ValidationContext,
 )
@@ -169,6 +170,7 @@ __all__ = [
     "Thresholds",
     "TlsCertificate",
     "TransportSocketMatch",
+    "TrustDomain",
     "UpgradeConfig",
     "UpstreamTls",
     "ValidationContext",

@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 from proxy.config.model.common import CidrRange, SocketAddress
 from proxy.config.model.connecting import ProxyProtocolIn, SocketOption
+from proxy.config.model.ext_authz import NetworkExtAuthz
 from proxy.config.model.local_reply import LocalReplyConfig
 from proxy.config.model.log_filter import AccessLogFilter
 from proxy.config.model.protocol import Http1Options, Http2Options
+from proxy.config.model.rbac import NetworkRbac
 from proxy.config.model.routes import RouteConfiguration
 from proxy.config.model.tls import DownstreamTls
 
@@ -145,7 +147,8 @@ class FilterChainMatch:
 
 @dataclass(frozen=True, slots=True)
 class FilterChain:
-    """Exactly one of http and tcp is set: the chain's last network filter."""
+    """Exactly one of http and tcp is set: the chain's last network filter. guards: those before
+    it, which may turn a connection away."""
 
     match: FilterChainMatch
     http: HttpConnectionManager | None = None
@@ -153,6 +156,7 @@ class FilterChain:
     name: str = ""
     transport_socket_connect_timeout_s: float | None = None
     tcp: TcpProxy | None = None
+    guards: tuple[NetworkRbac | NetworkExtAuthz, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ Permissions and principals are one kind of tree here: both are questions about a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from proxy.config.model.common import CidrRange, HeaderMatcher, StringMatcher
@@ -44,6 +45,13 @@ class UrlPath:
     """The path without query and fragment."""
 
     matcher: StringMatcher
+
+
+@dataclass(frozen=True, slots=True)
+class UriTemplate:
+    """The path without its query, by Envoy's URI templates."""
+
+    template: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +96,8 @@ class FilterState:
 
 
 Rule = (
-    Any_ | All | OneOf | Not | Header | UrlPath | Address | DestinationPort | Authenticated
-    | ServerName | Metadata | FilterState
+    Any_ | All | OneOf | Not | Header | UrlPath | UriTemplate | Address | DestinationPort
+    | Authenticated | ServerName | Metadata | FilterState
 )  # fmt: skip
 
 
@@ -103,8 +111,30 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Explanation:
+    """What the control plane says of its policies. tells: the client hears which one denied it.
+    sources: where each stands, by its name. none: what to say where no policy applied."""
+
+    tells: bool = False
+    sources: Mapping[str, str] = field(default_factory=dict, hash=False)
+    none: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """`RBAC`: policies in the order of their names."""
 
     action: Literal["ALLOW", "DENY", "LOG"]
     policies: tuple[Policy, ...]
+    explanation: Explanation = Explanation()
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRbac:
+    """Of connections. delay_deny_s: how long one that is denied is kept waiting."""
+
+    stat_prefix: str
+    rules: Rules | None = None
+    shadow_rules: Rules | None = None
+    shadow_stat_prefix: str = ""
+    delay_deny_s: float = 0.0

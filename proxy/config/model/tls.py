@@ -25,18 +25,39 @@ class TlsCertificate:
 
 @dataclass(frozen=True, slots=True)
 class SanMatcher:
-    """`SubjectAltNameMatcher`: san_type is URI, DNS, EMAIL or IP_ADDRESS."""
+    """`SubjectAltNameMatcher`. oid: of an OTHER_NAME."""
 
-    san_type: Literal["URI", "DNS", "EMAIL", "IP_ADDRESS"]
+    san_type: Literal["URI", "DNS", "EMAIL", "IP_ADDRESS", "OTHER_NAME"]
     matcher: StringMatcher
+    oid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrustDomain:
+    """Of a `SPIFFECertValidatorConfig`: the roots (PEM) of the identities of one trust domain."""
+
+    name: str
+    bundle: DataSource
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationContext:
-    """`CertificateValidationContext`. `trusted_ca` None: the peer's chain is not verified."""
+    """`CertificateValidationContext`. `trusted_ca` None: the peer's chain is not verified, unless
+    `trust_domains` are there (Envoy's SPIFFE validator), each with roots of its own.
+
+    hashes, spkis: SHA-256 digests of which the leaf must have one (`verify_certificate_hash`,
+    `verify_certificate_spki`). accept_untrusted: a peer that fails is let in and counted."""
 
     trusted_ca: DataSource | None = None
     match_sans: tuple[SanMatcher, ...] = ()
+    crl: DataSource | None = None
+    only_verify_leaf_crl: bool = False
+    hashes: tuple[bytes, ...] = ()
+    spkis: tuple[bytes, ...] = ()
+    allow_expired: bool = False
+    accept_untrusted: bool = False
+    max_verify_depth: int | None = None
+    trust_domains: tuple[TrustDomain, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +92,31 @@ class CommonTls:
     min_version: Literal["TLSv1_2", "TLSv1_3"] = "TLSv1_2"
     max_version: Literal["TLSv1_2", "TLSv1_3"] = "TLSv1_3"
     ciphers: tuple[str, ...] = ()
+    curves: tuple[str, ...] = ()
+    signature_algorithms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class DownstreamTls:
+    """session_timeout_s: how long a session may be resumed; None is OpenSSL's two hours.
+    stateless_resumption: by tickets. stateful_resumption: by session ids (TLS 1.2)."""
+
     common: CommonTls
     require_client_certificate: bool = False
+    session_timeout_s: int | None = None
+    stateless_resumption: bool = True
+    stateful_resumption: bool = True
+    prefer_client_ciphers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamTls:
+    """auto_host_sni: the host's name is the SNI where none is configured.
+    auto_sni_san_validation: the SNI must be in the certificate, instead of `match_sans`.
+    max_session_keys: how many sessions are kept to be resumed."""
+
     common: CommonTls
     sni: str = ""
+    auto_host_sni: bool = False
+    auto_sni_san_validation: bool = False
+    max_session_keys: int = 1

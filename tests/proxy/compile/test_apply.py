@@ -11,6 +11,7 @@ import pytest
 from proxy.config import model
 from proxy.l7.manager import HttpManager
 from proxy.tls.contexts import ClientTls
+from proxy.upstream.way import ALPN
 from tests.support.pki import Authority
 from tests.support.playbook import Playbook, cluster, listener, route, routes, snapshot
 from tests.support.tls import certificate, validation
@@ -245,7 +246,7 @@ class TestTls:
             assert len(clusters._contexts) == 1
             play.apply(replace(config, secrets=secrets(authority)))
             hosts = [cluster.hosts[0] for cluster in clusters.running.values()]
-            assert len({id(cast(ClientTls, host.tls).ssl_context) for host in hosts}) == 1
+            assert len({id(cast(ClientTls, host.tls).make(ALPN["HTTP1"])) for host in hosts}) == 1
             assert len(clusters._contexts) == 1
 
     @pytest.mark.parametrize("busy", [False, True])

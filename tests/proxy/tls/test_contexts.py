@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from OpenSSL import SSL
 
 from proxy.config import model
-from proxy.tls.contexts import TlsConfigError, client_context, server_context
-from proxy.tls.peer import requested_server_name
+from proxy.tls.contexts import client_context, server_context
+from proxy.tls.failure import TlsConfigError, TlsFailed
+from proxy.tls.peer import certificate_facts
 from tests.support.pki import Authority
-from tests.support.tls import certificate, handshake, python_client, uri, validation
+from tests.support.tls import (
+    PythonSide,
+    Side,
+    certificate,
+    handshake,
+    python_client,
+    python_handshake,
+    shake_hands,
+    uri,
+    validation,
+)
 
 ROOT, OTHER_ROOT = Authority(), Authority("another root")
 WEB = "spiffe://td/ns/default/sa/web"
@@ -46,82 +57,96 @@ def test_mutual_tls_by_sds() -> None:
     tls = replace(SDS, alpn=("istio",), validation=model.ValidationContext(match_sans=(uri(WEB),)))
     client = client_context(model.UpstreamTls(tls, "outbound_.80_._.web.shop"), secrets())
 
-    client_side, server_side = handshake(
-        client.ssl_context, server.ssl_context, client.server_hostname
-    )
+    at_client, at_server = handshake(client, server)
 
-    assert client.verify(client_side) is None
-    assert server.verify(server_side) is None
-    assert server_side.getpeercert() is not None
-    assert client_side.selected_alpn_protocol() == "istio"
-    assert requested_server_name(server_side) == "outbound_.80_._.web.shop"
+    assert at_server.peer_der == at_client.peer_der != b""
+    assert (at_client.alpn, at_server.alpn) == ("istio", "istio")
+    assert at_server.server_name == "outbound_.80_._.web.shop"
+    assert (at_server.version, at_server.cipher) == ("TLSv1.3", "TLS_AES_128_GCM_SHA256")
+    assert at_server.group == at_client.group == "X25519"
 
 
 def test_what_is_offered_unless_the_configuration_says_it() -> None:
-    made: dict[tuple[object, ...], ssl.SSLContext] = {}
+    made: dict[tuple[object, ...], SSL.Context] = {}
     tls = model.CommonTls()
     open_minded = client_context(model.UpstreamTls(tls), {}, made, ("h2",))
-    assert open_minded.offering(("h2",)) is open_minded.ssl_context
-    assert open_minded.offering(("http/1.1",)) is not open_minded.ssl_context
-    assert open_minded.offering(("http/1.1",)) is open_minded.offering(("http/1.1",))
+    assert len(made) == 1
+    assert open_minded.make(("h2",)) is not open_minded.make(("http/1.1",))
+    assert open_minded.make(("http/1.1",)) is open_minded.make(("http/1.1",))
     other = client_context(model.UpstreamTls(tls), {}, made)
-    assert other.offering(("h2",)) is open_minded.ssl_context  # shared by what it is made of
+    assert other.make(("h2",)) is open_minded.make(("h2",))  # shared by what it is made of
+    server = server_context(model.DownstreamTls(common(alpn=("istio", "h2"))), {})
     own = client_context(model.UpstreamTls(replace(tls, alpn=("istio",))), {}, made, ("h2",))
-    assert own.offering(("http/1.1",)) is own.ssl_context
+    sides = own.session(("h2",)), server.session()
+    shake_hands(*sides)
+    assert sides[1].alpn == "istio"
+
+
+def refused(client: Side, server: Side) -> TlsFailed:
+    with pytest.raises(TlsFailed) as caught:
+        shake_hands(client, server)
+    return caught.value
 
 
 def test_the_name_of_the_request_must_be_in_the_certificate() -> None:
     client = client_context(model.UpstreamTls(common(validation=validation(ROOT))), {})
     server = server_context(model.DownstreamTls(common()), {})
-    client_side, _ = handshake(client.ssl_context, server.ssl_context)
-    assert client.verify(client_side, WEB) is None
-    assert client.verify(client_side, "other.test") == "the certificate is not for other.test"
+    shake_hands(client.session(wanted_name=WEB), server.session())
+    failure = refused(client.session(wanted_name="other.test"), server.session())
+    assert failure.statistic == "fail_verify_san"
+    assert failure.why == f"the certificate is not for other.test, but for {WEB}"
+
+
+def test_auto_sni_san_validation_asks_for_the_sni() -> None:
+    tls = model.UpstreamTls(
+        common(validation=validation(ROOT, uri("spiffe://td/nobody"))),
+        "web.test",
+        auto_sni_san_validation=True,
+    )
+    of_web = certificate(ROOT.issue(dns=("*.test",)))
+    server = server_context(model.DownstreamTls(common(certificates=(of_web,))), {})
+    client = client_context(tls, {})
+    handshake(client, server)
+    assert refused(client.session(server_name="b.example"), server.session()).why.startswith(
+        "the certificate is not for b.example"
+    )
+
+
+def test_the_hosts_name_is_the_sni_if_asked_for() -> None:
+    server = server_context(model.DownstreamTls(common()), {})
+    for wanted, sni in ((True, "host.test"), (False, "")):
+        tls = client_context(model.UpstreamTls(model.CommonTls(), auto_host_sni=wanted), {})
+        sides = tls.session(host_name="host.test"), server.session()
+        shake_hands(*sides)
+        assert sides[1].server_name == sni
 
 
 def test_names_of_the_default_and_of_the_secret_both_count() -> None:
     secret = model.Secret("ROOTCA", validation=validation(ROOT, uri("spiffe://td/other")))
     tls = replace(SDS, validation=model.ValidationContext(match_sans=(uri(WEB),)))
     client = client_context(model.UpstreamTls(tls), secrets(ROOTCA=secret))
-    server = server_context(model.DownstreamTls(common()), {})
-    client_side, _ = handshake(client.ssl_context, server.ssl_context)
-    assert client.verify(client_side) is None
+    handshake(client, server_context(model.DownstreamTls(common()), {}))
 
 
 def test_the_secrets_ca_wins_over_the_default() -> None:
     tls = replace(SDS, validation=validation(OTHER_ROOT))
     client = client_context(model.UpstreamTls(tls), secrets())
-    handshake(client.ssl_context, server_context(model.DownstreamTls(common()), {}).ssl_context)
-
-
-def test_a_wrong_name_is_refused_with_what_was_shown() -> None:
-    tls = common(validation=validation(ROOT, uri("spiffe://td/ns/default/sa/db")))
-    client = client_context(model.UpstreamTls(tls), {})
-    server = server_context(model.DownstreamTls(common()), {})
-    client_side, _ = handshake(client.ssl_context, server.ssl_context)
-    assert client.verify(client_side) == f"the certificate's names do not match: {WEB}"
-
-
-def test_a_server_of_another_ca_is_refused() -> None:
-    client = client_context(model.UpstreamTls(common(validation=validation(OTHER_ROOT))), {})
-    server = server_context(model.DownstreamTls(common()), {})
-    with pytest.raises(ssl.SSLCertVerificationError):
-        handshake(client.ssl_context, server.ssl_context)
+    handshake(client, server_context(model.DownstreamTls(common()), {}))
 
 
 def test_without_trusted_ca_nothing_is_verified() -> None:
     client = client_context(model.UpstreamTls(model.CommonTls()), {})
-    server = server_context(model.DownstreamTls(common()), {})
-    client_side, _ = handshake(client.ssl_context, server.ssl_context)
-    assert client.server_hostname == ""
-    assert client.verify(client_side) is None
+    at_client, at_server = handshake(client, server_context(model.DownstreamTls(common()), {}))
+    assert at_server.server_name == ""
+    assert at_server.peer_der == b""
+    assert at_client.peer_der != b""
 
 
 def test_a_shown_certificate_must_be_good_even_if_not_required() -> None:
     server = server_context(model.DownstreamTls(common(validation=validation(ROOT))), {})
     stranger = python_client(ROOT, OTHER_ROOT.issue(uris=(WEB,)))
-    with pytest.raises(ssl.SSLCertVerificationError):
-        handshake(stranger, server.ssl_context)
-    handshake(python_client(ROOT), server.ssl_context)
+    assert refused(PythonSide(stranger), server.session()).statistic == "fail_verify_error"
+    python_handshake(python_client(ROOT), server)
 
 
 @pytest.mark.parametrize(
@@ -136,24 +161,47 @@ def test_versions(server: Any, client: Any, expected: str | None) -> None:
     at_server = common(min_version=server[0], max_version=server[1])
     at_client = common(min_version=client[0], max_version=client[1])
     contexts = (
-        client_context(model.UpstreamTls(at_client), {}).ssl_context,
-        server_context(model.DownstreamTls(at_server), {}).ssl_context,
+        client_context(model.UpstreamTls(at_client), {}),
+        server_context(model.DownstreamTls(at_server), {}),
     )
     if expected is None:
-        with pytest.raises(ssl.SSLError):
-            handshake(*contexts)
+        failure = refused(contexts[0].session(), contexts[1].session())
+        assert (failure.statistic, failure.why) == ("connection_error", "unsupported protocol")
     else:
-        assert handshake(*contexts)[0].version() == expected
+        assert handshake(*contexts)[0].version == expected
 
 
 def test_ciphers_with_envoys_groups() -> None:
     ciphers = ("[ECDHE-ECDSA-AES256-GCM-SHA384|ECDHE-RSA-AES256-GCM-SHA384]",)
     tls = common(ciphers=ciphers, max_version="TLSv1_2")
-    server = server_context(model.DownstreamTls(tls), {})
-    client_side, _ = handshake(python_client(ROOT), server.ssl_context)
-    cipher = client_side.cipher()
-    assert cipher is not None
-    assert cipher[0] == "ECDHE-ECDSA-AES256-GCM-SHA384"
+    _, at_server = python_handshake(
+        python_client(ROOT), server_context(model.DownstreamTls(tls), {})
+    )
+    assert at_server.cipher == "ECDHE-ECDSA-AES256-GCM-SHA384"
+
+
+def test_curves_and_signature_algorithms() -> None:
+    server = server_context(model.DownstreamTls(common(curves=("P-384", "P-256"))), {})
+    client = client_context(model.UpstreamTls(model.CommonTls(curves=("P-384",))), {})
+    assert handshake(client, server)[1].group == "P-384"
+    other = client_context(model.UpstreamTls(model.CommonTls(curves=("X25519",))), {})
+    assert refused(other.session(), server.session()).why == "no suitable key share"
+    rsa_only = model.CommonTls(signature_algorithms=("rsa_pss_rsae_sha256",))
+    deaf = client_context(model.UpstreamTls(rsa_only), {})
+    assert refused(deaf.session(), server.session()).why == "no suitable signature algorithm"
+
+
+def test_the_certificate_for_the_name_that_is_asked_for() -> None:
+    some = [certificate(ROOT.issue(dns=(name,))) for name in ("a.test", "b.test", "*.c.test")]
+    server = server_context(model.DownstreamTls(common(certificates=tuple(some))), {})
+    client = client_context(model.UpstreamTls(model.CommonTls()), {})
+    for asked, shown in (
+        ("a.test", "a.test"), ("b.test", "b.test"), ("x.c.test", "*.c.test"),
+        ("nobody.test", "a.test"), ("", "a.test"),
+    ):  # fmt: skip
+        sides = client.session(server_name=asked), server.session()
+        shake_hands(*sides)
+        assert certificate_facts(sides[0].peer_der).dns_sans == (shown,)
 
 
 def encrypted(password: bytes) -> model.DataSource:
@@ -171,7 +219,7 @@ def test_an_encrypted_key() -> None:
         CERTIFICATE, private_key=encrypted(b"open"), password=model.DataSource(b"open\n")
     )
     server = server_context(model.DownstreamTls(common(certificates=(locked,))), {})
-    handshake(python_client(ROOT), server.ssl_context)
+    python_handshake(python_client(ROOT), server)
 
 
 ENCRYPTED = replace(CERTIFICATE, private_key=encrypted(b"open"))
@@ -195,6 +243,8 @@ BAD_CA = model.ValidationContext(model.DataSource(b"nothing"))
         ),
         (common(ciphers=("ECDHE-RSA-AES128-GCM-SHA256", "NO-SUCH")), "cipher suites: NO-SUCH"),
         (common(ciphers=("HIGH",)), "cipher suites: HIGH"),
+        (common(curves=("P-256", "P-1")), "unknown ecdh_curves: P-256, P-1"),
+        (common(signature_algorithms=("md5",)), "unknown signature_algorithms: md5"),
         (common(validation=NO_CA), "names to match but no trusted_ca"),
         (common(validation=BAD_CA), "trusted_ca: "),
         (common(), "require_client_certificate without trusted_ca"),

@@ -1,0 +1,48 @@
+"""Statistics of TLS under Envoy's names, of a listener or a cluster: `ssl.handshake` ..."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.stats import Stats
+from proxy.tls.failure import CHAIN, CONNECTION, NAMES, NO_CERTIFICATE, PIN, TlsFailed
+
+if TYPE_CHECKING:
+    from proxy.tls.session import Session
+
+
+class TlsCounters:
+    """Those of what was negotiated come to be with the first connection that did."""
+
+    __slots__ = ("_base", "_failures", "_handshake", "_no_certificate", "_reused", "_stats")
+
+    def __init__(self, stats: Stats, prefix: str) -> None:
+        """prefix: 'listener.127.0.0.1_80.', 'cluster.x.'."""
+        self._stats = stats
+        self._base = base = f"{prefix}ssl."
+        self._handshake = stats.counter(base + "handshake")
+        self._reused = stats.counter(base + "session_reused")
+        self._no_certificate = stats.counter(base + "no_certificate")
+        names = (CONNECTION, NO_CERTIFICATE, CHAIN, NAMES, PIN)
+        self._failures = {name: stats.counter(base + name) for name in names}
+
+    def established(self, session: Session, has_certificate: bool) -> None:
+        """has_certificate: the peer has shown one."""
+        self._handshake.value += 1
+        self._reused.value += session.resumed
+        self._no_certificate.value += not has_certificate
+        add = self._stats.counter
+        add(f"{self._base}ciphers.{session.cipher}").value += 1
+        add(f"{self._base}versions.{session.version}").value += 1
+        if group := session.group:
+            add(f"{self._base}curves.{group}").value += 1
+        self.refused(session)
+
+    def refused(self, session: Session) -> None:
+        """A certificate that was no good and yet let in (ACCEPT_UNTRUSTED) counts as such."""
+        if session.refusal.statistic:
+            self._failures[session.refusal.statistic].value += 1
+
+    def failed(self, failure: TlsFailed) -> None:
+        if failure.statistic:
+            self._failures[failure.statistic].value += 1

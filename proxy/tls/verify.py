@@ -1,0 +1,194 @@
+"""Judges a peer's certificate while hands are shaken: Envoy's certificate validators.
+
+OpenSSL builds and verifies the chain; what it finds is put into words, and what it does not look at
+(names, pinned digests, the trust domain of a SPIFFE id) is looked at here. A refusal is an alert to
+the peer, and the reason is kept for the log. Opens nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from OpenSSL import crypto
+
+from proxy.config.model import ValidationContext
+from proxy.connection import PeerCertificate
+from proxy.tls.failure import CHAIN, NAMES, PIN
+from proxy.tls.names import SanCheck, compile_san_matchers, has_name, shown, wanted
+from proxy.tls.openssl import ffi, lib
+from proxy.tls.peer import certificate_facts, sans_of
+from proxy.tls.session import Session
+
+NOT_YET_VALID, EXPIRED, REVOKED = 9, 10, 23  # openssl/x509_vfy.h
+
+Stores = Mapping[str, crypto.X509Store]
+"""The roots of each trust domain."""
+
+
+class Verifier:
+    """Of the sessions of one configuration. Asked for each certificate of a chain, the leaf's
+    last."""
+
+    __slots__ = (
+        "_chain_matters",
+        "_check",
+        "_config",
+        "_stores",
+        "_tolerated",
+        "_trusting",
+    )
+
+    def __init__(self, config: ValidationContext, stores: Stores | None = None) -> None:
+        """stores: of the SPIFFE validator, None without it. Raises ValueError for a bad regex."""
+        self._config = config
+        self._stores = stores
+        self._check: SanCheck | None = None
+        if config.match_sans:
+            self._check = compile_san_matchers(config.match_sans)
+        self._tolerated = frozenset((NOT_YET_VALID, EXPIRED) if config.allow_expired else ())
+        self._chain_matters = config.trusted_ca is not None and stores is None
+        self._trusting = config.accept_untrusted
+
+    def judge(self, session: Session, found: crypto.X509, error: int, depth: int, ok: int) -> bool:
+        """Whether to go on."""
+        der = crypto.dump_certificate(crypto.FILETYPE_ASN1, found)
+        if not ok:
+            if self._chain_matters and error not in self._tolerated:
+                session.refusal.say(CHAIN, why_chain(error, depth, der))
+        elif depth:
+            if self._stores is not None:
+                session.refusal.chain.append(found)
+        elif not session.refusal.why:
+            self._judge_leaf(session, found, der)
+        return self._trusting or not session.refusal.why
+
+    def again(self, session: Session, der: bytes, now: float) -> bool:
+        """Of a resumed session, in whose handshake nothing is verified: what has changed since."""
+        facts = certificate_facts(der)
+        if facts.not_after < now and self._chain_matters and not self._tolerated:
+            session.refusal.say(CHAIN, why_chain(EXPIRED, 0, der))
+        elif session.wanted_name:
+            self._judge_names(session, der)
+        return self._trusting or not session.refusal.why
+
+    def _judge_leaf(self, session: Session, found: crypto.X509, der: bytes) -> None:
+        try:
+            if self._stores is not None:
+                self._judge_identity(session, found, der, self._stores)
+            if not session.refusal.why:
+                self._judge_names(session, der)
+            if not session.refusal.why:
+                self._judge_digest(session, der)
+        except ValueError as error:
+            session.refusal.say(CHAIN, f"the certificate cannot be read: {error}")
+
+    def _judge_names(self, session: Session, der: bytes) -> None:
+        """Envoy: a name that a request or the SNI asks for stands for the configured ones."""
+        asked = session.wanted_name
+        if asked:
+            if not has_name(sans_of(der), asked):
+                why = f"the certificate is not for {asked}, but for {shown(sans_of(der))}"
+                session.refusal.say(NAMES, why)
+        elif self._check is not None and not self._check(sans_of(der)):
+            session.refusal.say(
+                NAMES,
+                f"the certificate's names do not match: {shown(sans_of(der))}; "
+                f"wanted {wanted(self._config.match_sans)}",
+            )
+
+    def _judge_digest(self, session: Session, der: bytes) -> None:
+        """`verify_certificate_hash` and `verify_certificate_spki`: one of either is enough."""
+        config = self._config
+        if not config.hashes and not config.spkis:
+            return
+        digest = hashlib.sha256(der).digest()
+        if digest in config.hashes or _spki_digest(der) in config.spkis:
+            return
+        session.refusal.say(PIN, f"the certificate is not a pinned one: its SHA-256 {digest.hex()}")
+
+    def _judge_identity(
+        self, session: Session, found: crypto.X509, der: bytes, stores: Stores
+    ) -> None:
+        """Envoy's SPIFFE validator: the chain must end at a root of the identity's trust domain."""
+        why = not_a_leaf(x509.load_der_x509_certificate(der))
+        domain = trust_domain(sans_of(der).get("URI", ()))
+        if why is None and not domain:
+            why = f"no SPIFFE id among its names: {shown(sans_of(der))}"
+        if why is None and domain not in stores:
+            known = ", ".join(stores)
+            why = f"no bundle for the trust domain of {shown(sans_of(der))}; there is {known}"
+        if why is None:
+            why = self._chain_problem(session, found, stores[domain])
+        if why is not None:
+            session.refusal.say(CHAIN, why)
+
+    def _chain_problem(
+        self, session: Session, leaf: crypto.X509, store: crypto.X509Store
+    ) -> str | None:
+        verification = crypto.X509StoreContext(store, leaf, session.refusal.chain or None)
+        try:
+            verification.verify_certificate()
+        except crypto.X509StoreContextError as error:
+            code, depth = error.errors[0], error.errors[1]
+            if code in self._tolerated:
+                return None
+            der = crypto.dump_certificate(crypto.FILETYPE_ASN1, error.certificate)
+            return why_chain(code, depth, der)
+        return None
+
+
+def why_chain(error: int, depth: int, der: bytes) -> str:
+    """OpenSSL's verdict (`X509_V_ERR_*`) in words that name the certificate."""
+    whose = "the certificate" if depth == 0 else "the issuer's certificate"
+    try:
+        facts = certificate_facts(der)
+    except ValueError as problem:
+        return f"{whose} cannot be read: {problem}"
+    if error == EXPIRED:
+        verdict = f"expired on {_date(facts.not_after)}"
+    elif error == NOT_YET_VALID:
+        verdict = f"is not valid before {_date(facts.not_before)}"
+    elif error == REVOKED:
+        verdict = "is revoked"
+    else:
+        reason = ffi.string(lib.X509_verify_cert_error_string(error)).decode()
+        verdict = f"is not trusted ({reason})"
+    return f"{whose} {verdict}: {described(facts)}"
+
+
+def described(facts: PeerCertificate) -> str:
+    """Which one it is, for a log."""
+    names = ", ".join((*facts.uri_sans, *facts.dns_sans, *facts.ip_sans)) or facts.subject
+    return f"{names or 'no names'}, serial {facts.serial}, issued by {facts.issuer or 'nobody'}"
+
+
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def trust_domain(uris: tuple[str, ...]) -> str:
+    """Of the first name, which has to be a SPIFFE id; '' if it is none."""
+    if not uris or not uris[0].startswith("spiffe://"):
+        return ""
+    return uris[0].removeprefix("spiffe://").partition("/")[0]
+
+
+def not_a_leaf(certificate: x509.Certificate) -> str | None:
+    """X.509-SVID section 4.1 and 4.3: a leaf must not be able to sign certificates."""
+    for extension in certificate.extensions:
+        value = extension.value
+        if isinstance(value, x509.BasicConstraints) and value.ca:
+            return "the certificate is one of a CA, not of a workload"
+        if isinstance(value, x509.KeyUsage) and (value.key_cert_sign or value.crl_sign):
+            return "the certificate may sign others: it is not one of a workload"
+    return None
+
+
+def _spki_digest(der: bytes) -> bytes:
+    key = x509.load_der_x509_certificate(der).public_key()
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(spki).digest()
