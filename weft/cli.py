@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import click
 
-from weft.authz import authz
-from weft.ca import ca
 from weft.errors import UserError
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -20,7 +19,22 @@ LOG_LEVELS = click.Choice(["debug", "info", "warning", "error"])
 PORT = click.IntRange(0, 65535)
 
 
-@click.group(context_settings=SETTINGS)
+class Commands(click.Group):
+    """ELSEWHERE are groups of commands, each in a module of its name."""
+
+    ELSEWHERE = ("authz", "ca")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self.ELSEWHERE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        found: click.Command = getattr(import_module(f"weft.{cmd_name}"), cmd_name)
+        return found
+
+
+@click.group(cls=Commands, context_settings=SETTINGS)
 def weft() -> None:
     """Weft: a service mesh that runs from one command.
 
@@ -257,10 +271,6 @@ def controlplane(
         token_audiences=token_audience,
     )
     sys.exit(run(options))
-
-
-weft.add_command(ca)
-weft.add_command(authz)
 
 
 def _path(text: str | None) -> Path | None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 from urllib.parse import parse_qsl, urlsplit
 
 from proxy.admin import server_pages
 from proxy.admin.certs import certs
 from proxy.admin.clusters import clusters
 from proxy.admin.config_dump import config_dump
+from proxy.admin.denials import rbac
 from proxy.admin.listeners import listeners
 from proxy.admin.reply import HTML, Query, Reply
 from proxy.admin.runtime import runtime, runtime_modify
@@ -56,6 +56,7 @@ PAGES: dict[str, Page] = {
     "/logging": Page(server_pages.logging, "query/change logging levels", True),
     "/memory": Page(server_pages.memory, "print current allocation/heap usage"),
     "/quitquitquit": Page(server_pages.quitquitquit, "exit the server", True),
+    "/rbac": Page(rbac, "print who was denied of late, or would be by shadow rules"),
     "/ready": Page(server_pages.ready, "print server state, return 200 if LIVE, otherwise 503"),
     "/reset_counters": Page(server_pages.reset_counters, "reset all counters to zero", True),
     "/runtime": Page(runtime, "print runtime values"),
@@ -91,6 +92,8 @@ def _listing() -> str:
 
 
 def _home_page() -> str:
+    from html import escape  # with all entities there are
+
     rows = [
         f"<tr><td>{_link(path, page)}</td><td>{escape(page.help)}</td></tr>"
         for path, page in PAGES.items()

@@ -9,13 +9,14 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterator
-from email.utils import formatdate
+from time import time
 from typing import cast
 
 from proxy.admin.pages import respond
 from proxy.admin.reply import Reply
 from proxy.admin.view import AdminView
 from proxy.config.model import SocketAddress
+from proxy.http.date import http_date
 from proxy.http.errors import Malformed
 from proxy.http.h1 import Limits, RequestReader
 from proxy.http.h1.writer import LAST_CHUNK, chunk
@@ -178,6 +179,6 @@ def _head(reply: Reply, more: str) -> bytes:
         f"content-type: {reply.content_type}\r\n"
         "cache-control: no-cache, max-age=0\r\n"
         "x-content-type-options: nosniff\r\n"
-        f"date: {formatdate(usegmt=True)}\r\n"
+        f"date: {http_date(time())}\r\n"
         f"server: weft\r\n{more}\r\n"
     ).encode()

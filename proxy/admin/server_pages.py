@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging as python_logging
 import os
-from importlib import metadata
 
 from proxy.admin.reply import Query, Reply, bad_request, json_reply
 from proxy.admin.view import AdminView
@@ -30,6 +29,8 @@ def ready(view: AdminView, query: Query) -> Reply:
 
 
 def server_info(view: AdminView, query: Query) -> Reply:
+    from importlib import metadata  # which takes longer than all that is here
+
     uptime = f"{int(view.uptime_s())}s"
     node = view.node
     return json_reply(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from email.utils import formatdate
 from random import Random
 from time import monotonic, time
 from typing import TYPE_CHECKING, Protocol
 
+from proxy.http.date import http_date
 from proxy.outbox import flush
 from proxy.runtime import RuntimeValues
 from proxy.stats import Stats
@@ -52,7 +52,7 @@ class Worker:
         self.streams: set[Stream] = set()
         self.connections: set[ClientConnection] = set()
         self.swept: list[Swept] = []
-        self.date = formatdate(time(), usegmt=True).encode()
+        self.date = http_date(time()).encode()
         self.sweep_late_max_s = 0.0
         self._sweeping = False
         self.failing = False
@@ -95,7 +95,7 @@ class Worker:
         """Arms itself first: whatever goes wrong with one of them, the others are looked at."""
         asyncio.get_running_loop().call_later(SECOND_SWEEP_S, self._every_second)
         now = monotonic()
-        self.date = formatdate(time(), usegmt=True).encode()
+        self.date = http_date(time()).encode()
         for stream in list(self.streams):
             stream.manager.sweep_stream(stream, now)
         for connection in list(self.connections):

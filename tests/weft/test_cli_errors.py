@@ -77,7 +77,7 @@ def test_the_command_line_imports_next_to_nothing() -> None:
     heavy = {"rich", "aiohttp", "grpc", "google.protobuf", "yaml", "asyncio", "cryptography"}
     assert not heavy & modules
     own = {name for name in modules if name.split(".")[0] in ("weft", "proxy", "controlplane")}
-    assert own == {"weft", "weft.authz", "weft.ca", "weft.cli", "weft.errors"}
+    assert own == {"weft", "weft.cli", "weft.errors"}
 
 
 def test_a_laptop_mesh_without_a_terminal_does_not_load_rich() -> None:
