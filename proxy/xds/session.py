@@ -98,6 +98,10 @@ class Session:
             except StreamEnded as error:
                 failures = 1 if self.connected else failures + 1
                 self._lost(address, error)
+            except asyncio.CancelledError:
+                if stream is not None:  # we are stopping: nobody need wait for us to come back
+                    stream.finish()
+                raise
             finally:
                 self.connected = False
                 if stream is not None:
