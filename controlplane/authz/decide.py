@@ -62,8 +62,8 @@ class Near:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """by: the rule that decided; None where no policy applies. asked: the provider whose answer
-    decides, after which nothing else stands in the way. none_of: the ALLOW policies of which none
+    """by: the rule that decided; None where no policy applies. asked: the provider that is asked
+    first; where the outcome is ASKS nothing else stands in the way. none_of: the ALLOW policies of which none
     applied. would: what policies that run dry would have done."""
 
     outcome: Outcome
@@ -134,15 +134,14 @@ def _outcome(court: _Court) -> tuple[Outcome, Applied | None, str]:
         return "DENIED", asks, ""
     if asks is not None and court.is_beyond(asks.policy.provider):
         asks = None
+    asked = asks.policy.provider if asks is not None else ""
     if (denied := court.first(court.of("DENY"))) is not None:
-        return "DENIED", denied, ""
+        return "DENIED", denied, asked
     allowing = court.of("ALLOW")
     allowed = court.first(allowing)
     if allowing and allowed is None:
-        return "DENIED", None, ""
-    if asks is not None:
-        return "ASKS", asks, asks.policy.provider
-    return "ALLOWED", allowed, ""
+        return "DENIED", None, asked
+    return ("ASKS", asks, asked) if asks is not None else ("ALLOWED", allowed, "")
 
 
 def _dry(court: _Court) -> tuple[tuple[Applied, ...], bool]:

@@ -12,7 +12,7 @@ import asyncio
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ from controlplane.kinds.parse import parse
 from controlplane.mesh.model import Mesh
 from controlplane.translate import build
 from tests.conformance.suite import Result
-from tests.support.authz_court import Court, Trial, Verdict, echo_server
+from tests.support.authz_asked import here, refusing
+from tests.support.authz_court import Court, Trial, Verdict, echo_server, foretold
 from tests.support.authz_grid import grid
 from tests.support.envoy import BINARY, envoy
 from tests.support.ports import Reservation
@@ -57,14 +58,16 @@ class Case:
     golden: tuple[Message, ...] | None
     complaints: tuple[str, ...]
 
-    @property
-    def asks(self) -> bool:
-        return any(policy.action == "CUSTOM" for policy in self.guards.access)
+    def made(self) -> Sequence[Message]:
+        """What is compared with the golden filters."""
+        return http_filters(self.guards, 80) if self.http else network_filters(self.guards, 80)
 
-    def ours(self, port: int, numbers: tuple[int, ...]) -> Sequence[Message]:
+    def judged(self, port: int, numbers: tuple[int, ...]) -> Sequence[Message]:
+        """The same, with services that are there to be asked."""
+        guards = replace(self.guards, authorizers=tuple(here(self.guards.authorizers)))
         if self.http:
-            return http_filters(self.guards, port, numbers)
-        return network_filters(self.guards, port, numbers)
+            return http_filters(guards, port, numbers)
+        return network_filters(guards, port, numbers)
 
 
 def run(cases: Path) -> Iterator[Result]:
@@ -160,7 +163,7 @@ def _difference(case: Case) -> str:
     if case.golden is None:
         return ""
     wanted = [json_format.MessageToDict(one) for one in case.golden]
-    made = [_unexplained(json_format.MessageToDict(one)) for one in case.ours(80, ())]
+    made = [_unexplained(json_format.MessageToDict(one)) for one in case.made()]
     return "" if wanted == made else f"wanted {wanted}, made {made}; {case.complaints}"
 
 
@@ -174,23 +177,23 @@ def _unexplained(value: Any) -> Any:
 
 
 async def _judged(cases: list[Case]) -> list[Result]:
-    trials = [_trial(case) for case in cases if not case.asks]
+    trials = [_trial(case) for case in cases]
     expected = {case.name: [_decided(case, one) for one in _grid(case)] for case in cases}
     found: dict[str, dict[str, list[Verdict]]] = {}
     with tempfile.TemporaryDirectory() as name, Reservation() as reservation:
-        async with echo_server() as echo_port:
+        async with echo_server() as echo_port, refusing() as clusters:
             for label, start in (("Envoy", envoy), ("Weft", weft_proxy)):
                 if label == "Envoy" and not BINARY.exists():
                     continue
                 asked = [t for t in trials if t.http or label == "Envoy"]
-                court = Court(asked, Path(name), reservation, echo_port=echo_port)
+                court = Court(asked, Path(name), reservation, clusters, echo_port)
                 with start(court.bootstrap(), Path(name)):
                     found[label] = await court.verdicts()
     return [_compared(trial, expected[trial.name], found) for trial in trials]
 
 
 def _trial(case: Case) -> Trial:
-    return Trial(case.name, case.http, case.ours, tuple(_grid(case)))
+    return Trial(case.name, case.http, case.judged, tuple(_grid(case)))
 
 
 def _grid(case: Case) -> list[Inquiry]:
@@ -199,10 +202,7 @@ def _grid(case: Case) -> list[Inquiry]:
 
 def _decided(case: Case, inquiry: Inquiry) -> Verdict:
     decision = decide(case.guards.access, inquiry, case.guards.authorizers)
-    if decision.outcome != "DENIED" or not case.http:
-        return Verdict(decision.outcome)
-    name = decision.by.name if decision.by is not None else "none"
-    return Verdict("DENIED", f"rbac_access_denied_matched_policy[{name}]")
+    return foretold(decision, case.http)
 
 
 def _compared(

@@ -22,6 +22,7 @@ from google.protobuf.message import Message
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from controlplane.authz.decide import Decision
 from controlplane.authz.inquiry import Inquiry
 from tests.support.pki import Authority, client_context
 from tests.support.ports import Reservation
@@ -53,6 +54,24 @@ class Verdict:
 
     outcome: str
     detail: str = ""
+
+
+def foretold(decision: Decision, http: bool) -> Verdict:
+    """What a proxy says that decides so, where a service that is asked says no."""
+    if decision.outcome == "ALLOWED" or not http:
+        return Verdict(ALLOWED if decision.outcome == "ALLOWED" else DENIED)
+    if decision.asked:
+        return Verdict(DENIED, "ext_authz_denied")
+    by = decision.by
+    if by is None:
+        return Verdict(DENIED, _BY.format("none"))
+    if by.policy.action != "CUSTOM":
+        return Verdict(DENIED, _BY.format(by.name))
+    name = f"istio-ext-authz-{by.policy.provider}-{by.name}-deny-due-to-bad-CUSTOM-action"
+    return Verdict(DENIED, _BY.format(name))
+
+
+_BY = "rbac_access_denied_matched_policy[{}]"
 
 
 @dataclass(slots=True)

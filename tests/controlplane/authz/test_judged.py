@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from controlplane.inventory import Inventory, Origin
 from controlplane.kinds.parse import parse
 from controlplane.mesh.policy import TokenRule
 from controlplane.translate import build
-from tests.support.authz_court import Court, Trial, Verdict, echo_server
+from tests.support.authz_asked import here, refusing
+from tests.support.authz_court import Court, Trial, Verdict, echo_server, foretold
 from tests.support.authz_grid import grid
 from tests.support.envoy import envoy
 from tests.support.ports import Reservation
@@ -31,7 +32,7 @@ from tests.support.weft_proxy import weft_proxy
 
 POLICIES = Path(__file__).parent / "policies"
 NAMES = sorted(path.stem for path in POLICIES.glob("*.yaml"))
-TCP = {"connections"}
+TCP = {"connections", "asking_connections"}
 OVER_HTTP = [name for name in NAMES if name not in TCP]
 MOST = 150
 ANY_TOKEN = (TokenRule("", jwks="{}", space_delimited_claims=("permission", "scope")),)
@@ -51,7 +52,8 @@ class Shop:
         inventory = Inventory()
         inventory.replace(Origin.file(name), parsed.objects)
         mesh, _ = build(inventory.snapshot(), "cluster.local")
-        return cls(name, Guards.of(mesh.security, "shop", {"app": "shop"}))
+        guards = Guards.of(mesh.security, "shop", {"app": "shop"})
+        return cls(name, replace(guards, authorizers=tuple(here(guards.authorizers))))
 
     @property
     def http(self) -> bool:
@@ -69,11 +71,8 @@ class Shop:
     def expected(self, inquiry: Inquiry) -> Verdict:
         claims = verified(inquiry.claims, ANY_TOKEN).claims
         seen = {name: getattr(inquiry, name) for name in Inquiry.__slots__} | {"claims": claims}
-        decision = decide(self.guards.access, Inquiry(**seen))
-        if decision.outcome != "DENIED" or not self.http:
-            return Verdict(decision.outcome)
-        name = decision.by.name if decision.by is not None else "none"
-        return Verdict("DENIED", f"rbac_access_denied_matched_policy[{name}]")
+        decision = decide(self.guards.access, Inquiry(**seen), self.guards.authorizers)
+        return foretold(decision, self.http)
 
 
 def ask(path: str, **facts: Any) -> Inquiry:
@@ -137,8 +136,8 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, li
     ) -> dict[str, list[Verdict]]:
         trials = [Shop.read(name).trial() for name in names]
         with Reservation() as reservation:
-            async with echo_server() as echo_port:
-                court = Court(trials, folder, reservation, echo_port=echo_port)
+            async with echo_server() as echo_port, refusing() as clusters:
+                court = Court(trials, folder, reservation, clusters, echo_port)
                 with start(court.bootstrap(), folder):
                     return await court.verdicts()
 
