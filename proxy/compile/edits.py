@@ -22,50 +22,57 @@ CONTENT_LENGTH = b"content-length"
 Edit = Callable[[Stream, Headers], None]
 Value = Callable[[Stream], bytes]
 
-# Headers that Envoy keeps as one value: what is appended is joined to it by a comma.
+# Headers that Envoy keeps as one value (its inline headers): what is appended is joined by a comma.
 REQUEST_LISTS = frozenset(
-    (b"accept", b"accept-encoding", b"access-control-request-headers",
-     b"access-control-request-method", b"authorization", b"cache-control", b"cdn-loop",
-     b"content-type", b"grpc-timeout", b"if-match", b"if-modified-since", b"if-none-match",
-     b"if-range", b"if-unmodified-since", b"origin", b"pragma", b"referer", b"user-agent", b"via",
-     b"x-client-trace-id", b"x-forwarded-client-cert", b"x-forwarded-for", b"x-forwarded-host",
-     b"x-forwarded-port", b"x-forwarded-proto", b"x-request-id")
+    (b"accept accept-encoding access-control-request-headers access-control-request-method "
+     b"access-control-request-private-network authorization cache-control cdn-loop "
+     b"content-encoding content-type grpc-accept-encoding grpc-timeout if-match if-modified-since "
+     b"if-none-match if-range if-unmodified-since origin pragma proxy-connection proxy-status "
+     b"referer te user-agent via x-client-trace-id x-forwarded-client-cert x-forwarded-for "
+     b"x-forwarded-host x-forwarded-port x-forwarded-proto x-request-id x-envoy-attempt-count "
+     b"x-envoy-decorator-operation x-envoy-downstream-service-cluster "
+     b"x-envoy-downstream-service-node x-envoy-expected-rq-timeout-ms x-envoy-external-address "
+     b"x-envoy-force-trace x-envoy-hedge-on-per-try-timeout x-envoy-internal x-envoy-ip-tags "
+     b"x-envoy-is-timeout-retry x-envoy-max-retries x-envoy-original-host x-envoy-original-path "
+     b"x-envoy-original-url x-envoy-retriable-header-names x-envoy-retriable-status-codes "
+     b"x-envoy-retry-grpc-on x-envoy-retry-on x-envoy-upstream-alt-stat-name "
+     b"x-envoy-upstream-rq-per-try-timeout-ms x-envoy-upstream-rq-timeout-alt-response "
+     b"x-envoy-upstream-rq-timeout-ms x-envoy-upstream-stream-duration-ms").split()
 )  # fmt: skip
 RESPONSE_LISTS = frozenset(
-    (b"access-control-allow-credentials", b"access-control-allow-headers",
-     b"access-control-allow-methods", b"access-control-allow-origin",
-     b"access-control-expose-headers", b"access-control-max-age", b"age", b"cache-control",
-     b"content-encoding", b"content-type", b"date", b"etag", b"expires", b"grpc-message",
-     b"grpc-status", b"last-modified", b"location", b"server", b"vary", b"via", b"x-request-id")
+    (b"access-control-allow-credentials access-control-allow-headers access-control-allow-methods "
+     b"access-control-allow-origin access-control-allow-private-network "
+     b"access-control-expose-headers access-control-max-age age cache-control content-encoding "
+     b"content-type date etag expires grpc-message grpc-status last-modified location "
+     b"proxy-status server vary via x-envoy-attempt-count x-envoy-decorator-operation "
+     b"x-envoy-degraded x-envoy-immediate-health-check-fail x-envoy-ratelimited "
+     b"x-envoy-upstream-canary x-envoy-upstream-healthchecked-cluster "
+     b"x-envoy-upstream-service-time x-request-id").split()
 )  # fmt: skip
-
-
-def _is_request_list(name: bytes) -> bool:
-    return name in REQUEST_LISTS or name.startswith(b"x-envoy-")
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
     """What sets requests and responses apart."""
 
-    is_list: Callable[[bytes], bool]
+    lists: frozenset[bytes]
     unsize: Edit
 
 
 def request_edit(levels: Sequence[HeaderEdits]) -> Edit | None:
     """levels: in the order in which they are to be applied. None: nothing to do."""
-    way = _Way(_is_request_list, _unsize_request)
+    way = _Way(REQUEST_LISTS, _unsize_request)
     return _together([_level(way, one.request_remove, one.request_add) for one in levels])
 
 
 def response_edit(levels: Sequence[HeaderEdits]) -> Edit | None:
-    way = _Way(RESPONSE_LISTS.__contains__, _unsize_response)
+    way = _Way(RESPONSE_LISTS, _unsize_response)
     return _together([_level(way, one.response_remove, one.response_add) for one in levels])
 
 
 def edit_by_steps(steps: Sequence[HeaderValueOption | str]) -> Edit | None:
     """A request edited in this order: an option is added, a name removed (`HeaderMutation`)."""
-    way = _Way(_is_request_list, _unsize_request)
+    way = _Way(REQUEST_LISTS, _unsize_request)
     return _together(
         [_level(way, (s,), ()) if isinstance(s, str) else _level(way, (), (s,)) for s in steps]
     )
@@ -107,9 +114,7 @@ def _unsize_request(stream: Stream, headers: Headers) -> None:
 
 def _unsize_response(stream: Stream, headers: Headers) -> None:
     response = stream.response
-    if response is None or not headers.remove(CONTENT_LENGTH):
-        return
-    if stream.request.method != b"HEAD" and response.status not in (204, 304):
+    if headers.remove(CONTENT_LENGTH) and response is not None and response.length > 0:
         response.length = CHUNKED
 
 
@@ -126,7 +131,7 @@ def _add_all(way: _Way, options: tuple[HeaderValueOption, ...]) -> Edit | None:
     )
     if len(rules) == 1:
         return _add_one(way, *rules[0])
-    is_list = way.is_list
+    lists = way.lists
 
     def apply(stream: Stream, headers: Headers) -> None:
         made = [(rule, rule[1](stream)) for rule in rules]
@@ -140,7 +145,7 @@ def _add_all(way: _Way, options: tuple[HeaderValueOption, ...]) -> Edit | None:
                 headers.set(name, value)
         for name, value, action in wanted:
             if not action.startswith("OVERWRITE"):
-                append(headers, name, value, is_list(name))
+                append(headers, name, value, name in lists)
 
     return apply
 
@@ -152,7 +157,7 @@ def _applies(action: str, name: bytes, headers: Headers) -> bool:
 
 
 def _add_one(way: _Way, name: bytes, value_of: Value, action: str, keeps_empty: bool) -> Edit:
-    joins = way.is_list(name)
+    joins = name in way.lists
     overwrites = action.startswith("OVERWRITE")
     always = action in ("APPEND_IF_EXISTS_OR_ADD", "OVERWRITE_IF_EXISTS_OR_ADD")
 

@@ -84,5 +84,5 @@ def _objection(cluster: ClusterView | None, percent: float) -> str:
     total = len(cluster.hosts)
     if not total:
         return "cluster_empty" if percent else ""
-    healthy = sum(host.healthy for host in cluster.hosts)
-    return "" if healthy >= total * percent / 100.0 else "cluster_unhealthy"
+    healthy = sum(host.healthy or host.degraded for host in cluster.hosts)
+    return "" if 100 * healthy >= total * int(percent) else "cluster_unhealthy"

@@ -103,7 +103,7 @@ def _take_extras(stream: Stream, entry: RouteEntry) -> None:
     if entry.internal_redirect is not None:
         stream.keeps_body = True
     if entry.connect is not None and tunnel.ends_here(stream):
-        stream.ends_in_tcp = True
+        stream.ends_in_tcp = stream.holds = True
     steering.take_times(stream, entry.respects_expected)
     if 0 < stream.timeout_s <= stream.per_try_timeout_s:
         stream.per_try_timeout_s = 0.0
@@ -185,10 +185,11 @@ def _send_request(stream: Stream, connection: Carrier) -> None:
     if done and not stream.body and stream.trailers is None:
         connection.send_request(stream, stream.request, True)
         return
-    if not stream.holds:  # before anything is sent: that may be too much again
+    holds = stream.holds  # until the upstream agrees, which may be at once
+    if not holds:  # before anything is sent: that may be too much again
         on_writable(stream, True)
     connection.send_request(stream, stream.request, False)
-    if stream.holds:
+    if holds:
         return
     if stream.body is not None:
         for data in stream.body:

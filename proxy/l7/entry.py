@@ -64,7 +64,7 @@ class RouteEntry:
     # No __slots__: of thousands of routes most have few facts of their own, and the others stand in
     # the class. All defaults are immutable.
     answer: Callable[[Stream], Reply] | None = None
-    pick: Callable[[Stream], RouteEntry] | None = None
+    pick: Callable[[Stream], RouteEntry | None] | None = None
     choose: Callable[[Stream], Cluster | None]
     rewrite: Callable[[Stream], None]
     before_send: Callable[[Stream], None] | None = None

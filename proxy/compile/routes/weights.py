@@ -13,7 +13,6 @@ from proxy.l7.stream import Stream
 from proxy.route.hashing import request_hash
 
 MAX_UINT64 = 2**64 - 1
-Pick = Callable[[Stream], RouteEntry]
 
 
 def weigh(action: RouteAction, entries: Sequence[RouteEntry], context: RouteContext) -> RouteEntry:
@@ -24,9 +23,10 @@ def weigh(action: RouteAction, entries: Sequence[RouteEntry], context: RouteCont
     if action.weighted_runtime_prefix:
         weights_of = _by_runtime(action, context)
 
-        def pick_now(stream: Stream) -> RouteEntry:
+        def pick_now(stream: Stream) -> RouteEntry | None:
             edges = weights_of()
-            return entries[bisect_right(edges, draw(stream, edges[-1])) % len(entries)]
+            total = edges[-1]
+            return entries[bisect_right(edges, draw(stream, total))] if total else None
 
         standing.pick = pick_now
         return standing
@@ -37,16 +37,10 @@ def weigh(action: RouteAction, entries: Sequence[RouteEntry], context: RouteCont
 
 
 def _by_runtime(action: RouteAction, context: RouteContext) -> Callable[[], list[int]]:
-    """`runtime_key_prefix`.CLUSTER goes before the weight; all 0 is as if none were there."""
-    given = [each.weight for each in action.weighted]
-    keys = [f"{action.weighted_runtime_prefix}.{each.name}" for each in action.weighted]
-    integer = context.runtime.integer
-
-    def edges() -> list[int]:
-        found = [integer(key, weight) for key, weight in zip(keys, given, strict=True)]
-        return list(accumulate(found if sum(found) else given))
-
-    return edges
+    """`runtime_key_prefix`.CLUSTER goes before the weight; with all 0 there is no route (Envoy)."""
+    prefix, integer = action.weighted_runtime_prefix, context.runtime.integer
+    given = [(f"{prefix}.{each.name}", each.weight) for each in action.weighted]
+    return lambda: list(accumulate([integer(key, weight) for key, weight in given]))
 
 
 def _draw(action: RouteAction, context: RouteContext) -> Callable[[Stream, int], int]:

@@ -188,6 +188,24 @@ class TestClusters:
                 seen[b"b" if to_b else b"a"] += 1
             assert 270 <= seen[b"b"] <= 330
 
+    def test_weights_that_runtime_takes_away(self) -> None:
+        """With none left there is no route (Envoy)."""
+        weighted = (model.WeightedCluster("a", 100), model.WeightedCluster("b", 0))
+        action = model.RouteAction(weighted=weighted, weighted_runtime_prefix="w")
+        one = model.Route(model.RouteMatch(prefix="/"), action)
+        with Playbook(one, clusters=[cluster("a"), cluster("b")]) as play:
+            play.worker.runtime.override({"w.a": "0", "w.b": "1"})
+            client = play.client()
+            client >> get()
+            up = play.accept()
+            assert up.connection.cluster.name == "b"
+            up >> OK
+            client << OK
+            play.worker.runtime.override({"w.b": "0"})
+            client >> get()
+            assert client.take().startswith(b"HTTP/1.1 404 ")
+            assert play.logged[-1] == (404, "NR", "route_not_found")
+
 
 class TestOwnAnswers:
     def test_redirect(self) -> None:

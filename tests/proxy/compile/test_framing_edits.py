@@ -51,6 +51,21 @@ def test_an_answer_that_loses_its_length_goes_in_chunks(pieces: tuple[bytes, ...
         client << head
 
 
+def test_what_has_no_body_does_not_go_in_chunks() -> None:
+    """Neither way; an answer says so anew (Envoy)."""
+    no_length = ("content-length",)
+    with playbook(model.HeaderEdits(request_remove=no_length, response_remove=no_length)) as play:
+        client = play.client()
+        client >> POST.replace(b"4", b"0")
+        up = play.accept()
+        up << POST.replace(b"4", b"0")
+        up >> b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+        client << b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+        client >> GET
+        up >> b"HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n"
+        client << b"HTTP/1.1 304 Not Modified\r\n\r\n"
+
+
 def test_our_own_answer_cannot_lose_its_length() -> None:
     """It is told after the edits (Envoy)."""
     edits = model.HeaderEdits(response_remove=("content-length",))

@@ -35,6 +35,14 @@ def test_without_a_configuration() -> None:
     assert b"content-type" not in asked(None, body=b"")
 
 
+@pytest.mark.parametrize("status", [204, 304])
+def test_a_status_without_a_body(status: int) -> None:
+    """RFC 9110 sections 15.3.5 and 15.4.5; Envoy would send it behind the head."""
+    came = asked(None, status=status)
+    assert came.endswith(b"\r\n\r\n")
+    assert b"content-length" not in came and b"content-type" not in came
+
+
 def test_the_common_format() -> None:
     came = asked(LocalReplyConfig(body_format=text('[%LOCAL_REPLY_BODY%] "%REQ(:PATH)%" %%')))
     assert came.endswith(b'content-length: 12\r\n\r\n[why] "/p" %')

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from proxy.config.filters.decode_fault import TYPE_URL, FaultConfig, RateLimit
-from proxy.config.model import FractionalPercent, HttpFilter
-from tests.support.playbook import ROUTER, Playbook
+from proxy.config.model import FractionalPercent, HttpFilter, MirrorPolicy
+from tests.support.playbook import ROUTER, Playbook, cluster, route
 
 GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
 SLOW = HttpFilter(
@@ -48,3 +48,18 @@ def test_a_client_that_leaves_takes_the_rest_with_it() -> None:
         client.reset()
         play.tick(1.0)
         assert play.logged == [(200, "DC", "downstream_remote_disconnect")]
+
+
+def test_what_comes_of_the_request_behind_its_answer_goes_nowhere() -> None:
+    """Not to the copy either, which ends with it."""
+    copied = route(mirrors=(MirrorPolicy("b"),))
+    with Playbook(copied, clusters=[cluster(), cluster("b")], filters=(SLOW, ROUTER)) as play:
+        client = play.client() >> b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nabc"
+        up, copy = play.accept(), play.accept()
+        assert copy.take().endswith(b"abc")
+        up >> HEAD + b"x" * 200
+        client >> b"def"
+        copy << b""
+        play.tick(1.0)
+        assert client.take().endswith(b"x" * 200)
+        assert copy.closed

@@ -290,6 +290,15 @@ def test_hosts_that_drain_count_for_no_ratio() -> None:
     assert healthy_loads(levels(host_sets(hosts), 50.0), 2) == [100, 0]
 
 
+def test_hosts_that_drain_count_for_no_panic() -> None:
+    hosts = a_level(0, 2, 10)
+    for host in hosts[4:]:
+        host.health = "DRAINING"
+    assert [part for *_, part in levels(host_sets(hosts), 50.0).shares] == ["healthy"]
+    hosts[4].health = "UNHEALTHY"
+    assert [part for *_, part in levels(host_sets(hosts), 50.0).shares] == ["all"]
+
+
 def test_besides_those_that_were_tried() -> None:
     found = levels(host_sets(a_level(0, 100) + a_level(1, 50) + a_level(2, 50)), 50.0)
     assert healthy_loads(found.besides(frozenset({0})), 3) == [0, 70, 30]

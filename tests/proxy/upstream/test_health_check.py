@@ -227,6 +227,9 @@ def test_only_a_bad_answer_fails_at_once() -> None:
     header = {"x_envoy_immediate_health_check_fail": "true"}
     assert judge_http(HTTP, answer(503, **header), b"", None).at_once
     assert not judge_http(HTTP, answer(200, **header), b"", None).at_once
+    retriable = model.HttpCheck("/", retriable_statuses=((503, 504),))
+    found = judge_http(retriable, answer(503, **header), b"", None)
+    assert (found.finding, found.at_once) == ("retriable", True)
 
 
 GRPC = answer(200, content_type="application/grpc")
@@ -244,6 +247,7 @@ OK = Headers.of([(b"grpc-status", b"0")])
         (GRPC, b"\x01\0\0\0\x02\x08\x01", OK, "wrong"),
         (GRPC, b"\0\0\0\0\x03\x08\x01\x08", OK, "wrong"),
         (GRPC, b"\0\0\0\0\x01\x08", OK, "wrong"),
+        (GRPC, b"\0\0\0\0\x03\x08\x01", OK, "wrong"),
         (GRPC, b"", OK, "wrong"),
         (answer(503), b"", None, "wrong"),
         (answer(200, content_type="text/html"), b"\0\0\0\0\x02\x08\x01", OK, "wrong"),

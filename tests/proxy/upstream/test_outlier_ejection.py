@@ -245,6 +245,7 @@ class TestSuccessRate:
         "fields, rates, requests",
         [
             ({}, [90, 100, 100, 99, 95], 100),
+            ({}, [50] * 5, 100),
             ({"success_rate_minimum_hosts": 6}, [0, 100, 100, 100, 100], 100),
             ({"success_rate_request_volume": 101}, [0, 100, 100, 100, 100], 100),
             ({"success_rate_stdev_factor": 3000}, [0, 100, 100, 100, 100], 100),
@@ -312,6 +313,12 @@ class TestFailurePercentage:
         self.fail(one, [100] * 5)
         detector(one).on_interval(10.0)
         assert out(one) == []
+
+    def test_it_needs_only_its_own_number_of_hosts(self) -> None:
+        one = house(hosts=3, failure_percentage_minimum_hosts=3, **self.FIELDS)
+        self.fail(one, [100, 0, 0])
+        detector(one).on_interval(10.0)
+        assert out(one) == [one.hosts[0]]
 
     def test_of_local_origin(self) -> None:
         one = house(

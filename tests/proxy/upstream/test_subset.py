@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 
-from proxy.config.model.balancing import LocalityLb, RoundRobinLb, SubsetLb, SubsetSelector
+from proxy.config.model.balancing import (
+    LocalityLb,
+    RingHashLb,
+    RoundRobinLb,
+    SubsetLb,
+    SubsetSelector,
+)
 from proxy.upstream.balance import Surroundings, host_sets
 from proxy.upstream.balance.subset import Subsets
 from proxy.upstream.host import Host
@@ -83,6 +89,17 @@ def test_keys_that_no_selector_has_may_be_left_out() -> None:
 def test_fewer_keys() -> None:
     both = SubsetSelector(("stage", "zone"), "KEYS_SUBSET", ("stage",))
     assert Room(HOSTS, both, BY_STAGE).picked(stage="b", zone="no") == {HOSTS[1]}
+
+
+def test_fewer_keys_and_another_host_for_a_retry() -> None:
+    both = SubsetSelector(("stage", "zone"), "KEYS_SUBSET", ("stage",))
+    hosts = labelled(*[{"stage": "a"}] * 8)
+    room = Room(hosts, both, BY_STAGE, child=RingHashLb())
+    hashed = SimpleNamespace(hash=lambda _: 7, metadata_match={"stage": "a", "zone": "no"})
+    context: Any = SimpleNamespace(route=hashed)
+    found = [room.subsets.pick_for(context, attempt) for attempt in range(8)]
+    assert len(set(found)) > 1
+    assert found == [room.subsets.pick_for(context, attempt) for attempt in range(8)]
 
 
 def test_a_default_that_nobody_is_in_panics_to_everybody() -> None:
