@@ -191,6 +191,8 @@ class Filter(Protocol):
 class HostView(Protocol):
     @property
     def healthy(self) -> bool: ...
+    @property
+    def degraded(self) -> bool: ...
 
 
 class ClusterView(Protocol):
