@@ -50,6 +50,13 @@ class Request:
     __slots__ = (
         "__dict__", "authority", "headers", "length", "method", "path", "scheme", "version"
     )  # fmt: skip
+    method: bytes
+    path: bytes
+    authority: bytes
+    headers: Headers
+    length: int
+    version: bytes
+    scheme: bytes
     upgrade: bytes = b""
     odd: bool = False
 
