@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from controlplane.mesh.policy import Authorizer
+from tests.support.authz_court import served
 from tests.support.authz_server import DENIED, AuthzServer
 
 PORT = 9000
@@ -33,20 +34,15 @@ def here(authorizers: Iterable[Authorizer]) -> Iterator[Authorizer]:
 @asynccontextmanager
 async def refusing() -> AsyncIterator[list[dict[str, Any]]]:
     """Gives the clusters of both services."""
-    server = await asyncio.start_server(_refuse, "127.0.0.1", 0)
     with AuthzServer() as grpc:
         grpc.answer = DENIED
-        async with server:
-            port = server.sockets[0].getsockname()[1]
+        async with served(_refuse) as port:
             yield [_cluster("http", port), _cluster("grpc", grpc.port, _HTTP2)]
 
 
 async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while await reader.readuntil(b"\r\n\r\n"):
-            writer.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
-    except (asyncio.IncompleteReadError, ConnectionError):
-        writer.close()
+    while await reader.readuntil(b"\r\n\r\n"):
+        writer.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
 
 
 def _cluster(protocol: str, port: int, options: dict[str, Any] | None = None) -> dict[str, Any]:

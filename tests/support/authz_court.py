@@ -11,7 +11,7 @@ import asyncio
 import json
 import ssl
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -196,7 +196,7 @@ class Court:
             except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError) as error:
                 found[index] = Verdict("CLOSED", repr(error))
             finally:
-                writer.close()
+                await _closed(writer)
 
     def _token(self, claims: Mapping[str, Any] | None) -> str:
         if claims is None:
@@ -252,19 +252,48 @@ async def _bytes(
         return Verdict(DENIED)
 
 
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def served(answer: Answer) -> AsyncIterator[int]:
+    """Each connection gets `answer` until it ends or the block does. Gives the port."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            await answer(reader, writer)
+        await _closed(writer)
+        tasks.discard(task)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+        for task in tasks:
+            task.cancel()
+        while tasks:
+            await asyncio.wait(tasks)
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError, ssl.SSLError):
+        await writer.wait_closed()
+
+
 @asynccontextmanager
 async def echo_server() -> AsyncIterator[int]:
     """What stands behind a TCP port: it sends back what it gets. Gives its port."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            while data := await reader.read(64):
-                writer.write(data)
-        writer.close()
+        while data := await reader.read(64):
+            writer.write(data)
 
-    server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    async with served(echo) as port:
+        yield port
 
 
 def _type(name: str) -> str:
