@@ -220,6 +220,7 @@ class Proxy:
         return AdminView(
             stats=self.stats,
             runtime=self.worker.runtime,
+            denials=self.runtime.denials,
             state=self._state,
             uptime_s=lambda: monotonic() - self.started_at,
             now_s=time,

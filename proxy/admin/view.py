@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from proxy.config.model import Node, Secret
+from proxy.denials import Denials
 from proxy.runtime import RuntimeValues
 from proxy.stats import Stats
 from proxy.upstream.cluster import Cluster
@@ -33,7 +34,7 @@ class DumpedResource:
 
 @dataclass(slots=True)
 class AdminView:
-    """Read at every request, so it always shows what is.
+    """Read at every request, so it always shows what is. denials: who was turned away of late.
 
     dynamic_clusters: names that came over xDS. listeners: name -> (host, port) where it listens.
     secrets: every secret in force, for `/certs`. bootstrap: the file as it was read.
@@ -56,3 +57,4 @@ class AdminView:
     resources: Callable[[], Iterable[DumpedResource]] = tuple
     options: Mapping[str, Any] = field(default_factory=dict)
     runtime: RuntimeValues = field(default_factory=RuntimeValues)
+    denials: Denials = field(default_factory=Denials)

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from proxy.compile.chains import Chains
 from proxy.compile.clusters import Clusters, OpenConnection
+from proxy.compile.guards import guards
 from proxy.compile.health import Watches
 from proxy.compile.listeners import CompiledListener, CompiledListeners, Manager
 from proxy.compile.local_replies import local_replies
@@ -28,7 +29,9 @@ from proxy.config.model import (
     TcpProxy,
 )
 from proxy.config.snapshot import Snapshot
+from proxy.denials import Denials
 from proxy.filters.api import FilterContext
+from proxy.l4.guard import Guards
 from proxy.l4.manager import TcpConnections, TcpManager
 from proxy.l7.attempts import router
 from proxy.l7.entry import RouteEntry
@@ -68,9 +71,10 @@ class Runtime:
         self._open_tcp = open_tcp
         self._node_cluster = node_cluster
         self._tcp_connections = TcpConnections()
+        self.denials = Denials()
         self.clusters = Clusters(stats, worker.random, open_connection, watches)
         self._asker = Asker(self.clusters.running, worker.call_later)
-        self._listeners = CompiledListeners(self._manager)
+        self._listeners = CompiledListeners(self._manager, self._guards)
         self._tables: dict[TableKey, tuple[RouteConfiguration, Table[RouteEntry]]] = {}
         self._routed: dict[HttpManager, RouteConfiguration] = {}
         worker.swept += [self.clusters, self._tcp_connections]
@@ -136,13 +140,22 @@ class Runtime:
             respects_expected=manager.config.respect_expected_rq_timeout,
         )
 
-    def _manager(self, chain: FilterChain, listener: Listener, own_uri: bytes) -> Manager:
+    def _guards(self, chain: FilterChain, own_uri: bytes) -> Guards | None:
+        formats = cast(Any, compile_header_value)
+        ask = self._asker.ask
+        return guards(chain.guards, self._stats, ask, self.denials, formats, own_uri)
+
+    def _manager(
+        self, chain: FilterChain, listener: Listener, own_uri: bytes, guards: Guards | None
+    ) -> Manager:
         if chain.tcp is not None:
-            return self._tcp_manager(chain.tcp, listener, own_uri)
+            return self._tcp_manager(chain.tcp, listener, own_uri, guards)
         assert chain.http is not None, "the decoder sets one of the two"
         return self._http_manager(chain.http, listener, own_uri)
 
-    def _tcp_manager(self, config: TcpProxy, listener: Listener, own_uri: bytes) -> TcpManager:
+    def _tcp_manager(
+        self, config: TcpProxy, listener: Listener, own_uri: bytes, guards: Guards | None
+    ) -> TcpManager:
         loggers = tuple(self._make_logger(log) for log in config.access_log)
         return TcpManager(
             config,
@@ -154,6 +167,8 @@ class Runtime:
             loggers,
             own_uri,
             listener.per_connection_buffer_limit_bytes,
+            guards,
+            self._worker.call_later,
         )
 
     def _http_manager(
@@ -204,6 +219,7 @@ class Runtime:
             failing=lambda: worker.failing,
             ask=self._asker.ask,
             route_match=lambda config: route_matches(config, worker.random, worker.runtime),
+            denials=self.denials,
             node_cluster=self._node_cluster,
             own_uri=own_uri.decode(),
         )

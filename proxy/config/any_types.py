@@ -19,6 +19,8 @@ _MODULES: Mapping[str, str] = {
     "envoy.config.route.v3.Route": "route_components",
     "envoy.config.route.v3.RouteList": "route_components",
     "envoy.type.matcher.v3.HttpRequestHeaderMatchInput": "http_inputs",
+    "udpa.type.v1.TypedStruct": "typed_struct",
+    "xds.type.v3.TypedStruct": "typed_struct",
 } | {
     _EXTENSIONS + name: module
     for name, module in (
@@ -69,6 +71,8 @@ _MODULES: Mapping[str, str] = {
             "filters.network.http_connection_manager.v3.HttpConnectionManager",
             "http_connection_manager",
         ),
+        ("filters.network.ext_authz.v3.ExtAuthz", "ext_authz"),
+        ("filters.network.rbac.v3.RBAC", "rbac"),
         ("filters.network.tcp_proxy.v3.TcpProxy", "tcp_proxy"),
         ("http.original_ip_detection.xff.v3.XffConfig", "xff"),
         ("request_id.uuid.v3.UuidRequestIdConfig", "uuid"),
@@ -104,6 +108,10 @@ _MODULES: Mapping[str, str] = {
         ),
         ("transport_sockets.raw_buffer.v3.RawBuffer", "raw_buffer"),
         ("transport_sockets.tls.v3.DownstreamTlsContext", "tls"),
+        (
+            "transport_sockets.tls.v3.SPIFFECertValidatorConfig",
+            "tls_spiffe_validator_config",
+        ),
         ("transport_sockets.tls.v3.UpstreamTlsContext", "tls"),
         ("upstreams.http.v3.HttpProtocolOptions", "http_protocol_options"),
     )

@@ -30,6 +30,7 @@ from proxy.config.decode_common import (
 )
 from proxy.config.decode_connecting import PROXY_PROTOCOL, proxy_protocol_in, socket_options
 from proxy.config.decode_hcm import connection_manager
+from proxy.config.decode_network import GUARDS, network_guards
 from proxy.config.decode_tcp import tcp_proxy
 from proxy.config.fields import UNSUPPORTED
 from proxy.config.filters import DECODERS, FilterDecoders
@@ -157,11 +158,13 @@ def _filter_chain(
     message: listener_components_pb2.FilterChain, path: str, decoders: FilterDecoders
 ) -> FilterChain:
     socket = message.transport_socket if message.HasField("transport_socket") else None
+    guards = network_guards(message.filters[:-1], f"{path}.filters")
     last = _network_filter(message, f"{path}.filters", decoders)
     return FilterChain(
         match=_match(message.filter_chain_match, f"{path}.filter_chain_match"),
         http=None if isinstance(last, TcpProxy) else last,
         tcp=last if isinstance(last, TcpProxy) else None,
+        guards=guards,
         tls=decode_tls.downstream(socket, f"{path}.transport_socket") if socket else None,
         name=message.name,
         transport_socket_connect_timeout_s=optional_seconds(
@@ -173,23 +176,19 @@ def _filter_chain(
 def _network_filter(
     message: listener_components_pb2.FilterChain, path: str, decoders: FilterDecoders
 ) -> HttpConnectionManager | TcpProxy:
-    """Exactly one network filter, which ends the chain: HTTP or plain TCP."""
+    """The last network filter, which ends the chain: HTTP or plain TCP."""
     if not message.filters:
         raise Rejected(path, f"a filter chain without a network filter is {UNSUPPORTED}")
-    for i, each in enumerate(message.filters):
-        where = f"{path}[{i}].typed_config"
-        if type_name(each.typed_config) not in _NETWORK_FILTERS:
-            raise unsupported_type(each.typed_config, where, _NETWORK_FILTERS)
-    packed = message.filters[0].typed_config
-    kind = _NETWORK_FILTERS[type_name(packed)]
-    if len(message.filters) > 1:
-        what = "TCP proxy" if kind is tcp_proxy_pb2.TcpProxy else "HTTP connection manager"
-        raise Rejected(f"{path}[1]", f"the {what} must be the last filter")
-    where = f"{path}[0].typed_config"
-    inner = unpack(kind, packed, where)
+    packed, where = message.filters[-1].typed_config, f"{path}[{len(message.filters) - 1}]"
+    kind = _NETWORK_FILTERS.get(type_name(packed))
+    if kind is None and type_name(packed) in GUARDS:
+        raise Rejected(where, "the last filter must be one that ends the chain")
+    if kind is None:
+        raise unsupported_type(packed, f"{where}.typed_config", (*_NETWORK_FILTERS, *GUARDS))
+    inner = unpack(kind, packed, f"{where}.typed_config")
     if isinstance(inner, tcp_proxy_pb2.TcpProxy):
-        return tcp_proxy(inner, where)
-    return connection_manager(inner, where, decoders)
+        return tcp_proxy(inner, f"{where}.typed_config")
+    return connection_manager(inner, f"{where}.typed_config", decoders)
 
 
 def _match(message: listener_components_pb2.FilterChainMatch, path: str) -> FilterChainMatch:

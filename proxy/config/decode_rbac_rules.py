@@ -6,12 +6,24 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from envoy.config.rbac.v3 import rbac_pb2
+from envoy.extensions.path.match.uri_template.v3 import uri_template_match_pb2
+from udpa.type.v1 import typed_struct_pb2 as old_struct_pb2
+from xds.type.v3 import typed_struct_pb2
 
-from proxy.config.decode_common import choice, cidr, cidrs
+from proxy.config.decode_common import (
+    choice,
+    cidr,
+    cidrs,
+    struct,
+    type_name,
+    unpack,
+    unsupported_type,
+)
 from proxy.config.decode_matchers import header_matcher, string_matcher
 from proxy.config.decode_metadata import metadata_matcher
 from proxy.config.model import rbac
 from proxy.config.rejected import Rejected
+from proxy.http.uri_template import TemplateError, parse_template
 
 Action = Literal["ALLOW", "DENY", "LOG"]
 _ACTIONS: Mapping[int, Action] = {0: "ALLOW", 1: "DENY", 2: "LOG"}
@@ -24,6 +36,13 @@ _ADDRESSES: Mapping[str, rbac.AddressOf] = {
 }
 
 
+EXPLAIN = "weft.rbac.Explain"
+_STRUCTS: Mapping[str, Any] = {
+    kind.DESCRIPTOR.full_name: kind
+    for kind in (typed_struct_pb2.TypedStruct, old_struct_pb2.TypedStruct)
+}
+
+
 def rules(message: rbac_pb2.RBAC, path: str) -> rbac.Rules:
     """Policies in the order of their names: the first that applies is the one that is named."""
     action = choice(_ACTIONS, message.action, f"{path}.action")
@@ -31,7 +50,34 @@ def rules(message: rbac_pb2.RBAC, path: str) -> rbac.Rules:
         _policy(name, message.policies[name], f"{path}.policies[{name}]")
         for name in sorted(message.policies)
     )
-    return rbac.Rules(action, policies)
+    where = f"{path}.audit_logging_options"
+    return rbac.Rules(action, policies, _explanation(message.audit_logging_options, where))
+
+
+def _explanation(message: Any, path: str) -> rbac.Explanation:
+    """Weft's own logger says where policies stand. Others are passed over where Envoy, too, may
+    not know them; Weft has none."""
+    found = rbac.Explanation()
+    for i, each in enumerate(message.logger_configs):
+        packed, where = each.audit_logger.typed_config, f"{path}.logger_configs[{i}].audit_logger"
+        if type_name(packed) in _STRUCTS:
+            inner = _STRUCTS[type_name(packed)].FromString(packed.value)
+            if inner.type_url.rpartition("/")[2] == EXPLAIN:
+                found = _read_explanation(struct(inner.value), f"{where}.typed_config.value")
+                continue
+        if not each.is_optional:
+            raise unsupported_type(packed, f"{where}.typed_config", (EXPLAIN,))
+    return found
+
+
+def _read_explanation(value: Mapping[str, Any], path: str) -> rbac.Explanation:
+    tells, sources, none = value.get("body", False), value.get("sources", {}), value.get("none", "")
+    if unknown := sorted(value.keys() - {"body", "sources", "none"}):
+        raise Rejected(f"{path}.{unknown[0]}", "is no field of weft.rbac.Explain")
+    texts = isinstance(sources, dict) and all(isinstance(one, str) for one in sources.values())
+    if not isinstance(tells, bool) or not isinstance(none, str) or not texts:
+        raise Rejected(path, "wants body: a boolean, sources: texts by policy, none: a text")
+    return rbac.Explanation(tells, sources, none)
 
 
 def _policy(name: str, message: rbac_pb2.Policy, path: str) -> rbac.Policy:
@@ -71,6 +117,8 @@ def _leaf(kind: str, inner: Any, path: str) -> rbac.Rule:
         return rbac.Header(header_matcher(inner, path))
     if kind == "url_path":
         return rbac.UrlPath(string_matcher(inner.path, f"{path}.path"))
+    if kind == "uri_template":
+        return _uri_template(inner, path)
     if kind == "destination_port":
         return rbac.DestinationPort(inner, inner + 1)
     if kind == "destination_port_range":
@@ -91,6 +139,17 @@ def _leaf(kind: str, inner: Any, path: str) -> rbac.Rule:
         ranges = cidrs(inner.address_match.ranges, f"{path}.address_match.ranges")
         return rbac.FilterState(inner.key, None, ranges)
     return rbac.FilterState(inner.key, string_matcher(inner.string_match, f"{path}.string_match"))
+
+
+def _uri_template(message: Any, path: str) -> rbac.Rule:
+    where = f"{path}.typed_config"
+    kind = uri_template_match_pb2.UriTemplateMatchConfig
+    template = unpack(kind, message.typed_config, where).path_template
+    try:
+        parse_template(template)
+    except TemplateError as error:
+        raise Rejected(f"{where}.path_template", str(error)) from None
+    return rbac.UriTemplate(template)
 
 
 def _port_range(message: Any, path: str) -> rbac.Rule:

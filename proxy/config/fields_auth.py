@@ -33,6 +33,12 @@ AUTH: Table = {
             "route_typed_metadata_context_namespaces": _UNTYPED,
         },
     ),
+    "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz": Fields(
+        "stat_prefix grpc_service failure_mode_allow include_peer_certificate "
+        "transport_api_version filter_enabled_metadata include_tls_session "
+        "metadata_context_namespaces",
+        {"typed_metadata_context_namespaces": _UNTYPED},
+    ),
     _AUTHZ + "BufferSettings": Fields("max_request_bytes allow_partial_message pack_as_bytes"),
     _AUTHZ + "HttpService": Fields(
         "server_uri path_prefix authorization_request authorization_response retry_policy"

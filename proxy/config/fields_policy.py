@@ -10,11 +10,20 @@ _ACTION = "envoy.config.route.v3.RateLimit.Action."
 _LIMITS = "envoy.extensions.common.ratelimit.v3."
 
 POLICY: Table = {
-    _RBAC + "RBAC": Fields("action policies"),
+    _RBAC + "RBAC": Fields("action policies audit_logging_options"),
+    _RBAC + "RBAC.AuditLoggingOptions": Fields(
+        "logger_configs", {"audit_condition": "no logger is called: Weft's says where policies are"}
+    ),
+    _RBAC + "RBAC.AuditLoggingOptions.AuditLoggerConfig": Fields("audit_logger is_optional"),
+    "envoy.extensions.filters.network.rbac.v3.RBAC": Fields(
+        "rules shadow_rules shadow_rules_stat_prefix stat_prefix delay_deny",
+        {"enforcement_type": "nothing that rules look at changes while a connection lasts"},
+    ),
     _RBAC + "Policy": Fields("permissions principals"),
     _RBAC + "Permission": Fields(
         "and_rules or_rules any header url_path destination_ip destination_port "
-        "destination_port_range metadata not_rule requested_server_name sourced_metadata"
+        "destination_port_range metadata not_rule requested_server_name sourced_metadata "
+        "uri_template"
     ),
     _RBAC + "Permission.Set": Fields("rules"),
     _RBAC + "Principal": Fields(

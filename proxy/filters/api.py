@@ -23,6 +23,7 @@ from typing import Any, Final, Protocol
 from proxy.config.model import RouteMatch
 from proxy.config.model.rate_limits import RouteRateLimits
 from proxy.connection import ConnectionInfo
+from proxy.denials import Denials
 from proxy.http.headers import Headers
 from proxy.http.inquiry import Ask
 from proxy.http.message import Request, Response
@@ -211,7 +212,8 @@ class FilterContext:
     unix_now: seconds since the epoch. format: compiles a format string for header values; raises
     ValueError. failing: the administrator wants health checks to fail. ask: puts a request of our
     own to a cluster. route_match: compiles what routes match by; None takes every request.
-    node_cluster: of the node that this proxy is. own_uri: of the certificate that clients see."""
+    denials: who was turned away of late. node_cluster: of the node that this proxy is. own_uri: of
+    the certificate that clients see."""
 
     stats: Stats
     stat_prefix: str
@@ -225,6 +227,7 @@ class FilterContext:
     failing: Callable[[], bool]
     ask: Ask
     route_match: Callable[[RouteMatch], Callable[[Request, FilterStream], bool] | None]
+    denials: Denials
     node_cluster: str = ""
     own_uri: str = ""
 

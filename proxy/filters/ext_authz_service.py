@@ -6,6 +6,7 @@ Knows no stream's fate: a question becomes an inquiry, an outcome a verdict.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from proxy import match
 from proxy.authz.messages import CHECK_PATH, decoded, encoded
@@ -28,6 +29,7 @@ _NOT_PASSED_ON = frozenset(
      "x-envoy-upstream-service-time"}
 )  # fmt: skip
 NameTest = Callable[[str], bool]
+Format = Callable[[str], Callable[[Any], bytes]]
 
 
 def name_test(matchers: Matchers) -> NameTest | None:
@@ -46,22 +48,21 @@ def name_test(matchers: Matchers) -> NameTest | None:
 class GrpcAuthz:
     """`envoy.service.auth.v3.Authorization/Check`, one call per question."""
 
-    def __init__(self, service: GrpcService, context: FilterContext) -> None:
+    def __init__(self, service: GrpcService, formats: Format) -> None:
         self._service = service
-        self._metadata = [
-            (name.encode(), context.format(value)) for name, value in service.metadata
-        ]
+        self._metadata = [(name.encode(), formats(value)) for name, value in service.metadata]
 
     def tells(self, name: str) -> bool:
         """All headers, unless the filter's own lists say otherwise."""
         return True
 
-    def inquiry(self, stream: FilterStream, question: Question) -> Inquiry:
+    def inquiry(self, of: Any, question: Question) -> Inquiry:
+        """of: the stream or connection that metadata may tell of."""
         service = self._service
         pairs = [(b"te", b"trailers"), (b"content-type", b"application/grpc")]
         if service.timeout_s:
             pairs.append((b"grpc-timeout", b"%dm" % (service.timeout_s * 1000)))
-        pairs += [(name, value(stream)) for name, value in self._metadata]
+        pairs += [(name, value(of)) for name, value in self._metadata]
         authority = (service.authority or service.cluster).encode()
         body = framed(encoded(question))
         head = Request(b"POST", CHECK_PATH, authority, Headers.of(pairs), len(body), b"HTTP/2")
@@ -188,7 +189,7 @@ Asked = GrpcAuthz | RawHttpAuthz
 
 def asked(service: Service, context: FilterContext) -> Asked:
     if isinstance(service, GrpcService):
-        return GrpcAuthz(service, context)
+        return GrpcAuthz(service, context.format)
     return RawHttpAuthz(service, context)
 
 

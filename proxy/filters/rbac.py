@@ -5,18 +5,19 @@ What the rules said is left in the dynamic metadata of `envoy.filters.http.rbac`
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from proxy.config.filters.decode_rbac import TYPE_URL, RbacConfig
 from proxy.config.model.rbac import Rules
+from proxy.denials import MAX_PATH_BYTES, Denial
 from proxy.filters.api import Filter, FilterContext, FilterStream, Hooks, Reply, Step
 from proxy.filters.rbac_engine import Engine
+from proxy.filters.rbac_words import denial_body, denial_detail, source_of
 from proxy.stats import Counter
 
 NAMESPACE = "envoy.filters.http.rbac"
 COMMON = "envoy.common"
-_BLANK = re.compile(r"[ \t\n\v\f\r]")
+EXPLAINED = "weft.rbac"
 Enforce = Callable[[FilterStream], Reply | None]
 
 __all__ = ["TYPE_URL", "build"]
@@ -79,7 +80,7 @@ class Rbac:
             _tell(stream, policy_key, policy, result_key, allowed)
             if policy is not None and policy in each:
                 each[policy][not allowed].value += 1
-            return None if allowed else _denied(policy)
+            return None if allowed else self._denied(stream, rules, policy or "")
 
         return enforce
 
@@ -99,8 +100,35 @@ class Rbac:
             _tell(stream, policy_key, policy, result_key, allowed)
             if policy is not None and policy in each:
                 each[policy][not allowed].value += 1
+            if not allowed:
+                self._note(stream, rules, policy or "", True)
 
         return shadow
+
+    def _denied(self, stream: FilterStream, rules: Rules, policy: str) -> Reply:
+        """The client hears which policy it was only where the configuration allows it."""
+        self._note(stream, rules, policy, False)
+        source = source_of(rules, policy)
+        if source:
+            stream.metadata[EXPLAINED] = {"policy": policy, "source": source}
+        return Reply(403, denial_body(rules, policy), "", denial_detail(policy))
+
+    def _note(self, stream: FilterStream, rules: Rules, policy: str, shadow: bool) -> None:
+        request = stream.request
+        self._context.denials.note(
+            Denial(
+                self._context.unix_now(),
+                shadow,
+                self._context.stat_prefix,
+                rules.action,
+                policy,
+                source_of(rules, policy),
+                stream.info,
+                request.method,
+                request.authority,
+                request.path[:MAX_PATH_BYTES],
+            )
+        )
 
 
 def _tell(
@@ -110,13 +138,6 @@ def _tell(
     if policy:
         told[policy_key] = policy
     told[result_key] = "allowed" if allowed else "denied"
-
-
-def _denied(policy: str | None) -> Reply:
-    """Blanks would make another column of the access log."""
-    name = _BLANK.sub("_", policy or "none")
-    detail = f"rbac_access_denied_matched_policy[{name}]"
-    return Reply(403, b"RBAC: access denied", "", detail)
 
 
 def _both(shadow: Callable[[FilterStream], None] | None, enforce: Enforce | None) -> Step | None:

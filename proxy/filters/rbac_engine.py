@@ -14,6 +14,7 @@ from proxy import match
 from proxy.config.model import CidrRange, StringMatcher, rbac
 from proxy.connection import ConnectionInfo
 from proxy.http.message import Request
+from proxy.http.uri_template import parse_template
 
 Address = tuple[str, int]
 
@@ -122,6 +123,11 @@ def _url_path(rule: rbac.UrlPath) -> Test:
     test = match.string(rule.matcher)
     if rule.matcher.kind == "prefix" and not {"?", "#"} & set(rule.matcher.value):
         return lambda subject: test(subject.request.path)  # whatever stands behind it
+    return lambda subject: test(_bare(subject.request.path))
+
+
+def _uri_template(rule: rbac.UriTemplate) -> Test:
+    test = match.full_regex(parse_template(rule.template).regex)
     return lambda subject: test(_bare(subject.request.path))
 
 
@@ -242,6 +248,7 @@ _COMPILERS: Mapping[type, Callable[[Any], Test]] = {
     rbac.Not: lambda rule: _not(rule.rule),
     rbac.Header: _header,
     rbac.UrlPath: _url_path,
+    rbac.UriTemplate: _uri_template,
     rbac.Address: _address,
     rbac.DestinationPort: _port,
     rbac.Authenticated: _authenticated,

@@ -8,8 +8,10 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from proxy.config.model import TcpProxy
+from proxy.l4.guard import Guards
 from proxy.l4.record import Chain, ConnectionRecord
 from proxy.stats import Counter, Stats
+from proxy.upstream.asking import CallLater
 
 if TYPE_CHECKING:
     from proxy.l4.tcp import DownstreamTcp
@@ -52,7 +54,8 @@ class TcpConnections:
 
 class TcpManager:
     """log: called with each connection's record at its end. clusters: the running ones, by name.
-    drained_at: when those that are left are closed (monotonic), 0 for never."""
+    drained_at: when those that are left are closed (monotonic), 0 for never. guards: who looks at
+    connections first, None if nobody does."""
 
     def __init__(
         self,
@@ -65,6 +68,8 @@ class TcpManager:
         loggers: tuple[Callable[[ConnectionRecord], None], ...],
         own_uri: bytes,
         buffer_limit_bytes: int,
+        guards: Guards | None,
+        call_later: CallLater,
     ) -> None:
         self.config = config
         self.connections = connections
@@ -73,6 +78,8 @@ class TcpManager:
         self.loggers = loggers
         self.chain = Chain(own_uri)
         self.buffer_limit_bytes = buffer_limit_bytes
+        self.guards = guards
+        self.call_later = call_later
         self.drained_at = 0.0
         self._clusters = clusters
         self._random = random

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from proxy.connection import ConnectionInfo
     from proxy.http.message import Request
+    from proxy.l4.guard import Cancel, TurnedAway
     from proxy.l4.manager import TcpManager
     from proxy.upstream.balance.context import PickRoute
     from proxy.upstream.cluster import Cluster
@@ -42,8 +43,11 @@ class DownstreamTcp(TcpEnd):
 
     __slots__ = (
         "_down_eof",
+        "_end_guarding",
         "_ended",
         "_flushing",
+        "_guarded",
+        "_held",
         "_idle_since",
         "_mark",
         "_tried",
@@ -70,6 +74,9 @@ class DownstreamTcp(TcpEnd):
         self._down_eof = self._up_eof = False
         self._ended = False
         self._flushing = False
+        self._guarded = manager.guards is not None
+        self._held: list[bytes] | None = None
+        self._end_guarding: Cancel | None = None
         self._mark = (0, 0, 0, 0)
         self._idle_since = self.record.started
 
@@ -148,13 +155,64 @@ class DownstreamTcp(TcpEnd):
 
     def on_data(self, data: bytes) -> None:
         self.manager.stats.downstream_cx_rx_bytes_total.value += len(data)
-        if self.up is not None:  # else the host takes no more: the client need not know yet
+        if self._guarded:
+            self.record.bytes_received += len(data)
+            self._guard(data)
+        elif self.up is not None:  # else the host takes no more: the client need not know yet
             self.record.bytes_received += len(data)
             self.up.write(data)
 
     def on_eof(self) -> None:
         self._down_eof = True
-        self._pass_end(self.up)
+        if self._guarded:
+            self._guard(b"")
+        else:
+            self._pass_end(self.up)
+
+    # ------------------------------------------------------------------ guards
+
+    def _guard(self, data: bytes) -> None:
+        """The first bytes, or that there are none, begin the judgement; all wait for its end."""
+        if self._held is not None:
+            self._held.append(data)
+            return
+        self._held = [data]
+        guards = self.manager.guards
+        assert guards is not None
+        self.pause_reading()
+        cancel = guards.begin(self.info, self.record.metadata, self._on_judged)
+        if self._guarded:
+            self._end_guarding = cancel
+
+    def _on_judged(self, why: TurnedAway | None) -> None:
+        self._end_guarding = None
+        if self.transport is None:
+            return
+        if why is not None:
+            self._turn_away(why)
+            return
+        self._guarded = False
+        held, self._held = self._held or [], None
+        if self.up is not None:
+            for data in held:
+                if data:
+                    self.up.write(data)
+        self.resume_reading()
+        if self._down_eof:
+            self._pass_end(self.up)
+
+    def _turn_away(self, why: TurnedAway) -> None:
+        record = self.record
+        record.termination = why.termination
+        record.detail = why.detail
+        if why.flag:
+            record.flag(why.flag)
+        self._held = []
+        if not why.delay_s:
+            self._cut()
+            return
+        timer = self.manager.call_later(why.delay_s, self._cut)
+        self._end_guarding = timer.cancel
 
     def on_writable(self, writable: bool) -> None:
         """The client does not keep up, or does again."""
@@ -167,6 +225,9 @@ class DownstreamTcp(TcpEnd):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
+        if self._end_guarding is not None:
+            self._end_guarding()
+            self._end_guarding = None
         self.info.on_closed()
         self._log()
         up = self.up

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from proxy.connection import ConnectionInfo
+from proxy.denials import Denials
 from proxy.filters.api import Answer, FilterContext, Reply
 from proxy.http.headers import Headers
 from proxy.http.inquiry import Outcome
@@ -110,6 +111,7 @@ def context(clock: Clock | None = None, **fields: Any) -> FilterContext:
         "format": lambda text: lambda _: text.encode(),
         "failing": lambda: False,
         "route_match": lambda config: route_matches(config, Random(1), RuntimeValues()),
+        "denials": Denials(),
         "ask": lambda inquiry, told: told(Outcome(503, failure="nobody to ask")),
     }
     return FilterContext(**{**given, **fields})

@@ -26,7 +26,7 @@ from proxy.http.inquiry import NEVER
 
 TYPE_URL = PREFIX + ext_authz_pb2.ExtAuthz.DESCRIPTOR.full_name
 PER_ROUTE_TYPE_URL = PREFIX + ext_authz_pb2.ExtAuthzPerRoute.DESCRIPTOR.full_name
-V3 = 2
+V2 = 1
 FORBIDDEN = 403
 
 
@@ -35,8 +35,8 @@ def decode(value: bytes, path: str) -> ExtAuthzConfig:
     kind = message.WhichOneof("services")
     if kind is None:
         raise Rejected(path, "needs a service: `grpc_service` or `http_service`")
-    if kind == "grpc_service" and message.transport_api_version != V3:
-        raise Rejected(f"{path}.transport_api_version", "must be V3: V2 is no longer in use")
+    if kind == "grpc_service" and message.transport_api_version == V2:
+        raise Rejected(f"{path}.transport_api_version", "version 2 is no longer in use")
     return ExtAuthzConfig(
         service=_service(message, path),
         failure_mode_allow=message.failure_mode_allow,

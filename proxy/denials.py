@@ -1,0 +1,58 @@
+"""Who was turned away of late, or would have been by rules that are only tried: a bounded list.
+
+What is noted is what a person wants to know first: which policy, where it stands, who asked for
+what. Nothing of it is worked out before somebody reads it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from proxy.connection import ConnectionInfo
+
+MAX_DENIALS = 200
+MAX_PATH_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """unix_s: when. shadow: nobody was turned away. filter: its prefix in the statistics. policy:
+    '' if none applied where one had to. source: where it stands, as the configuration says. Of a
+    connection there is no method, host and path."""
+
+    unix_s: float
+    shadow: bool
+    filter: str
+    action: str
+    policy: str
+    source: str
+    info: ConnectionInfo
+    method: bytes = b""
+    host: bytes = b""
+    path: bytes = b""
+
+    @property
+    def principal(self) -> str:
+        """The first name of the client's certificate."""
+        peer = self.info.peer
+        if peer is None:
+            return ""
+        return next(iter((*peer.uri_sans, *peer.dns_sans)), peer.subject)
+
+
+class Denials:
+    """The last MAX_DENIALS; newest first."""
+
+    def __init__(self) -> None:
+        self._last: deque[Denial] = deque(maxlen=MAX_DENIALS)
+
+    def note(self, denial: Denial) -> None:
+        self._last.append(denial)
+
+    def __iter__(self) -> Iterator[Denial]:
+        return reversed(self._last)
+
+    def __len__(self) -> int:
+        return len(self._last)

@@ -1,0 +1,32 @@
+"""How a denial is told: in Envoy's words, and where the configuration says more, in its own."""
+
+from __future__ import annotations
+
+import re
+
+from proxy.config.model.rbac import Rules
+
+_BLANK = re.compile(r"[ \t\n\v\f\r]")
+DENIED = b"RBAC: access denied"
+
+
+def denial_detail(policy: str) -> str:
+    """For the log; blanks would make another column there. policy '': none applied."""
+    return f"rbac_access_denied_matched_policy[{_BLANK.sub('_', policy or 'none')}]"
+
+
+def source_of(rules: Rules, policy: str) -> str:
+    """Where the policy stands; '' if nobody has said so."""
+    explanation = rules.explanation
+    return explanation.sources.get(policy, "") if policy else explanation.none
+
+
+def denial_body(rules: Rules, policy: str) -> bytes:
+    """What the client reads."""
+    if not rules.explanation.tells:
+        return DENIED
+    source = source_of(rules, policy)
+    if not policy:
+        return DENIED + f": {source}".encode() if source else DENIED
+    where = f" ({source})" if source else ""
+    return DENIED + f" by {policy}{where}".encode()
