@@ -11,14 +11,20 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tl
 from google.protobuf.message import Message
 
 from proxy.config import pem
-from proxy.config.decode_common import data_source, type_name, unpack, unsupported_type
-from proxy.config.decode_matchers import string_matcher
+from proxy.config.decode_common import (
+    data_source,
+    type_name,
+    unpack,
+    unsupported_type,
+    value_or,
+)
 from proxy.config.decode_source import source
+from proxy.config.decode_validation import validation
 from proxy.config.fields import UNSUPPORTED
 from proxy.config.model import (
     CommonTls,
+    DataSource,
     DownstreamTls,
-    SanMatcher,
     SdsRef,
     Secret,
     TlsCertificate,
@@ -29,17 +35,10 @@ from proxy.config.rejected import Rejected
 
 M = TypeVar("M", bound=Message)
 Version = Literal["TLSv1_2", "TLSv1_3"]
-San = Literal["URI", "DNS", "EMAIL", "IP_ADDRESS"]
 
 _VERSIONS: Mapping[int, Version] = {
     common_pb2.TlsParameters.TLSv1_2: "TLSv1_2",
     common_pb2.TlsParameters.TLSv1_3: "TLSv1_3",
-}
-_SAN_TYPES: Mapping[int, San] = {
-    common_pb2.SubjectAltNameMatcher.EMAIL: "EMAIL",
-    common_pb2.SubjectAltNameMatcher.DNS: "DNS",
-    common_pb2.SubjectAltNameMatcher.URI: "URI",
-    common_pb2.SubjectAltNameMatcher.IP_ADDRESS: "IP_ADDRESS",
 }
 _RAW = raw_buffer_pb2.RawBuffer
 
@@ -53,8 +52,18 @@ def downstream(socket: base_pb2.TransportSocket, path: str) -> DownstreamTls | N
     common = _common(message.common_tls_context, where)
     if not common.certificates and common.certificate_sds is None:
         raise Rejected(where, "a server needs a TLS certificate")
-    wanted = message.require_client_certificate.value
-    return DownstreamTls(common, wanted)
+    return DownstreamTls(
+        common,
+        message.require_client_certificate.value,
+        session_timeout_s=_session_timeout(message),
+        stateless_resumption=not message.disable_stateless_session_resumption,
+        stateful_resumption=not message.disable_stateful_session_resumption,
+        prefer_client_ciphers=message.prefer_client_ciphers,
+    )
+
+
+def _session_timeout(message: tls_pb2.DownstreamTlsContext) -> int | None:
+    return message.session_timeout.seconds if message.HasField("session_timeout") else None
 
 
 def upstream(socket: base_pb2.TransportSocket, path: str) -> UpstreamTls | None:
@@ -65,7 +74,13 @@ def upstream(socket: base_pb2.TransportSocket, path: str) -> UpstreamTls | None:
     common = _common(message.common_tls_context, f"{path}.typed_config.common_tls_context")
     if len(common.certificates) > 1:
         raise Rejected(f"{path}.typed_config", "a client may have one TLS certificate only")
-    return UpstreamTls(common, message.sni)
+    return UpstreamTls(
+        common,
+        message.sni,
+        auto_host_sni=message.auto_host_sni,
+        auto_sni_san_validation=message.auto_sni_san_validation,
+        max_session_keys=value_or(message, "max_session_keys", 1),
+    )
 
 
 def _context(socket: base_pb2.TransportSocket, kind: type[M], path: str) -> M | None:
@@ -101,6 +116,8 @@ def _common(message: tls_pb2.CommonTlsContext, path: str) -> CommonTls:
         min_version=minimum,
         max_version=maximum,
         ciphers=tuple(message.tls_params.cipher_suites),
+        curves=tuple(message.tls_params.ecdh_curves),
+        signature_algorithms=tuple(message.tls_params.signature_algorithms),
     )
 
 
@@ -151,6 +168,8 @@ def _sds_ref(message: secret_pb2.SdsSecretConfig, path: str) -> SdsRef:
 
 
 def _certificate(message: common_pb2.TlsCertificate, path: str) -> TlsCertificate:
+    if message.HasField("pkcs12"):
+        return _from_pkcs12(message, path)
     if not message.HasField("certificate_chain") or not message.HasField("private_key"):
         raise Rejected(path, "certificate_chain and private_key must both be set")
     password = None
@@ -164,31 +183,21 @@ def _certificate(message: common_pb2.TlsCertificate, path: str) -> TlsCertificat
     return TlsCertificate(chain, key, password)
 
 
-def validation(message: common_pb2.CertificateValidationContext, path: str) -> ValidationContext:
-    trusted = message.trusted_ca if message.HasField("trusted_ca") else None
-    sans = [
-        SanMatcher(
-            _san_type(each.san_type, f"{path}.match_typed_subject_alt_names[{i}].san_type"),
-            string_matcher(each.matcher, f"{path}.match_typed_subject_alt_names[{i}].matcher"),
-        )
-        for i, each in enumerate(message.match_typed_subject_alt_names)
-    ]
-    for i, old in enumerate(message.match_subject_alt_names):
-        # The deprecated field has no type: Envoy matches every type of name with it.
-        matcher = string_matcher(old, f"{path}.match_subject_alt_names[{i}]")
-        sans.extend(SanMatcher(each, matcher) for each in _SAN_TYPES.values())
-    if sans and trusted is None and not path.endswith("default_validation_context"):
-        raise Rejected(path, "subject alternative names are never trusted without trusted_ca")
-    found = None if trusted is None else data_source(trusted, f"{path}.trusted_ca")
-    if found is not None and (wrong := pem.roots_problem(found.data)) is not None:
-        raise Rejected(f"{path}.trusted_ca", wrong)
-    return ValidationContext(found, tuple(sans))
-
-
-def _san_type(number: int, path: str) -> San:
-    if number not in _SAN_TYPES:
-        raise Rejected(path, f"OTHER_NAME is {UNSUPPORTED}")
-    return _SAN_TYPES[number]
+def _from_pkcs12(message: common_pb2.TlsCertificate, path: str) -> TlsCertificate:
+    if message.HasField("certificate_chain") or message.HasField("private_key"):
+        raise Rejected(f"{path}.pkcs12", "certificate_chain or private_key is set, too")
+    source = data_source(message.pkcs12, f"{path}.pkcs12")
+    password = None
+    if message.HasField("password"):
+        password = data_source(message.password, f"{path}.password").data.strip()
+    try:
+        chain, key = pem.from_pkcs12(source.data, password)
+    except ValueError as error:
+        raise Rejected(f"{path}.pkcs12", str(error)) from None
+    wrong = pem.pair_problem(chain, key, None)
+    if wrong is not None:
+        raise Rejected(f"{path}.pkcs12", wrong)
+    return TlsCertificate(DataSource(chain, source.origin), DataSource(key, source.origin))
 
 
 def secret(message: secret_pb2.Secret, path: str = "") -> Secret:

@@ -80,15 +80,18 @@ COMMON: Table = {
     ),
     _MATCHER + "RegexMatchAndSubstitute": Fields("pattern substitution"),
     _TLS + "DownstreamTlsContext": Fields(
-        "common_tls_context require_client_certificate",
-        only={"require_sni": False, "full_scan_certs_on_sni_mismatch": False},
+        "common_tls_context require_client_certificate session_timeout prefer_client_ciphers "
+        "disable_stateless_session_resumption disable_stateful_session_resumption",
+        only={
+            "require_sni": False,
+            "full_scan_certs_on_sni_mismatch": False,
+            "ocsp_staple_policy": 0,
+        },
     ),
     _TLS + "UpstreamTlsContext": Fields(
-        "common_tls_context sni",
-        {
-            "max_session_keys": "how many sessions are kept for resumption is Weft's own matter",
-            "enforce_rsa_key_usage": "OpenSSL checks the key usage of a certificate by itself",
-        },
+        "common_tls_context sni auto_host_sni auto_sni_san_validation max_session_keys",
+        {"enforce_rsa_key_usage": "OpenSSL checks the key usage of a certificate by itself"},
+        {"allow_renegotiation": False},
     ),
     _TLS + "CommonTlsContext": Fields(
         "tls_params tls_certificates tls_certificate_sds_secret_configs validation_context "
@@ -98,14 +101,21 @@ COMMON: Table = {
         "default_validation_context validation_context_sds_secret_config"
     ),
     _TLS + "TlsParameters": Fields(
-        "tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites"
+        "tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves "
+        "signature_algorithms"
     ),
-    _TLS + "TlsCertificate": Fields("certificate_chain private_key password"),
+    _TLS + "TlsCertificate": Fields("certificate_chain private_key password pkcs12"),
     _TLS + "CertificateValidationContext": Fields(
-        "trusted_ca match_typed_subject_alt_names match_subject_alt_names",
+        "trusted_ca match_typed_subject_alt_names match_subject_alt_names system_root_certs crl "
+        "only_verify_leaf_cert_crl verify_certificate_hash verify_certificate_spki "
+        "allow_expired_certificate trust_chain_verification max_verify_depth "
+        "custom_validator_config",
         only={"require_signed_certificate_timestamp": False},
     ),
-    _TLS + "SubjectAltNameMatcher": Fields("san_type matcher"),
+    _TLS + "CertificateValidationContext.SystemRootCerts": Fields(),
+    _TLS + "SPIFFECertValidatorConfig": Fields("trust_domains trust_bundles"),
+    _TLS + "SPIFFECertValidatorConfig.TrustDomain": Fields("name trust_bundle"),
+    _TLS + "SubjectAltNameMatcher": Fields("san_type matcher oid"),
     _TLS + "SdsSecretConfig": Fields("name sds_config"),
     _TLS + "Secret": Fields("name tls_certificate validation_context"),
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": Fields(),

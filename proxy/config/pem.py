@@ -25,6 +25,37 @@ def roots_problem(pem: bytes) -> str | None:
     return None
 
 
+def crl_problem(pem: bytes) -> str | None:
+    """None if `pem` is a revocation list that can be read."""
+    from cryptography import x509
+
+    try:
+        x509.load_pem_x509_crl(pem)
+    except ValueError as error:
+        return f"is no revocation list in PEM that can be read: {_one_line(error)}"
+    return None
+
+
+def from_pkcs12(data: bytes, password: bytes | None) -> tuple[bytes, bytes]:
+    """The certificate chain and the private key of a PKCS #12 store, in PEM. ValueError says what
+    is wrong with it."""
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        pkcs12,
+    )
+
+    try:
+        key, leaf, others = pkcs12.load_key_and_certificates(data, password)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"cannot be read: {_one_line(error)}") from None
+    if key is None or leaf is None:
+        raise ValueError("must hold a certificate and its private key")
+    chain = b"".join(one.public_bytes(Encoding.PEM) for one in (leaf, *others))
+    return chain, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
 def pair_problem(chain: bytes, key: bytes, password: bytes | None) -> str | None:
     """None if `key` is the private key of the first certificate of `chain`."""
     from cryptography import x509
