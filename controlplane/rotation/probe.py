@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
-from typing import cast
 
 from controlplane.tasks import spawn
 
@@ -41,30 +41,41 @@ class Probe:
         self._file = os.memfd_create("probe", os.MFD_CLOEXEC)  # a key never touches a disk
         with open(self._file, "wb", closefd=False) as file:
             file.write(key_pem + chain_pem)
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
 
     async def start(self, host: str) -> int:
         """Listens on a port of the kernel's choice, which it answers. OSError if it cannot."""
-        # Not create_server(ssl=...): that hides handshakes that fail.
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Guest(self), host, 0, backlog=BACKLOG)
-        return int(self._server.sockets[0].getsockname()[1])
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = self._listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setblocking(False)
+        listener.bind((host, 0))
+        listener.listen(BACKLOG)
+        self._accepting = spawn(self._accept(listener), "probe of a rehearsal")
+        return int(listener.getsockname()[1])
 
     def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        if self._accepting is not None:
+            self._accepting.cancel()
+        if self._listener is not None:
+            self._listener.close()
         os.close(self._file)
 
-    async def shake(self, transport: asyncio.Transport, protocol: asyncio.Protocol) -> None:
-        """The handshake of one connection, and what came of it."""
+    async def _accept(self, listener: socket.socket) -> None:
+        # Not create_server(ssl=...): that hides handshakes that fail.
         loop = asyncio.get_running_loop()
+        while True:
+            guest, _ = await loop.sock_accept(listener)
+            spawn(self._shake(guest), "handshake of a rehearsal")
+
+    async def _shake(self, guest: socket.socket) -> None:
+        """The handshake of one connection, and what came of it."""
         names: list[str] = []
         try:
-            secured = await loop.start_tls(
-                transport,
-                protocol,
-                self._context(names),
-                server_side=True,
+            transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
+                asyncio.Protocol,
+                guest,
+                ssl=self._context(names),
                 ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
             )
         except ssl.SSLError as error:
@@ -74,9 +85,7 @@ class Probe:
             self._note(names, f"broke the handshake off ({error.strerror or error})")
         else:
             self._note(names, "")
-            if secured is not None:
-                secured.close()
-        transport.abort()
+            transport.close()
 
     def _context(self, names: list[str]) -> ssl.SSLContext:
         """One of its own for each handshake: only so a name belongs to one that fails."""
@@ -95,12 +104,3 @@ class Probe:
         for name in names:
             if self.heard.get(name) != "":
                 self.heard[name] = why
-
-
-class _Guest(asyncio.Protocol):
-    def __init__(self, probe: Probe) -> None:
-        self._probe = probe
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        plain = cast(asyncio.Transport, transport)
-        spawn(self._probe.shake(plain, self), "handshake of a rehearsal")

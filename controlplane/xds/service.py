@@ -46,7 +46,7 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),
 )
 
-CANCEL_DELAY_S = 0.05
+CANCEL_DELAY_S = 0.02
 Request: TypeAlias = DiscoveryRequest | DeltaDiscoveryRequest
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Authenticate = Callable[[Any], Awaitable[Proof]]

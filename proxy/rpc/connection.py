@@ -30,6 +30,7 @@ MAX_WAITING_BYTES = 4 * 1024 * 1024
 PING_EVERY_S = 35.0
 PING_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 20.0
+FINISH_TIMEOUT_S = 0.3
 CLOSE_NOTIFY_WAIT_S = 1.0
 
 Metadata = Sequence[tuple[str, str]]
@@ -140,14 +141,21 @@ class Call(asyncio.Protocol):
             self._flush()
         return message
 
-    def finish(self) -> None:
-        """Ends the call in order, as far as it is ours: nothing more comes from us."""
-        if not self._ended and self._transport is not None:
-            self._codec.send_data(self._stream, b"", True)
-            self._flush()
-            self._over(RpcError("CANCELLED", "finished by us"))
-            transport, self._transport = self._transport, None
-            transport.close()
+    async def finish(self) -> None:
+        """Says that nothing more comes from us, and waits a moment for the server to agree: one
+        that sees the connection go first takes us for lost."""
+        try:
+            async with asyncio.timeout(FINISH_TIMEOUT_S):
+                await self._end()
+        except (RpcError, TimeoutError):
+            pass  # then it is as it is
+
+    async def _end(self) -> None:
+        self._raise_if_over()
+        self._codec.send_data(self._stream, b"", True)
+        self._flush()
+        while await self.receive() is not None:
+            pass
 
     def close(self) -> None:
         """Ends the call and its connection, whatever its state."""

@@ -57,9 +57,9 @@ class AdsStream:
             name = self._response.DESCRIPTOR.full_name
             raise StreamEnded(f"the answer is not a {name}") from None
 
-    def finish(self) -> None:
+    async def finish(self) -> None:
         """Says that nothing more will come, and that this is as it should be."""
-        self._call.finish()
+        await self._call.finish()
 
     def close(self) -> None:
         self._call.close()

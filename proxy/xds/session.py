@@ -100,7 +100,7 @@ class Session:
                 self._lost(address, error)
             except asyncio.CancelledError:
                 if stream is not None:  # we are stopping: nobody need wait for us to come back
-                    stream.finish()
+                    await stream.finish()
                 raise
             finally:
                 self.connected = False
