@@ -164,4 +164,5 @@ def _at_workload(party: Party, port: int | None) -> Asked:
     for inbound in party.inbound:
         if port is None or port in inbound.numbers:
             return Asked(party, party.name, inbound.numbers, inbound.protocol in HTTP)
-    return Asked(party, party.name, () if port is None else (port,), http=True)
+    first = tuple(party.ports.values())[:1]
+    return Asked(party, party.name, first if port is None else (port,), http=True)
