@@ -93,7 +93,9 @@ class Federation:
                 if followed.due_at <= now and name not in self._asking:
                     self._asking[name] = spawn(self._refresh(name, followed), f"bundle of {name}")
             try:
-                await asyncio.wait_for(self._wake.wait(), self._sleep_s(now))
+                # Not wait_for, which in Python 3.11 loses a cancellation that comes with the event.
+                async with asyncio.timeout(self._sleep_s(now)):
+                    await self._wake.wait()
             except TimeoutError:
                 pass  # somebody is due
 
@@ -106,8 +108,9 @@ class Federation:
         domain = followed.domain
         try:
             bundle = await asyncio.to_thread(self._fetch, domain)
+            await asyncio.to_thread(self._shelf.put, name, bundle, self._clock())
             if self._is_current(name, followed, domain):
-                await self._got(name, followed, bundle)
+                self._got(name, followed, bundle)
         except FetchError as error:
             if self._is_current(name, followed, domain):
                 followed.failed(str(error), self._clock(), self._jitter())
@@ -132,13 +135,10 @@ class Federation:
             )
         return fetch_spiffe(domain.url, domain.endpoint, verifier.bundle)
 
-    async def _got(self, name: str, followed: Followed, bundle: SpiffeBundle) -> None:
-        now = self._clock()
+    def _got(self, name: str, followed: Followed, bundle: SpiffeBundle) -> None:
         if self._told.pop(name, None) is not None:
             log.warning("the bundle of trust domain %s is fresh again", name)
-        changed = followed.got(bundle, now)
-        await asyncio.to_thread(self._shelf.put, name, bundle, now)
-        if changed:
+        if followed.got(bundle, self._clock()):
             log.info("trust domain %s has %d roots now", name, len(bundle.roots))
             self._changed()
 
