@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from certs.bundle import TrustBundle
 from certs.errors import CertificateError
 from certs.files import read_public, read_secret, sync_directory, write_public, write_secret
 from certs.keys import PrivateKey, key_from_pem, key_to_pem
-from certs.path import check_path_at
+from certs.path import check_path_at, find_path
 from certs.x509 import Certificate, chain_from_pem, chain_to_pem, check_authority, matches_key
 
 
@@ -67,18 +66,24 @@ def load_cacerts(
     layout = layout_of(folder)
     certificate, *others = _chain(folder / layout.certificate)
     _check_issuing(certificate, folder / layout.certificate)
-    key = _key(folder / layout.key, passphrase)
-    if not matches_key(certificate, key.public_key()):
-        raise CertificateError(
-            f"{folder / layout.key} is not the key of {folder / layout.certificate}: "
-            "put the two there that were made together"
-        )
     bundle = TrustBundle.load(folder / layout.roots)
     if layout.chain and os.path.lexists(folder / layout.chain):
         others += _chain(folder / layout.chain)
-    authority = _join(folder, layout, certificate, key, others, bundle, trust_domain)
-    if now is not None:
-        _check_validity(folder, authority, now)
+    where = f"{folder} ({layout.certificate}, {layout.roots}"
+    where += f", {layout.chain})" if layout.chain else ")"
+    try:
+        # The key comes last: to check one of RSA takes a quarter of a second.
+        find_path(certificate, others, bundle.roots)
+        key = _key(folder, layout, certificate, passphrase)
+        authority = Authority(
+            certificate, key, trust_domain=trust_domain, others=others, bundle=bundle
+        )
+        if now is not None:
+            check_path_at(authority.path, now)
+    except CertificateError as error:
+        if str(folder) in str(error):
+            raise
+        raise CertificateError(f"{where}: {error}") from error
     return authority
 
 
@@ -113,36 +118,22 @@ def _check_issuing(certificate: Certificate, path: Path) -> None:
         ) from error
 
 
-def _key(path: Path, passphrase: bytes | None) -> PrivateKey:
+def _key(
+    folder: Path, layout: Layout, certificate: Certificate, passphrase: bytes | None
+) -> PrivateKey:
+    path = folder / layout.key
     pem = read_secret(path)
     try:
-        return key_from_pem(pem, passphrase)
+        key = key_from_pem(pem, passphrase)
     except CertificateError as error:
         raise CertificateError(f"{path}: {error}") from error
+    if not matches_key(certificate, key.public_key()):
+        raise CertificateError(
+            f"{path} is not the key of {folder / layout.certificate}: put the two there that were "
+            "made together"
+        )
+    return key
 
 
 def _chain(path: Path) -> list[Certificate]:
     return list(chain_from_pem(read_public(path), str(path)))
-
-
-def _join(
-    folder: Path,
-    layout: Layout,
-    certificate: Certificate,
-    key: PrivateKey,
-    others: Iterable[Certificate],
-    bundle: TrustBundle,
-    trust_domain: str,
-) -> Authority:
-    try:
-        return Authority(certificate, key, trust_domain=trust_domain, others=others, bundle=bundle)
-    except CertificateError as error:
-        where = f"{layout.certificate}, {layout.roots}" + (layout.chain and f", {layout.chain}")
-        raise CertificateError(f"{folder} ({where}): {error}") from error
-
-
-def _check_validity(folder: Path, authority: Authority, now: float) -> None:
-    try:
-        check_path_at(authority.path, now)
-    except CertificateError as error:
-        raise CertificateError(f"{folder}: {error}") from error

@@ -20,13 +20,13 @@ from certs.errors import CertificateError
 from certs.files import read_public, read_secret
 from certs.issue_log import read_issues
 from certs.keys import key_from_pem
+from certs.path import check_signed
 from certs.profiles import BACK_DATE_S
 from certs.rotation import Phase
 from certs.store import CA_FOLDER, CROSS_PEM, ROOT_PEM, STATE_FILE, StoredAuthority, load_store
 from certs.x509 import (
     Certificate,
     chain_from_pem,
-    check_chain_order,
     check_svid,
     matches_key,
     subject_of,
@@ -37,6 +37,7 @@ from certs.x509 import (
 WARN_SHARE = 1 / 3
 """From when a third of its life is left, a certificate that nobody renews is worth a warning."""
 
+CRL_PEM = "ca-crl.pem"
 WORKLOAD = ("key.pem", "cert-chain.pem", "root-cert.pem")
 
 
@@ -193,6 +194,9 @@ def _cacerts(folder: Path, now: float, passphrase: bytes | None) -> Iterator[Fin
         yield _error("authority", where, str(error), "the control plane does not take it")
         return
     yield from _authority(folder, authority, now, "signs")
+    if (folder / CRL_PEM).exists():
+        text = "is not read: revoke with weft ca revoke"
+        yield Finding(Severity.WARNING, "revocation list", str(folder / CRL_PEM), text)
 
 
 def _trust_domain(folder: Path) -> str:
@@ -229,10 +233,10 @@ def _workload(folder: Path, now: float) -> Iterator[Finding]:
     try:
         chain = chain_from_pem(read_public(chain_path), str(chain_path))
         identity = check_svid(chain)
-        check_chain_order(chain)
         if not matches_key(chain[0], key_from_pem(read_secret(key_path)).public_key()):
             raise CertificateError(f"{key_path} is not the key of {chain_path}")
         bundle = TrustBundle.load(roots_path)
+        check_signed(chain, bundle.roots)
     except CertificateError as error:
         yield _error("workload certificate", folder, str(error), "its handshakes fail")
         return

@@ -16,6 +16,7 @@ from certs.errors import CertificateError
 from certs.x509 import (
     Certificate,
     check_authority,
+    check_chain_order,
     check_trust_anchor,
     check_valid_at,
     extensions,
@@ -48,6 +49,15 @@ def find_path(
                 f"there are {depth}"
             )
     return path
+
+
+def check_signed(chain: Sequence[Certificate], roots: Sequence[Certificate]) -> None:
+    """CertificateError unless each certificate of a leaf's chain is signed by the next, and the
+    last by a root (or is one)."""
+    check_chain_order(chain)
+    last = chain[-1]
+    if last not in roots and not any(_signed(last, root) for root in roots):
+        raise _no_issuer(last)
 
 
 def check_path_at(path: Sequence[Certificate], now: float) -> None:

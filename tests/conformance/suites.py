@@ -61,6 +61,10 @@ _LIST = (
     Suite("hpack-test-case", "hpack_stories", stride=5),
     Suite("http2-frame-test-case", "h2_frames"),
     Suite("jwt-vectors", "jwt_vectors"),
+    Suite("istio-pki", "istio_pki"),
+    Suite("go-spiffe-testdata", "spiffe_svids"),
+    Suite("py-spiffe-testdata", "spiffe_svids"),
+    Suite("spiffe-vectors", "spiffe_ids"),
 )
 SUITES = {suite.name: suite for suite in _LIST}
 
