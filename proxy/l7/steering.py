@@ -2,7 +2,8 @@
 
 They are read once and never go upstream. Those of a client outside were taken out before (Envoy's
 internal headers), so that whatever comes here may be believed. Timeouts and hedging are read before
-the route edits the request, retries behind that: a route may give itself the latter (Envoy).
+the route edits the request, retries and the status of a timeout behind that: a route may give
+itself the latter (Envoy).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ MAX_RETRIES: Final[bytes] = b"x-envoy-max-retries"
 STATUS_CODES = b"x-envoy-retriable-status-codes"
 HEADER_NAMES = b"x-envoy-retriable-header-names"
 _TIMES = (TIMEOUT, PER_TRY_TIMEOUT, ALT_RESPONSE, HEDGE)
+_TOO_LATE = (PER_TRY_TIMEOUT, ALT_RESPONSE, HEDGE)
 _RETRIES = (RETRY_ON, RETRY_GRPC_ON, MAX_RETRIES, STATUS_CODES, HEADER_NAMES)
 _GRPC_WORDS = frozenset(
     {"cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"}
@@ -78,9 +80,16 @@ def take_times(stream: Stream, respects_expected: bool = False) -> None:
 
 
 def take_retries(stream: Stream, rule: RetryRule | None) -> RetryRule | None:
-    """`rule` with what the client wants besides; None: nothing is tried again."""
+    """`rule` with what the client wants besides; None: nothing is tried again. Of the times only
+    the route can have given any by now, and the upstream sees none but the whole timeout."""
     headers = stream.request.headers
-    if not _steers(headers)[1]:
+    times, steers = _steers(headers)
+    if times:
+        if ALT_RESPONSE in headers:
+            stream.timeout_status = _NO_CONTENT
+        for name in _TOO_LATE:
+            headers.remove(name)
+    if not steers:
         return rule
     if rule is not None or RETRY_ON in headers or RETRY_GRPC_ON in headers:
         rule = _steered(rule or RetryRule(RetryPolicy(frozenset())), headers)

@@ -53,6 +53,20 @@ def test_times_are_taken_and_removed() -> None:
     assert cast(Asked, stream).left == [b"accept"]
 
 
+def test_of_the_times_a_route_may_give_only_what_its_own_is_called() -> None:
+    """The others come too late to be heard; all but the whole timeout are taken out (Envoy)."""
+    stream = asked(
+        x_envoy_upstream_rq_timeout_ms="2500",
+        x_envoy_upstream_rq_per_try_timeout_ms="300",
+        x_envoy_upstream_rq_timeout_alt_response="1",
+        x_envoy_hedge_on_per_try_timeout="true",
+    )
+    assert steering.take_retries(stream, None) is None
+    assert (stream.timeout_s, stream.per_try_timeout_s) == (15.0, 0.0)
+    assert stream.timeout_status == 204 and not stream.may_hedge
+    assert cast(Asked, stream).left == [b"accept", b"x-envoy-upstream-rq-timeout-ms"]
+
+
 @pytest.mark.parametrize("value", ["", "soon", "-1", "1.5"])
 def test_what_is_no_number_is_not_heard(value: str) -> None:
     stream = asked(x_envoy_upstream_rq_timeout_ms=value, x_envoy_hedge_on_per_try_timeout=value)
