@@ -207,17 +207,29 @@ class Identity:
         left_s = max(0.0, self.svid.valid[1] - self._clock())
         return min(delay_s, max(retry_delay_s(1), left_s / _RETRIES_LEFT))
 
+    def left_s(self) -> float:
+        """How long our certificate still counts; 0 without one, negative after its end."""
+        return self.svid.valid[1] - self._clock() if self.svid is not None else 0.0
+
+    @property
+    def overdue(self) -> bool:
+        """A third of its life is left, or less, though it is renewed at half."""
+        if self.svid is None:
+            return True
+        not_before, not_after = self.svid.valid
+        return self.left_s() < (not_after - not_before) / 3
+
     def _failed(self, error: CertificateError) -> None:
         self.last_error = str(error)
         if self.svid is None:
             log.warning("no certificate yet: %s", error)
             return
-        not_before, not_after = self.svid.valid
-        left_s = not_after - self._clock()
-        if left_s <= 0:
-            log.error("certificate EXPIRED at %s and not renewed: %s", _when(not_after), error)
-        elif left_s < (not_after - not_before) / 3:
-            log.warning("certificate ends at %s and is not renewed: %s", _when(not_after), error)
+        ours = f"certificate serial={self.svid.chain[0].serial_number:x} of {self.svid.spiffe_id}"
+        ends = _when(self.svid.valid[1])
+        if self.left_s() <= 0:
+            log.error("%s EXPIRED at %s and not renewed: %s", ours, ends, error)
+        elif self.overdue:
+            log.warning("%s ends at %s and is not renewed: %s", ours, ends, error)
         else:
             log.info("certificate not renewed yet: %s", error)
 

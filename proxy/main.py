@@ -11,7 +11,7 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -109,6 +109,7 @@ class Proxy:
         self.serving = False  # before that, problems are reasons not to start
         self.snapshot = Snapshot()
         self.problems: dict[str, str] = {}
+        self._revocations: frozenset[bytes] = frozenset()
         self.logs = LogWriters(self.stats)
         self.worker = Worker(Random(), self.stats, RuntimeValues(config.runtime))
         self.watches = self._watches()
@@ -130,6 +131,15 @@ class Proxy:
             config.sockets,
         )
         self.identity = _identity(config, options)
+        if self.identity is not None:
+            self._count_identity(self.identity)
+
+    def _count_identity(self, identity: Identity) -> None:
+        """Long before a certificate ends there is something to see."""
+        self.stats.derive("identity.renewals", lambda: identity.renewals)
+        self.stats.derive("identity.renewal_failures", lambda: identity.failures)
+        self.stats.derive_gauge("identity.expires_in_s", lambda: int(identity.left_s()))
+        self.stats.derive_gauge("identity.renewal_overdue", lambda: identity.overdue)
 
     async def serve(self) -> None:
         try:
@@ -336,10 +346,26 @@ class Proxy:
             for name, problem in self.listeners.apply(runtimes).items():
                 problems[f"listener {name}"] = problem
         self.snapshot = snapshot
+        self._follow_revocations()
         for name, problem in problems.items():
             if self.serving and self.problems.get(name) != problem:
                 log.error("%s", problem)
         self.problems = problems
+
+    def _follow_revocations(self) -> None:
+        """Connections of whoever is revoked since end, too."""
+        contexts = (secret.validation for secret in self._secrets())
+        lists = frozenset(one.crl.data for one in contexts if one is not None and one.crl)
+        if lists == self._revocations:
+            return
+        self._revocations = lists
+        from proxy.tls.revoked import Revoked, end_revoked  # not needed while nothing is revoked
+
+        spawn(self._count_revoked(end_revoked(Revoked(lists))), "end revoked connections")
+
+    async def _count_revoked(self, ended: Awaitable[int]) -> None:
+        count = await ended
+        self.stats.counter("server.revoked_connections_ended").value += count
 
     def _fail_health_check(self, failing: bool) -> None:
         self.draining = self.worker.failing = failing

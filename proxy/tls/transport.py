@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from proxy.tls.session import Session
 
 
+def open_transports() -> list[TlsTransport]:
+    """Those whose handshake is over and whose end is not."""
+    return list(_open)
+
+
 class TlsTransport(asyncio.Protocol):
     """A transport to the protocol above it, a protocol to the raw transport beneath.
 
@@ -65,6 +70,7 @@ class TlsTransport(asyncio.Protocol):
     def begin(self, protocol: asyncio.Protocol) -> None:
         """Puts `protocol` above, and hands it what is here already."""
         self._protocol = protocol
+        _open.add(self)
         protocol.connection_made(cast(asyncio.BaseTransport, self))
         self._read_rest()
 
@@ -128,6 +134,7 @@ class TlsTransport(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
+        _open.discard(self)
         self._closing = True
         protocol, self._protocol = self._protocol, _NOBODY
         protocol.connection_lost(error)
@@ -238,6 +245,7 @@ class TlsTransport(asyncio.Protocol):
 
 
 _NOBODY = asyncio.Protocol()
+_open: set[TlsTransport] = set()
 
 OnDone = Callable[[TlsTransport], asyncio.Protocol | None]
 
