@@ -11,6 +11,7 @@ from proxy.config.model.ext_authz import NetworkExtAuthz
 from proxy.filters.ext_authz_service import GrpcAuthz
 from proxy.http.inquiry import Ask, Outcome
 from proxy.l4.guard import Cancel, Told, TurnedAway, Visitor
+from proxy.outbox import flush
 from proxy.stats import Stats
 
 NAMESPACE = "envoy.filters.network.ext_authz"
@@ -51,6 +52,7 @@ class ExtAuthzGuard:
             told(self._verdict(visitor, outcome))
 
         asking = self._ask(self._service.inquiry(visitor, self._question(visitor)), on_outcome)
+        flush()  # no request's turn ends here, which would do it
         if over:
             return None
 
