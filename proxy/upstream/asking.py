@@ -158,7 +158,6 @@ class Question:
         cluster, host, up = self._cluster, self._host, self._up
         self._up = self._host = None
         if up is not None:
-            up.cluster.stats.upstream_rq_tx_reset.value += 1
             up.abandon(self)
         elif cluster is not None and host is not None:
             cluster.cancel_pending(host, self.breaker, self)
@@ -241,9 +240,7 @@ class Question:
     def on_reset(self, reason: str, detail: str = "") -> None:
         cluster = self._cluster
         assert cluster is not None
-        if self._up is not None:
-            cluster.stats.upstream_rq_rx_reset.value += 1
-        if self._host is not None:
+        if self._host is not None and reason != retry.OVERFLOW:
             cluster.on_local_error(self._host, monotonic())
         sent = self._up is not None
         self._up = self._host = None
