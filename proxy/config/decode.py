@@ -7,7 +7,6 @@ of the `decode_*` modules, message by message, from `bootstrap`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from envoy.config.cluster.v3 import cluster_pb2
@@ -24,6 +23,7 @@ from proxy.config.decode_eds import load_assignment
 from proxy.config.decode_lds import listener
 from proxy.config.decode_rds import route_configuration
 from proxy.config.decode_tls import secret
+from proxy.config.frozen import frozen
 from proxy.config.model import (
     Cluster,
     ClusterLoadAssignment,
@@ -36,7 +36,7 @@ from proxy.config.rejected import Rejected
 Resource = Listener | RouteConfiguration | Cluster | ClusterLoadAssignment | Secret
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Kind:
     message: Any
     name_field: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from envoy.config.cluster.v3 import cluster_pb2
@@ -14,6 +14,7 @@ from envoy.extensions.clusters.dynamic_forward_proxy.v3 import cluster_pb2 as fo
 from proxy.config.decode_common import enum_name, type_name, unpack, unsupported_type, value_or
 from proxy.config.decode_dns import dns, dns_cache, dns_cluster
 from proxy.config.fields import UNSUPPORTED
+from proxy.config.frozen import frozen
 from proxy.config.model import ClusterType, HttpProtocolOptions
 from proxy.config.model.balancing import Lb, MaglevLb, ProvidedLb, RingHashLb
 from proxy.config.model.discovery import DEFAULT_DNS, Dns, DnsCache, OriginalDst
@@ -36,7 +37,7 @@ _EXTENSIONS = {
 _DEFAULT_HEADER = "x-envoy-original-dst-host"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Discovery:
     """A cluster's kind with its own configuration."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from proxy.config.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fields:
     """The fields of one message type. A name that is not mentioned is refused when it is set.
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from proxy.config.frozen import frozen
 from proxy.config.rejected import Rejected
 
 Node = yaml.ScalarNode | yaml.SequenceNode | yaml.MappingNode
@@ -29,7 +29,7 @@ _INTEGER = re.compile(r"[-+]?(0x[0-9a-fA-F]{1,300}|0o?[0-7]{1,300}|[0-9]{1,300})
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Position:
     """A place in a file, both counted from 1."""
 

@@ -7,8 +7,9 @@ listener whose routes and secrets are there. While a new version warms, the prev
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from proxy.config.frozen import frozen
 from proxy.config.model import (
     Cluster,
     ClusterLoadAssignment,
@@ -18,7 +19,7 @@ from proxy.config.model import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Snapshot:
     """Maps by name, static resources included. Assignments are keyed by the CLUSTER's name."""
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from envoy.extensions.filters.http.buffer.v3 import buffer_pb2
 
 from proxy.config.decode_common import PREFIX, parse
+from proxy.config.frozen import frozen
 
 TYPE_URL = PREFIX + buffer_pb2.Buffer.DESCRIPTOR.full_name
 PER_ROUTE_TYPE_URL = PREFIX + buffer_pb2.BufferPerRoute.DESCRIPTOR.full_name
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BufferConfig:
     """max_request_bytes None: nothing is buffered here."""
 

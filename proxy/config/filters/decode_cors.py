@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from envoy.config.core.v3 import base_pb2
@@ -11,6 +10,7 @@ from envoy.extensions.filters.http.cors.v3 import cors_pb2
 
 from proxy.config.decode_common import PREFIX, parse, percent, value_or
 from proxy.config.decode_matchers import string_matcher
+from proxy.config.frozen import frozen
 from proxy.config.model import FractionalPercent, StringMatcher
 
 Message = cors_pb2.CorsPolicy | route_components_pb2.CorsPolicy
@@ -18,12 +18,12 @@ TYPE_URL = PREFIX + cors_pb2.Cors.DESCRIPTOR.full_name
 PER_ROUTE_TYPE_URL = PREFIX + cors_pb2.CorsPolicy.DESCRIPTOR.full_name
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CorsConfig:
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CorsPolicy:
     """None and empty: the next less specific policy decides."""
 

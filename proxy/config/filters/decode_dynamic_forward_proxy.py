@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from envoy.extensions.filters.http.dynamic_forward_proxy.v3 import dynamic_forward_proxy_pb2
 
 from proxy.config.decode_common import parse
 from proxy.config.decode_dns import dns_cache
+from proxy.config.frozen import frozen
 from proxy.config.model.discovery import DnsCache
 from proxy.config.rejected import Rejected, at
 
@@ -17,7 +16,7 @@ TYPE_URL = f"type.googleapis.com/{_CONFIG.DESCRIPTOR.full_name}"
 PER_ROUTE_TYPE_URL = f"type.googleapis.com/{_PER_ROUTE.DESCRIPTOR.full_name}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HostRewrite:
     """What the host is before it is resolved; header is in lower case. b'' keeps it."""
 

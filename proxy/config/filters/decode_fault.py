@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from envoy.extensions.filters.common.fault.v3 import fault_pb2 as common_pb2
@@ -11,12 +11,13 @@ from envoy.extensions.filters.http.fault.v3 import fault_pb2
 
 from proxy.config.decode_common import PREFIX, optional_seconds, parse, percent, struct, value_or
 from proxy.config.decode_matchers import header_matchers
+from proxy.config.frozen import frozen
 from proxy.config.model import FractionalPercent, HeaderMatcher
 
 TYPE_URL = PREFIX + fault_pb2.HTTPFault.DESCRIPTOR.full_name
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Delay:
     """fixed_s None: the request says how long."""
 
@@ -24,7 +25,7 @@ class Delay:
     share: FractionalPercent
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Abort:
     """Both None: the request says how."""
 
@@ -33,7 +34,7 @@ class Abort:
     share: FractionalPercent
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RateLimit:
     """KiB per second. None: the request says how many."""
 
@@ -41,7 +42,7 @@ class RateLimit:
     share: FractionalPercent
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FaultConfig:
     """Runtime keys are Envoy's own where none is given."""
 

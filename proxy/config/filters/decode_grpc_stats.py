@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from envoy.extensions.filters.http.grpc_stats.v3 import config_pb2
 
 from proxy.config.decode_common import PREFIX, parse
+from proxy.config.frozen import frozen
 
 TYPE_URL = PREFIX + config_pb2.FilterConfig.DESCRIPTOR.full_name
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GrpcStatsConfig:
     """methods: (service, method) that have statistics of their own; all_methods: every one has."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
 from envoy.config.core.v3 import base_pb2
@@ -18,6 +17,7 @@ from proxy.config.decode_common import (
     parse,
 )
 from proxy.config.decode_matchers import string_matcher
+from proxy.config.frozen import frozen
 from proxy.config.model import AppendAction, HeaderValueOption, StringMatcher
 from proxy.config.rejected import Rejected
 
@@ -25,7 +25,7 @@ TYPE_URL = PREFIX + header_mutation_pb2.HeaderMutation.DESCRIPTOR.full_name
 PER_ROUTE_TYPE_URL = PREFIX + header_mutation_pb2.HeaderMutationPerRoute.DESCRIPTOR.full_name
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HeaderMutation:
     """One of: remove this name, add this option, remove every name that matches."""
 
@@ -34,7 +34,7 @@ class HeaderMutation:
     remove_matching: StringMatcher | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QueryMutation:
     """Of the parameter `key`. value None: remove it; else a format string."""
 
@@ -43,7 +43,7 @@ class QueryMutation:
     action: AppendAction = "APPEND_IF_EXISTS_OR_ADD"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mutations:
     request: tuple[HeaderMutation, ...] = ()
     response: tuple[HeaderMutation, ...] = ()
@@ -52,7 +52,7 @@ class Mutations:
     query: tuple[QueryMutation, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HeaderMutationConfig:
     mutations: Mutations = Mutations()
     most_specific_wins: bool = False

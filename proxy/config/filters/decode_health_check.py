@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from envoy.extensions.filters.http.health_check.v3 import health_check_pb2
 
 from proxy.config.decode_common import PREFIX, optional_seconds, parse
 from proxy.config.decode_matchers import header_matchers
+from proxy.config.frozen import frozen
 from proxy.config.model import HeaderMatcher
 from proxy.config.rejected import Rejected
 
 TYPE_URL = PREFIX + health_check_pb2.HealthCheck.DESCRIPTOR.full_name
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HealthCheckConfig:
     """min_healthy: (cluster, percent). cache_time_s: only when passing through."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from envoy.config.core.v3 import base_pb2
@@ -21,6 +20,7 @@ from proxy.config.decode_common import (
     value_or,
 )
 from proxy.config.decode_rate_limits import rate_limits
+from proxy.config.frozen import frozen
 from proxy.config.model import FractionalPercent, HeaderValueOption
 from proxy.config.model.rate_limits import RateLimit
 from proxy.config.rejected import Rejected
@@ -32,14 +32,14 @@ _MIN_FILL_S = 0.05
 _TOO_MANY_REQUESTS = 429
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TokenBucket:
     max_tokens: int
     tokens_per_fill: int
     fill_interval_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LocalDescriptor:
     """entries: (key, value); value '' stands for any, which gets a bucket of its own."""
 
@@ -47,7 +47,7 @@ class LocalDescriptor:
     bucket: TokenBucket
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LocalRateLimitConfig:
     """bucket None: nothing is limited. enabled, enforced None: never."""
 

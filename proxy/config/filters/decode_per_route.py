@@ -6,24 +6,24 @@ A filter whose message has no decoder here is refused, unless the configuration 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from envoy.config.route.v3 import route_components_pb2
 from google.protobuf import any_pb2
 
 from proxy.config.decode_common import PREFIX, parse, unsupported_type
 from proxy.config.filters import PER_ROUTE
+from proxy.config.frozen import frozen
 from proxy.config.rejected import Rejected
 
 _WRAPPER = PREFIX + route_components_pb2.FilterConfig.DESCRIPTOR.full_name
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Disabled:
     """The filter is left out here (`FilterConfig.disabled`)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Enabled:
     """A filter that is disabled in the chain is put in here; it has no configuration of its own
     for this route."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 
 from proxy.config.decode_common import PREFIX, parse
 from proxy.config.decode_rbac_rules import rules
+from proxy.config.frozen import frozen
 from proxy.config.model.rbac import Rules
 
 TYPE_URL = PREFIX + rbac_pb2.RBAC.DESCRIPTOR.full_name
 PER_ROUTE_TYPE_URL = PREFIX + rbac_pb2.RBACPerRoute.DESCRIPTOR.full_name
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RbacConfig:
     """Rules None: nothing is enforced, or tried in the shadow."""
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from envoy.extensions.filters.http.router.v3 import router_pb2
 
 from proxy.config.decode_common import PREFIX, parse
+from proxy.config.frozen import frozen
 
 TYPE_URL = PREFIX + router_pb2.Router.DESCRIPTOR.full_name
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RouterConfig:
     suppress_envoy_headers: bool = False
     strict_check_headers: tuple[str, ...] = ()

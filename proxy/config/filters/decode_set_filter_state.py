@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_pb2
 
 from proxy.config.decode_common import PREFIX, format_string, parse
 from proxy.config.fields import UNSUPPORTED
+from proxy.config.frozen import frozen
 from proxy.config.rejected import Rejected
 
 TYPE_URL = PREFIX + set_filter_state_pb2.Config.DESCRIPTOR.full_name
 FACTORY = "envoy.string"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """value: a format string."""
 
@@ -23,7 +22,7 @@ class Entry:
     skips_empty: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SetFilterStateConfig:
     entries: tuple[Entry, ...]
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from envoy.extensions.filters.http.set_metadata.v3 import set_metadata_pb2
 
 from proxy.config.decode_common import PREFIX, parse, struct
+from proxy.config.frozen import frozen
 
 TYPE_URL = PREFIX + set_metadata_pb2.Config.DESCRIPTOR.full_name
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """overwrites: merged into what is there; else only where nothing is."""
 
@@ -22,7 +22,7 @@ class Entry:
     overwrites: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SetMetadataConfig:
     entries: tuple[Entry, ...]
 

@@ -6,13 +6,14 @@ The old fields of a cluster and the typed extensions decode to the same classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
+from proxy.config.frozen import frozen
 from proxy.config.model.health import SlowStart
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LocalityLb:
     """`LocalityLbConfig`: how localities share the load within a priority.
 
@@ -30,7 +31,7 @@ class LocalityLb:
 NO_LOCALITY = LocalityLb()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RoundRobinLb:
     slow_start: SlowStart | None = None
     locality: LocalityLb = NO_LOCALITY
@@ -39,7 +40,7 @@ class RoundRobinLb:
 ROUND_ROBIN = RoundRobinLb()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LeastRequestLb:
     """full_scan: all hosts are looked at, not `choice_count` random ones."""
 
@@ -50,12 +51,12 @@ class LeastRequestLb:
     locality: LocalityLb = NO_LOCALITY
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RandomLb:
     locality: LocalityLb = NO_LOCALITY
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RingHashLb:
     """balance_factor: `hash_balance_factor` in percent; 0 is unbounded."""
 
@@ -67,7 +68,7 @@ class RingHashLb:
     locality: LocalityLb = NO_LOCALITY
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MaglevLb:
     table_size: int = 65537
     use_hostname: bool = False
@@ -75,7 +76,7 @@ class MaglevLb:
     locality: LocalityLb = NO_LOCALITY
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProvidedLb:
     """`CLUSTER_PROVIDED`: the cluster's own type says who is picked."""
 
@@ -86,7 +87,7 @@ SelectorFallback = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SubsetSelector:
     """keys are sorted; so are `fallback_keys`."""
 
@@ -96,7 +97,7 @@ class SubsetSelector:
     single_host: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeakEwmaLb:
     """max_samples: of one host, kept until they are taken into its average."""
 
@@ -112,7 +113,7 @@ HostLb = RoundRobinLb | LeastRequestLb | RandomLb | PeakEwmaLb | RingHashLb | Ma
 """What picks one of a list of hosts."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SubsetLb:
     """`LbSubsetConfig` and `Subset`: `child` picks within a subset."""
 

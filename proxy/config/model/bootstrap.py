@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from proxy.config.frozen import frozen
 from proxy.config.model.clusters import Cluster
 from proxy.config.model.common import SocketAddress
 from proxy.config.model.connecting import NO_SOCKETS, Sockets
@@ -13,7 +14,7 @@ from proxy.config.model.listeners import Listener
 from proxy.config.model.tls import Secret
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Node:
     id: str = ""
     cluster: str = ""
@@ -21,7 +22,7 @@ class Node:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AdsConfig:
     """`dynamic_resources.ads_config`: delta or state-of-the-world, through a static cluster.
 
@@ -34,7 +35,7 @@ class AdsConfig:
     authority: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bootstrap:
     """runtime: its layers, the lowest first, each with its name and values."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
+from proxy.config.frozen import frozen
 from proxy.config.model.balancing import ROUND_ROBIN, Lb
 from proxy.config.model.common import Metadata, SocketAddress
 from proxy.config.model.connecting import NO_SOCKETS, ProxyProtocolOut, Sockets
@@ -17,7 +18,7 @@ from proxy.config.model.tls import UpstreamTls
 HealthStatus = Literal["UNKNOWN", "HEALTHY", "UNHEALTHY", "DRAINING", "TIMEOUT", "DEGRADED"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Endpoint:
     address: SocketAddress
     health: HealthStatus = "UNKNOWN"
@@ -28,7 +29,7 @@ class Endpoint:
     additional_addresses: tuple[SocketAddress, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LocalityEndpoints:
     """`LocalityLbEndpoints`: locality is (region, zone, sub_zone)."""
 
@@ -38,14 +39,14 @@ class LocalityEndpoints:
     priority: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DropOverload:
     """So many of a cluster's requests are refused at once. share: of 1."""
 
     share: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClusterLoadAssignment:
     cluster_name: str
     localities: tuple[LocalityEndpoints, ...] = ()
@@ -58,7 +59,7 @@ class ClusterLoadAssignment:
     """That time is over, and this is what is left: nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TransportSocketMatch:
     """One of a cluster's `transport_socket_matches`: the first whose `match` is a subset of the
     endpoint's `envoy.transport_socket_match` metadata decides; tls None is `raw_buffer`."""
@@ -79,7 +80,7 @@ ClusterType = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cluster:
     """eds_path: the file that has the endpoints, '' for ADS. clusters: those that an aggregate
     cluster is made of, in the order of their priority."""

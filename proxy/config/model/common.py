@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from proxy.config.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class SocketAddress:
     """`core.v3.Address`: an IP and port, or a Unix socket (`path`, then host is '' and port 0).
     ipv4_compat: a listener on an IPv6 address takes IPv4 too."""
@@ -23,13 +24,13 @@ class SocketAddress:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CidrRange:
     address: str
     prefix_len: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StringMatcher:
     """`type.matcher.v3.StringMatcher`. A regex is RE2 and must match the whole string."""
 
@@ -38,7 +39,7 @@ class StringMatcher:
     ignore_case: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HeaderMatcher:
     """`route.v3.HeaderMatcher`: exactly one of string, range (start <= v < end), present."""
 
@@ -50,14 +51,14 @@ class HeaderMatcher:
     treat_missing_as_empty: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QueryParameterMatcher:
     name: str
     string: StringMatcher | None = None
     present: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FractionalPercent:
     """`numerator` of `denominator` (100, 10_000 or 1_000_000); `runtime_key` may override it."""
 
@@ -66,7 +67,7 @@ class FractionalPercent:
     runtime_key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FilterStateMatcher:
     """`type.matcher.v3.FilterStateMatcher`: a string, or an address in one of the ranges."""
 
@@ -80,7 +81,7 @@ AppendAction = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HeaderValueOption:
     """`value` is an Envoy format string (`%DOWNSTREAM_REMOTE_ADDRESS%` ...)."""
 
@@ -90,7 +91,7 @@ class HeaderValueOption:
     keep_empty_value: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HeaderEdits:
     """`*_headers_to_add` and `*_headers_to_remove` of one level (route, virtual host ...)."""
 
@@ -105,7 +106,7 @@ class HeaderEdits:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BodyFormat:
     """`core.v3.SubstitutionFormatString` of a body: text, or a JSON object of format strings."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
+from proxy.config.frozen import frozen
 from proxy.config.model.common import SocketAddress
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SocketOption:
     """`setsockopt(level, name, value)`."""
 
@@ -17,7 +18,7 @@ class SocketOption:
     value: int | bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TcpKeepalive:
     """None is the operating system's own; times in seconds."""
 
@@ -26,7 +27,7 @@ class TcpKeepalive:
     interval_s: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sockets:
     """source: the address to connect from; others are for the other address family."""
 
@@ -48,7 +49,7 @@ class Sockets:
 NO_SOCKETS = Sockets()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProxyProtocolOut:
     """`ProxyProtocolUpstreamTransport`: each connection begins by saying whom it is for.
 
@@ -59,7 +60,7 @@ class ProxyProtocolOut:
     added: tuple[tuple[int, bytes], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TlvRule:
     """A TLV of this type goes into the connection's metadata: `namespace`, `key`."""
 
@@ -68,7 +69,7 @@ class TlvRule:
     key: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProxyProtocolIn:
     """The listener filter `proxy_protocol`. kept: types of the TLVs that upstream connections may
     hand on, None for all."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from proxy.config.frozen import frozen
 from proxy.config.model.common import SocketAddress
 
 DnsFamily = Literal["AUTO", "V4_ONLY", "V6_ONLY", "V4_PREFERRED", "ALL"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DnsResolver:
     """servers: none is those of the operating system. system: ask its `getaddrinfo` instead, which
     tells no TTL. timeout_s: of one try; None is the resolver's own."""
@@ -24,7 +24,7 @@ class DnsResolver:
     tries: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dns:
     """failure_base_s, failure_max_s: the exponential back-off after a failure; None is
     refresh_s each time."""
@@ -41,7 +41,7 @@ class Dns:
 DEFAULT_DNS = Dns()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OriginalDst:
     """`OriginalDstLbConfig`. header: of the request, lower case, b'' for none. port: 0 keeps."""
 
@@ -50,7 +50,7 @@ class OriginalDst:
     metadata_key: tuple[str, tuple[str, ...]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DnsCache:
     """`DnsCacheConfig`: names that come with requests. min_refresh_s bounds a TTL from below."""
 

@@ -6,8 +6,9 @@ Of the HTTP filter (`ext_authz.v3`) and of the network filter.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from proxy.config.frozen import frozen
 from proxy.config.model.common import FractionalPercent, HeaderValueOption, StringMatcher
 from proxy.config.model.metadata import MetadataMatcher
 from proxy.config.model.services import GrpcService, HttpUri
@@ -17,7 +18,7 @@ Matchers = tuple[StringMatcher, ...] | None
 """None is not the same as none at all."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HttpAuthz:
     """An HTTP service. upstream, upstream_appended: headers of its consent that go to the upstream;
     client, client_on_success: headers of its refusal or consent that go to the client; metadata:
@@ -39,7 +40,7 @@ class HttpAuthz:
 Service = GrpcService | HttpAuthz
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BodySettings:
     """Partial: what there is at `max_bytes` is told; else a longer request is refused."""
 
@@ -48,7 +49,7 @@ class BodySettings:
     raw: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExtAuthzConfig:
     """deny_at_disable, deny_key: refuse where the filter is off; its runtime key. share: of the
     requests that are asked about."""
@@ -77,7 +78,7 @@ class ExtAuthzConfig:
     max_denied_body_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExtAuthzPerRoute:
     """body_off: the request's body is not told here."""
 
@@ -88,7 +89,7 @@ class ExtAuthzPerRoute:
     service: Service | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NetworkExtAuthz:
     """Of a TCP chain."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from proxy.config.frozen import frozen
 from proxy.config.model.common import HeaderValueOption, SocketAddress, StringMatcher
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Thresholds:
     """Circuit breakers of one priority, with Envoy's defaults. max_retries as a count;
     max_connections_per_host is from `per_host_thresholds`."""
@@ -25,7 +26,7 @@ class Thresholds:
     max_connections_per_host: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OutlierDetection:
     """`cluster.v3.OutlierDetection` with Envoy's defaults; `enforcing_*` are percent."""
 
@@ -55,7 +56,7 @@ class OutlierDetection:
     successful_active_health_check_uneject_host: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HttpCheck:
     """statuses: ranges (from, below). host: '' is the endpoint's or the cluster's name. send: the
     body of the request. receive: found in that of the answer, one behind the other. body_bytes: how
@@ -75,7 +76,7 @@ class HttpCheck:
     body_bytes: int = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TcpCheck:
     """send: None writes nothing. Without `receive` a connection is enough, and nothing is sent."""
 
@@ -83,14 +84,14 @@ class TcpCheck:
     receive: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GrpcCheck:
     service_name: str = ""
     authority: str = ""
     initial_metadata: tuple[HeaderValueOption, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HealthCheck:
     """`core.v3.HealthCheck`. Intervals that were not set have the value that Envoy takes then.
     event_log_paths: where changes are told, '' for none. alpn: of `tls_options`."""
@@ -116,7 +117,7 @@ class HealthCheck:
     socket_match: Mapping[str, Any] | None = field(default=None, hash=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EndpointCheck:
     """`Endpoint.HealthCheckConfig`: how one endpoint is checked otherwise than it is used."""
 
@@ -126,7 +127,7 @@ class EndpointCheck:
     disabled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SlowStart:
     """`SlowStartConfig`: a host's weight grows over `window_s` after it came."""
 

@@ -6,15 +6,16 @@ Keys are bytes as they came: who parses them must have what parses keys.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from proxy.config.frozen import frozen
 from proxy.config.model.common import StringMatcher
 from proxy.config.model.routes import RouteMatch
 from proxy.config.model.services import HttpUri
 from proxy.http.inquiry import NEVER, Repeats
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RemoteJwks:
     """ahead: it is fetched before anybody needs it. waits: and requests wait for the first one.
     again_s: how long after a failure it is tried again."""
@@ -26,7 +27,7 @@ class RemoteJwks:
     repeats: Repeats = NEVER
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JwtProvider:
     """issuer '' takes any, audiences () too. Where it is looked for, () everywhere means Envoy's
     defaults: `authorization: Bearer` and the parameter `access_token`. from_headers: name and what
@@ -57,7 +58,7 @@ class JwtProvider:
     clear_route_cache: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FromProvider:
     """A token of this provider. audiences: in place of the provider's, None leaves them."""
 
@@ -65,22 +66,22 @@ class FromProvider:
     audiences: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AnyOf:
     requirements: tuple[Requirement, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AllOf:
     requirements: tuple[Requirement, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AllowMissing:
     """No token, or good ones."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AllowMissingOrFailed:
     """Whatever there is; tokens are looked at for what they leave behind."""
 
@@ -88,7 +89,7 @@ class AllowMissingOrFailed:
 Requirement = FromProvider | AnyOf | AllOf | AllowMissing | AllowMissingOrFailed
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RequirementRule:
     """needs None: nothing."""
 
@@ -96,7 +97,7 @@ class RequirementRule:
     needs: Requirement | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FilterStateRule:
     """By the text under `key` of the filter state."""
 
@@ -104,7 +105,7 @@ class FilterStateRule:
     needs: Mapping[str, Requirement] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JwtAuthnConfig:
     """named: requirements that rules and routes call by name."""
 
@@ -117,7 +118,7 @@ class JwtAuthnConfig:
     stat_prefix: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JwtAuthnPerRoute:
     """Of a route: off, or a requirement by its name."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from proxy.config.frozen import frozen
 from proxy.config.model.common import CidrRange, SocketAddress
 from proxy.config.model.connecting import ProxyProtocolIn, SocketOption
 from proxy.config.model.ext_authz import NetworkExtAuthz
@@ -17,7 +17,7 @@ from proxy.config.model.routes import RouteConfiguration
 from proxy.config.model.tls import DownstreamTls
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AccessLog:
     """`FileAccessLog` or stdout. The format is a text format string, or a JSON object of them.
 
@@ -31,7 +31,7 @@ class AccessLog:
     wants: AccessLogFilter | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HttpFilter:
     """A filter by type URL; `config` is the decoded, frozen config of that filter's own module."""
 
@@ -41,7 +41,7 @@ class HttpFilter:
     disabled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ManagerUpgrade:
     """`HttpConnectionManager.UpgradeConfig`. upgrade_type: in lower case. filters: () are those of
     the manager."""
@@ -56,7 +56,7 @@ XfccMode = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HttpConnectionManager:
     """`HttpConnectionManager`. Exactly one of rds_name and route_config is set. rds_path: of the
     file that has the routes, '' for ADS.
@@ -120,7 +120,7 @@ class HttpConnectionManager:
     http1: Http1Options = Http1Options()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TcpProxy:
     """`TcpProxy`. One of cluster and weighted (name, weight) is set. idle_timeout_s: 0 is none."""
 
@@ -132,7 +132,7 @@ class TcpProxy:
     max_connect_attempts: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FilterChainMatch:
     """`FilterChainMatch`; empty fields match everything. Precedence is Envoy's, in `listen`."""
 
@@ -145,7 +145,7 @@ class FilterChainMatch:
     source_ports: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FilterChain:
     """Exactly one of http and tcp is set: the chain's last network filter. guards: those before
     it, which may turn a connection away."""
@@ -159,7 +159,7 @@ class FilterChain:
     guards: tuple[NetworkRbac | NetworkExtAuthz, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listener:
     name: str
     address: SocketAddress

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from proxy.config.frozen import frozen
 from proxy.config.model.common import BodyFormat, HeaderValueOption
 from proxy.config.model.log_filter import AccessLogFilter
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResponseMapper:
     """None: it stays as it is. body_format: goes before that of the whole configuration."""
 
@@ -19,7 +18,7 @@ class ResponseMapper:
     headers_to_add: tuple[HeaderValueOption, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LocalReplyConfig:
     """The first mapper whose filter takes the answer changes it."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from proxy.config.frozen import frozen
 from proxy.config.model.common import FractionalPercent, HeaderMatcher
 from proxy.config.model.metadata import MetadataMatcher
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Comparison:
     """Of a status code, or of milliseconds. value: unless the runtime has another."""
 
@@ -19,47 +19,47 @@ class Comparison:
     runtime_key: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NotHealthCheck:
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sampled:
     """So many of all."""
 
     share: FractionalPercent
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AllOf:
     filters: tuple[AccessLogFilter, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AnyOf:
     filters: tuple[AccessLogFilter, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RequestHeader:
     matcher: HeaderMatcher
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResponseFlags:
     """One of them; without any, any flag at all."""
 
     flags: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GrpcStatus:
     statuses: frozenset[int]
     exclude: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DynamicMetadata:
     """matcher None: nothing is asked for."""
 
@@ -67,7 +67,7 @@ class DynamicMetadata:
     if_missing: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LogType:
     types: frozenset[str]
     exclude: bool

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from proxy.config.frozen import frozen
 from proxy.config.model.common import StringMatcher
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ValueMatcher:
     """`ValueMatcher`. kind says which of the others is meant; numbers: start <= v < end, or one
     value twice. inner: of the elements of a list, or the alternatives of an `or`."""
@@ -20,7 +20,7 @@ class ValueMatcher:
     inner: tuple[ValueMatcher, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MetadataMatcher:
     """`MetadataMatcher`: the value at `path` below the namespace `filter`."""
 

@@ -5,13 +5,14 @@ Every default is Envoy's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from proxy.config.frozen import frozen
 
 HttpVersion = Literal["HTTP1", "HTTP2", "DOWNSTREAM", "AUTO"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeepaliveSettings:
     """PINGs that find dead connections. interval_s None: none by themselves. idle_interval_s: a
     connection that was idle for longer is asked before it is used again."""
@@ -22,7 +23,7 @@ class KeepaliveSettings:
     idle_interval_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Http1Options:
     """`Http1ProtocolOptions`. enable_trailers: trailers are passed on. chunked_length: a request
     may have a length and be chunked, and counts as chunked. proper_case: header names are spelled
@@ -34,7 +35,7 @@ class Http1Options:
     custom_methods: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Http2Options:
     """`Http2ProtocolOptions`. stream_error: an invalid message resets its stream and leaves the
     connection alone. custom_settings: (identifier, value), sent as they are."""
@@ -54,7 +55,7 @@ class Http2Options:
     custom_settings: tuple[tuple[int, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HttpProtocolOptions:
     """`common_http_protocol_options`, and of a cluster which version it is spoken to with.
 
@@ -74,7 +75,7 @@ class HttpProtocolOptions:
     auto_sni_header: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PreconnectPolicy:
     """How many connections are held ready: the ratio of room for streams to streams, of one host
     and, `predictive`, over the hosts that would be picked next."""

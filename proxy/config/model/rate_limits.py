@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from proxy.config.frozen import frozen
 from proxy.config.model.common import HeaderMatcher, QueryParameterMatcher
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fixed:
     """`generic_key`, or one of the clusters: key and value are known beforehand, except that the
     value '' of `destination_cluster` is the route's cluster."""
@@ -18,21 +19,21 @@ class Fixed:
     kind: Literal["generic_key", "source_cluster", "destination_cluster"] = "generic_key"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FromHeader:
     header: str
     key: str
     skip_if_absent: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FromQuery:
     parameter: str
     key: str
     skip_if_absent: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RemoteAddress:
     """masks: prefix lengths for IPv4 and IPv6; None: the whole address."""
 
@@ -40,7 +41,7 @@ class RemoteAddress:
     masks: tuple[int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IfMatch:
     """`header_value_match` and `query_parameter_value_match`: an entry if they (do not) match."""
 
@@ -51,7 +52,7 @@ class IfMatch:
     parameters: tuple[QueryParameterMatcher, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FromMetadata:
     """path: namespace and keys."""
 
@@ -65,7 +66,7 @@ class FromMetadata:
 Action = Fixed | FromHeader | FromQuery | RemoteAddress | IfMatch | FromMetadata
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RateLimit:
     """One descriptor, or none when one of its actions has nothing to say."""
 

@@ -6,61 +6,62 @@ Permissions and principals are one kind of tree here: both are questions about a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
+from proxy.config.frozen import frozen
 from proxy.config.model.common import CidrRange, HeaderMatcher, StringMatcher
 from proxy.config.model.metadata import MetadataMatcher
 
 AddressOf = Literal["destination", "source", "direct_remote", "remote"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Any_:
     """Always."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class All:
     rules: tuple[Rule, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OneOf:
     rules: tuple[Rule, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Not:
     rule: Rule
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Header:
     matcher: HeaderMatcher
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UrlPath:
     """The path without query and fragment."""
 
     matcher: StringMatcher
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UriTemplate:
     """The path without its query, by Envoy's URI templates."""
 
     template: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Address:
     of: AddressOf
     cidr: CidrRange
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DestinationPort:
     """start <= port < end."""
 
@@ -68,25 +69,25 @@ class DestinationPort:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Authenticated:
     """A certificate was shown; with a matcher, one of its names matches."""
 
     name: StringMatcher | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServerName:
     matcher: StringMatcher
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Metadata:
     source: Literal["DYNAMIC", "ROUTE"]
     matcher: MetadataMatcher
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FilterState:
     """A value that a filter left behind: as text, or as an address in one of the ranges."""
 
@@ -101,7 +102,7 @@ Rule = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Policy:
     """Applies when one of the permissions and one of the principals do."""
 
@@ -110,7 +111,7 @@ class Policy:
     principals: tuple[Rule, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Explanation:
     """What the control plane says of its policies. tells: the client hears which one denied it.
     sources: where each stands, by its name. none: what to say where no policy applied."""
@@ -120,7 +121,7 @@ class Explanation:
     none: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rules:
     """`RBAC`: policies in the order of their names."""
 
@@ -129,7 +130,7 @@ class Rules:
     explanation: Explanation = Explanation()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NetworkRbac:
     """Of connections. delay_deny_s: how long one that is denied is kept waiting."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
+from proxy.config.frozen import frozen
 from proxy.config.model.common import HeaderMatcher
 
 GRPC_RETRY_ON = frozenset(
@@ -29,7 +30,7 @@ HTTP_RETRY_ON = frozenset(
 """Words of `retry_on`; a route may have those of gRPC among them."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RetryBackOff:
     """Both at least a millisecond, as Envoy rounds them."""
 
@@ -37,7 +38,7 @@ class RetryBackOff:
     max_interval_s: float = 0.25
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResetHeader:
     """A header of an answer that says when to come back. name: lower-case."""
 
@@ -45,7 +46,7 @@ class ResetHeader:
     format: Literal["SECONDS", "UNIX_TIMESTAMP"] = "SECONDS"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RateLimitedBackOff:
     """The first of `reset_headers` that asks for at most `max_interval_s` decides."""
 
@@ -53,7 +54,7 @@ class RateLimitedBackOff:
     max_interval_s: float = 300.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RetryPolicy:
     """retry_on holds Envoy's words, each checked when decoded. A retry rather does not go to hosts
     that were tried (previous_hosts), to canaries, or to those with all of some `envoy.lb` values

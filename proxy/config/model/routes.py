@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
+from proxy.config.frozen import frozen
 from proxy.config.model.common import (
     BodyFormat,
     FilterStateMatcher,
@@ -22,7 +23,7 @@ from proxy.config.model.rate_limits import RateLimit
 from proxy.config.model.retry import RetryPolicy
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RouteMatch:
     """Exactly one of prefix, path, regex, path_separated_prefix, uri_template, connect is set.
     tls_presented, tls_validated: what the client's certificate must be, None if it does not
@@ -45,7 +46,7 @@ class RouteMatch:
     filter_state: tuple[FilterStateMatcher, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WeightedCluster:
     """One of name and cluster_header is set. metadata_match: of `envoy.lb`."""
 
@@ -58,13 +59,13 @@ class WeightedCluster:
     filter_configs: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RegexRewrite:
     pattern: str
     substitution: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HashPolicy:
     """`RouteAction.HashPolicy`. name: of the header, cookie, query parameter or filter state.
     regex_rewrite: of a header. ttl_s: of a cookie that is made when it is missing; None: none is.
@@ -79,7 +80,7 @@ class HashPolicy:
     attributes: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MirrorPolicy:
     """`RouteAction.RequestMirrorPolicy`. One of cluster and cluster_header is set.
     mutations: in order, an option to add or the name of a header to remove."""
@@ -92,7 +93,7 @@ class MirrorPolicy:
     mutations: tuple[HeaderValueOption | str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InternalRedirectPolicy:
     """`InternalRedirectPolicy`. allowed_routes: None is no such predicate."""
 
@@ -105,7 +106,7 @@ class InternalRedirectPolicy:
     allowed_routes: frozenset[str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConnectConfig:
     """`UpgradeConfig.ConnectConfig`: CONNECT ends here, its bytes go on as plain TCP.
     proxy_protocol: the version of the header to begin with, None for none."""
@@ -114,7 +115,7 @@ class ConnectConfig:
     proxy_protocol: Literal["V1", "V2"] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UpgradeConfig:
     """upgrade_type: in lower case (`websocket`, `connect`)."""
 
@@ -123,7 +124,7 @@ class UpgradeConfig:
     connect: ConnectConfig | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MaxStreamDuration:
     """`RouteAction.MaxStreamDuration`. None is not set, 0 takes no limit (of the header)."""
 
@@ -132,7 +133,7 @@ class MaxStreamDuration:
     grpc_timeout_header_offset_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VirtualCluster:
     """`VirtualCluster`: statistics of the requests whose headers match."""
 
@@ -140,7 +141,7 @@ class VirtualCluster:
     headers: tuple[HeaderMatcher, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RouteAction:
     """`route.v3.RouteAction`. One of cluster, cluster_header, weighted is set.
 
@@ -181,7 +182,7 @@ class RouteAction:
     include_vh_rate_limits: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RedirectAction:
     https: bool = False
     scheme: str | None = None
@@ -194,19 +195,19 @@ class RedirectAction:
     strip_query: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DirectResponse:
     status: int
     body: bytes = b""
     body_format: BodyFormat | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NonForwardingAction:
     """`NonForwardingAction`: a route of a server that answers itself; a proxy can't forward it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Route:
     """request_buffer_limit_bytes: of what is kept for retries and mirrors, None: the default."""
 
@@ -220,7 +221,7 @@ class Route:
     filter_configs: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HeaderPredicate:
     """A header's value and what it must be, or what `inner` ones together say."""
 
@@ -230,7 +231,7 @@ class HeaderPredicate:
     inner: tuple[HeaderPredicate, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RouteTree:
     """`VirtualHost.matcher`: lists of routes by the value of `header`, or by the first of `rules`
     that holds. by_prefix: the longest key that the value begins with."""
@@ -242,7 +243,7 @@ class RouteTree:
     otherwise: tuple[Route, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VirtualHost:
     name: str
     domains: tuple[str, ...]
@@ -262,7 +263,7 @@ class VirtualHost:
     rate_limits: tuple[RateLimit, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RouteConfiguration:
     name: str
     virtual_hosts: tuple[VirtualHost, ...] = ()

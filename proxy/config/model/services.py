@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from proxy.config.frozen import frozen
 from proxy.http.inquiry import NEVER, Repeats
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HttpUri:
     """authority and path are those of `uri`."""
 
@@ -17,7 +16,7 @@ class HttpUri:
     timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GrpcService:
     """timeout_s: 0 is none. metadata: names and values, which may be format strings."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
+from proxy.config.frozen import frozen
 from proxy.config.model.common import StringMatcher
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DataSource:
     """Bytes that were inline or read from a file when decoded. `origin` is for messages only."""
 
@@ -16,14 +17,14 @@ class DataSource:
     origin: str = "inline"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TlsCertificate:
     chain: DataSource
     private_key: DataSource = field(repr=False)
     password: DataSource | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SanMatcher:
     """`SubjectAltNameMatcher`. oid: of an OTHER_NAME."""
 
@@ -32,7 +33,7 @@ class SanMatcher:
     oid: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TrustDomain:
     """Of a `SPIFFECertValidatorConfig`: the roots (PEM) of the identities of one trust domain."""
 
@@ -40,7 +41,7 @@ class TrustDomain:
     bundle: DataSource
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ValidationContext:
     """`CertificateValidationContext`. `trusted_ca` None: the peer's chain is not verified, unless
     `trust_domains` are there (Envoy's SPIFFE validator), each with roots of its own.
@@ -60,7 +61,7 @@ class ValidationContext:
     trust_domains: tuple[TrustDomain, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Secret:
     """An SDS resource: exactly one of the two is set."""
 
@@ -69,7 +70,7 @@ class Secret:
     validation: ValidationContext | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SdsRef:
     """`SdsSecretConfig`: a secret by name, from ADS, from the file `path`, or (static=True) from
     `static_resources`."""
@@ -79,7 +80,7 @@ class SdsRef:
     path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CommonTls:
     """`CommonTlsContext`. `validation` is the inline or the combined default context; with
     `validation_sds` the secret's trusted_ca and SANs are merged over it (Envoy's rule)."""
@@ -96,7 +97,7 @@ class CommonTls:
     signature_algorithms: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DownstreamTls:
     """session_timeout_s: how long a session may be resumed; None is OpenSSL's two hours.
     stateless_resumption: by tickets. stateful_resumption: by session ids (TLS 1.2)."""
@@ -109,7 +110,7 @@ class DownstreamTls:
     prefer_client_ciphers: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UpstreamTls:
     """auto_host_sni: the host's name is the SNI where none is configured.
     auto_sni_san_validation: the SNI must be in the certificate, instead of `match_sans`.

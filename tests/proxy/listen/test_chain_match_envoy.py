@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +112,7 @@ def _is_plaintext(chain: str) -> bool:
 
 
 def _with_port(match: FilterChainMatch, port: int) -> FilterChainMatch:
-    fields = {name: getattr(match, name) for name in match.__slots__}
-    if match.destination_port == PORT:
-        fields["destination_port"] = port
-    return FilterChainMatch(**fields)
+    return replace(match, destination_port=port) if match.destination_port == PORT else match
 
 
 def _chosen_by_envoy(port: int, attempt: Attempt | None, root: Authority) -> str | None:
