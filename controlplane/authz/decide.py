@@ -63,8 +63,8 @@ class Near:
 @dataclass(frozen=True, slots=True)
 class Decision:
     """by: the rule that decided; None where no policy applies. asked: the provider that is asked
-    first; where the outcome is ASKS nothing else stands in the way. none_of: the ALLOW policies of which none
-    applied. would: what policies that run dry would have done."""
+    first; where the outcome is ASKS nothing else stands in the way. none_of: the ALLOW policies of
+    which none applied. would: what policies that run dry would have done."""
 
     outcome: Outcome
     by: Applied | None = None

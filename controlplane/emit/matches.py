@@ -10,11 +10,14 @@ from envoy.config.route.v3.route_components_pb2 import (
     QueryParameterMatcher,
 )
 from envoy.config.route.v3.route_components_pb2 import RouteMatch as EnvoyMatch
+from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
+from controlplane.emit import facts
 from controlplane.emit.words import string_matcher
-from controlplane.mesh.model import HeaderOperations, RouteMatch, StringMatch
+from controlplane.mesh.model import ClaimMatch, HeaderOperations, RouteMatch, StringMatch
+from controlplane.mesh.policy import Fact, Match
 
 IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE")
 """RFC 9110 section 9.2.2, without CONNECT, which is not idempotent."""
@@ -22,7 +25,11 @@ IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE")
 
 def route_match(match: RouteMatch, idempotent_only: bool = False) -> EnvoyMatch:
     """One alternative of a rule. Every given part must match."""
-    result = EnvoyMatch(headers=_headers(match), query_parameters=_query(match.query_params))
+    result = EnvoyMatch(
+        headers=_headers(match),
+        query_parameters=_query(match.query_params),
+        dynamic_metadata=[_claim(claim) for claim in match.claims],
+    )
     if idempotent_only:
         regex = RegexMatcher(regex="|".join(IDEMPOTENT))
         result.headers.add(name=":method", string_match=StringMatcher(safe_regex=regex))
@@ -68,6 +75,15 @@ def _query(params: Mapping[str, StringMatch | None]) -> list[QueryParameterMatch
         else QueryParameterMatcher(name=name, string_match=string_matcher(match))
         for name, match in sorted(params.items())
     ]
+
+
+def _claim(claim: ClaimMatch) -> MetadataMatcher:
+    """What jwt_authn left of the token (see emit.jwt)."""
+    wanted = claim.match
+    asked = Match(wanted.kind, wanted.value) if wanted is not None else Match("present")
+    matcher = facts.metadata((Fact("claim", asked, claim.path),))
+    matcher.invert = claim.invert
+    return matcher
 
 
 # --------------------------------------------------------------------------- header operations

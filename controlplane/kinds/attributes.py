@@ -14,6 +14,9 @@ ONE = "{*}"
 ANY = "{**}"
 """Istio's path templates: one segment, and any number of them."""
 
+ROUTING_CLAIMS = "@request.auth.claims"
+"""Begins the name of a VirtualService's header match that looks at a token's claims instead."""
+
 _MAX_SERVICE_ACCOUNT = 320
 _LITERAL = re.compile(r"[a-zA-Z0-9-._~%!$&'()+,;:@=]+")
 _HEADER = re.compile(r"request\.headers\[(:?[!#$%&'*+.^_`|~0-9A-Za-z-]+)\]")
@@ -32,6 +35,15 @@ def claim_path(key: str) -> tuple[str, ...]:
     """('a', 'b') of 'request.auth.claims[a][b]', or ()."""
     found = _CLAIM.fullmatch(key)
     return tuple(found.group(1)[1:-1].split("][")) if found else ()
+
+
+def routing_claim(key: str) -> tuple[str, ...]:
+    """The path in '@request.auth.claims.a.b' or '@request.auth.claims[a][b]', or ()."""
+    path = key.removeprefix(ROUTING_CLAIMS)
+    if path.startswith("."):
+        found = tuple(path[1:].split("."))
+        return found if all(found) else ()
+    return claim_path(key[1:])
 
 
 def filter_path(key: str) -> tuple[str, ...]:

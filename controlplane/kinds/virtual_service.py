@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
+from controlplane.kinds.attributes import ROUTING_CLAIMS, routing_claim
 from controlplane.kinds.decoders import (
     HOST,
     LABELS,
@@ -92,10 +93,11 @@ def _header_matches(node: Node, place: Place) -> Mapping[str, PresenceMatch]:
     for name in found:
         if name in _PSEUDO:
             raise Invalid([place.problem(node, f"use match.{name} instead of a header {name!r}")])
-        if name.startswith("@request.auth.claims"):
-            message = f"{name!r} is not supported yet"
-            raise Invalid([place.problem(node, message, "NotSupported")])
-        if not _HEADER_NAME.fullmatch(name):
+        if name.startswith(ROUTING_CLAIMS):
+            if not routing_claim(name):
+                message = f"{name!r} names no claim; write {ROUTING_CLAIMS}.NAME or [NAME][NESTED]"
+                raise Invalid([place.problem(node, message)])
+        elif not _HEADER_NAME.fullmatch(name):
             raise Invalid([place.problem(node, f"{name!r} is not a header name")])
     return found
 
@@ -277,6 +279,11 @@ class HttpRoute(Record):
             yield "rewrite", "needs a route"
 
 
+def _asks_for_claims(route: HttpRoute) -> bool:
+    names = (name for match in route.match for name in (*match.headers, *match.without_headers))
+    return any(name.startswith(ROUTING_CLAIMS) for name in names)
+
+
 @record
 class VirtualServiceSpec(Record):
     UNSUPPORTED = names("tcp tls")
@@ -289,6 +296,8 @@ class VirtualServiceSpec(Record):
         yield from not_public(self.export_to, (".", "*"))
         if not self.http:
             yield "http", "needs at least one rule"
+        if not set(self.gateways) - {"mesh"} and any(map(_asks_for_claims, self.http)):
+            yield "gateways", "claims (@request.auth.claims) choose a route at gateways only"
         for index, host in enumerate(self.hosts):
             if host in self.hosts[:index]:
                 yield f"hosts[{index}]", f"{host!r} is given twice"

@@ -29,6 +29,16 @@ class StringMatch:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimMatch:
+    """A claim of the request's token, by its path: a string, or a list that has one. match None:
+    it is there. Without a valid token no claim is."""
+
+    path: tuple[str, ...]
+    match: StringMatch | None = None
+    invert: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RouteMatch:
     """One alternative of an HTTP rule; an empty match takes everything.
 
@@ -42,6 +52,7 @@ class RouteMatch:
     headers: Mapping[str, StringMatch | None] = field(default_factory=dict)
     without_headers: Mapping[str, StringMatch | None] = field(default_factory=dict)
     query_params: Mapping[str, StringMatch | None] = field(default_factory=dict)
+    claims: tuple[ClaimMatch, ...] = ()
     source_labels: Mapping[str, str] = field(default_factory=dict)
     source_namespace: str = ""
     port: int | None = None

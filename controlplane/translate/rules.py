@@ -6,9 +6,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from controlplane.kinds import virtual_service as kinds
+from controlplane.kinds.attributes import routing_claim
 from controlplane.kinds.virtual_service import VirtualService
 from controlplane.mesh import model
-from controlplane.mesh.model import Destination, HttpRule, Retry, RouteMatch, StringMatch
+from controlplane.mesh.model import (
+    ClaimMatch,
+    Destination,
+    HttpRule,
+    Retry,
+    RouteMatch,
+    StringMatch,
+)
 from controlplane.translate.index import Hosts
 from controlplane.translate.report import Report
 
@@ -167,9 +175,10 @@ def _matches(route: kinds.HttpRoute) -> tuple[RouteMatch, ...]:
             ignore_uri_case=match.ignore_uri_case,
             method=_string(match.method),
             authority=_string(match.authority),
-            headers=_strings(match.headers, fold_case=True),
-            without_headers=_strings(match.without_headers, fold_case=True),
+            headers=_strings(_plain(match.headers), fold_case=True),
+            without_headers=_strings(_plain(match.without_headers), fold_case=True),
             query_params=_strings(match.query_params),
+            claims=(*_claims(match.headers), *_claims(match.without_headers, invert=True)),
             source_labels=match.source_labels,
             source_namespace=match.source_namespace,
             port=match.port,
@@ -188,6 +197,18 @@ def _string(match: kinds.StringMatch | kinds.PresenceMatch | None) -> StringMatc
     if match.prefix is not None:
         return StringMatch("prefix", match.prefix)
     return StringMatch("regex", match.regex) if match.regex is not None else None
+
+
+def _plain(matches: Mapping[str, kinds.PresenceMatch]) -> dict[str, kinds.PresenceMatch]:
+    return {name: match for name, match in matches.items() if not routing_claim(name)}
+
+
+def _claims(
+    matches: Mapping[str, kinds.PresenceMatch], invert: bool = False
+) -> Iterator[ClaimMatch]:
+    for name, match in matches.items():
+        if path := routing_claim(name):
+            yield ClaimMatch(path, _string(match), invert)
 
 
 def _strings(

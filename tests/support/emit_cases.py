@@ -9,6 +9,7 @@ from typing import Any
 from controlplane.inventory import Snapshot
 from controlplane.kinds.parse import parse
 from controlplane.mesh.model import (
+    ClaimMatch,
     ClientTls,
     ConnectionPool,
     Destination,
@@ -301,6 +302,18 @@ def grpc_service() -> Mesh:
 def tls_settings_of_a_rule() -> Mesh:
     given = ClientTls("ISTIO_MUTUAL", "own.sni", ("spiffe://cluster.local/ns/x/sa/y",))
     return mesh(service("messenger", *PAIR, policy=TrafficPolicy(tls=given)))
+
+
+@case
+def claims_choose_a_route() -> Mesh:
+    member = ClaimMatch(("groups",), exact("staff"))
+    nested = ClaimMatch(("a", "b"), prefix("c"))
+    there, without = ClaimMatch(("email",)), ClaimMatch(("guest",), invert=True)
+    return ruled(
+        HttpRule((RouteMatch(claims=(member, nested)),), (to(subset="v1"),)),
+        HttpRule((RouteMatch(claims=(there, without)),), (to(subset="v2"),)),
+        HttpRule((), (to(),)),
+    )
 
 
 # --------------------------------------------------------------------------- access

@@ -162,3 +162,25 @@ def test_a_null_rule_is_no_rule_that_takes_everything() -> None:
     (item,) = parse(HEAD.format(kind="AuthorizationPolicy", spec="  rules: null"), "a").objects
     assert isinstance(item, AuthorizationPolicy)
     assert item.spec.rules == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "gateways", "fault"),
+    [
+        ("@request.auth.claims.a.b", "[mesh, edge]", ""),
+        ("@request.auth.claims[a][b]", "[edge]", ""),
+        ("@request.auth.claims.a", "[mesh]", "spec.gateways: claims (@request.auth.claims)"),
+        ("@request.auth.claims.a", "[]", "spec.gateways: claims (@request.auth.claims)"),
+        ("@request.auth.claims", "[edge]", "names no claim"),
+        ("@request.auth.claims.a..b", "[edge]", "names no claim"),
+        ("@request.auth.claims[a", "[edge]", "names no claim"),
+    ],
+)
+def test_claims_choose_routes_at_gateways(name: str, gateways: str, fault: str) -> None:
+    text = (
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\n"
+        f"spec: {{hosts: [b], gateways: {gateways}, http: [{{route: [{{destination: {{host: b}}}}], "
+        f"match: [{{headers: {{'{name}': {{exact: x}}}}}}]}}]}}"
+    )
+    messages = [status.message for status in parse(text, "a").statuses]
+    assert any(fault in message for message in messages) if fault else not messages, messages
