@@ -263,19 +263,95 @@ def test_cryptography_verifies_client_and_server(chain: tuple[Certificate, ...])
     policy.build_server_verifier(x509.DNSName("localhost")).verify(leaf, [])
 
 
-@pytest.mark.skipif(which("openssl") is None, reason="no openssl on this machine")
+def openssl(folder: Path, leaf: Certificate, *options: str) -> tuple[int, str]:
+    """What `openssl verify` says of a leaf, with root.pem and the given options."""
+    (folder / "leaf.pem").write_bytes(chain_to_pem([leaf]))
+    result = subprocess.run(
+        ["openssl", "verify", "-x509_strict", "-attime", str(int(NOW)), *options, "leaf.pem"],
+        cwd=folder, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    return result.returncode, result.stdout + result.stderr
+
+
+needs_openssl = pytest.mark.skipif(which("openssl") is None, reason="no openssl on this machine")
+
+
+@needs_openssl
 @pytest.mark.parametrize("purpose", ["sslserver", "sslclient"])
 def test_openssl_verifies_strictly(
     tmp_path: Path, chain: tuple[Certificate, ...], purpose: str
 ) -> None:
-    (tmp_path / "leaf.pem").write_bytes(chain_to_pem(chain[:1]))
     (tmp_path / "root.pem").write_bytes(chain_to_pem(chain[1:]))
-    result = subprocess.run(
-        ["openssl", "verify", "-x509_strict", "-purpose", purpose, "-attime", str(int(NOW)),
-         "-CAfile", "root.pem", "leaf.pem"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert (result.returncode, result.stdout) == (0, "leaf.pem: OK\n"), result.stderr
+    found = openssl(tmp_path, chain[0], "-purpose", purpose, "-CAfile", "root.pem")
+    assert found == (0, "leaf.pem: OK\n")
+
+
+@needs_openssl
+@pytest.mark.parametrize("kind", ["P-256", "P-384", "RSA"])
+def test_openssl_verifies_below_an_intermediate(tmp_path: Path, kind: str) -> None:
+    keys = {"P-256": None, "P-384": ec.generate_private_key(ec.SECP384R1())}
+    key = keys[kind] if kind in keys else rsa.generate_private_key(65537, 2048)
+    below = Authority.create("cluster.local", NOW, key).create_intermediate(NOW, key)
+    leaf = below.sign(KEY.public_key(), IDENTITY, DAY_S, NOW)[0]
+    (tmp_path / "root.pem").write_bytes(below.bundle.to_pem())
+    (tmp_path / "below.pem").write_bytes(chain_to_pem(below.intermediates))
+    found = openssl(tmp_path, leaf, "-CAfile", "root.pem", "-untrusted", "below.pem")
+    assert found == (0, "leaf.pem: OK\n")
+
+
+@needs_openssl
+@pytest.mark.parametrize("through", [False, True], ids=["root", "intermediate"])
+def test_openssl_finds_the_old_root_by_a_cross_certificate(tmp_path: Path, through: bool) -> None:
+    old = _root_of_two_levels() if through else Authority.create("cluster.local", NOW)
+    new = Authority.create("cluster.local", NOW)
+    new = new.create_intermediate(NOW) if through else new
+    leaf = new.sign(KEY.public_key(), IDENTITY, DAY_S, NOW)[0]
+    (tmp_path / "root.pem").write_bytes(old.bundle.to_pem())
+    (tmp_path / "more.pem").write_bytes(
+        chain_to_pem((*new.intermediates, *old.cross_sign(new, NOW)))
+    )
+    options = ("-CAfile", "root.pem", "-untrusted", "more.pem")
+    assert openssl(tmp_path, leaf, *options) == (0, "leaf.pem: OK\n")
+    (tmp_path / "more.pem").write_bytes(chain_to_pem((*new.intermediates, new.root)))
+    assert openssl(tmp_path, leaf, *options)[0] == 2
+
+
+def _root_of_two_levels() -> Authority:
+    """Somebody's root without a path length."""
+    key, name = generate_key(), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "corp")])
+    usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+    key_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime.fromtimestamp(NOW - 1, UTC))
+        .not_valid_after(datetime.fromtimestamp(NOW + DAY_S, UTC))
+        .add_extension(x509.BasicConstraints(True, None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(key_id, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return Authority(certificate, key, trust_domain="cluster.local")
+
+
+@needs_openssl
+def test_openssl_refuses_what_is_on_the_revocation_list(
+    tmp_path: Path, authority: Authority
+) -> None:
+    good, bad = (authority.sign(KEY.public_key(), IDENTITY, DAY_S, NOW)[0] for _ in range(2))
+    (tmp_path / "root.pem").write_bytes(authority.bundle.to_pem())
+    crl = authority.crl({bad.serial_number: NOW, 1: NOW - DAY_S}, NOW)
+    (tmp_path / "crl.pem").write_bytes(crl)
+    options = ("-CAfile", "root.pem", "-CRLfile", "crl.pem", "-crl_check")
+    assert openssl(tmp_path, good, *options) == (0, "leaf.pem: OK\n")
+    code, said = openssl(tmp_path, bad, *options)
+    assert (code, "certificate revoked" in said) == (2, True)
+    listed = x509.load_pem_x509_crl(crl)
+    assert listed.next_update_utc == authority.certificate.not_valid_after_utc
+    assert len(listed) == 2
 
 
 def test_python_ssl_shakes_hands_both_ways(tmp_path: Path) -> None:
