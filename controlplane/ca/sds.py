@@ -52,6 +52,7 @@ class SdsSecrets:
         self._foreign = foreign
         self._aliases = aliases
         self._told: set[str] = set()
+        self._warned = False
         self._made: tuple[object, ...] = ()
         self._trust: tuple[Secret, Secret]
         self._root_version = ""
@@ -92,6 +93,13 @@ class SdsSecrets:
         """Empty while nothing is federated: then whoever our roots have signed is believed."""
         if not foreign:
             return {}
+        if self._crl() and not self._warned:
+            self._warned = True
+            log.warning(
+                "while trust domains are federated, Envoy does not look at what is revoked; "
+                "Weft's proxies do. What plain Envoys must refuse: let it expire, or deny its "
+                "identity with an AuthorizationPolicy"
+            )
         pems = {name: chain_to_pem(roots) for name, roots in foreign.items()}
         return pems | dict.fromkeys((self._authority.trust_domain, *aliases), own)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from envoy.extensions.transport_sockets.tls.v3.tls_spiffe_validator_config_pb2 import (
+    SPIFFECertValidatorConfig,
+)
 
 from certs.authority import Authority
 from certs.spiffe import SpiffeId
-from certs.x509 import chain_from_pem, check_svid
+from certs.x509 import Certificate, chain_from_pem, check_svid
 from controlplane.ca.envoy_secrets import EnvoySecrets
 from controlplane.ca.sds import SdsSecrets
 from tests.support.live import live, stored
@@ -102,3 +105,33 @@ def test_the_secret_stays_the_same_until_half_its_life_is_over() -> None:
 def test_an_account_that_is_no_spiffe_id_gets_no_key(caplog: pytest.LogCaptureFixture) -> None:
     assert [s.name for s in secrets(True)(node("w", "a/b"))] == ["ROOTCA"]
     assert "no certificate for" in caplog.text
+
+
+def test_federated_trust_domains_have_their_own_roots(caplog: pytest.LogCaptureFixture) -> None:
+    far = Authority.create("far", NOW)
+    foreign: dict[str, tuple[Certificate, ...]] = {}
+    crl = b""
+    made = SdsSecrets(
+        live(AUTHORITY), None, Clock(), lambda: crl, lambda: dict(foreign), lambda: ("old.td",)
+    )
+    agent = node(weft_agent=True)
+    before = made.root_version()
+    assert made(agent)[0].validation_context.trusted_ca.inline_bytes == AUTHORITY.bundle.to_pem()
+    foreign["far"] = far.bundle.roots
+    context = made(agent)[0].validation_context
+    assert made.root_version() != before
+    assert not context.HasField("trusted_ca")
+    assert context.custom_validator_config.name == "envoy.tls.cert_validator.spiffe"
+    config = SPIFFECertValidatorConfig()
+    assert context.custom_validator_config.typed_config.Unpack(config)
+    found = {domain.name: domain.trust_bundle.inline_bytes for domain in config.trust_domains}
+    own = AUTHORITY.bundle.to_pem()
+    assert found == {"cluster.local": own, "old.td": own, "far": far.bundle.to_pem()}
+    assert "does not look at what is revoked" not in caplog.text
+    crl = b"a list"
+    context = made(agent)[0].validation_context
+    assert (context.crl.inline_bytes, context.only_verify_leaf_cert_crl) == (crl, True)
+    assert caplog.text.count("does not look at what is revoked") == 1
+    foreign.clear()
+    crl = b""
+    assert made.root_version() == before
