@@ -18,6 +18,8 @@ from proxy.admin.reply import PARTS_PER_PIECE, Reply, json_reply
 from proxy.admin.tags import extract
 from proxy.admin.view import AdminView, DumpedResource, ServerState
 from proxy.config import model
+from proxy.connection import ConnectionInfo, PeerCertificate
+from proxy.denials import Denial
 from proxy.stats import Stats
 from proxy.upstream.cluster import Cluster
 from tests.support.pki import Authority
@@ -326,6 +328,31 @@ def test_listeners(proxy: Proxy) -> None:
     address = {"socket_address": {"address": "127.0.0.1", "port_value": 8080}}
     assert statuses[0] == {"name": "in", "local_address": address}
     assert proxy.ask("/listeners?format=xml").status == 400
+
+
+def test_who_was_denied(proxy: Proxy) -> None:
+    assert proxy.text("/rbac") == "nobody was denied anything\n"
+    address = ("10.0.0.1", 1)
+    caller = ConnectionInfo(
+        ("192.0.2.7", 5), address, address, peer=PeerCertificate(("spiffe://a",))
+    )
+    asked = (b"GET", b"b.test", b"/p" + b"x" * 600)
+    for shadow, who, rest in (
+        (False, ConnectionInfo(("192.0.2.7", 5), address, address), ()),
+        (True, caller, asked),
+    ):
+        proxy.view.denials.note(
+            Denial(
+                NOW_S, shadow, "http.in.", "DENY", "p" if shadow else "", "a.yaml:3:1", who, *rest
+            )
+        )
+    first, second = proxy.text("/rbac").splitlines()
+    assert " would deny spiffe://a GET b.test/pxx" in first and ": p (a.yaml:3:1) [http." in first
+    assert " denied 192.0.2.7: no policy applied (a.yaml:3:1) [http.in.]" in second
+    newest, _ = proxy.json("/rbac?format=json")["denials"]
+    assert newest["principal"] == "spiffe://a" and len(newest["path"]) == 512
+    assert newest["time"].endswith("Z") and newest["shadow"] is True
+    assert len(proxy.json("/rbac?format=json&shadow=false")["denials"]) == 1
 
 
 # --------------------------------------------------------------------------- configuration
