@@ -9,6 +9,8 @@ from __future__ import annotations
 import warnings
 from functools import lru_cache
 
+_CURVES = ("secp256r1", "secp384r1", "secp521r1")
+
 
 @lru_cache(maxsize=64)
 def roots_problem(pem: bytes) -> str | None:
@@ -70,6 +72,8 @@ def pair_problem(chain: bytes, key: bytes, password: bytes | None) -> str | None
         return f"the certificate chain cannot be read: {_one_line(error)}"
     if not isinstance(public, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
         return "only RSA and ECDSA certificates are supported"
+    if isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name not in _CURVES:
+        return f"only ECDSA keys of P-256, P-384 and P-521 are supported, not {public.curve.name}"
     if isinstance(public, rsa.RSAPublicKey) and public.key_size < 2048:
         return f"an RSA key must have 2048 bits or more, has {public.key_size}"
     try:

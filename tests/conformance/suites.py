@@ -56,6 +56,7 @@ _LIST = (
     Suite("envoy-fuzz-corpora", "fuzz_corpora"),
     Suite("envoy-docs-rst", "docs_snippets"),
     Suite("envoy-gateway-golden", "gateway_golden"),
+    Suite("envoy-tls", "envoy_tls", stride=6),
     Suite("istio-authz-golden", "authz_golden"),
     Suite("h2spec", "h2spec"),
     Suite("hpack-test-case", "hpack_stories", stride=5),

@@ -112,13 +112,13 @@ def filters(name: str, protocol: str) -> list[dict[str, Any]]:
         "domains": ["*"],
         "routes": [{"match": {"prefix": "/"}, "direct_response": answer}],
     }
-    typed = {
+    manager: dict[str, Any] = {
         "@type": base + "network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": name,
         "route_config": {"virtual_hosts": [host]},
         "http_filters": [{"name": "envoy.filters.http.router", "typed_config": router}],
     }
-    return [{"name": "envoy.filters.network.http_connection_manager", "typed_config": typed}]
+    return [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
 
 
 def listener(files: Path, log: Path, port: int, case: tuple[str, str, str]) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def listener(files: Path, log: Path, port: int, case: tuple[str, str, str]) -> d
         "filter_chain_match": {"transport_protocol": "raw_buffer"},
         "filters": filters(name, protocol),
     }
-    mutual = {
+    mutual: dict[str, Any] = {
         "filter_chain_match": {"transport_protocol": "tls"},
         "transport_socket": transport_socket(files),
         "filters": filters(name, protocol),
@@ -137,7 +137,7 @@ def listener(files: Path, log: Path, port: int, case: tuple[str, str, str]) -> d
     chains = {"STRICT": [mutual], "PERMISSIVE": [mutual, plain], "DISABLE": [open_chain]}[mode]
     inspector = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
     typed = {"@type": f"type.googleapis.com/{inspector}"}
-    found = {
+    found: dict[str, Any] = {
         "name": name,
         "stat_prefix": name,
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
@@ -216,7 +216,8 @@ def by_grpc(sock: socket.socket) -> bool:
     while data := sock.recv(65536):
         for event in codec.receive_data(data):
             if isinstance(event, h2.events.ResponseReceived):
-                return (":status", "200") in event.headers
+                answer: dict[Any, Any] = dict(event.headers)
+                return bool(answer[":status"] == "200")
     return False
 
 
