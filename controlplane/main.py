@@ -37,6 +37,7 @@ from controlplane.api.authority import AuthorityRooms, AuthorityService, registe
 from controlplane.api.management import Actions, ManagementService, register_management
 from controlplane.ca.admin_token import open_admin_token
 from controlplane.ca.authenticate import Authenticator, shown_leaf
+from controlplane.ca.authority_files import AuthorityFiles, adopt
 from controlplane.ca.caller import ServiceAccountTokens, Unauthenticated
 from controlplane.ca.envoy_secrets import EnvoySecrets
 from controlplane.ca.issuer import LocalIssuer
@@ -111,6 +112,7 @@ class ControlPlaneOptions:
     allow_sds_keys: bool = False
     certificate_ttl_s: int = MAX_TTL_S
     log_level: str = "warning"
+    ca_files: Path | None = None
     token_review: str = ""
     api_credentials: Path = IN_CLUSTER
     service_account_jwks: Path | None = None
@@ -170,6 +172,8 @@ async def _serve(options: ControlPlaneOptions, stack: AsyncExitStack) -> None:
     inventory = Inventory()
     files = FileSource(options.config, inventory, lambda: plane.pipeline.changed())
     files.load()
+    if options.ca_files is not None:
+        adopt(options.ca_files, options.state_dir, options.trust_domain, time.time())
     stored = open_store(options.state_dir, options.trust_domain, time.time())
     _own_state(options.state_dir, stack)
     accounts = await open_service_accounts(options.kubernetes, options.trust_domain, stack)
@@ -188,6 +192,8 @@ async def _serve(options: ControlPlaneOptions, stack: AsyncExitStack) -> None:
         "roster": _keep_roster(plane.roster),
         "federation": plane.federation.run(),
     }
+    if options.ca_files is not None:
+        works["authority files"] = plane.authority_files(options.ca_files).run()
     for name, work in works.items():
         stack.callback(spawn(work, name).cancel)
     _announce_serving(options, (*ports, admin_port), bundle_port, stack)
@@ -255,6 +261,9 @@ class _Plane:
         memory = MemorySource(inventory, self.pipeline.changed)
         self.journal = Journal(options.state_dir / APPLIED_FILE, memory)
 
+    def authority_files(self, folder: Path) -> AuthorityFiles:
+        return AuthorityFiles(folder, self.authority, self.conductor.begin, time.time)
+
     def connections(self) -> Iterable[Connection]:
         return tuple(self.ads.connections)
 
@@ -262,6 +271,8 @@ class _Plane:
         caller = await self._authenticator.authenticate(context, time.time())
         if isinstance(caller, Unauthenticated):
             return Proof(refusal=caller.reason)
+        if caller.identity and (reason := self.revocations.why_not(caller.identity)):
+            return Proof(refusal=reason)  # a token is as good as a certificate for that
         return Proof(caller.identity, leaf=shown_leaf(context) if caller.how == "svid" else None)
 
     def _show(self, cache: SnapshotCache, extras: ExtrasFor | None) -> None:

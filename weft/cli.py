@@ -189,6 +189,7 @@ def proxy(
     type=click.IntRange(5, 86400),
     help="How long workloads' certificates live.",
 )
+@click.option("--ca-files", metavar="DIR", help="An authority that somebody else renews there.")
 @click.option("--bundle-port", type=PORT, help="SPIFFE bundle endpoint, for other meshes.")
 @click.option("--bundle-certificate", metavar="FILE", help="Its certificate, with https_web.")
 @click.option("--bundle-key", metavar="FILE", help="Its key, with https_web.")
@@ -231,6 +232,7 @@ def controlplane(
     allow_sds_keys: bool,
     certificate_ttl: int,
     log_level: str,
+    ca_files: str | None,
     bundle_port: int | None,
     bundle_certificate: str | None,
     bundle_key: str | None,
@@ -261,6 +263,7 @@ def controlplane(
         allow_sds_keys=allow_sds_keys,
         certificate_ttl_s=certificate_ttl,
         log_level=log_level,
+        ca_files=Path(ca_files) if ca_files else None,
         bundle_port=bundle_port,
         bundle_certificate=Path(bundle_certificate) if bundle_certificate else None,
         bundle_key=Path(bundle_key) if bundle_key else None,
@@ -279,10 +282,14 @@ def _path(text: str | None) -> Path | None:
 
 @weft.command()
 def version() -> None:
-    """Print the version."""
+    """Print the version, and whether the proxy is compiled."""
     from importlib.metadata import version as installed
+    from importlib.util import find_spec
 
-    click.echo(f"weft {installed('weft')}")
+    spec = find_spec("proxy.l7.stream")
+    python = spec is None or str(spec.origin).endswith(".py")
+    kind = "proxy in Python: an editable install, or no C compiler" if python else "compiled proxy"
+    click.echo(f"weft {installed('weft')} ({kind})")
 
 
 def main() -> None:

@@ -1,0 +1,109 @@
+"""An authority that somebody else keeps in a folder: Istio's `cacerts`, or a kubernetes.io/tls
+secret with `ca.crt` that cert-manager renews.
+
+The folder is only read. What it holds first becomes the authority of the state directory; what it
+holds later is a rotation, which is led as any other: no certificate of the old one stops counting
+before everybody has a new one. A folder that is half written is left alone until it is whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from certs.authority import Authority
+from certs.cacerts import CACERTS, TLS_SECRET, load_cacerts
+from certs.errors import CertificateError
+from certs.store import CA_FOLDER, create, locked, make_state_directory
+from controlplane.ca.live import LiveAuthority
+
+log = logging.getLogger("weft.controlplane.ca")
+
+LOOK_EVERY_S = 1.0
+# Kubernetes swaps this link, so that all files of a mount change at once.
+_DATA = "..data"
+_NAMES = tuple(
+    name
+    for layout in (CACERTS, TLS_SECRET)
+    for name in (layout.certificate, layout.key, layout.roots, layout.chain)
+    if name
+)
+Version = tuple[tuple[str, int, int, int], ...]
+
+
+def adopt(folder: Path, state_dir: Path, trust_domain: str, now: float) -> None:
+    """Makes the folder's authority that of a state directory which has none yet.
+
+    CertificateError: the folder holds no authority that may sign for this trust domain.
+    """
+    make_state_directory(state_dir)
+    with locked(state_dir):
+        if not os.path.lexists(state_dir / CA_FOLDER):
+            create(state_dir, _load(folder, trust_domain, now), now)
+
+
+class AuthorityFiles:
+    """`run` until cancelled. begin starts a rotation to an authority, and raises CertificateError
+    while another is under way."""
+
+    def __init__(
+        self,
+        folder: Path,
+        authority: LiveAuthority,
+        begin: Callable[[Authority], Awaitable[None]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._folder = folder
+        self._authority = authority
+        self._begin = begin
+        self._clock = clock
+        self._done: Version = ()
+        self._said = ""
+
+    async def run(self) -> None:
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def look(self) -> None:
+        """Begins a rotation if the folder holds an authority that is new. What goes wrong is
+        logged, once, and tried again."""
+        version = _version(self._folder)
+        if version == self._done:
+            return
+        try:
+            trust_domain = self._authority.trust_domain
+            found = await asyncio.to_thread(_load, self._folder, trust_domain, self._clock())
+            state = self._authority.stored.state
+            if found.id not in (state.issuing, state.other):
+                log.warning("%s holds another authority: rotating to %s", self._folder, found.id)
+                await self._begin(found)
+        except (CertificateError, OSError) as error:
+            if str(error) != self._said:
+                log.error("%s is not taken: %s", self._folder, error)
+            self._said = str(error)
+            return
+        self._said = ""
+        self._done = version
+
+
+def _load(folder: Path, trust_domain: str, now: float) -> Authority:
+    """Of one generation: while a link is swapped, one folder is read to the end."""
+    generation = folder / _DATA
+    whole = generation.resolve() if generation.is_symlink() else folder
+    return load_cacerts(whole, now, trust_domain)
+
+
+def _version(folder: Path) -> Version:
+    """Changes with any of the files, also when a link is swapped."""
+    found = []
+    for name in _NAMES:
+        try:
+            facts = os.stat(folder / name)
+        except OSError:
+            continue
+        found.append((name, facts.st_ino, facts.st_mtime_ns, facts.st_size))
+    return tuple(found)
