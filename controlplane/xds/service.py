@@ -42,6 +42,10 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     # Of one connection; whoever needs more proxies than this opens more connections.
     ("grpc.max_concurrent_streams", 256),
+    # By default gRPC cancels calls at random when 1,000 wait to be taken up, and all from 3,000 on:
+    # ten thousand workloads that renew at once are meant to wait.
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 40_000),
     # Otherwise a port that is in use would be shared in silence.
     ("grpc.so_reuseport", 0),
 )
