@@ -24,10 +24,10 @@ from certs.csr import make_csr, open_csr
 from certs.issue_log import Issued, IssueLog
 from certs.keys import PublicKey, generate_key
 from certs.spiffe import SpiffeId
-from certs.x509 import chain_to_pem, validity
+from certs.x509 import pem_blocks, validity
 
 REQUESTS = 500
-SLICE = 50
+SLICE = 10
 DAY_S = 86400
 GOAL = 4000
 Work = Callable[[], object]
@@ -70,7 +70,7 @@ def _works(now: float, log: IssueLog) -> dict[str, Work]:
         leaf = chain[0]
         end = validity(leaf)[1]
         log.record(Issued(f"{leaf.serial_number:x}", str(one.identity), "benchmark", end, now))
-        return chain_to_pem(chain)
+        return pem_blocks(chain)
 
     def check() -> None:
         one = next(asked)
@@ -118,7 +118,7 @@ def measure(works: dict[str, Work], rounds: int) -> dict[str, float]:
 
 def main(arguments: list[str]) -> None:
     parser = ArgumentParser(prog="benchmarks.signing", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=400)
     rounds = parser.parse_args(arguments).rounds
     with TemporaryDirectory() as folder:
         log = IssueLog(Path(folder))

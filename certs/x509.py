@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 from cryptography import x509
@@ -53,6 +54,16 @@ def _certificate(block: bytes, what: str) -> Certificate:
 def certificate_to_pem(certificate: Certificate) -> str:
     """One PEM block, ending with a line feed."""
     return certificate.public_bytes(Encoding.PEM).decode("ascii")
+
+
+def pem_blocks(chain: Sequence[Certificate]) -> tuple[str, ...]:
+    """A PEM block for each, of a chain with the leaf first: what stands above it is few, and kept."""
+    return (certificate_to_pem(chain[0]), *map(_kept_pem, chain[1:]))
+
+
+@lru_cache(maxsize=64)
+def _kept_pem(certificate: Certificate) -> str:
+    return certificate_to_pem(certificate)
 
 
 def chain_to_pem(chain: Iterable[Certificate]) -> bytes:

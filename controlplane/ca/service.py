@@ -20,7 +20,7 @@ from certs.csr import CertificateRequest, CsrRefused, open_csr
 from certs.errors import CertificateError
 from certs.keys import public_key_der
 from certs.spiffe import SpiffeId
-from certs.x509 import Certificate, certificate_to_pem
+from certs.x509 import Certificate, pem_blocks
 from controlplane.ca.authenticate import Authenticator, refused
 from controlplane.ca.caller import Caller, Unauthenticated
 from controlplane.ca.issuer import Issuer, IssuerRefusedError, IssuerUnavailableError, Order
@@ -95,7 +95,7 @@ class CertificateService:
         except RefusedError as error:
             await self._desk.refuse(context, error, source, self._tick())
         self._metrics.issued()
-        return Response(cert_chain=map(certificate_to_pem, chain))
+        return Response(cert_chain=pem_blocks(chain))
 
     async def _create(
         self, request: Request, context: Context, source: str

@@ -25,6 +25,7 @@ from certs.x509 import (
     check_svid,
     check_valid_at,
     matches_key,
+    pem_blocks,
     spiffe_id,
     uri_sans,
     validity,
@@ -48,6 +49,7 @@ def test_a_chain_round_trips_among_keys_and_comments(pem: bytes) -> None:
     chain = chain_from_pem(text)
     assert chain_to_pem(chain) == pem
     assert "".join(map(certificate_to_pem, chain)).encode() == pem
+    assert "".join(pem_blocks(chain)).encode() == pem
 
 
 @pytest.mark.parametrize(
