@@ -6,7 +6,6 @@ for the whole cluster, a mixed one by the endpoint's `tlsMode`. A DestinationRul
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -23,7 +22,7 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 
 from controlplane.emit import names, tls
 from controlplane.emit.endpoints import MUTUAL, TLS_MODE, load_assignment, select
-from controlplane.emit.words import over_ads, packed, seconds
+from controlplane.emit.words import is_ip, over_ads, packed, seconds
 from controlplane.mesh.model import (
     ClientTls,
     ConnectionPool,
@@ -110,7 +109,7 @@ def _base(name: str, pool: ConnectionPool) -> Cluster:
 def _discover(cluster: Cluster, target: _Target) -> ClusterLoadAssignment | None:
     """How the proxy finds endpoints: EDS, or DNS where one of them is a name."""
     number = target.port.number
-    if target.service.resolution == "STATIC" and all(_is_ip(e.address) for e in target.endpoints):
+    if target.service.resolution == "STATIC" and all(is_ip(e.address) for e in target.endpoints):
         cluster.type = Cluster.EDS
         cluster.eds_cluster_config.eds_config.CopyFrom(over_ads())
         return load_assignment(target.name, target.endpoints, number)
@@ -124,14 +123,6 @@ def _discover(cluster: Cluster, target: _Target) -> ClusterLoadAssignment | None
     return None
 
 
-def _is_ip(address: str) -> bool:
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return True
-
-
 # --------------------------------------------------------------------------- TLS
 
 
@@ -142,8 +133,8 @@ def _secure(cluster: Cluster, target: _Target) -> None:
         return
     if settings and mode in ("SIMPLE", "MUTUAL"):
         sni = settings.sni or target.service.hostname
-        simple = tls.upstream_simple(sni, settings.subject_alt_names or (sni,))
-        cluster.transport_socket.CopyFrom(simple)
+        alpn = names.outside_alpn(target.port.protocol)
+        cluster.transport_socket.CopyFrom(tls.upstream_outside(settings, sni, alpn))
     elif mode == "ISTIO_MUTUAL" or _all_mesh(target.service, target.endpoints):
         cluster.transport_socket.CopyFrom(_mutual(target))
     elif any(endpoint.mesh for endpoint in target.endpoints):

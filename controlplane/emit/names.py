@@ -47,6 +47,13 @@ def client_alpn(protocol: Protocol) -> tuple[str, ...]:
     return ("istio", "h2") if protocol in HTTP2 else ("istio", "http/1.1")
 
 
+def outside_alpn(protocol: Protocol) -> tuple[str, ...]:
+    """What a client of a server outside of the mesh offers: what it will speak."""
+    if protocol not in _HTTP:
+        return ()
+    return ("h2",) if protocol in HTTP2 else ("http/1.1",)
+
+
 def server_alpn(protocol: Protocol) -> tuple[str, ...]:
     """What a sidecar takes, in its order: HTTP/2 wherever it is offered, since Envoy takes `istio`
     for HTTP/1.1."""

@@ -25,7 +25,8 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from controlplane.emit import names
-from controlplane.emit.words import over_ads, packed
+from controlplane.emit.words import is_ip, over_ads, packed
+from controlplane.mesh.model import ClientTls
 
 TLS_SOCKET = "envoy.transport_sockets.tls"
 SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
@@ -52,21 +53,44 @@ def upstream_mutual(
 
 
 def upstream_simple(sni: str, dns_names: Iterable[str]) -> TransportSocket:
-    """TLS to a server outside of the mesh, verified by the system's roots and its DNS names."""
-    validation = CertificateValidationContext(
-        trusted_ca=DataSource(filename=SYSTEM_ROOTS),
-        match_typed_subject_alt_names=[
-            SubjectAltNameMatcher(
-                san_type=SubjectAltNameMatcher.DNS, matcher=StringMatcher(exact=name)
-            )
-            for name in dns_names
-        ],
-    )
-    common = CommonTlsContext(
-        tls_params=_parameters(), validation_context=validation, alpn_protocols=["http/1.1"]
-    )
+    """HTTPS to a server outside of the mesh, verified by the system's roots."""
+    settings = ClientTls("SIMPLE", sni, tuple(dns_names))
+    return upstream_outside(settings, sni, names.outside_alpn("HTTP"))
+
+
+def upstream_outside(settings: ClientTls, sni: str, alpn: tuple[str, ...]) -> TransportSocket:
+    """TLS to a server outside of the mesh (Istio's SIMPLE and MUTUAL): it is verified by the
+    system's roots or those of `settings`, and by its names, the SNI where none are given."""
+    common = CommonTlsContext(tls_params=_parameters(), alpn_protocols=alpn)
+    if settings.verifies:
+        common.validation_context.CopyFrom(_outside(settings, sni))
+    if settings.mode == "MUTUAL":
+        own = common.tls_certificates.add()
+        own.certificate_chain.filename = settings.certificate
+        own.private_key.filename = settings.private_key
     context = UpstreamTlsContext(common_tls_context=common, sni=sni)
     return TransportSocket(name=TLS_SOCKET, typed_config=packed(context))
+
+
+def _outside(settings: ClientTls, sni: str) -> CertificateValidationContext:
+    validation = CertificateValidationContext(
+        trusted_ca=DataSource(filename=settings.roots or SYSTEM_ROOTS),
+        match_typed_subject_alt_names=[
+            SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=name))
+            for name in settings.subject_alt_names or (sni,)
+            for kind in _kinds(name)
+        ],
+    )
+    if settings.crl:
+        validation.crl.filename = settings.crl
+    return validation
+
+
+def _kinds(name: str) -> tuple[SubjectAltNameMatcher.SanType, ...]:
+    """What a plain name may be in a certificate (Istio's subjectAltNames do not tell)."""
+    if "://" in name:
+        return (SubjectAltNameMatcher.URI,)
+    return (SubjectAltNameMatcher.IP_ADDRESS,) if is_ip(name) else (SubjectAltNameMatcher.DNS,)
 
 
 def plaintext() -> TransportSocket:

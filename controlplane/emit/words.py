@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 from envoy.config.core.v3.address_pb2 import Address, SocketAddress
 from envoy.config.core.v3.config_source_pb2 import (
     AggregatedConfigSource,
@@ -45,3 +47,12 @@ def string_matcher(match: StringMatch) -> StringMatcher:
     if match.kind == "prefix":
         return StringMatcher(prefix=match.value)
     return StringMatcher(safe_regex=RegexMatcher(regex=match.value))
+
+
+def is_ip(address: str) -> bool:
+    """Not a name."""
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return True

@@ -9,6 +9,7 @@ from controlplane.kinds.decoders import (
     HOST,
     LABELS,
     PORT,
+    boolean,
     enum,
     integer,
     list_of,
@@ -89,14 +90,36 @@ class OutlierDetection(Record):
 
 @record
 class ClientTls(Record):
-    UNSUPPORTED = names(
-        "caCertificates caCrl clientCertificate credentialName insecureSkipVerify privateKey"
-    )
-    mode: Literal["DISABLE", "SIMPLE", "ISTIO_MUTUAL"] = optional(
-        not_yet(enum("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"), "MUTUAL"), "DISABLE"
+    """Files are the proxy's, by name. ca_certificates '' is what its system trusts."""
+
+    UNSUPPORTED = names("credentialName")
+    mode: Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"] = optional(
+        enum("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"), "DISABLE"
     )
     sni: str = optional(matching(r"[^\0\r\n]*", "at most 255 characters", 255), "")
     subject_alt_names: tuple[str, ...] = optional(list_of(text), ())
+    ca_certificates: str = optional(text, "")
+    ca_crl: str = optional(text, "")
+    client_certificate: str = optional(text, "")
+    private_key: str = optional(text, "")
+    insecure_skip_verify: bool = optional(boolean, False)
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """Istio's rules: files are for SIMPLE and MUTUAL, a certificate of one's own for MUTUAL."""
+        own = {"clientCertificate": self.client_certificate, "privateKey": self.private_key}
+        theirs = {"caCertificates": self.ca_certificates, "caCrl": self.ca_crl}
+        for name, value in own.items():
+            if self.mode == "MUTUAL" and not value:
+                yield name, "mode MUTUAL needs it"
+            elif self.mode != "MUTUAL" and value:
+                yield name, f"mode {self.mode} has no use for it, only MUTUAL"
+        for name, value in theirs.items():
+            if value and self.mode not in ("SIMPLE", "MUTUAL"):
+                yield name, f"mode {self.mode} has no use for it, only SIMPLE and MUTUAL"
+            elif value and self.insecure_skip_verify:
+                yield name, "insecureSkipVerify has no use for it"
+        if self.insecure_skip_verify and self.mode not in ("SIMPLE", "MUTUAL"):
+            yield "insecureSkipVerify", f"mode {self.mode} always verifies"
 
 
 @record

@@ -166,11 +166,19 @@ class OutlierDetection:
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
-    """A DestinationRule's `tls`. None in its place: automatic (mutual where the endpoint can)."""
+    """A DestinationRule's `tls`. None in its place: automatic (mutual where the endpoint can).
+
+    roots, crl, certificate, private_key: names of files at the proxy; roots '' is what its system
+    trusts. verifies: whoever answers must show a certificate that is good."""
 
     mode: Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"]
     sni: str = ""
     subject_alt_names: tuple[str, ...] = ()
+    roots: str = ""
+    crl: str = ""
+    certificate: str = ""
+    private_key: str = ""
+    verifies: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,4 +207,13 @@ def _outlier(item: kinds.OutlierDetection | None) -> OutlierDetection | None:
 def _tls(item: kinds.ClientTls | None) -> ClientTls | None:
     if item is None:
         return None
-    return ClientTls(item.mode, item.sni, item.subject_alt_names)
+    return ClientTls(
+        item.mode,
+        item.sni,
+        item.subject_alt_names,
+        roots=item.ca_certificates,
+        crl=item.ca_crl,
+        certificate=item.client_certificate,
+        private_key=item.private_key,
+        verifies=not item.insecure_skip_verify,
+    )

@@ -289,8 +289,19 @@ def external_services() -> Mesh:
         external=True,
         policy=TrafficPolicy(tls=ClientTls("SIMPLE", "api.example.com")),
     )
+    named = ClientTls(
+        "SIMPLE",
+        "pay.example.com",
+        ("spiffe://pay.example.com/api", "10.0.0.1", "pay.example.com"),
+        roots="/etc/ssl/certs/ca-certificates.crt",
+    )
+    checked = service(
+        "pay", resolution="DNS", external=True, protocol="GRPC", policy=TrafficPolicy(tls=named)
+    )
+    trusting = ClientTls("SIMPLE", verifies=False)
+    blind = service("blind", resolution="DNS", external=True, policy=TrafficPolicy(tls=trusting))
     itself = service("plain", resolution="DNS", external=True)
-    return mesh(outside, itself)
+    return mesh(outside, itself, checked, blind)
 
 
 @case
