@@ -82,7 +82,7 @@ class Probe:
             reason = error.reason or str(error)
             self._note(names, _WORDS.get(reason, f"broke the handshake off ({reason})"))
         except OSError as error:
-            self._note(names, f"broke the handshake off ({error.strerror or error})")
+            self._note(names, f"broke the handshake off ({error.strerror or 'without an alert'})")
         else:
             self._note(names, "")
             transport.close()

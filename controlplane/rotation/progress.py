@@ -84,8 +84,11 @@ class Progress:
             return self._given(connection)
         if connection.leaf is None:
             return "waiting", "its stream came by token: what certificate it serves is not seen"
+        retiring = self._authority.stored.other
         if is_issued_by(connection.leaf, self._authority.certificate):
             return "done", ""
+        if retiring is not None and not is_issued_by(connection.leaf, retiring.certificate):
+            return "done", "its certificate is of another issuer"
         return "waiting", "has not renewed its certificate yet"
 
     def _given(self, connection: Connection) -> tuple[State, str]:

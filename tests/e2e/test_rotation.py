@@ -6,12 +6,20 @@ live for 10 s and are renewed about every 5 s meanwhile. Long: `python -m benchm
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
+from certs.cli import stage
+from tests.support.handmade import synced
+from tests.support.load import load
 from tests.support.rotating import Rotating
+from tests.support.wait import eventually
+from weft import loopback
+from weft.errors import UserError
+from weft.rotate_online import abort_online, revoke_online, rotate_online
 
 pytestmark = pytest.mark.timeout(300)
 TTL_S = 10
@@ -22,6 +30,47 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rotating]:
     with ExitStack() as stack:
         directory = tmp_path_factory.mktemp("rotation")
         yield Rotating(directory, stack, "weft", ("weft", "envoy"), TTL_S)
+
+
+def test_every_proxy_tries_a_new_chain_before_anything_changes(mesh: Rotating) -> None:
+    before = mesh.plane.root_pem
+    said: list[str] = []
+    target = stage(mesh.plane.state, time.time())
+    assert rotate_online(mesh.plane.state, target, rehearse=True, say=said.append) == 0, said
+    assert said == ["3 of 3 proxies verify the new chain"]
+    assert mesh.plane.root_pem == before
+    assert abort_online(mesh.plane.state, target, say=said.append) == 0
+
+
+def test_who_is_revoked_is_out_within_seconds_and_may_come_back(mesh: Rotating) -> None:
+    """At Weft's sidecar also on the connections that it has; Envoy lets those live on."""
+    caller = "spiffe://cluster.local/ns/default/sa/caller"
+    with load(mesh.caller.outbound, "web:8080", per_second=50) as flowing:
+        flowing.more(20)
+        assert flowing.failures == []
+        revoke_online(mesh.plane.state, caller, "stolen")
+        ended = "server.revoked_connections_ended"
+        eventually(lambda: mesh.sidecars[1].stats().get(ended, 0) > 0, 30, ended)
+        eventually(lambda: all(refused(mesh)), 30, "handshakes that both have refused")
+        eventually(lambda: f"{caller} is revoked: stolen" in mesh.plane.log, 30, "its stream ended")
+        with pytest.raises(UserError, match="neither a serial number"):
+            revoke_online(mesh.plane.state, "caller")
+        revoke_online(mesh.plane.state, caller, restore=True)
+        eventually(lambda: set(fresh(mesh)) == {200}, 30, "new connections to both")
+        eventually(lambda: synced(mesh.plane, 3), 30, "its stream")
+
+
+def fresh(mesh: Rotating) -> list[int]:
+    """Answers to requests that each take a new connection, to one server and to the other."""
+    port = mesh.caller.outbound
+    return [loopback.get_now(port, "/", "fresh:8081").status for _ in range(4)]
+
+
+def refused(mesh: Rotating) -> list[int]:
+    """How many handshakes each server's sidecar has refused, after some more."""
+    fresh(mesh)
+    stats = [sidecar.stats().items() for sidecar in mesh.sidecars[1:]]
+    return [sum(n for name, n in one if name.endswith("fail_verify_error")) for one in stats]
 
 
 def test_nothing_fails_while_root_intermediate_and_leaves_are_replaced(mesh: Rotating) -> None:

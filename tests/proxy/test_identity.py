@@ -381,3 +381,30 @@ async def test_a_short_life_is_tried_for_more_often(options: IdentityOptions, no
     assert workload.identity._retry_delay_s(20) == pytest.approx(10.0, abs=1.0)
     now.pass_by(200)
     assert workload.identity._retry_delay_s(20) == 0.5
+
+
+async def test_a_ca_that_was_away_for_long_is_found_again_before_the_end(
+    options: IdentityOptions, ca: RunningCa, now: Time
+) -> None:
+    """Away from before half life until a sixth of it is left: asked for again soon enough."""
+    workload = Workload(replace(options, ca_mtls_address=f"127.0.0.1:{ca.mtls_port}"), now)
+    await workload.wait_for(1)
+    options = workload.identity._options
+    workload.identity._options = replace(
+        options, ca_address="127.0.0.1:1", ca_mtls_address="127.0.0.1:1"
+    )
+    assert not workload.identity.overdue
+    while workload.identity.left_s() > TTL_S / 6:
+        await eventually_async(lambda: now.sleepers, what="a pause")
+        now.pass_by(30.0)
+        await asyncio.sleep(0.001)
+    await eventually_async(lambda: workload.identity.failures > 0, what="a failure")
+    assert workload.identity.overdue
+    workload.identity._options = options
+    for _ in range(4):
+        now.pass_by(30.0)
+        await asyncio.sleep(0.01)
+    await workload.wait_for(2)
+    assert not workload.identity.overdue
+    assert workload.identity.renewals == 2
+    await workload.stop()

@@ -23,6 +23,7 @@ import uvloop
 DEADLINE_S = 20.0
 KEPT, STREAMS, TUNNELS = 8, 4, 4
 MAX_FAILURES = 50
+FAILURES = (OSError, EOFError, ValueError, grpc.aio.AioRpcError, asyncio.InvalidStateError)
 Once = Callable[[], Awaitable[None]]
 
 
@@ -75,7 +76,7 @@ class Traffic:
         try:
             async with asyncio.timeout(DEADLINE_S):
                 await once()
-        except (OSError, EOFError, ValueError, grpc.aio.AioRpcError, TimeoutError) as error:
+        except FAILURES as error:
             why = getattr(error, "details", lambda: "")() or str(error)
             if len(tally.failed) < MAX_FAILURES:
                 tally.failed.append((began_s - self._began_s, f"{type(error).__name__}: {why}"))

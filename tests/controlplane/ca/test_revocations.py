@@ -1,0 +1,141 @@
+"""What is revoked: by number or by name, kept on disk, and told to proxies as CRLs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from certs.authority import Authority
+from certs.errors import CertificateError
+from certs.issue_log import Issued, IssueLog
+from certs.keys import generate_key
+from certs.spiffe import SpiffeId
+from certs.store import CA_FOLDER, open_store
+from certs.x509 import Certificate
+from controlplane.ca.live import LiveAuthority
+from controlplane.ca.revocations import MAX_REVOCATIONS, REVOKED_FILE, Revocation, Revocations
+from tests.support.live import stored as stored_as
+
+NOW = 1_800_000_000.0
+CART = SpiffeId.workload("cluster.local", "default", "cart")
+SHOP = SpiffeId.workload("cluster.local", "default", "shop")
+
+
+class Ca:
+    def __init__(self, state_dir: Path) -> None:
+        self.state_dir = state_dir
+        self.authority = LiveAuthority(open_store(state_dir, "cluster.local", NOW))
+        self.log = IssueLog(state_dir / CA_FOLDER)
+        self.revocations = Revocations(state_dir, self.authority, lambda: NOW)
+
+    def issue(self, identity: SpiffeId, ttl_s: float = 600.0) -> Certificate:
+        leaf = self.authority.sign(generate_key().public_key(), identity, ttl_s, NOW)[0]
+        serial = f"{leaf.serial_number:x}"
+        self.log.record(Issued(serial, str(identity), "a test", NOW + ttl_s, NOW))
+        return leaf
+
+    def listed(self) -> list[set[int]]:
+        """The serial numbers of each CRL."""
+        pem = self.revocations.crl()
+        blocks = [b + b"-----END X509 CRL-----\n" for b in pem.split(b"-----END X509 CRL-----\n")]
+        crls = [x509.load_pem_x509_crl(block) for block in blocks[:-1]]
+        return [{one.serial_number for one in crl} for crl in crls]
+
+
+@pytest.fixture
+def ca(tmp_path: Path) -> Ca:
+    return Ca(tmp_path)
+
+
+def test_nothing_is_told_while_nothing_is_revoked(ca: Ca) -> None:
+    leaf = ca.issue(CART)
+    assert (ca.revocations.crl(), ca.revocations.why(leaf)) == (b"", "")
+    assert ca.revocations.why_not(CART) == ""
+
+
+@pytest.mark.parametrize("spelled", ["{:x}", "0x{:X}", "00{:x}", " {:x} "])
+def test_a_serial_number(ca: Ca, spelled: str) -> None:
+    leaf, other = ca.issue(CART), ca.issue(CART)
+    ca.revocations.revoke(spelled.format(leaf.serial_number), "stolen laptop")
+    assert ca.listed() == [{leaf.serial_number}]
+    assert ca.revocations.why(leaf).endswith("is revoked: stolen laptop")
+    assert ca.revocations.why(other) == ""
+    assert ca.revocations.why_not(CART) == ""  # it may have another one
+
+
+def test_an_identity_with_all_that_it_holds(ca: Ca) -> None:
+    held = {ca.issue(CART).serial_number, ca.issue(CART).serial_number}
+    ca.issue(CART, -10.0 + 10.1)
+    other = ca.issue(SHOP)
+    ca.revocations.revoke(str(CART), "")
+    assert held <= ca.listed()[0]
+    assert other.serial_number not in ca.listed()[0]
+    assert "no reason given" in ca.revocations.why_not(CART)
+    assert ca.revocations.why(ca.issue(CART))  # also what no log knows
+    assert ca.revocations.why(other) == ca.revocations.why_not(SHOP) == ""
+
+
+def test_what_is_taken_back_counts_again(ca: Ca) -> None:
+    leaf = ca.issue(CART)
+    ca.revocations.revoke(str(CART), "a mistake")
+    ca.revocations.restore(str(CART))
+    assert (ca.revocations.crl(), ca.revocations.why(leaf), ca.revocations.all()) == (b"", "", ())
+    with pytest.raises(CertificateError, match="is not revoked"):
+        ca.revocations.restore(str(CART))
+
+
+def test_each_authority_that_has_issued_has_a_list(ca: Ca) -> None:
+    leaf = ca.issue(CART)
+    ca.revocations.revoke(f"{leaf.serial_number:x}", "")
+    old = ca.authority.authority
+    ca.authority.swap(stored_as(old, other := Authority.create("cluster.local", NOW)))
+    assert ca.listed() == [{leaf.serial_number}]  # nobody has a leaf of the other one
+    ca.authority.swap(replace(stored_as(other, old), other=old))
+    assert ca.listed() == [{leaf.serial_number}] * 2
+    blocks = ca.revocations.crl().split(b"-----BEGIN")[1:]
+    for block, authority in zip(blocks, (other, old), strict=True):
+        crl = x509.load_pem_x509_crl(b"-----BEGIN" + block)
+        key = authority.certificate.public_key()
+        assert crl.is_signature_valid(key)  # type: ignore[arg-type]
+
+
+def test_they_are_kept_over_a_restart(ca: Ca) -> None:
+    leaf = ca.issue(CART)
+    ca.revocations.revoke(str(CART), "gone")
+    ca.revocations.revoke("abc", "lost")
+    again = Revocations(ca.state_dir, ca.authority, lambda: NOW)
+    assert again.all() == (Revocation(str(CART), "gone", NOW), Revocation("abc", "lost", NOW))
+    assert again.why(leaf)
+
+
+@pytest.mark.parametrize("what", ["", "cart", "0x", "xyz", "spiffe://", "1" * 41, "spiffe://a b/c"])
+def test_what_is_neither_is_refused(ca: Ca, what: str) -> None:
+    with pytest.raises(CertificateError):
+        ca.revocations.revoke(what, "")
+    assert ca.revocations.all() == ()
+
+
+def test_a_spoiled_file_is_refused_and_left_alone(ca: Ca) -> None:
+    ca.revocations.revoke("abc", "")
+    path = ca.state_dir / REVOKED_FILE
+    path.write_bytes(path.read_bytes().replace(b"abc", b"abd"))
+    spoiled = path.read_bytes()
+    with pytest.raises(CertificateError, match=r"revoked\.json"):
+        Revocations(ca.state_dir, ca.authority, lambda: NOW)
+    assert path.read_bytes() == spoiled
+
+
+def test_a_disk_that_cannot_be_written_changes_nothing(ca: Ca) -> None:
+    ca.revocations._path = ca.state_dir / "missing" / REVOKED_FILE
+    with pytest.raises(OSError, match="No such file"):
+        ca.revocations.revoke("abc", "")
+    assert (ca.revocations.all(), ca.revocations.crl()) == ((), b"")
+
+
+def test_there_is_a_bound(ca: Ca) -> None:
+    ca.revocations._all = {f"{n:x}": Revocation(f"{n:x}", "", NOW) for n in range(MAX_REVOCATIONS)}
+    with pytest.raises(CertificateError, match="take some back"):
+        ca.revocations.revoke("abcdef0123", "")
