@@ -16,7 +16,12 @@ MAX_DENIALS = 200
 MAX_PATH_BYTES = 512
 
 
-@dataclass(frozen=True, slots=True)
+POINTS_OUT = "istio_ext_authz_"
+"""The prefix of shadow rules by which Istio says which requests another service is to be asked
+about (CUSTOM): what they deny is nobody's denial."""
+
+
+@dataclass(slots=True)
 class Denial:
     """unix_s: when. shadow: nobody was turned away. filter: its prefix in the statistics. policy:
     '' if none applied where one had to. source: where it stands, as the configuration says. Of a

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from proxy.config.filters.decode_rbac import TYPE_URL, RbacConfig
 from proxy.config.model.rbac import Rules
-from proxy.denials import MAX_PATH_BYTES, Denial
+from proxy.denials import MAX_PATH_BYTES, POINTS_OUT, Denial
 from proxy.filters.api import Filter, FilterContext, FilterStream, Hooks, Reply, Step
 from proxy.filters.rbac_engine import Engine
 from proxy.filters.rbac_words import denial_body, denial_detail, source_of
@@ -92,6 +92,7 @@ class Rbac:
         each = self._rule_counters(rules, prefix, names, config.tracks_rules)
         policy_key = f"{prefix}shadow_effective_policy_id"
         result_key = f"{prefix}shadow_engine_result"
+        notes = prefix != POINTS_OUT
 
         def shadow(stream: FilterStream) -> None:
             policy = engine.policy(stream)
@@ -100,7 +101,7 @@ class Rbac:
             _tell(stream, policy_key, policy, result_key, allowed)
             if policy is not None and policy in each:
                 each[policy][not allowed].value += 1
-            if not allowed:
+            if notes and not allowed:
                 self._note(stream, rules, policy or "", True)
 
         return shadow

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from proxy.config.model.rbac import NetworkRbac, Rules
-from proxy.denials import Denial, Denials
+from proxy.denials import POINTS_OUT, Denial, Denials
 from proxy.filters.rbac_engine import Engine
 from proxy.filters.rbac_words import denial_detail, source_of
 from proxy.l4.guard import Cancel, Told, TurnedAway, Visitor
@@ -66,7 +66,7 @@ class RbacGuard:
         if policy:
             told[f"{prefix}shadow_effective_policy_id"] = policy
         told[f"{prefix}shadow_engine_result"] = "allowed" if allowed else "denied"
-        if not allowed:
+        if not allowed and prefix != POINTS_OUT:
             self._note(rules, policy or "", visitor, True)
 
     def _note(self, rules: Rules, policy: str, visitor: Visitor, shadow: bool) -> None:

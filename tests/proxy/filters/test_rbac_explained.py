@@ -72,6 +72,15 @@ def test_denials_and_would_be_denials_are_listed() -> None:
     assert (oldest.filter, oldest.action, oldest.policy) == ("http.in.", "DENY", "p")
 
 
+def test_what_istio_points_out_to_a_service_is_no_denial() -> None:
+    given = context()
+    shadow = rules("DENY", "/s")
+    asked(given, "/s", shadow_rules=shadow, shadow_rules_stat_prefix="istio_ext_authz_")
+    assert not len(given.denials)
+    asked(given, "/s", shadow_rules=shadow, shadow_rules_stat_prefix="istio_dry_run_deny_")
+    assert len(given.denials) == 1
+
+
 def test_the_list_has_an_end() -> None:
     denials = Denials()
     for number in range(MAX_DENIALS + 10):
