@@ -1,0 +1,218 @@
+"""TLS connections over real sockets, ours at both ends: each direction for itself, nothing lost."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+
+from proxy.config import model
+from proxy.tls import openssl
+from proxy.tls.contexts import ClientTls, client_context, server_context
+from proxy.tls.failure import TlsFailed
+from proxy.tls.originate import originate
+from proxy.tls.transport import Handshake, TlsTransport
+from tests.support.pki import Authority
+from tests.support.tls import certificate, python_client, validation
+
+ROOT = Authority()
+SERVER = ROOT.issue(dns=("server.test",))
+CLIENT = ROOT.issue(uris=("spiffe://td/client",))
+BIG = bytes(range(256)) * 8192  # 2 MiB, of which no two neighbours are the same
+
+
+class End(asyncio.Protocol):
+    """Keeps what it hears. stays: the peer's end of its direction does not end ours."""
+
+    def __init__(self, stays: bool = True) -> None:
+        self.heard = b""
+        self.stays = stays
+        self.ready = asyncio.Event()
+        self.eof = asyncio.Event()
+        self.lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        self.transport: TlsTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(TlsTransport, transport)
+        self.ready.set()
+
+    def data_received(self, data: bytes) -> None:
+        self.heard += data
+
+    def eof_received(self) -> bool:
+        self.eof.set()
+        return self.stays
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set_result(exc)
+
+    @property
+    def tls(self) -> TlsTransport:
+        assert self.transport is not None
+        return self.transport
+
+
+def server_tls(**fields: Any) -> Any:
+    common = model.CommonTls(certificates=(certificate(SERVER),), **fields)
+    return server_context(model.DownstreamTls(common, bool(fields)), {})
+
+
+def client_tls(version: str = "TLSv1_3", shown: Any = CLIENT) -> ClientTls:
+    common = model.CommonTls(
+        certificates=(certificate(shown),),
+        validation=validation(ROOT),
+        max_version=version,  # type: ignore[arg-type]
+    )
+    return client_context(model.UpstreamTls(common), {})
+
+
+@asynccontextmanager
+async def listening(tls: Any, end: End) -> AsyncIterator[int]:
+    loop = asyncio.get_running_loop()
+
+    def accept() -> asyncio.Protocol:
+        return Handshake(loop, tls.session(), lambda _: end, 1.0)
+
+    server = await loop.create_server(accept, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        if end.transport is not None:
+            end.transport.abort()
+
+
+async def connected(port: int, end: End, tls: ClientTls) -> None:
+    loop = asyncio.get_running_loop()
+
+    async def connect(lowest: asyncio.Protocol) -> None:
+        await loop.create_connection(lambda: lowest, "127.0.0.1", port)
+
+    await originate(tls, tls.session(), end, connect, 1.0)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 — the ends have no event for it
+            await asyncio.sleep(0.001)
+
+
+async def gone(end: End) -> None:
+    end.tls.abort()
+    await asyncio.wait_for(end.lost, 20)
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+async def test_each_direction_ends_by_itself(version: str) -> None:
+    here, there = End(), End()
+    async with listening(server_tls(), here) as port:
+        await connected(port, there, client_tls(version))
+        there.tls.write(b"question")
+        there.tls.write_eof()
+        await asyncio.wait_for(here.eof.wait(), 20)
+        assert here.heard == b"question"
+        here.tls.write(BIG)  # the other direction goes on
+        here.tls.close()
+        await until(lambda: len(there.heard) == len(BIG))
+        assert there.heard == BIG
+        await asyncio.wait_for(there.eof.wait(), 20)
+        there.tls.close()
+        assert await asyncio.wait_for(here.lost, 20) is None
+
+
+async def test_much_in_both_directions_at_once() -> None:
+    here, there = End(), End()
+    async with listening(server_tls(), here) as port:
+        await connected(port, there, client_tls())
+        await asyncio.wait_for(here.ready.wait(), 20)
+        for _ in range(3):
+            here.tls.write(BIG)
+            there.tls.write(BIG)
+        await until(lambda: len(there.heard) == len(here.heard) == 3 * len(BIG))
+        assert here.heard == there.heard == 3 * BIG
+        await gone(there)
+
+
+async def test_nothing_comes_while_reading_is_paused() -> None:
+    here, there = End(), End()
+    async with listening(server_tls(), here) as port:
+        await connected(port, there, client_tls())
+        await asyncio.wait_for(here.ready.wait(), 20)
+        here.tls.pause_reading()
+        there.tls.write(b"later")
+        await asyncio.sleep(0)
+        there.tls.write_eof()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert here.heard == b"" and not here.eof.is_set()
+        here.tls.resume_reading()
+        await asyncio.wait_for(here.eof.wait(), 20)
+        assert here.heard == b"later"
+        await gone(there)
+
+
+async def test_who_has_no_more_to_say_and_does_not_listen_is_closed() -> None:
+    here, there = End(stays=False), End()
+    async with listening(server_tls(), here) as port:
+        await connected(port, there, client_tls())
+        there.tls.write_eof()
+        assert await asyncio.wait_for(here.lost, 20) is None
+        await asyncio.wait_for(there.eof.wait(), 20)
+        await gone(there)
+
+
+async def test_a_server_that_refuses_says_so_to_a_client_that_has_finished() -> None:
+    """In TLS 1.3 the client is done before its certificate is looked at."""
+    here, there = End(), End()
+    stranger = Authority("other").issue(uris=("spiffe://td/x",))
+    async with listening(server_tls(validation=validation(ROOT)), here) as port:
+        await connected(port, there, client_tls(shown=stranger))
+        error = await asyncio.wait_for(there.lost, 20)
+        assert isinstance(error, TlsFailed)
+        assert error.by_alert
+        assert "unknown ca" in error.why
+        assert here.transport is None
+
+
+async def test_what_is_no_tls_ends_the_connection_with_a_reason() -> None:
+    here, there = End(), End()
+    async with listening(server_tls(), here) as port:
+        await connected(port, there, client_tls())
+        await asyncio.wait_for(here.ready.wait(), 20)
+        there.tls._raw.write(b"GET / HTTP/1.1\r\n\r\n")
+        error = await asyncio.wait_for(here.lost, 20)
+        assert isinstance(error, TlsFailed)
+        assert error.statistic == "connection_error"
+
+
+async def test_a_client_of_python_gets_tickets_with_the_first_answer() -> None:
+    here = End()
+    async with listening(server_tls(), here) as port:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=python_client(ROOT), server_hostname="server.test"
+        )
+        await asyncio.wait_for(here.ready.wait(), 20)
+        here.tls.write(b"hello")
+        assert await reader.read(100) == b"hello"
+        session = cast(ssl.SSLObject, writer.get_extra_info("ssl_object")).session
+        assert session is not None and session.has_ticket
+        writer.close()
+
+
+def test_the_names_beneath_pyopenssl_are_there() -> None:
+    """What `openssl` and `session` use of its private names; a new version of it has to have
+    them."""
+    for name in (
+        "BIO_new", "BIO_read", "BIO_s_mem", "BIO_write", "ERR_clear_error", "ERR_get_error",
+        "ERR_reason_error_string", "SSL_CTX_set1_curves_list", "SSL_CTX_set1_sigalgs_list",
+        "SSL_do_handshake", "SSL_get_error", "SSL_read", "SSL_session_reused", "SSL_set_bio",
+        "SSL_shutdown", "SSL_version", "SSL_write", "X509_verify_cert_error_string",
+    ):  # fmt: skip
+        assert callable(getattr(openssl.lib, name))
+    session = client_tls().session()
+    for name in ("_ssl", "_into_ssl", "_from_ssl"):
+        assert getattr(session.connection, name) is not None
