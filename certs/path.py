@@ -36,7 +36,7 @@ def find_path(
     CertificateError: no root signs it, directly or through `others`; one of the path may not sign
     or stands higher than a path length allows.
     """
-    path = _walk(certificate, [*roots, *others], frozenset(roots))
+    path = _walk(certificate, list(dict.fromkeys((*roots, *others))), frozenset(roots))
     for depth, one in enumerate(path):
         name = subject_of(one)
         check = check_authority if one not in roots else check_trust_anchor
@@ -85,16 +85,26 @@ def check_may_name(path: Sequence[Certificate], trust_domain: str) -> None:
 def _walk(
     certificate: Certificate, candidates: Sequence[Certificate], roots: frozenset[Certificate]
 ) -> tuple[Certificate, ...]:
-    """Greedy: an authority's folder has one certificate for each subject and key."""
-    path = [certificate]
-    while path[-1] not in roots:
-        issuer = next(
-            (one for one in candidates if one not in path and _signed(path[-1], one)), None
-        )
-        if issuer is None or len(path) == MAX_DEPTH:
-            raise _no_issuer(path[-1])
-        path.append(issuer)
-    return tuple(path)
+    """The shortest path, breadth first: cross-certified authorities have several, some to nowhere.
+
+    Each candidate is reached once, so that a folder of many costs no more than its square.
+    """
+    reached = {certificate}
+    paths: list[tuple[Certificate, ...]] = [(certificate,)]
+    for _ in range(MAX_DEPTH):
+        for path in paths:
+            if path[-1] in roots:
+                return path
+        longer: list[tuple[Certificate, ...]] = []
+        for path in paths:
+            for issuer in candidates:
+                if issuer not in reached and _signed(path[-1], issuer):
+                    reached.add(issuer)
+                    longer.append((*path, issuer))
+        if not longer:
+            break
+        paths = longer
+    raise _no_issuer(paths[-1][-1])
 
 
 def _check_key(certificate: Certificate, name: str) -> None:

@@ -57,7 +57,7 @@ def certificate_to_pem(certificate: Certificate) -> str:
 
 
 def pem_blocks(chain: Sequence[Certificate]) -> tuple[str, ...]:
-    """A PEM block for each, of a chain with the leaf first: what stands above it is few, and kept."""
+    """A PEM block for each, of a chain with the leaf first. Those above it are few, and kept."""
     return (certificate_to_pem(chain[0]), *map(_kept_pem, chain[1:]))
 
 

@@ -263,6 +263,14 @@ def test_a_loop_of_certificates_ends(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_of_several_paths_one_that_leads_to_a_root_is_taken(tmp_path: Path, root: Maker) -> None:
+    """The policy CA is certified by a root that nobody here trusts, too, and that stands first."""
+    policy = Maker("Corp policy CA", root)
+    elsewhere = Maker("Corp policy CA", Maker("Other root"), policy.key)
+    put(tmp_path, Maker("Corp mesh CA", policy), [elsewhere, elsewhere, policy], [root])
+    assert load(tmp_path).path[1:] == (policy.certificate, root.certificate)
+
+
 def test_a_bundle_of_another_root(tmp_path: Path, root: Maker) -> None:
     put(tmp_path, Maker("Corp mesh CA", root), [], [Maker("Corp root")])
     with pytest.raises(CertificateError, match=r"root-cert\.pem.*no trusted root signs"):

@@ -13,10 +13,13 @@ from certs.cacerts import save_cacerts
 from certs.cli import sign_new_key
 from certs.doctor import Finding, Severity, examine, report
 from certs.errors import CertificateError
+from certs.files import write_secret
 from certs.issue_log import Issued, IssueLog
+from certs.keys import generate_key
 from certs.profiles import INTERMEDIATE_LIFETIME_S, ROOT_LIFETIME_S
+from certs.spiffe import SpiffeId
 from certs.store import open_store
-from certs.x509 import validity
+from certs.x509 import chain_to_pem, validity
 
 NOW = 1_800_000_000.0
 DAY_S = 86400.0
@@ -165,3 +168,18 @@ def test_nothing_to_look_at(tmp_path: Path) -> None:
         examine(tmp_path, NOW)
     with pytest.raises(CertificateError, match="is not a directory"):
         examine(tmp_path / "none", NOW)
+
+
+def test_what_proxies_keep(tmp_path: Path) -> None:
+    stored = open_store(tmp_path, "td", NOW)
+    folder = tmp_path / "sidecars" / "cart"
+    folder.mkdir(parents=True)
+    identity = SpiffeId.workload("td", "default", "cart")
+    chain = stored.authority.sign(generate_key().public_key(), identity, DAY_S, NOW)
+    write_secret(folder / "identity.pem", chain_to_pem(chain))
+    what = f"certificate of {identity}"
+    assert by_what(examine(tmp_path, NOW))[what].path == str(folder / "identity.pem")
+    assert what in bad(examine(tmp_path, NOW + 0.7 * DAY_S))
+    assert not bad(examine(tmp_path, NOW + 2 * DAY_S)), "the mesh stands still"
+    (folder / "identity.pem").write_bytes(b"")
+    assert "certificate of a proxy" in bad(examine(tmp_path, NOW))

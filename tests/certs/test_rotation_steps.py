@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -221,3 +222,22 @@ def test_killed_while_it_is_made(tmp_path: Path) -> None:
         stored = open_store(state, "td", NOW)
         assert open_store(state, "td", NOW).authority.id == stored.authority.id
     assert call > 5
+
+
+def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
+    open_store(tmp_path, "td", NOW)
+    new = Authority.create("td", NOW)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    child = os.fork()
+    if child == 0:
+        # Writes beyond so many bytes fail as on a full disk.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+        try:
+            steps.stage(tmp_path, NOW, new)
+        except CertificateError as error:
+            os._exit(7 if "File too large" in str(error) else 1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert rotate(tmp_path, new).authority.id == new.id
