@@ -29,7 +29,7 @@ from proxy.config.filters.decode_router import RouterConfig
 from proxy.config.snapshot import Snapshot
 from proxy.connection import ConnectionInfo
 from proxy.l7.downstream_h1 import DownstreamH1
-from proxy.l7.stream import Stream
+from proxy.l7.logged import Logged
 from proxy.l7.worker import Worker
 from proxy.stats import Stats
 from proxy.upstream import retry
@@ -234,7 +234,7 @@ class Playbook:
         self._hosts.add(pool.host)
         self.openings.append(Opening(self, pool))
 
-    def _log(self, stream: Stream) -> None:
+    def _log(self, stream: Logged) -> None:
         self.logged.append((stream.status, stream.flags, stream.detail))
         self.received.append(stream.bytes_received)
 
