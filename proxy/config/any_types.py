@@ -135,12 +135,24 @@ _RESOURCES: Mapping[str, str] = {
 @cache
 def descriptor(name: str) -> Descriptor | None:
     """The descriptor of the message with this full name; None where Weft does not know it."""
+    found = message_type(name)
+    return found.DESCRIPTOR if found is not None else None
+
+
+@cache
+def message_type(name: str) -> Any:
+    """The class of the message with this full name; None where Weft does not know it."""
     package, _, kind = name.rpartition(".")
     module = _MODULES.get(name) or _RESOURCES.get(name)
     if name in _OURS:
         package, module = "protos.gen.contrib", _OURS[name]
     if module is None:
         return None
-    message: Any = getattr(importlib.import_module(f"{package}.{module}_pb2"), kind)
-    found: Descriptor = message.DESCRIPTOR
-    return found
+    return getattr(importlib.import_module(f"{package}.{module}_pb2"), kind)
+
+
+@cache
+def import_all() -> None:
+    """For whoever shows messages that nobody has accepted."""
+    for name in NAMES:
+        message_type(name)

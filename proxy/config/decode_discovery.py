@@ -7,10 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.extensions.clusters.aggregate.v3 import cluster_pb2 as aggregate_pb2
-from envoy.extensions.clusters.dns.v3 import dns_cluster_pb2
-from envoy.extensions.clusters.dynamic_forward_proxy.v3 import cluster_pb2 as forward_pb2
 
+from proxy.config.any_types import message_type
 from proxy.config.decode_common import enum_name, type_name, unpack, unsupported_type, value_or
 from proxy.config.decode_dns import dns, dns_cache, dns_cluster
 from proxy.config.fields import UNSUPPORTED
@@ -30,10 +28,10 @@ _TYPES: Mapping[int, ClusterType] = {
 }
 _PROVIDING = ("ORIGINAL_DST", "AGGREGATE", "DYNAMIC_FORWARD_PROXY")
 _DNS_TYPES = ("STRICT_DNS", "LOGICAL_DNS")
-_EXTENSIONS = {
-    kind.DESCRIPTOR.full_name: kind
-    for kind in (aggregate_pb2.ClusterConfig, forward_pb2.ClusterConfig, dns_cluster_pb2.DnsCluster)
-}
+_AGGREGATE = "envoy.extensions.clusters.aggregate.v3.ClusterConfig"
+_DNS = "envoy.extensions.clusters.dns.v3.DnsCluster"
+_FORWARD = "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig"
+_EXTENSIONS = (_AGGREGATE, _DNS, _FORWARD)
 _DEFAULT_HEADER = "x-envoy-original-dst-host"
 
 
@@ -96,13 +94,13 @@ def checked_names(
 
 def _typed(message: cluster_pb2.Cluster, path: str) -> Discovery:
     packed = message.cluster_type.typed_config
-    kind = _EXTENSIONS.get(type_name(packed))
-    if kind is None:
+    name = type_name(packed)
+    if name not in _EXTENSIONS:
         raise unsupported_type(packed, path, _EXTENSIONS)
-    config: Any = unpack(kind, packed, path)
-    if isinstance(config, aggregate_pb2.ClusterConfig):
+    config: Any = unpack(message_type(name), packed, path)
+    if name == _AGGREGATE:
         return Discovery("AGGREGATE", clusters=tuple(config.clusters))
-    if isinstance(config, dns_cluster_pb2.DnsCluster):
+    if name == _DNS:
         logical = config.all_addresses_in_single_endpoint
         return Discovery("LOGICAL_DNS" if logical else "STRICT_DNS", dns_cluster(config, path))
     if not config.HasField("dns_cache_config"):

@@ -8,10 +8,8 @@ from typing import Any
 
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import address_pb2
-from envoy.extensions.common.dynamic_forward_proxy.v3 import dns_cache_pb2
-from envoy.extensions.network.dns_resolver.cares.v3 import cares_dns_resolver_pb2
-from envoy.extensions.network.dns_resolver.getaddrinfo.v3 import getaddrinfo_dns_resolver_pb2
 
+from proxy.config.any_types import message_type
 from proxy.config.decode_common import (
     choice,
     ip_address,
@@ -43,9 +41,9 @@ _COMMON_FAMILIES: Mapping[int, DnsFamily] = {
     4: "V4_PREFERRED",
     5: "ALL",
 }
-_CARES = cares_dns_resolver_pb2.CaresDnsResolverConfig
-_SYSTEM = getaddrinfo_dns_resolver_pb2.GetAddrInfoDnsResolverConfig
-_RESOLVERS = (_CARES.DESCRIPTOR.full_name, _SYSTEM.DESCRIPTOR.full_name)
+_CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
+_SYSTEM = "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"
+_RESOLVERS = (_CARES, _SYSTEM)
 _MILLISECOND_S = 0.001
 
 
@@ -63,7 +61,8 @@ def dns_cluster(message: Any, path: str) -> Dns:
     return replace(found, family=family, resolver=_typed_resolver(message, path))
 
 
-def dns_cache(message: dns_cache_pb2.DnsCacheConfig, path: str) -> DnsCache:
+def dns_cache(message: Any, path: str) -> DnsCache:
+    """Of a `DnsCacheConfig`."""
     where = at(path, "dns_failure_refresh_rate")
     base, most = _failure(message, where)
     family = choice(FAMILIES, message.dns_lookup_family, at(path, "dns_lookup_family"))
@@ -141,12 +140,12 @@ def _typed_resolver(message: Any, path: str) -> DnsResolver:
         return DnsResolver()
     packed = message.typed_dns_resolver_config.typed_config
     where = at(path, "typed_dns_resolver_config.typed_config")
-    if type_name(packed) == _SYSTEM.DESCRIPTOR.full_name:
-        unpack(_SYSTEM, packed, where)
-        return DnsResolver(system=True)
-    if type_name(packed) != _CARES.DESCRIPTOR.full_name:
+    name = type_name(packed)
+    if name not in _RESOLVERS:
         raise unsupported_type(packed, where, _RESOLVERS)
-    config = unpack(_CARES, packed, where)
+    config = unpack(message_type(name), packed, where)
+    if name == _SYSTEM:
+        return DnsResolver(system=True)
     options = config.dns_resolver_options
     return DnsResolver(
         servers=_servers(config.resolvers, f"{where}.resolvers"),

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from envoy.config.route.v3 import route_components_pb2
-from envoy.extensions.internal_redirect.allow_listed_routes.v3 import (
-    allow_listed_routes_config_pb2 as allow_listed,
-)
-from envoy.extensions.internal_redirect.previous_routes.v3 import (
-    previous_routes_config_pb2 as previous,
-)
-from envoy.extensions.internal_redirect.safe_cross_scheme.v3 import (
-    safe_cross_scheme_config_pb2 as safe_cross_scheme,
-)
 from google.protobuf import any_pb2
 
+from proxy.config.any_types import message_type
 from proxy.config.decode_common import type_name, unpack, unsupported_type, value_or
 from proxy.config.model import InternalRedirectPolicy
 from proxy.config.rejected import Rejected
 
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
-_ALLOWED = allow_listed.AllowListedRoutesConfig
-_PREVIOUS = previous.PreviousRoutesConfig
-_SAFE = safe_cross_scheme.SafeCrossSchemeConfig
-_KINDS = tuple(kind.DESCRIPTOR.full_name for kind in (_ALLOWED, _PREVIOUS, _SAFE))
+_PREDICATES = "envoy.extensions.internal_redirect."
+_ALLOWED = f"{_PREDICATES}allow_listed_routes.v3.AllowListedRoutesConfig"
+_PREVIOUS = f"{_PREDICATES}previous_routes.v3.PreviousRoutesConfig"
+_SAFE = f"{_PREDICATES}safe_cross_scheme.v3.SafeCrossSchemeConfig"
+_KINDS = (_ALLOWED, _PREVIOUS, _SAFE)
 
 
 def internal_redirect(
@@ -47,21 +42,23 @@ def _policy(
         _predicate(each.typed_config, f"{path}.predicates[{i}].typed_config")
         for i, each in enumerate(message.predicates)
     ]
-    allowed = [frozenset(p.allowed_route_names) for p in found if isinstance(p, _ALLOWED)]
+    names = {name for name, _ in found}
+    allowed = [frozenset(each.allowed_route_names) for name, each in found if name == _ALLOWED]
     codes = frozenset(message.redirect_response_codes) & REDIRECTS
     return InternalRedirectPolicy(
         max_internal_redirects=value_or(message, "max_internal_redirects", 1),
         response_codes=codes if message.redirect_response_codes else frozenset((302,)),
         allow_cross_scheme=message.allow_cross_scheme_redirect,
         headers_to_copy=tuple(name.lower() for name in message.response_headers_to_copy),
-        not_previous_routes=any(isinstance(each, _PREVIOUS) for each in found),
-        safe_cross_scheme=any(isinstance(each, _SAFE) for each in found),
+        not_previous_routes=_PREVIOUS in names,
+        safe_cross_scheme=_SAFE in names,
         allowed_routes=frozenset.intersection(*allowed) if allowed else None,
     )
 
 
-def _predicate(packed: any_pb2.Any, path: str) -> object:
-    for kind in (_ALLOWED, _PREVIOUS, _SAFE):
-        if type_name(packed) == kind.DESCRIPTOR.full_name:
-            return unpack(kind, packed, path)
-    raise unsupported_type(packed, path, _KINDS)
+def _predicate(packed: any_pb2.Any, path: str) -> tuple[str, Any]:
+    """Its message's name, and the message."""
+    name = type_name(packed)
+    if name not in _KINDS:
+        raise unsupported_type(packed, path, _KINDS)
+    return name, unpack(message_type(name), packed, path)

@@ -6,16 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.extensions.load_balancing_policies.cluster_provided.v3 import cluster_provided_pb2
-from envoy.extensions.load_balancing_policies.common.v3 import common_pb2
-from envoy.extensions.load_balancing_policies.least_request.v3 import least_request_pb2
-from envoy.extensions.load_balancing_policies.maglev.v3 import maglev_pb2
-from envoy.extensions.load_balancing_policies.random.v3 import random_pb2
-from envoy.extensions.load_balancing_policies.ring_hash.v3 import ring_hash_pb2
-from envoy.extensions.load_balancing_policies.round_robin.v3 import round_robin_pb2
-from envoy.extensions.load_balancing_policies.subset.v3 import subset_pb2
 
-from protos.gen.contrib import peak_ewma_pb2
+from proxy.config.any_types import message_type
 from proxy.config.decode_common import (
     choice,
     enum_name,
@@ -145,11 +137,11 @@ def _typed(message: cluster_pb2.LoadBalancingPolicy, path: str) -> Lb:
     where = f"{path}.policies"
     for i, each in enumerate(message.policies):
         packed = each.typed_extension_config.typed_config
-        known = _EXTENSIONS.get(type_name(packed))
-        if known is not None:
-            kind, decode = known
+        name = type_name(packed)
+        decode = _EXTENSIONS.get(name)
+        if decode is not None:
             inner = f"{where}[{i}].typed_extension_config.typed_config"
-            return decode(unpack(kind, packed, inner), inner)
+            return decode(unpack(message_type(name), packed, inner), inner)
     if not message.policies:
         raise Rejected(where, "needs at least one policy")
     first = message.policies[0].typed_extension_config.typed_config
@@ -161,11 +153,11 @@ def _round_robin(message: Any, path: str) -> Lb:
 
 
 def _least_request(message: Any, path: str) -> Lb:
-    kind = least_request_pb2.LeastRequest
     return LeastRequestLb(
         value_or(message, "choice_count", 2),
         _bias(message, path),
-        message.selection_method == kind.FULL_SCAN or value_or(message, "enable_full_scan", False),
+        message.selection_method == message.FULL_SCAN
+        or value_or(message, "enable_full_scan", False),
         _slow_start(message, path),
         _locality(message.locality_lb_config),
     )
@@ -183,11 +175,10 @@ def _peak_ewma(message: Any, path: str) -> Lb:
 
 
 def _ring_hash(message: Any, path: str) -> Lb:
-    kind = ring_hash_pb2.RingHash
     common = message.consistent_hashing_lb_config
     return _ring_sizes(
         RingHashLb(
-            "MURMUR_HASH_2" if message.hash_function == kind.MURMUR_HASH_2 else "XX_HASH",
+            "MURMUR_HASH_2" if message.hash_function == message.MURMUR_HASH_2 else "XX_HASH",
             value_or(message, "minimum_ring_size", 1024),
             value_or(message, "maximum_ring_size", _MAX_RING_SIZE),
             common.use_hostname_for_hashing or message.use_hostname_for_hashing,
@@ -216,17 +207,21 @@ def _typed_subset(message: Any, path: str) -> Lb:
     return _subset(message, child, message.allow_redundant_keys, path)
 
 
-_EXTENSIONS: Mapping[str, tuple[Any, Callable[[Any, str], Lb]]] = {
-    kind.DESCRIPTOR.full_name: (kind, decode)
-    for kind, decode in (
-        (round_robin_pb2.RoundRobin, _round_robin),
-        (least_request_pb2.LeastRequest, _least_request),
-        (random_pb2.Random, lambda message, path: RandomLb(_locality(message.locality_lb_config))),
-        (peak_ewma_pb2.PeakEwma, _peak_ewma),
-        (ring_hash_pb2.RingHash, _ring_hash),
-        (maglev_pb2.Maglev, _maglev),
-        (subset_pb2.Subset, _typed_subset),
-        (cluster_provided_pb2.ClusterProvided, lambda message, path: ProvidedLb()),
+def _random(message: Any, path: str) -> Lb:
+    return RandomLb(_locality(message.locality_lb_config))
+
+
+_EXTENSIONS: Mapping[str, Callable[[Any, str], Lb]] = {
+    f"envoy.extensions.load_balancing_policies.{name}": decode
+    for name, decode in (
+        ("round_robin.v3.RoundRobin", _round_robin),
+        ("least_request.v3.LeastRequest", _least_request),
+        ("random.v3.Random", _random),
+        ("peak_ewma.v3alpha.PeakEwma", _peak_ewma),
+        ("ring_hash.v3.RingHash", _ring_hash),
+        ("maglev.v3.Maglev", _maglev),
+        ("subset.v3.Subset", _typed_subset),
+        ("cluster_provided.v3.ClusterProvided", lambda message, path: ProvidedLb()),
     )
 }
 
@@ -272,7 +267,7 @@ def _locality(message: Any) -> LocalityLb:
     zone = message.zone_aware_lb_config
     by_weight = False
     force = False
-    if isinstance(zone, common_pb2.LocalityLbConfig.ZoneAwareLbConfig):
+    if "locality_basis" in zone.DESCRIPTOR.fields_by_name:  # not of the old message
         force = zone.force_locality_direct_routing
         by_weight = zone.locality_basis == zone.HEALTHY_HOSTS_WEIGHT
     return LocalityLb(

@@ -7,11 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from envoy.config.route.v3 import route_components_pb2
-from envoy.extensions.retry.host.omit_canary_hosts.v3 import omit_canary_hosts_pb2
-from envoy.extensions.retry.host.omit_host_metadata.v3 import omit_host_metadata_config_pb2
-from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
-from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2
 
+from proxy.config.any_types import message_type
 from proxy.config.decode_common import (
     choice,
     metadata,
@@ -32,13 +29,11 @@ _MAX_INTERVAL_FACTOR = 10
 """Envoy: without `max_interval` it is ten times `base_interval`."""
 _MIN_INTERVAL_S = 0.001
 _FORMATS: Mapping[int, Literal["SECONDS", "UNIX_TIMESTAMP"]] = {0: "SECONDS", 1: "UNIX_TIMESTAMP"}
-_PREVIOUS = previous_hosts_pb2.PreviousHostsPredicate
-_CANARY = omit_canary_hosts_pb2.OmitCanaryHostsPredicate
-_METADATA = omit_host_metadata_config_pb2.OmitHostMetadataConfig
-_PREDICATES: Mapping[str, Any] = {
-    kind.DESCRIPTOR.full_name: kind for kind in (_PREVIOUS, _CANARY, _METADATA)
-}
-_PRIORITIES = previous_priorities_config_pb2.PreviousPrioritiesConfig
+_PREVIOUS = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+_CANARY = "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate"
+_METADATA = "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig"
+_PREDICATES = (_PREVIOUS, _CANARY, _METADATA)
+_PRIORITIES = "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
 
 
 def retry_policy(message: route_components_pb2.RetryPolicy, path: str) -> RetryPolicy:
@@ -56,12 +51,12 @@ def retry_policy(message: route_components_pb2.RetryPolicy, path: str) -> RetryP
         ),
         back_off=_back_off(message, f"{path}.retry_back_off"),
         rate_limited_back_off=_rate_limited(message, f"{path}.rate_limited_retry_back_off"),
-        previous_hosts=any(isinstance(each, _PREVIOUS) for each in predicates),
-        omit_canary_hosts=any(isinstance(each, _CANARY) for each in predicates),
+        previous_hosts=any(name == _PREVIOUS for name, _ in predicates),
+        omit_canary_hosts=any(name == _CANARY for name, _ in predicates),
         omit_host_metadata=tuple(
             dict(metadata(each.metadata_match).get("envoy.lb", {}))
-            for each in predicates
-            if isinstance(each, _METADATA)
+            for name, each in predicates
+            if name == _METADATA
         ),
         host_selection_retry_max_attempts=message.host_selection_retry_max_attempts or 1,
         previous_priorities=_previous_priorities(message, f"{path}.retry_priority"),
@@ -107,14 +102,15 @@ def _rate_limited(
     return RateLimitedBackOff(headers, max(_MIN_INTERVAL_S, max_s))
 
 
-def _host_predicates(message: route_components_pb2.RetryPolicy, path: str) -> list[Any]:
+def _host_predicates(message: route_components_pb2.RetryPolicy, path: str) -> list[tuple[str, Any]]:
+    """The name of each one's message, and the message."""
     found = []
     for i, predicate in enumerate(message.retry_host_predicate):
         where = f"{path}[{i}].typed_config"
-        kind = _PREDICATES.get(type_name(predicate.typed_config))
-        if kind is None:
+        name = type_name(predicate.typed_config)
+        if name not in _PREDICATES:
             raise unsupported_type(predicate.typed_config, where, _PREDICATES)
-        found.append(unpack(kind, predicate.typed_config, where))
+        found.append((name, unpack(message_type(name), predicate.typed_config, where)))
     return found
 
 
@@ -123,7 +119,8 @@ def _previous_priorities(message: route_components_pb2.RetryPolicy, path: str) -
     if not message.retry_priority.name:
         return None
     packed = message.retry_priority.typed_config
-    return int(unpack(_PRIORITIES, packed, f"{path}.typed_config").update_frequency)
+    config = unpack(message_type(_PRIORITIES), packed, f"{path}.typed_config")
+    return int(config.update_frequency)
 
 
 def hedges(message: Any) -> bool | None:

@@ -1,7 +1,7 @@
 """Resources as JSON, for the admin's `/config_dump`.
 
 Protobuf's JSON with the proto's own field names, as Envoy prints it. Every type that a decoder
-accepted is loaded, so an `Any` inside can be shown too.
+may accept is imported, so an `Any` inside can be shown too.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from google.protobuf.json_format import Error, MessageToDict
 from google.protobuf.message import DecodeError
 
 from protos.types import CDS, LDS, RDS, SDS
+from proxy.config.any_types import import_all
 from proxy.config.decode import RESOURCES
 from proxy.config.positions import BadConfig, compose
 from proxy.config.rejected import Rejected
@@ -27,6 +28,7 @@ from proxy.config.yaml_message import Reader
 
 def as_json(type_url: str, body: bytes) -> Mapping[str, Any]:
     """The fields of one resource, without `@type`. Never fails: what can't be shown says why."""
+    import_all()
     try:
         message = RESOURCES[type_url].message.FromString(body)
         shown: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)

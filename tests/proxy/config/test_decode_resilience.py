@@ -11,6 +11,7 @@ from envoy.config.route.v3 import route_components_pb2
 from google.protobuf import json_format
 
 from proxy.config import model
+from proxy.config.any_types import import_all
 from proxy.config.decode_cds import cluster
 from proxy.config.decode_common import checked
 from proxy.config.decode_eds import load_assignment
@@ -84,6 +85,7 @@ class TestRetry:
         )
 
     def test_predicates_and_priorities(self) -> None:
+        import_all()
         canary = {"filter_metadata": {"envoy.lb": {"stage": "old"}, "other": {"a": 1}}}
         hosts = [
             ("previous_hosts.v3.PreviousHostsPredicate", {}),

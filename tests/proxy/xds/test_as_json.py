@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from google.protobuf import descriptor_pool
+
 from protos.types import CDS, LDS, RDS, SDS
+from proxy.config.any_types import NAMES
 from proxy.config.model import (
     Cluster,
     CommonTls,
@@ -68,3 +71,9 @@ def test_certificates_inside_of_a_cluster() -> None:
         Secret("web", validation=roots),
     ]
     assert list(inline_secrets(Cluster("plain"))) == []
+
+
+def test_whatever_may_be_accepted_can_be_shown() -> None:
+    assert as_json(CDS, b"") == {}
+    for name in NAMES:
+        assert descriptor_pool.Default().FindMessageTypeByName(name).full_name == name
