@@ -264,17 +264,17 @@ async def served(answer: Answer) -> AsyncIterator[int]:
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
+        task.add_done_callback(tasks.discard)
         with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             await answer(reader, writer)
         await _closed(writer)
-        tasks.discard(task)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
         for task in tasks:
             task.cancel()
-        while tasks:
+        if tasks:
             await asyncio.wait(tasks)
 
 

@@ -33,7 +33,6 @@ from tests.support.weft_proxy import weft_proxy
 POLICIES = Path(__file__).parent / "policies"
 NAMES = sorted(path.stem for path in POLICIES.glob("*.yaml"))
 TCP = {"connections", "asking_connections"}
-OVER_HTTP = [name for name in NAMES if name not in TCP]
 MOST = 150
 ANY_TOKEN = (TokenRule("", jwks="{}", space_delimited_claims=("permission", "scope")),)
 
@@ -131,10 +130,11 @@ MORE = (
 
 @pytest.fixture(scope="module")
 def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, list[Verdict]]]:
+    trials = [Shop.read(name).trial() for name in NAMES]
+
     async def judge(
-        start: Callable[[dict[str, Any], Path], ProxyProcess], names: Sequence[str]
+        start: Callable[[dict[str, Any], Path], ProxyProcess],
     ) -> dict[str, list[Verdict]]:
-        trials = [Shop.read(name).trial() for name in names]
         with Reservation() as reservation:
             async with echo_server() as echo_port, refusing() as clusters:
                 court = Court(trials, folder, reservation, clusters, echo_port)
@@ -143,14 +143,13 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, li
 
     folder = tmp_path_factory.mktemp("court")
     return {
-        "envoy": asyncio.run(judge(envoy, NAMES)),
-        "weft": asyncio.run(judge(weft_proxy, OVER_HTTP)),
+        "envoy": asyncio.run(judge(envoy)),
+        "weft": asyncio.run(judge(weft_proxy)),
     }
 
 
-@pytest.mark.parametrize(
-    ("who", "name"), [*(("envoy", name) for name in NAMES), *(("weft", name) for name in OVER_HTTP)]
-)
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("who", ["envoy", "weft"])
 def test_the_proxies_decide_as_foretold(
     verdicts: dict[str, dict[str, list[Verdict]]], who: str, name: str
 ) -> None:

@@ -179,7 +179,8 @@ def test_a_null_rule_is_no_rule_that_takes_everything() -> None:
 def test_claims_choose_routes_at_gateways(name: str, gateways: str, fault: str) -> None:
     text = (
         "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\n"
-        f"spec: {{hosts: [b], gateways: {gateways}, http: [{{route: [{{destination: {{host: b}}}}], "
+        f"spec: {{hosts: [b], gateways: {gateways}, http: [{{"
+        "route: [{destination: {host: b}}], "
         f"match: [{{headers: {{'{name}': {{exact: x}}}}}}]}}]}}"
     )
     messages = [status.message for status in parse(text, "a").statuses]
