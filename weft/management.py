@@ -6,6 +6,7 @@ One `Management` is one channel, for one loop. It starts nothing and keeps nothi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import grpc
@@ -16,6 +17,7 @@ from protos.gen.weft.v1 import management_pb2 as pb
 from weft.bootstrap import CONTROL_PLANE_NAME
 from weft.errors import UserError
 from weft.state import StateDir
+from weft.tasks import spawn
 from weft.view import MeshFacts, ObjectFacts, ProxyFacts, ServiceFacts
 
 CALL_TIMEOUT_S = 5.0
@@ -28,20 +30,36 @@ class Unavailable(UserError):
 
 
 class Management:
-    """A client of one control plane, found by its state directory. Close it with `close()`."""
+    """A client of one control plane, found by its state directory. Close it with `close()`.
 
-    __slots__ = ("_channel", "_metadata")
+    roots: the file with the trust bundle, which changes when the authority is replaced."""
 
-    def __init__(self, address: str, root_certificate: bytes, token: str) -> None:
-        credentials = grpc.ssl_channel_credentials(root_certificate)
+    __slots__ = ("_address", "_believed", "_channel", "_metadata", "_roots")
+
+    def __init__(self, address: str, roots: Path, token: str) -> None:
+        self._address = address
+        self._roots = roots
+        self._believed = roots.read_bytes()
+        self._channel = self._dial()
+        self._metadata = (("authorization", f"Bearer {token}"),)
+
+    def _dial(self) -> grpc.aio.Channel:
+        credentials = grpc.ssl_channel_credentials(self._believed)
         options = [
             ("grpc.ssl_target_name_override", CONTROL_PLANE_NAME),
             # A restarted control plane is back within a second: do not wait longer to look.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1000),
         ]
-        self._channel = grpc.aio.secure_channel(address, credentials, options)
-        self._metadata = (("authorization", f"Bearer {token}"),)
+        return grpc.aio.secure_channel(self._address, credentials, options)
+
+    async def _follow_roots(self) -> None:
+        """A channel keeps the roots that it was made with."""
+        roots = self._roots.read_bytes()
+        if roots != self._believed:
+            self._believed = roots
+            old, self._channel = self._channel, self._dial()
+            spawn(old.close(CALL_TIMEOUT_S), "calls by the old roots")
 
     @classmethod
     def of(cls, state: StateDir) -> Management:
@@ -49,7 +67,7 @@ class Management:
         addresses = state.control_plane()
         if addresses is None:
             raise UserError(f"no mesh runs on {state.path}; start one with: weft up DIR")
-        return cls(addresses.address, state.root_certificate.read_bytes(), state.admin_token)
+        return cls(addresses.address, state.root_certificate, state.admin_token)
 
     async def close(self) -> None:
         await self._channel.close(None)
@@ -75,6 +93,7 @@ class Management:
         return _facts(await self._call("GetStatus", pb.GetStatusRequest(), pb.MeshStatus))
 
     async def _call(self, name: str, request: Message, answer: type[Answer]) -> Answer:
+        await self._follow_roots()
         method = self._channel.unary_unary(
             f"/weft.v1.Management/{name}",
             request_serializer=type(request).SerializeToString,
