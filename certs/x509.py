@@ -181,10 +181,12 @@ def check_trust_anchor(certificate: Certificate, what: str = "root certificate")
 def check_authority(certificate: Certificate, what: str = "signing certificate") -> None:
     """CertificateError unless it may sign others: CA:TRUE and keyCertSign (sections 4.1, 4.3)."""
     if not _is_ca(certificate):
-        raise CertificateError(f"{what} is not a CA certificate (basicConstraints CA:FALSE)")
+        said = "CA:FALSE" if _has_extension(certificate, x509.BasicConstraints) else "are absent"
+        raise CertificateError(f"{what} is not a CA certificate (basicConstraints {said})")
     usage = _key_usage(certificate)
     if usage is None or not usage.key_cert_sign:
-        raise CertificateError(f"{what} may not sign: key usage has no keyCertSign")
+        why = "there is no key usage" if usage is None else "key usage has no keyCertSign"
+        raise CertificateError(f"{what} may not sign: {why}")
 
 
 def check_svid(chain: Sequence[Certificate]) -> SpiffeId:

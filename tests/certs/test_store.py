@@ -155,6 +155,19 @@ def test_damage_is_refused_by_name_and_left_alone(
     assert contents(tmp_path) == before
 
 
+def test_no_change_of_a_byte_is_taken_for_a_state(tmp_path: Path) -> None:
+    """Nor does one raise anything that is not a message for a user."""
+    before = open_store(tmp_path, "td", NOW).state
+    path = tmp_path / "ca" / "state.json"
+    text = path.read_bytes()
+    for position in range(0, len(text), 7):
+        path.write_bytes(text[:position] + bytes([text[position] ^ 1]) + text[position + 1 :])
+        try:
+            assert load_store(tmp_path, NOW).state == before, "only where it changed nothing"
+        except CertificateError as error:
+            assert str(path) in str(error)
+
+
 def test_a_lost_folder_is_not_replaced_by_a_new_authority(tmp_path: Path) -> None:
     open_store(tmp_path, "td", NOW)
     (tmp_path / "ca").rename(tmp_path / "lost")
