@@ -40,7 +40,8 @@ from controlplane.ca.authenticate import Authenticator, shown_leaf
 from controlplane.ca.authority_files import AuthorityFiles, adopt
 from controlplane.ca.caller import ServiceAccountTokens, Unauthenticated
 from controlplane.ca.envoy_secrets import EnvoySecrets
-from controlplane.ca.issuer import LocalIssuer
+from controlplane.ca.foreign_issuer import ForeignIssuer, ForeignOptions
+from controlplane.ca.issuer import Issuer, LocalIssuer
 from controlplane.ca.kubernetes import KubernetesOptions, open_service_accounts
 from controlplane.ca.live import LiveAuthority
 from controlplane.ca.metrics import CaMetrics
@@ -91,6 +92,9 @@ REFRESH_SHARE = 10
 ROSTER_EVERY_S = 1.0
 """How often it is written down who is connected, if that has changed."""
 
+ROOTS_EVERY_S = 1.0
+"""How often the file of a foreign issuer's roots is looked at."""
+
 EXPIRE_S = 10.0
 """How long after a crash objects stay that were applied before it and not again."""
 
@@ -113,6 +117,9 @@ class ControlPlaneOptions:
     certificate_ttl_s: int = MAX_TTL_S
     log_level: str = "warning"
     ca_files: Path | None = None
+    issuer_address: str = ""
+    issuer_root: Path | None = None
+    issuer_server_name: str = ""
     token_review: str = ""
     api_credentials: Path = IN_CLUSTER
     service_account_jwks: Path | None = None
@@ -177,7 +184,8 @@ async def _serve(options: ControlPlaneOptions, stack: AsyncExitStack) -> None:
     stored = open_store(options.state_dir, options.trust_domain, time.time())
     _own_state(options.state_dir, stack)
     accounts = await open_service_accounts(options.kubernetes, options.trust_domain, stack)
-    plane = _Plane(options, stored, inventory, accounts)
+    foreign = _foreign_issuer(options, stack)
+    plane = _Plane(options, stored, inventory, accounts, foreign)
     plane.journal.restore()
     plane.pipeline.rebuild()
     stack.callback(plane.pipeline.close)
@@ -194,6 +202,8 @@ async def _serve(options: ControlPlaneOptions, stack: AsyncExitStack) -> None:
     }
     if options.ca_files is not None:
         works["authority files"] = plane.authority_files(options.ca_files).run()
+    if foreign is not None:
+        works["foreign roots"] = _follow_roots(foreign, plane)
     for name, work in works.items():
         stack.callback(spawn(work, name).cancel)
     _announce_serving(options, (*ports, admin_port), bundle_port, stack)
@@ -211,9 +221,12 @@ class _Plane:
         stored: StoredAuthority,
         inventory: Inventory,
         service_accounts: ServiceAccountTokens | None,
+        foreign: ForeignIssuer | None,
     ) -> None:
         self.options = options
         self.authority = LiveAuthority(stored)
+        if foreign is not None:
+            self.authority.trust_also(foreign.bundle)
         domain = options.trust_domain
         dns_names, ip_addresses = _names_of(options.host)
         self.serving = ServingCertificate(
@@ -243,10 +256,16 @@ class _Plane:
             self.authority,
             keys,
             time.time,
-            self.revocations.crl,
+            # A foreign issuer's list we can't make, and Envoy would refuse all without one.
+            self.revocations.crl if foreign is None else bytes,
             self.federation.believed,
             lambda: self.federation.aliases,
+            names_issuer=foreign is None,
         )
+        self._issuer: Issuer = LocalIssuer(self.authority, self.revocations.why_not)
+        if foreign is not None:
+            foreign.why_not = self.revocations.why_not
+            self._issuer = foreign
         cache = SnapshotCache(Mesh(domain), sds)
         self.roster = Roster(options.state_dir / ROSTER_FILE, time.time)
         observers = (self.registry, self.metrics, self.roster)
@@ -333,7 +352,7 @@ class _Plane:
 
     def _register(self, server: grpc.aio.Server) -> None:
         certificates = CertificateService(
-            LocalIssuer(self.authority, self.revocations.why_not),
+            self._issuer,
             self._authenticator,
             self._tokens,
             CaMetrics(self.metrics.registry),
@@ -361,6 +380,30 @@ def _own_state(state_dir: Path, stack: AsyncExitStack) -> None:
         raise StartError(f"{what}: stop it, or give this one its own with --state-dir") from None
     except OSError as error:
         raise StartError(f"{path}: {error.strerror}") from None
+
+
+def _foreign_issuer(options: ControlPlaneOptions, stack: AsyncExitStack) -> ForeignIssuer | None:
+    if not options.issuer_address:
+        return None
+    if options.issuer_root is None:
+        raise StartError("--issuer-address needs --issuer-root: the roots of what it issues")
+    if options.allow_sds_keys:
+        raise StartError(
+            "--allow-sds-keys and --issuer-address exclude each other: a foreign issuer certifies "
+            "workloads that prove themselves, and no key that was made here"
+        )
+    where = ForeignOptions(options.issuer_address, options.issuer_root, options.issuer_server_name)
+    issuer = ForeignIssuer(where)
+    stack.push_async_callback(issuer.close)
+    return issuer
+
+
+async def _follow_roots(foreign: ForeignIssuer, plane: _Plane) -> None:
+    while True:
+        await asyncio.sleep(ROOTS_EVERY_S)
+        if await foreign.refresh():
+            plane.authority.trust_also(foreign.bundle)
+            plane.ads.publish()
 
 
 async def _refresh(plane: _Plane) -> None:

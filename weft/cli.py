@@ -190,6 +190,9 @@ def proxy(
     help="How long workloads' certificates live.",
 )
 @click.option("--ca-files", metavar="DIR", help="An authority that somebody else renews there.")
+@click.option("--issuer-address", default="", metavar="HOST:PORT", help="A CSR service that signs.")
+@click.option("--issuer-root", metavar="FILE", help="The roots of that service, and of its work.")
+@click.option("--issuer-server-name", default="", metavar="NAME", help="In that service's TLS.")
 @click.option("--bundle-port", type=PORT, help="SPIFFE bundle endpoint, for other meshes.")
 @click.option("--bundle-certificate", metavar="FILE", help="Its certificate, with https_web.")
 @click.option("--bundle-key", metavar="FILE", help="Its key, with https_web.")
@@ -233,6 +236,9 @@ def controlplane(
     certificate_ttl: int,
     log_level: str,
     ca_files: str | None,
+    issuer_address: str,
+    issuer_root: str | None,
+    issuer_server_name: str,
     bundle_port: int | None,
     bundle_certificate: str | None,
     bundle_key: str | None,
@@ -264,6 +270,9 @@ def controlplane(
         certificate_ttl_s=certificate_ttl,
         log_level=log_level,
         ca_files=Path(ca_files) if ca_files else None,
+        issuer_address=issuer_address,
+        issuer_root=Path(issuer_root) if issuer_root else None,
+        issuer_server_name=issuer_server_name,
         bundle_port=bundle_port,
         bundle_certificate=Path(bundle_certificate) if bundle_certificate else None,
         bundle_key=Path(bundle_key) if bundle_key else None,

@@ -43,10 +43,11 @@ class Signer(Protocol):
 class LiveAuthority:
     """`swap` in the loop; the rest from anywhere."""
 
-    __slots__ = ("_listeners", "_stored")
+    __slots__ = ("_also", "_listeners", "_stored")
 
     def __init__(self, stored: StoredAuthority) -> None:
         self._stored = stored
+        self._also: TrustBundle | None = None
         self._listeners: list[Callable[[], None]] = []
 
     @property
@@ -61,7 +62,8 @@ class LiveAuthority:
     @property
     def bundle(self) -> TrustBundle:
         """What is trusted now."""
-        return self._stored.bundle
+        own = self._stored.bundle
+        return own if self._also is None else own.union(self._also)
 
     @property
     def trust_domain(self) -> str:
@@ -89,6 +91,12 @@ class LiveAuthority:
         return self._stored.authority.sign(
             subject, identity, ttl_s, now, dns_names=dns_names, ip_addresses=ip_addresses
         )
+
+    def trust_also(self, bundle: TrustBundle) -> None:
+        """The roots of a foreign issuer are trusted beside our own from now on."""
+        self._also = bundle
+        for callback in self._listeners:
+            callback()
 
     def listen(self, callback: Callable[[], None]) -> None:
         """Has `callback` called in the loop after each `swap`."""

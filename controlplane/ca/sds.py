@@ -34,7 +34,8 @@ class SdsSecrets:
     """Call it with a node. keys None: nobody gets a private key.
 
     crl: PEM of what is revoked, b'' for nothing. foreign: the roots of federated trust domains;
-    aliases: other names of our own."""
+    aliases: other names of our own. names_issuer: Weft's proxies renew a certificate of any other
+    issuer than the authority."""
 
     def __init__(
         self,
@@ -44,6 +45,8 @@ class SdsSecrets:
         crl: Callable[[], bytes] = lambda: b"",
         foreign: Callable[[], Foreign] = dict,
         aliases: Callable[[], tuple[str, ...]] = tuple,
+        *,
+        names_issuer: bool = True,
     ) -> None:
         self._authority = authority
         self._keys = keys
@@ -51,6 +54,7 @@ class SdsSecrets:
         self._crl = crl
         self._foreign = foreign
         self._aliases = aliases
+        self._names_issuer = names_issuer
         self._told: set[str] = set()
         self._warned = False
         self._made: tuple[object, ...] = ()
@@ -60,7 +64,7 @@ class SdsSecrets:
     def __call__(self, node: Node) -> tuple[Secret, ...]:
         root, issuer = self.trust()
         if node.weft_agent:
-            return (root, issuer)
+            return (root, issuer) if self._names_issuer else (root,)
         if self._keys is None:
             self._tell(node)
             return (root,)
@@ -77,9 +81,10 @@ class SdsSecrets:
     def trust(self) -> tuple[Secret, Secret]:
         """Whom to believe, and who issues; made anew only when one of them has changed."""
         crl, foreign, aliases = self._crl(), self._foreign(), self._aliases()
-        material = (self._authority.stored, crl, foreign, aliases)
+        bundle = self._authority.bundle
+        material = (self._authority.stored, bundle, crl, foreign, aliases)
         if material != self._made:
-            bundle, issuer = self._authority.bundle, self._authority.certificate
+            issuer = self._authority.certificate
             own = bundle.to_pem()
             root = secrets.root(own, crl, self._by_trust_domain(own, foreign, aliases))
             self._trust = (root, secrets.issuer(chain_to_pem((issuer,))))

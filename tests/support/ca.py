@@ -17,7 +17,7 @@ from certs.keys import PrivateKey, key_to_pem
 from certs.store import StoredAuthority, open_store
 from controlplane.ca.authenticate import Authenticator
 from controlplane.ca.caller import ServiceAccountTokens
-from controlplane.ca.issuer import LocalIssuer
+from controlplane.ca.issuer import Issuer, LocalIssuer
 from controlplane.ca.live import LiveAuthority
 from controlplane.ca.metrics import CaMetrics
 from controlplane.ca.server_credentials import (
@@ -85,6 +85,7 @@ async def running_ca(
     clock: Callable[[], float] = time.time,
     started_at: float | None = None,
     service_accounts: ServiceAccountTokens | None = None,
+    issuer: Issuer | None = None,
     **service_options: Any,
 ) -> AsyncIterator[RunningCa]:
     """`clock` is what the parts see; `started_at` when the root was made, if not now."""
@@ -94,7 +95,7 @@ async def running_ca(
     serving = ServingCertificate(authority, clock=clock)
     registry = CollectorRegistry()
     service = CertificateService(
-        LocalIssuer(authority),
+        issuer or LocalIssuer(authority),
         Authenticator(tokens, ADMIN_TOKEN, "cluster.local", service_accounts=service_accounts),
         tokens,
         CaMetrics(registry),
