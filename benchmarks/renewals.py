@@ -1,176 +1,188 @@
-"""`python -m benchmarks.renewals`: ten thousand workloads renew at once; does anybody else wait?
+"""Ten thousand workloads renew their certificates at once: how long does that take the control plane,
+and what becomes of pushes? `python -m benchmarks.renewals [--workloads N] [--connections K]`
 
-A real control plane, pinned to core 0. This process, on core 1, plays the workloads: connections by
-mutual TLS (made before), then all CSRs at once, each answer checked to be a chain. Meanwhile the
-admin page is asked every 20 ms: how long that takes is how long a push would have had to wait.
+The requests come over mutual TLS, on K connections that are opened for it (a proxy opens one for
+each renewal: --connections equal to --workloads). A discovery stream beside them is pushed a change
+again and again: how long each took from the API's call to the stream.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
-import os
-import signal
-import subprocess
+import statistics
 import sys
+import tempfile
 import time
-from argparse import ArgumentParser
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from urllib.request import urlopen
+from typing import Any
 
 import grpc
+import grpc.aio
 import uvloop
-from grpc import aio
+from envoy.service.discovery.v3 import discovery_pb2 as discovery
 
-from benchmarks import machine
-from certs.authority import Authority
 from certs.csr import make_csr
 from certs.keys import generate_key, key_to_pem
 from certs.spiffe import SpiffeId
 from certs.store import load_store
 from certs.x509 import chain_to_pem
-from protos.gen.istio.ca_pb2 import IstioCertificateRequest, IstioCertificateResponse
+from protos.gen.istio import ca_pb2
+from protos.gen.weft.v1 import management_pb2 as pb
+from protos.types import CDS
+from tests.support.control_plane import SERVER_NAME, ControlPlane
 
-ROOT = Path(__file__).resolve().parents[1]
-METHOD = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
-SERVER_NAME = "weft-controlplane.weft-system.svc"
-PROBE_EVERY_S = 0.02
-START_S = 30.0
-CALL_S = 60.0
+CREATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
+DELTA = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+IN_FLIGHT = 64
+"""Connections that are being opened, or calls made, at one time: the rest waits in the kernel."""
+ENTRY = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: moving}}
+spec: {{hosts: [moving-{number}.example], ports: [{{number: 80, name: http, protocol: HTTP}}],
+        resolution: DNS, location: MESH_EXTERNAL}}
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """A connection, and the requests that it sends."""
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workloads", type=int, default=10_000)
+    parser.add_argument("--connections", type=int, default=100)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        config = Path(directory, "mesh")
+        config.mkdir()
+        state = Path(directory, "state")
+        with ControlPlane(config, state, "--log-level", "warning") as plane:
+            result = uvloop.run(_run(plane, options.workloads, options.connections))
+    print(json.dumps(result, indent=1))
+    return 1 if result["failed"] else 0
 
-    channel: aio.Channel
-    requests: tuple[IstioCertificateRequest, ...]
+
+async def _run(plane: ControlPlane, workloads: int, connections: int) -> dict[str, object]:
+    token = plane.join_token("watcher")
+    pushes: list[float] = []
+    watching = asyncio.create_task(_watch(plane, token, pushes))  # noqa: TID251  no daemon here
+    await asyncio.sleep(1.0)
+    quiet, count = list(pushes), len(pushes)
+    calls = _calls(plane, workloads, connections)
+    began_s = time.monotonic()
+    cpu_s = plane.cpu_s()
+    outcomes = await asyncio.gather(*(call() for call in calls))
+    took_s = time.monotonic() - began_s
+    cpu_s = plane.cpu_s() - cpu_s
+    busy = pushes[count:]
+    watching.cancel()
+    return {
+        "workloads": workloads,
+        "connections": connections,
+        "seconds": round(took_s, 2),
+        "per_second": round(workloads / took_s),
+        "control_plane_cpu_s": round(cpu_s, 2),
+        "failed": sum(outcomes),
+        "push_ms_quiet": _summary(quiet),
+        "push_ms_meanwhile": _summary(busy),
+    }
 
 
-def _workload(authority: Authority, number: int, renewals: int, address: str) -> Workload:
-    now, key = time.time(), generate_key()
-    identity = SpiffeId.workload("cluster.local", "default", f"service-{number}")
-    chain = authority.sign(key.public_key(), identity, 3600, now)
-    credentials = grpc.ssl_channel_credentials(
-        authority.bundle.to_pem(), key_to_pem(key), chain_to_pem(chain[:-1])
-    )
-    options = [
+def _calls(
+    plane: ControlPlane, workloads: int, connections: int
+) -> list[Callable[[], Awaitable[int]]]:
+    """One for each connection, which answers how many of its renewals failed."""
+    authority = load_store(plane.state, time.time()).authority
+    gate = asyncio.Semaphore(IN_FLIGHT)
+    roots = plane.root_pem
+    found: list[Callable[[], Awaitable[int]]] = []
+    for number in range(connections):
+        identity = SpiffeId.workload("cluster.local", "default", f"w{number}")
+        key = generate_key()
+        chain = authority.sign(key.public_key(), identity, 600, time.time())[:-1]
+        csrs = [
+            make_csr(generate_key(), identity).decode()
+            for _ in range(workloads // connections + (number < workloads % connections))
+        ]
+        credentials = grpc.ssl_channel_credentials(roots, key_to_pem(key), chain_to_pem(chain))
+        found.append(_renewals(plane.serving["mtls_address"], credentials, csrs, gate))
+    return found
+
+
+def _renewals(
+    address: str, credentials: grpc.ChannelCredentials, csrs: list[str], gate: asyncio.Semaphore
+) -> Callable[[], Awaitable[int]]:
+    options = (
         ("grpc.ssl_target_name_override", SERVER_NAME),
         ("grpc.use_local_subchannel_pool", 1),
-    ]
-    requests = tuple(
-        IstioCertificateRequest(csr=make_csr(generate_key(), identity).decode())
-        for _ in range(renewals)
-    )
-    return Workload(aio.secure_channel(address, credentials, options=options), requests)
-
-
-async def _renew(workload: Workload, times: list[float], failures: Counter[str]) -> None:
-    create = workload.channel.unary_unary(
-        METHOD, IstioCertificateRequest.SerializeToString, IstioCertificateResponse.FromString
     )
 
-    async def one(request: IstioCertificateRequest) -> None:
-        try:
-            answer = await create(request, timeout=CALL_S)
-        except grpc.RpcError as error:
-            failures[str(error.code())] += 1
-            return
-        assert len(answer.cert_chain) == 2
-        times.append(time.perf_counter())
+    async def renew() -> int:
+        async with gate, grpc.aio.secure_channel(address, credentials, options) as channel:
+            create = channel.unary_unary(
+                CREATE,
+                ca_pb2.IstioCertificateRequest.SerializeToString,
+                ca_pb2.IstioCertificateResponse.FromString,
+            )
+            failed = 0
+            for csr in csrs:
+                try:
+                    answer = await create(ca_pb2.IstioCertificateRequest(csr=csr), timeout=60)
+                    failed += len(answer.cert_chain) < 2
+                except grpc.aio.AioRpcError as error:
+                    failed += 1
+                    print(error.details(), file=sys.stderr)
+            return failed
 
-    await asyncio.gather(*map(one, workload.requests))
-
-
-def _probe(url: str) -> None:
-    """In a process of its own, whose waits are not those of the load: prints them at SIGTERM."""
-    waits: list[float] = []
-
-    def tell(*_: object) -> None:
-        print(json.dumps(waits))
-        sys.exit(0)
-
-    signal.signal(signal.SIGTERM, tell)
-    while True:
-        began = time.perf_counter()
-        urlopen(url, timeout=CALL_S).close()
-        waits.append(time.perf_counter() - began)
-        time.sleep(PROBE_EVERY_S)
+    return renew
 
 
-def _start_probe(url: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "benchmarks.renewals", "--probe", url]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+async def _watch(plane: ControlPlane, token: str, pushes: list[float]) -> None:
+    """Applies a change, waits until the stream has it, and so on; milliseconds go to `pushes`."""
+    credentials = grpc.ssl_channel_credentials(plane.root_pem)
+    options = (("grpc.ssl_target_name_override", SERVER_NAME),)
+    admin = (("authorization", f"Bearer {(plane.state / 'admin.token').read_text().strip()}"),)
+    channel: Any
+    async with grpc.aio.secure_channel(plane.serving["address"], credentials, options) as channel:
+        apply = channel.unary_unary(
+            "/weft.v1.Management/Apply",
+            pb.ApplyRequest.SerializeToString,
+            pb.ApplyResponse.FromString,
+        )
+        stream = channel.stream_stream(
+            DELTA,
+            discovery.DeltaDiscoveryRequest.SerializeToString,
+            discovery.DeltaDiscoveryResponse.FromString,
+        )(metadata=(("authorization", f"Bearer {token}"),))
+        first = discovery.DeltaDiscoveryRequest(type_url=CDS)
+        first.node.id = "sidecar~127.0.0.1~watcher.default~default.svc.cluster.local"
+        first.node.metadata.update({"NAMESPACE": "default", "SERVICE_ACCOUNT": "watcher"})
+        await stream.write(first)
+        number, began_s = 0, time.monotonic()
+        while True:
+            response = await stream.read()
+            answer = discovery.DeltaDiscoveryRequest(type_url=CDS, response_nonce=response.nonce)
+            await stream.write(answer)
+            if any(f"moving-{number}." in one.name for one in response.resources):
+                pushes.append(1000 * (time.monotonic() - began_s))
+                await asyncio.sleep(0.02)
+            elif number:
+                continue
+            number += 1
+            began_s = time.monotonic()
+            request = pb.ApplyRequest(manifest=ENTRY.format(number=number))
+            await apply(request, metadata=admin)
 
 
-async def _measure(state: Path, pid: int, renewals: int, connections: int) -> None:
-    serving = json.loads((state / "controlplane.json").read_text("utf-8"))
-    authority = load_store(state, time.time()).authority
-    each = renewals // connections
-    workloads = [
-        _workload(authority, number, each, serving["mtls_address"]) for number in range(connections)
-    ]
-    began, used = time.perf_counter(), machine.cpu_s(pid)
-    await asyncio.gather(*(one.channel.channel_ready() for one in workloads))
-    print(
-        f"{connections} connections by mutual TLS: {time.perf_counter() - began:.2f} s, "
-        f"{(machine.cpu_s(pid) - used) / connections * 1e6:.0f} us of the control plane each"
-    )
-    times: list[float] = []
-    failures: Counter[str] = Counter()
-    probe = _start_probe(f"http://{serving['admin_address']}/ready")
-    await asyncio.sleep(1)
-    began, used = time.perf_counter(), machine.cpu_s(pid)
-    await asyncio.gather(*(_renew(one, times, failures) for one in workloads))
-    took, used = time.perf_counter() - began, machine.cpu_s(pid) - used
-    probe.terminate()
-    waits = sorted(json.loads(probe.communicate()[0]))
-    if failures:
-        print(f"FAILED: {dict(failures)}")
-    print(
-        f"{len(times)} renewals at once: {took:.2f} s, {len(times) / took:,.0f} a second, "
-        f"{used / len(times) * 1e6:.0f} us of the control plane each"
-    )
-    print(
-        f"others waited {waits[len(waits) // 2] * 1e3:.1f} ms in the middle, "
-        f"{waits[int(len(waits) * 0.99)] * 1e3:.1f} ms in the 99th percentile, "
-        f"{waits[-1] * 1e3:.1f} ms at most"
-    )
-    for one in workloads:
-        await one.channel.close(None)
-
-
-def main(arguments: list[str]) -> None:
-    parser = ArgumentParser(prog="benchmarks.renewals", description=__doc__)
-    parser.add_argument("--renewals", type=int, default=10_000)
-    parser.add_argument("--connections", type=int, default=500)
-    parser.add_argument("--probe", help="For its own use.")
-    options = parser.parse_args(arguments)
-    if options.probe:
-        _probe(options.probe)
-    with TemporaryDirectory() as folder:
-        state = Path(folder) / "state"
-        command = [
-            sys.executable, "-m", "weft", "controlplane", "--state-dir", str(state), "--config",
-            str(ROOT / "examples" / "postcard"), "--port", "0", "--mtls-port", "0",
-            "--admin-port", "0",
-        ]  # fmt: skip
-        process = machine.start(command, 0, Path(folder) / "log")
-        os.sched_setaffinity(0, {1})
-        try:
-            deadline = time.monotonic() + START_S
-            while not (state / "controlplane.json").exists():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    sys.exit((Path(folder) / "log").read_text("utf-8"))
-                time.sleep(0.05)
-            uvloop.run(_measure(state, process.pid, options.renewals, options.connections))
-        finally:
-            process.terminate()
-            process.wait()
+def _summary(milliseconds: list[float]) -> dict[str, float]:
+    if not milliseconds:
+        return {}
+    return {
+        "count": len(milliseconds),
+        "median": round(statistics.median(milliseconds), 1),
+        "max": round(max(milliseconds), 1),
+    }
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -55,6 +56,12 @@ class ControlPlane:
     @property
     def root_pem(self) -> bytes:
         return (self.state / "root.pem").read_bytes()
+
+    def cpu_s(self) -> float:
+        """What the process has used of the processors so far."""
+        assert self._child is not None, "not started"
+        words = Path(f"/proc/{self._child.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
     def start(self) -> Self:
         with self.log_path.open("ab") as log:
