@@ -51,7 +51,8 @@ class ConnectionInfo:
     keeps `downstream_cx_active`.
 
     peer_chain: what the peer has shown beside its certificate, DER. failure: why TLS failed, for
-    `DOWNSTREAM_TRANSPORT_FAILURE_REASON`."""
+    `DOWNSTREAM_TRANSPORT_FAILURE_REASON`. termination: why we ended the connection, for
+    `CONNECTION_TERMINATION_DETAILS`."""
 
     remote: tuple[str, int]
     local: tuple[str, int]
@@ -65,6 +66,7 @@ class ConnectionInfo:
     peer: PeerCertificate | None = None
     peer_chain: Callable[[], tuple[bytes, ...]] = _nothing_shown
     failure: str = ""
+    termination: str = ""
     filter_chain: str = ""
     state: dict[str, Any] | None = field(default=None, repr=False, compare=False)
     on_closed: Callable[[], None] = field(default=_nobody_counts, repr=False, compare=False)

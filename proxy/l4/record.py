@@ -46,7 +46,7 @@ class Downstream:
 @dataclass(slots=True)
 class ConnectionRecord:
     """started, ended: monotonic seconds. flags: Envoy's, joined by commas. failure: why the last
-    connect failed. termination: why the connection was ended."""
+    connect failed."""
 
     down: Downstream
     manager: Chain
@@ -56,7 +56,6 @@ class ConnectionRecord:
     bytes_sent: int = 0
     flags: str = ""
     failure: str = ""
-    termination: str = ""
     attempt: int = 0
     cluster: Cluster | None = None
     host: Host | None = None

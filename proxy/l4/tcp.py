@@ -203,7 +203,7 @@ class DownstreamTcp(TcpEnd):
 
     def _turn_away(self, why: TurnedAway) -> None:
         record = self.record
-        record.termination = why.termination
+        self.info.termination = why.termination
         record.detail = why.detail
         if why.flag:
             record.flag(why.flag)

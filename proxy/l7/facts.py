@@ -173,7 +173,7 @@ NUMBERS: Mapping[str, Callable[[Logged], int | str]] = {
 
 TEXTS: Mapping[str, Callable[[Logged], str]] = {
     "ACCESS_LOG_TYPE": lambda stream: stream.log_type,
-    "CONNECTION_TERMINATION_DETAILS": lambda stream: stream.termination,
+    "CONNECTION_TERMINATION_DETAILS": lambda stream: stream.down.info.termination,
     "DOWNSTREAM_LOCAL_URI_SAN": _own_uri,
     "DOWNSTREAM_PEER_CERT": _peer(lambda peer: quote(pem(peer.der), safe="")),
     "DOWNSTREAM_PEER_DNS_SAN": _peer(lambda peer: ",".join(peer.dns_sans)),

@@ -71,7 +71,7 @@ class Stream:
     attempt. shadows: copies on their way while the request is not whole. keeps_body: for another
     leg. redirects, followed: how many legs came before, and by which routes. new_cookies: made for
     the client by a hash policy. local_body: what a local reply said before it was formatted.
-    counted: in what else the request counts. termination: why its connection was ended."""
+    counted: in what else the request counts."""
 
     # Few __slots__: most streams never touch most of these, and a default that stands in the class
     # costs a request nothing, while a slot must be filled. All defaults are immutable. But what
@@ -151,7 +151,6 @@ class Stream:
     log_type = "DownstreamEnd"
     logged_at = 0.0
     failure = ""
-    termination = ""
     timeout_s = 0.0
     per_try_timeout_s = 0.0
     idle_try_s = 0.0

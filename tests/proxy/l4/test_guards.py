@@ -73,7 +73,7 @@ def test_who_is_turned_away_is_closed_and_logged() -> None:
         client.say(b"secret")
         assert up.take() == b"" and client.state == "aborted"
     (record,) = play.records
-    assert (record.flags, record.detail, record.termination) == (
+    assert (record.flags, record.detail, record.down.info.termination) == (
         "UAEX", "ext_authz_denied", "because"
     )  # fmt: skip
     assert record.bytes_received == 6
