@@ -63,15 +63,11 @@ def explain(mesh: Mesh, snapshot: Snapshot, question: Question) -> list[Answer]:
 
 def _answer(mesh: Mesh, question: Question, identity: str, asked: Asked) -> Answer:
     party, security = asked.party, mesh.security
-    tokens = [
-        rule
-        for policy in security.tokens
-        if policy.scope.takes(party.namespace, party.labels)
-        for rule in policy.rules
-    ]
+    found = security.tokens_of.of(party.namespace, party.labels)
+    tokens = [rule for policy in found for rule in policy.rules]
     token = verified(question.claims, tokens) if asked.http else Verified()
     inquiry = _inquiry(question, identity, asked, token)
-    policies = [p for p in security.access if p.scope.takes(party.namespace, party.labels)]
+    policies = security.access_of.of(party.namespace, party.labels)
     decision = None if token.refusal else decide(policies, inquiry, security.authorizers)
     return Answer(asked, inquiry, token, decision, tuple(_notes(asked, identity, token)))
 

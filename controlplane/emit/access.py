@@ -48,12 +48,9 @@ class Guards:
     @classmethod
     def of(cls, security: Security, namespace: str, labels: Mapping[str, str]) -> Guards:
         return cls(
-            access=tuple(p for p in security.access if p.scope.takes(namespace, labels)),
+            access=security.access_of.of(namespace, labels),
             tokens=tuple(
-                rule
-                for policy in security.tokens
-                if policy.scope.takes(namespace, labels)
-                for rule in policy.rules
+                rule for policy in security.tokens_of.of(namespace, labels) for rule in policy.rules
             ),
             authorizers=security.authorizers,
             in_body=security.denial_details,

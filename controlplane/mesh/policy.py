@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from controlplane.mesh.position import NOWHERE, Position
+from controlplane.mesh.scopes import Scope, ScopeIndex
 
 Action = Literal["ALLOW", "DENY", "AUDIT", "CUSTOM"]
 Attribute = Literal[
@@ -32,9 +33,6 @@ Attribute = Literal[
 ]
 """identity: the peer's SPIFFE URI. source_ip: of the connection, remote_ip: as far as proxies in
 front are trusted. token: a claim that is a string; claim: a string, or a list that has one."""
-
-GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
-"""Gateway API's label of a gateway's workloads."""
 
 HTTP_ATTRIBUTES: frozenset[Attribute] = frozenset(
     ("host", "method", "path", "header", "token", "claim")
@@ -103,24 +101,6 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
-    """Which workloads: those of `namespace` ('' is every one) with all of the labels; where
-    `gateways` is not None only the gateways of these names."""
-
-    namespace: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    gateways: tuple[str, ...] | None = None
-
-    def takes(self, namespace: str, labels: Mapping[str, str]) -> bool:
-        """Whether a workload of `namespace` with `labels` is meant."""
-        if self.namespace not in ("", namespace):
-            return False
-        if self.gateways is not None:
-            return labels.get(GATEWAY_NAME, "") in self.gateways
-        return all(labels.get(key) == value for key, value in self.labels.items())
-
-
-@dataclass(frozen=True, slots=True)
 class AccessPolicy:
     """provider: the name of whom CUSTOM asks. dry_run: tried, never enforced."""
 
@@ -128,7 +108,7 @@ class AccessPolicy:
     name: str
     action: Action
     rules: tuple[Rule, ...] = ()
-    scope: Scope = Scope()
+    scope: Scope = field(default_factory=Scope)
     provider: str = ""
     dry_run: bool = False
     position: Position = NOWHERE
@@ -167,7 +147,7 @@ class TokenPolicy:
     namespace: str
     name: str
     rules: tuple[TokenRule, ...] = ()
-    scope: Scope = Scope()
+    scope: Scope = field(default_factory=Scope)
     position: Position = NOWHERE
 
 
@@ -206,10 +186,17 @@ class Authorizer:
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """Everything of the mesh that decides about access. Policies are sorted oldest first."""
+    """Everything of the mesh that decides about access. Policies are sorted oldest first;
+    access_of and tokens_of find those of a workload."""
 
     access: tuple[AccessPolicy, ...] = ()
     tokens: tuple[TokenPolicy, ...] = ()
     authorizers: tuple[Authorizer, ...] = ()
     trust_domain_aliases: tuple[str, ...] = ()
     denial_details: bool = False
+    access_of: ScopeIndex[AccessPolicy] = field(init=False, repr=False, compare=False)
+    tokens_of: ScopeIndex[TokenPolicy] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "access_of", ScopeIndex(self.access))
+        object.__setattr__(self, "tokens_of", ScopeIndex(self.tokens))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from controlplane.kinds.authorization_policy import AuthorizationPolicy
 from controlplane.mesh.model import InboundPort, Workload
-from controlplane.mesh.policy import AccessPolicy, Authorizer, Clause, Rule
+from controlplane.mesh.policy import AccessPolicy, Authorizer, Rule
 from controlplane.translate.clauses import ClauseMaker
 from controlplane.translate.index import age
 from controlplane.translate.report import Report
@@ -30,7 +30,7 @@ def policies(
         made.append(policy)
         tell_unused(item, policy.scope, population, report)
         _tell_provider(item, known, report)
-        _tell_tcp(item, policy, population.workloads, report)
+        _tell_tcp(item, policy, population, report)
     return tuple(made)
 
 
@@ -69,35 +69,30 @@ def _tell_provider(item: AuthorizationPolicy, known: dict[str, Authorizer], repo
 
 
 def _tell_tcp(
-    item: AuthorizationPolicy, policy: AccessPolicy, workloads: tuple[Workload, ...], report: Report
+    item: AuthorizationPolicy, policy: AccessPolicy, population: Population, report: Report
 ) -> None:
     """A TCP port knows nothing of HTTP: DENY denies more than was meant, ALLOW allows less."""
-    ports = sorted({str(port.listen_port) for port in _tcp_ports(policy, workloads)})
-    if not ports or policy.action not in ("ALLOW", "DENY"):
+    if policy.action not in ("ALLOW", "DENY"):
         return
-    for rule in policy.rules:
-        clauses = list(_clauses(rule))
-        if not any(clause.http_only for clause in clauses) or _names_ports(clauses):
-            continue
+    asking = [rule for rule in policy.rules if _asks_http_of_any_port(rule)]
+    ports = sorted({port.listen_port for port in _tcp_ports(population.meant(policy.scope))})
+    listed = ", ".join(map(str, ports))
+    for rule in asking if ports else ():
         where = f"spec.rules[{rule.index}]"
         effect = "takes everything there" if policy.action == "DENY" else "takes nothing there"
         message = (
-            f"{where} asks about HTTP, and {effect} on the TCP ports {', '.join(ports)} of its "
+            f"{where} asks about HTTP, and {effect} on the TCP ports {listed} of its "
             "workloads; say which `ports` are meant"
         )
         report.warning(item, rule.position, "HttpOnly", message)
 
 
-def _tcp_ports(policy: AccessPolicy, workloads: tuple[Workload, ...]) -> Iterator[InboundPort]:
+def _tcp_ports(workloads: Iterable[Workload]) -> Iterator[InboundPort]:
     for workload in workloads:
-        if policy.scope.takes(workload.namespace, workload.labels):
-            yield from (port for port in workload.inbound if port.protocol not in _HTTP)
+        yield from (port for port in workload.inbound if port.protocol not in _HTTP)
 
 
-def _clauses(rule: Rule) -> Iterator[Clause]:
-    for group in (*rule.sources, *rule.operations, rule.conditions):
-        yield from group
-
-
-def _names_ports(clauses: Iterable[Clause]) -> bool:
-    return any(clause.attribute == "destination_port" for clause in clauses)
+def _asks_http_of_any_port(rule: Rule) -> bool:
+    clauses = [c for group in (*rule.sources, *rule.operations, rule.conditions) for c in group]
+    names_ports = any(clause.attribute == "destination_port" for clause in clauses)
+    return not names_ports and any(clause.http_only for clause in clauses)

@@ -6,14 +6,14 @@ every one. Targets are gateways, known by the label of Gateway API; a sidecar ig
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 
 from controlplane.kinds.mesh_config import ROOT_NAMESPACE
 from controlplane.kinds.objects import Object
 from controlplane.kinds.selectors import Targeting, TargetRef, targets_of
 from controlplane.mesh.model import Workload
-from controlplane.mesh.policy import Scope
+from controlplane.mesh.scopes import Label, Scope
 from controlplane.translate.report import Report
 
 
@@ -37,16 +37,32 @@ def _gateways(policy: Object, targets: tuple[TargetRef, ...], report: Report) ->
     return tuple(target.name for target in targets if target.kind == "Gateway")
 
 
-@dataclass(frozen=True, slots=True)
-class Population:
-    """workloads: those that are there. planned: namespace and labels of those that shall be."""
+Planned = tuple[str, Mapping[str, str]]
 
-    workloads: tuple[Workload, ...] = ()
-    planned: tuple[tuple[str, Mapping[str, str]], ...] = ()
+
+class Population:
+    """Whom policies may mean: workloads that are there, and namespace and labels of those that
+    shall be. Indexed, as there may be as many policies as workloads."""
+
+    __slots__ = ("_by_label", "_planned", "_workloads")
+
+    def __init__(self, workloads: Iterable[Workload], planned: Iterable[Planned]) -> None:
+        self._workloads = tuple(workloads)
+        self._planned = tuple(planned)
+        self._by_label: dict[Label, list[Workload]] = defaultdict(list)
+        for workload in self._workloads:
+            for label in workload.labels.items():
+                self._by_label[label].append(workload)
+
+    def meant(self, scope: Scope) -> Iterator[Workload]:
+        """The workloads of a scope."""
+        for mark in scope.marks:
+            among = self._workloads if mark is None else self._by_label.get(mark, ())
+            yield from (w for w in among if scope.takes(w.namespace, w.labels))
 
     def has(self, scope: Scope) -> bool:
-        there = any(scope.takes(w.namespace, w.labels) for w in self.workloads)
-        return there or any(scope.takes(*one) for one in self.planned)
+        there = next(self.meant(scope), None) is not None
+        return there or any(scope.takes(*one) for one in self._planned)
 
 
 def tell_unused(policy: Object, scope: Scope, population: Population, report: Report) -> None:

@@ -31,7 +31,7 @@ _METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD")
 _SAMPLES = (("(.+/|)", ""), ("(/.+)?", ""), ("[^/]*", "q"), (".*", "any"), (".+", "any"))
 
 
-def grid(policies: Sequence[AccessPolicy], http: bool, most: int = 60) -> list[Inquiry]:
+def grid(policies: Sequence[AccessPolicy], http: bool, most: int = 40) -> list[Inquiry]:
     """At most so many inquiries, no two the same."""
     made = {repr(one): one for one in _inquiries(policies, replace(BASE, http=http))}
     found = list(made.values())

@@ -33,7 +33,7 @@ from tests.support.weft_proxy import weft_proxy
 POLICIES = Path(__file__).parent / "policies"
 NAMES = sorted(path.stem for path in POLICIES.glob("*.yaml"))
 TCP = {"connections", "asking_connections"}
-MOST = 150
+MOST = 80
 ANY_TOKEN = (TokenRule("", jwks="{}", space_delimited_claims=("permission", "scope")),)
 
 

@@ -33,7 +33,7 @@ def plain(value: Any) -> Any:
         return {
             field.name: plain(getattr(value, field.name))
             for field in dataclasses.fields(value)
-            if getattr(value, field.name) != default_of(field)
+            if field.init and getattr(value, field.name) != default_of(field)
         }
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
