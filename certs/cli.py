@@ -135,9 +135,10 @@ def sign_new_key(
         raise CertificateError(
             f"{out / 'key.pem'} is there already: give another --out, or move it away"
         ) from error
+    # What is not in the log must not be about.
+    _record(state_dir, chain[0], who, now)
     write_public(out / "cert-chain.pem", chain_to_pem(chain[:-1]))
     stored.bundle.save(out / "root-cert.pem")
-    _record(state_dir, chain[0], who, now)
     return f"{out}: key and certificate of {who} until {rfc3339(validity(chain[0])[1])}"
 
 

@@ -33,13 +33,15 @@ def find_path(
 ) -> tuple[Certificate, ...]:
     """`certificate` first, a root of `roots` last; each is signed by the next.
 
-    CertificateError: no root signs it, directly or through `others`; one of the path may not sign
-    or stands higher than a path length allows.
+    It ends at a root that has signed itself: verifiers do not all stop at an intermediate that is
+    among the roots. CertificateError: no root signs it, directly or through `others`; one of the
+    path may not sign or stands higher than a path length allows.
     """
-    path = _walk(certificate, list(dict.fromkeys((*roots, *others))), frozenset(roots))
+    anchors = frozenset(root for root in roots if _signed(root, root))
+    path = _walk(certificate, list(dict.fromkeys((*roots, *others))), anchors)
     for depth, one in enumerate(path):
         name = subject_of(one)
-        check = check_authority if one not in roots else check_trust_anchor
+        check = check_trust_anchor if one in anchors else check_authority
         check(one, f"certificate {name!r}")
         _check_key(one, name)
         allowed = path_length(one)

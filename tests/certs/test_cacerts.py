@@ -271,6 +271,15 @@ def test_of_several_paths_one_that_leads_to_a_root_is_taken(tmp_path: Path, root
     assert load(tmp_path).path[1:] == (policy.certificate, root.certificate)
 
 
+def test_an_intermediate_among_the_roots_is_no_end(tmp_path: Path, root: Maker) -> None:
+    policy = Maker("Corp policy CA", root)
+    mesh = Maker("Corp mesh CA", policy)
+    path = load(put(tmp_path, mesh, [], [policy, root])).path
+    assert path == (mesh.certificate, policy.certificate, root.certificate)
+    with pytest.raises(CertificateError, match="no trusted root signs 'CN=Corp policy CA'"):
+        load(put(tmp_path, mesh, [], [policy]))
+
+
 def test_a_bundle_of_another_root(tmp_path: Path, root: Maker) -> None:
     put(tmp_path, Maker("Corp mesh CA", root), [], [Maker("Corp root")])
     with pytest.raises(CertificateError, match=r"root-cert\.pem.*no trusted root signs"):
