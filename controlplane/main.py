@@ -225,16 +225,11 @@ class _Plane:
     ) -> None:
         self.options = options
         self.authority = LiveAuthority(stored)
+        self._foreign = foreign
         if foreign is not None:
             self.authority.trust_also(foreign.bundle)
         domain = options.trust_domain
-        dns_names, ip_addresses = _names_of(options.host)
-        self.serving = ServingCertificate(
-            self.authority,
-            cross=self.authority.cross,
-            dns_names=dns_names,
-            ip_addresses=ip_addresses,
-        )
+        self.serving = self._serving_certificate()
         self._tokens = JoinTokens(options.state_dir / TOKENS_FILE, domain)
         self._issues = IssueLog(options.state_dir / CA_FOLDER)
         admin_token = open_admin_token(options.state_dir)
@@ -252,20 +247,7 @@ class _Plane:
         keys = EnvoySecrets(self.authority, ttl_s) if options.allow_sds_keys else None
         self.federation = Federation(Shelf(options.state_dir), lambda: self.ads.publish())
         FederationMetrics(self.metrics.registry, lambda: self.federation.followed, time.time)
-        sds = SdsSecrets(
-            self.authority,
-            keys,
-            time.time,
-            # A foreign issuer's list we can't make, and Envoy would refuse all without one.
-            self.revocations.crl if foreign is None else bytes,
-            self.federation.believed,
-            lambda: self.federation.aliases,
-            names_issuer=foreign is None,
-        )
-        self._issuer: Issuer = LocalIssuer(self.authority, self.revocations.why_not)
-        if foreign is not None:
-            foreign.why_not = self.revocations.why_not
-            self._issuer = foreign
+        sds = self._sds_secrets(keys)
         cache = SnapshotCache(Mesh(domain), sds)
         self.roster = Roster(options.state_dir / ROSTER_FILE, time.time)
         observers = (self.registry, self.metrics, self.roster)
@@ -279,6 +261,33 @@ class _Plane:
         self.pipeline = Pipeline(inventory, domain, outlets, time.time)
         memory = MemorySource(inventory, self.pipeline.changed)
         self.journal = Journal(options.state_dir / APPLIED_FILE, memory)
+
+    def _serving_certificate(self) -> ServingCertificate:
+        dns_names, ip_addresses = _names_of(self.options.host)
+        return ServingCertificate(
+            self.authority,
+            cross=self.authority.cross,
+            dns_names=dns_names,
+            ip_addresses=ip_addresses,
+        )
+
+    def _sds_secrets(self, keys: EnvoySecrets | None) -> SdsSecrets:
+        return SdsSecrets(
+            self.authority,
+            keys,
+            time.time,
+            # A foreign issuer's list we can't make, and Envoy would refuse all without one.
+            self.revocations.crl if self._foreign is None else bytes,
+            self.federation.believed,
+            lambda: self.federation.aliases,
+            names_issuer=self._foreign is None,
+        )
+
+    def _issuer(self) -> Issuer:
+        if self._foreign is None:
+            return LocalIssuer(self.authority, self.revocations.why_not)
+        self._foreign.why_not = self.revocations.why_not
+        return self._foreign
 
     def authority_files(self, folder: Path) -> AuthorityFiles:
         return AuthorityFiles(folder, self.authority, self.conductor.begin, time.time)
@@ -352,7 +361,7 @@ class _Plane:
 
     def _register(self, server: grpc.aio.Server) -> None:
         certificates = CertificateService(
-            self._issuer,
+            self._issuer(),
             self._authenticator,
             self._tokens,
             CaMetrics(self.metrics.registry),

@@ -30,7 +30,7 @@ from google.protobuf.message import DecodeError
 
 from certs.csr import make_csr
 from certs.errors import CertificateError
-from certs.files import read_secret, write_secret
+from certs.files import read_public, read_secret, write_secret
 from certs.keys import PrivateKey, generate_key, key_from_pem, key_to_pem
 from certs.renewal import renew_at, retry_delay_s
 from certs.spiffe import SpiffeId
@@ -79,6 +79,7 @@ class IdentityOptions:
 
     identity is what the first CSR says, a courtesy: the CA takes the identity from the proof.
     follow_mesh: the control plane is Weft's, which says whom to trust and when to renew.
+    server_name: what the CA's certificate must say, whatever address is dialled.
     """
 
     ca_address: str
@@ -88,6 +89,7 @@ class IdentityOptions:
     ca_mtls_address: str = ""
     identity: SpiffeId | None = None
     secret_name: str = "default"
+    server_name: str = SERVER_NAME
     follow_mesh: bool = False
 
 
@@ -295,7 +297,7 @@ class Identity:
         )
 
     def _token(self) -> str:
-        token = read_secret(self._options.join_token_file).decode("utf-8", "replace").strip()
+        token = read_token(self._options.join_token_file).decode("utf-8", "replace").strip()
         if not token or not token.isascii() or not token.isprintable():
             raise CertificateError(f"{self._options.join_token_file} holds no join token")
         return token
@@ -333,8 +335,9 @@ class Identity:
         metadata: tuple[tuple[str, str], ...],
         request: ca_pb2.IstioCertificateRequest,
     ) -> bytes:
-        tls = client_tls(address, roots, SERVER_NAME, *own)
-        call = await open_call(address, _METHOD, tls=tls, authority=SERVER_NAME, metadata=metadata)
+        name = self._options.server_name
+        tls = client_tls(address, roots, name, *own)
+        call = await open_call(address, _METHOD, tls=tls, authority=name, metadata=metadata)
         try:
             await call.send(request.SerializeToString(), end=True)
             body = await call.receive()
@@ -376,6 +379,13 @@ class Identity:
     def _write(self, state_dir: Path, key: PrivateKey, chain: tuple[Certificate, ...]) -> None:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_secret(state_dir / FILE, encode_file(key, chain, passphrase(self._token())))
+
+
+def read_token(path: Path) -> bytes:
+    """A join token's file must be private. A Kubernetes token's is not (the kubelet mounts it with
+    mode 0644), but nobody outside of the pod sees it."""
+    token = read_public(path)
+    return token if token.count(b".") == 2 else read_secret(path)
 
 
 def checked_svid(key: PrivateKey, pems: Sequence[str], now: float) -> Svid:

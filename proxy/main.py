@@ -65,6 +65,7 @@ class ProxyOptions:
     bootstrap: Path
     state_dir: Path | None = None
     ca_address: str | None = None
+    ca_server_name: str = ""
     ca_root: Path | None = None
     join_token_file: Path | None = None
     log_level: str = "info"
@@ -391,18 +392,26 @@ def _identity(config: Bootstrap, options: ProxyOptions) -> Identity | None:
         return None
     if options.ca_root is None or options.join_token_file is None:
         raise StartError("--ca-address needs --ca-root and --join-token-file too")
-    from proxy.identity import Identity, IdentityOptions
+    from proxy.identity import SERVER_NAME, Identity, IdentityOptions
 
+    # Another CA than the control plane that our ADS goes to, e.g. istiod: what the control plane
+    # says of its own issuer and roots does not concern it.
+    foreign = bool(options.ca_server_name) and options.ca_server_name != SERVER_NAME
     return Identity(
         IdentityOptions(
             ca_address=options.ca_address,
             ca_root=options.ca_root,
             join_token_file=options.join_token_file,
             state_dir=options.state_dir,
-            ca_mtls_address=_mtls_address(config),
-            follow_mesh=str(config.node.metadata.get("WEFT_AGENT", "")).lower() == "true",
+            ca_mtls_address="" if foreign else _mtls_address(config),
+            follow_mesh=not foreign and _has_agent(config),
+            server_name=options.ca_server_name or SERVER_NAME,
         )
     )
+
+
+def _has_agent(config: Bootstrap) -> bool:
+    return str(config.node.metadata.get("WEFT_AGENT", "")).lower() == "true"
 
 
 def _mtls_address(config: Bootstrap) -> str:

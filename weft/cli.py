@@ -136,6 +136,7 @@ def status(state_dir: str) -> None:
 @click.option(
     "--ca-address", metavar="HOST:PORT", default="", help="Who signs this workload's certificate."
 )
+@click.option("--ca-server-name", default="", metavar="NAME", help="Of another CA, e.g. istiod's.")
 @click.option("--ca-root", metavar="FILE", help="The trust bundle to verify the CA with (PEM).")
 @click.option("--join-token-file", metavar="FILE", help="Proves the workload's identity once.")
 @click.option("--log-level", default="info", show_default=True, type=LOG_LEVELS)
@@ -143,6 +144,7 @@ def proxy(
     config: str,
     state_dir: str | None,
     ca_address: str,
+    ca_server_name: str,
     ca_root: str | None,
     join_token_file: str | None,
     log_level: str,
@@ -165,6 +167,7 @@ def proxy(
         bootstrap=Path(config),
         state_dir=_path(state_dir),
         ca_address=ca_address,
+        ca_server_name=ca_server_name,
         ca_root=_path(ca_root),
         join_token_file=_path(join_token_file),
         log_level=log_level,
