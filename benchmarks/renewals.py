@@ -1,4 +1,4 @@
-"""Ten thousand workloads renew their certificates at once: how long does that take the control plane,
+"""Ten thousand workloads renew their certificates at once: how long does the control plane take,
 and what becomes of pushes? `python -m benchmarks.renewals [--workloads N] [--connections K]`
 
 The requests come over mutual TLS, on K connections that are opened for it (a proxy opens one for
