@@ -18,7 +18,7 @@ from proxy.listen.counters import InspectorCounters, ListenerCounters
 from proxy.listen.proxied import read_proxy_header
 from proxy.listen.runtime import DEFAULT_HANDSHAKE_TIMEOUT_S, ChainRuntime, ListenerRuntime
 from proxy.listen.sniff import peek_until
-from proxy.tls.failure import CHAIN, TlsFailed
+from proxy.tls.failure import CHAIN, TIMEOUT, TlsFailed
 from proxy.tls.transport import Handshake, TlsTransport
 from proxy.wire import client_hello, http_preface
 
@@ -169,17 +169,15 @@ class Establisher:
         self, chain: ChainRuntime, tls: ServerTls, sock: socket.socket, info: ConnectionInfo
     ) -> None:
         gate = _TlsGate(chain, tls, info, self.counters)
-        handshake = Handshake(self._loop, gate.session, gate.enter, chain.close_notify_wait_s)
         timeout_s = chain.handshake_timeout_s or DEFAULT_HANDSHAKE_TIMEOUT_S
+        handshake = Handshake(
+            self._loop, gate.session, gate.enter, chain.close_notify_wait_s, timeout_s
+        )
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._loop.connect_accepted_socket(lambda: handshake, sock)
-                failure = await handshake.finished
+            await self._loop.connect_accepted_socket(lambda: handshake, sock)
+            failure = await handshake.finished
             if failure is not None:
                 gate.refuse(failure)
-        except TimeoutError:
-            self.counters.handshake_timeout.value += 1
-            gate.refuse(TlsFailed("", f"the TLS handshake took more than {timeout_s:g} s"))
         except OSError as error:
             log.info("TLS handshake with %s:%d: %s", *info.remote, error)
         finally:
@@ -228,7 +226,10 @@ class _TlsGate:
 
     def refuse(self, failure: TlsFailed) -> None:
         """Counts and tells why. What a peer says of our certificate is told with ours."""
-        self._counters.tls.failed(failure)
+        if failure.statistic == TIMEOUT:
+            self._counters.handshake_timeout.value += 1
+        else:
+            self._counters.tls.failed(failure)
         self._info.failure = failure.told
         ours = f"; ours is {self._tls.own.told()}" if failure.by_alert else ""
         log.info("TLS handshake with %s:%d: %s%s", *self._info.remote, failure.why, ours)

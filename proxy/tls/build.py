@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
@@ -197,20 +197,6 @@ def _add_roots(store: crypto.X509Store, roots: DataSource) -> None:
             raise ValueError(f"trusted_ca: {error}") from None
         for root in found:
             store.add_cert(crypto.X509.from_cryptography(root))
-
-
-def chosen_alpn(protocols: tuple[str, ...]) -> Callable[[SSL.Connection, list[bytes]], bytes]:
-    """The server's choice: its own first that the client offers; none fits: none is spoken of
-    (Envoy: SSL_TLSEXT_ERR_NOACK)."""
-    ours = tuple(name.encode() for name in protocols)
-
-    def choose(_: SSL.Connection, offered: list[bytes]) -> bytes:
-        for name in ours:
-            if name in offered:
-                return name
-        return SSL.NO_OVERLAPPING_PROTOCOLS  # type: ignore[return-value]
-
-    return choose
 
 
 def one_line(error: Exception) -> str:

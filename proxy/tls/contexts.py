@@ -23,7 +23,6 @@ from proxy.config.model import (
 )
 from proxy.tls.build import (
     announce_authorities,
-    chosen_alpn,
     load_certificate,
     load_trust,
     new_context,
@@ -31,6 +30,7 @@ from proxy.tls.build import (
     verifies,
 )
 from proxy.tls.failure import TlsConfigError
+from proxy.tls.openssl import choose_alpn, set_verify
 from proxy.tls.own import OwnCertificates
 from proxy.tls.session import Session, judged
 from proxy.tls.verify import Verifier
@@ -112,6 +112,11 @@ class ClientSession(Session):
         """After the handshake: what was verified in an earlier one must still hold."""
         return _holds(self._tls.verifier, self, now)
 
+    def __del__(self) -> None:
+        # OpenSSL spoils the session of a connection that has had no end. RFC 5246 section 7.2.1
+        # has dropped that rule, and many a connection to a host is broken off.
+        self.connection.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
+
 
 def _holds(verifier: Verifier | None, session: Session, now: float) -> bool:
     if verifier is None or not session.resumed:
@@ -133,11 +138,11 @@ def server_context(tls: DownstreamTls, secrets: Mapping[str, Secret]) -> ServerT
         context = _context(SSL.TLS_SERVER_METHOD, tls.common, some, origin, validation)
         mode = _server_mode(tls, validation)
         if mode is not None:
-            context.set_verify(mode, judged)
+            set_verify(context, mode, judged)
         announce_authorities(context, validation)
         _set_sessions(context, tls)
         if tls.common.alpn:
-            context.set_alpn_select_callback(chosen_alpn(tls.common.alpn))
+            choose_alpn(context, tls.common.alpn)
         return context
 
     own = OwnCertificates(certificates, make)
@@ -199,7 +204,7 @@ def client_context(
         if context is None:
             context = _context(SSL.TLS_CLIENT_METHOD, common, certificates, origin, validation)
             if verifier is not None:
-                context.set_verify(SSL.VERIFY_PEER, judged)
+                set_verify(context, SSL.VERIFY_PEER, judged)
             if protocols:
                 context.set_alpn_protos([name.encode() for name in protocols])
             if made is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.stats import Stats
+from proxy.stats import Counter, Stats
 from proxy.tls.failure import CHAIN, CONNECTION, NAMES, NO_CERTIFICATE, PIN, TlsFailed
 
 if TYPE_CHECKING:
@@ -14,11 +14,20 @@ if TYPE_CHECKING:
 class TlsCounters:
     """Those of what was negotiated come to be with the first connection that did."""
 
-    __slots__ = ("_base", "_failures", "_handshake", "_no_certificate", "_reused", "_stats")
+    __slots__ = (
+        "_agreed",
+        "_base",
+        "_failures",
+        "_handshake",
+        "_no_certificate",
+        "_reused",
+        "_stats",
+    )
 
     def __init__(self, stats: Stats, prefix: str) -> None:
         """prefix: 'listener.127.0.0.1_80.', 'cluster.x.'."""
         self._stats = stats
+        self._agreed: dict[tuple[str, str, str], list[Counter]] = {}
         self._base = base = f"{prefix}ssl."
         self._handshake = stats.counter(base + "handshake")
         self._reused = stats.counter(base + "session_reused")
@@ -31,12 +40,21 @@ class TlsCounters:
         self._handshake.value += 1
         self._reused.value += session.resumed
         self._no_certificate.value += not has_certificate
-        add = self._stats.counter
-        add(f"{self._base}ciphers.{session.cipher}").value += 1
-        add(f"{self._base}versions.{session.version}").value += 1
-        if group := session.group:
-            add(f"{self._base}curves.{group}").value += 1
-        self.refused(session)
+        agreed = (session.cipher, session.version, session.group)
+        counters = self._agreed.get(agreed)
+        if counters is None:
+            counters = self._agreed[agreed] = self._of(*agreed)
+        for counter in counters:
+            counter.value += 1
+        if session.refusal.why:
+            self.refused(session)
+
+    def _of(self, cipher: str, version: str, group: str) -> list[Counter]:
+        """OpenSSL knows but a few of each."""
+        names = [f"ciphers.{cipher}", f"versions.{version}"]
+        if group:
+            names.append(f"curves.{group}")
+        return [self._stats.counter(self._base + name) for name in names]
 
     def refused(self, session: Session) -> None:
         """A certificate that was no good and yet let in (ACCEPT_UNTRUSTED) counts as such."""

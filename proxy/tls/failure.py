@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from OpenSSL.crypto import X509
-
-
 NO_CERTIFICATE = "fail_verify_no_cert"
 CHAIN = "fail_verify_error"
 NAMES = "fail_verify_san"
 PIN = "fail_verify_cert_hash"
 CONNECTION = "connection_error"
+TIMEOUT = "timeout"  # counted by the listener, not among those of TLS
 
 
 class TlsConfigError(Exception):
@@ -48,7 +43,7 @@ class Refusal:
     def __init__(self) -> None:
         self.statistic = ""
         self.why = ""
-        self.chain: list[X509] = []
+        self.chain: list[bytes] = []
 
     def say(self, statistic: str, why: str) -> None:
         """The first word counts: what OpenSSL finds afterwards follows from it."""

@@ -18,9 +18,19 @@ from OpenSSL import SSL
 lib: Any = SSL._lib  # type: ignore[attr-defined]
 ffi: Any = SSL._ffi  # type: ignore[attr-defined]
 
+# What every read goes through: all belongs to one thread, and nothing is left for later.
+SIZE = 64 * 1024
+BUFFER = ffi.new("char[]", SIZE)
+VIEW = ffi.buffer(BUFFER)
+_scratch = lib.BIO_new(lib.BIO_s_mem())
+_ciphers: dict[int, str] = {}  # by address: they are OpenSSL's constants
+
 # openssl/ssl.h: a server sends the chain that it was given, and does not build (and verify) one
 # anew in each handshake: a seventh of its work. What BoringSSL does, too.
 MODE_NO_AUTO_CHAIN = 0x8
+_CHOOSE_ALPN = (
+    "int (*)(SSL *, unsigned char **, unsigned char *, const unsigned char *, unsigned int, void *)"
+)
 
 
 def set_groups(context: SSL.Context, names: tuple[str, ...]) -> bool:
@@ -36,6 +46,54 @@ def set_signature_algorithms(context: SSL.Context, names: tuple[str, ...]) -> bo
 def _accepted(result: int) -> bool:
     lib.ERR_clear_error()
     return result == 1
+
+
+def der_of(certificate: Any) -> bytes:
+    """Of an `X509 *`."""
+    lib.i2d_X509_bio(_scratch, certificate)
+    parts: list[bytes] = []
+    while (got := lib.BIO_read(_scratch, BUFFER, SIZE)) > 0:
+        parts.append(VIEW[:got])
+    return b"".join(parts)
+
+
+def cipher_name(ssl: Any) -> str:
+    """Of an open `SSL *`."""
+    cipher = lib.SSL_get_current_cipher(ssl)
+    address = int(ffi.cast("uintptr_t", cipher))
+    if address not in _ciphers:
+        _ciphers[address] = ffi.string(lib.SSL_CIPHER_get_name(cipher)).decode()
+    return _ciphers[address]
+
+
+def set_verify(context: SSL.Context, mode: int, callback: Any) -> None:
+    """callback: an `int (*)(int, X509_STORE_CTX *)` that is never let go."""
+    lib.SSL_CTX_set_verify(context._context, mode, callback)
+
+
+def choose_alpn(context: SSL.Context, protocols: tuple[str, ...]) -> None:
+    """The server's choice: its own first that the client offers; none fits: none is spoken of
+    (Envoy: SSL_TLSEXT_ERR_NOACK)."""
+    ours = tuple(name.encode() for name in protocols)
+
+    def choose(_: Any, out: Any, size: Any, offered: Any, length: int, __: Any) -> int:
+        data = ffi.buffer(offered, length)[:]
+        places: dict[bytes, int] = {}
+        at = 0
+        while at < length:
+            end = at + 1 + data[at]
+            places.setdefault(data[at + 1 : end], at + 1)
+            at = end
+        for name in ours:
+            if name in places:
+                out[0] = offered + places[name]
+                size[0] = len(name)
+                return int(lib.SSL_TLSEXT_ERR_OK)
+        return int(lib.SSL_TLSEXT_ERR_NOACK)
+
+    kept = ffi.callback(_CHOOSE_ALPN, choose, error=lib.SSL_TLSEXT_ERR_ALERT_FATAL)
+    context._alpn_select_callback = kept  # where pyOpenSSL keeps its own
+    lib.SSL_CTX_set_alpn_select_cb(context._context, kept, ffi.NULL)
 
 
 def errors() -> list[str]:

@@ -8,22 +8,20 @@ Opens nothing. All sessions share one buffer: they belong to one thread.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 
 from proxy.tls.failure import CHAIN, CONNECTION, NO_CERTIFICATE, Refusal, TlsFailed
-from proxy.tls.openssl import errors, ffi, lib
+from proxy.tls.openssl import BUFFER, SIZE, VIEW, cipher_name, der_of, errors, ffi, lib
 
 RECORD = 16 * 1024  # RFC 8446 section 5.1: what one record carries at most
-SIZE = 64 * 1024
 _HEADER = 5
 _GROUPS = {
     "x25519": "X25519", "secp256r1": "P-256", "prime256v1": "P-256", "secp384r1": "P-384",
     "secp521r1": "P-521", "x25519mlkem768": "X25519MLKEM768",
 }  # fmt: skip
-_BUFFER = ffi.new("char[]", SIZE)
-_VIEW = ffi.buffer(_BUFFER)
+_VERSIONS = {SSL.TLS1_2_VERSION: "TLSv1.2", SSL.TLS1_3_VERSION: "TLSv1.3"}
 
 _new_bio, _memory = lib.BIO_new, lib.BIO_s_mem
 _bio_read, _bio_write = lib.BIO_read, lib.BIO_write
@@ -31,19 +29,36 @@ _ssl_read, _ssl_write = lib.SSL_read, lib.SSL_write
 
 
 class Judge(Protocol):
-    """Whose word counts beside OpenSSL's."""
+    """Whose word counts beside OpenSSL's. wants_chain: of each certificate, not only the leaf."""
 
-    def judge(
-        self, session: Session, found: crypto.X509, error: int, depth: int, ok: int
-    ) -> bool: ...
+    @property
+    def wants_chain(self) -> bool: ...
+
+    def judge(self, session: Session, der: bytes, error: int, depth: int, ok: int) -> bool: ...
 
 
-def judged(connection: SSL.Connection, found: crypto.X509, error: int, depth: int, ok: int) -> bool:
+def _judge(ok: int, store: Any) -> int:
     """OpenSSL's verify callback of every context: contexts are shared by whoever differs in names
-    only, the session knows whom to ask."""
-    session: Session = connection.get_app_data()
+    only; the session whose hands are shaken knows whom to ask."""
+    session = _shaking[-1]
     verifier = session.verifier
-    return bool(ok) if verifier is None else verifier.judge(session, found, error, depth, ok)
+    if verifier is None:
+        return ok
+    depth: int = lib.X509_STORE_CTX_get_error_depth(store)
+    if ok and depth and not verifier.wants_chain:
+        return 1
+    der = der_of(lib.X509_STORE_CTX_get_current_cert(store))
+    if not depth:
+        session.shown = der
+    error: int = lib.X509_STORE_CTX_get_error(store)
+    if not verifier.judge(session, der, error, depth, ok):
+        return 0
+    lib.X509_STORE_CTX_set_error(store, lib.X509_V_OK)
+    return 1
+
+
+judged: Any = ffi.callback("int (*)(int, X509_STORE_CTX *)", _judge, error=0)
+_shaking: list[Session] = []
 
 
 class Session:
@@ -61,6 +76,7 @@ class Session:
         "ended",
         "refusal",
         "server",
+        "shown",
         "verifier",
         "wanted_name",
     )
@@ -77,7 +93,6 @@ class Session:
         """verifier: judges the peer's certificate, where `context` asks `judged`. server_name: the
         SNI to send, '' for none."""
         connection = self.connection = SSL.Connection(context)
-        connection.set_app_data(self)
         self._ssl = connection._ssl
         self._incoming = connection._into_ssl
         self._outgoing = connection._from_ssl
@@ -86,6 +101,7 @@ class Session:
         self.ended = False
         self.refusal = Refusal()
         self.verifier = verifier
+        self.shown = b""  # the peer's certificate, if it was looked at in the handshake
         self.wanted_name = wanted_name
         self.server = server
         if server:
@@ -103,7 +119,9 @@ class Session:
         if data:
             _bio_write(self._incoming, data, len(data))
             self._measure(data)
+        _shaking.append(self)
         done: int = lib.SSL_do_handshake(self._ssl)
+        _shaking.pop()
         if done == 1:
             return True
         if lib.SSL_get_error(self._ssl, done) != lib.SSL_ERROR_WANT_READ:
@@ -124,9 +142,9 @@ class Session:
         size = len(data)
         _bio_write(self._incoming, data, size)
         if self._aligned and size > _HEADER and size == _HEADER + (data[3] << 8 | data[4]):
-            got: int = _ssl_read(self._ssl, _BUFFER, SIZE)
+            got: int = _ssl_read(self._ssl, BUFFER, SIZE)
             if got > 0:
-                return _VIEW[:got]  # type: ignore[no-any-return]
+                return VIEW[:got]  # type: ignore[no-any-return]
             self._no_more(got)
             return b""
         self._measure(data)
@@ -135,8 +153,8 @@ class Session:
     def rest(self, size: int = 0) -> bytes:
         """What came with the end of the handshake."""
         parts: list[bytes] = []
-        while (got := _ssl_read(self._ssl, _BUFFER, SIZE)) > 0:
-            parts.append(_VIEW[:got])
+        while (got := _ssl_read(self._ssl, BUFFER, SIZE)) > 0:
+            parts.append(VIEW[:got])
         self._no_more(got)
         if self._aligned and (not size or size > SIZE // 2):
             self._settle()
@@ -170,16 +188,16 @@ class Session:
             done: int = _ssl_write(self._ssl, data, size)
             if done <= 0:
                 raise self._failure()
-            got: int = _bio_read(self._outgoing, _BUFFER, SIZE)
-            return _VIEW[:got]  # type: ignore[no-any-return]
+            got: int = _bio_read(self._outgoing, BUFFER, SIZE)
+            return VIEW[:got]  # type: ignore[no-any-return]
         # A record at a time, so that OpenSSL's buffer stays small.
         return b"".join(self.encrypt(data[at : at + RECORD]) for at in range(0, size, RECORD))
 
     def taken(self) -> bytes:
         """What the protocol itself has to send: handshakes, tickets, alerts, key updates."""
         parts: list[bytes] = []
-        while (got := _bio_read(self._outgoing, _BUFFER, SIZE)) > 0:
-            parts.append(_VIEW[:got])
+        while (got := _bio_read(self._outgoing, BUFFER, SIZE)) > 0:
+            parts.append(VIEW[:got])
         return b"".join(parts)
 
     def close_notify(self) -> bytes:
@@ -200,11 +218,11 @@ class Session:
 
     @property
     def version(self) -> str:
-        return self.connection.get_protocol_version_name()
+        return _VERSIONS[lib.SSL_version(self._ssl)]
 
     @property
     def cipher(self) -> str:
-        return self.connection.get_cipher_name() or ""
+        return cipher_name(self._ssl)
 
     @property
     def group(self) -> str:
@@ -228,14 +246,16 @@ class Session:
     @property
     def peer_der(self) -> bytes:
         """Its certificate, b"" when it has shown none."""
-        found = self.connection.get_peer_certificate()
-        return b"" if found is None else crypto.dump_certificate(crypto.FILETYPE_ASN1, found)
+        if not self.shown:
+            found = self.connection.get_peer_certificate()
+            self.shown = b"" if found is None else der_of(found._x509)
+        return self.shown
 
     def peer_chain(self) -> tuple[bytes, ...]:
         """What it has shown beside its certificate."""
         der = self.peer_der
         shown = self.connection.get_peer_cert_chain() or []
-        others = [crypto.dump_certificate(crypto.FILETYPE_ASN1, one) for one in shown]
+        others = [der_of(one._x509) for one in shown]
         return tuple(one for one in others if one != der)
 
     # ------------------------------------------------------------------ failure

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from proxy.tls.failure import TlsFailed
+from proxy.tls.failure import TIMEOUT, TlsFailed
 
 if TYPE_CHECKING:
     from proxy.tls.session import Session
@@ -254,7 +254,7 @@ class Handshake(asyncio.Protocol):
     """finished: set to None when the connection is established and `on_done` has answered who
     uses it; else to why not. Whoever gives up calls `abort`."""
 
-    __slots__ = ("_loop", "_on_done", "_raw", "_session", "_wait_s", "finished")
+    __slots__ = ("_loop", "_on_done", "_raw", "_session", "_timer", "_wait_s", "finished")
 
     def __init__(
         self,
@@ -262,14 +262,19 @@ class Handshake(asyncio.Protocol):
         session: Session,
         on_done: OnDone,
         close_notify_wait_s: float,
+        timeout_s: float | None = None,
     ) -> None:
-        """on_done: the peer is verified; who uses the connection, or None to drop it."""
+        """on_done: the peer is verified; who uses the connection, or None to drop it.
+        timeout_s: how long it may take; None: whoever waits says so."""
         self._loop = loop
         self._session = session
         self._on_done = on_done
         self._wait_s = close_notify_wait_s
         self._raw: asyncio.Transport | None = None
         self.finished: asyncio.Future[TlsFailed | None] = loop.create_future()
+        self._timer: asyncio.TimerHandle | None = None
+        if timeout_s is not None:
+            self._timer = loop.call_later(timeout_s, self._time_out, timeout_s)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._raw = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
@@ -322,7 +327,15 @@ class Handshake(asyncio.Protocol):
             raw.close()
         self._finish(failure)
 
+    def _time_out(self, timeout_s: float) -> None:
+        raw, self._raw = self._raw, None
+        if raw is not None:
+            raw.abort()
+        self._finish(TlsFailed(TIMEOUT, f"the TLS handshake took more than {timeout_s:g} s"))
+
     def _finish(self, failure: TlsFailed | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         if not self.finished.done():
             self.finished.set_result(failure)
 

@@ -53,17 +53,20 @@ class Verifier:
         self._chain_matters = config.trusted_ca is not None and stores is None
         self._trusting = config.accept_untrusted
 
-    def judge(self, session: Session, found: crypto.X509, error: int, depth: int, ok: int) -> bool:
+    @property
+    def wants_chain(self) -> bool:
+        """The SPIFFE validator has roots of its own, so it needs what leads to them."""
+        return self._stores is not None
+
+    def judge(self, session: Session, der: bytes, error: int, depth: int, ok: int) -> bool:
         """Whether to go on."""
-        der = crypto.dump_certificate(crypto.FILETYPE_ASN1, found)
         if not ok:
             if self._chain_matters and error not in self._tolerated:
                 session.refusal.say(CHAIN, why_chain(error, depth, der))
         elif depth:
-            if self._stores is not None:
-                session.refusal.chain.append(found)
+            session.refusal.chain.append(der)
         elif not session.refusal.why:
-            self._judge_leaf(session, found, der)
+            self._judge_leaf(session, der)
         return self._trusting or not session.refusal.why
 
     def again(self, session: Session, der: bytes, now: float) -> bool:
@@ -75,10 +78,10 @@ class Verifier:
             self._judge_names(session, der)
         return self._trusting or not session.refusal.why
 
-    def _judge_leaf(self, session: Session, found: crypto.X509, der: bytes) -> None:
+    def _judge_leaf(self, session: Session, der: bytes) -> None:
         try:
             if self._stores is not None:
-                self._judge_identity(session, found, der, self._stores)
+                self._judge_identity(session, der, self._stores)
             if not session.refusal.why:
                 self._judge_names(session, der)
             if not session.refusal.why:
@@ -110,9 +113,7 @@ class Verifier:
             return
         session.refusal.say(PIN, f"the certificate is not a pinned one: its SHA-256 {digest.hex()}")
 
-    def _judge_identity(
-        self, session: Session, found: crypto.X509, der: bytes, stores: Stores
-    ) -> None:
+    def _judge_identity(self, session: Session, der: bytes, stores: Stores) -> None:
         """Envoy's SPIFFE validator: the chain must end at a root of the identity's trust domain."""
         why = not_a_leaf(x509.load_der_x509_certificate(der))
         domain = trust_domain(sans_of(der).get("URI", ()))
@@ -122,22 +123,21 @@ class Verifier:
             known = ", ".join(stores)
             why = f"no bundle for the trust domain of {shown(sans_of(der))}; there is {known}"
         if why is None:
-            why = self._chain_problem(session, found, stores[domain])
+            why = self._chain_problem(session, der, stores[domain])
         if why is not None:
             session.refusal.say(CHAIN, why)
 
-    def _chain_problem(
-        self, session: Session, leaf: crypto.X509, store: crypto.X509Store
-    ) -> str | None:
-        verification = crypto.X509StoreContext(store, leaf, session.refusal.chain or None)
+    def _chain_problem(self, session: Session, der: bytes, store: crypto.X509Store) -> str | None:
+        others = [_loaded(one) for one in session.refusal.chain]
+        verification = crypto.X509StoreContext(store, _loaded(der), others or None)
         try:
             verification.verify_certificate()
         except crypto.X509StoreContextError as error:
             code, depth = error.errors[0], error.errors[1]
             if code in self._tolerated:
                 return None
-            der = crypto.dump_certificate(crypto.FILETYPE_ASN1, error.certificate)
-            return why_chain(code, depth, der)
+            guilty = crypto.dump_certificate(crypto.FILETYPE_ASN1, error.certificate)
+            return why_chain(code, depth, guilty)
         return None
 
 
@@ -186,6 +186,10 @@ def not_a_leaf(certificate: x509.Certificate) -> str | None:
         if isinstance(value, x509.KeyUsage) and (value.key_cert_sign or value.crl_sign):
             return "the certificate may sign others: it is not one of a workload"
     return None
+
+
+def _loaded(der: bytes) -> crypto.X509:
+    return crypto.load_certificate(crypto.FILETYPE_ASN1, der)
 
 
 def _spki_digest(der: bytes) -> bytes:
