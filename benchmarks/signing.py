@@ -53,7 +53,7 @@ def _requests() -> Iterator[Asked]:
     return cycle(made)
 
 
-def _works(now: float, log: IssueLog) -> dict[str, Work]:
+def works(now: float, log: IssueLog) -> dict[str, Work]:
     root = Authority.create("cluster.local", now)
     below = root.create_intermediate(now)
     asked = _requests()
@@ -122,7 +122,7 @@ def main(arguments: list[str]) -> None:
     rounds = parser.parse_args(arguments).rounds
     with TemporaryDirectory() as folder:
         log = IssueLog(Path(folder))
-        found = measure(_works(time.time(), log), rounds)
+        found = measure(works(time.time(), log), rounds)
         log.close()
     print(f"P-256, {backend.openssl_version_text()}; goal {GOAL} certificates a second a core")
     for name, each_s in found.items():
