@@ -46,6 +46,10 @@ class Algorithm(Protocol):
     def verify(self, msg: bytes, sig: bytes, key: Any) -> bool: ...
 
 
+class WeakKey(CertificateError):
+    """A key that is well-formed, but too short to prove anything; Envoy believes it."""
+
+
 @dataclass(frozen=True, slots=True)
 class VerifyingKey:
     """One key: `kid` and `alg` are '' where the set does not say; `algorithms` is what the key's
@@ -96,16 +100,17 @@ class KeySet:
     def of(cls, members: list[object]) -> KeySet:
         """The usable ones of parsed JWKs; CertificateError, with the first fault, if none is."""
         keys: list[VerifyingKey] = []
-        faults: list[str] = []
+        faults: list[CertificateError] = []
         for member in members:
             try:
                 if isinstance(member, dict):
                     keys.append(read_key(member))
             except CertificateError as error:
-                faults.append(str(error))
+                faults.append(error)
         if not keys:
             because = f": {faults[0]}" if faults else ""
-            raise CertificateError(f"Jwks doesn't have any valid public key{because}")
+            kind = WeakKey if any(isinstance(one, WeakKey) for one in faults) else CertificateError
+            raise kind(f"Jwks doesn't have any valid public key{because}")
         return cls(tuple(keys))
 
     def verify(self, token: Jwt) -> None:
@@ -146,7 +151,7 @@ def read_key(jwk: _Members) -> VerifyingKey:
 def _rsa(jwk: _Members) -> tuple[_Key, tuple[str, ...]]:
     # RFC 7518 section 3.3; looked at before joserfc, which would warn instead.
     if len(_text(jwk, "n")) * 6 < _MIN_RSA_BITS:
-        raise CertificateError(f"RSA key has less than {_MIN_RSA_BITS} bits")
+        raise WeakKey(f"RSA key has less than {_MIN_RSA_BITS} bits")
     return RSAKey.import_key(_public(jwk, "kty", "n", "e")), _RSA_ALGORITHMS
 
 
@@ -168,7 +173,7 @@ def _okp(jwk: _Members) -> tuple[_Key, tuple[str, ...]]:
 def _oct(jwk: _Members) -> tuple[_Key, tuple[str, ...]]:
     secret = _text(jwk, "k")
     if len(secret) * 6 // 8 < _MIN_OCT_BYTES:
-        raise CertificateError(f"[k] is shorter than {_MIN_OCT_BYTES} bytes")
+        raise WeakKey(f"[k] is shorter than {_MIN_OCT_BYTES} bytes")
     return OctKey.import_key(_public(jwk, "kty", "k")), _HMAC_ALGORITHMS
 
 

@@ -110,11 +110,14 @@ def _provider(name: str, message: config_pb2.JwtProvider, path: str) -> JwtProvi
 
 
 def _check_keys(text: bytes, path: str) -> None:
-    """Envoy, too, refuses a provider whose keys are none."""
-    from certs.jwt_keys import KeySet  # cryptography: only where it is needed
+    """Envoy, too, refuses a provider whose keys are none. One whose keys are weak is taken, as by
+    Envoy, but no token is accepted from it."""
+    from certs.jwt_keys import KeySet, WeakKey  # cryptography: only where it is needed
 
     try:
         KeySet.parse(text)
+    except WeakKey:
+        return
     except CertificateError as error:
         raise Rejected(path, f"has no usable keys: {error}") from None
 

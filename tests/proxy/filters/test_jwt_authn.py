@@ -207,6 +207,23 @@ def test_what_cannot_be_is_refused_by_its_path(config: dict[str, Any], where: st
     assert where in str(error.value)
 
 
+def test_a_weak_key_is_taken_and_proves_nothing() -> None:
+    secret = b"short"
+    keys = {"inline_string": jwks(secret)}
+    config = decoded(
+        {
+            "providers": {"p": {"local_jwks": keys}},
+            "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "p"}}],
+        }
+    )
+    hooks = jwt_authn.build(config, context()).for_route(())
+    assert hooks is not None and hooks.on_request is not None
+    stream = FakeStream(request(authorization=f"Bearer {token({'iss': 'me'}, secret)}"))
+    reply = hooks.on_request(stream)
+    assert isinstance(reply, Reply)
+    assert reply.body == b"Jwks doesn't have any valid public key"
+
+
 def test_a_route_may_turn_it_off() -> None:
     built = jwt_authn.build(decoded({"providers": {"p": {"remote_jwks": REMOTE}}}), context())
     message = config_pb2.PerRouteConfig(disabled=True)
