@@ -57,7 +57,7 @@ class _Target:
     subset: str
     policy: TrafficPolicy
     endpoints: tuple[Endpoint, ...]
-    trust_domain: str
+    trust_domains: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -75,13 +75,14 @@ def outbound(mesh: Mesh) -> Iterable[tuple[Cluster, ClusterLoadAssignment | None
 def _targets(mesh: Mesh, service: Service, port: ServicePort) -> Iterable[_Target]:
     """The port as a whole, then each subset."""
     number = port.number
+    own = (mesh.trust_domain, *mesh.security.trust_domain_aliases)
     policy = service.port_policies.get(number, service.policy)
     every = select(service, number, {})
-    yield _Target(service, port, "", policy, every, mesh.trust_domain)
+    yield _Target(service, port, "", policy, every, own)
     for subset in service.subsets:
         policy = subset.port_policies.get(number, subset.policy)
         some = select(service, number, subset.labels)
-        yield _Target(service, port, subset.name, policy, some, mesh.trust_domain)
+        yield _Target(service, port, subset.name, policy, some, own)
 
 
 def _outbound(target: _Target) -> tuple[Cluster, ClusterLoadAssignment | None]:
@@ -148,7 +149,7 @@ def _mutual(target: _Target) -> TransportSocket:
     return tls.upstream_mutual(
         settings.sni or names.outbound_sni(hostname, number, target.subset),
         settings.subject_alt_names or _identities(target.endpoints),
-        target.trust_domain,
+        target.trust_domains,
         names.client_alpn(target.port.protocol),
     )
 

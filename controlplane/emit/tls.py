@@ -43,13 +43,24 @@ def downstream_mutual(trust_domains: Iterable[str], alpn: tuple[str, ...]) -> Tr
 
 
 def upstream_mutual(
-    sni: str, identities: Iterable[str], trust_domain: str, alpn: tuple[str, ...]
+    sni: str, identities: Iterable[str], trust_domains: tuple[str, ...], alpn: tuple[str, ...]
 ) -> TransportSocket:
-    """A sidecar's outbound TLS: exactly these identities; with none known, the trust domain's."""
-    matchers = [StringMatcher(exact=identity) for identity in sorted(set(identities))]
-    anybody = StringMatcher(prefix=names.trust_domain_prefix(trust_domain))
-    context = UpstreamTlsContext(common_tls_context=_mutual(matchers or (anybody,), alpn), sni=sni)
+    """A sidecar's outbound TLS: exactly these identities, by any name of the mesh's trust domain
+    (its own first, then aliases); with none known, whoever is of it."""
+    wanted = {name for identity in identities for name in _aliased(identity, trust_domains)}
+    matchers = [StringMatcher(exact=identity) for identity in sorted(wanted)]
+    anybody = [StringMatcher(prefix=names.trust_domain_prefix(name)) for name in trust_domains]
+    context = UpstreamTlsContext(common_tls_context=_mutual(matchers or anybody, alpn), sni=sni)
     return TransportSocket(name=TLS_SOCKET, typed_config=packed(context))
+
+
+def _aliased(identity: str, trust_domains: tuple[str, ...]) -> Iterable[str]:
+    """Istio's ExpandWithTrustDomains: a SPIFFE id is the same one in each alias."""
+    yield identity
+    scheme, _, rest = identity.partition("://")
+    if scheme == "spiffe":
+        path = rest.partition("/")[2]
+        yield from (f"spiffe://{alias}/{path}" for alias in trust_domains[1:])
 
 
 def upstream_simple(sni: str, dns_names: Iterable[str]) -> TransportSocket:
