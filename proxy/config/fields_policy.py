@@ -15,6 +15,8 @@ POLICY: Table = {
         "logger_configs", {"audit_condition": "no logger is called: Weft's says where policies are"}
     ),
     _RBAC + "RBAC.AuditLoggingOptions.AuditLoggerConfig": Fields("audit_logger is_optional"),
+    "udpa.type.v1.TypedStruct": Fields("type_url value"),
+    "xds.type.v3.TypedStruct": Fields("type_url value"),
     "envoy.extensions.filters.network.rbac.v3.RBAC": Fields(
         "rules shadow_rules shadow_rules_stat_prefix stat_prefix delay_deny",
         {"enforcement_type": "nothing that rules look at changes while a connection lasts"},
