@@ -55,12 +55,13 @@ def upstream_mutual(
 
 
 def _aliased(identity: str, trust_domains: tuple[str, ...]) -> Iterable[str]:
-    """Istio's ExpandWithTrustDomains: a SPIFFE id is the same one in each alias."""
+    """Istio's ExpandWithTrustDomains: a SPIFFE id of ours is the same one in each of our trust
+    domains. One of a foreign domain is itself alone."""
     yield identity
     scheme, _, rest = identity.partition("://")
-    if scheme == "spiffe":
-        path = rest.partition("/")[2]
-        yield from (f"spiffe://{alias}/{path}" for alias in trust_domains[1:])
+    domain, _, path = rest.partition("/")
+    if scheme == "spiffe" and domain in trust_domains:
+        yield from (f"spiffe://{alias}/{path}" for alias in trust_domains)
 
 
 def upstream_simple(sni: str, dns_names: Iterable[str]) -> TransportSocket:
