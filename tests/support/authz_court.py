@@ -76,13 +76,16 @@ _BY = "rbac_access_denied_matched_policy[{}]"
 
 @dataclass(slots=True)
 class Court:
-    """`with Reservation() as ports`: makes a bootstrap for trials, then judges by a process."""
+    """`with Reservation() as ports`: makes a bootstrap for trials, then judges by a process.
+
+    names_rules: the body of a denial is Envoy's response code details; else the proxy's own."""
 
     trials: Sequence[Trial]
     folder: Path
     reservation: Reservation
     clusters: Sequence[Mapping[str, Any]] = ()
     echo_port: int = 0
+    names_rules: bool = True
     _key: ECKey = field(default_factory=lambda: ECKey.generate_key("P-256", {"kid": "k"}))
     _authority: Authority = field(default_factory=Authority)
     _ports: dict[tuple[str, tuple[int, ...]], int] = field(default_factory=dict)
@@ -118,10 +121,8 @@ class Court:
                 "stat_prefix": "judged",
                 "normalize_path": True,
                 "http_filters": [self._tokens(), *filters, _ROUTER],
-                "local_reply_config": {
-                    "mappers": [{"filter": _DENIALS, "body_format_override": _DETAILS}]
-                },
                 "route_config": {"virtual_hosts": [_ANSWERS]},
+                **({"local_reply_config": _NAMED} if self.names_rules else {}),
             },
         }
 
@@ -335,3 +336,4 @@ _DENIALS = {
     }
 }
 _DETAILS = {"text_format_source": {"inline_string": "%RESPONSE_CODE_DETAILS%"}}
+_NAMED = {"mappers": [{"filter": _DENIALS, "body_format_override": _DETAILS}]}
