@@ -6,7 +6,8 @@ up.json             what it runs: {"pid", "directory", "gateway"}
 controlplane.json   from the control plane: its addresses
 applied.json        from the control plane: what its API was given, for its next start
 proxies.json        from the control plane: which proxies there are, for its next start
-root.pem            from the control plane: the trust bundle; admin.token: the key to its API
+root.pem            from the control plane: the trust bundle; ca/: its certificate authority
+admin.token         from the control plane: the key to its API
 logs/NAME.log       the output of each process
 sidecars/NAME/      a sidecar's bootstrap, join token and last good configuration
 =================== ======================================================================
