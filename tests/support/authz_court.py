@@ -36,12 +36,14 @@ FiltersFor = Callable[[int, tuple[int, ...]], Sequence[Message]]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Some filters and what is asked of them."""
+    """Some filters and what is asked of them. reads_tokens: they do so themselves; else a filter in
+    front takes any token of the court's key."""
 
     name: str
     http: bool
     filters_for: FiltersFor
     inquiries: tuple[Inquiry, ...]
+    reads_tokens: bool = False
 
     @property
     def ports(self) -> list[tuple[int, ...]]:
@@ -54,6 +56,11 @@ class Verdict:
 
     outcome: str
     detail: str = ""
+
+
+def key_set(key: ECKey) -> str:
+    """The public half as a JWKS document."""
+    return json.dumps({"keys": [key.as_dict(private=False)]})
 
 
 def foretold(decision: Decision, http: bool) -> Verdict:
@@ -86,7 +93,7 @@ class Court:
     clusters: Sequence[Mapping[str, Any]] = ()
     echo_port: int = 0
     names_rules: bool = True
-    _key: ECKey = field(default_factory=lambda: ECKey.generate_key("P-256", {"kid": "k"}))
+    key: ECKey = field(default_factory=lambda: ECKey.generate_key("P-256", {"kid": "k"}))
     _authority: Authority = field(default_factory=Authority)
     _ports: dict[tuple[str, tuple[int, ...]], int] = field(default_factory=dict)
     _contexts: dict[str, ssl.SSLContext] = field(default_factory=dict)
@@ -105,6 +112,8 @@ class Court:
     def _listener(self, trial: Trial, numbers: tuple[int, ...]) -> dict[str, Any]:
         port = self._ports[trial.name, numbers] = self.reservation.port()
         made = [json_format.MessageToDict(one) for one in trial.filters_for(port, numbers)]
+        if trial.http and not trial.reads_tokens:
+            made.insert(0, self._tokens())
         filters = [self._manager(made)] if trial.http else [*made, _RELAY]
         return {
             "name": f"{trial.name}-{numbers}",
@@ -120,16 +129,15 @@ class Court:
                 "@type": _type("network.http_connection_manager.v3.HttpConnectionManager"),
                 "stat_prefix": "judged",
                 "normalize_path": True,
-                "http_filters": [self._tokens(), *filters, _ROUTER],
+                "http_filters": [*filters, _ROUTER],
                 "route_config": {"virtual_hosts": [_ANSWERS]},
                 **({"local_reply_config": _NAMED} if self.names_rules else {}),
             },
         }
 
     def _tokens(self) -> dict[str, Any]:
-        keys = json.dumps({"keys": [self._key.as_dict(private=False)]})
         provider = {
-            "local_jwks": {"inline_string": keys},
+            "local_jwks": {"inline_string": key_set(self.key)},
             "payload_in_metadata": "payload",
             "normalize_payload_in_metadata": {"space_delimited_claims": ["permission", "scope"]},
         }
@@ -202,7 +210,7 @@ class Court:
     def _token(self, claims: Mapping[str, Any] | None) -> str:
         if claims is None:
             return ""
-        return jwt.encode({"alg": "ES256", "kid": "k"}, dict(claims), self._key)
+        return jwt.encode({"alg": "ES256", "kid": "k"}, dict(claims), self.key)
 
     def _context(self, identity: str) -> ssl.SSLContext:
         if identity not in self._contexts:
