@@ -6,13 +6,15 @@ against the table.
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pool import Default
 
-import proxy.config.bootstrap  # noqa: F401  # its imports register what stands in no Any
 from proxy.config import any_types
 from proxy.config.field_rules import Fields
 from proxy.config.fields import FIELDS
@@ -102,8 +104,23 @@ def _linked(field: FieldDescriptor) -> str:
 
 
 def _descriptor(name: str) -> Descriptor:
-    found: Descriptor = any_types.descriptor(name) or Default().FindMessageTypeByName(name)
+    known = any_types.descriptor(name)
+    if known is None:
+        _register(name)
+    found: Descriptor = known or Default().FindMessageTypeByName(name)
     return found
+
+
+@cache
+def _register(name: str) -> None:
+    """Imports the messages of the package: the proxy itself does when a configuration names one."""
+    package = ".".join(part for part in name.split(".") if not part[0].isupper())
+    if package.startswith("google."):
+        return
+    folder = importlib.import_module(package)
+    for module in pkgutil.iter_modules(folder.__path__):
+        if module.name.endswith("_pb2"):
+            importlib.import_module(f"{package}.{module.name}")
 
 
 if __name__ == "__main__":
