@@ -1,4 +1,5 @@
-"""Two control planes that federate, and a real Envoy of one that workloads of the other call."""
+"""Two control planes that federate, and a sidecar of one, a real Envoy or Weft's, that workloads of the
+other call."""
 
 from __future__ import annotations
 
@@ -6,7 +7,11 @@ import asyncio
 import json
 import ssl
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from certs.authority import Authority
 from certs.keys import generate_key, key_to_pem
@@ -18,9 +23,11 @@ from tests.support.client import Client
 from tests.support.control_plane import ControlPlane
 from tests.support.envoy import envoy, require_envoy
 from tests.support.ports import free_port
+from tests.support.process import ProxyProcess
 from tests.support.sidecar_bootstrap import sidecar_bootstrap
 from tests.support.upstream import Answer, Upstream
 from tests.support.wait import eventually
+from tests.support.weft_proxy import weft_proxy
 
 MESH = """
 apiVersion: v1
@@ -122,7 +129,10 @@ async def status_of(meshes: Meshes, context: ssl.SSLContext) -> int:
     return message.status if message is not None else 0
 
 
-async def test_a_workload_of_a_federated_mesh_is_believed_and_no_longer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sidecar", [envoy, weft_proxy])
+async def test_a_workload_of_a_federated_mesh_is_believed_and_no_longer(
+    tmp_path: Path, sidecar: Callable[[dict[str, Any], Path], ProxyProcess]
+) -> None:
     require_envoy()
     meshes = Meshes(tmp_path)
     async with Upstream([Answer(body=b"hello")]) as app:
@@ -137,7 +147,7 @@ async def test_a_workload_of_a_federated_mesh_is_believed_and_no_longer(tmp_path
                 http_proxy_port=free_port(),
                 delta=True,
             )
-            with envoy(bootstrap, tmp_path):
+            with sidecar(bootstrap, tmp_path):
                 await _judge(meshes, app)
 
 
