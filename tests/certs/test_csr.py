@@ -9,10 +9,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.name import _ASN1Type
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certs.csr import MAX_CSR_BYTES, make_csr, read_csr
+from certs.csr import MAX_CSR_BYTES, CsrRefused, make_csr, open_csr, read_csr
 from certs.errors import CertificateError
 from certs.keys import generate_key, public_key_der
 from certs.spiffe import SpiffeId
@@ -51,23 +52,84 @@ def test_other_kinds(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> Non
 
 
 @pytest.mark.parametrize(
-    ("pem", "complaint"),
+    ("pem", "reason", "complaint"),
     [
-        (b"", "not a PEM-encoded"),
-        (b"\x00\xff" * 100, "not a PEM-encoded"),
-        (CSR[:-50], "not a PEM-encoded"),
-        (CSR.replace(b"CERTIFICATE REQUEST", b"CERTIFICATE"), "not a PEM-encoded"),
-        (CSR + b"\n" * MAX_CSR_BYTES, "larger than 16384 bytes"),
-        (foreign_csr(KEY, "x" * 60) * 60, "larger than"),
-        (foreign_csr(rsa.generate_private_key(65537, 1024)), "1024 bits"),
-        (foreign_csr(ec.generate_private_key(ec.SECP521R1())), "secp521r1"),
-        (foreign_csr(ed25519.Ed25519PrivateKey.generate()), "Ed25519"),
+        (b"", "malformed", "not a PEM-encoded"),
+        (b"\x00\xff" * 100, "malformed", "not a PEM-encoded"),
+        (CSR[:-50], "malformed", "not a PEM-encoded"),
+        (CSR.replace(b"CERTIFICATE REQUEST", b"CERTIFICATE"), "malformed", "not a PEM-encoded"),
+        (CSR + b"\n" * MAX_CSR_BYTES, "oversized", "larger than 16384 bytes"),
+        (foreign_csr(KEY, "x" * 60) * 60, "oversized", "larger than"),
+        (foreign_csr(rsa.generate_private_key(65537, 1024)), "key", "1024 bits"),
+        (foreign_csr(ec.generate_private_key(ec.SECP521R1())), "key", "secp521r1"),
+        (foreign_csr(ed25519.Ed25519PrivateKey.generate()), "key", "Ed25519"),
     ],
     ids=["empty", "binary", "cut", "label", "padded", "many", "small RSA", "P-521", "Ed25519"],
 )
-def test_refusals(pem: bytes, complaint: str) -> None:
-    with pytest.raises(CertificateError, match=complaint):
+def test_refusals(pem: bytes, reason: str, complaint: str) -> None:
+    with pytest.raises(CsrRefused, match=complaint) as caught:
         read_csr(pem)
+    assert caught.value.reason == reason
+
+
+OTHER = "spiffe://cluster.local/ns/kube-system/sa/admin"
+
+
+@pytest.mark.parametrize("critical", [True, False])
+@pytest.mark.parametrize(
+    ("names", "refused"),
+    [
+        ([IDENTITY], False),
+        ([IDENTITY, IDENTITY], False),
+        ([OTHER], True),
+        ([IDENTITY, OTHER], True),
+        ([OTHER, IDENTITY], True),
+        ([f"{IDENTITY}x"], True),
+        ([str(IDENTITY)[:-1]], True),
+        (["https://cart.example/"], True),
+        ([x509.DNSName("cart")], False),
+        ([x509.DNSName("cart"), IDENTITY], False),
+        ([IDENTITY, x509.OtherName(x509.ObjectIdentifier("2.5.29.17"), b"\x05\x00")], False),
+        ([OTHER, x509.OtherName(x509.ObjectIdentifier("2.5.29.17"), b"\x05\x00")], True),
+    ],
+)
+def test_whose_identity_a_request_may_ask_for(
+    names: list[SpiffeId | str | x509.GeneralName], refused: bool, critical: bool
+) -> None:
+    sans = [
+        one if isinstance(one, x509.GeneralName) else x509.UniformResourceIdentifier(str(one))
+        for one in names
+    ]
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    builder = builder.add_extension(x509.SubjectAlternativeName(sans), critical=critical)
+    request = open_csr(builder.sign(KEY, hashes.SHA256()).public_bytes(Encoding.PEM))
+    if not refused:
+        request.check_identity(IDENTITY)
+        return
+    with pytest.raises(CsrRefused, match="CSR asks for identity") as caught:
+        request.check_identity(IDENTITY)
+    assert caught.value.reason == "identity"
+
+
+def test_octets_that_look_like_the_identity_elsewhere_do_not_help() -> None:
+    """The subject of this request spells out the extension that would be fine."""
+    fine = x509.load_pem_x509_csr(CSR).tbs_certrequest_bytes
+    start = fine.index(bytes.fromhex("0603551d11"))
+    oid = x509.NameOID.X500_UNIQUE_IDENTIFIER
+    decoy = x509.NameAttribute(oid, fine[start:], _type=_ASN1Type.BitString)
+    name = x509.Name([decoy])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(name)
+    other = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(OTHER)])
+    builder = builder.add_extension(other, critical=True)
+    request = open_csr(builder.sign(KEY, hashes.SHA256()).public_bytes(Encoding.PEM))
+    with pytest.raises(CsrRefused, match="asks for identity"):
+        request.check_identity(IDENTITY)
+
+
+def test_a_request_without_names_asks_for_nothing() -> None:
+    request = open_csr(foreign_csr(KEY, "cart"))
+    assert request.asked == ()
+    request.check_identity(IDENTITY)
 
 
 def test_a_signature_by_another_key_is_refused() -> None:
@@ -77,8 +139,9 @@ def test_a_signature_by_another_key_is_refused() -> None:
     position = der.index(old)
     der[position : position + len(old)] = new
     forged = x509.load_der_x509_csr(bytes(der)).public_bytes(Encoding.PEM)
-    with pytest.raises(CertificateError, match="does not verify"):
+    with pytest.raises(CsrRefused, match="does not verify") as caught:
         read_csr(forged)
+    assert caught.value.reason == "signature"
 
 
 @given(st.integers(0, len(CSR) - 1), st.binary(min_size=1, max_size=3))
