@@ -1,5 +1,5 @@
-"""Two control planes that federate, and a sidecar of one, a real Envoy or Weft's, that workloads of the
-other call."""
+"""Two control planes that federate, and a sidecar of one (a real Envoy, and Weft's) that workloads
+of the other call."""
 
 from __future__ import annotations
 
