@@ -63,6 +63,8 @@ _LONGEST_SLEEP_S = 60.0
 """Half life is looked for by the wall clock, which may jump (a laptop that slept)."""
 _RENEW_SPREAD_S = 2.0
 """Within this time all proxies renew when another certificate issues."""
+_DOUBT_EVERY_S = 30.0
+"""A certificate is not replaced more often because it was refused."""
 _RETRIES_LEFT = 10.0
 """At least as often it is tried again before the certificate ends."""
 
@@ -136,6 +138,8 @@ class Identity:
         self._trust = Trust(options.ca_root, options.state_dir)
         self._issuer: Certificate | None = None  # who issues now, if not whoever issued ours
         self._news = asyncio.Event()
+        self._doubted = False
+        self._renewed_at = -_DOUBT_EVERY_S
 
     @property
     def standing(self) -> frozenset[str]:
@@ -170,6 +174,8 @@ class Identity:
             failures = 0
             self.renewals += 1
             self.last_error = ""
+            self._doubted = False
+            self._renewed_at = self._clock()
             if self._issuer is wanted:  # whoever has issued it: asking again would change nothing
                 self._issuer = None
             self.svid, self._key = svid, svid.key
@@ -187,7 +193,7 @@ class Identity:
         not_before, not_after = self.svid.valid
         due_at = renew_at(not_before, not_after, self._jitter())
         while not_before <= (now := self._clock()) < due_at:
-            if self._issuer is not None:
+            if self._issuer is not None or self._doubted:
                 await self._sleep(self._jitter() * _RENEW_SPREAD_S)
                 return
             await self._pause(min(due_at - now, _LONGEST_SLEEP_S))
@@ -266,6 +272,16 @@ class Identity:
         except CertificateError as error:
             log.error("%s of the mesh is not used: %s", secret.name, error)
             return False
+
+    def refused(self) -> None:
+        """The control plane does not take our certificate: its issuer may have gone while we were
+        away. A new one is asked for, by token if need be."""
+        if self.svid is None or abs(self._clock() - self._renewed_at) < _DOUBT_EVERY_S:
+            return
+        log.warning("the control plane does not take our certificate: asking for a new one")
+        self._renewed_at = self._clock()
+        self._doubted = True
+        self._news.set()
 
     def _heed(self, issuer: Certificate) -> None:
         """Has the certificate renewed soon if it is not of this issuer."""

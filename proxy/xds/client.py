@@ -71,6 +71,9 @@ class LocalIdentity(Protocol):
     async def roots(self) -> bytes:
         """PEM of those roots as they are now."""
 
+    def refused(self) -> None:
+        """The control plane has ended a stream that showed its certificate, without any answer."""
+
 
 class XdsClient:
     """`run` until cancelled; `on_snapshot` is called in the loop whenever what is warm changed.
@@ -184,6 +187,12 @@ class XdsClient:
         if type_url == SDS:
             return not self._applying_config()
         return type_url != CDS or not self._were_warm or self._clusters_are_warm()
+
+    def refused(self) -> None:
+        """Nobody says in TLS 1.3 what he has against a certificate before the stream is open."""
+        session = self._session
+        if self._identity is not None and session is not None and session.uses_own_certificate:
+            self._identity.refused()
 
     def _clusters_are_warm(self) -> bool:
         return not self._store.awaits_endpoints() and not self._warming()

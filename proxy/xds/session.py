@@ -38,6 +38,9 @@ class Config(Protocol):
     def may_answer(self, type_url: str) -> bool:
         """False while what came has yet to become warm."""
 
+    def refused(self) -> None:
+        """A stream was opened and ended without any answer."""
+
 
 def back_off_s(failures: int, jitter: float) -> float:
     """The wait after so many failures in a row (1, 2 ...): 0.1 s doubled up to 5 s, and from it
@@ -98,6 +101,8 @@ class Session:
             except StreamEnded as error:
                 failures = 1 if self.connected else failures + 1
                 self._lost(address, error)
+                if stream is not None and not self.connected:
+                    self._config.refused()
             except asyncio.CancelledError:
                 if stream is not None:  # we are stopping: nobody need wait for us to come back
                     await stream.finish()

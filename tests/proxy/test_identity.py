@@ -408,3 +408,22 @@ async def test_a_ca_that_was_away_for_long_is_found_again_before_the_end(
     assert not workload.identity.overdue
     assert workload.identity.renewals == 2
     await workload.stop()
+
+
+async def test_a_certificate_that_is_refused_is_replaced_but_not_again_and_again(
+    options: IdentityOptions, now: Time
+) -> None:
+    workload = Workload(options, now)
+    await workload.wait_for(1)
+    workload.identity.refused()  # it is new: it was not the certificate's fault
+    await eventually_async(lambda: now.sleepers, what="the wait for half life")
+    assert not workload.identity._doubted
+    now.pass_by(31.0)
+    await eventually_async(lambda: now.sleepers, what="the wait for half life")
+    for _ in range(3):
+        workload.identity.refused()
+    await eventually_async(lambda: len(now.sleepers) >= 2, what="the short wait")
+    now.pass_by(0.0)
+    await workload.wait_for(2)
+    await workload.stop()
+    assert len(workload.secrets) == 2

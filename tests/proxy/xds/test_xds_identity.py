@@ -42,6 +42,7 @@ class FakeIdentity:
     def __init__(self, authority: Authority) -> None:
         self.authority = authority
         self.heard: list[Secret] = []
+        self.refusals = 0
         self.secret: Secret | None = None
         self.callbacks: list[Callable[[Secret], None]] = []
 
@@ -54,6 +55,9 @@ class FakeIdentity:
 
     def verifies_by(self, origin: str) -> bool:
         return False
+
+    def refused(self) -> None:
+        self.refusals += 1
 
     async def roots(self) -> bytes:
         return self.authority.pem.encode()
@@ -174,6 +178,28 @@ async def test_secrets_are_acknowledged_when_they_are_in_force(
     busy[0] = False
     client.applied()
     await eventually_async(lambda: spiffe_ids(server) == ["first", "second"], what="a new stream")
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_a_certificate_that_is_not_taken_is_told(
+    server: FakeAds, authority: Authority, tmp_path: Path
+) -> None:
+    """By the handshake, which TLS 1.3 ends before, or by the stream's status."""
+    path = bootstrap_file(tmp_path, server.port, tls=mutual_tls(authority))
+    identity = FakeIdentity(Authority("another"))
+    identity.issue("stranger")
+    client = XdsClient(bootstrap.load(path), lambda _: None, identity=identity, jitter=lambda: 1.0)
+    task = spawn(client.run(), "xds client")
+    await eventually_async(lambda: identity.refusals, what="the handshake's end")
+    server.refuse = "it is revoked"
+    identity.authority = authority
+    identity.issue("revoked")
+    await eventually_async(lambda: server.peers, what="a stream")
+    told = identity.refusals
+    await eventually_async(lambda: identity.refusals > told, what="the stream's end")
+    server.refuse = ""
+    await eventually_async(lambda: server.said(CDS), what="a stream that stays")
     task.cancel()
     await asyncio.wait([task])
 
