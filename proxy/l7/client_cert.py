@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Set
+from collections.abc import Callable, Set
 from urllib.parse import quote
 
 from proxy.connection import PeerCertificate
 
 
-def forwarded_client_cert(peer: PeerCertificate, details: Set[str], own_uri: bytes) -> bytes:
+def forwarded_client_cert(
+    peer: PeerCertificate,
+    details: Set[str],
+    own_uri: bytes,
+    chain: Callable[[], tuple[bytes, ...]],
+) -> bytes:
     """`By=...;Hash=...;Subject="...";URI=...`: one element, keys in Envoy's order.
 
-    details: `set_current_client_cert_details`. own_uri: the URI of our own certificate."""
+    details: `set_current_client_cert_details`. own_uri: the URI of our own certificate. chain:
+    what the peer has shown beside its certificate, DER."""
     parts = [b"By=" + own_uri] if own_uri else []
     parts.append(b"Hash=" + peer.sha256.encode())
-    if "cert" in details or "chain" in details:
-        text = quote(pem(peer.der), safe="").encode()
-        if "cert" in details:
-            parts.append(b'Cert="%b"' % text)
-        if "chain" in details:
-            parts.append(b'Chain="%b"' % text)
+    if "cert" in details:
+        parts.append(b'Cert="%b"' % _quoted((peer.der,)))
+    if "chain" in details:
+        parts.append(b'Chain="%b"' % _quoted((peer.der, *chain())))
     if "subject" in details:
         parts.append(b'Subject="%b"' % peer.subject.replace('"', '\\"').encode())
     if "uri" in details:
@@ -28,6 +32,10 @@ def forwarded_client_cert(peer: PeerCertificate, details: Set[str], own_uri: byt
     if "dns" in details:
         parts.extend(b"DNS=" + name.encode() for name in peer.dns_sans)
     return b";".join(parts)
+
+
+def _quoted(certificates: tuple[bytes, ...]) -> bytes:
+    return quote("".join(pem(der) for der in certificates), safe="").encode()
 
 
 def pem(der: bytes) -> str:

@@ -129,7 +129,9 @@ class Forwarding:
             return
         if mode == "FORWARD_ONLY":
             return
-        own = forwarded_client_cert(info.peer, config.client_cert_details, self._own_uri)
+        own = forwarded_client_cert(
+            info.peer, config.client_cert_details, self._own_uri, info.peer_chain
+        )
         if mode == "APPEND_FORWARD" and (known := headers.joined(XFCC)):
             own = known + b"," + own
         headers.set(XFCC, own)
