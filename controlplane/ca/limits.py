@@ -7,6 +7,7 @@ how many seconds it may come again. Must not know what is limited.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 MAX_KEYS = 20_000
@@ -85,11 +86,17 @@ def source_of(peer: str) -> str:
     """The key of gRPC's name of a peer, `ipv4:1.2.3.4:5` or `ipv6:%5B::1%5D:5`: the address, of
     IPv6 its /64, which is what one sender has."""
     kind, _, rest = peer.partition(":")
-    host = rest.rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]")
+    if kind == "unix":
+        return peer
+    return _sender(rest.rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]"))
+
+
+@lru_cache(maxsize=4096)
+def _sender(host: str) -> str:
     try:
         address = ip_address(host)
     except ValueError:
-        return peer if kind == "unix" else host
+        return host
     if isinstance(address, IPv6Address):
         return str(IPv6Address(int(address) >> 64 << 64))
     return host
