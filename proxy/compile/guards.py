@@ -10,9 +10,7 @@ from proxy.config.model.ext_authz import NetworkExtAuthz
 from proxy.config.model.rbac import NetworkRbac
 from proxy.denials import Denials
 from proxy.http.inquiry import Ask
-from proxy.l4.ext_authz import ExtAuthzGuard
 from proxy.l4.guard import Guard, Guards
-from proxy.l4.rbac import RbacGuard
 from proxy.stats import Stats
 
 
@@ -27,8 +25,13 @@ def guards(
     """None where there are none."""
     found: list[Guard] = []
     for one in configs:
+        # Imported only where a configuration names them: most chains have none.
         if isinstance(one, NetworkRbac):
+            from proxy.l4.rbac import RbacGuard
+
             found.append(RbacGuard(one, stats, denials, time))
         else:
+            from proxy.l4.ext_authz import ExtAuthzGuard
+
             found.append(ExtAuthzGuard(one, stats, ask, formats, own_uri.decode()))
     return Guards(found) if found else None
