@@ -1,0 +1,131 @@
+"""Connections end whose peer's certificate was revoked after the handshake, and no others."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from proxy.config import model
+from proxy.tls.contexts import ServerTls, client_context, server_context
+from proxy.tls.originate import originate
+from proxy.tls.revoked import Revoked, end_revoked
+from proxy.tls.transport import Handshake, TlsTransport, open_transports
+from tests.support.pki import Authority, KeyPair
+from tests.support.tls import certificate, validation
+
+ROOT, OTHER = Authority("root"), Authority("other")
+SERVER = ROOT.issue(dns=("server.test",))
+CART, SHOP = (ROOT.issue(uris=(f"spiffe://td/{name}",)) for name in ("cart", "shop"))
+
+
+class End(asyncio.Protocol):
+    def __init__(self) -> None:
+        self.lost = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set()
+
+
+def server_tls() -> ServerTls:
+    common = model.CommonTls(certificates=(certificate(SERVER),), validation=validation(ROOT))
+    return server_context(model.DownstreamTls(common, True), {})
+
+
+class Mesh:
+    """A server, and the ends of who has connected to it: his own, and the server's."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self.stack = stack
+        self.served: asyncio.Queue[End] = asyncio.Queue()
+
+    async def start(self) -> None:
+        loop, tls = asyncio.get_running_loop(), server_tls()
+
+        def accepted(transport: TlsTransport) -> asyncio.Protocol:
+            self.served.put_nowait(end := End())
+            return end
+
+        def accept() -> asyncio.Protocol:
+            return Handshake(loop, tls.session(), accepted, 1.0)
+
+        server = await loop.create_server(accept, "127.0.0.1", 0)
+        self.stack.callback(server.close)
+        self.port = server.sockets[0].getsockname()[1]
+
+    async def join(self, pair: KeyPair) -> tuple[End, End]:
+        common = model.CommonTls(certificates=(certificate(pair),), validation=validation(ROOT))
+        tls = client_context(model.UpstreamTls(common), {})
+        end = End()
+
+        async def connect(lowest: asyncio.Protocol) -> None:
+            loop = asyncio.get_running_loop()
+            await loop.create_connection(lambda: lowest, "127.0.0.1", self.port)
+
+        await originate(tls, tls.session(), end, connect, 1.0)
+        served = await asyncio.wait_for(self.served.get(), 20)
+        for one in (end, served):
+            self.stack.callback(one.transport.close)
+        return end, served
+
+
+@pytest.fixture
+async def mesh() -> AsyncIterator[Mesh]:
+    async with AsyncExitStack() as stack:
+        made = Mesh(stack)
+        await made.start()
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    before = set(open_transports())
+    yield
+    assert set(open_transports()) <= before | {one for one in open_transports() if one.is_closing()}
+
+
+async def test_whoever_is_revoked_is_cut_off(mesh: Mesh, caplog: pytest.LogCaptureFixture) -> None:
+    cart, served_cart = await mesh.join(CART)
+    shop, served_shop = await mesh.join(SHOP)
+    with caplog.at_level(logging.WARNING):
+        assert await end_revoked(Revoked([ROOT.crl(CART).encode()])) == 1
+    await asyncio.wait_for(served_cart.lost.wait(), 20)
+    await asyncio.wait_for(cart.lost.wait(), 20)
+    assert not shop.lost.is_set()
+    assert not served_shop.lost.is_set()
+    assert "1 connections ended" in caplog.text
+    assert await end_revoked(Revoked([ROOT.crl(CART).encode()])) == 0
+
+
+async def test_a_server_that_is_revoked_is_left_too(mesh: Mesh) -> None:
+    ends = [await mesh.join(pair) for pair in (CART, SHOP)]
+    assert await end_revoked(Revoked([ROOT.crl(SERVER).encode()])) == 2
+    for client, _ in ends:
+        await asyncio.wait_for(client.lost.wait(), 20)
+
+
+async def test_a_list_of_another_issuer_is_for_its_own(mesh: Mesh) -> None:
+    _, served = await mesh.join(CART)
+    assert await end_revoked(Revoked([OTHER.crl(CART).encode()])) == 0
+    assert not served.lost.is_set()
+
+
+async def test_an_empty_list_ends_nothing(mesh: Mesh) -> None:
+    await mesh.join(CART)
+    empty = Revoked([ROOT.crl().encode(), b""])
+    assert not empty
+    assert await end_revoked(empty) == 0
+
+
+def test_several_lists_in_one_text() -> None:
+    both = Revoked([(OTHER.crl(SHOP) + ROOT.crl(CART)).encode()])
+    cart, shop = (ssl.PEM_cert_to_DER_cert(one.certificate) for one in (CART, SHOP))
+    assert both.has(cart)
+    assert not both.has(shop)
