@@ -56,6 +56,15 @@ class Guards:
             in_body=security.denial_details,
         )
 
+    @property
+    def looks_at_sni(self) -> bool:
+        return any(
+            clause.attribute == "sni"
+            for policy in self.access
+            for rule in policy.rules
+            for clause in rule.conditions
+        )
+
     def policies(self, action: Action) -> tuple[AccessPolicy, ...]:
         return tuple(policy for policy in self.access if policy.action == action)
 

@@ -45,10 +45,14 @@ ACCESS_LOG_FORMAT = (
 )
 """Istio's default text format."""
 
+DENIED_AT = " %DYNAMIC_METADATA(weft.rbac:source)%"
+"""Behind it where policies hold: the place of the rule that denied. Envoy has '-' there."""
+
 HttpConnectionManager = hcm_pb2.HttpConnectionManager
 
 HCM = "envoy.filters.network.http_connection_manager"
 NO_GUARDS = Guards()
+NEW_LINE = "\n"
 
 
 def inbound(
@@ -70,6 +74,8 @@ def inbound(
         listener.filter_chains.append(FilterChain(filters=filters))
     if port.mtls == "PERMISSIVE":
         _split_by_transport(listener, filters)
+    if port.mtls == "PERMISSIVE" or (port.mtls == "STRICT" and guards.looks_at_sni):
+        listener.listener_filters.append(_inspector())
     return listener
 
 
@@ -78,10 +84,12 @@ def _split_by_transport(listener: Listener, filters: list[Filter]) -> None:
     listener.filter_chains[0].filter_chain_match.transport_protocol = "tls"
     plain = FilterChainMatch(transport_protocol="raw_buffer")
     listener.filter_chains.append(FilterChain(filter_chain_match=plain, filters=filters))
+
+
+def _inspector() -> ListenerFilter:
+    """Tells TLS from plain text, and finds the server name, which Envoy does not do by itself."""
     inspector = packed(TlsInspector())
-    listener.listener_filters.append(
-        ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=inspector)
-    )
+    return ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=inspector)
 
 
 def _inbound_filters(port: InboundPort, guards: Guards) -> list[Filter]:
@@ -89,9 +97,12 @@ def _inbound_filters(port: InboundPort, guards: Guards) -> list[Filter]:
     cluster = names.inbound_cluster(port)
     if port.protocol not in HTTP_PROTOCOLS:
         proxy = TcpProxy(stat_prefix=stat_prefix, cluster=cluster)
+        if guards.access:
+            proxy.access_log.append(_access_log(guards))
         relay = Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
         return [*network_filters(guards, port.listen_port, port.numbers), relay]
-    manager = _manager(stat_prefix, http_filters(guards, port.listen_port, port.numbers))
+    guarding = http_filters(guards, port.listen_port, port.numbers)
+    manager = _manager(stat_prefix, guards, guarding)
     manager.route_config.CopyFrom(_inbound_routes(port, cluster))
     manager.forward_client_cert_details = HttpConnectionManager.APPEND_FORWARD
     manager.set_current_client_cert_details.subject.value = True
@@ -118,7 +129,7 @@ def http_proxy(port: int) -> Listener:
 
 def gateway(address: str, port: int, guards: Guards = NO_GUARDS) -> Listener:
     """The edge: the client's address is the connection's, whatever x-forwarded-for says."""
-    manager = _manager(f"outbound_{port}", http_filters(guards, port, reroute=True))
+    manager = _manager(f"outbound_{port}", guards, http_filters(guards, port, reroute=True))
     manager.use_remote_address.value = True
     return _outbound(address, port, manager, names.GATEWAY_ROUTES)
 
@@ -134,18 +145,23 @@ def _outbound(address: str, port: int, manager: HttpConnectionManager, routes: s
     )
 
 
+def _access_log(guards: Guards) -> AccessLog:
+    text = ACCESS_LOG_FORMAT
+    if guards.access:
+        text = f"{text.removesuffix(NEW_LINE)}{DENIED_AT}{NEW_LINE}"
+    log_format = SubstitutionFormatString(text_format_source=DataSource(inline_string=text))
+    log = packed(StdoutAccessLog(log_format=log_format))
+    return AccessLog(name="envoy.access_loggers.stdout", typed_config=log)
+
+
 def _manager(
-    stat_prefix: str, guarding: Iterable[hcm_pb2.HttpFilter] = ()
+    stat_prefix: str, guards: Guards = NO_GUARDS, guarding: Iterable[hcm_pb2.HttpFilter] = ()
 ) -> hcm_pb2.HttpConnectionManager:
     """What inbound and outbound share, as in Istio: WebSocket passes, and streams have no idle
     timeout. guarding: filters that stand before the router."""
-    log_format = SubstitutionFormatString(
-        text_format_source=DataSource(inline_string=ACCESS_LOG_FORMAT)
-    )
-    log = packed(StdoutAccessLog(log_format=log_format))
     manager = HttpConnectionManager(
         stat_prefix=stat_prefix,
-        access_log=[AccessLog(name="envoy.access_loggers.stdout", typed_config=log)],
+        access_log=[_access_log(guards)],
         http_filters=[
             *guarding,
             hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router())),
