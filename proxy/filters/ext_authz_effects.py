@@ -17,6 +17,7 @@ from proxy.http.message import Request
 _FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "upgrade"})
 _NAME = re.compile(r":?[!#$%&'*+.^_`|~0-9a-z-]+")
 _VALUE = re.compile(rb"[^\x00\r\n]*")
+_PSEUDO = re.compile(rb"[^\x00-\x20\x7f]+")  # has a place in a request line, which blanks end
 
 
 def is_valid(verdict: Verdict) -> bool:
@@ -43,6 +44,8 @@ def edit_request(request: Request, verdict: Verdict) -> bool:
 
 def _write_request(request: Request, write: HeaderWrite) -> None:
     name, value = write.name, write.value
+    if (name.startswith(":") or name == "host") and not _PSEUDO.fullmatch(value):
+        return
     if name == ":path":
         request.path = value
     elif name == ":method":
@@ -82,11 +85,13 @@ def edited_query(path: bytes, sets: Iterable[tuple[str, str]], removes: Iterable
     new = {name.encode(): value.encode() for name, value in sets}
     pairs = [one.partition(b"=") for one in query.split(b"&") if one]
     kept = [pair for pair in pairs if unquote_to_bytes(pair[0]) not in dropped | new.keys()]
-    kept += [(name, b"=", _legal(value)) for name, value in new.items() if name not in dropped]
+    kept += [
+        (_legal(name), b"=", _legal(value)) for name, value in new.items() if name not in dropped
+    ]
     text = b"&".join([b"".join(pair) for pair in sorted(kept, key=lambda pair: pair[0])])
     return bare + b"?" + text if text else bare
 
 
-def _legal(value: bytes) -> bytes:
+def _legal(part: bytes) -> bytes:
     """What cannot stand in a query is escaped; the rest is as the service wrote it."""
-    return quote_from_bytes(value, safe="%!$&'()*+,;=:@/?").encode()
+    return quote_from_bytes(part, safe="%!$&'()*+,;=:@/?").encode()

@@ -20,6 +20,7 @@ from proxy.http.inquiry import Inquiry, Outcome
 from proxy.http.message import Request
 
 SUCCESS = 200
+PARTIAL = b"x-envoy-auth-partial-body"
 TO_REMOVE = b"x-envoy-auth-headers-to-remove"
 # What an HTTP service is told and may tell without being asked for it (Envoy).
 _ASKED = frozenset({":method", ":path", ":authority", "host", "authorization"})
@@ -204,10 +205,14 @@ def http_part(
         (":authority", request.authority),
         (":scheme", request.scheme),
     ]
-    pairs += [(name.decode("latin-1"), value) for name, value in request.headers]
+    pairs += [
+        (name.decode("latin-1"), value)
+        for name, value in request.headers
+        if name != PARTIAL  # which is for us to say
+    ]
     told = tuple([pair for pair in pairs if tells(pair[0])])
     if partial is not None:
-        told += (("x-envoy-auth-partial-body", b"true" if partial else b"false"),)
+        told += ((PARTIAL.decode(), b"true" if partial else b"false"),)
     return HttpPart(
         id_,
         request.method.decode("latin-1"),

@@ -16,7 +16,6 @@ from proxy.http.message import Request
 
 AUTHORIZATION = ("authorization", "Bearer ")
 ACCESS_TOKEN = "access_token"
-MAX_TOKENS = 20
 _BEGIN = re.compile(rb"[A-Za-z0-9_.-]")
 _COOKIE = b"cookie"
 Issuers = frozenset[str] | None
@@ -67,13 +66,13 @@ class Places:
             request.headers.remove(name)
 
     def find(self, request: Request) -> list[Token]:
-        """At most MAX_TOKENS."""
+        """At most one for each place."""
         found = self._in_headers(request)
         if self._params and b"?" in request.path:
             found += self._in_query(request)
         if self._cookies:
             found += self._in_cookies(request)
-        return found[:MAX_TOKENS]
+        return found
 
     def _in_headers(self, request: Request) -> list[Token]:
         found: list[Token] = []

@@ -160,6 +160,24 @@ def test_a_header_that_would_be_two_is_left_out() -> None:
     assert not len(asked.headers) and not is_valid(verdict)
 
 
+@pytest.mark.parametrize("value", [b"/a b", b"/\r\nx: y", b"", b"\x00"])
+@pytest.mark.parametrize("name", [":path", ":authority", "host", ":method"])
+def test_a_request_line_stays_one(name: str, value: bytes) -> None:
+    asked = request("/p")
+    edit_request(asked, Verdict("OK", headers=(HeaderWrite(name, value),)))
+    assert (asked.path, asked.authority, asked.method) == (b"/p", b"a.test", b"GET")
+    good = HeaderWrite(":path", b"/q?a=%20")
+    edit_request(asked, Verdict("OK", headers=(good,)))
+    assert asked.path == b"/q?a=%20"
+
+
+def test_nobody_else_says_that_a_body_is_partial() -> None:
+    service, stream = Service(), FakeStream(request(x_envoy_auth_partial_body="true"))
+    listed = {"patterns": [{"prefix": "x-"}]}
+    hooks(service, allowed_headers=listed).on_request(stream)
+    assert service.asked[0].request.headers.get(b"x-envoy-auth-partial-body") is None
+
+
 def test_a_query_keeps_its_spelling() -> None:
-    sets = (("b", "2 3"), ("z", "%41&x"))
-    assert edited_query(b"/p?c=%26&b=1&a", sets, ("c",)) == b"/p?a&b=2%203&z=%41&x"
+    sets = (("b", "2 3"), ("z", "%41&x"), ("y\r\n", "1"))
+    assert edited_query(b"/p?c=%26&b=1&a", sets, ("c",)) == b"/p?a&b=2%203&y%0D%0A=1&z=%41&x"
