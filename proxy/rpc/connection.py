@@ -63,7 +63,7 @@ async def open_call(
             else:
                 from proxy.tls.originate import originate  # not needed without TLS
 
-                await originate(tls, tls.session(), call, connect, CLOSE_NOTIFY_WAIT_S)
+                await originate(tls.session(), call, connect, CLOSE_NOTIFY_WAIT_S)
     except TimeoutError:
         raise RpcError("UNAVAILABLE", f"{address} did not answer in time") from None
     except TlsFailed as failure:

@@ -29,7 +29,7 @@ from proxy.tls.build import (
     verifier_of,
     verifies,
 )
-from proxy.tls.failure import TlsConfigError
+from proxy.tls.failure import TlsConfigError, TlsFailed
 from proxy.tls.openssl import choose_alpn, set_verify
 from proxy.tls.own import OwnCertificates
 from proxy.tls.session import Session, judged
@@ -111,6 +111,14 @@ class ClientSession(Session):
     def verify(self, now: float) -> bool:
         """After the handshake: what was verified in an earlier one must still hold."""
         return _holds(self._tls.verifier, self, now)
+
+    def _failure(self) -> TlsFailed:
+        """What a server says of our certificate is told with that."""
+        failure = super()._failure()
+        if not failure.by_alert:
+            return failure
+        ours = f"our certificate is {self._tls.own.told()}"
+        return TlsFailed(failure.statistic, f"{failure.why}; {ours}")
 
     def __del__(self) -> None:
         # OpenSSL spoils the session of a connection that has had no end. RFC 5246 section 7.2.1

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from time import time
 
-from proxy.tls.contexts import ClientSession, ClientTls
+from proxy.tls.contexts import ClientSession
 from proxy.tls.failure import TlsFailed
 from proxy.tls.transport import Handshake, TlsTransport
 
@@ -15,7 +15,6 @@ Connect = Callable[[asyncio.Protocol], Awaitable[None]]
 
 
 async def originate(
-    tls: ClientTls,
     session: ClientSession,
     protocol: asyncio.Protocol,
     connect: Connect,
@@ -40,7 +39,5 @@ async def originate(
         handshake.abort()
     if refused:
         failure = TlsFailed(session.refusal.statistic, session.refusal.why)
-    if failure is not None and failure.by_alert:
-        raise TlsFailed(failure.statistic, f"{failure.why}; our certificate is {tls.own.told()}")
     if failure is not None:
         raise failure

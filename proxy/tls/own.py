@@ -16,7 +16,7 @@ from proxy.connection import PeerCertificate
 from proxy.tls.build import leaf_of
 from proxy.tls.names import dns_name_matches
 from proxy.tls.peer import certificate_facts
-from proxy.tls.verify import described
+from proxy.tls.verify import date_of, described
 
 Named = tuple[str, TlsCertificate]
 Make = Callable[[list[Named]], SSL.Context]
@@ -48,7 +48,7 @@ class OwnCertificates:
 
     def told(self) -> str:
         """Which one a peer may have refused."""
-        return "; ".join(described(one) for one in self.facts) or "none"
+        return "; ".join(map(_with_end, self.facts)) or "none"
 
     @property
     def uri(self) -> bytes:
@@ -74,6 +74,10 @@ class OwnCertificates:
         ]
         if asked and covering:
             connection.set_context(covering[0])
+
+
+def _with_end(facts: PeerCertificate) -> str:
+    return f"{described(facts)}, good until {date_of(facts.not_after)}"
 
 
 def _one_of_each_kind(certificates: Sequence[Named]) -> list[Named]:

@@ -149,9 +149,9 @@ def why_chain(error: int, depth: int, der: bytes) -> str:
     except ValueError as problem:
         return f"{whose} cannot be read: {problem}"
     if error == EXPIRED:
-        verdict = f"expired on {_date(facts.not_after)}"
+        verdict = f"expired on {date_of(facts.not_after)}"
     elif error == NOT_YET_VALID:
-        verdict = f"is not valid before {_date(facts.not_before)}"
+        verdict = f"is not valid before {date_of(facts.not_before)}"
     elif error == REVOKED:
         verdict = "is revoked"
     else:
@@ -166,7 +166,7 @@ def described(facts: PeerCertificate) -> str:
     return f"{names or 'no names'}, serial {facts.serial}, issued by {facts.issuer or 'nobody'}"
 
 
-def _date(seconds: float) -> str:
+def date_of(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -101,7 +101,7 @@ async def _connect(
         session = tls.session(*asked, host_name=host.hostname)
         from proxy.tls.originate import originate  # a plaintext proxy has no use for it
 
-        await originate(tls, session, protocol, connect, close_notify_wait_s)
+        await originate(session, protocol, connect, close_notify_wait_s)
         counters = TlsCounters(cluster.all_stats, cluster.prefix)
         counters.established(session, bool(session.peer_der))
     if connection.transport is None:

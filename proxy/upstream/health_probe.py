@@ -101,7 +101,7 @@ class Wire:
             from proxy.tls.originate import originate  # a plaintext proxy has no use for it
 
             session = tls.session(self.target.alpn)
-            await originate(tls, session, protocol, self._connect, CLOSE_NOTIFY_WAIT_S)
+            await originate(session, protocol, self._connect, CLOSE_NOTIFY_WAIT_S)
         if protocol.transport is None:
             raise ConnectionResetError(f"{self.target.address} has closed the connection")
         self.reader = reader

@@ -30,6 +30,7 @@ from proxy.outbox import Outbox, Pipe, flush
 from proxy.upstream import retry
 from proxy.upstream.own_address import own_address
 from proxy.upstream.pool import RETIRED, Exchange
+from proxy.upstream.tls_loss import told
 
 if TYPE_CHECKING:
     from proxy.upstream.pool import Pool
@@ -113,18 +114,18 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         flush()
         return False
 
-    def _lose(self, abort: bool) -> None:
+    def _lose(self, abort: bool, detail: str = "") -> None:
         """The peer is gone: nobody may lease it in the rest of this turn, nor wait for it. abort:
         what is still to be written would keep it open."""
         transport = self.transport
         self._forget(by_peer=True)
         if abort and transport is not None:
             transport.abort()
-        self._reset(retry.CONNECTION_TERMINATION, "")
+        self._reset(retry.CONNECTION_TERMINATION, detail)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.transport is not None:
-            self._lose(abort=False)
+            self._lose(abort=False, detail=told(self.cluster, exc))
         flush()
 
     def pause_writing(self) -> None:

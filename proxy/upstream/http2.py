@@ -24,6 +24,7 @@ from proxy.upstream.codec_options import codec_options
 from proxy.upstream.keepalive import Keepalive
 from proxy.upstream.own_address import own_address
 from proxy.upstream.pool import RETIRED, Exchange
+from proxy.upstream.tls_loss import told
 
 if TYPE_CHECKING:
     from proxy.upstream.pool import Pool
@@ -122,18 +123,18 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         flush()
         return False
 
-    def _lose(self, abort: bool) -> None:
+    def _lose(self, abort: bool, detail: str = "") -> None:
         """The peer is gone: nobody may lease it in the rest of this turn, nor wait for it. abort:
         what is still to be written would keep it open."""
         transport = self.transport
         self._forget(by_peer=True)
         if abort and transport is not None:
             transport.abort()
-        self._reset_all(retry.CONNECTION_TERMINATION)
+        self._reset_all(retry.CONNECTION_TERMINATION, detail)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.transport is not None:
-            self._lose(abort=False)
+            self._lose(abort=False, detail=told(self.cluster, exc))
         flush()
 
     def pause_writing(self) -> None:
@@ -438,7 +439,7 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
             transport.abort()
         self._reset_all(retry.CONNECTION_TERMINATION)
 
-    def _reset_all(self, reason: str) -> None:
+    def _reset_all(self, reason: str, detail: str = "") -> None:
         exchanges, self._exchanges = self._exchanges, {}
         self._sending.clear()
         self._full.clear()
@@ -450,7 +451,7 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
             stats = self.cluster.stats
             stats.upstream_rq_pending_failure_eject.value += len(exchanges)
         for exchange in exchanges.values():
-            exchange.on_reset(reason)
+            exchange.on_reset(reason, detail)
 
     def _forget(self, by_peer: bool = False) -> None:
         """Out of the pool's books, once."""

@@ -69,7 +69,7 @@ class Mesh:
             loop = asyncio.get_running_loop()
             await loop.create_connection(lambda: lowest, "127.0.0.1", self.port)
 
-        await originate(tls, tls.session(), end, connect, 1.0)
+        await originate(tls.session(), end, connect, 1.0)
         served = await asyncio.wait_for(self.served.get(), 20)
         for one in (end, served):
             self.stack.callback(one.transport.close)

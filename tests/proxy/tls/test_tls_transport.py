@@ -92,7 +92,7 @@ async def connected(port: int, end: End, tls: ClientTls) -> None:
     async def connect(lowest: asyncio.Protocol) -> None:
         await loop.create_connection(lambda: lowest, "127.0.0.1", port)
 
-    await originate(tls, tls.session(), end, connect, 1.0)
+    await originate(tls.session(), end, connect, 1.0)
 
 
 async def until(condition: Callable[[], bool]) -> None:
