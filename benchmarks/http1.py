@@ -23,6 +23,7 @@ from benchmarks import contenders, load, machine, report
 from benchmarks.contenders import CONTENDERS, NotInstalled, Place
 from benchmarks.features import ALL, VHOSTS
 from benchmarks.report import Sample
+from tests.support import compiled
 
 PROXY_CORE = 0
 LOAD_CORE = 1
@@ -60,6 +61,7 @@ def main(
     feature: str, only: str, rounds: int, duration: int, warmup: int, connections: int
 ) -> None:
     """Measure proxies side by side on this machine."""
+    click.echo(f"weft: {compiled.use_if_ready()}")
     names = tuple(name.strip() for name in only.split(","))
     if unknown := set(names) - set(CONTENDERS):
         raise click.ClickException(f"unknown proxy {', '.join(unknown)}; known: {list(CONTENDERS)}")

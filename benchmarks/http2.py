@@ -21,6 +21,7 @@ import click
 from benchmarks import load, machine, report
 from benchmarks.contenders import CONTENDERS, Place
 from benchmarks.report import Sample
+from tests.support import compiled
 
 PROXY_CORE = 0
 LOAD_CORE = 1
@@ -37,6 +38,7 @@ RESULTS = Path(__file__).with_name("results")
 @click.option("--streams", default=8, show_default=True, type=click.IntRange(1))
 def main(kind: str, only: str, rounds: int, duration: int, connections: int, streams: int) -> None:
     """Measure HTTP/2 (or unary gRPC calls) beside Envoy on this machine."""
+    click.echo(f"weft: {compiled.use_if_ready()}")
     if (os.cpu_count() or 1) < 2:
         raise click.ClickException("needs two cores: one for the proxy, one for the load")
     samples = []

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+from tests.support import compiled
 
 _NOTES = pytest.StashKey[list[str]]()
 
@@ -11,6 +15,15 @@ _NOTES = pytest.StashKey[list[str]]()
 def notes(request: pytest.FixtureRequest) -> list[str]:
     """Lines for the end of the report: worth reading, no reason to fail."""
     return request.config.stash.setdefault(_NOTES, [])
+
+
+def pytest_configure() -> None:
+    if os.environ.get("CI") and (reason := compiled.why_not()):
+        pytest.exit(f"where CI is set, the compiled proxy is judged; it is {reason}", 2)
+
+
+def pytest_report_header() -> str:
+    return f"programs that tests start: {compiled.use_if_ready()}"
 
 
 def pytest_terminal_summary(

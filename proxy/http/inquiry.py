@@ -30,9 +30,9 @@ NEVER = Repeats()
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
-    """request: its length is that of `body`. timeout_s: for all attempts together, 0 is none. tells: in headers
-    of Envoy's, that it is a proxy's own and how long it waits;
-    forwards: and from which machine."""
+    """request: its length is that of `body`. timeout_s: for all attempts together, 0 is none.
+    tells: in headers of Envoy's, that it is a proxy's own and how long it waits; forwards: and from
+    which machine."""
 
     cluster: str
     request: Request

@@ -15,7 +15,7 @@ from proxy.config.fields import UNSUPPORTED
 from proxy.config.model import Bootstrap
 from proxy.config.positions import BadConfig
 from proxy.config.rejected import Rejected
-from proxy.l7.stream import Stream
+from proxy.l7.logged import Logged
 from proxy.l7.worker import Worker
 from proxy.stats import Stats
 from proxy.xds.store import Store
@@ -71,5 +71,5 @@ def _compiled(config: Bootstrap) -> Mapping[str, str]:
         logging.disable(logging.NOTSET)
 
 
-def _ignore(stream: Stream) -> None:
+def _ignore(stream: Logged) -> None:
     """An access log that writes nothing."""

@@ -17,6 +17,7 @@ from tests.differential import scenario as scenarios
 from tests.differential.batch import Judges, Verdict
 from tests.differential.pki import Pki
 from tests.differential.runner import Runner
+from tests.support import compiled
 from tests.support.envoy import envoy
 from tests.support.weft_proxy import weft_proxy
 
@@ -50,6 +51,7 @@ def _tell(verdict: Verdict, *, alone: bool) -> bool:
 def main(arguments: list[str]) -> None:
     """Exit code 1 when anything differs."""
     options = _options(arguments)
+    print(f"judged: {compiled.use_if_ready()}")
     chosen = options.names or scenarios.names(options.area)
     other = None if options.envoy else envoy if options.steady else weft_proxy
     began = time.monotonic()

@@ -19,6 +19,7 @@ from tests.resources.measure import (
     streams_at_once,
     upload,
 )
+from tests.support import compiled
 from tests.support.envoy import envoy
 from tests.support.weft_proxy import weft_proxy
 
@@ -55,6 +56,7 @@ def _measures(*, full: bool) -> dict[str, Measure]:
 
 
 async def main(arguments: list[str]) -> None:
+    print(f"measured: {compiled.use_if_ready()}")
     words = [word for word in arguments if not word.startswith("-")]
     sides = {"weft": weft_proxy} if "--weft" in arguments else SIDES
     for what, measure in _measures(full="--full" in arguments).items():

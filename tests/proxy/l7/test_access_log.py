@@ -27,7 +27,7 @@ def logged(config: AccessLog, *streams: LoggedStream) -> list[bytes]:
     sink = Lines()
     log = AccessLogger(config, sink, Random(1), RuntimeValues())
     for stream in streams:
-        log(stream)  # type: ignore[arg-type]
+        log(stream)
     return sink.lines
 
 

@@ -24,15 +24,15 @@ from tests.support.streams import LoggedStream, connection, headers, manager, re
 
 
 def line(text: str, stream: LoggedStream | None = None) -> str:
-    return compile_format(text)(stream or LoggedStream()).decode()  # type: ignore[arg-type]
+    return compile_format(text)(stream or LoggedStream()).decode()
 
 
 def header_value(text: str, stream: LoggedStream) -> bytes:
-    return compile_header_value(text)(stream)  # type: ignore[arg-type]
+    return compile_header_value(text)(stream)
 
 
 def json_line(fields: dict[str, object], stream: LoggedStream | None = None) -> bytes:
-    return compile_json(fields)(stream or LoggedStream())  # type: ignore[arg-type]
+    return compile_json(fields)(stream or LoggedStream())
 
 
 PEER = PeerCertificate(
@@ -206,7 +206,7 @@ def test_a_peer_can_not_forge_a_line() -> None:
     assert line('"%REQ(USER-AGENT)%"', stream) == r'"x\x22 \x22y\x5C \x1B[2J\x09\x85"'
     assert line("%REQUESTED_SERVER_NAME%", stream) == r"a\x0D\x0A[forged]"
     assert line("%REQ(X-UTF8)%", stream) == "é"
-    raw = compile_format("%REQ(X-BYTES)%")(stream)  # type: ignore[arg-type]
+    raw = compile_format("%REQ(X-BYTES)%")(stream)
     assert raw == b"\xe9"
 
 

@@ -249,9 +249,9 @@ async def test_lines_are_envoys(judged: Judged) -> None:
         for case, port in zip(CASES, judged.client_ports, strict=True)
     ]
     for text in TEXT_FORMATS:
-        ours = [compile_format(text)(stream) for stream in streams]  # type: ignore[arg-type]
+        ours = [compile_format(text)(stream) for stream in streams]
         assert _steady(ours) == _steady(judged.lines[text]), text
-    ours = [compile_json(JSON_FORMAT)(stream) for stream in streams]  # type: ignore[arg-type]
+    ours = [compile_json(JSON_FORMAT)(stream) for stream in streams]
     theirs = judged.lines["json"]
     assert [json.loads(line) for line in ours] == [json.loads(line) for line in theirs]
     order = [list(json.loads(line)) for line in theirs]
