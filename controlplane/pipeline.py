@@ -62,10 +62,11 @@ class Pipeline:
 
     def rebuild(self) -> None:
         """Makes what the inventory holds now the configuration of every proxy."""
-        mesh, statuses = build(self._inventory.snapshot(), self._trust_domain)
+        mesh, said = build(self._inventory.snapshot(), self._trust_domain)
         to = self._outlets
         to.cache.set_mesh(mesh)
         to.federation.configure(mesh.federated, mesh.security.trust_domain_aliases)
+        statuses = tuple(sorted((*said, *to.federation.statuses())))
         for line in announcements(self._statuses, statuses):
             to.say(line)
         self._statuses = statuses

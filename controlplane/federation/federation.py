@@ -19,6 +19,7 @@ from controlplane.federation.fetch import FetchError, fetch_spiffe, fetch_web
 from controlplane.federation.followed import Followed
 from controlplane.federation.shelf import Shelf
 from controlplane.mesh.federation import ForeignDomain
+from controlplane.mesh.model import Status
 from controlplane.tasks import spawn
 
 log = logging.getLogger("weft.controlplane.federation")
@@ -30,24 +31,28 @@ MAX_SLEEP_S = 60.0
 class Federation:
     """`configure` after each change of the configuration, in the loop; `run` until cancelled.
 
-    changed is called when other roots are believed. web_roots None: the system's."""
+    changed is called when other roots are believed, restate when `statuses` are others. web_roots
+    None: the system's."""
 
     def __init__(
         self,
         shelf: Shelf,
         changed: Callable[[], None],
         *,
+        restate: Callable[[], None] = lambda: None,
         web_roots: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._shelf = shelf
         self._changed = changed
+        self._restate = restate
         self._web_roots = web_roots
         self._clock = clock
         self._jitter = jitter
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._told: dict[str, float] = {}
+        self._late: frozenset[str] = frozenset()
         self._wake = asyncio.Event()
         self.followed: dict[str, Followed] = {}
         self.aliases: tuple[str, ...] = ()
@@ -59,6 +64,15 @@ class Federation:
             for name, followed in sorted(self.followed.items())
             if followed.bundle is not None
         }
+
+    def statuses(self) -> tuple[Status, ...]:
+        """A warning for each trust domain whose bundle is late, or of which there is none."""
+        now = self._clock()
+        return tuple(
+            _late_status(followed, now)
+            for _, followed in sorted(self.followed.items())
+            if followed.is_late(now)
+        )
 
     def configure(self, domains: Iterable[ForeignDomain], aliases: tuple[str, ...] = ()) -> None:
         """Follows these and no others: what is not federated any more is believed no more.
@@ -115,6 +129,7 @@ class Federation:
             if self._is_current(name, followed, domain):
                 followed.failed(str(error), self._clock(), self._jitter())
                 self._tell(name, followed)
+                self._look_who_is_late()
         finally:
             del self._asking[name]
             self._wake.set()
@@ -138,9 +153,18 @@ class Federation:
     def _got(self, name: str, followed: Followed, bundle: SpiffeBundle) -> None:
         if self._told.pop(name, None) is not None:
             log.warning("the bundle of trust domain %s is fresh again", name)
-        if followed.got(bundle, self._clock()):
+        changed = followed.got(bundle, self._clock())
+        self._look_who_is_late()
+        if changed:
             log.info("trust domain %s has %d roots now", name, len(bundle.roots))
             self._changed()
+
+    def _look_who_is_late(self) -> None:
+        now = self._clock()
+        late = frozenset(name for name, one in self.followed.items() if one.is_late(now))
+        if late != self._late:
+            self._late = late
+            self._restate()
 
     def _tell(self, name: str, followed: Followed) -> None:
         age_s = followed.age_s(self._clock())
@@ -161,3 +185,13 @@ class Federation:
             age_s,
             followed.error,
         )
+
+
+def _late_status(followed: Followed, now: float) -> Status:
+    domain = followed.domain
+    message = (
+        f"trust domain {domain.trust_domain}: no bundle for {followed.age_s(now):.0f} s, "
+        f"{'the last one stays in force' if followed.bundle else 'so nobody of it is believed'} "
+        f"({followed.error})"
+    )
+    return Status(domain.position, "warning", "BundleLate", domain.object, message)

@@ -12,10 +12,12 @@ from controlplane.mesh.position import NOWHERE, Position
 @dataclass(frozen=True, slots=True)
 class ForeignDomain:
     """endpoint None: the profile https_web, else https_spiffe with this server. first_bundle is
-    believed until the endpoint has been reached for the first time."""
+    believed until the endpoint has been reached for the first time. object: who says so, as in a
+    Status."""
 
     trust_domain: str
     url: str
     endpoint: SpiffeId | None = None
     first_bundle: SpiffeBundle | None = None
     position: Position = field(default=NOWHERE, compare=False)
+    object: str = field(default="", compare=False)

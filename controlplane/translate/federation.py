@@ -38,6 +38,7 @@ def _foreign(item: ClusterFederatedTrustDomain) -> ForeignDomain:
         spec.bundle_endpoint_profile.endpoint_spiffe_id,
         spec.trust_domain_bundle,
         item.position,
+        str(item.key),
     )
 
 

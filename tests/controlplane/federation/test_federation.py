@@ -22,6 +22,7 @@ from controlplane.federation.metrics import FederationMetrics
 from controlplane.federation.serve import BundleOptions, serve_bundle
 from controlplane.federation.shelf import FOLDER, Shelf
 from controlplane.mesh.federation import ForeignDomain
+from controlplane.mesh.model import Status
 from tests.support.live import live, stored
 from tests.support.wait import eventually_async
 
@@ -37,8 +38,13 @@ class Watched:
     def __init__(self, state_dir: Path) -> None:
         self.now = START
         self.changes = 0
+        self.restated: list[tuple[Status, ...]] = []
         self.federation = Federation(
-            Shelf(state_dir), self._changed, clock=lambda: self.now, jitter=lambda: 0.0
+            Shelf(state_dir),
+            self._changed,
+            restate=lambda: self.restated.append(self.federation.statuses()),
+            clock=lambda: self.now,
+            jitter=lambda: 0.0,
         )
         self._task: asyncio.Task[None] | None = None
 
@@ -89,7 +95,8 @@ class Peer:
 
     def domain(self) -> ForeignDomain:
         first = SpiffeBundle(FAR.bundle.roots)
-        return ForeignDomain("far", f"https://127.0.0.1:{self.port}/", SERVER, first)
+        url = f"https://127.0.0.1:{self.port}/"
+        return ForeignDomain("far", url, SERVER, first, object="Kind a/b")
 
 
 @pytest.fixture
@@ -143,8 +150,12 @@ async def test_what_can_not_be_refreshed_stays_and_its_age_is_told(
         assert sample(registry, "refresh_failures") == 3
         assert sample(registry, "bundle_roots") == 1
         assert us.changes == 1
+        ((late,),) = us.restated
+        assert (late.code, late.severity, late.object) == ("BundleLate", "warning", "Kind a/b")
+        assert "no bundle for 1060 s, the last one stays in force" in late.message
         await peer.start()
         await us.attempt(60)
+        assert us.restated[1:] == [()]
         assert "fresh again" in caplog.text
         assert sample(registry, "bundle_age_seconds") == 0
         assert sample(registry, "refresh_failures") == 0
