@@ -66,6 +66,7 @@ from controlplane.inventory import Inventory
 from controlplane.mesh.model import Mesh, Status
 from controlplane.metrics import Metrics
 from controlplane.pipeline import Outlets, Pipeline
+from controlplane.rotation import metrics as rotation_metrics
 from controlplane.rotation.conductor import Conductor
 from controlplane.rotation.progress import Progress
 from controlplane.rotation.rehearsal import ExtrasFor, Rehearsals
@@ -245,7 +246,11 @@ class _Plane:
         self.metrics = Metrics(self.connections)
         ttl_s = options.certificate_ttl_s
         keys = EnvoySecrets(self.authority, ttl_s) if options.allow_sds_keys else None
-        self.federation = Federation(Shelf(options.state_dir), lambda: self.ads.publish())
+        self.federation = Federation(
+            Shelf(options.state_dir),
+            lambda: self.ads.publish(),
+            restate=lambda: self.pipeline.changed(),
+        )
         FederationMetrics(self.metrics.registry, lambda: self.federation.followed, time.time)
         sds = self._sds_secrets(keys)
         cache = SnapshotCache(Mesh(domain), sds)
@@ -254,6 +259,9 @@ class _Plane:
         self.ads = AdsService(self._prove, cache, observers, time.time)
         progress = Progress(self.roster, self.authority, keys, sds.root_version)
         self.conductor = Conductor(options.state_dir, self.authority, progress, self.ads.publish)
+        rotation_metrics.register(
+            self.metrics.registry, self.authority, self.conductor, self.revocations
+        )
         self._rehearsals = Rehearsals(
             options.state_dir, self.roster, partial(self._show, cache), _reachable(options.host)
         )

@@ -10,16 +10,25 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+import grpc
 import pytest
 
 from certs.cli import stage
+from protos.gen.weft.v1 import authority_pb2 as pb
+from protos.gen.weft.v1 import authority_pb2_grpc
 from tests.support.handmade import synced
 from tests.support.load import load
 from tests.support.rotating import Rotating
 from tests.support.wait import eventually
 from weft import loopback
 from weft.errors import UserError
-from weft.rotate_online import abort_online, revoke_online, rotate_online
+from weft.rotate_online import (
+    abort_online,
+    revocations_online,
+    revoke_online,
+    rotate_online,
+    status_online,
+)
 
 pytestmark = pytest.mark.timeout(300)
 TTL_S = 10
@@ -40,6 +49,30 @@ def test_every_proxy_tries_a_new_chain_before_anything_changes(mesh: Rotating) -
     assert said == ["3 of 3 proxies verify the new chain"]
     assert mesh.plane.root_pem == before
     assert abort_online(mesh.plane.state, target, say=said.append) == 0
+    assert status_online(mesh.plane.state, say=said.append) == 0
+    assert [line.partition(":")[0] for line in said[1:]] == ["steady"] * 2
+    with pytest.raises(UserError, match="is not staged"):
+        rotate_online(mesh.plane.state, target, say=said.append)
+
+
+def test_only_the_administrator_may_replace_or_revoke(mesh: Rotating) -> None:
+    token = mesh.plane.join_token("caller")
+    stub = authority_pb2_grpc.AuthorityStub(mesh.plane.channel())  # type: ignore[no-untyped-call]
+    calls = (
+        lambda metadata: stub.Revoke(pb.RevokeRequest(what="ab"), metadata=metadata),
+        lambda metadata: list(stub.Rotate(pb.RotateRequest(target="ab"), metadata=metadata)),
+        lambda metadata: stub.Rehearse(pb.RehearseRequest(target="ab"), metadata=metadata),
+        lambda metadata: stub.AbortRotation(pb.AbortRotationRequest(), metadata=metadata),
+        lambda metadata: stub.GetRotation(pb.GetRotationRequest(), metadata=metadata),
+        lambda metadata: stub.GetRevocations(pb.GetRevocationsRequest(), metadata=metadata),
+    )
+    for call in calls:
+        with pytest.raises(grpc.RpcError) as refusal:
+            call((("authorization", f"Bearer {token}"),))
+        assert refusal.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        with pytest.raises(grpc.RpcError) as refusal:
+            call(())
+        assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_who_is_revoked_is_out_within_seconds_and_may_come_back(mesh: Rotating) -> None:
@@ -55,6 +88,10 @@ def test_who_is_revoked_is_out_within_seconds_and_may_come_back(mesh: Rotating) 
         eventually(lambda: f"{caller} is revoked: stolen" in mesh.plane.log, 30, "its stream ended")
         with pytest.raises(UserError, match="neither a serial number"):
             revoke_online(mesh.plane.state, "caller")
+        said: list[str] = []
+        assert revocations_online(mesh.plane.state, say=said.append) == 0
+        assert caller in said[0]
+        assert "stolen" in said[0]
         revoke_online(mesh.plane.state, caller, restore=True)
         eventually(lambda: set(fresh(mesh)) == {200}, 30, "new connections to both")
         eventually(lambda: synced(mesh.plane, 3), 30, "its stream")

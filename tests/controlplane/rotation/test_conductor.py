@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from certs import steps
 from certs.authority import Authority
@@ -16,8 +17,10 @@ from certs.rotation import Phase
 from certs.store import load_store, open_store
 from controlplane.ca.envoy_secrets import EnvoySecrets
 from controlplane.ca.live import LiveAuthority
+from controlplane.ca.revocations import Revocations
 from controlplane.ca.sds import SdsSecrets
 from controlplane.rotation import conductor as module
+from controlplane.rotation import metrics
 from controlplane.rotation.conductor import Conductor
 from controlplane.rotation.progress import Progress
 from controlplane.rotation.roster import ROSTER_FILE, Roster
@@ -275,3 +278,27 @@ async def test_whoever_watches_hears_of_each_step(plane: Plane) -> None:
     proxy.answer()
     await watching
     assert list(dict.fromkeys(filter(None, heard))) == ["trust", "certificates", "distrust"]
+
+
+async def test_prometheus_sees_it(plane: Plane) -> None:
+    registry = CollectorRegistry()
+    revocations = Revocations(plane.state_dir, plane.authority, lambda: NOW)
+    metrics.register(registry, plane.authority, plane.conductor, revocations)
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(name, labels)
+
+    end = plane.authority.authority.not_after
+    assert value("citadel_server_root_cert_expiry_timestamp") == end
+    assert value("citadel_server_cert_chain_expiry_timestamp") == end
+    assert value("weft_ca_rotation_phase", phase="steady") == 1
+    assert value("weft_ca_rotation_waiting_proxies") == 0
+    revocations.revoke("abc", "")
+    assert value("weft_ca_revocations") == 1
+    proxy = plane.join("a", acknowledges=False)
+    proxy.answer()
+    await plane.conductor.go(plane.stage())
+    await plane.waits_for("trust", "waiting")
+    assert value("weft_ca_rotation_phase", phase="steady") == 0
+    assert value("weft_ca_rotation_phase", phase="prepared") == 1
+    assert value("weft_ca_rotation_waiting_proxies") == 1
