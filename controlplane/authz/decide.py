@@ -217,7 +217,9 @@ def shown(clause: Clause, inquiry: Inquiry) -> str:
     if clause.attribute == "token":
         parts = ["/".join(map(str, actual(fact, inquiry))) for fact in facts]
         return "/".join(parts) if any(parts) else "absent"
-    found: list[Any] = list(actual(facts[0], inquiry))
+    found: list[Any] = []
+    for one in actual(facts[0], inquiry):
+        found += one if isinstance(one, list) else [one]
     return ", ".join(map(str, found)) if found and found != [""] else "absent"
 
 

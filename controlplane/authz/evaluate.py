@@ -42,6 +42,8 @@ def actual(fact: Fact, inquiry: Inquiry) -> Iterator[Any]:
     found = _ACTUAL[fact.attribute](fact, inquiry)
     if fact.attribute == "claim" and isinstance(found, list):
         yield from found
+    elif fact.attribute == "header" and fact.match.inner is not None and found is not None:
+        yield [one.strip(" \t") for one in found.split(",")]
     elif fact.attribute == "destination_port":
         yield from map(str, inquiry.ports)
     elif found is not None:

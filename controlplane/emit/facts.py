@@ -20,6 +20,7 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 
 from controlplane.emit.words import packed
 from controlplane.mesh.policy import Attribute, Fact, Match
+from controlplane.mesh.re2 import quoted
 
 JWT_AUTHN = "envoy.filters.http.jwt_authn"
 PAYLOAD = "payload"
@@ -40,7 +41,18 @@ def string(match: Match) -> StringMatcher:
 def header(name: str, match: Match) -> HeaderMatcher:
     if match.kind == "present":
         return HeaderMatcher(name=name, present_match=True)
+    if match.inner is not None:
+        regex = RegexMatcher(regex=_one_of_several(match.inner))
+        return HeaderMatcher(name=name, string_match=StringMatcher(safe_regex=regex))
     return HeaderMatcher(name=name, string_match=string(match))
+
+
+def _one_of_several(match: Match) -> str:
+    """A comma-separated list of which one is like `match` (spaces around it do not count)."""
+    rest = "[^,]*"
+    before = rest if match.kind == "suffix" else ""
+    after = rest if match.kind == "prefix" else ""
+    return rf"(.*,)?[ \t]*{before}{quoted(match.value)}{after}[ \t]*(,.*)?"
 
 
 def cidr(match: Match) -> CidrRange:

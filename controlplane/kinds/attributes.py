@@ -22,12 +22,19 @@ _LITERAL = re.compile(r"[a-zA-Z0-9-._~%!$&'()+,;:@=]+")
 _HEADER = re.compile(r"request\.headers\[(:?[!#$%&'*+.^_`|~0-9A-Za-z-]+)\]")
 _CLAIM = re.compile(r"request\.auth\.claims((?:\[[^\[\]]+\])+)")
 _FILTER = re.compile(r"experimental\.(envoy\.filters\.[^\[\]]+)\[([^\[\]]+)\]")
-_PORT = re.compile(r"[1-9][0-9]{0,4}")
+_INLINE = re.compile(r"request\.experimental\.inline\.headers\[([!#$%&'*+.^_`|~0-9A-Za-z-]+)\]")
+_PORT = re.compile(r"0|[1-9][0-9]{0,4}")
 
 
 def header_name(key: str) -> str:
     """'x-a' of 'request.headers[x-a]', or ''."""
     found = _HEADER.fullmatch(key)
+    return found.group(1) if found else ""
+
+
+def inline_header_name(key: str) -> str:
+    """'x-a' of 'request.experimental.inline.headers[x-a]', or ''."""
+    found = _INLINE.fullmatch(key)
     return found.group(1) if found else ""
 
 
@@ -57,7 +64,7 @@ def filter_path(key: str) -> tuple[str, ...]:
 
 def _port_fault(value: str) -> str:
     good = _PORT.fullmatch(value) and int(value) <= 65535
-    return "" if good else f"expected a port number 1..65535 as a string, got {value!r}"
+    return "" if good else f"expected a port number 0..65535 as a string, got {value!r}"
 
 
 def _cidr_fault(value: str) -> str:
@@ -122,12 +129,17 @@ _PLAIN: Mapping[str, Callable[[str], str]] = {
     "request.auth.presenter": lambda _: "",
     "connection.sni": lambda _: "",
 }
-_NAMED = ("request.headers[NAME]", "request.auth.claims[NAME]", "experimental.envoy.filters.F[KEY]")
+_NAMED = (
+    "request.headers[NAME]",
+    "request.experimental.inline.headers[NAME]",
+    "request.auth.claims[NAME]",
+    "experimental.envoy.filters.F[KEY]",
+)
 
 
 def condition_fault(key: str, value: str) -> str:
     """What is wrong with one value of a condition, or with the key itself ('the key ...')."""
-    if header_name(key) or claim_path(key) or filter_path(key):
+    if header_name(key) or inline_header_name(key) or claim_path(key) or filter_path(key):
         return ""
     if key not in _PLAIN:
         return f"the key is not known; expected one of {', '.join((*_PLAIN, *_NAMED))}"

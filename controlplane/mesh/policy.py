@@ -46,8 +46,8 @@ PRINCIPAL_ATTRIBUTES: frozenset[Attribute] = frozenset(
 @dataclass(frozen=True, slots=True)
 class Match:
     """present: any value that is not empty ('header': that it is there). regex: RE2, the whole
-    value. item: one of a list is exactly, begins or ends like `value`, which is a Match of its own
-    in `inner`. template: Envoy's URI template. port: a decimal number."""
+    value. item: one of a list (of a header's comma-separated values) is like `inner`. template:
+    Envoy's URI template. port: a decimal number."""
 
     kind: Literal[
         "exact", "prefix", "suffix", "regex", "present", "cidr", "port", "template", "item"

@@ -5,25 +5,26 @@ A '*' alone wants any value, in front an end, behind a beginning; elsewhere it i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 
 from controlplane.kinds import authorization_policy as kinds
-from controlplane.kinds.attributes import ANY, ONE, claim_path, filter_path, header_name
+from controlplane.kinds.attributes import (
+    ANY,
+    ONE,
+    claim_path,
+    filter_path,
+    header_name,
+    inline_header_name,
+)
 from controlplane.kinds.schema import Record
 from controlplane.mesh.policy import Attribute, Clause, Fact, Match, Rule, Value
+from controlplane.mesh.re2 import quoted
 from controlplane.translate.trust_domains import TrustDomains
 
 _SPIFFE = "spiffe://"
-_META = re.compile(r"([\\.+*?()|\[\]{}^$])")
 _SOMETHING = Match("present")
 Meaning = Callable[[str], Iterable[tuple[str, Match]]]
 """A value as written -> what it means, with the words to show for it."""
-
-
-def quoted(text: str) -> str:
-    """RE2's QuoteMeta."""
-    return _META.sub(r"\\\1", text)
 
 
 class ClauseMaker:
@@ -49,12 +50,12 @@ class ClauseMaker:
         yield from _clause(
             source, "identity", "principals", source.principals, source.not_principals, self._who
         )
+        principals, not_principals = source.request_principals, source.not_request_principals
+        yield from _request_principals(source, "requestPrincipals", principals, not_principals)
         accounts, not_accounts = source.service_accounts, source.not_service_accounts
         yield from _clause(
             source, "identity", "serviceAccounts", accounts, not_accounts, self._account
         )
-        principals, not_principals = source.request_principals, source.not_request_principals
-        yield from _request_principals(source, "requestPrincipals", principals, not_principals)
         spaces, not_spaces = source.namespaces, source.not_namespaces
         yield from _clause(source, "identity", "namespaces", spaces, not_spaces, _each(_namespace))
         domains, not_domains = source.trust_domains, source.not_trust_domains
@@ -91,6 +92,8 @@ class ClauseMaker:
             return _request_principals(item, key, item.values, item.not_values)
         if name := header_name(key):
             return _when(item, "header", _each(_text), (name,))
+        if name := inline_header_name(key):
+            return _when(item, "header", _each(_element), (name,))
         if path := claim_path(key):
             return _when(item, "claim", _each(_text), path)
         if path := filter_path(key):
@@ -200,6 +203,12 @@ def _item(value: str) -> Match:
     if value.startswith("[") and value.endswith("]"):
         return Match("item", inner=_text(value.strip("[]")))
     return _text(value)
+
+
+def _element(value: str) -> Match:
+    """One of a header's comma-separated values; '*' is that there is the header."""
+    found = _text(value)
+    return found if found == _SOMETHING else Match("item", inner=found)
 
 
 def _cidr(value: str) -> Match:

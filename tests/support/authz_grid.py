@@ -118,7 +118,8 @@ def _set(inquiry: Inquiry, fact: Fact, value: Any) -> Inquiry:
     if fact.attribute == "path":
         return replace(inquiry, path=value if value.startswith("/") else f"/{value}")
     if fact.attribute == "header":
-        return replace(inquiry, headers={**inquiry.headers, fact.key[0].lower(): value})
+        text = value if isinstance(value, str) else ", ".join(["first", *value, "last"])
+        return replace(inquiry, headers={**inquiry.headers, fact.key[0].lower(): text})
     if fact.attribute in ("token", "claim"):
         return replace(inquiry, claims=_placed(inquiry.claims or {}, fact.key, value))
     return replace(inquiry, **{_FIELDS[fact.attribute]: value})

@@ -42,7 +42,7 @@ WRONG_POLICIES = {
     RULE % "from: [{source: {serviceAccounts: [a], namespaces: [b]}}]": "can not stand beside",
     RULE % "to: [{operation: {}}]": "must not be empty",
     RULE % "to: [{operation: {ports: [80]}}]": 'write "80"',
-    RULE % "to: [{operation: {ports: ['0']}}]": "expected a port number",
+    RULE % "to: [{operation: {ports: ['65536']}}]": "expected a port number",
     RULE % "to: [{operation: {paths: ['/{a}']}}]": "'{a}' of '/{a}': only {*} and {**}",
     RULE % "to: [{operation: {paths: ['/{**}/{*}']}}]": "{**} must be the last operator",
     RULE % "to: [{operation: {paths: ['/{*}/a*']}}]": "can not stand in a path template",
