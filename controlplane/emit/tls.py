@@ -135,4 +135,8 @@ def _secret(name: str) -> SdsSecretConfig:
 
 
 def _parameters() -> TlsParameters:
-    return TlsParameters(tls_minimum_protocol_version=TlsParameters.TLSv1_2)
+    """As Istio: Envoy's clients would else stop at 1.2."""
+    return TlsParameters(
+        tls_minimum_protocol_version=TlsParameters.TLSv1_2,
+        tls_maximum_protocol_version=TlsParameters.TLSv1_3,
+    )
