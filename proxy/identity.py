@@ -17,21 +17,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import re
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from google.protobuf.message import DecodeError
 
 from certs.csr import make_csr
 from certs.errors import CertificateError
 from certs.files import read_public, read_secret, write_secret
-from certs.keys import PrivateKey, generate_key, key_from_pem, key_to_pem
+from certs.keys import PrivateKey, generate_key, key_to_pem
 from certs.renewal import renew_at, retry_delay_s
 from certs.spiffe import SpiffeId
 from certs.x509 import (
@@ -48,6 +45,7 @@ from certs.x509 import (
 from protos.gen.istio import ca_pb2
 from proxy.config.model import DataSource, Secret, TlsCertificate
 from proxy.http.grpc import RpcError
+from proxy.kept_identity import FILE, decode_file, encode_file, passphrase
 from proxy.rpc.connection import open_call
 from proxy.rpc.credentials import client_tls
 from proxy.tasks import spawn
@@ -55,7 +53,6 @@ from proxy.trust import Trust
 
 log = logging.getLogger("weft.identity")
 
-FILE = "identity.pem"
 SERVER_NAME = "weft-controlplane.weft-system.svc"
 _METHOD = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 _CALL_TIMEOUT_S = 10.0
@@ -67,12 +64,11 @@ _DOUBT_EVERY_S = 30.0
 """A certificate is not replaced more often because it was refused."""
 _RETRIES_LEFT = 10.0
 """At least as often it is tried again before the certificate ends."""
+_LATE_RETRY_S = 5.0
+"""And so often after that."""
 
 ROOT_SECRET = "ROOTCA"
 ISSUER_SECRET = "weft.dev/issuer"
-_KEY_BLOCK = re.compile(
-    rb"-----BEGIN ENCRYPTED PRIVATE KEY-----.*?-----END ENCRYPTED PRIVATE KEY-----\n?", re.DOTALL
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +208,9 @@ class Identity:
         delay_s = retry_delay_s(failures, self._jitter())
         if self.svid is None:
             return delay_s
-        left_s = max(0.0, self.svid.valid[1] - self._clock())
+        left_s = self.left_s()
+        if left_s <= 0.0:
+            return min(delay_s, _LATE_RETRY_S)
         return min(delay_s, max(retry_delay_s(1), left_s / _RETRIES_LEFT))
 
     def left_s(self) -> float:
@@ -415,26 +413,6 @@ def checked_svid(key: PrivateKey, pems: Sequence[str], now: float) -> Svid:
     if not matches_key(chain[0], key.public_key()):
         raise CertificateError("the certificate is not for our key")
     return Svid(key, chain)
-
-
-def passphrase(token: str) -> bytes:
-    """RFC 5869 (HKDF) of the join token: whoever has the token could get the certificate anyway."""
-    derive = HKDF(hashes.SHA256(), 32, salt=b"weft", info=b"identity.pem private key")
-    return derive.derive(token.encode()).hex().encode()
-
-
-def encode_file(key: PrivateKey, chain: Sequence[Certificate], secret: bytes) -> bytes:
-    return key_to_pem(key, secret) + chain_to_pem(chain)
-
-
-def decode_file(data: bytes, secret: bytes) -> tuple[PrivateKey, tuple[Certificate, ...]]:
-    """The key, and the chain, which is empty while the CA has not answered yet."""
-    block = _KEY_BLOCK.match(data)
-    if block is None:
-        raise CertificateError("it does not begin with an encrypted private key")
-    key = key_from_pem(block.group(), secret)
-    rest = data[block.end() :]
-    return key, chain_from_pem(rest, "its chain") if rest.strip() else ()
 
 
 def _when(at_s: float) -> str:
