@@ -274,9 +274,12 @@ async def served(answer: Answer) -> AsyncIterator[int]:
         assert task is not None
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-        with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            await answer(reader, writer)
-        await _closed(writer)
+        try:
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                await answer(reader, writer)
+            await _closed(writer)
+        except asyncio.CancelledError:
+            writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
