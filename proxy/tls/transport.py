@@ -52,7 +52,7 @@ class TlsTransport(asyncio.Protocol):
         close_notify_wait_s: float,
         tickets: bytes = b"",
     ) -> None:
-        """close_notify_wait_s: how long a closed connection may take to write its rest. tickets:
+        """close_notify_wait_s: how long a closed connection may write none of its rest. tickets:
         they go with the first answer, which is one packet less (BoringSSL)."""
         self._held = tickets
         self._loop = loop
@@ -198,10 +198,14 @@ class TlsTransport(asyncio.Protocol):
         self._held = b""
         return words
 
-    def _stop_waiting_soon(self) -> None:
-        """A peer that reads nothing must not keep a connection that is over."""
-        if self._raw.get_write_buffer_size():
-            self._waiting = self._loop.call_later(self._wait_s, self._raw.abort)
+    def _stop_waiting_soon(self, before: int | None = None) -> None:
+        """A peer that reads nothing must not keep a connection that is over; one that reads slowly
+        gets all. before: how much waited last time."""
+        size = self._raw.get_write_buffer_size()
+        if size and (before is None or size < before):
+            self._waiting = self._loop.call_later(self._wait_s, self._stop_waiting_soon, size)
+        elif size:
+            self._raw.abort()
 
     def abort(self) -> None:
         self._closing = True

@@ -56,8 +56,7 @@ class TcpEnd(asyncio.Protocol):
             self.pause_reading()
 
     def eof_received(self) -> bool:
-        """True where the other half may live on. A TLS transport ends with its peer's half: what
-        is written from now on would be lost, so it is not."""
+        """True where the other half may live on; what is written where it can't would be lost."""
         lives_on = self.can_half_close
         if not self._started:
             self._early_eof = True
@@ -73,14 +72,12 @@ class TcpEnd(asyncio.Protocol):
     def resume_writing(self) -> None:
         if not self._finishing:
             self.on_writable(True)
-        elif self.transport is not None:
-            self.transport.close()
 
     # ------------------------------------------------------------------ the other end's side
 
     @property
     def can_half_close(self) -> bool:
-        """TLS transports can't, nor those that are gone."""
+        """All can but those that are gone."""
         return self.transport is not None and self.transport.can_write_eof()
 
     @property
@@ -115,16 +112,12 @@ class TcpEnd(asyncio.Protocol):
             self.transport.resume_reading()
 
     def finish(self) -> None:
-        """Closes once everything is written. TLS is closed only when nothing waits any more: its
-        shutdown has a time limit, after which the rest would be lost."""
+        """Closes once everything is written."""
         transport = self.transport
         if transport is None or self._finishing:
             return
         self._finishing = True
-        if transport.can_write_eof() or not transport.get_write_buffer_size():
-            transport.close()
-        else:
-            transport.set_write_buffer_limits(high=0)
+        transport.close()
 
     def abort(self) -> None:
         """Closes now, whatever was not written."""
