@@ -43,6 +43,7 @@ from controlplane.ca.envoy_secrets import EnvoySecrets
 from controlplane.ca.foreign_issuer import ForeignIssuer, ForeignOptions
 from controlplane.ca.issuer import Issuer, LocalIssuer
 from controlplane.ca.kubernetes import KubernetesOptions, open_service_accounts
+from controlplane.ca.limits import read_limits
 from controlplane.ca.live import LiveAuthority
 from controlplane.ca.metrics import CaMetrics
 from controlplane.ca.records import Records
@@ -117,6 +118,7 @@ class ControlPlaneOptions:
     allow_sds_keys: bool = False
     certificate_ttl_s: int = MAX_TTL_S
     log_level: str = "warning"
+    issue_limits: tuple[str, ...] = ()
     ca_files: Path | None = None
     issuer_address: str = ""
     issuer_root: Path | None = None
@@ -289,6 +291,7 @@ class _Plane:
             self.federation.believed,
             lambda: self.federation.aliases,
             names_issuer=self._foreign is None,
+            proxies=lambda: len(self.ads.connections),
         )
 
     def _issuer(self) -> Issuer:
@@ -374,6 +377,7 @@ class _Plane:
             self._tokens,
             CaMetrics(self.metrics.registry),
             record=Records(self._issues),
+            limits=read_limits(self.options.issue_limits),
             default_ttl_s=self.options.certificate_ttl_s,
         )
         register_certificates(certificates, server)

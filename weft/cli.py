@@ -192,6 +192,12 @@ def proxy(
     type=click.IntRange(5, 86400),
     help="How long workloads' certificates live.",
 )
+@click.option(
+    "--issue-limit",
+    multiple=True,
+    metavar="WHO=RATE:BURST",
+    help="Certificates a second, and at once, of an identity, a source, in total.",
+)
 @click.option("--ca-files", metavar="DIR", help="An authority that somebody else renews there.")
 @click.option("--issuer-address", default="", metavar="HOST:PORT", help="A CSR service that signs.")
 @click.option("--issuer-root", metavar="FILE", help="The roots of that service, and of its work.")
@@ -238,6 +244,7 @@ def controlplane(
     allow_sds_keys: bool,
     certificate_ttl: int,
     log_level: str,
+    issue_limit: tuple[str, ...],
     ca_files: str | None,
     issuer_address: str,
     issuer_root: str | None,
@@ -272,6 +279,7 @@ def controlplane(
         allow_sds_keys=allow_sds_keys,
         certificate_ttl_s=certificate_ttl,
         log_level=log_level,
+        issue_limits=issue_limit,
         ca_files=Path(ca_files) if ca_files else None,
         issuer_address=issuer_address,
         issuer_root=Path(issuer_root) if issuer_root else None,

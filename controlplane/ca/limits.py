@@ -6,11 +6,16 @@ how many seconds it may come again. Must not know what is limited.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
+from certs.errors import CertificateError
+
 MAX_KEYS = 20_000
+_WORD = re.compile(r"(identity|source|total)=([0-9]{1,9}(?:\.[0-9]{1,9})?):([0-9]{1,9})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,22 @@ class IssueLimits:
 
 
 DEFAULT_LIMITS = IssueLimits()
+
+
+def read_limits(words: Iterable[str]) -> IssueLimits:
+    """`identity=RATE:BURST`, `source=...`, `total=...`; what is not named keeps its default.
+    CertificateError names a word that is none of these."""
+    given: dict[str, Limit] = {}
+    for word in words:
+        found = _WORD.fullmatch(word)
+        limit = Limit(float(found[2]), int(found[3])) if found else None
+        if found is None or limit is None or limit.rate <= 0 or limit.burst < 1:
+            raise CertificateError(
+                f"--issue-limit {word!a}: expected identity, source or total, '=', certificates a "
+                "second, ':' and how many at once, e.g. identity=100:5000"
+            )
+        given[found[1]] = limit
+    return replace(DEFAULT_LIMITS, **given)
 
 
 class RateLimit:

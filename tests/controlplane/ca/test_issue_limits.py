@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from certs.errors import CertificateError
 from controlplane.ca import limits
-from controlplane.ca.limits import IssueLimits, IssueRates, Limit, RateLimit, source_of
+from controlplane.ca.limits import (
+    IssueLimits,
+    IssueRates,
+    Limit,
+    RateLimit,
+    read_limits,
+    source_of,
+)
 
 
 def test_a_burst_then_the_rate() -> None:
@@ -61,3 +69,28 @@ def test_the_defaults_let_ten_thousand_workloads_renew_at_once() -> None:
 )
 def test_sources(peer: str, source: str) -> None:
     assert source_of(peer) == source
+
+
+def test_limits_from_the_command_line() -> None:
+    assert read_limits(()) == IssueLimits()
+    given = read_limits(("identity=0.5:1", "total=10:20"))
+    expected = IssueLimits(identity=Limit(0.5, 1), total=Limit(10.0, 20))
+    assert given == expected
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "",
+        "identity",
+        "identity=1",
+        "who=1:1",
+        "total=0:1",
+        "total=1:0",
+        "source=1e9:1",
+        "total=-1:1",
+    ],
+)
+def test_words_that_are_no_limit(word: str) -> None:
+    with pytest.raises(CertificateError, match="--issue-limit"):
+        read_limits((word,))
