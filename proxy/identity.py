@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -58,8 +59,10 @@ _METHOD = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 _CALL_TIMEOUT_S = 10.0
 _LONGEST_SLEEP_S = 60.0
 """Half life is looked for by the wall clock, which may jump (a laptop that slept)."""
-_RENEW_SPREAD_S = 2.0
-"""Within this time all proxies renew when another certificate issues."""
+_LEAST_SPREAD_S = 2.0
+_MOST_SPREAD_S = 600.0
+"""Within this time all proxies do what the mesh has told all of them; it says how long."""
+_SPREAD = re.compile(rb"^spread_s: (\d{1,6})$", re.MULTILINE)
 _DOUBT_EVERY_S = 30.0
 """A certificate is not replaced more often because it was refused."""
 _RETRIES_LEFT = 10.0
@@ -134,6 +137,7 @@ class Identity:
         self._trust = Trust(options.ca_root, options.state_dir)
         self._issuer: Certificate | None = None  # who issues now, if not whoever issued ours
         self._news = asyncio.Event()
+        self.spread_s = _LEAST_SPREAD_S
         self._doubted = False
         self._renewed_at = -_DOUBT_EVERY_S
 
@@ -190,7 +194,7 @@ class Identity:
         due_at = renew_at(not_before, not_after, self._jitter())
         while not_before <= (now := self._clock()) < due_at:
             if self._issuer is not None or self._doubted:
-                await self._sleep(self._jitter() * _RENEW_SPREAD_S)
+                await self._sleep(self._jitter() * self.spread_s)
                 return
             await self._pause(min(due_at - now, _LONGEST_SLEEP_S))
 
@@ -264,6 +268,9 @@ class Identity:
             return False
         try:
             if secret.name == ISSUER_SECRET:
+                told = _SPREAD.search(context.trusted_ca.data)
+                wanted_s = float(told[1]) if told is not None else 0.0
+                self.spread_s = min(max(wanted_s, _LEAST_SPREAD_S), _MOST_SPREAD_S)
                 self._heed(chain_from_pem(context.trusted_ca.data, secret.name)[0])
                 return False
             return await asyncio.to_thread(self._trust.take, context.trusted_ca.data)

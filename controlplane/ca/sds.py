@@ -26,6 +26,9 @@ log = logging.getLogger("weft.controlplane.ca")
 
 Foreign = Mapping[str, tuple[Certificate, ...]]
 
+RENEWALS_PER_S = 200
+"""Of proxies that open a connection each, and another one with the new certificate."""
+
 MAX_TOLD = 10_000
 """Node ids remembered; nodes choose theirs freely."""
 
@@ -35,7 +38,7 @@ class SdsSecrets:
 
     crl: PEM of what is revoked, b'' for nothing. foreign: the roots of federated trust domains;
     aliases: other names of our own. names_issuer: Weft's proxies renew a certificate of any other
-    issuer than the authority."""
+    issuer than the authority. proxies: how many there are, who should not all come at once."""
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class SdsSecrets:
         aliases: Callable[[], tuple[str, ...]] = tuple,
         *,
         names_issuer: bool = True,
+        proxies: Callable[[], int] = lambda: 0,
     ) -> None:
         self._authority = authority
         self._keys = keys
@@ -55,6 +59,7 @@ class SdsSecrets:
         self._foreign = foreign
         self._aliases = aliases
         self._names_issuer = names_issuer
+        self._proxies = proxies
         self._told: set[str] = set()
         self._warned = False
         self._made: tuple[object, ...] = ()
@@ -87,7 +92,8 @@ class SdsSecrets:
             issuer = self._authority.certificate
             own = bundle.to_pem()
             root = secrets.root(own, crl, self._by_trust_domain(own, foreign, aliases))
-            self._trust = (root, secrets.issuer(chain_to_pem((issuer,))))
+            spread_s = self._proxies() // RENEWALS_PER_S
+            self._trust = (root, secrets.issuer(chain_to_pem((issuer,)), spread_s))
             self._root_version = version(root)
             self._made = material
         return self._trust

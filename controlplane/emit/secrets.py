@@ -52,10 +52,12 @@ def _spiffe_validator(by_trust_domain: Mapping[str, bytes]) -> TypedExtensionCon
     return TypedExtensionConfig(name=SPIFFE_VALIDATOR, typed_config=packed(config))
 
 
-def issuer(certificate_pem: bytes) -> Secret:
+def issuer(certificate_pem: bytes, spread_s: int = 0) -> Secret:
     """`weft.dev/issuer`: the certificate that issues now. A Weft proxy whose own was issued by
-    another one renews it."""
-    context = CertificateValidationContext(trusted_ca=DataSource(inline_bytes=certificate_pem))
+    another one renews it, at some moment within `spread_s`, which stands before the PEM as text
+    that others pass over (RFC 7468 section 2)."""
+    pem = f"spread_s: {spread_s}\n".encode() + certificate_pem
+    context = CertificateValidationContext(trusted_ca=DataSource(inline_bytes=pem))
     return Secret(name=names.ISSUER_SECRET, validation_context=context)
 
 

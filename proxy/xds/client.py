@@ -39,8 +39,6 @@ log = logging.getLogger("weft.xds")
 
 LAST_GOOD_GRACE_S = 0.3
 _SAVE_DELAY_S = 0.25
-_RECONNECT_SPREAD_S = 2.0
-"""Within this time all proxies come again when other roots are trusted."""
 _SWITCH_INTERVAL_S = 0.0005
 
 
@@ -58,6 +56,10 @@ class LocalIdentity(Protocol):
     @property
     def standing(self) -> frozenset[str]:
         """SDS names that are for itself, whoever else names them."""
+
+    @property
+    def spread_s(self) -> float:
+        """Within this time all proxies come again when other roots are trusted."""
 
     def listen(self, callback: Callable[[Secret], None]) -> None:
         """Has `callback` called in the loop with each new secret from now on."""
@@ -259,7 +261,7 @@ class XdsClient:
     async def _follow(self, identity: LocalIdentity, secret: Secret) -> None:
         """Whoever is believed no more is left."""
         if await identity.told(secret) and self._session is not None:
-            await asyncio.sleep(self._jitter() * _RECONNECT_SPREAD_S)
+            await asyncio.sleep(self._jitter() * identity.spread_s)
             self._session.reconnect()
 
     # ----------------------------------------------------------------- what changes it

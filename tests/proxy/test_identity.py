@@ -433,3 +433,15 @@ async def test_a_certificate_that_is_refused_is_replaced_but_not_again_and_again
     await workload.wait_for(2)
     await workload.stop()
     assert len(workload.secrets) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "spread_s"),
+    [("", 2.0), ("spread_s: 0\n", 2.0), ("spread_s: 50\n", 50.0), ("spread_s: 999999\n", 600.0)],
+)
+async def test_the_mesh_says_how_far_its_proxies_should_spread(
+    options: IdentityOptions, ca: RunningCa, text: str, spread_s: float
+) -> None:
+    identity = Identity(options)
+    await identity.told(issuer_secret(text.encode() + ca.root_pem))
+    assert identity.spread_s == spread_s

@@ -135,3 +135,17 @@ def test_federated_trust_domains_have_their_own_roots(caplog: pytest.LogCaptureF
     foreign.clear()
     crl = b""
     assert made.root_version() == before
+
+
+def test_many_proxies_are_told_to_come_one_after_another() -> None:
+    count = [10_000]
+    authority = live(AUTHORITY)
+    of = SdsSecrets(authority, None, Clock(), proxies=lambda: count[0])
+    issuer = of(node(weft_agent=True))[1].validation_context.trusted_ca.inline_bytes
+    assert issuer.startswith(b"spread_s: 50\n-----BEGIN CERTIFICATE-----")
+    assert chain_from_pem(issuer) == (AUTHORITY.certificate,)
+    count[0] = 1
+    assert of(node(weft_agent=True))[1].validation_context.trusted_ca.inline_bytes == issuer
+    authority.swap(stored(Authority.create("cluster.local", NOW)))
+    changed = of(node(weft_agent=True))[1].validation_context.trusted_ca.inline_bytes
+    assert changed.startswith(b"spread_s: 0\n")

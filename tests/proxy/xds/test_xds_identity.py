@@ -38,6 +38,7 @@ class FakeIdentity:
 
     secret_name = "default"
     standing: frozenset[str] = frozenset()
+    spread_s = 2.0
 
     def __init__(self, authority: Authority) -> None:
         self.authority = authority
