@@ -4,8 +4,8 @@
 
 The upstream is dialled at once, so that servers which speak first are heard. An end of one
 direction is passed on as such (FIN, or TLS's close_notify); where nobody is left to tell, the
-connection is closed as soon as the other direction has fallen silent. Closing loses nothing that was received, save when
-a peer broke off: that is passed on too (RST).
+connection is closed as soon as the other direction has fallen silent. Closing loses nothing that
+was received, save when a peer broke off: that is passed on too (RST).
 """
 
 from __future__ import annotations

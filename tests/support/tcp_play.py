@@ -33,28 +33,12 @@ from tests.support.fake_loop import FakeLoop, FakeTransport
 from tests.support.playbook import LOG, cluster
 
 
-class FakeTls(FakeTransport):
-    """Can't be closed by halves, and ends with its peer's half."""
-
-    def can_write_eof(self) -> bool:
-        return False
-
-    def write_eof(self) -> None:
-        raise AssertionError("TLS has no half")
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        super().set_write_buffer_limits(high, low)
-        if len(self.buffered) > self.high and not self._full:
-            self._full = True
-            self.protocol.pause_writing()
-
-
 class TcpPeer:
     """The far end of one connection of the proxy's."""
 
-    def __init__(self, play: TcpPlay, end: TcpEnd, tls: bool) -> None:
+    def __init__(self, play: TcpPlay, end: TcpEnd) -> None:
         self.play, self.end = play, end
-        self.transport = (FakeTls if tls else FakeTransport)(play.loop, end)
+        self.transport = FakeTransport(play.loop, end)
         end.connection_made(self.transport)
         self._seen = 0
         play.peers.append(self)
@@ -139,18 +123,18 @@ class TcpPlay:
     ) -> None:
         self.runtime.apply(Snapshot(listeners, {one.name: one for one in clusters}))
 
-    def client(self, tls: bool = False) -> TcpPeer:
+    def client(self) -> TcpPeer:
         info = ConnectionInfo(("192.0.2.1", 5000), ("127.0.0.1", 80), ("127.0.0.1", 80))
         self._clients += 1
         down = self.runtime.listeners["in"].chains[0].connect(info)
-        peer = TcpPeer(self, cast(DownstreamTcp, down), tls)
+        peer = TcpPeer(self, cast(DownstreamTcp, down))
         self.tick()
         return peer
 
-    def accept(self, tls: bool = False) -> TcpPeer:
+    def accept(self) -> TcpPeer:
         """Lets the connection asked for longest ago come to be."""
         up = self.openings.pop(0)
-        peer = TcpPeer(self, up, tls)
+        peer = TcpPeer(self, up)
         up.opened(self.loop.now)
         self.tick()
         return peer

@@ -110,38 +110,6 @@ class TestEnds:
             assert up.take() == b"last words"
             assert play.count("upstream_flush_active") == 0
 
-    def test_tls_passes_the_end_on_once_the_other_direction_is_silent(self) -> None:
-        with TcpPlay() as play:
-            client, up = play.client(), play.accept(tls=True)
-            client.end_half()
-            for _ in range(5):
-                up.say(b".")
-                play.tick(1.0)
-                assert (up.state, client.state) == ("open", "open")
-            assert client.take() == b"....."
-            play.tick(3.0)
-            assert (up.state, client.state) == ("closed", "closed")
-
-    def test_tls_is_closed_only_when_all_is_written(self) -> None:
-        with TcpPlay() as play:
-            client, up = play.client(), play.accept(tls=True)
-            up.transport.stuck = True
-            client.say(b"x" * 1000)
-            client.break_off()
-            assert up.state == "open"
-            up.transport.release()
-            assert (up.take(), up.state) == (b"x" * 1000, "closed")
-
-    def test_a_tls_client_that_ends_takes_its_host_with_it(self) -> None:
-        with TcpPlay() as play:
-            client, up = play.client(tls=True), play.accept()
-            client.say(b"bye")
-            client.end_half()
-            assert up.take() == b"bye"
-            assert client.state == "closed" and up.state == "closed"
-            up.say(b"too late")
-            assert client.take() == b""
-
 
 class TestFlow:
     @pytest.mark.parametrize("down", [True, False])
