@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from controlplane.emit.node import Node
 from controlplane.inventory import Snapshot
 from controlplane.kinds.parse import parse
 from controlplane.mesh.model import Mesh, TlsMode
+from controlplane.mesh.policy import Authorizer
 from controlplane.translate import build
 from controlplane.xds.cache import SnapshotCache
 from protos.types import LDS
@@ -75,6 +77,18 @@ def test_a_snapshot_is_not_shared_by_nodes_of_other_labels() -> None:
 
     assert listeners("edge") != listeners("other")
     assert listeners("other") == listeners("another")
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"), [("", ["rbac", "ext_authz", "router"]), ("gone", ["rbac", "router"])]
+)
+def test_who_can_not_be_asked_is_not(fault: str, expected: list[str]) -> None:
+    ask = (DENY % "x").replace("action: DENY, ", "action: CUSTOM, provider: {name: p}, ")
+    everywhere = ask.replace("selector: {matchLabels: {app: x}}, ", "")
+    mesh, _ = build(Snapshot(parse(everywhere, "p").objects), "cluster.local")
+    asked = Authorizer("p", "grpc", host="a.test", port=9000, fault=fault)
+    guards = replace(Guards.of(mesh.security, "default", {}), authorizers=(asked,))
+    assert filters(listener_of(inbound(), ("cluster.local",), guards)) == expected
 
 
 @pytest.mark.parametrize(
