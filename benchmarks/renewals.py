@@ -38,6 +38,7 @@ CREATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 DELTA = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 IN_FLIGHT = 64
 """Connections that are being opened, or calls made, at one time: the rest waits in the kernel."""
+CHANGE_EVERY_S = 0.2
 ENTRY = """
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -69,7 +70,7 @@ async def _run(plane: ControlPlane, workloads: int, connections: int) -> dict[st
     # In a thread: making ten thousand keys takes a while, and is no part of it.
     calls = await asyncio.to_thread(_calls, plane, workloads, connections)
     pushes.clear()
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(2.0)
     quiet, count = list(pushes), len(pushes)
     began_s = time.monotonic()
     cpu_s = plane.cpu_s()
@@ -167,7 +168,7 @@ async def _watch(plane: ControlPlane, token: str, pushes: list[float]) -> None:
             await stream.write(answer)
             if any(f"moving-{number}." in one.name for one in response.resources):
                 pushes.append(1000 * (time.monotonic() - began_s))
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(CHANGE_EVERY_S)
             elif number:
                 continue
             number += 1

@@ -37,6 +37,8 @@ def fact(value: object) -> str:
     """A foreign text for the log: '' unless it is a string; printable and short."""
     if not isinstance(value, str):
         return ""
+    if value.isascii() and value.isprintable() and " " not in value:
+        return value[:_MAX_FACT]
     return "".join(c if c.isascii() and c.isprintable() and c != " " else "?" for c in value)[
         :_MAX_FACT
     ]
