@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ast
+import http.client
 import os
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.compiled import ROOT, why_not
+from tests.support.ports import free_port
+from tests.support.weft_proxy import weft_proxy
 
 FOLDERS: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"][
     "weft"
@@ -68,3 +72,29 @@ def test_the_source_tree_runs_in_python() -> None:
 @pytest.mark.skipif(bool(why_not()), reason=f"the compiled proxy is {why_not()}")
 def test_what_is_installed_is_compiled() -> None:
     assert "compiled proxy" in _version()
+
+
+def _answers(port: int) -> dict[str, Any]:
+    answer = {"match": {"prefix": "/"}, "direct_response": {"status": 418}}
+    router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+    manager = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3."
+        "HttpConnectionManager",
+        "stat_prefix": "in",
+        "route_config": {"virtual_hosts": [{"name": "a", "domains": ["*"], "routes": [answer]}]},
+        "http_filters": [{"name": "router", "typed_config": {"@type": router}}],
+    }
+    chain = {"filters": [{"name": "http", "typed_config": manager}]}
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    return {"static_resources": {"listeners": [{"address": address, "filter_chains": [chain]}]}}
+
+
+def test_a_proxy_in_python_serves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    port = free_port()
+    with weft_proxy(_answers(port), tmp_path):
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        client.request("GET", "/")
+        assert client.getresponse().status == 418
+        client.close()
