@@ -6,7 +6,7 @@ from envoy.extensions.filters.network.rbac.v3 import rbac_pb2
 from google.protobuf import any_pb2
 
 from proxy.config.decode_common import optional_seconds, unpack
-from proxy.config.decode_rbac_rules import rules
+from proxy.config.decode_rbac_rules import either
 from proxy.config.model.rbac import NetworkRbac
 
 
@@ -14,10 +14,8 @@ def decode(packed: any_pb2.Any, path: str) -> NetworkRbac:
     message = unpack(rbac_pb2.RBAC, packed, path)
     return NetworkRbac(
         message.stat_prefix,
-        rules(message.rules, f"{path}.rules") if message.HasField("rules") else None,
-        rules(message.shadow_rules, f"{path}.shadow_rules")
-        if message.HasField("shadow_rules")
-        else None,
+        either(message, "rules", "matcher", path),
+        either(message, "shadow_rules", "shadow_matcher", path),
         message.shadow_rules_stat_prefix,
         optional_seconds(message, "delay_deny") or 0.0,
     )

@@ -26,7 +26,7 @@ from proxy.config.rejected import Rejected
 from proxy.http.uri_template import TemplateError, parse_template
 
 Action = Literal["ALLOW", "DENY", "LOG"]
-_ACTIONS: Mapping[int, Action] = {0: "ALLOW", 1: "DENY", 2: "LOG"}
+ACTIONS: Mapping[int, Action] = {0: "ALLOW", 1: "DENY", 2: "LOG"}
 _SOURCES: Mapping[int, Literal["DYNAMIC", "ROUTE"]] = {0: "DYNAMIC", 1: "ROUTE"}
 _ADDRESSES: Mapping[str, rbac.AddressOf] = {
     "destination_ip": "destination",
@@ -43,9 +43,26 @@ _STRUCTS: Mapping[str, Any] = {
 }
 
 
+def either(
+    message: Any, rules_field: str, matcher_field: str, path: str
+) -> rbac.Rules | rbac.Decisions | None:
+    """Of an HTTP or network RBAC filter; both at once are refused, as Envoy would ignore one."""
+    has_rules, has_matcher = message.HasField(rules_field), message.HasField(matcher_field)
+    if has_rules and has_matcher:
+        why = f"would be ignored beside `{matcher_field}`: leave one of them out"
+        raise Rejected(f"{path}.{rules_field}", why)
+    if has_matcher:
+        from proxy.config.decode_rbac_matcher import decisions  # few configurations have one
+
+        return decisions(getattr(message, matcher_field), f"{path}.{matcher_field}")
+    if has_rules:
+        return rules(getattr(message, rules_field), f"{path}.{rules_field}")
+    return None
+
+
 def rules(message: rbac_pb2.RBAC, path: str) -> rbac.Rules:
     """Policies in the order of their names: the first that applies is the one that is named."""
-    action = choice(_ACTIONS, message.action, f"{path}.action")
+    action = choice(ACTIONS, message.action, f"{path}.action")
     policies = tuple(
         _policy(name, message.policies[name], f"{path}.policies[{name}]")
         for name in sorted(message.policies)

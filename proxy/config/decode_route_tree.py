@@ -68,6 +68,8 @@ def _predicate(message: _Predicate, path: str) -> HeaderPredicate:
     kind = message.WhichOneof("match_type")
     if kind == "single_predicate":
         single, where = message.single_predicate, f"{path}.single_predicate"
+        if single.WhichOneof("matcher") == "custom_match":
+            raise Rejected(f"{where}.custom_match", UNSUPPORTED)
         text: Any = single.value_match  # its fields are those of Envoy's own StringMatcher
         string = string_matcher(text, f"{where}.value_match")
         return HeaderPredicate("single", _input(single.input, f"{where}.input"), string)

@@ -63,7 +63,8 @@ FILTERS: Table = {
     ),
     _HTTP + "peak_ewma.v3alpha.PeakEwmaConfig": Fields(),
     _HTTP + "rbac.v3.RBAC": Fields(
-        "rules rules_stat_prefix shadow_rules shadow_rules_stat_prefix track_per_rule_stats"
+        "rules rules_stat_prefix shadow_rules shadow_rules_stat_prefix track_per_rule_stats "
+        "matcher shadow_matcher"
     ),
     _HTTP + "rbac.v3.RBACPerRoute": Fields("rbac"),
     _ROUTER: Fields(

@@ -6,6 +6,7 @@ from proxy.config.field_rules import Fields, Table
 
 _MATCHER = "envoy.type.matcher.v3."
 _RBAC = "envoy.config.rbac.v3."
+_INPUT = "envoy.extensions.matching.common_inputs.network.v3."
 _ACTION = "envoy.config.route.v3.RateLimit.Action."
 _LIMITS = "envoy.extensions.common.ratelimit.v3."
 
@@ -18,9 +19,23 @@ POLICY: Table = {
     "udpa.type.v1.TypedStruct": Fields("type_url value"),
     "xds.type.v3.TypedStruct": Fields("type_url value"),
     "envoy.extensions.filters.network.rbac.v3.RBAC": Fields(
-        "rules shadow_rules shadow_rules_stat_prefix stat_prefix delay_deny",
+        "rules shadow_rules shadow_rules_stat_prefix stat_prefix delay_deny matcher shadow_matcher",
         {"enforcement_type": "nothing that rules look at changes while a connection lasts"},
     ),
+    _RBAC + "Action": Fields("name action"),
+    _INPUT + "SourceIPInput": Fields(),
+    _INPUT + "DirectSourceIPInput": Fields(),
+    _INPUT + "DestinationIPInput": Fields(),
+    _INPUT + "SourcePortInput": Fields(),
+    _INPUT + "DestinationPortInput": Fields(),
+    _INPUT + "ServerNameInput": Fields(),
+    _INPUT + "FilterStateInput": Fields("key"),
+    _INPUT + "DynamicMetadataInput": Fields("filter path"),
+    _INPUT + "DynamicMetadataInput.PathSegment": Fields("key"),
+    "envoy.extensions.matching.input_matchers.ip.v3.Ip": Fields(
+        "cidr_ranges", {"stat_prefix": "Weft looks ranges up without a trie that it could count"}
+    ),
+    "envoy.extensions.matching.input_matchers.metadata.v3.Metadata": Fields("value invert"),
     _RBAC + "Policy": Fields("permissions principals"),
     _RBAC + "Permission": Fields(
         "and_rules or_rules any header url_path destination_ip destination_port "

@@ -38,7 +38,7 @@ ROUTES: Table = {
     _TREE + ".MatcherList": Fields("matchers"),
     _TREE + ".MatcherList.FieldMatcher": Fields("predicate on_match"),
     _TREE + ".MatcherList.Predicate": Fields("single_predicate or_matcher and_matcher not_matcher"),
-    _TREE + ".MatcherList.Predicate.SinglePredicate": Fields("input value_match"),
+    _TREE + ".MatcherList.Predicate.SinglePredicate": Fields("input value_match custom_match"),
     _TREE + ".MatcherList.Predicate.PredicateList": Fields("predicate"),
     _TREE + ".MatcherTree": Fields("input exact_match_map prefix_match_map"),
     _TREE + ".MatcherTree.MatchMap": Fields("map"),

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from proxy.config.filters.decode_rbac import TYPE_URL, RbacConfig
-from proxy.config.model.rbac import Rules
+from proxy.config.model.rbac import AnyRules
 from proxy.denials import MAX_PATH_BYTES, POINTS_OUT, Denial
 from proxy.filters.api import Filter, FilterContext, FilterStream, Hooks, Reply, Step
-from proxy.filters.rbac_engine import Engine
+from proxy.filters.rbac_engine import engine
 from proxy.filters.rbac_words import denial_body, denial_detail, source_of
 from proxy.stats import Counter
 
@@ -48,35 +48,34 @@ class Rbac:
         return self._context.stats.counter(f"{self._context.stat_prefix}rbac.{between}{name}")
 
     def _rule_counters(
-        self, rules: Rules, prefix: str, names: tuple[str, str], tracks: bool
+        self, rules: AnyRules, prefix: str, names: tuple[str, str], tracks: bool
     ) -> dict[str, tuple[Counter, Counter]]:
         """Of each policy: allowed and denied."""
         if not tracks:
             return {}
         yes, no = names
         return {
-            policy.name: (
-                self._counter(prefix, f"policy.{policy.name}.{yes}"),
-                self._counter(prefix, f"policy.{policy.name}.{no}"),
+            name: (
+                self._counter(prefix, f"policy.{name}.{yes}"),
+                self._counter(prefix, f"policy.{name}.{no}"),
             )
-            for policy in rules.policies
+            for name in rules.names
         }
 
-    def _enforce(self, rules: Rules, config: RbacConfig) -> Enforce:
-        engine = Engine(rules)
+    def _enforce(self, rules: AnyRules, config: RbacConfig) -> Enforce:
+        made = engine(rules)
         prefix = config.stat_prefix
         counters = (self._counter(prefix, "allowed"), self._counter(prefix, "denied"))
         each = self._rule_counters(rules, prefix, ("allowed", "denied"), config.tracks_rules)
         policy_key = f"{prefix}enforced_effective_policy_id"
         result_key = f"{prefix}enforced_engine_result"
-        logs = rules.action == "LOG"
+        hints = made.hints
 
         def enforce(stream: FilterStream) -> Reply | None:
-            policy = engine.policy(stream)
-            allowed = engine.allows(policy)
+            policy, allowed = made.judge(stream)
             counters[not allowed].value += 1
-            if logs:
-                stream.metadata.setdefault(COMMON, {})["access_log_hint"] = policy is not None
+            if hints:
+                stream.metadata.setdefault(COMMON, {})["access_log_hint"] = made.points_out(policy)
             _tell(stream, policy_key, policy, result_key, allowed)
             if policy is not None and policy in each:
                 each[policy][not allowed].value += 1
@@ -84,8 +83,8 @@ class Rbac:
 
         return enforce
 
-    def _shadow(self, rules: Rules, config: RbacConfig) -> Callable[[FilterStream], None]:
-        engine = Engine(rules)
+    def _shadow(self, rules: AnyRules, config: RbacConfig) -> Callable[[FilterStream], None]:
+        made = engine(rules)
         prefix = config.shadow_stat_prefix
         counters = (self._counter(prefix, "shadow_allowed"), self._counter(prefix, "shadow_denied"))
         names = ("shadow_allowed", "shadow_denied")
@@ -95,8 +94,7 @@ class Rbac:
         notes = prefix != POINTS_OUT
 
         def shadow(stream: FilterStream) -> None:
-            policy = engine.policy(stream)
-            allowed = engine.allows(policy)
+            policy, allowed = made.judge(stream)
             counters[not allowed].value += 1
             _tell(stream, policy_key, policy, result_key, allowed)
             if policy is not None and policy in each:
@@ -106,7 +104,7 @@ class Rbac:
 
         return shadow
 
-    def _denied(self, stream: FilterStream, rules: Rules, policy: str) -> Reply:
+    def _denied(self, stream: FilterStream, rules: AnyRules, policy: str) -> Reply:
         """The client hears which policy it was only where the configuration allows it."""
         self._note(stream, rules, policy, False)
         source = source_of(rules, policy)
@@ -114,7 +112,7 @@ class Rbac:
             stream.metadata[EXPLAINED] = {"policy": policy, "source": source}
         return Reply(403, denial_body(rules, policy), "", denial_detail(policy))
 
-    def _note(self, stream: FilterStream, rules: Rules, policy: str, shadow: bool) -> None:
+    def _note(self, stream: FilterStream, rules: AnyRules, policy: str, shadow: bool) -> None:
         request = stream.request
         self._context.denials.note(
             Denial(

@@ -46,26 +46,56 @@ Test = Callable[[Subject], bool]
 
 
 class Engine:
-    """Envoy's `RBAC`. action LOG never denies."""
+    """Envoy's `RBAC`. action LOG never denies. hints: the log is told what was pointed out."""
 
-    __slots__ = ("_policies", "action")
+    __slots__ = ("_action", "_policies", "hints")
 
     def __init__(self, rules: rbac.Rules) -> None:
-        self.action = rules.action
+        self._action = rules.action
+        self.hints = rules.action == "LOG"
         self._policies = [(policy.name, _policy(policy)) for policy in rules.policies]
 
-    def policy(self, subject: Subject) -> str | None:
-        """The name of the first policy that applies."""
+    def judge(self, subject: Subject) -> tuple[str | None, bool]:
+        """The name of the first policy that applies, and whether it may pass."""
         for name, applies in self._policies:
             if applies(subject):
-                return name
-        return None
+                return name, self._action != "DENY"
+        return None, self._action != "ALLOW"
 
-    def allows(self, policy: str | None) -> bool:
-        """What it means that `policy` was the one that applied, or none."""
-        if self.action == "LOG":
-            return True
-        return (policy is not None) == (self.action == "ALLOW")
+    def points_out(self, policy: str | None) -> bool:
+        return policy is not None
+
+
+class ListEngine:
+    """Envoy's matcher API: each rule has an action of its own; what none takes is denied."""
+
+    __slots__ = ("_actions", "_otherwise", "_rules", "hints")
+
+    def __init__(self, decisions: rbac.Decisions) -> None:
+        self._rules = [(_test(rule), decision) for rule, decision in decisions.rules]
+        self._otherwise = decisions.otherwise
+        every = [decision for _, decision in decisions.rules]
+        every += [] if decisions.otherwise is None else [decisions.otherwise]
+        self._actions = {decision.name: decision.action for decision in every}
+        self.hints = "LOG" in self._actions.values()
+
+    def judge(self, subject: Subject) -> tuple[str | None, bool]:
+        for applies, decision in self._rules:
+            if applies(subject):
+                return decision.name, decision.action != "DENY"
+        if self._otherwise is None:
+            return None, False
+        return self._otherwise.name, self._otherwise.action != "DENY"
+
+    def points_out(self, policy: str | None) -> bool:
+        return policy is not None and self._actions[policy] == "LOG"
+
+
+AnyEngine = Engine | ListEngine
+
+
+def engine(rules: rbac.AnyRules) -> AnyEngine:
+    return Engine(rules) if isinstance(rules, rbac.Rules) else ListEngine(rules)
 
 
 def _policy(policy: rbac.Policy) -> Test:
@@ -117,6 +147,21 @@ def _test(rule: rbac.Rule) -> Test:
 def _header(rule: rbac.Header) -> Test:
     test = match.header(rule.matcher)
     return lambda subject: test(subject.request)
+
+
+def _header_text(rule: rbac.HeaderText) -> Test:
+    values_of, test = match.request_values(rule.name.encode()), match.string(rule.matcher)
+
+    def check(subject: Subject) -> bool:
+        values = values_of(subject.request)
+        return bool(values) and test(b",".join(values))
+
+    return check
+
+
+def _port_text(rule: rbac.PortText) -> Test:
+    of, test = _ADDRESSES[rule.of], match.string(rule.matcher)
+    return lambda subject: test(b"%d" % of(subject)[1])
 
 
 def _url_path(rule: rbac.UrlPath) -> Test:
@@ -247,6 +292,8 @@ _COMPILERS: Mapping[type, Callable[[Any], Test]] = {
     rbac.OneOf: lambda rule: _any_of(rule.rules),
     rbac.Not: lambda rule: _not(rule.rule),
     rbac.Header: _header,
+    rbac.HeaderText: _header_text,
+    rbac.PortText: _port_text,
     rbac.UrlPath: _url_path,
     rbac.UriTemplate: _uri_template,
     rbac.Address: _address,

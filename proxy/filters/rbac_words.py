@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from proxy.config.model.rbac import Rules
+from proxy.config.model.rbac import AnyRules
 
 _BLANK = re.compile(r"[ \t\n\v\f\r]")
 DENIED = b"RBAC: access denied"
@@ -15,13 +15,13 @@ def denial_detail(policy: str) -> str:
     return f"rbac_access_denied_matched_policy[{_BLANK.sub('_', policy or 'none')}]"
 
 
-def source_of(rules: Rules, policy: str) -> str:
+def source_of(rules: AnyRules, policy: str) -> str:
     """Where the policy stands; '' if nobody has said so."""
     explanation = rules.explanation
     return explanation.sources.get(policy, "") if policy else explanation.none
 
 
-def denial_body(rules: Rules, policy: str) -> bytes:
+def denial_body(rules: AnyRules, policy: str) -> bytes:
     """What the client reads."""
     if not rules.explanation.tells:
         return DENIED

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proxy.config.model.rbac import NetworkRbac, Rules
+from proxy.config.model.rbac import AnyRules, NetworkRbac
 from proxy.denials import POINTS_OUT, Denial, Denials
-from proxy.filters.rbac_engine import Engine
+from proxy.filters.rbac_engine import AnyEngine, engine
 from proxy.filters.rbac_words import denial_detail, source_of
 from proxy.l4.guard import Cancel, Told, TurnedAway, Visitor
 from proxy.stats import Counter, Stats
@@ -28,8 +28,8 @@ class RbacGuard:
         between = _joined(config.shadow_stat_prefix)
         self._rules = config.rules
         self._shadow_rules = config.shadow_rules
-        self._engine = Engine(config.rules) if config.rules else None
-        self._shadow = Engine(config.shadow_rules) if config.shadow_rules else None
+        self._engine = engine(config.rules) if config.rules else None
+        self._shadow = engine(config.shadow_rules) if config.shadow_rules else None
         self._counts = _pair(stats, f"{self._prefix}rbac.", "allowed", "denied")
         self._shadow_counts = _pair(
             stats, f"{self._prefix}rbac.{between}", "shadow_allowed", "shadow_denied"
@@ -44,12 +44,11 @@ class RbacGuard:
         told(why)
         return None
 
-    def _enforce(self, engine: Engine, rules: Rules, visitor: Visitor) -> TurnedAway | None:
-        policy = engine.policy(visitor)
-        allowed = engine.allows(policy)
+    def _enforce(self, made: AnyEngine, rules: AnyRules, visitor: Visitor) -> TurnedAway | None:
+        policy, allowed = made.judge(visitor)
         self._counts[not allowed].value += 1
-        if rules.action == "LOG":
-            visitor.metadata.setdefault(COMMON, {})["access_log_hint"] = policy is not None
+        if made.hints:
+            visitor.metadata.setdefault(COMMON, {})["access_log_hint"] = made.points_out(policy)
         if allowed:
             return None
         self._note(rules, policy or "", visitor, False)
@@ -57,9 +56,8 @@ class RbacGuard:
             termination=denial_detail(policy or ""), delay_s=self._config.delay_deny_s
         )
 
-    def _try(self, engine: Engine, rules: Rules, visitor: Visitor) -> None:
-        policy = engine.policy(visitor)
-        allowed = engine.allows(policy)
+    def _try(self, made: AnyEngine, rules: AnyRules, visitor: Visitor) -> None:
+        policy, allowed = made.judge(visitor)
         self._shadow_counts[not allowed].value += 1
         told = visitor.metadata.setdefault(NAMESPACE, {})
         prefix = self._config.shadow_stat_prefix
@@ -69,7 +67,7 @@ class RbacGuard:
         if not allowed and prefix != POINTS_OUT:
             self._note(rules, policy or "", visitor, True)
 
-    def _note(self, rules: Rules, policy: str, visitor: Visitor, shadow: bool) -> None:
+    def _note(self, rules: AnyRules, policy: str, visitor: Visitor, shadow: bool) -> None:
         source = source_of(rules, policy)
         self._denials.note(
             Denial(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 
 from proxy.config.decode_common import PREFIX, parse
-from proxy.config.decode_rbac_rules import rules
+from proxy.config.decode_rbac_rules import either
 from proxy.config.frozen import frozen
-from proxy.config.model.rbac import Rules
+from proxy.config.model.rbac import AnyRules
 
 TYPE_URL = PREFIX + rbac_pb2.RBAC.DESCRIPTOR.full_name
 PER_ROUTE_TYPE_URL = PREFIX + rbac_pb2.RBACPerRoute.DESCRIPTOR.full_name
@@ -17,8 +17,8 @@ PER_ROUTE_TYPE_URL = PREFIX + rbac_pb2.RBACPerRoute.DESCRIPTOR.full_name
 class RbacConfig:
     """Rules None: nothing is enforced, or tried in the shadow."""
 
-    rules: Rules | None = None
-    shadow_rules: Rules | None = None
+    rules: AnyRules | None = None
+    shadow_rules: AnyRules | None = None
     stat_prefix: str = ""
     shadow_stat_prefix: str = ""
     tracks_rules: bool = False
@@ -36,10 +36,8 @@ def decode_per_route(value: bytes, path: str) -> RbacConfig:
 
 def _config(message: rbac_pb2.RBAC, path: str) -> RbacConfig:
     return RbacConfig(
-        rules(message.rules, f"{path}.rules") if message.HasField("rules") else None,
-        rules(message.shadow_rules, f"{path}.shadow_rules")
-        if message.HasField("shadow_rules")
-        else None,
+        either(message, "rules", "matcher", path),
+        either(message, "shadow_rules", "shadow_matcher", path),
         message.rules_stat_prefix,
         message.shadow_rules_stat_prefix,
         message.track_per_rule_stats,

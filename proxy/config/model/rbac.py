@@ -49,6 +49,22 @@ class UrlPath:
 
 
 @frozen
+class HeaderText:
+    """All values of a header as one, joined by commas; one that is not there never matches."""
+
+    name: str
+    matcher: StringMatcher
+
+
+@frozen
+class PortText:
+    """A port, as text."""
+
+    of: Literal["source", "destination"]
+    matcher: StringMatcher
+
+
+@frozen
 class UriTemplate:
     """The path without its query, by Envoy's URI templates."""
 
@@ -97,8 +113,8 @@ class FilterState:
 
 
 Rule = (
-    Any_ | All | OneOf | Not | Header | UrlPath | UriTemplate | Address | DestinationPort
-    | Authenticated | ServerName | Metadata | FilterState
+    Any_ | All | OneOf | Not | Header | HeaderText | PortText | UrlPath | UriTemplate | Address
+    | DestinationPort | Authenticated | ServerName | Metadata | FilterState
 )  # fmt: skip
 
 
@@ -129,13 +145,47 @@ class Rules:
     policies: tuple[Policy, ...]
     explanation: Explanation = Explanation()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(policy.name for policy in self.policies)
+
+
+@frozen
+class Decision:
+    """name: what the log calls it."""
+
+    name: str
+    action: Literal["ALLOW", "DENY", "LOG"]
+
+
+@frozen
+class Decisions:
+    """The matcher API: the first rule that applies decides. otherwise None: it is denied."""
+
+    rules: tuple[tuple[Rule, Decision], ...]
+    otherwise: Decision | None = None
+    explanation: Explanation = Explanation()
+
+    @property
+    def action(self) -> str:
+        """As of `Rules`; every rule has its own."""
+        return "MATCHER"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        found = [decision.name for _, decision in self.rules]
+        return tuple(found if self.otherwise is None else [*found, self.otherwise.name])
+
+
+AnyRules = Rules | Decisions
+
 
 @frozen
 class NetworkRbac:
     """Of connections. delay_deny_s: how long one that is denied is kept waiting."""
 
     stat_prefix: str
-    rules: Rules | None = None
-    shadow_rules: Rules | None = None
+    rules: AnyRules | None = None
+    shadow_rules: AnyRules | None = None
     shadow_stat_prefix: str = ""
     delay_deny_s: float = 0.0

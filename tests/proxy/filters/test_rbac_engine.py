@@ -29,7 +29,7 @@ def engine(action: str = "ALLOW", **policies: dict[str, Any]) -> Engine:
 
 def applies(permission: Any = ANY, principal: Any = ANY, subject: FakeStream | None = None) -> bool:
     policy = {"permissions": [permission], "principals": [principal]}
-    return engine(p=policy).policy(subject or FakeStream()) == "p"
+    return engine(p=policy).judge(subject or FakeStream())[0] == "p"
 
 
 def ask(path: str = "/", method: str = "GET", **headers: str) -> FakeStream:
@@ -155,7 +155,7 @@ def test_filter_state_as_text_and_as_an_address() -> None:
 
 def test_the_first_policy_by_name_is_the_one_that_is_named() -> None:
     anybody = {"permissions": [ANY], "principals": [ANY]}
-    assert engine(b=anybody, a=anybody).policy(FakeStream()) == "a"
+    assert engine(b=anybody, a=anybody).judge(FakeStream())[0] == "a"
 
 
 @pytest.mark.parametrize(
@@ -163,9 +163,9 @@ def test_the_first_policy_by_name_is_the_one_that_is_named() -> None:
     [("ALLOW", True, False), ("DENY", False, True), ("LOG", True, True)],
 )
 def test_what_an_action_makes_of_it(action: str, by_policy: bool, by_none: bool) -> None:
-    made = engine(action)
-    assert made.policy(FakeStream()) is None
-    assert (made.allows("p"), made.allows(None)) == (by_policy, by_none)
+    anybody = {"permissions": [ANY], "principals": [ANY]}
+    assert engine(action).judge(FakeStream()) == (None, by_none)
+    assert engine(action, p=anybody).judge(FakeStream()) == ("p", by_policy)
 
 
 def test_an_ipv4_address_is_one_however_it_is_written() -> None:
