@@ -121,7 +121,8 @@ class FakeApiServer:
     async def handle(self, request: web.Request) -> web.Response:
         self.reviews += 1
         if self.answer is not None:
-            return web.Response(status=self.answer[0], text=self.answer[1])
+            status, text = self.answer
+            return web.Response(status=status, text=text, headers={"location": PATH})
         own = request.headers.get("authorization", "").removeprefix("Bearer ")
         if own not in self.own_tokens:
             return web.json_response({"kind": "Status", "code": 401}, status=401)

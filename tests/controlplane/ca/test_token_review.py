@@ -83,6 +83,9 @@ async def test_refused_tokens(fake: FakeApiServer, reviews: TokenReviews) -> Non
         ({"authenticated": True, "audiences": ["istio-ca"], "user": {
             "username": "jane", "groups": ["system:serviceaccounts"]}}, "token_subject"),
         ({"authenticated": True, "audiences": ["istio-ca"], "user": {
+            "username": "system:serviceaccount:shop:cart", "groups": ["system:authenticated"]}},
+         "token_subject"),
+        ({"authenticated": True, "audiences": ["istio-ca"], "user": {
             "username": "system:serviceaccount:shop:", "groups": ["system:serviceaccounts"]}},
          "token_subject"),
         ({"authenticated": True, "audiences": ["istio-ca"], "user": {
@@ -103,7 +106,7 @@ async def test_answers_that_prove_nothing(
         ((500, ""), "answers 500"),
         ((403, ""), "system:auth-delegator"),
         ((401, ""), "our own token"),
-        ((302, ""), "answers 302"),
+        ((307, ""), "answers 307"),
         ((201, "{"), "Expecting property name"),
         ((201, "[]"), "no TokenReview"),
         ((201, '{"status": 1}'), "no TokenReview"),
@@ -121,6 +124,7 @@ async def test_an_api_server_that_fails_is_nobodys_proof(
     outcome = await refusal(reviews, "x.y.z")
     assert outcome.temporary and outcome.kind == "review_unavailable"
     assert words in caplog.text
+    assert fake.reviews == 1  # nor is a redirection followed
     fake.answer = None
     assert isinstance(await reviews.check(fake.token("shop", "cart"), NOW), Caller)
 

@@ -159,6 +159,23 @@ async def test_bad_answers(tmp_path: Path, status: int, body: str, words: str) -
     assert words in str(caught.value) and url in str(caught.value)
 
 
+async def test_an_answer_without_end(tmp_path: Path) -> None:
+    sent = 0
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b" " * 65536)
+            sent += 65536
+
+    async with answering(handler, tmp_path) as url:
+        with pytest.raises(FetchError, match="the bundle is larger than"):
+            await ask_web(url, WEB)
+    assert sent < 100 * MAX_BUNDLE_BYTES
+
+
 async def test_a_path_is_asked_as_it_is_written(tmp_path: Path) -> None:
     async def handler(request: web.Request) -> web.Response:
         return web.Response(body=emit_bundle(FAR.bundle.roots, 1, 60))
