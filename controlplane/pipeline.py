@@ -71,7 +71,9 @@ class Pipeline:
             to.say(line)
         self._statuses = statuses
         outbound = to.cache.snapshot(_ANY_SIDECAR).version
-        version = hashlib.sha256(f"{outbound}{mesh.workloads!r}".encode()).hexdigest()[:16]
+        version = hashlib.sha256(
+            f"{outbound}{mesh.workloads!r}{mesh.security!r}".encode()
+        ).hexdigest()[:16]
         to.registry.configured(version, mesh, statuses, self._clock())
         to.metrics.configured(statuses)
         to.ads.publish()

@@ -29,6 +29,13 @@ metadata: {name: cart}
 spec: {ports: [{name: http, port: 80}], selector: {app: cart}}
 """
 
+POLICY = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: cart}
+spec: {action: %s, rules: [{}]}
+"""
+
 
 def entry(number: int) -> str:
     return f"""
@@ -87,6 +94,17 @@ async def test_nobody_waits_where_nothing_changed() -> None:
     await plane.apply(1)
     await plane.apply(1)
     assert plane.rebuilds == 1
+
+
+async def test_a_policy_is_a_new_version_and_the_same_one_is_not() -> None:
+    plane = Plane()
+    versions = []
+    for action in ("ALLOW", "DENY", "DENY"):
+        plane.memory.apply(POLICY % action)
+        plane.pipeline.rebuild()
+        versions.append(plane.registry.version)
+    assert versions[0] != versions[1] == versions[2]
+    plane.pipeline.close()
 
 
 async def test_one_who_goes_away_leaves_the_others_waiting() -> None:
