@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.authz_server import DENIED, OK, AuthzServer
 from tests.support.envoy import envoy, require_envoy
-from tests.support.ports import free_port
+from tests.support.ports import Reservation
 from tests.support.process import ProxyProcess
 from tests.support.raw_tcp import (
     TYPES,
@@ -55,6 +55,26 @@ def rules(action: str, name: str = "some policy", port: int = 0) -> Yaml:
     return {"action": action, "policies": {name: policy}}
 
 
+def matcher(action: str, network: str) -> Yaml:
+    """Whoever comes from `network`; all others are denied."""
+    own = "type.googleapis.com/envoy.config.rbac.v3.Action"
+    typed = {"@type": own, "name": "by address", "action": action}
+    taken = {"cidr_ranges": [{"address_prefix": network, "prefix_len": 8}], "stat_prefix": "s"}
+    single = {
+        "input": _typed("ip", f"{TYPES}matching.common_inputs.network.v3.SourceIPInput"),
+        "custom_match": _typed("ip", f"{TYPES}matching.input_matchers.ip.v3.Ip", **taken),
+    }
+    rule = {
+        "predicate": {"single_predicate": single},
+        "on_match": {"action": {"name": "a", "typed_config": typed}},
+    }
+    return {"matcher_list": {"matchers": [rule]}}
+
+
+def _typed(name: str, kind: str, **fields: Any) -> Yaml:
+    return {"name": name, "typed_config": {"@type": kind, **fields}}
+
+
 def ext_authz(cluster: str = "authz", **fields: Any) -> Yaml:
     service = {"envoy_grpc": {"cluster_name": cluster}, "timeout": "1s"}
     config = {
@@ -91,6 +111,9 @@ CASES = (
     Case("logged", (rbac(rules=rules("LOG")),)),
     Case("shadow", (rbac(shadow_rules=rules("DENY", "sh"), rules=rules("ALLOW"), **SHADOW),)),
     Case("late", (rbac(rules=rules("DENY"), delay_deny="0.2s"),)),
+    Case("matched", (rbac(matcher=matcher("ALLOW", "127.0.0.0")),)),
+    Case("matched_denied", (rbac(matcher=matcher("DENY", "127.0.0.0")),)),
+    Case("matched_none", (rbac(matcher=matcher("ALLOW", "10.0.0.0")),)),
     Case("asked", (ext_authz(),)),
     Case("refused", (ext_authz(),), DENIED),
     Case("broken", (ext_authz(),), {"abort": "INTERNAL"}),
@@ -182,15 +205,16 @@ def _named(guard: Yaml, name: str) -> Yaml:
 
 
 def converse(start: Callable[..., ProxyProcess], directory: Path) -> dict[str, Seen]:
-    ports = {case.name: free_port() for case in CASES}
     with ExitStack() as stack:
+        reservation = stack.enter_context(Reservation())
+        ports = {case.name: reservation.port() for case in CASES}
         server = stack.enter_context(TcpServer(greet))
         authz = stack.enter_context(AuthzServer())
         http2 = {"typed_extension_protocol_options": {HTTP2: OPTIONS}}
         clusters = [
             tcp_cluster("up", [server.port]),
             tcp_cluster("authz", [authz.port], **http2),
-            tcp_cluster("dead", [free_port()], **http2),
+            tcp_cluster("dead", [reservation.port()], **http2),
         ]
         listeners = [listener(one, ports[one.name], directory / one.name) for one in CASES]
         proxy = stack.enter_context(start(static(listeners, clusters), directory))
