@@ -124,6 +124,19 @@ def test_a_tcp_port_is_asked_about_connections(folder: Path) -> None:
     assert "note: the port takes mutual TLS only (STRICT)" in result.text
 
 
+def test_the_workloads_port_is_asked_for(folder: Path) -> None:
+    """A number, a name, or the service's own; a lone container port is known as well."""
+    table = {"targetPort: 8080": [8080], "targetPort: web": [7070], "": [9080, 7070]}
+    for target, ports in table.items():
+        service = f"ports: [{{port: 9080, name: http, {target}}}]"
+        text = MESH.replace("ports: [{port: 9080, name: http, targetPort: 8080}]", service)
+        text = text.replace("containerPort: 8080", "name: web, containerPort: 7070")
+        (folder / "mesh.yaml").write_text(text)
+        found = run(folder, Question("-", "reviews"), "cluster.local", "json")
+        (answer,) = json.loads(found.text)
+        assert answer["ports"] == ports + [7070] * (target == "targetPort: 8080"), target
+
+
 def test_json_has_the_same(folder: Path) -> None:
     result = run(folder, Question("data/db", "reviews", port=9080), "cluster.local", "json")
     (found,) = json.loads(result.text)

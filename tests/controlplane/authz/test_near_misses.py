@@ -126,3 +126,10 @@ def test_paths_are_normalized_as_the_proxies_do() -> None:
         "/%2f%20": "/%2f%20",
     }
     assert {path: normalized(path) for path in table} == table
+
+
+def test_an_ipv4_address_in_ipv6_clothes_counts_as_ipv4() -> None:
+    allow = "{rules: [{from: [{source: {ipBlocks: [10.0.0.0/8]}}]}]}"
+    assert decided({"a": allow}, source_ip="::ffff:10.1.2.3").outcome == "ALLOWED"
+    assert decided({"a": allow}, source_ip="::ffff:11.1.2.3").outcome == "DENIED"
+    assert decided({"a": allow}, source_ip="name").outcome == "DENIED"
