@@ -39,6 +39,16 @@ class PeerCertificate:
 
 
 @dataclass(slots=True)
+class Secured:
+    """TLS of a connection to a host. peer: the host's certificate. own: ours, if there is one."""
+
+    version: str
+    cipher: str
+    peer: PeerCertificate | None = None
+    own: PeerCertificate | None = None
+
+
+@dataclass(slots=True)
 class ConnectionInfo:
     """Addresses are (host, port); `local` is where the client meant to go: the original
     destination if the connection was redirected, else the listener's own address.
@@ -50,7 +60,8 @@ class ConnectionInfo:
     The connection's protocol calls `on_closed` once, in `connection_lost`: it is how the listener
     keeps `downstream_cx_active`.
 
-    peer_chain: what the peer has shown beside its certificate, DER. failure: why TLS failed, for
+    own: the certificate that the listener shows. peer_chain: what the peer has shown beside its
+    certificate, DER. failure: why TLS failed, for
     `DOWNSTREAM_TRANSPORT_FAILURE_REASON`. termination: why we ended the connection, for
     `CONNECTION_TERMINATION_DETAILS`."""
 
@@ -64,6 +75,7 @@ class ConnectionInfo:
     tls_version: str = ""
     cipher: str = ""
     peer: PeerCertificate | None = None
+    own: PeerCertificate | None = None
     peer_chain: Callable[[], tuple[bytes, ...]] = _nothing_shown
     failure: str = ""
     termination: str = ""

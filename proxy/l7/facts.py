@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from hashlib import sha1
+from hashlib import sha1, sha256
 from ipaddress import ip_address, ip_network
 from time import monotonic, time
 from typing import TYPE_CHECKING
@@ -139,6 +139,32 @@ def _peer(field: Callable[[PeerCertificate], str]) -> Callable[[Logged], str]:
     return fact
 
 
+def _own(field: Callable[[PeerCertificate], str]) -> Callable[[Logged], str]:
+    def fact(stream: Logged) -> str:
+        own = stream.down.info.own
+        return "" if own is None else field(own)
+
+    return fact
+
+
+def _of_chain(digest: Callable[[bytes], str]) -> Callable[[Logged], str]:
+    """Of each certificate that the client has shown, its own first."""
+
+    def fact(stream: Logged) -> str:
+        info = stream.down.info
+        if info.peer is None:
+            return ""
+        return ",".join(map(digest, (info.peer.der, *info.peer_chain())))
+
+    return fact
+
+
+def _serial(der: bytes) -> str:
+    from proxy.tls.peer import certificate_facts  # a plaintext proxy has no use for it
+
+    return certificate_facts(der).serial
+
+
 def _long_flags(stream: Logged) -> str:
     return ",".join(FLAG_NAMES.get(flag, flag) for flag in stream.flags.split(","))
 
@@ -174,7 +200,14 @@ NUMBERS: Mapping[str, Callable[[Logged], int | str]] = {
 TEXTS: Mapping[str, Callable[[Logged], str]] = {
     "ACCESS_LOG_TYPE": lambda stream: stream.log_type,
     "CONNECTION_TERMINATION_DETAILS": lambda stream: stream.down.info.termination,
+    "DOWNSTREAM_LOCAL_DNS_SAN": _own(lambda own: ",".join(own.dns_sans)),
+    "DOWNSTREAM_LOCAL_EMAIL_SAN": _own(lambda own: ",".join(own.email_sans)),
+    "DOWNSTREAM_LOCAL_IP_SAN": _own(lambda own: ",".join(own.ip_sans)),
+    "DOWNSTREAM_LOCAL_SUBJECT": _own(lambda own: own.subject),
     "DOWNSTREAM_LOCAL_URI_SAN": _own_uri,
+    "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1": _of_chain(lambda der: sha1(der).hexdigest()),
+    "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256": _of_chain(lambda der: sha256(der).hexdigest()),
+    "DOWNSTREAM_PEER_CHAIN_SERIALS": _of_chain(_serial),
     "DOWNSTREAM_PEER_CERT": _peer(lambda peer: quote(pem(peer.der), safe="")),
     "DOWNSTREAM_PEER_DNS_SAN": _peer(lambda peer: ",".join(peer.dns_sans)),
     "DOWNSTREAM_PEER_EMAIL_SAN": _peer(lambda peer: ",".join(peer.email_sans)),

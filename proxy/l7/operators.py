@@ -20,7 +20,7 @@ from proxy.l7.getters import Getter, Style, Value, of_optional, of_text
 from proxy.l7.message_operators import OPERATORS, PSEUDO, request_value
 from proxy.l7.structured import STRUCTURED, Encoded, as_text, compact, structured
 from proxy.l7.timing import DURATIONS, common_duration
-from proxy.l7.upstream_facts import UPSTREAM_ADDRESSES
+from proxy.l7.upstream_facts import UPSTREAM_ADDRESSES, upstream_peer
 
 if TYPE_CHECKING:
     from proxy.l7.logged import Logged
@@ -130,8 +130,10 @@ def _certificate_time(operator: Operator, style: Style) -> Getter:
     text = compile_time(operator.arg or CERTIFICATE_TIME, False)
     field = "not_before" if operator.name.endswith("START") else "not_after"
 
+    of_host = operator.name.startswith("UPSTREAM")
+
     def fact(stream: Logged) -> str:
-        peer = stream.down.info.peer
+        peer = upstream_peer(stream) if of_host else stream.down.info.peer
         return "" if peer is None else text(getattr(peer, field))
 
     return of_text(fact, style)
@@ -199,6 +201,8 @@ _BUILDERS: Mapping[str, Callable[[Operator, Style], Getter]] = {
     "COMMON_DURATION": _common_duration,
     "DOWNSTREAM_PEER_CERT_V_END": _certificate_time,
     "DOWNSTREAM_PEER_CERT_V_START": _certificate_time,
+    "UPSTREAM_PEER_CERT_V_END": _certificate_time,
+    "UPSTREAM_PEER_CERT_V_START": _certificate_time,
     "GRPC_STATUS": _grpc_status,
     "GRPC_STATUS_NUMBER": _grpc_status,
     "EMIT_TIME": _emit_time,

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from proxy.connection import PeerCertificate, Secured
+from proxy.l7.client_cert import pem
 
 if TYPE_CHECKING:
     from proxy.l7.logged import Logged
@@ -73,6 +77,28 @@ def _protocol(stream: Logged) -> str:
     return "" if stream.last_up is None else stream.last_up.protocol
 
 
+def _secured(field: Callable[[Secured], str]) -> Callable[[Logged], str]:
+    def fact(stream: Logged) -> str:
+        secured = None if stream.last_up is None else stream.last_up.secured
+        return "" if secured is None else field(secured)
+
+    return fact
+
+
+def upstream_peer(stream: Logged) -> PeerCertificate | None:
+    """The host's certificate."""
+    secured = None if stream.last_up is None else stream.last_up.secured
+    return None if secured is None else secured.peer
+
+
+def _of_peer(field: Callable[[PeerCertificate], str]) -> Callable[[Logged], str]:
+    return _secured(lambda tls: "" if tls.peer is None else field(tls.peer))
+
+
+def _of_ours(field: Callable[[PeerCertificate], str]) -> Callable[[Logged], str]:
+    return _secured(lambda tls: "" if tls.own is None else field(tls.own))
+
+
 UPSTREAM_ADDRESSES: Mapping[str, Callable[[Logged], Address | None]] = {
     "UPSTREAM_LOCAL": local_address,
     "UPSTREAM_REMOTE": remote_address,
@@ -84,7 +110,18 @@ UPSTREAM_TEXTS: Mapping[str, Callable[[Logged], str]] = {
     "UPSTREAM_HOST_NAME": _host_name,
     "UPSTREAM_HOST_NAME_WITHOUT_PORT": _host_name_without_port,
     "UPSTREAM_HOSTS_ATTEMPTED": _attempted(_host),
+    "UPSTREAM_LOCAL_DNS_SAN": _of_ours(lambda own: ",".join(own.dns_sans)),
+    "UPSTREAM_LOCAL_IP_SAN": _of_ours(lambda own: ",".join(own.ip_sans)),
+    "UPSTREAM_LOCAL_URI_SAN": _of_ours(lambda own: ",".join(own.uri_sans)),
+    "UPSTREAM_PEER_CERT": _of_peer(lambda peer: quote(pem(peer.der), safe="")),
+    "UPSTREAM_PEER_DNS_SAN": _of_peer(lambda peer: ",".join(peer.dns_sans)),
+    "UPSTREAM_PEER_IP_SAN": _of_peer(lambda peer: ",".join(peer.ip_sans)),
+    "UPSTREAM_PEER_ISSUER": _of_peer(lambda peer: peer.issuer),
+    "UPSTREAM_PEER_SUBJECT": _of_peer(lambda peer: peer.subject),
+    "UPSTREAM_PEER_URI_SAN": _of_peer(lambda peer: ",".join(peer.uri_sans)),
     "UPSTREAM_PROTOCOL": _protocol,
+    "UPSTREAM_TLS_CIPHER": _secured(lambda tls: tls.cipher),
+    "UPSTREAM_TLS_VERSION": _secured(lambda tls: tls.version),
     "UPSTREAM_TRANSPORT_FAILURE_REASON": lambda stream: stream.failure.replace(" ", "_"),
 }
 """'' is missing."""

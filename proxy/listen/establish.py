@@ -215,6 +215,7 @@ class _TlsGate:
         except ValueError as error:  # OpenSSL has taken it, our reader has not
             self.refuse(TlsFailed(CHAIN, f"the certificate cannot be read: {error}"))
             return None
+        info.own = self._tls.own.facts[0]
         self._counters.tls.established(session, info.peer is not None)
         try:
             protocol = self._chain.connect(info)

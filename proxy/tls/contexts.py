@@ -21,6 +21,7 @@ from proxy.config.model import (
     UpstreamTls,
     ValidationContext,
 )
+from proxy.connection import Secured
 from proxy.tls.build import (
     announce_authorities,
     load_certificate,
@@ -32,6 +33,7 @@ from proxy.tls.build import (
 from proxy.tls.failure import TlsConfigError, TlsFailed
 from proxy.tls.openssl import choose_alpn, set_verify
 from proxy.tls.own import OwnCertificates
+from proxy.tls.peer import certificate_facts
 from proxy.tls.session import Session, judged
 from proxy.tls.verify import Verifier
 
@@ -101,6 +103,14 @@ class ClientSession(Session):
         if tls.kept and tls.kept[-1][0] == sni:
             # Each ticket is good for once (RFC 8446 appendix C.4).
             self.connection.set_session(tls.kept.pop()[1])
+
+    def secured(self) -> Secured:
+        own = self._tls.own.facts
+        try:
+            peer = certificate_facts(self.peer_der) if self.peer_der else None
+        except ValueError:  # OpenSSL has taken it, our reader has not
+            peer = None
+        return Secured(self.version, self.cipher, peer, own[0] if own else None)
 
     def keep(self) -> None:
         """Its session may be resumed; its tickets have come with the first answer."""

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from OpenSSL import SSL
 
+from proxy.connection import Secured
 from proxy.tls.failure import CHAIN, CONNECTION, NO_CERTIFICATE, Refusal, TlsFailed
 from proxy.tls.openssl import BUFFER, SIZE, VIEW, cipher_name, der_of, errors, ffi, lib
 
@@ -205,6 +206,10 @@ class Session:
         lib.SSL_shutdown(self._ssl)
         lib.ERR_clear_error()
         return self.taken()
+
+    def secured(self) -> Secured | None:
+        """For who logs a connection to a host: a client's matter."""
+        return None
 
     def keep(self) -> None:
         """The peer may have sent what resumes this session: a client's matter."""

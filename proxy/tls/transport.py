@@ -236,9 +236,11 @@ class TlsTransport(asyncio.Protocol):
         return self._raw.get_write_buffer_size()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """`tls` is the session."""
+        """`tls` is the session, `secured` what the access log tells of it."""
         if name == "tls":
             return self.session
+        if name == "secured":
+            return self.session.secured()
         return self._raw.get_extra_info(name, default)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:

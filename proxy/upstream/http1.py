@@ -12,6 +12,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, cast
 
+from proxy.connection import Secured
 from proxy.http.errors import Malformed
 from proxy.http.h1 import (
     LAST_CHUNK,
@@ -58,6 +59,7 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         "opened_at",
         "pool",
         "request_done",
+        "secured",
         "served",
     )
 
@@ -86,12 +88,14 @@ class UpstreamH1(Outbox, asyncio.Protocol):
         self.idle_since = 0.0
         self.opened_at = 0.0
         self.local: tuple[str, int] | None = None
+        self.secured: Secured | None = None
 
     # ------------------------------------------------------------------ the loop's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(Pipe, transport)
         self.local = own_address(transport)
+        self.secured = transport.get_extra_info("secured")
         limit = self.cluster.config.per_connection_buffer_limit_bytes
         self.transport.set_write_buffer_limits(high=limit)
 

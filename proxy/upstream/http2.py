@@ -14,6 +14,7 @@ import sys
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
+from proxy.connection import Secured
 from proxy.http.h2 import ClientConnection, ConnectionFailed, errors
 from proxy.http.headers import Headers
 from proxy.http.message import UNTIL_CLOSE, Request, Response
@@ -62,6 +63,7 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         "local",
         "opened_at",
         "pool",
+        "secured",
         "spare",
     )
 
@@ -96,12 +98,14 @@ class UpstreamH2(FrameOutbox, asyncio.Protocol):
         self.idle_since = 0.0
         self.opened_at = 0.0
         self.local: tuple[str, int] | None = None
+        self.secured: Secured | None = None
 
     # ------------------------------------------------------------------ the loop's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(Pipe, transport)
         self.local = own_address(transport)
+        self.secured = transport.get_extra_info("secured")
         self.transport.set_write_buffer_limits(high=self._buffer_limit)
 
     def data_received(self, data: bytes) -> None:

@@ -24,6 +24,7 @@ from proxy.upstream.host import Host
 from proxy.upstream.way import Version, Way
 
 if TYPE_CHECKING:
+    from proxy.connection import Secured
     from proxy.outbox import Pipe
     from proxy.upstream.cluster import Cluster
 
@@ -57,7 +58,8 @@ class Exchange(Protocol):
 
 
 class Carrier(Protocol):
-    """What an exchange knows of the connection that carries it. local: our own address. protocol:
+    """What an exchange knows of the connection that carries it. local: our own address. secured:
+    its TLS. protocol:
     as the access log calls it. generation: the cluster's when it was made."""
 
     cluster: Cluster
@@ -65,6 +67,7 @@ class Carrier(Protocol):
     breaker: Breaker
     generation: int
     local: tuple[str, int] | None
+    secured: Secured | None
 
     @property
     def protocol(self) -> str: ...

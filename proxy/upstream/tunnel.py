@@ -7,6 +7,7 @@ To the router it is a connection like any other; to the cluster it is one of TCP
 
 from __future__ import annotations
 
+from proxy.connection import Secured
 from proxy.http.headers import Headers
 from proxy.http.message import UNTIL_CLOSE, Request, Response
 from proxy.outbox import flush
@@ -22,6 +23,7 @@ class TcpTunnel:
     """first: what to say before the client's bytes (a PROXY header)."""
 
     local: tuple[str, int] | None = None
+    secured: Secured | None = None
     protocol = ""
 
     __slots__ = ("_exchange", "_first", "_tcp", "breaker", "cluster", "generation", "host")

@@ -51,6 +51,7 @@ class LoggedStream:
     last_up: Any = field(
         default_factory=lambda: SimpleNamespace(
             local=("10.0.0.2", 40000),
+            secured=None,
             protocol="HTTP/1.1",
             host=Host(SocketAddress("10.0.0.3", 9000)),
         )
