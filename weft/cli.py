@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,6 +18,7 @@ from weft.errors import UserError
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 LOG_LEVELS = click.Choice(["debug", "info", "warning", "error"])
 PORT = click.IntRange(0, 65535)
+PATH = click.Path(path_type=Path)
 
 
 class Commands(click.Group):
@@ -176,8 +178,12 @@ def proxy(
 
 
 @weft.command()
-@click.option("--config", required=True, metavar="DIR", help="Kubernetes and Istio YAML, watched.")
-@click.option("--state-dir", required=True, metavar="DIR", help="The root key, tokens, addresses.")
+@click.option(
+    "--config", type=PATH, required=True, metavar="DIR", help="Kubernetes and Istio YAML, watched."
+)
+@click.option(
+    "--state-dir", type=PATH, required=True, metavar="DIR", help="The root key, tokens, addresses."
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", default=15010, show_default=True, type=PORT, help="TLS, with a token.")
 @click.option("--mtls-port", default=15012, show_default=True, type=PORT, help="Mutual TLS.")
@@ -186,6 +192,7 @@ def proxy(
 @click.option("--allow-sds-keys", is_flag=True, help="Serve keys to a proven plain Envoy.")
 @click.option(
     "--certificate-ttl",
+    "certificate_ttl_s",
     metavar="SECONDS",
     default=86400,
     show_default=True,
@@ -194,17 +201,24 @@ def proxy(
 )
 @click.option(
     "--issue-limit",
+    "issue_limits",
     multiple=True,
     metavar="WHO=RATE:BURST",
     help="Certificates a second, and at once, of an identity, a source, in total.",
 )
-@click.option("--ca-files", metavar="DIR", help="An authority that somebody else renews there.")
+@click.option(
+    "--ca-files", type=PATH, metavar="DIR", help="An authority that somebody else renews there."
+)
 @click.option("--issuer-address", default="", metavar="HOST:PORT", help="A CSR service that signs.")
-@click.option("--issuer-root", metavar="FILE", help="The roots of that service, and of its work.")
+@click.option(
+    "--issuer-root", type=PATH, metavar="FILE", help="The roots of that service, and of its work."
+)
 @click.option("--issuer-server-name", default="", metavar="NAME", help="In that service's TLS.")
 @click.option("--bundle-port", type=PORT, help="SPIFFE bundle endpoint, for other meshes.")
-@click.option("--bundle-certificate", metavar="FILE", help="Its certificate, with https_web.")
-@click.option("--bundle-key", metavar="FILE", help="Its key, with https_web.")
+@click.option(
+    "--bundle-certificate", type=PATH, metavar="FILE", help="Its certificate, with https_web."
+)
+@click.option("--bundle-key", type=PATH, metavar="FILE", help="Its key, with https_web.")
 @click.option(
     "--token-review",
     is_flag=False,
@@ -216,48 +230,29 @@ def proxy(
 @click.option(
     "--api-credentials",
     default="/var/run/secrets/kubernetes.io/serviceaccount",
+    type=PATH,
     metavar="DIR",
     help="ca.crt and token for --token-review  [default: the pod's].",
 )
 @click.option(
-    "--service-account-jwks", metavar="FILE", help="Check them offline, by these public keys."
+    "--service-account-jwks",
+    type=PATH,
+    metavar="FILE",
+    help="Check them offline, by these public keys.",
 )
 @click.option(
     "--service-account-issuer", default="", metavar="URL", help="Who issues them, with the above."
 )
 @click.option(
     "--token-audience",
+    "token_audiences",
     multiple=True,
     default=("istio-ca",),
     show_default=True,
     help="Whom a service-account token must be for; any one of several.",
 )
 @click.option("--log-level", default="warning", show_default=True, type=LOG_LEVELS)
-def controlplane(
-    config: str,
-    state_dir: str,
-    host: str,
-    port: int,
-    mtls_port: int,
-    admin_port: int,
-    trust_domain: str,
-    allow_sds_keys: bool,
-    certificate_ttl: int,
-    log_level: str,
-    issue_limit: tuple[str, ...],
-    ca_files: str | None,
-    issuer_address: str,
-    issuer_root: str | None,
-    issuer_server_name: str,
-    bundle_port: int | None,
-    bundle_certificate: str | None,
-    bundle_key: str | None,
-    token_review: str,
-    api_credentials: str,
-    service_account_jwks: str | None,
-    service_account_issuer: str,
-    token_audience: tuple[str, ...],
-) -> None:
+def controlplane(**options: Any) -> None:
     """Run the control plane alone: xDS, certificates and the management API.
 
     Once it serves it writes its addresses to STATE/controlplane.json. Port 0 is any free port.
@@ -268,32 +263,8 @@ def controlplane(
     """
     from controlplane.main import ControlPlaneOptions, run
 
-    options = ControlPlaneOptions(
-        config=Path(config),
-        state_dir=Path(state_dir),
-        host=host,
-        port=port,
-        mtls_port=mtls_port,
-        admin_port=admin_port,
-        trust_domain=trust_domain,
-        allow_sds_keys=allow_sds_keys,
-        certificate_ttl_s=certificate_ttl,
-        log_level=log_level,
-        issue_limits=issue_limit,
-        ca_files=Path(ca_files) if ca_files else None,
-        issuer_address=issuer_address,
-        issuer_root=Path(issuer_root) if issuer_root else None,
-        issuer_server_name=issuer_server_name,
-        bundle_port=bundle_port,
-        bundle_certificate=Path(bundle_certificate) if bundle_certificate else None,
-        bundle_key=Path(bundle_key) if bundle_key else None,
-        token_review=token_review,
-        api_credentials=Path(api_credentials),
-        service_account_jwks=Path(service_account_jwks) if service_account_jwks else None,
-        service_account_issuer=service_account_issuer,
-        token_audiences=token_audience,
-    )
-    sys.exit(run(options))
+    # Each option has the name of a field.
+    sys.exit(run(ControlPlaneOptions(**options)))
 
 
 def _path(text: str | None) -> Path | None:
