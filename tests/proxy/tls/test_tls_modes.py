@@ -23,7 +23,6 @@ import pytest
 
 from tests.support.envoy import envoy, require_envoy
 from tests.support.pki import Authority, KeyPair
-from tests.support.ports import free_port
 from tests.support.process import ProxyProcess
 from tests.support.raw_tcp import TcpServer, file_log, static, tcp_cluster
 from tests.support.tls import python_client
@@ -121,7 +120,7 @@ def filters(name: str, protocol: str) -> list[dict[str, Any]]:
     return [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
 
 
-def listener(files: Path, log: Path, port: int, case: tuple[str, str, str]) -> dict[str, Any]:
+def listener(files: Path, log: Path, case: tuple[str, str, str]) -> dict[str, Any]:
     name = "_".join(case)
     _, mode, protocol = case
     plain = {
@@ -140,7 +139,7 @@ def listener(files: Path, log: Path, port: int, case: tuple[str, str, str]) -> d
     found: dict[str, Any] = {
         "name": name,
         "stat_prefix": name,
-        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
         "filter_chains": chains,
         "access_log": [file_log(log, f"{name} %DOWNSTREAM_TRANSPORT_FAILURE_REASON%\n")],
     }
@@ -152,8 +151,11 @@ def listener(files: Path, log: Path, port: int, case: tuple[str, str, str]) -> d
 
 
 class Contender:
-    def __init__(self, proxy: ProxyProcess, ports: dict[tuple[str, str, str], int], log: Path):
-        self.proxy, self.ports, self.log = proxy, ports, log
+    def __init__(self, proxy: ProxyProcess, log: Path) -> None:
+        self.proxy, self.log = proxy, log
+        lines = proxy.admin("/listeners").body.splitlines()
+        addresses = dict(line.split("::", 1) for line in lines)
+        self.ports = {case: int(addresses["_".join(case)].rpartition(":")[2]) for case in CASES}
 
     def talk(self, case: tuple[str, str, str]) -> bool:
         client, _, protocol = case
@@ -242,10 +244,9 @@ def contenders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, C
         found = {}
         for name, start in (("envoy", envoy), ("weft", weft_proxy)):
             log = files / f"{name}.access"
-            ports = {case: free_port() for case in CASES}
-            listeners = [listener(files, log, ports[case], case) for case in CASES]
+            listeners = [listener(files, log, case) for case in CASES]
             proxy = start(static(listeners, [tcp_cluster("echo", [server.port])]), files)
-            found[name] = Contender(stack.enter_context(proxy), ports, log)
+            found[name] = Contender(stack.enter_context(proxy), log)
         yield found
 
 
