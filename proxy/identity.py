@@ -135,7 +135,8 @@ class Identity:
         self.failures = 0
         self.renewals = 0
         self._trust = Trust(options.ca_root, options.state_dir)
-        self._issuer: Certificate | None = None  # who issues now, if not whoever issued ours
+        self._issuer: Certificate | None = None  # who issues now, as the mesh says
+        self._heeded: Certificate | None = None  # the one of them for whom we have renewed
         self._news = asyncio.Event()
         self.spread_s = _LEAST_SPREAD_S
         self._doubted = False
@@ -176,8 +177,7 @@ class Identity:
             self.last_error = ""
             self._doubted = False
             self._renewed_at = self._clock()
-            if self._issuer is wanted:  # whoever has issued it: asking again would change nothing
-                self._issuer = None
+            self._heeded = wanted  # whoever has issued it: asking again would change nothing
             self.svid, self._key = svid, svid.key
             self._announce(svid)
             log.info("certificate of %s until %s", svid.spiffe_id, _when(svid.valid[1]))
@@ -193,7 +193,7 @@ class Identity:
         not_before, not_after = self.svid.valid
         due_at = renew_at(not_before, not_after, self._jitter())
         while not_before <= (now := self._clock()) < due_at:
-            if self._issuer is not None or self._doubted:
+            if self.outdated or self._doubted:
                 await self._sleep(self._jitter() * self.spread_s)
                 return
             await self._pause(min(due_at - now, _LONGEST_SLEEP_S))
@@ -261,22 +261,36 @@ class Identity:
         """Whether roots that were read from the file `origin` are ours, which may change."""
         return Path(origin) == self._options.ca_root
 
-    async def told(self, secret: Secret) -> bool:
-        """One of `standing` has come: whether other roots are believed from now on."""
+    async def told(self, secret: Secret, *, kept: bool = False) -> bool:
+        """One of `standing` has come: whether other roots are believed from now on. kept: a former
+        run was told; roots it has written down by itself, and the file may be newer."""
         context = secret.validation
         if context is None or context.trusted_ca is None:
             return False
         try:
             if secret.name == ISSUER_SECRET:
-                told = _SPREAD.search(context.trusted_ca.data)
-                wanted_s = float(told[1]) if told is not None else 0.0
-                self.spread_s = min(max(wanted_s, _LEAST_SPREAD_S), _MOST_SPREAD_S)
-                self._heed(chain_from_pem(context.trusted_ca.data, secret.name)[0])
+                self._heed(context.trusted_ca.data)
                 return False
-            return await asyncio.to_thread(self._trust.take, context.trusted_ca.data)
+            return not kept and await asyncio.to_thread(self._trust.take, context.trusted_ca.data)
         except CertificateError as error:
             log.error("%s of the mesh is not used: %s", secret.name, error)
             return False
+
+    def _heed(self, pem: bytes) -> None:
+        """Has the certificate renewed soon if it is not of this issuer."""
+        self._issuer = chain_from_pem(pem, ISSUER_SECRET)[0]
+        told = _SPREAD.search(pem)
+        wanted_s = float(told[1]) if told is not None else 0.0
+        self.spread_s = min(max(wanted_s, _LEAST_SPREAD_S), _MOST_SPREAD_S)
+        if self.outdated:
+            self._news.set()
+
+    @property
+    def outdated(self) -> bool:
+        """Our certificate is not of whoever issues now, and we have not tried to change that."""
+        if self.svid is None or self._issuer is None or self._issuer is self._heeded:
+            return False
+        return not is_issued_by(self.svid.chain[0], self._issuer)
 
     def refused(self) -> None:
         """The control plane does not take our certificate: its issuer may have gone while we were
@@ -287,14 +301,6 @@ class Identity:
         self._renewed_at = self._clock()
         self._doubted = True
         self._news.set()
-
-    def _heed(self, issuer: Certificate) -> None:
-        """Has the certificate renewed soon if it is not of this issuer."""
-        ours = self.svid
-        self._issuer = None
-        if ours is not None and not is_issued_by(ours.chain[0], issuer):
-            self._issuer = issuer
-            self._news.set()
 
     # ----------------------------------------------------------------- asking
 

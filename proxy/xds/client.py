@@ -64,8 +64,9 @@ class LocalIdentity(Protocol):
     def listen(self, callback: Callable[[Secret], None]) -> None:
         """Has `callback` called in the loop with each new secret from now on."""
 
-    async def told(self, secret: Secret) -> bool:
-        """One of `standing` is new: whether other roots are believed from now on."""
+    async def told(self, secret: Secret, *, kept: bool = False) -> bool:
+        """One of `standing` is new: whether other roots are believed from now on. kept: it was
+        read from the disk."""
 
     def verifies_by(self, origin: str) -> bool:
         """Whether it keeps the roots that were read from the file `origin`."""
@@ -248,7 +249,7 @@ class XdsClient:
             log.warning("the control plane is verified by the roots of the start: %s", error)
             return tls
 
-    def _tell_identity(self) -> None:
+    def _tell_identity(self, *, kept: bool = False) -> None:
         """Hands on what has come for itself."""
         if self._identity is None:
             return
@@ -256,11 +257,11 @@ class XdsClient:
             secret = self._store.secret(name)
             if secret is not None and secret != self._told.get(name):
                 self._told[name] = secret
-                spawn(self._follow(self._identity, secret), f"follow {name}")
+                spawn(self._follow(self._identity, secret, kept), f"follow {name}")
 
-    async def _follow(self, identity: LocalIdentity, secret: Secret) -> None:
+    async def _follow(self, identity: LocalIdentity, secret: Secret, kept: bool) -> None:
         """Whoever is believed no more is left."""
-        if await identity.told(secret) and self._session is not None:
+        if await identity.told(secret, kept=kept) and self._session is not None:
             await asyncio.sleep(self._jitter() * identity.spread_s)
             self._session.reconnect()
 
@@ -349,6 +350,7 @@ class XdsClient:
         self._hold_until_s = time.monotonic() + self._last_good_grace_s
         count, errors = await self._intake.restore(found.resources)
         self._from_last_good = True
+        self._tell_identity(kept=True)  # what has not changed since is not pushed again
         for name, why in errors.items():
             log.warning("last good %s not used: %s", name, why)
         log.info("last good configuration read: %d resources", count)

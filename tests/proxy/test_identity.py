@@ -342,14 +342,41 @@ async def test_another_issuer_has_the_certificate_renewed_at_once(
     await workload.wait_for(1)
     await eventually_async(lambda: now.sleepers, what="the wait for half life")
     await workload.identity.told(issuer_secret(ca.root_pem))
-    assert workload.identity._issuer is None  # it is the one that we have
+    assert not workload.identity.outdated  # it is the one that we have
     await workload.identity.told(issuer_secret(Authority("next").pem.encode()))
     await eventually_async(lambda: len(now.sleepers) > 1, what="the short wait")
     now.pass_by(0.0)
     await workload.wait_for(2)
     # The CA has not changed in truth; it is asked once, not for ever.
-    await eventually_async(lambda: workload.identity._issuer is None, what="peace")
+    await eventually_async(lambda: not workload.identity.outdated, what="peace")
     await workload.stop()
+
+
+async def test_a_former_run_s_certificate_is_renewed_too_if_another_issues_now(
+    options: IdentityOptions, ca: RunningCa, now: Time
+) -> None:
+    options.join_token_file.write_text(ca.tokens.create("shop", "cart", 600, True, now.now_s).token)
+    first = Workload(options, now)
+    await first.wait_for(1)
+    assert options.state_dir is not None
+    kept = options.state_dir / FILE
+    await eventually_async(lambda: kept.exists() and b"CERTIFICATE" in kept.read_bytes())
+    await first.stop()
+    second = Workload(options, now)  # told before it has read its disk
+    await second.identity.told(issuer_secret(Authority("next").pem.encode()), kept=True)
+    await second.wait_for(1)
+    await eventually_async(lambda: now.sleepers, what="the short wait")
+    now.pass_by(0.0)
+    await second.wait_for(2)
+    await second.stop()
+
+
+async def test_roots_of_a_former_run_are_not_taken_for_news(options: IdentityOptions) -> None:
+    identity = Identity(options)
+    before = await identity.roots()
+    stale = Secret("ROOTCA", validation=ValidationContext(DataSource(Authority("x").pem.encode())))
+    assert not await identity.told(stale, kept=True)
+    assert await identity.roots() == before
 
 
 async def test_news_that_are_no_certificate_are_named(

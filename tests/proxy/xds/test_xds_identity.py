@@ -43,6 +43,7 @@ class FakeIdentity:
     def __init__(self, authority: Authority) -> None:
         self.authority = authority
         self.heard: list[Secret] = []
+        self.reminded: list[Secret] = []
         self.refusals = 0
         self.secret: Secret | None = None
         self.callbacks: list[Callable[[Secret], None]] = []
@@ -50,9 +51,9 @@ class FakeIdentity:
     def listen(self, callback: Callable[[Secret], None]) -> None:
         self.callbacks.append(callback)
 
-    async def told(self, secret: Secret) -> bool:
-        self.heard.append(secret)
-        return True
+    async def told(self, secret: Secret, *, kept: bool = False) -> bool:
+        (self.reminded if kept else self.heard).append(secret)
+        return not kept
 
     def verifies_by(self, origin: str) -> bool:
         return False
@@ -152,6 +153,31 @@ async def test_what_stands_for_the_identity_is_asked_for_and_handed_on(
     await server.push()
     await eventually_async(lambda: len(server.peers) == 3, what="a third stream")
     assert len(identity.heard) == 2
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_after_a_restart_the_identity_is_reminded_of_what_is_not_pushed_again(
+    server: FakeAds, authority: Authority, tmp_path: Path
+) -> None:
+    path = bootstrap_file(tmp_path, server.port, tls=mutual_tls(authority))
+    server.put(SDS, "mine", "1", trust_bundle("mine", authority.pem))
+    identities = [FakeIdentity(authority), FakeIdentity(authority)]
+    for identity in identities:
+        await _one_run(identity, path, tmp_path)
+    assert [secret.name for secret in identities[0].heard] == ["mine"]
+    assert [secret.name for secret in identities[1].reminded] == ["mine"]
+    assert identities[1].heard == []
+
+
+async def _one_run(identity: FakeIdentity, path: Path, state_dir: Path) -> None:
+    """Until it has a stream and was told what stands for it."""
+    identity.standing = frozenset({"mine"})
+    identity.issue("first")
+    client = XdsClient(bootstrap.load(path), lambda _: None, identity=identity, state_dir=state_dir)
+    task = spawn(client.run(), "xds client")
+    await eventually_async(lambda: identity.heard or identity.reminded, what="being told")
+    await eventually_async(lambda: client.status().connected, what="a stream")
     task.cancel()
     await asyncio.wait([task])
 
