@@ -72,7 +72,8 @@ class Judge:
             (connection,) = self.ads.connections
             machine = connection.machine
             arrived = machine.snapshot.version == wanted.version
-            return arrived and (machine.synced or bool(machine.rejections))
+            waiting = any(one.awaiting for one in machine.subscriptions.values())
+            return arrived and not waiting  # before that rejections are those of the last mesh
 
         await eventually_async(decided, 12.0, "Envoy acknowledged; 15 s is a missing answer")
         (connection,) = self.ads.connections
