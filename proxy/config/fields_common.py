@@ -7,6 +7,7 @@ from proxy.config.field_rules import Fields, Table
 _CORE = "envoy.config.core.v3."
 _MATCHER = "envoy.type.matcher.v3."
 _TLS = "envoy.extensions.transport_sockets.tls.v3."
+_WATCHED = "it is for secrets by SDS, and the folders of all files that these name are watched"
 FETCH_TIMEOUT = "a first answer is always waited for 15 s, Envoy's default"
 
 _FORMATTERS = "envoy.extensions.http.header_formatters."
@@ -104,13 +105,16 @@ COMMON: Table = {
         "tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves "
         "signature_algorithms"
     ),
-    _TLS + "TlsCertificate": Fields("certificate_chain private_key password pkcs12"),
+    _TLS + "TlsCertificate": Fields(
+        "certificate_chain private_key password pkcs12", {"watched_directory": _WATCHED}
+    ),
     _TLS + "CertificateValidationContext": Fields(
         "trusted_ca match_typed_subject_alt_names match_subject_alt_names system_root_certs crl "
         "only_verify_leaf_cert_crl verify_certificate_hash verify_certificate_spki "
         "allow_expired_certificate trust_chain_verification max_verify_depth "
         "custom_validator_config",
-        only={"require_signed_certificate_timestamp": False},
+        {"watched_directory": _WATCHED},
+        {"require_signed_certificate_timestamp": False},
     ),
     _TLS + "CertificateValidationContext.SystemRootCerts": Fields(),
     _TLS + "SPIFFECertValidatorConfig": Fields("trust_domains trust_bundles"),

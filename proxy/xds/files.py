@@ -1,8 +1,9 @@
 """Resources from files (`path_config_source`): a DiscoveryResponse in YAML, JSON or binary.
 
 A file is read again when another file was moved to its place (Envoy's rule: what is written in
-place may be half written). What can't be read or decoded leaves everything as it was. Each file is
-kept open, as its number, by which it is known, would else be the next file's.
+place may be half written); a file of secrets, too, when that befell a certificate or a key that it
+names. What can't be read or decoded leaves everything as it was. Each file is kept open, as its
+number, by which it is known, would else be the next file's.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ import asyncio
 import hashlib
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from envoy.config.core.v3 import base_pb2
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
-from protos.types import CDS, LDS
+from protos.types import CDS, LDS, SDS
 from proxy.config.decode import name_of
 from proxy.config.positions import BadConfig, compose
 from proxy.config.rejected import Rejected
@@ -41,14 +44,20 @@ _LOOK_MS = 1000
 """How often to look without being told: not all file systems tell, and a watch may miss a move."""
 
 
+Number = tuple[int, int] | None
+"""Which file it is: another one after a move; None: there is none."""
+
+
 @dataclass(slots=True)
 class _Read:
     """One file that was read, or could not be: then there is no `file`. wanted: what it was read
-    for and is still wanted; of what is not, nobody has kept what it says."""
+    for and is still wanted; of what is not, nobody has kept what it says. named: the files that it
+    names, as they were then."""
 
-    number: tuple[int, int] | None
+    number: Number
     wanted: Set[str]
     file: BinaryIO | None
+    named: Mapping[str, Number] = field(default_factory=dict)
 
     def close(self) -> None:
         if self.file is not None:
@@ -103,13 +112,15 @@ class Files:
         number, read = _number(one[1]), self._read.get(one)
         if number is None or read is None:
             return number is not None
-        return number != read.number or not names <= read.wanted
+        moved = any(_number(path) != was for path, was in read.named.items())
+        return moved or number != read.number or not names <= read.wanted
 
     async def _read_one(self, one: Source, names: Set[str]) -> None:
         type_url, path = one
         try:
             self._note(one, names)
             update = contents(type_url, Path(path))
+            self._read[one].named = {each: _number(each) for each in named_files(update)}
         except (BadConfig, OSError, DecodeError) as error:
             log.warning("%s: %s; what was there before stays", path, error)
             return
@@ -125,7 +136,10 @@ class Files:
             before.close()
 
     def _watch(self) -> None:
-        folders = {Path(path).absolute().parent for _, path in self._sources()}
+        paths = {path for _, path in self._sources()}
+        paths.update(path for read in self._read.values() for path in read.named)
+        folders = {Path(path).absolute().parent for path in paths}
+        folders = {folder for folder in folders if folder.is_dir()}  # others: when they are there
         for folder in folders - self._watches.keys():
             self._watches[folder] = spawn(self._follow_folder(folder), f"watch {folder}")
 
@@ -143,8 +157,30 @@ class Files:
             await self.follow()
 
 
-def _number(file: str | int) -> tuple[int, int] | None:
-    """Which file this is: another one after a move, the same after a write; None: there is none."""
+def named_files(update: Update) -> set[str]:
+    """Where the secrets of an answer have their certificates and keys."""
+    found: set[str] = set()
+    if update.type_url == SDS:
+        for each in update.resources:
+            secret = secret_pb2.Secret()
+            secret.ParseFromString(each.body)
+            found.update(_data_files(secret))
+    return found
+
+
+def _data_files(message: Message) -> Iterator[str]:
+    if isinstance(message, base_pb2.DataSource):
+        if message.filename:
+            yield message.filename
+        return
+    for known, value in message.ListFields():
+        if known.message_type is not None:
+            for one in value if known.is_repeated else (value,):
+                yield from _data_files(one)
+
+
+def _number(file: str | int) -> Number:
+    """The same after a write."""
     try:
         found = os.stat(file)
     except OSError:
