@@ -27,7 +27,7 @@ AUTH: Table = {
         "filter_enabled filter_enabled_metadata deny_at_disable include_peer_certificate "
         "stat_prefix allowed_headers disallowed_headers include_tls_session "
         "charge_cluster_response_stats encode_raw_headers enable_dynamic_metadata_ingestion "
-        "max_denied_response_body_bytes",
+        "max_denied_response_body_bytes decoder_header_mutation_rules",
         {
             "typed_metadata_context_namespaces": _UNTYPED,
             "route_typed_metadata_context_namespaces": _UNTYPED,
@@ -38,6 +38,10 @@ AUTH: Table = {
         "transport_api_version filter_enabled_metadata include_tls_session "
         "metadata_context_namespaces",
         {"typed_metadata_context_namespaces": _UNTYPED},
+    ),
+    "envoy.config.common.mutation_rules.v3.HeaderMutationRules": Fields(
+        "allow_all_routing allow_envoy disallow_system disallow_all allow_expression "
+        "disallow_expression disallow_is_error"
     ),
     _AUTHZ + "BufferSettings": Fields("max_request_bytes allow_partial_message pack_as_bytes"),
     _AUTHZ + "HttpService": Fields(

@@ -10,6 +10,7 @@ A request waits for the word with its body kept; if its client leaves, nobody as
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from proxy import match
 from proxy.authz.question import Question, Verdict, peers
@@ -19,6 +20,7 @@ from proxy.filters.api import WAIT, Answer, Filter, FilterContext, FilterStream,
 from proxy.filters.ext_authz_effects import edit_headers, edit_request, is_safe, is_valid
 from proxy.filters.ext_authz_service import NameTest, asked, http_part, name_test
 from proxy.filters.ext_authz_stats import AuthzStats
+from proxy.filters.mutation_rules import may_change
 from proxy.http.headers import Headers
 from proxy.http.inquiry import Asking, Outcome
 from proxy.http.message import Response
@@ -99,6 +101,9 @@ class Checks:
         self._service = asked(route.service or config.service, context)
         self.body: BodySettings | None = None if route.body_off else route.body or config.body
         self._enabled = _enabled(config, context)
+        rules = config.mutation_rules
+        self._may_change = may_change(rules) if rules is not None else None
+        self._forbidden_is_error = rules is not None and rules.is_error
         self._tells = _tells(config, self._service.tells)
 
     # ------------------------------------------------------------------ the request's way
@@ -216,14 +221,32 @@ class Checks:
         if verdict.kind == "DENIED":
             refusal = self._denied(stream, verdict)
             return self._invalid(stream) if invalid else refusal
-        if invalid:
+        forbidden = self._may_change is not None and self._forbids(verdict)
+        if invalid or (forbidden and self._forbidden_is_error):
             return self._invalid(stream)
+        if forbidden:
+            verdict = self._permitted(verdict)
         self._stats.count(stream, "ok")
         if edit_request(stream.request, verdict) and self._config.clear_route_cache:
             stream.reroute()
         if verdict.response_headers:
             check.response_writes = verdict
         return None
+
+    def _forbids(self, verdict: Verdict) -> bool:
+        may = self._may_change
+        assert may is not None, "asked only where there are rules"
+        names = (*(each.name for each in verdict.headers), *verdict.remove)
+        return not all(may(name) for name in names)
+
+    def _permitted(self, verdict: Verdict) -> Verdict:
+        may = self._may_change
+        assert may is not None, "asked only where there are rules"
+        return replace(
+            verdict,
+            headers=tuple(each for each in verdict.headers if may(each.name)),
+            remove=tuple(name for name in verdict.remove if may(name)),
+        )
 
     def _invalid(self, stream: FilterStream) -> Reply:
         self._stats.count(stream, "invalid")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
 from envoy.config.core.v3 import base_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
 from envoy.type.matcher.v3 import string_pb2
 
-from proxy.config.decode_common import PREFIX, headers_to_add, parse, percent, value_or
+from proxy.config.decode_common import PREFIX, headers_to_add, parse, percent, regex, value_or
 from proxy.config.decode_matchers import string_matcher
 from proxy.config.decode_metadata import metadata_matcher
 from proxy.config.decode_services import HTTP_FAILURES, grpc_service, http_uri, repeats
@@ -19,6 +20,7 @@ from proxy.config.model.ext_authz import (
     ExtAuthzPerRoute,
     HttpAuthz,
     Matchers,
+    MutationRules,
     Service,
 )
 from proxy.config.rejected import Rejected
@@ -68,6 +70,11 @@ def decode(value: bytes, path: str) -> ExtAuthzConfig:
         raw_headers=message.encode_raw_headers,
         ingests_metadata=value_or(message, "enable_dynamic_metadata_ingestion", True),
         max_denied_body_bytes=message.max_denied_response_body_bytes,
+        mutation_rules=_rules(
+            message.decoder_header_mutation_rules, f"{path}.decoder_header_mutation_rules"
+        )
+        if message.HasField("decoder_header_mutation_rules")
+        else None,
     )
 
 
@@ -86,6 +93,19 @@ def decode_per_route(value: bytes, path: str) -> ExtAuthzPerRoute:
         service=_service(settings, where)
         if settings.WhichOneof("service_override") is not None
         else None,
+    )
+
+
+def _rules(message: mutation_rules_pb2.HeaderMutationRules, path: str) -> MutationRules:
+    allow, disallow = message.allow_expression.regex, message.disallow_expression.regex
+    return MutationRules(
+        message.allow_all_routing.value,
+        message.allow_envoy.value,
+        message.disallow_system.value,
+        message.disallow_all.value,
+        regex(allow, f"{path}.allow_expression") if allow else "",
+        regex(disallow, f"{path}.disallow_expression") if disallow else "",
+        message.disallow_is_error.value,
     )
 
 

@@ -50,6 +50,21 @@ class BodySettings:
 
 
 @frozen
+class MutationRules:
+    """Which headers of a request a service may change (`mutation_rules.v3`). allow, disallow:
+    regular expressions, '' for none; disallow goes first. is_error: else what is forbidden is
+    left out."""
+
+    allow_all_routing: bool = False
+    allow_envoy: bool = False
+    disallow_system: bool = False
+    disallow_all: bool = False
+    allow: str = ""
+    disallow: str = ""
+    is_error: bool = False
+
+
+@frozen
 class ExtAuthzConfig:
     """deny_at_disable, deny_key: refuse where the filter is off; its runtime key. share: of the
     requests that are asked about."""
@@ -76,6 +91,7 @@ class ExtAuthzConfig:
     raw_headers: bool = False
     ingests_metadata: bool = True
     max_denied_body_bytes: int = 0
+    mutation_rules: MutationRules | None = None
 
 
 @frozen
