@@ -59,6 +59,7 @@ from controlplane.ca.service import MAX_TTL_S, CertificateService
 from controlplane.ca.service_accounts import DEFAULT_AUDIENCE
 from controlplane.ca.token_review import IN_CLUSTER
 from controlplane.ca.tokens import JoinTokens
+from controlplane.federation.endpoint import HOLD_S
 from controlplane.federation.federation import Federation
 from controlplane.federation.metrics import FederationMetrics
 from controlplane.federation.serve import BundleOptions, serve_bundle
@@ -260,7 +261,13 @@ class _Plane:
         observers = (self.registry, self.metrics, self.roster)
         self.ads = AdsService(self._prove, cache, observers, time.time)
         progress = Progress(self.roster, self.authority, keys, sds.root_version)
-        self.conductor = Conductor(options.state_dir, self.authority, progress, self.ads.publish)
+        self.conductor = Conductor(
+            options.state_dir,
+            self.authority,
+            progress,
+            self.ads.publish,
+            hold_s=HOLD_S if options.bundle_port is not None else 0.0,
+        )
         rotation_metrics.register(
             self.metrics.registry, self.authority, self.conductor, self.revocations
         )

@@ -25,7 +25,9 @@ from controlplane.ca.live import LiveAuthority
 
 log = logging.getLogger("weft.controlplane.federation")
 
-REFRESH_HINT_S = 300
+REFRESH_HINT_S = 60
+HOLD_S = 2.0 * REFRESH_HINT_S
+"""By then everybody who follows the hint has a new bundle, even if one attempt failed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,8 @@ class RotationStatus:
 class Conductor:
     """One per control plane. `resume` at its start; `publish` has all streams look at what is new.
 
-    settle_s, look_every_s: for tests."""
+    hold_s: how long both roots are trusted at least before the new one signs, for those who fetch
+    our bundle from time to time. settle_s, look_every_s: for tests."""
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class Conductor:
         publish: Callable[[], None],
         clock: Callable[[], float] = time.time,
         *,
+        hold_s: float = 0.0,
         settle_s: float = SETTLE_S,
         look_every_s: float = LOOK_EVERY_S,
     ) -> None:
@@ -79,6 +81,7 @@ class Conductor:
         self._progress = progress
         self._publish = publish
         self._clock = clock
+        self._hold_s = hold_s
         self._settle_s = settle_s
         self._look_every_s = look_every_s
         self._without: frozenset[str] = frozenset()
@@ -153,6 +156,8 @@ class Conductor:
         """Until it is over. What goes wrong with the disk is said, and tried again."""
         while (phase := self._authority.stored.state.phase) in _WAITS:
             await self._wait(_WAITS[phase])
+            if phase is Phase.PREPARED:
+                await self._hold()
             try:
                 async with self._lock:
                     await self._next(phase)
@@ -213,6 +218,14 @@ class Conductor:
                 named = ids
                 log.warning('rotation waits for "%s" of %s', need, ", ".join(ids[:20]))
             await asyncio.sleep(self._pause_s())
+
+    async def _hold(self) -> None:
+        """Until everybody who fetches our bundle has had the time to."""
+        until = self._authority.stored.state.since + self._hold_s
+        while (left_s := until - self._clock()) > 0:
+            self._problem = f"federated meshes have {left_s:.0f} s left to fetch the bundle"
+            await asyncio.sleep(self._pause_s())
+        self._problem = ""
 
     def _pause_s(self) -> float:
         return self._look_every_s + PER_PROXY_S * self._progress.count

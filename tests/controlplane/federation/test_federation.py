@@ -152,7 +152,7 @@ async def test_what_can_not_be_refreshed_stays_and_its_age_is_told(
         assert us.changes == 1
         ((late,),) = us.restated
         assert (late.code, late.severity, late.object) == ("BundleLate", "warning", "Kind a/b")
-        assert "no bundle for 1060 s, the last one stays in force" in late.message
+        assert "no bundle for 400 s, the last one stays in force" in late.message
         await peer.start()
         await us.attempt(60)
         assert us.restated[1:] == [()]
