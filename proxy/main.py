@@ -107,6 +107,7 @@ class Proxy:
         self.stats = Stats()
         self.started_at = monotonic()
         self.draining = False
+        self.was_live = False  # what came first has been put in force
         self.serving = False  # before that, problems are reasons not to start
         self.snapshot = Snapshot()
         self.problems: dict[str, str] = {}
@@ -260,7 +261,11 @@ class Proxy:
         ready = (
             status.initial_fetch_done or status.from_last_good
         ) and not status.warming_listeners
-        return "LIVE" if ready else "INITIALIZING"
+        in_force = not (status.in_flight or self._is_applying())
+        if not ready or not (in_force or self.was_live):
+            return "INITIALIZING"
+        self.was_live = True
+        return "LIVE"
 
     def _drain(self, inbound_only: bool, graceful: bool) -> None:
         """`/drain_listeners`: answers end their connections; not graceful: and nobody gets in."""

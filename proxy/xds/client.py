@@ -141,6 +141,7 @@ class XdsClient:
             control_plane=session.control_plane if session else "",
             from_last_good=self._from_last_good,
             initial_fetch_done=session is None or self._first_answers_are_here(),
+            in_flight=self._applying or self._published != self._store.changes,
             warming_clusters=self._store.warming(CDS),
             warming_listeners=self._store.warming(LDS),
             resources=self._raws(),

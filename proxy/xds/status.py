@@ -24,6 +24,7 @@ class XdsStatus:
     """connected: a stream is open and was answered. from_last_good: nothing newer has come yet.
 
     initial_fetch_done: the first clusters and listeners are here, or have been waited for.
+    in_flight: something of what is here has yet to be handed on.
     """
 
     configured: bool
@@ -31,6 +32,7 @@ class XdsStatus:
     control_plane: str = ""
     from_last_good: bool = False
     initial_fetch_done: bool = True
+    in_flight: bool = False
     warming_clusters: frozenset[str] = frozenset()
     warming_listeners: frozenset[str] = frozenset()
     resources: tuple[Raw, ...] = field(default=(), repr=False)
