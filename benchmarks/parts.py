@@ -19,6 +19,7 @@ from benchmarks import h2_parts
 from benchmarks.exchange import RESPONSE, Exchange, requests
 from benchmarks.features import FEATURES
 from benchmarks.h2_exchange import H2Exchange
+from benchmarks.tls_parts import Secured
 from proxy.http.h1 import Limits, RequestReader, ResponseReader, request_head
 from proxy.http.headers import Headers
 from proxy.http.message import Request, Response
@@ -71,6 +72,11 @@ def _histogram() -> Body:
         histogram.fold()
 
     return record
+
+
+@part("tls: 400 bytes encrypted by a client, decrypted by our transport, 600 encrypted")
+def _tls() -> Body:
+    return Secured()
 
 
 class _Sink:
