@@ -17,6 +17,7 @@ ANY = "{**}"
 ROUTING_CLAIMS = "@request.auth.claims"
 """Begins the name of a VirtualService's header match that looks at a token's claims instead."""
 
+_MAX_TEMPLATE = 256
 _MAX_SERVICE_ACCOUNT = 320
 _LITERAL = re.compile(r"[a-zA-Z0-9-._~%!$&'()+,;:@=]+")
 _HEADER = re.compile(r"request\.headers\[(:?[!#$%&'*+.^_`|~0-9A-Za-z-]+)\]")
@@ -84,8 +85,13 @@ def _account_fault(value: str) -> str:
 
 
 def _template_fault(value: str) -> str:
-    """Envoy's URI templates: {*} and {**} are whole segments, and {**} is the last of them."""
+    """Envoy's URI templates: {*} and {**} are whole segments, and {**} is the last of them. One
+    that does not begin with a '/', or has an empty segment, ends the process of Envoy 1.40."""
     templated = ONE in value or ANY in value
+    if templated and (not value.startswith("/") or "//" in value):
+        return f"the path template {value!r} must begin with '/' and have no empty segment"
+    if templated and len(value) > _MAX_TEMPLATE:
+        return f"a path template of more than {_MAX_TEMPLATE} characters"
     ended = False
     for segment in value.strip("/").split("/"):
         if segment in (ONE, ANY):

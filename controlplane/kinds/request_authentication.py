@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from certs.errors import CertificateError
 from certs.jwt_keys import KeySet
-from controlplane.kinds.decoders import boolean, list_of, matching, positive_duration, text
+from controlplane.kinds.decoders import (
+    boolean,
+    is_ip,
+    line,
+    list_of,
+    matching,
+    positive_duration,
+    text,
+)
 from controlplane.kinds.objects import Object
 from controlplane.kinds.schema import Invalid, Place, Record, obj, optional, record, required
 from controlplane.kinds.selectors import (
@@ -22,6 +31,7 @@ from controlplane.kinds.selectors import (
 from controlplane.kinds.yaml_nodes import Node
 
 DEFAULT_TIMEOUT_S = 5.0
+_HOST_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _HEADER = matching(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "a header name")
 _STRICT_HEADER = matching(r"[-_A-Za-z0-9]+", "a header name of letters, digits, '-' and '_'")
 
@@ -45,19 +55,26 @@ def _url(node: Node, place: Place) -> str:
 
 
 def is_url(value: str) -> bool:
-    """http or https, with a host name, and a port that is one."""
+    """http or https, with a host name, and a port that is one; printable ASCII (Envoy refuses a
+    listener whose jwt_authn has another)."""
     try:
         parts = urlsplit(value)
         port = parts.port
     except ValueError:
         return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
+    host = parts.hostname or ""
+    good_host = is_ip(host) or _HOST_NAME.fullmatch(host) is not None
+    return parts.scheme in ("http", "https") and good_host and port != 0 and _is_plain(value)
+
+
+def _is_plain(value: str) -> bool:
+    return all("!" <= character <= "~" for character in value)
 
 
 @record
 class JwtHeader(Record):
     name: str = required(_HEADER)
-    prefix: str = optional(text, "")
+    prefix: str = optional(line, "")
 
 
 @record
