@@ -110,6 +110,15 @@ def uri_sans(certificate: Certificate) -> tuple[str, ...]:
     return tuple(names.value.get_values_for_type(x509.UniformResourceIdentifier))
 
 
+def dns_sans(certificate: Certificate) -> tuple[str, ...]:
+    """The DNS names of the subject alternative name."""
+    try:
+        names = extensions(certificate).get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(names.value.get_values_for_type(x509.DNSName))
+
+
 def spiffe_id(certificate: Certificate) -> SpiffeId:
     """The certificate's identity: its one and only URI SAN (X.509-SVID, section 2)."""
     uris = uri_sans(certificate)

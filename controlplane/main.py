@@ -34,6 +34,7 @@ from certs.issue_log import IssueLog
 from certs.store import CA_FOLDER, StoredAuthority, open_store
 from controlplane.admin import Admin
 from controlplane.api.authority import AuthorityRooms, AuthorityService, register_authority
+from controlplane.api.doctor import DoctorService, register_doctor
 from controlplane.api.management import Actions, ManagementService, register_management
 from controlplane.ca.admin_token import open_admin_token
 from controlplane.ca.authenticate import Authenticator, shown_leaf
@@ -59,6 +60,10 @@ from controlplane.ca.service import MAX_TTL_S, CertificateService
 from controlplane.ca.service_accounts import DEFAULT_AUDIENCE
 from controlplane.ca.token_review import IN_CLUSTER
 from controlplane.ca.tokens import JoinTokens
+from controlplane.doctor.examine import Doctor, Patients
+from controlplane.doctor.metrics import DoctorMetrics
+from controlplane.doctor.reports import Reports
+from controlplane.doctor.watch import Watch
 from controlplane.federation.endpoint import HOLD_S
 from controlplane.federation.federation import Federation
 from controlplane.federation.metrics import FederationMetrics
@@ -203,6 +208,7 @@ async def _serve(options: ControlPlaneOptions, stack: AsyncExitStack) -> None:
         "expire": _expire(plane),
         "roster": _keep_roster(plane.roster),
         "federation": plane.federation.run(),
+        "doctor": _look_after(plane),
     }
     if options.ca_files is not None:
         works["authority files"] = plane.authority_files(options.ca_files).run()
@@ -271,6 +277,7 @@ class _Plane:
         rotation_metrics.register(
             self.metrics.registry, self.authority, self.conductor, self.revocations
         )
+        self.reports, self.doctor = self._doctor(keys, sds)
         self._rehearsals = Rehearsals(
             options.state_dir, self.roster, partial(self._show, cache), _reachable(options.host)
         )
@@ -287,6 +294,22 @@ class _Plane:
             dns_names=dns_names,
             ip_addresses=ip_addresses,
         )
+
+    def _doctor(self, keys: EnvoySecrets | None, sds: SdsSecrets) -> tuple[Reports, Watch]:
+        reports = Reports(self.roster.connected)
+        patients = Patients(
+            self.authority,
+            self.serving,
+            self.federation.believed,
+            self.roster,
+            reports,
+            keys,
+            sds.root_version,
+            self.options.certificate_ttl_s,
+        )
+        watch = Watch(Doctor(patients).examine, time.time)
+        DoctorMetrics(self.metrics.registry, lambda: watch.findings)
+        return reports, watch
 
     def _sds_secrets(self, keys: EnvoySecrets | None) -> SdsSecrets:
         return SdsSecrets(
@@ -394,6 +417,8 @@ class _Plane:
         )
         rooms = AuthorityRooms(self.conductor, self._rehearsals, self.revocations, self._revoked)
         register_authority(AuthorityService(self._authenticator, rooms), server)
+        doctor = DoctorService(self._authenticator, self.reports, self.doctor)
+        register_doctor(doctor, server)
         server.add_generic_rpc_handlers((self.ads.handler(),))
 
 
@@ -439,6 +464,13 @@ async def _refresh(plane: _Plane) -> None:
     while True:
         await asyncio.sleep(min(REFRESH_S, plane.options.certificate_ttl_s / REFRESH_SHARE))
         plane.ads.publish()
+
+
+async def _look_after(plane: _Plane) -> None:
+    while True:
+        await plane.doctor.look()
+        plane.reports.forget_absent()
+        await asyncio.sleep(min(REFRESH_S, plane.options.certificate_ttl_s / REFRESH_SHARE))
 
 
 async def _keep_roster(roster: Roster) -> None:

@@ -23,6 +23,7 @@ OURS = (
     "contrib/peak_ewma_filter.proto",
     "istio/ca.proto",
     "weft/v1/authority.proto",
+    "weft/v1/doctor.proto",
     "weft/v1/management.proto",
 )
 # The wheel also installs `test`, `google`, ...: those names belong to others.

@@ -148,6 +148,15 @@ class Identity:
         return frozenset((ROOT_SECRET, ISSUER_SECRET) if self._options.follow_mesh else ())
 
     @property
+    def mtls_address(self) -> str:
+        """Where the control plane takes our certificate, '' if that is unknown."""
+        return self._options.ca_mtls_address
+
+    @property
+    def server_name(self) -> str:
+        return self._options.server_name
+
+    @property
     def secret_name(self) -> str:
         return self._options.secret_name
 

@@ -170,6 +170,7 @@ class Proxy:
         following = spawn(self.xds.run(), "xds")
         if self.identity is not None:
             spawn(self.identity.run(), "identity")
+            self._report(self.identity)
         published = spawn(self.xds.published.wait(), "first configuration")
         await asyncio.wait({following, published}, return_when=asyncio.FIRST_COMPLETED)
         published.cancel()
@@ -186,6 +187,24 @@ class Proxy:
         await asyncio.gather(following, return_exceptions=True)
         await self._finish_streams()
         self.logs.close()
+
+    def _report(self, identity: Identity) -> None:
+        """The control plane hears what certificates are here, if it is Weft's."""
+        address = identity.mtls_address
+        if not address or not identity.standing:
+            return
+        from proxy.reporting.report import Reporter, Target  # not needed without an identity
+
+        reporter = Reporter(
+            Target(self.config.node.id, address, identity.server_name),
+            identity,
+            lambda: self.snapshot,
+            lambda: self.xds.connected,
+        )
+        self.stats.derive_gauge(
+            "identity.clock_ahead_ms", lambda: round(reporter.clock_ahead_s * 1000)
+        )
+        spawn(reporter.run(), "reports of certificates")
 
     async def _first_checks(self) -> None:
         """Listeners open when each host has had its first health check, and each name was asked for

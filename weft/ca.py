@@ -197,17 +197,32 @@ def doctor(state_dir: Path, output: str) -> None:
     It says of each when it ends, what depends on it and what breaks then, and warns when a third
     of its life is left. --state-dir may also be an authority's or a workload's folder.
 
+    While a control plane runs on --state-dir it looks at the whole mesh: what each proxy serves,
+    whom it trusts, and how far its clock is from the control plane's.
+
     \b
-    Example:
-      weft ca doctor --state-dir /etc/cacerts
+    Examples:
+      weft ca doctor
+      weft ca doctor --state-dir /etc/cacerts -o json
     """
     from certs import cli
     from certs.doctor import Severity, examine, report
 
     now = time.time()
     findings = examine(state_dir, now)
-    click.echo(cli.findings_json(findings) if output == "json" else report(findings, now))
-    sys.exit(any(found.severity is not Severity.OK for found in findings))
+    ill = any(found.severity is not Severity.OK for found in findings)
+    found = cli.findings_json(findings) if output == "json" else report(findings, now)
+    if _control_plane_runs(state_dir):
+        from weft import doctor_online
+
+        mesh = doctor_online.ask(state_dir)
+        ill = ill or doctor_online.bad(mesh)
+        if output == "json":
+            found = doctor_online.as_json(found, mesh)
+        else:
+            found = f"{found}\n\nIn the mesh:\n\n{doctor_online.report(mesh)}"
+    click.echo(found)
+    sys.exit(ill)
 
 
 @ca.command()

@@ -132,12 +132,17 @@ class XdsClient:
         self._time_changed = asyncio.Event()
         self._have_identity = asyncio.Event()
 
+    @property
+    def connected(self) -> bool:
+        """A stream is open and was answered."""
+        return self._session is not None and self._session.connected
+
     def status(self) -> XdsStatus:
         """For /config_dump and /ready."""
         session = self._session
         return XdsStatus(
             configured=session is not None,
-            connected=session is not None and session.connected,
+            connected=self.connected,
             control_plane=session.control_plane if session else "",
             from_last_good=self._from_last_good,
             initial_fetch_done=session is None or self._first_answers_are_here(),

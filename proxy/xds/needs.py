@@ -43,6 +43,11 @@ def static_secrets(model: Resource) -> frozenset[str]:
     return frozenset(ref.name for ref in _secrets(model) if ref.static)
 
 
+def secret_names(owner: Cluster | Listener) -> frozenset[str]:
+    """All secrets that it names, wherever they come from."""
+    return frozenset(ref.name for ref in _secrets(owner))
+
+
 def inline_secrets(owner: Cluster | Listener) -> Iterator[Secret]:
     """The certificates that stand in its own TLS contexts, under its name."""
     for common in _contexts(owner):

@@ -1,0 +1,1 @@
+"""The certificate doctor of a running mesh."""

@@ -1,0 +1,69 @@
+"""What the proxies have told of what they hold, as long as they are connected. In memory: a control
+plane that has started anew is told again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from certs.spiffe import SpiffeId
+from controlplane.doctor.findings import Life
+from controlplane.xds.service import Connection
+
+MAX_CERTIFICATES = 256
+"""Of one proxy."""
+
+HeldKind = Literal["identity", "certificate", "trust"]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One certificate in a proxy. secret: its SDS name, or whose own it is. serial, sha256: hex."""
+
+    kind: HeldKind
+    secret: str
+    source: str
+    serial: str
+    sha256: str
+    issuer: str
+    name: str
+    life: Life
+    used_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """received_at: our clock; ahead_s: by how much the proxy's was ahead of it, less what the
+    message has taken on its way."""
+
+    received_at: float
+    ahead_s: float
+    held: tuple[Held, ...]
+
+
+class Reports:
+    """connected: open streams by node id."""
+
+    __slots__ = ("_connected", "_reports")
+
+    def __init__(self, connected: Callable[[], Mapping[str, Connection]]) -> None:
+        self._connected = connected
+        self._reports: dict[str, Report] = {}
+
+    def take(self, node_id: str, identity: SpiffeId, report: Report) -> str:
+        """Keeps it; '' or why not: nobody speaks for another's node."""
+        connection = self._connected().get(node_id)
+        if connection is None or connection.identity != identity:
+            return f"{identity} has no discovery stream as node {node_id}"
+        self._reports[node_id] = report
+        return ""
+
+    def of(self, connection: Connection) -> Report | None:
+        return self._reports.get(connection.node.id)
+
+    def forget_absent(self) -> None:
+        """Who is gone has nothing to say."""
+        here = self._connected()
+        self._reports = {name: one for name, one in self._reports.items() if name in here}

@@ -1,0 +1,1 @@
+"""What this proxy tells the control plane of the certificates that it holds."""
