@@ -74,7 +74,12 @@ def bootstrap(node: Node, *, xds_port: int, admin_port: int, root_file: str) -> 
             "cds_config": over_ads,
         },
         "static_resources": {"clusters": [_xds_cluster(xds_port, root_file)]},
+        "layered_runtime": {"layers": [{"name": "global config", "static_layer": _RUNTIME}]},
     }
+
+
+# As Istio's bootstrap: policies that name service accounts are longer than Envoy's default allows.
+_RUNTIME = {"re2.max_program_size.error_level": 32768}
 
 
 def _xds_cluster(port: int, root_file: str) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from envoy.config.listener.v3 import listener_pb2
 from proxy.config import references
 from proxy.config.decode_cds import cluster
 from proxy.config.decode_common import (
+    PROGRAM_SIZE,
+    bound_programs,
     checked,
     enum_name,
     ip_address,
@@ -41,6 +43,7 @@ from proxy.runtime import flat
 
 # Runtime keys that steer Envoy's own code, not the traffic: they have nothing to steer here.
 _RUNTIME_OF_ENVOY = ("envoy.reloadable_features.", "envoy.restart_features.", "re2.")
+_PROGRAM_SIZE_KEY = "re2.max_program_size.error_level"
 # Those of its documentation that change what it does with traffic.
 _STEERING = (
     "circuit_breakers.", "envoy.", "health_check.", "http.", "load_balancer.", "outlier_detection.",
@@ -76,6 +79,8 @@ def decode_bootstrap(
             path = "dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name"
             raise Rejected(path, f"there is no static cluster `{ads.cluster}`")
     lds, cds = _source(dynamic, "lds_config"), _source(dynamic, "cds_config")
+    runtime = _runtime(message)
+    bound_programs(_program_size(runtime))
     found = Bootstrap(
         node=_node(message.node),
         admin=ip_address(message.admin.address, "admin.address")
@@ -89,7 +94,7 @@ def decode_bootstrap(
         listeners=_listeners(static.listeners, decoders),
         clusters=_clusters(static.clusters),
         secrets=_secrets(static),
-        runtime=_runtime(message),
+        runtime=runtime,
         local_cluster_name=_local_cluster(message),
         sockets=bind_config(
             message.cluster_manager.upstream_bind_config, "cluster_manager.upstream_bind_config"
@@ -130,6 +135,16 @@ def _runtime(
                 where = f"{path}.static_layer.{key}"
                 raise Rejected(where, f"this runtime key is {UNSUPPORTED}")
     return tuple(found.items())
+
+
+def _program_size(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
+    """How long regular expressions may be; a later layer counts. Envoy's default without one."""
+    size = PROGRAM_SIZE
+    for _, values in layers:
+        given = dict(flat(values)).get(_PROGRAM_SIZE_KEY)
+        if isinstance(given, int | float) and given >= 0:
+            size = int(given)
+    return size
 
 
 def _source(dynamic: bootstrap_pb2.Bootstrap.DynamicResources, name: str) -> str | None:

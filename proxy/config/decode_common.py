@@ -35,8 +35,10 @@ from proxy.http.format_string import parse as parse_format
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
 PREFIX = "type.googleapis.com/"
-_MAX_PROGRAM_SIZE = 100
+PROGRAM_SIZE = 100
 """Envoy's default of the runtime key `re2.max_program_size.error_level`."""
+
+_program_size = [PROGRAM_SIZE]
 _DENOMINATORS = {0: 100, 1: 10_000, 2: 1_000_000}
 
 
@@ -277,6 +279,12 @@ def headers_to_remove(names: Iterable[str], path: str) -> tuple[str, ...]:
     return found
 
 
+def bound_programs(size: int) -> None:
+    """How long a regular expression's program may be, for all of the process, as in Envoy."""
+    _program_size[0] = size
+    regex_error.cache_clear()
+
+
 @cache
 def regex_error(pattern: str) -> str | None:
     """What RE2 says against `pattern`; None when it compiles. RE2 is loaded at first use."""
@@ -289,8 +297,8 @@ def regex_error(pattern: str) -> str | None:
     except re2.error as error:
         reason = error.args[0] if error.args else error
         return reason.decode() if isinstance(reason, bytes) else str(reason)
-    if size > _MAX_PROGRAM_SIZE:
-        return f"its program has a size of {size}, more than {_MAX_PROGRAM_SIZE}"
+    if size > _program_size[0]:
+        return f"its program has a size of {size}, more than {_program_size[0]}"
     return None
 
 

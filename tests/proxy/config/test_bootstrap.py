@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config import bootstrap
+from proxy.config.decode_common import regex_error
 from proxy.config.model import AdsConfig, RouteAction, SocketAddress
 from proxy.config.positions import BadConfig
 from proxy.config.rejected import Rejected
@@ -217,9 +218,23 @@ def test_what_has_no_effect_by_design_is_taken(tmp_path: Path) -> None:
     more = (
         "stats_flush_interval: 5s\nstats_config: {use_all_default_tags: false}\n"
         "layered_runtime: {layers: [{name: s, static_layer: "
-        "{envoy.reloadable_features.x: true, re2.max_program_size.error_level: 32768}}]}\n"
+        "{envoy.reloadable_features.x: true, re2.max_program_size.warn_level: 32768}}]}\n"
     )
     assert bootstrap.load(write(tmp_path, more + ADS)).cds_ads
+
+
+def test_regular_expressions_may_be_as_long_as_the_runtime_says(tmp_path: Path) -> None:
+    pattern = "x" * 200
+    layers = "layered_runtime: {layers: [{name: a, static_layer: {%s}}, {name: b}]}\n"
+    bootstrap.load(write(tmp_path, ADS))
+    assert regex_error(pattern) is not None
+    bootstrap.load(write(tmp_path, layers % "re2.max_program_size.error_level: 300" + ADS))
+    assert regex_error(pattern) is None
+    assert regex_error(pattern * 2) is not None
+    bootstrap.load(write(tmp_path, layers % "re2: {max_program_size: {error_level: 500}}" + ADS))
+    assert regex_error(pattern * 2) is None
+    bootstrap.load(write(tmp_path, ADS))
+    assert regex_error(pattern) is not None
 
 
 def test_a_limit_of_connections_may_stand_in_the_runtime(tmp_path: Path) -> None:
