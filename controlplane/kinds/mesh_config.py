@@ -5,6 +5,7 @@ The part that Weft honours: trust-domain aliases and the services that CUSTOM po
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 
@@ -65,6 +66,8 @@ _OTHER_PROVIDERS = (
     "datadog envoyFileAccessLog envoyHttpAls envoyOtelAls envoyTcpAls lightstep opencensus "
     "opentelemetry prometheus sds skywalking stackdriver zipkin"
 )
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FORMAT = re.compile(r"(?:[^%]|%%|%[A-Z0-9_]+(?:\([^%]*\))?(?::[0-9]+)?%)*")
 _STATUSES = frozenset(map(int, HTTPStatus)) - {101, 102, 103, 418, 425, 451}
 
 
@@ -92,6 +95,19 @@ def _prefix(node: Node, place: Place) -> str:
 
 
 _PATTERNS = list_of(_pattern)
+
+
+def _headers(node: Node, place: Place) -> Mapping[str, str]:
+    """Names that a proxy may set, and values that may have Envoy's command operators."""
+    found = map_of(line)(node, place)
+    for name, value in found.items():
+        if not _HEADER_NAME.fullmatch(name) or name.lower() == "host":
+            message = f"{name!r} is not the name of a header that can be added"
+            raise Invalid([place.problem(node, message)])
+        if not _FORMAT.fullmatch(value):
+            message = f"{name}: {value!r} has a '%' that begins no operator; write '%%' for one"
+            raise Invalid([place.child(name).problem(node, message)])
+    return found
 
 
 @record
@@ -124,7 +140,7 @@ class ExtAuthzHttp(ExtAuthz):
     path_prefix: str = optional(_prefix, "")
     include_headers_in_check: tuple[str, ...] = optional(_PATTERNS, ())
     include_request_headers_in_check: tuple[str, ...] = optional(_PATTERNS, ())
-    include_additional_headers_in_check: Mapping[str, str] = optional(map_of(line), {})
+    include_additional_headers_in_check: Mapping[str, str] = optional(_headers, {})
     headers_to_upstream_on_allow: tuple[str, ...] = optional(_PATTERNS, ())
     headers_to_downstream_on_deny: tuple[str, ...] = optional(_PATTERNS, ())
     headers_to_downstream_on_allow: tuple[str, ...] = optional(_PATTERNS, ())

@@ -143,6 +143,24 @@ def test_a_fault_inside_of_the_mesh_config_has_its_place_in_the_file() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("header", "fault"),
+    [
+        ("x: '100%% %REQ(:PATH)% %START_TIME%'", ""),
+        ("':path': x", "is not the name of a header that can be added"),
+        ("host: x", "is not the name of a header that can be added"),
+        ("'': x", "is not the name of a header that can be added"),
+        ("x: '%REQ('", "begins no operator"),
+        ("x: '100%'", "begins no operator"),
+    ],
+)
+def test_headers_of_a_check_are_ones_that_envoy_takes(header: str, fault: str) -> None:
+    text = MAP.replace("Grpc", "Http").replace("99999", "9000").replace('"999"', '"503"')
+    found = parse(f"{text}        includeAdditionalHeadersInCheck: {{{header}}}\n", "m.yaml")
+    messages = [status.message for status in found.statuses]
+    assert any(fault in message for message in messages) if fault else not messages, messages
+
+
 def test_a_mesh_config_that_is_no_yaml_is_told_where() -> None:
     found = parse(MAP.replace("    - name: a", "    - [name: a"), "m.yaml")
     assert [(s.code, s.position.line) for s in found.statuses] == [("ParseError", 10)]
