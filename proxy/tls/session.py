@@ -22,6 +22,11 @@ _GROUPS = {
     "x25519": "X25519", "secp256r1": "P-256", "prime256v1": "P-256", "secp384r1": "P-384",
     "secp521r1": "P-521", "x25519mlkem768": "X25519MLKEM768",
 }  # fmt: skip
+# What comes of a client that was meant for another port, or another mode.
+_PLAIN_WORDS = {
+    "http request": "the peer speaks plain HTTP, not TLS",
+    "wrong version number": "what the peer says is no TLS",
+}
 _VERSIONS = {SSL.TLS1_2_VERSION: "TLSv1.2", SSL.TLS1_3_VERSION: "TLSv1.3"}
 
 _new_bio, _memory = lib.BIO_new, lib.BIO_s_mem
@@ -277,4 +282,4 @@ class Session:
             return TlsFailed(NO_CERTIFICATE, "the peer has shown no certificate")
         if not words:
             return TlsFailed("", "the peer has closed the connection")
-        return TlsFailed(CONNECTION, words[-1])
+        return TlsFailed(CONNECTION, _PLAIN_WORDS.get(words[-1], words[-1]))

@@ -171,6 +171,20 @@ def test_versions(server: Any, client: Any, expected: str | None) -> None:
         assert handshake(*contexts)[0].version == expected
 
 
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", "the peer speaks plain HTTP, not TLS"),
+        (b"SSH-2.0-x and whatever follows", "what the peer says is no TLS"),
+    ],
+)
+def test_what_is_no_tls_is_called_so(said: bytes, why: str) -> None:
+    session = server_context(model.DownstreamTls(common()), {}).session()
+    with pytest.raises(TlsFailed, match=why) as caught:
+        session.shake(said)
+    assert caught.value.statistic == "connection_error"
+
+
 def test_ciphers_with_envoys_groups() -> None:
     ciphers = ("[ECDHE-ECDSA-AES256-GCM-SHA384|ECDHE-RSA-AES256-GCM-SHA384]",)
     tls = common(ciphers=ciphers, max_version="TLSv1_2")
