@@ -5,6 +5,7 @@ It decodes, bounds what strangers say, and encodes; what is judged is decided be
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias, cast
@@ -17,7 +18,7 @@ from controlplane.ca.authenticate import Authenticator
 from controlplane.ca.caller import Unauthenticated
 from controlplane.doctor.findings import Finding, Life
 from controlplane.doctor.reports import MAX_CERTIFICATES, Held, HeldKind, Report, Reports
-from controlplane.doctor.watch import Watch
+from controlplane.doctor.watch import SLICE, Watch
 from protos.gen.weft.v1 import doctor_pb2 as pb
 from protos.gen.weft.v1 import doctor_pb2_grpc
 
@@ -67,8 +68,12 @@ class DoctorService(doctor_pb2_grpc.DoctorServicer):
             reason = "the doctor is for the administrator's token (admin.token)"
             return await _refuse(context, grpc.StatusCode.PERMISSION_DENIED, reason)
         at = await self._watch.look()
-        findings = [_finding(one) for one in self._watch.findings]
-        return pb.Examination(at=timestamp(at), findings=findings)
+        answer = pb.Examination(at=timestamp(at))
+        findings = self._watch.findings
+        for begin in range(0, len(findings), SLICE):
+            answer.findings.extend(map(_finding, findings[begin : begin + SLICE]))
+            await asyncio.sleep(0)
+        return answer
 
 
 async def _refuse(context: Context, code: grpc.StatusCode, reason: str) -> NoReturn:
