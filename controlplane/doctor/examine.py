@@ -234,7 +234,7 @@ def _clock(connection: Connection, report: Report | None, leaf: Held | None, now
 def _unknown(connection: Connection, report: Report | None, silent_s: float) -> Finding:
     node_id = connection.node.id
     if not connection.node.weft_agent:
-        text = "clock unknown: a plain Envoy does not tell its time"
+        text = "clock unknown: a plain Envoy tells neither its time nor its files"
         return Finding(Severity.OK, "clock", node_id, text)
     if report is None and silent_s < FIRST_REPORT_S:
         return Finding(Severity.OK, "clock", node_id, "clock unknown: it has not reported yet")
