@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from joserfc.jwk import ECKey, RSAKey
@@ -25,6 +26,8 @@ MAX_BUNDLE_BYTES = 1 << 20
 MAX_KEYS = 1000
 X509_SVID = "x509-svid"
 JWT_SVID = "jwt-svid"
+# Those that a JWK has a name for and TLS stacks verify with, as X.509 calls them.
+_CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
 _KEY_MEMBERS = ("kty", "crv", "x", "y", "n", "e")
 
 
@@ -128,8 +131,15 @@ def _emit(root: Certificate) -> dict[str, object]:
 
 
 def _jwk(certificate: Certificate) -> dict[str, object]:
-    key = certificate.public_key()
+    """CertificateError: a key of a kind, curve or size that nobody should trust or can name."""
+    try:
+        key = certificate.public_key()
+    except (UnsupportedAlgorithm, ValueError) as error:
+        raise CertificateError(f"certificate's public key: {error}") from error
     if isinstance(key, ec.EllipticCurvePublicKey):
+        if key.curve.name not in _CURVES:
+            message = f"EC key on curve {key.curve.name}: only P-256, P-384 and P-521"
+            raise CertificateError(message)
         return {**ECKey.import_key(key).as_dict(private=False)}
     if isinstance(key, rsa.RSAPublicKey) and key.key_size >= 2048:
         return {**RSAKey.import_key(key).as_dict(private=False)}

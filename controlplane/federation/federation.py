@@ -126,13 +126,20 @@ class Federation:
             if self._is_current(name, followed, domain):
                 self._got(name, followed, bundle)
         except FetchError as error:
-            if self._is_current(name, followed, domain):
-                followed.failed(str(error), self._clock(), self._jitter())
-                self._tell(name, followed)
-                self._look_who_is_late()
+            self._failed(name, followed, domain, str(error))
+        except Exception as error:
+            # Our own mistake, which a foreign document can reach: asked again, but not at once.
+            log.exception("refreshing the bundle of trust domain %s", name)
+            self._failed(name, followed, domain, f"{domain.url}: {type(error).__name__}: {error}")
         finally:
             del self._asking[name]
             self._wake.set()
+
+    def _failed(self, name: str, followed: Followed, domain: ForeignDomain, reason: str) -> None:
+        if self._is_current(name, followed, domain):
+            followed.failed(reason, self._clock(), self._jitter())
+            self._tell(name, followed)
+            self._look_who_is_late()
 
     def _is_current(self, name: str, followed: Followed, domain: ForeignDomain) -> bool:
         """Not while we asked has the configuration become another one."""

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 from joserfc import jwk
 
@@ -103,6 +104,23 @@ def test_refused(made: object, words: str) -> None:
     with pytest.raises(CertificateError) as caught:
         parse(made)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        (ec.generate_private_key(ec.BrainpoolP256R1()), "curve brainpoolP256r1: only P-256"),
+        (ec.generate_private_key(ec.SECP192R1()), "curve secp192r1: only P-256"),
+        (ec.generate_private_key(ec.SECP256K1()), "curve secp256k1: only P-256"),
+        (ed25519.Ed25519PrivateKey.generate(), "neither EC nor RSA"),
+    ],
+)
+def test_roots_with_keys_that_a_jwk_has_no_name_for_are_refused(
+    key: pki.RootKey, words: str
+) -> None:
+    made = document(x5c=[der(pki.root_of(key))])
+    with pytest.raises(CertificateError, match=words):
+        parse(made)
 
 
 @pytest.mark.parametrize(

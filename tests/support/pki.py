@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 
@@ -97,6 +97,18 @@ def rsa_certificate(key: rsa.RSAPrivateKey) -> str:
     name = _name("rsa")
     builder = _builder(name, name, key.public_key(), timedelta(days=1))
     return _pem(builder.sign(key, hashes.SHA256()))
+
+
+RootKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+def root_of(key: RootKey) -> str:
+    """A self-signed CA certificate of this key, whatever its kind, PEM."""
+    name = _name("root")
+    builder = _builder(name, name, key.public_key(), timedelta(days=1))
+    builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
+    algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return _pem(builder.sign(key, algorithm))
 
 
 def server_context(authority: Authority, pair: tuple[Path, Path]) -> ssl.SSLContext:

@@ -229,3 +229,17 @@ async def test_the_systems_roots_verify_the_web(tmp_path: Path, peer: Peer) -> N
         us.federation.configure([replace(peer.domain(), endpoint=None, first_bundle=None)])
         await eventually_async(lambda: us.federation.followed["far"].failures)
         assert "certificate verify failed" in us.federation.followed["far"].error
+
+
+async def test_what_nobody_expected_is_a_failure_that_is_tried_again_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with watched(tmp_path) as us:
+        us.federation.configure([ForeignDomain("far", "https:///no-host")])
+        await eventually_async(lambda: us.federation.followed["far"].failures)
+        followed = us.federation.followed["far"]
+        assert followed.due_at > us.now
+        assert "https:///no-host: AssertionError" in followed.error
+        assert "Traceback" in caplog.text
+        await us.attempt(3600)
+        assert followed.failures == 2
