@@ -32,6 +32,8 @@ FIRST_REPORT_S = 60.0
 """Within this time of its connecting a proxy has reported."""
 LEAST_SKEW_S = 2.0
 """What a message may be on its way for is no skew."""
+STRANGE_ROOT_S = 365 * 86400.0
+"""Roots of others live for decades, and a third of that is nothing to warn of."""
 
 _RENEWS = "renewed by itself at half of its life"
 _HANDSHAKES = "its handshakes fail"
@@ -116,15 +118,16 @@ class Doctor:
                 yield _held(connection, one, now)
 
     def _leaf(self, connection: Connection, report: Report | None) -> Held | None:
-        """What it shows its peers: as it says, or as we have seen or given it."""
-        for held in report.held if report is not None else ():
-            if held.kind == "identity":
-                return held
+        """What it shows its peers: as we have given it, or the younger of what it has reported
+        and what its stream came with; after a renewal there is one before the other."""
         seen = connection.leaf
         if self._all.keys is not None and not connection.node.weft_agent:
             given = self._all.keys.held(connection.identity)
             seen = given.leaf if given is not None else seen
-        return _seen(seen) if seen is not None else None
+        known = [_seen(seen)] if seen is not None else []
+        if report is not None:
+            known += [held for held in report.held if held.kind == "identity"]
+        return max(known, key=lambda one: one.life.not_before, default=None)
 
     def _identity(self, connection: Connection, leaf: Held | None, now: float) -> Finding:
         node_id, identity = connection.node.id, str(connection.identity)
@@ -206,7 +209,9 @@ def _held(connection: Connection, one: Held, now: float) -> Finding:
     severity, text = one.life.judge(now)
     text = f"{one.name} in {one.secret} ({one.source}) {text}"
     trust = one.kind == "trust"
-    breaks = "peers below it are refused" if trust else "clients refuse what is served with it"
+    if trust and severity is Severity.WARNING and one.life.not_after - now > STRANGE_ROOT_S:
+        severity, text = Severity.OK, text.partition(": less")[0]
+    breaks = "peers below it are refused" if trust else "peers that it is shown to refuse it"
     return Finding(
         severity, "trust" if trust else "served", connection.node.id, text,
         ", ".join(one.used_by) or "nothing", breaks if one.used_by else "",

@@ -103,7 +103,10 @@ def _roots(secret: Secret, used_by: tuple[str, ...]) -> Iterator[Holding]:
     for source in sources:
         roots = _read(source)
         if len(roots) > MAX_ROOTS:
-            roots = (max(roots, key=lambda one: validity(one)[1]),)
+            last = max(roots, key=lambda one: validity(one)[1])
+            origin = f"{source.origin}, the last of {len(roots)} roots"
+            yield _holding("trust", secret.name, origin, last, used_by)
+            continue
         for certificate in roots:
             yield _holding("trust", secret.name, source.origin, certificate, used_by)
 

@@ -123,12 +123,16 @@ def test_a_leaf_that_was_not_renewed_is_told_with_what_it_is(mesh: Mesh) -> None
     assert mesh.only("identity").severity is Severity.ERROR
 
 
-def test_what_a_proxy_reports_counts_before_what_its_stream_came_with(mesh: Mesh) -> None:
+def test_of_what_a_proxy_reports_and_what_its_stream_came_with_the_younger_counts(
+    mesh: Mesh,
+) -> None:
     proxy = mesh.proxy()
     mesh.now = NOW + TTL_S * 3 / 4
     mesh.told(proxy, replace(held("identity", TTL_S * 5 / 4, TTL_S), serial="beef"))
     found = mesh.only("identity")
     assert (found.severity, found.serial) == (Severity.OK, "beef")
+    mesh.told(proxy, replace(held("identity", TTL_S / 2, TTL_S), serial="beef"))
+    assert mesh.only("identity").serial != "beef"
 
 
 def test_a_plain_envoy_has_what_it_was_given_and_an_unknown_clock(mesh: Mesh) -> None:
@@ -191,6 +195,20 @@ def test_certificates_of_gateways_and_strange_roots_are_judged_where_they_are_us
     assert served.used_by == "listener edge"
     (root,) = [one for one in mesh.find("trust") if one.where == proxy.id]
     assert root.severity is Severity.ERROR
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [(366, Severity.OK), (364, Severity.WARNING), (-1, Severity.ERROR)],
+)
+def test_the_root_of_others_is_warned_of_in_its_last_year(
+    mesh: Mesh, days: int, expected: Severity
+) -> None:
+    proxy = mesh.proxy()
+    mesh.told(proxy, held("trust", days * DAY_S, 20 * 365 * DAY_S))
+    (root,) = [one for one in mesh.find("trust") if one.where == proxy.id]
+    assert root.severity is expected
+    assert ("less than a third" in root.text) is (expected is Severity.WARNING)
 
 
 def test_a_bundle_that_was_refused_or_not_acknowledged_is_named(mesh: Mesh) -> None:

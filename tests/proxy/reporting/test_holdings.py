@@ -93,6 +93,7 @@ def test_of_a_large_bundle_there_is_the_root_that_ends_last() -> None:
     snapshot = Snapshot(clusters={"bank": cluster(CommonTls(validation=context))})
     (root,) = holdings(snapshot, None)
     assert root.sha256 == fingerprint(roots[0])
+    assert root.source == f"inline, the last of {len(roots)} roots"
 
 
 def test_what_is_no_certificate_is_left_out_and_all_is_bounded() -> None:
