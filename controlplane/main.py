@@ -254,7 +254,9 @@ class _Plane:
         self.registry = StatusRegistry(self.connections)
         self.metrics = Metrics(self.connections)
         ttl_s = options.certificate_ttl_s
-        keys = EnvoySecrets(self.authority, ttl_s) if options.allow_sds_keys else None
+        record = Records(self._issues)
+        allowed = options.allow_sds_keys
+        keys = EnvoySecrets(self.authority, ttl_s, record=record) if allowed else None
         self.federation = Federation(
             Shelf(options.state_dir),
             lambda: self.ads.publish(),

@@ -133,7 +133,7 @@ def client_context(authority: Authority, pair: tuple[Path, Path] | None) -> ssl.
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,
-    key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
+    key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey,
     lifetime: timedelta,
     begins_in: timedelta = timedelta(hours=-1),
 ) -> x509.CertificateBuilder:

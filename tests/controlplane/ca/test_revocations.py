@@ -15,7 +15,9 @@ from certs.keys import generate_key
 from certs.spiffe import SpiffeId
 from certs.store import CA_FOLDER, open_store
 from certs.x509 import Certificate
+from controlplane.ca.envoy_secrets import EnvoySecrets
 from controlplane.ca.live import LiveAuthority
+from controlplane.ca.records import Records
 from controlplane.ca.revocations import MAX_REVOCATIONS, REVOKED_FILE, Revocation, Revocations
 from tests.support.live import stored as stored_as
 
@@ -48,6 +50,15 @@ class Ca:
 @pytest.fixture
 def ca(tmp_path: Path) -> Ca:
     return Ca(tmp_path)
+
+
+def test_keys_that_plain_envoys_were_given_are_revoked_with_their_identity(ca: Ca) -> None:
+    keys = EnvoySecrets(ca.authority, record=Records(ca.log))
+    given = keys.certificate(CART, NOW)
+    assert keys.certificate(CART, NOW + 1) is given
+    keys.certificate(SHOP, NOW)
+    ca.revocations.revoke(str(CART), "leaked")
+    assert ca.listed() == [{given.leaf.serial_number}]
 
 
 def test_nothing_is_told_while_nothing_is_revoked(ca: Ca) -> None:
