@@ -211,17 +211,19 @@ def doctor(state_dir: Path, output: str) -> None:
     now = time.time()
     findings = examine(state_dir, now)
     ill = any(found.severity is not Severity.OK for found in findings)
-    found = cli.findings_json(findings) if output == "json" else report(findings, now)
-    if _control_plane_runs(state_dir):
+    on_disk = cli.findings_json(findings) if output == "json" else report(findings, now)
+    runs = _control_plane_runs(state_dir)
+    if output == "text" or not runs:
+        click.echo(on_disk)
+    if runs:
         from weft import doctor_online
 
         mesh = doctor_online.ask(state_dir)
         ill = ill or doctor_online.bad(mesh)
         if output == "json":
-            found = doctor_online.as_json(found, mesh)
+            click.echo(doctor_online.as_json(on_disk, mesh))
         else:
-            found = f"{found}\n\nIn the mesh:\n\n{doctor_online.report(mesh)}"
-    click.echo(found)
+            click.echo(f"\nIn the mesh:\n\n{doctor_online.report(mesh)}")
     sys.exit(ill)
 
 

@@ -6,6 +6,7 @@ It decodes, bounds what strangers say, and encodes; what is judged is decided be
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias, cast
@@ -118,8 +119,8 @@ def _held(one: pb.HeldCertificate) -> Held:
 
 
 def _text(said: str) -> str:
-    """Fit for a line of a log."""
-    return "".join(each if each.isprintable() else "?" for each in said[:MAX_TEXT])
+    """Fit for a line of a log. Ten thousand proxies say the same issuer: kept once."""
+    return sys.intern("".join(each if each.isprintable() else "?" for each in said[:MAX_TEXT]))
 
 
 def _finding(one: Finding) -> pb.Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from tests.support.handmade import greeter, synced
 from tests.support.wait import eventually
 from weft.ca import ca
 from weft.doctor_online import as_json, bad, report, rows
+from weft.errors import UserError
 
 NOW = 1_800_000_000
 
@@ -91,3 +93,14 @@ def test_it_looks_at_every_proxy_of_a_running_mesh(state: Path) -> None:
     assert "certificate of sidecar~127.0.0.1~greeter-1.default" in found.output
     assert "trusts what the mesh trusts" in found.output
     assert "if nothing were renewed, the first to break is" in found.output
+
+
+def test_what_is_on_disk_is_told_even_if_nobody_answers(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    assert CliRunner().invoke(ca, ["init", "--state-dir", str(state)]).exit_code == 0
+    with (state / "controlplane.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = call(state)
+    assert "private key: fits its certificate" in found.output
+    assert isinstance(found.exception, UserError)
+    assert "no control plane serves" in str(found.exception)
