@@ -1,6 +1,8 @@
 """Istio's MeshConfig, as it stands in the ConfigMap `istio` of the root namespace, key `mesh`.
 
-The part that Weft honours: trust-domain aliases and the services that CUSTOM policies ask.
+The part that Weft honours: trust-domain aliases and the services that CUSTOM policies ask. Of what
+makes a mesh safer, other values than those that hold anyway are refused: nobody shall believe that
+paths are cleaned more, or old TLS refused, when they are not.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ from http import HTTPStatus
 from controlplane.kinds.decoders import (
     PORT,
     boolean,
+    enum,
     integer,
     line,
     list_of,
     map_of,
+    not_yet,
     opaque,
     positive_duration,
     text,
@@ -58,9 +62,9 @@ _UNUSED = (
     "discoverySelectors dnsRefreshRate enableAutoMtls enableEnvoyAccessLogService "
     "enablePrometheusMerge enableTracing h2UpgradePolicy hboneIdleTimeout inboundClusterStatName "
     "inboundTrafficPolicy ingressClass ingressControllerMode ingressSelector ingressService "
-    "localityLbSetting meshMTLS outboundClusterStatName outboundTrafficPolicy pathNormalization "
-    "protocolDetectionTimeout proxyHttpPort proxyInboundListenPort proxyListenPort "
-    "serviceScopeConfigs serviceSettings tcpKeepalive tlsDefaults verifyCertificateAtClient"
+    "localityLbSetting outboundClusterStatName outboundTrafficPolicy protocolDetectionTimeout "
+    "proxyHttpPort proxyInboundListenPort proxyListenPort serviceScopeConfigs serviceSettings "
+    "tcpKeepalive verifyCertificateAtClient"
 )
 _OTHER_PROVIDERS = (
     "datadog envoyFileAccessLog envoyHttpAls envoyOtelAls envoyTcpAls lightstep opencensus "
@@ -165,6 +169,28 @@ def _root(node: Node, place: Place) -> str:
     return value
 
 
+_NORMALIZATIONS = ("NONE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES")
+
+
+@record
+class PathNormalization(Record):
+    """Listeners normalize paths as BASE says (RFC 3986), Istio's default."""
+
+    normalization: str = optional(
+        not_yet(enum("DEFAULT", "BASE", *_NORMALIZATIONS), *_NORMALIZATIONS), "DEFAULT"
+    )
+
+
+@record
+class TlsConfig(Record):
+    """TLS 1.2 is the least that is spoken, Istio's default."""
+
+    UNSUPPORTED = names("cipherSuites ecdhCurves")
+    min_protocol_version: str = optional(
+        not_yet(enum("TLS_AUTO", "TLSV1_2", "TLSV1_3"), "TLSV1_3"), "TLS_AUTO"
+    )
+
+
 @record
 class MeshConfig(Record):
     NOTED = notes(**dict.fromkeys(_UNUSED.split(), _NOT_YET))
@@ -175,6 +201,9 @@ class MeshConfig(Record):
     extension_providers: tuple[ExtensionProvider, ...] = optional(
         list_of(obj(ExtensionProvider)), ()
     )
+    path_normalization: PathNormalization | None = optional(obj(PathNormalization))
+    mesh_mtls: TlsConfig | None = optional(obj(TlsConfig), key="meshMTLS")
+    tls_defaults: TlsConfig | None = optional(obj(TlsConfig))
 
     def check(self) -> Iterator[tuple[str, str]]:
         seen: set[str] = set()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from controlplane.kinds.authorization_policy import AuthorizationPolicy
 from controlplane.mesh.model import InboundPort, Workload
-from controlplane.mesh.policy import AccessPolicy, Authorizer, Rule
+from controlplane.mesh.policy import AccessPolicy, Authorizer, Clause, Rule
 from controlplane.translate.clauses import ClauseMaker
 from controlplane.translate.index import age
 from controlplane.translate.report import Report
@@ -31,6 +31,7 @@ def policies(
         tell_unused(item, policy.scope, population, report)
         _tell_provider(item, known, report)
         _tell_tcp(item, policy, population, report)
+        _tell_unasked(item, policy, known, population, report)
     return tuple(made)
 
 
@@ -85,6 +86,50 @@ def _tell_tcp(
             "workloads; say which `ports` are meant"
         )
         report.warning(item, rule.position, "HttpOnly", message)
+
+
+def _tell_unasked(
+    item: AuthorizationPolicy,
+    policy: AccessPolicy,
+    known: dict[str, Authorizer],
+    population: Population,
+    report: Report,
+) -> None:
+    """A connection can't be asked about over HTTP: Istio, too, lets it pass CUSTOM."""
+    authorizer = known.get(policy.provider)
+    if authorizer is None or authorizer.fault or authorizer.protocol != "http":
+        return
+    workloads = population.meant(policy.scope)
+    ports = sorted({p.listen_port for p in _tcp_ports(workloads) if _may_take(policy, p)})
+    if not ports:
+        return
+    message = (
+        f"spec.provider: {authorizer.name!r} is asked over HTTP, so nobody is asked on the TCP "
+        f"ports {', '.join(map(str, ports))} of its workloads, and CUSTOM refuses nothing there; "
+        "ask by envoyExtAuthzGrpc, or close these ports with a DENY policy"
+    )
+    report.warning(item, item.spec.at("provider"), "HttpOnly", message)
+
+
+def _may_take(policy: AccessPolicy, port: InboundPort) -> bool:
+    """False where every rule speaks of other ports only."""
+    numbers = {port.listen_port, *port.numbers}
+    return any(
+        not named or bool(numbers & named) for rule in policy.rules for named in _named_ports(rule)
+    )
+
+
+def _named_ports(rule: Rule) -> Iterator[frozenset[int]]:
+    """The ports that each alternative of a rule names; none: all of them."""
+    always = _port_values(rule.conditions)
+    for operation in rule.operations or ((),):
+        yield _port_values(operation) or always
+
+
+def _port_values(clauses: Iterable[Clause]) -> frozenset[int]:
+    asking = (clause for clause in clauses if clause.attribute == "destination_port")
+    values = (value for clause in asking for value in clause.values)
+    return frozenset(int(fact.match.value) for value in values for fact in value.facts)
 
 
 def _tcp_ports(workloads: Iterable[Workload]) -> Iterator[InboundPort]:

@@ -161,6 +161,30 @@ def test_headers_of_a_check_are_ones_that_envoy_takes(header: str, fault: str) -
     assert any(fault in message for message in messages) if fault else not messages, messages
 
 
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("pathNormalization: {normalization: BASE}", ""),
+        ("pathNormalization: {normalization: MERGE_SLASHES}", "MERGE_SLASHES is not supported yet"),
+        ("pathNormalization: {normalization: NONE}", "NONE is not supported yet"),
+        ("meshMTLS: {minProtocolVersion: TLSV1_2}", ""),
+        ("meshMTLS: {minProtocolVersion: TLSV1_3}", "TLSV1_3 is not supported yet"),
+        ("tlsDefaults: {minProtocolVersion: TLSV1_3}", "TLSV1_3 is not supported yet"),
+        ("meshMTLS: {cipherSuites: [a]}", "cipherSuites is not supported yet"),
+        ("tlsDefaults: {ecdhCurves: [P-256]}", "ecdhCurves is not supported yet"),
+    ],
+)
+def test_what_would_make_the_mesh_safer_is_not_left_aside(line: str, fault: str) -> None:
+    text = f"{MAP.partition('    extensionProviders')[0]}    {line}\n"
+    found = parse(text, "m.yaml")
+    if not fault:
+        assert found.statuses == ()
+        return
+    (status,) = found.statuses
+    assert (status.severity, status.code) == ("error", "NotSupported")
+    assert fault in status.message
+
+
 def test_a_mesh_config_that_is_no_yaml_is_told_where() -> None:
     found = parse(MAP.replace("    - name: a", "    - [name: a"), "m.yaml")
     assert [(s.code, s.position.line) for s in found.statuses] == [("ParseError", 10)]
