@@ -257,12 +257,7 @@ class _Plane:
         record = Records(self._issues)
         allowed = options.allow_sds_keys
         keys = EnvoySecrets(self.authority, ttl_s, record=record) if allowed else None
-        self.federation = Federation(
-            Shelf(options.state_dir),
-            lambda: self.ads.publish(),
-            restate=lambda: self.pipeline.changed(),
-        )
-        FederationMetrics(self.metrics.registry, lambda: self.federation.followed, time.time)
+        self.federation = self._federated()
         sds = self._sds_secrets(keys)
         cache = SnapshotCache(Mesh(domain), sds)
         self.roster = Roster(options.state_dir / ROSTER_FILE, time.time)
@@ -296,6 +291,15 @@ class _Plane:
             dns_names=dns_names,
             ip_addresses=ip_addresses,
         )
+
+    def _federated(self) -> Federation:
+        federation = Federation(
+            Shelf(self.options.state_dir),
+            lambda: self.ads.publish(),
+            restate=lambda: self.pipeline.changed(),
+        )
+        FederationMetrics(self.metrics.registry, lambda: federation.followed, time.time)
+        return federation
 
     def _doctor(self, keys: EnvoySecrets | None, sds: SdsSecrets) -> tuple[Reports, Watch]:
         reports = Reports(self.roster.connected)
