@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -31,6 +32,7 @@ ALGORITHMS = frozenset(
 MAX_JWT_BYTES = 64 * 1024
 _MAX_UINT64 = 2**64
 _MAX_HEADERS = 256
+_MAX_DIGITS = 308  # of a number that is surely a finite double
 _LONG_HEADER = 1024
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 _SCHEME = re.compile(r"https?://")
@@ -135,6 +137,8 @@ def _json_object(part: str, what: str) -> _Claims:
     data = _base64url(part, what)
     try:
         value = _DECODER.decode(data.decode())
+        if b"\\u" in data:  # only an escape can make half of a surrogate pair: no text (Envoy)
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
@@ -146,7 +150,20 @@ def _not_json(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_not_json)
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("the number is too large")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        _finite(text)
+    return int(text)
+
+
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_int=_whole, parse_constant=_not_json)
 
 
 def _base64url(part: str, what: str) -> bytes:

@@ -137,7 +137,7 @@ class Checks:
 
     def on_request_end(self, stream: FilterStream, trailers: Headers | None) -> None:
         check = stream.filter_state.get(STATE)
-        if isinstance(check, Check) and not check.began and not check.over and check.size:
+        if isinstance(check, Check) and not check.began and not check.over:
             self._ask_behind(stream, check, False)
 
     def on_response(self, stream: FilterStream, response: Response) -> Reply | None:

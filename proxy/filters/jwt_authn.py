@@ -19,7 +19,7 @@ from proxy.config.model.jwt import (
 )
 from proxy.filters.api import WAIT, Answer, Filter, FilterContext, FilterStream, Hooks, Reply
 from proxy.filters.jwt_key_source import KeySource, LocalKeys, RemoteKeys
-from proxy.filters.jwt_provider import Provider
+from proxy.filters.jwt_provider import Provider, UnwritableClaim
 from proxy.filters.jwt_status import OK
 from proxy.filters.jwt_trial import Part, Providers, Trial, all_compiled, compiled
 from proxy.http.message import Request
@@ -70,7 +70,7 @@ class JwtAuthn:
             override = overrides[0]
             assert isinstance(override, JwtAuthnPerRoute)
             if override.disabled:
-                return Hooks(on_request=self._allow)
+                return Hooks(on_request=self._let_in)
             if override.requirement_name not in self._named:
                 return Hooks(on_request=self._without_requirement(override.requirement_name))
             part = self._named[override.requirement_name]
@@ -89,6 +89,11 @@ class JwtAuthn:
 
         return deny
 
+    def _let_in(self, stream: FilterStream) -> Answer:
+        """Who needs no token has no claims either (Envoy cleans before it looks at the route)."""
+        self._providers.clean(stream.request)
+        return self._allow(stream)
+
     def _allow(self, stream: FilterStream) -> Answer:
         self._allowed.value += 1
         return None
@@ -96,7 +101,10 @@ class JwtAuthn:
     def _step(self, choose: Choose) -> Callable[[FilterStream], Answer]:
         bypasses, unix_now = self._config.bypass_cors_preflight, self._context.unix_now
 
+        clean = self._providers.clean
+
         def step(stream: FilterStream) -> Answer:
+            clean(stream.request)
             if bypasses and _is_preflight(stream.request):
                 self._bypassed.value += 1
                 return self._allow(stream)
@@ -110,7 +118,11 @@ class JwtAuthn:
     # ------------------------------------------------------------------ one request
 
     def _judge(self, stream: FilterStream, part: Part, trial: Trial) -> Answer:
-        verdict = part.run(trial)
+        try:
+            verdict = part.run(trial)
+        except UnwritableClaim as claim:
+            self._allowed.value += 1  # the token is good (Envoy)
+            return _unwritable(claim.header)
         if isinstance(verdict, RemoteKeys):
             return self._wait(stream, part, trial, verdict)
         if trial.told:
@@ -149,6 +161,14 @@ class JwtAuthn:
             challenge += b', error="invalid_token"'
         headers = ((b"www-authenticate", challenge),)
         return Reply(status, why.encode(), detail=detail, headers=headers)
+
+
+def _unwritable(header: str) -> Reply:
+    """What Envoy answers when it comes to write the head. Without the header the request would look
+    like one whose token has no such claim."""
+    why = f"invalid header value for: {header}"
+    detail = f"filter_removed_required_request_headers{{{why.replace(' ', '_')}}}"
+    return Reply(503, why.encode(), "DPE", detail)
 
 
 def _forget(stream: FilterStream) -> None:

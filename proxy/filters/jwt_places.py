@@ -50,9 +50,7 @@ class Places:
                 params.setdefault(param, set()).add(one.issuer)
             for cookie in one.from_cookies:
                 cookies.setdefault(cookie, set()).add(one.issuer)
-            cleans += [name.encode() for _, name in one.claim_to_headers]
-            if one.forward_payload_header:
-                cleans.append(one.forward_payload_header.encode())
+            cleans += written_headers(one)
         self._headers = [
             (name.encode(), prefix.encode(), _issuers(headers[name, prefix]))
             for name, prefix in sorted(headers)
@@ -107,6 +105,14 @@ class Places:
                     text = value.strip().strip(b'"').decode("latin-1")
                     found.append(Token(text, self._cookies[name], _stays))
         return found
+
+
+def written_headers(provider: JwtProvider) -> tuple[bytes, ...]:
+    """What it tells of a good token. A client's own words there would be taken for its."""
+    names = [name.encode() for _, name in provider.claim_to_headers]
+    if provider.forward_payload_header:
+        names.append(provider.forward_payload_header.encode())
+    return tuple(names)
 
 
 def _issuers(found: set[str]) -> Issuers:

@@ -21,20 +21,31 @@ from certs.jwt_token import (
 from proxy import match
 from proxy.config.model.jwt import JwtProvider
 from proxy.filters.jwt_key_source import KeySource, LocalKeys
-from proxy.filters.jwt_places import Token
+from proxy.filters.jwt_places import Token, written_headers
 from proxy.filters.jwt_status import OK
+from proxy.http.field_value import is_field_value
 from proxy.http.message import Request
 
 MAX_UINT64 = 2.0**64
 
 
+class UnwritableClaim(ValueError):
+    """A good token with a claim that can't be told in its header; `header` is the name."""
+
+    def __init__(self, header: str) -> None:
+        super().__init__(header)
+        self.header = header
+
+
 class Provider:
-    """cache: tokens that were accepted of late, None where none are kept."""
+    """cache: tokens that were accepted of late, None where none are kept. writes: headers that only
+    it may write, for what is behind us."""
 
     def __init__(self, config: JwtProvider, source: KeySource) -> None:
         self.config = config
         self.source = source
         self.cache = TokenCache(config.cache_size) if config.cache_size else None
+        self.writes = written_headers(config)
         self._audiences = comparable(config.audiences)
         self._subject = match.string(config.subjects) if config.subjects is not None else None
 
@@ -61,7 +72,8 @@ class Provider:
         return OK
 
     def accept(self, jwt: Jwt, token: Token, request: Request, told: dict[str, Any]) -> bool:
-        """Writes what the configuration asks for. True: the route may be another one now."""
+        """Writes what the configuration asks for. True: the route may be another one now.
+        UnwritableClaim: the request must not go on."""
         config = self.config
         if config.forward_payload_header:
             payload = jwt.payload
@@ -70,9 +82,11 @@ class Provider:
             request.headers.add(config.forward_payload_header.encode(), payload.encode())
         added = False
         for claim, header in config.claim_to_headers:
-            text = claim_text(claim_value(jwt.claims, claim))
-            if text:
-                request.headers.add(header.encode(), text.encode())
+            value = claim_text(claim_value(jwt.claims, claim)).encode()
+            if not is_field_value(value):
+                raise UnwritableClaim(header)
+            if value:
+                request.headers.add(header.encode(), value)
                 added = True
         if not config.forward:
             token.remove(request)

@@ -32,7 +32,13 @@ class Providers:
         self.by_name = {each.config.name: each for each in providers}
         self.hits = hits
         self.misses = misses
+        self._writes = frozenset(name for each in providers for name in each.writes)
         self.only = providers[0] if len(providers) == 1 else None
+
+    def clean(self, request: Request) -> None:
+        """Takes out what only a provider may have written, whichever will be asked."""
+        for name in self._writes:
+            request.headers.remove(name)
 
     def of_issuer(self, issuer: str) -> Provider | None:
         """Of a token that names no provider: the first of its issuer, else one that takes all."""

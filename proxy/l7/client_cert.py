@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from urllib.parse import quote
 
 from proxy.connection import PeerCertificate
+from proxy.http.field_value import is_field_value
 
 
 def forwarded_client_cert(
@@ -28,10 +29,15 @@ def forwarded_client_cert(
     if "subject" in details:
         parts.append(b'Subject="%b"' % peer.subject.replace('"', '\\"').encode())
     if "uri" in details:
-        parts.extend(b"URI=" + uri.encode() for uri in peer.uri_sans)
+        parts.extend(b"URI=" + uri for uri in _harmless(peer.uri_sans))
     if "dns" in details:
-        parts.extend(b"DNS=" + name.encode() for name in peer.dns_sans)
+        parts.extend(b"DNS=" + name for name in _harmless(peer.dns_sans))
     return b";".join(parts)
+
+
+def _harmless(names: Iterable[str]) -> Iterator[bytes]:
+    """Without those that are no header's value: a CA may sign any IA5String, line ends too."""
+    return filter(is_field_value, (name.encode() for name in names))
 
 
 def _quoted(certificates: tuple[bytes, ...]) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from proxy.config.model import SanMatcher, StringMatcher
 
+MAX_SHOWN = 300  # letters
 Sans = Mapping[str, tuple[str, ...]]
 """Names of a certificate by type, in Envoy's words: URI, DNS, EMAIL, IP_ADDRESS; those of type
 OTHER_NAME by their OID."""
@@ -24,7 +25,14 @@ def has_name(sans: Sans, name: str) -> bool:
 
 def shown(sans: Sans) -> str:
     """For people."""
-    return ", ".join(name for names in sans.values() for name in names) or "none"
+    return harmless(", ".join(name for names in sans.values() for name in names)) or "none"
+
+
+def harmless(text: str) -> str:
+    """For a log: what a stranger's certificate says forges no line and fills no disk."""
+    printable = text if text.isprintable() else ascii(text)[1:-1]
+    cut = len(printable) - MAX_SHOWN
+    return f"{printable[:MAX_SHOWN]}... ({cut} more)" if cut > 0 else printable
 
 
 def wanted(matchers: Sequence[SanMatcher]) -> str:

@@ -110,13 +110,15 @@ def _string(der: bytes) -> str | None:
 
 
 def _distinguished_name(name: x509.Name) -> str:
-    """RFC 2253, as Envoy has it: what is not ASCII is written byte by byte."""
+    """RFC 2253, as Envoy has it: control characters and what is not ASCII, byte by byte."""
     overrides: dict[ObjectIdentifier, str] = dict(_SHORT_NAMES)
     text = name.rfc4514_string(overrides)
-    if text.isascii():
+    if text.isascii() and text.isprintable():
         return text
     return "".join(_escaped(letter) for letter in text)
 
 
 def _escaped(letter: str) -> str:
-    return letter if letter.isascii() else "".join(f"\\{byte:02X}" for byte in letter.encode())
+    if letter.isascii() and letter.isprintable():
+        return letter
+    return "".join(f"\\{byte:02X}" for byte in letter.encode())

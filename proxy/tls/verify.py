@@ -18,7 +18,7 @@ from OpenSSL import crypto
 from proxy.config.model import ValidationContext
 from proxy.connection import PeerCertificate
 from proxy.tls.failure import CHAIN, NAMES, PIN
-from proxy.tls.names import SanCheck, compile_san_matchers, has_name, shown, wanted
+from proxy.tls.names import SanCheck, compile_san_matchers, harmless, has_name, shown, wanted
 from proxy.tls.openssl import ffi, lib
 from proxy.tls.peer import certificate_facts, sans_of
 from proxy.tls.session import Session
@@ -163,7 +163,8 @@ def why_chain(error: int, depth: int, der: bytes) -> str:
 def described(facts: PeerCertificate) -> str:
     """Which one it is, for a log."""
     names = ", ".join((*facts.uri_sans, *facts.dns_sans, *facts.ip_sans)) or facts.subject
-    return f"{names or 'no names'}, serial {facts.serial}, issued by {facts.issuer or 'nobody'}"
+    name, issuer = harmless(names) or "no names", harmless(facts.issuer) or "nobody"
+    return f"{name}, serial {facts.serial}, issued by {issuer}"
 
 
 def date_of(seconds: float) -> str:

@@ -146,3 +146,23 @@ def test_audiences(audience: list[str], allowed: list[str], fits: bool) -> None:
         return
     with pytest.raises(JwtError, match="Audiences in Jwt are not allowed"):
         jwt.check_audience(comparable(allowed))
+
+
+@pytest.mark.parametrize("what", ["payload", "header"])
+@pytest.mark.parametrize(
+    "value", [b'["\\ud800"]', b'"a\\udc0db"', b'{"\\uDBFF":1}', b"1e400", b"-1" + b"0" * 400]
+)
+def test_what_no_text_or_number_can_hold_is_malformed(what: str, value: bytes) -> None:
+    """Whoever tells it on would fail: a header, a log, a Struct."""
+    parts = {"header": b'{"alg":"RS256","x":1}', "payload": b"{}"}
+    parts[what] = b'{"alg":"RS256","x":%b}' % value
+    text = f"{b64(parts['header'])}.{b64(parts['payload'])}.c2ln"
+    with pytest.raises(JwtError, match=f"Jwt {what} is an invalid JSON"):
+        Jwt(text)
+
+
+def test_whole_surrogate_pairs_and_large_numbers_are_read() -> None:
+    claims = b'{"x":"\\ud83d\\ude00","n":1' + b"0" * 300 + b"}"
+    head = b64(b'{"alg":"RS256"}')
+    found = Jwt(f"{head}.{b64(claims)}.c2ln").claims
+    assert found == {"x": "\U0001f600", "n": 10**300}

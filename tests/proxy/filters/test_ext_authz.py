@@ -93,6 +93,16 @@ def test_a_body_is_gathered_before_anybody_is_asked() -> None:
     assert service.asked[0].request.headers.get(b"x-envoy-auth-partial-body") == b"false"
 
 
+def test_a_body_may_turn_out_to_be_empty() -> None:
+    service, stream = Service(), FakeStream(request(method="POST"), request_done=False)
+    found = hooks(service, with_request_body={"max_request_bytes": 10})
+    assert found.on_request(stream) is WAIT
+    found.on_request_data(stream, b"", True)
+    found.on_request_end(stream, None)
+    (inquiry,) = service.asked
+    assert inquiry.body == b""
+
+
 def test_too_long_a_body_is_refused() -> None:
     service, stream = Service(), FakeStream(request(method="POST"), request_done=False)
     found = hooks(service, with_request_body={"max_request_bytes": 4})

@@ -231,3 +231,85 @@ def test_a_route_may_turn_it_off() -> None:
     hooks = built.for_route((decode_per_route(message.SerializeToString(), "route"),))
     assert hooks is not None and hooks.on_request is not None
     assert hooks.on_request(FakeStream()) is None
+
+
+def with_claims(**more: Any) -> Hooks:
+    """Two providers with the same secret; `b` is asked for nowhere."""
+    made = {
+        name: {
+            "issuer": issuer,
+            "local_jwks": {"inline_string": jwks()},
+            "claim_to_headers": [{"header_name": f"x-role-{name}", "claim_name": "role"}],
+            "forward_payload_header": f"x-payload-{name}",
+        }
+        for name, issuer in (("a", "me"), ("b", "you"))
+    }
+    rules = [{"match": {"prefix": "/a"}, "requires": {"provider_name": "a"}}]
+    config = decoded({"providers": made, "rules": rules, **more})
+    hooks = jwt_authn.build(config, context()).for_route(())
+    assert hooks is not None
+    return hooks
+
+
+def asked_with(hooks: Hooks, text: str, path: str = "/a", **headers: str) -> tuple[FakeStream, Any]:
+    stream = FakeStream(request(path, authorization=f"Bearer {text}", **headers))
+    assert hooks.on_request is not None
+    return stream, hooks.on_request(stream)
+
+
+@pytest.mark.parametrize(
+    "role", ["a\r\nx-user: admin\r\n\r\nGET /internal", "a\nb", "a\rb", "a\0b", "a\x01", "a\x7f"]
+)
+def test_a_claim_that_is_no_header_goes_nowhere(role: str) -> None:
+    stream, reply = asked_with(with_claims(), token({"iss": "me", "role": role}))
+    assert isinstance(reply, Reply)
+    assert (reply.status, reply.flag) == (503, "DPE")
+    assert reply.body == b"invalid header value for: x-role-a"
+    assert b"x-role-a" not in stream.request.headers
+
+
+def test_half_a_letter_is_no_claim() -> None:
+    _, reply = asked_with(with_claims(), token({"iss": "me", "role": "\ud800"}))
+    assert isinstance(reply, Reply) and reply.body == b"Jwt payload is an invalid JSON"
+    stream, passed = asked_with(with_claims(), token({"iss": "me", "role": "\U0001f600"}))
+    assert passed is None
+    assert stream.request.headers.get(b"x-role-a") == "\U0001f600".encode()
+
+
+FORGED = {"x_role_a": "admin", "x_role_b": "admin", "x_payload_b": "forged"}
+
+
+def left(stream: FakeStream) -> list[tuple[bytes, bytes]]:
+    names = (b"x-role-a", b"x-role-b", b"x-payload-b")
+    return [pair for pair in stream.request.headers if pair[0] in names]
+
+
+def test_a_client_writes_no_claims_of_another_provider() -> None:
+    stream, reply = asked_with(with_claims(), token({"iss": "me", "role": "user"}), **FORGED)
+    assert reply is None
+    assert left(stream) == [(b"x-role-a", b"user")]
+
+
+def test_a_client_writes_no_claims_where_no_token_is_asked_for() -> None:
+    stream, reply = asked_with(with_claims(), GOOD, "/free", **FORGED)
+    assert reply is None and not left(stream)
+
+
+def test_a_preflight_carries_no_claims() -> None:
+    hooks = with_claims(bypass_cors_preflight=True)
+    headers = {"origin": "http://a.test", "access_control_request_method": "PUT", **FORGED}
+    stream = FakeStream(request("/a", "OPTIONS", **headers))
+    assert hooks.on_request is not None
+    assert hooks.on_request(stream) is None and not left(stream)
+
+
+def test_a_route_without_tokens_carries_no_claims() -> None:
+    keys = {"inline_string": jwks()}
+    claims = [{"header_name": "x-role-a", "claim_name": "role"}]
+    providers = {"a": {"local_jwks": keys, "claim_to_headers": claims}}
+    built = jwt_authn.build(decoded({"providers": providers}), context())
+    message = config_pb2.PerRouteConfig(disabled=True)
+    hooks = built.for_route((decode_per_route(message.SerializeToString(), "route"),))
+    assert hooks is not None and hooks.on_request is not None
+    stream = FakeStream(request(x_role_a="admin"))
+    assert hooks.on_request(stream) is None and not left(stream)
