@@ -10,6 +10,7 @@ from typing import Literal
 
 from certs.spiffe import SpiffeId
 from controlplane.doctor.findings import Life
+from controlplane.rotation.roster import ProxyKey, key_of
 from controlplane.xds.service import Connection
 
 MAX_CERTIFICATES = 256
@@ -44,26 +45,26 @@ class Report:
 
 
 class Reports:
-    """connected: open streams by node id."""
+    """connected: open streams by proxy."""
 
     __slots__ = ("_connected", "_reports")
 
-    def __init__(self, connected: Callable[[], Mapping[str, Connection]]) -> None:
+    def __init__(self, connected: Callable[[], Mapping[ProxyKey, Connection]]) -> None:
         self._connected = connected
-        self._reports: dict[str, Report] = {}
+        self._reports: dict[ProxyKey, Report] = {}
 
     def take(self, node_id: str, identity: SpiffeId, report: Report) -> str:
         """Keeps it; '' or why not: nobody speaks for another's node."""
-        connection = self._connected().get(node_id)
-        if connection is None or connection.identity != identity:
+        key = node_id, str(identity)
+        if key not in self._connected():
             return f"{identity} has no discovery stream as node {node_id}"
-        self._reports[node_id] = report
+        self._reports[key] = report
         return ""
 
     def of(self, connection: Connection) -> Report | None:
-        return self._reports.get(connection.node.id)
+        return self._reports.get(key_of(connection))
 
     def forget_absent(self) -> None:
         """Who is gone has nothing to say."""
         here = self._connected()
-        self._reports = {name: one for name, one in self._reports.items() if name in here}
+        self._reports = {key: one for key, one in self._reports.items() if key in here}

@@ -33,12 +33,12 @@ CHECK_TIMEOUT_S = 3.0
 _INTERVAL_S = 60.0
 
 
-def server_name(node_id: str) -> str:
-    """By which the probe knows who comes."""
-    return f"n{hashlib.sha256(node_id.encode()).hexdigest()[:32]}.rehearsal.weft.internal"
+def server_name(who: str) -> str:
+    """By which the probe knows who comes. who: of any length and of any characters."""
+    return f"n{hashlib.sha256(who.encode()).hexdigest()[:32]}.rehearsal.weft.internal"
 
 
-def cluster(node_id: str, host: str, port: int, bundle_pem: bytes, identity: str) -> Cluster:
+def cluster(who: str, host: str, port: int, bundle_pem: bytes, identity: str) -> Cluster:
     """Verifies the probe at host:port, which shows `identity`, by `bundle_pem`."""
     address = Address(socket_address=SocketAddress(address=host, port_value=port))
     return Cluster(
@@ -63,7 +63,7 @@ def cluster(node_id: str, host: str, port: int, bundle_pem: bytes, identity: str
                 tcp_health_check=HealthCheck.TcpHealthCheck(),
             )
         ],
-        transport_socket=_tls(server_name(node_id), bundle_pem, identity),
+        transport_socket=_tls(server_name(who), bundle_pem, identity),
     )
 
 

@@ -65,8 +65,7 @@ class Progress:
     def of(self, need: Need, without: Collection[str] = ()) -> Iterator[ProxyProgress]:
         """Every proxy that counts; who holds nothing up, too."""
         wanted = self._root_version()
-        for node_id, connection in sorted(self._roster.connected().items()):
-            identity = str(connection.identity)
+        for (node_id, identity), connection in sorted(self._roster.connected().items()):
             if need == "certificates":
                 state, detail = self._certificate(connection)
             else:

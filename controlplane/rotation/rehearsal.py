@@ -7,6 +7,7 @@ health check of the probe; nothing that is in force changes.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ LOOK_EVERY_S = 0.05
 PROBE_TTL_S = 600.0
 
 ExtrasFor = Callable[[Node], Draft]
+NameOf = Callable[[Node], str]
 Show = Callable[[ExtrasFor | None], None]
 """Has every snapshot hold what the function gives for its node, or no more of it, and all streams
 look at it."""
@@ -81,34 +83,40 @@ class Rehearsals:
             probe.close()
             raise CertificateError(f"the probe cannot listen on {self._host}: {error}") from None
 
+        salt = secrets.token_hex(16)
+
+        def name_of(node: Node) -> str:
+            """Nobody else knows it, so nobody can come to the probe in its place."""
+            return f"{salt}/{node.namespace}/{node.service_account}/{node.id}"
+
         def extras(node: Node) -> Draft:
-            made = rehearsal.cluster(node.id, self._host, port, bundle_pem, str(identity))
+            made = rehearsal.cluster(name_of(node), self._host, port, bundle_pem, str(identity))
             return Draft(clusters=(made,))
 
         try:
             self._show(extras)
-            await self._listen(probe)
-            return self._report(probe, f"{self._host}:{port}")
+            await self._listen(probe, name_of)
+            return self._report(probe, name_of, f"{self._host}:{port}")
         finally:
             self._show(None)
             probe.close()
 
-    async def _listen(self, probe: Probe) -> None:
+    async def _listen(self, probe: Probe, name_of: NameOf) -> None:
         """Until all connected proxies were heard of, or long enough."""
         end = time.monotonic() + self._wait_s
         while time.monotonic() < end:
             here = self._roster.connected().values()
-            if all(_outcome(one, probe)[0] != "waiting" for one in here):
+            if all(_outcome(one, probe, name_of)[0] != "waiting" for one in here):
                 return
             await asyncio.sleep(LOOK_EVERY_S)
 
-    def _report(self, probe: Probe, where: str) -> tuple[ProxyProgress, ...]:
+    def _report(self, probe: Probe, name_of: NameOf, where: str) -> tuple[ProxyProgress, ...]:
         found: list[ProxyProgress] = []
-        for node_id, connection in sorted(self._roster.connected().items()):
-            state, detail = _outcome(connection, probe)
+        for (node_id, identity), connection in sorted(self._roster.connected().items()):
+            state, detail = _outcome(connection, probe, name_of)
             if state == "waiting":
                 detail = f"did not come to the probe at {where}: can it reach that address?"
-            found.append(ProxyProgress(node_id, str(connection.identity), state, detail))
+            found.append(ProxyProgress(node_id, identity, state, detail))
         found += [
             ProxyProgress(one.node_id, one.identity, "away", "is not connected")
             for one in self._roster.absent()
@@ -116,8 +124,8 @@ class Rehearsals:
         return tuple(found)
 
 
-def _outcome(connection: Connection, probe: Probe) -> tuple[State, str]:
-    why = probe.heard.get(rehearsal.server_name(connection.node.id))
+def _outcome(connection: Connection, probe: Probe, name_of: NameOf) -> tuple[State, str]:
+    why = probe.heard.get(rehearsal.server_name(name_of(connection.node)))
     if why is not None:
         return ("refused", why) if why else ("done", "")
     rejected = connection.machine.rejections.get(CDS, {})

@@ -4,6 +4,9 @@ A proxy that went away without a word may still hold a certificate and serve wit
 must know it. It is forgotten when its certificate has ended, or when it has ended its stream in
 order, as a proxy does that is stopped. Kept in STATE/proxies.json over a restart of the control
 plane. Knows nothing of rotations.
+
+Node ids are free words: only with the identity that a stream proved do they name a proxy, and one
+workload can push no other's proxies off the list.
 """
 
 from __future__ import annotations
@@ -25,8 +28,17 @@ log = logging.getLogger("weft.controlplane.rotation")
 
 ROSTER_FILE = "proxies.json"
 MAX_PROXIES = 50_000
+MAX_OF_ONE_IDENTITY = 1_000
 UNKNOWN_LIFE_S = 24 * 3600.0
 """How long whoever showed no certificate is remembered: what leaves live at most by default."""
+
+
+ProxyKey = tuple[str, str]
+"""(node id, identity)"""
+
+
+def key_of(connection: Connection) -> ProxyKey:
+    return connection.node.id, str(connection.identity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,31 +50,42 @@ class Absent:
     seen_at: float
     until: float
 
+    @property
+    def key(self) -> ProxyKey:
+        return self.node_id, self.identity
+
 
 class Roster:
-    """Implements the streams' Observer."""
+    """Implements the streams' Observer. Of those who are away at most MAX_OF_ONE_IDENTITY of an
+    identity are known, and MAX_PROXIES of all; the identity that has most loses its oldest."""
 
-    __slots__ = ("_absent", "_clock", "_here", "_path", "_saved", "changes")
+    __slots__ = ("_absent", "_away", "_clock", "_here", "_path", "_saved", "_told", "changes")
 
     def __init__(self, path: Path, clock: Callable[[], float]) -> None:
         self._path = path
         self._clock = clock
-        self._here: dict[str, Connection] = {}
-        self._absent = _load(path)
+        self._here: dict[ProxyKey, Connection] = {}
+        self._absent: dict[str, dict[ProxyKey, Absent]] = {}
+        self._away = 0
+        self._told = False
+        for one in _load(path):
+            self._miss(one)
         self.changes = 0
         self._saved = 0
 
-    def connected(self) -> Mapping[str, Connection]:
-        """By node id; of several streams of a node the youngest."""
+    def connected(self) -> Mapping[ProxyKey, Connection]:
+        """Of several streams of a proxy the youngest."""
         return self._here
 
     def absent(self) -> tuple[Absent, ...]:
         """Who may come back, in the order of their ids."""
         now = self._clock()
-        for node_id in [n for n, one in self._absent.items() if one.until <= now]:
-            del self._absent[node_id]
-            self.changes += 1
-        return tuple(self._absent[node_id] for node_id in sorted(self._absent))
+        everybody = [one for ours in self._absent.values() for one in ours.values()]
+        for one in everybody:
+            if one.until <= now:
+                self._forget(one.key)
+                self.changes += 1
+        return tuple(sorted((one for one in everybody if one.until > now), key=_by_key))
 
     def snapshot(self) -> tuple[Absent, ...] | None:
         """Everybody, to be written down; None if nothing has changed since."""
@@ -83,18 +106,18 @@ class Roster:
     # ------------------------------------------------------------------ Observer
 
     def changed(self, connection: Connection) -> None:
-        node_id = connection.node.id
-        known = self._here.get(node_id)
+        key = key_of(connection)
+        known = self._here.get(key)
         if connection.open:
             if known is None or known.connected_at < connection.connected_at:
-                self._here[node_id] = connection
-                self._absent.pop(node_id, None)
+                self._here[key] = connection
+                self._forget(key)
                 self.changes += 1
         elif known is connection:
-            del self._here[node_id]
+            del self._here[key]
             self.changes += 1
             if not connection.left and not connection.unwanted:
-                self._miss(connection)
+                self._miss(_seen(connection, self._clock()))
 
     def pushed(self, connection: Connection, push: Push) -> None:
         """It says nothing of who is here."""
@@ -105,10 +128,38 @@ class Roster:
     def converged(self, connection: Connection, after_s: float) -> None:
         """It says nothing of who is here."""
 
-    def _miss(self, connection: Connection) -> None:
-        if len(self._absent) >= MAX_PROXIES:
-            del self._absent[next(iter(self._absent))]
-        self._absent[connection.node.id] = _seen(connection, self._clock())
+    def _miss(self, one: Absent) -> None:
+        self._forget(one.key)
+        if len(self._absent.get(one.identity, ())) >= MAX_OF_ONE_IDENTITY:
+            self._make_room(one.identity)
+        elif self._away >= MAX_PROXIES:
+            sizes = ((len(ours), name == one.identity, name) for name, ours in self._absent.items())
+            self._make_room(max(sizes)[2])
+        self._absent.setdefault(one.identity, {})[one.key] = one
+        self._away += 1
+
+    def _make_room(self, identity: str) -> None:
+        if not self._told:
+            self._told = True
+            log.warning(
+                "more proxies went away without a word than are remembered: a rotation will not "
+                "wait for the oldest of %s",
+                identity,
+            )
+        self._forget(next(iter(self._absent[identity])))
+
+    def _forget(self, key: ProxyKey) -> None:
+        identity = key[1]
+        ours = self._absent.get(identity, {})
+        if ours.pop(key, None) is None:
+            return
+        self._away -= 1
+        if not ours:
+            del self._absent[identity]
+
+
+def _by_key(one: Absent) -> ProxyKey:
+    return one.key
 
 
 def _seen(connection: Connection, now: float) -> Absent:
@@ -122,13 +173,13 @@ def _absent(one: Mapping[str, Any]) -> Absent:
     return Absent(str(one["node_id"]), identity, *times)
 
 
-def _load(path: Path) -> dict[str, Absent]:
+def _load(path: Path) -> list[Absent]:
     """Nobody, with a warning, where the file is spoiled: it only helps to name who is away."""
     try:
         found = [_absent(one) for one in json.loads(path.read_bytes())]
     except FileNotFoundError:
-        return {}
+        return []
     except (OSError, ValueError, TypeError, KeyError) as error:
         log.warning("%s is not used, who was away is not known: %s", path, error)
-        return {}
-    return {one.node_id: one for one in found[:MAX_PROXIES]}
+        return []
+    return found

@@ -10,7 +10,7 @@ from certs.keys import generate_key
 from certs.spiffe import SpiffeId
 from controlplane.ca.sds import SdsSecrets
 from controlplane.emit.node import Node
-from controlplane.rotation.roster import Roster
+from controlplane.rotation.roster import ProxyKey, Roster, key_of
 from controlplane.snapshot import Draft, Snapshot, assemble
 from controlplane.xds.delta import DeltaStream
 from controlplane.xds.service import Connection
@@ -18,10 +18,12 @@ from protos.types import SDS
 from tests.support.mesh import node as make_node
 
 CART = SpiffeId.workload("cluster.local", "default", "cart")
+SHOP = SpiffeId.workload("cluster.local", "default", "shop")
 
 
 class Meshed:
-    """One proxy that follows SDS. acknowledges: it answers what it is pushed, at once."""
+    """One proxy that follows SDS. acknowledges: it answers what it is pushed, at once.
+    stranger: of the identity SHOP, not CART."""
 
     def __init__(
         self,
@@ -34,6 +36,7 @@ class Meshed:
         leaf_of: Authority | None = None,
         now: float = 0.0,
         acknowledges: bool = True,
+        stranger: bool = False,
     ) -> None:
         self._sds = sds
         self._roster = roster
@@ -41,7 +44,9 @@ class Meshed:
         self.acknowledges = acknowledges
         self.node: Node = make_node(name, "cart", weft_agent=weft_agent)
         self.machine = DeltaStream(self._snapshot())
-        self.connection = Connection(self.node, CART, "delta", now, self.machine)
+        self.connection = Connection(
+            self.node, SHOP if stranger else CART, "delta", now, self.machine
+        )
         if leaf_of is not None:
             self.renew(leaf_of)
         if names:
@@ -52,6 +57,10 @@ class Meshed:
     @property
     def id(self) -> str:
         return self.node.id
+
+    @property
+    def key(self) -> ProxyKey:
+        return key_of(self.connection)
 
     def renew(self, authority: Authority, ttl_s: float = 600.0) -> None:
         """It comes with a certificate of this authority now."""

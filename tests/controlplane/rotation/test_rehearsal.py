@@ -27,7 +27,7 @@ from controlplane.snapshot import assemble
 from controlplane.tasks import spawn
 from protos.types import CDS
 from tests.support.live import live
-from tests.support.meshed import Meshed
+from tests.support.meshed import CART, Meshed
 from tests.support.pki import Authority as Stranger
 
 
@@ -67,7 +67,7 @@ class Mesh:
         (cluster,) = extras(node).clusters
         how = self.visits[node.id]
         if how == "refuses":
-            machine = self.roster.connected()[node.id].machine
+            machine = self.roster.connected()[node.id, str(CART)].machine
             for push in machine.on_snapshot(assemble(extras(node).encode())):
                 answer = DeltaDiscoveryRequest(type_url=CDS, response_nonce=push.nonce)
                 answer.error_detail.message = f"{cluster.name}: no health checks here"

@@ -10,9 +10,10 @@ import pytest
 
 from certs.authority import Authority
 from controlplane.ca.sds import SdsSecrets
+from controlplane.rotation import roster as roster_module
 from controlplane.rotation.roster import ROSTER_FILE, UNKNOWN_LIFE_S, Roster
 from tests.support.live import live
-from tests.support.meshed import Meshed
+from tests.support.meshed import CART, SHOP, Meshed
 
 NOW = 1_800_000_000.0
 AUTHORITY = Authority.create("cluster.local", NOW)
@@ -44,7 +45,7 @@ def test_who_goes_without_a_word_is_missed_until_its_certificate_ends(
     roster: Roster, sds: SdsSecrets, clock: Clock
 ) -> None:
     proxy = Meshed("a", sds, roster, leaf_of=AUTHORITY, now=NOW)
-    assert list(roster.connected()) == [proxy.id]
+    assert list(roster.connected()) == [proxy.key]
     assert roster.absent() == ()
     clock.now = NOW + 100
     proxy.go()
@@ -76,10 +77,46 @@ def test_of_several_streams_of_a_node_the_youngest_counts(roster: Roster, sds: S
     first = Meshed("a", sds, roster, now=NOW)
     second = Meshed("a", sds, roster, now=NOW + 1)
     roster.changed(first.connection)
-    assert roster.connected()[first.id] is second.connection
+    assert roster.connected()[first.key] is second.connection
     first.go()
-    assert roster.connected()[first.id] is second.connection
+    assert roster.connected()[first.key] is second.connection
     assert roster.absent() == ()
+
+
+def test_nobody_stands_for_a_proxy_of_another_identity(roster: Roster, sds: SdsSecrets) -> None:
+    """Node ids are free: the younger stream of a stranger is another proxy with the same name."""
+    victim = Meshed("a", sds, roster, now=NOW, acknowledges=False)
+    stranger = Meshed("a", sds, roster, now=NOW + 1, stranger=True)
+    assert victim.id == stranger.id
+    assert roster.connected()[victim.key] is victim.connection
+    assert roster.connected()[stranger.key] is stranger.connection
+    victim.go()
+    assert [one.identity for one in roster.absent()] == [str(CART)]
+    stranger.go()
+    Meshed("a", sds, roster, now=NOW + 2, stranger=True)
+    assert [one.identity for one in roster.absent()] == [str(CART)]
+
+
+def test_many_names_of_one_identity_push_nobody_else_off(
+    roster: Roster,
+    sds: SdsSecrets,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(roster_module, "MAX_OF_ONE_IDENTITY", 3)
+    monkeypatch.setattr(roster_module, "MAX_PROXIES", 4)
+    for name in ("a", "b"):
+        Meshed(name, sds, roster, now=NOW).go()
+    for number in range(9):
+        Meshed(f"x{number}", sds, roster, now=NOW, stranger=True).go()
+    found = [(one.node_id.split("~")[2], one.identity) for one in roster.absent()]
+    assert found == [
+        ("a.default", str(CART)),
+        ("b.default", str(CART)),
+        ("x7.default", str(SHOP)),
+        ("x8.default", str(SHOP)),
+    ]
+    assert caplog.text.count("more proxies went away without a word") == 1
 
 
 def test_it_is_kept_over_a_restart(
