@@ -384,9 +384,12 @@ class Proxy:
         if lists == self._revocations:
             return
         self._revocations = lists
-        from proxy.tls.revoked import Revoked, end_revoked  # not needed while nothing is revoked
+        # Not needed while nothing is revoked.
+        from proxy.tls.revoked import Revoked, end_revoked, put_in_force
 
-        spawn(self._count_revoked(end_revoked(Revoked(lists))), "end revoked connections")
+        revoked = Revoked(lists)
+        put_in_force(revoked)
+        spawn(self._count_revoked(end_revoked(revoked)), "end revoked connections")
 
     async def _count_revoked(self, ended: Awaitable[int]) -> None:
         count = await ended

@@ -50,7 +50,7 @@ def validation(message: _Context, path: str) -> ValidationContext:
     if sans and roots is None and not domains and not merged_later:
         raise Rejected(path, "subject alternative names are never trusted without trusted_ca")
     crl = _crl(message.crl, f"{path}.crl") if message.HasField("crl") else None
-    if crl is not None and roots is None and not merged_later:
+    if crl is not None and roots is None and not domains and not merged_later:
         raise Rejected(f"{path}.crl", "there is no trusted_ca whose certificates it could revoke")
     if message.allow_expired_certificate and not (roots or domains or pinned or merged_later):
         why = "there is no trusted_ca, so nothing is verified"

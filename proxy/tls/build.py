@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
 
 from proxy.config.model import CommonTls, DataSource, TlsCertificate, ValidationContext
+from proxy.tls.domain_roots import DomainRoots
 from proxy.tls.failure import TlsConfigError
 from proxy.tls.openssl import MODE_NO_AUTO_CHAIN, set_groups, set_signature_algorithms
 from proxy.tls.verify import Stores, Verifier
@@ -39,7 +40,7 @@ DEFAULT_CURVES = ("X25519", "P-256")
 _VERSIONS = {"TLSv1_2": SSL.TLS1_2_VERSION, "TLSv1_3": SSL.TLS1_3_VERSION}
 _CRL = re.compile(b"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 # openssl/x509_vfy.h
-_CRL_CHECK, _CRL_CHECK_ALL, _PARTIAL_CHAIN = 0x4, 0x8, 0x80000
+_CRL_CHECK, _CRL_CHECK_ALL, _PARTIAL_CHAIN, _NO_CHECK_TIME = 0x4, 0x8, 0x80000, 0x200000
 
 
 def new_context(method: int, common: CommonTls) -> SSL.Context:
@@ -164,30 +165,62 @@ def announce_authorities(context: SSL.Context, validation: ValidationContext | N
 
 
 def _stores(validation: ValidationContext) -> Stores:
-    stores: dict[str, crypto.X509Store] = {}
-    for domain in validation.trust_domains:
-        store = stores[domain.name] = crypto.X509Store()
-        _add_roots(store, domain.bundle)
-    return stores
+    """A list counts where its issuer is believed: elsewhere it is missing, which refuses all."""
+    lists = [] if validation.crl is None else _lists(validation.crl)
+    return {
+        domain.name: _domain_roots(domain.bundle, lists, validation)
+        for domain in validation.trust_domains
+    }
+
+
+def _domain_roots(
+    bundle: DataSource, pems: list[bytes], validation: ValidationContext
+) -> DomainRoots:
+    # Not judged afterwards: OpenSSL stops at the first date, before it verifies what it signed.
+    flags = _NO_CHECK_TIME if validation.allow_expired else 0
+    plain = crypto.X509Store()
+    plain.set_flags(flags)
+    roots = _add_roots(plain, bundle)
+    if not pems:
+        return DomainRoots(plain)
+    listed = crypto.X509Store()
+    _add_roots(listed, bundle)
+    lists = _add_lists(listed, pems)
+    listed.set_flags(flags | _crl_flags(validation.only_verify_leaf_crl))
+    return DomainRoots(plain, listed, lists, roots)
 
 
 def _fill(store: crypto.X509Store, roots: DataSource, validation: ValidationContext) -> None:
     _add_roots(store, roots)
     lists = _CRL.findall(roots.data)  # Envoy takes those that stand among the roots, too
     if validation.crl is not None:
-        own = _CRL.findall(validation.crl.data)
-        if not own:
-            raise ValueError(f"crl {validation.crl.origin}: holds no CRL in PEM")
-        lists += own
-    for each in lists:
-        store.add_crl(x509.load_pem_x509_crl(each))
+        lists += _lists(validation.crl)
+    _add_lists(store, lists)
     flags = _PARTIAL_CHAIN  # Envoy trusts an intermediate CA too
     if lists:
-        flags |= _CRL_CHECK if validation.only_verify_leaf_crl else _CRL_CHECK | _CRL_CHECK_ALL
+        flags |= _crl_flags(validation.only_verify_leaf_crl)
     store.set_flags(flags)
 
 
-def _add_roots(store: crypto.X509Store, roots: DataSource) -> None:
+def _lists(source: DataSource) -> list[bytes]:
+    found = _CRL.findall(source.data)
+    if not found:
+        raise ValueError(f"crl {source.origin}: holds no CRL in PEM")
+    return found
+
+
+def _add_lists(store: crypto.X509Store, pems: list[bytes]) -> list[x509.CertificateRevocationList]:
+    lists = [x509.load_pem_x509_crl(each) for each in pems]
+    for one in lists:
+        store.add_crl(one)
+    return lists
+
+
+def _crl_flags(only_verify_leaf_crl: bool) -> int:
+    return _CRL_CHECK if only_verify_leaf_crl else _CRL_CHECK | _CRL_CHECK_ALL
+
+
+def _add_roots(store: crypto.X509Store, roots: DataSource) -> list[x509.Certificate]:
     with warnings.catch_warnings():
         # Old roots have serial numbers that RFC 5280 forbids; Envoy takes them too.
         warnings.simplefilter("ignore")
@@ -197,6 +230,7 @@ def _add_roots(store: crypto.X509Store, roots: DataSource) -> None:
             raise ValueError(f"trusted_ca: {error}") from None
         for root in found:
             store.add_cert(crypto.X509.from_cryptography(root))
+    return found
 
 
 def one_line(error: Exception) -> str:

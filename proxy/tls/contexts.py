@@ -30,12 +30,13 @@ from proxy.tls.build import (
     verifier_of,
     verifies,
 )
-from proxy.tls.failure import TlsConfigError, TlsFailed
+from proxy.tls.failure import CHAIN, TlsConfigError, TlsFailed
 from proxy.tls.openssl import choose_alpn, set_verify
 from proxy.tls.own import OwnCertificates
 from proxy.tls.peer import certificate_facts
+from proxy.tls.revoked import revoked_now
 from proxy.tls.session import Session, judged
-from proxy.tls.verify import Verifier
+from proxy.tls.verify import Verifier, described
 
 Contexts = MutableMapping[tuple[object, ...], SSL.Context]
 """By what they were made of."""
@@ -137,6 +138,12 @@ class ClientSession(Session):
 
 
 def _holds(verifier: Verifier | None, session: Session, now: float) -> bool:
+    revoked = revoked_now()
+    if revoked and session.peer_der and revoked.has(session.peer_der):
+        # Since the context was made that has shaken hands.
+        facts = certificate_facts(session.peer_der)
+        session.refusal.say(CHAIN, f"the certificate is revoked: {described(facts)}")
+        return False
     if verifier is None or not session.resumed:
         return True
     der = session.peer_der

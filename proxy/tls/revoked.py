@@ -1,8 +1,8 @@
 """Which certificates are revoked, and the end of connections that live on with one.
 
 A handshake is refused by OpenSSL, which has the same lists; this is for those that were over
-before. A list counts for the certificates of its issuer, whoever showed them: the issuer is ours,
-or we would not have its list.
+before, or had begun with older lists (`revoked_now`). A list counts for the certificates of its
+issuer, whoever showed them: the issuer is ours, or we would not have its list.
 """
 
 from __future__ import annotations
@@ -40,8 +40,24 @@ class Revoked:
 
     def has(self, der: bytes) -> bool:
         """Whether this certificate (DER) is on a list."""
-        certificate = x509.load_der_x509_certificate(der)
+        try:
+            certificate = x509.load_der_x509_certificate(der)
+        except ValueError:  # OpenSSL has taken it, our reader has not; no list of ours names such
+            return False
         return (certificate.issuer.public_bytes(), certificate.serial_number) in self._listed
+
+
+def revoked_now() -> Revoked:
+    """What was put in force last."""
+    return _in_force[-1]
+
+
+def put_in_force(revoked: Revoked) -> None:
+    """From now on no handshake ends well with one of these, whichever lists it began with."""
+    _in_force[:] = [revoked]
+
+
+_in_force = [Revoked(())]
 
 
 async def end_revoked(revoked: Revoked) -> int:

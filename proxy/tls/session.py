@@ -144,7 +144,12 @@ class Session:
     # ------------------------------------------------------------------ open
 
     def decrypt(self, data: bytes) -> bytes:
-        """The plaintext that is whole with `data`; may be nothing. Raises TlsFailed."""
+        """The plaintext that is whole with `data`; may be nothing. Raises TlsFailed.
+
+        After the peer's close_notify all is passed over (RFC 8446 section 6.1): OpenSSL would keep
+        it and never look at it."""
+        if self.ended:
+            return b""
         size = len(data)
         _bio_write(self._incoming, data, size)
         if self._aligned and size > _HEADER and size == _HEADER + (data[3] << 8 | data[4]):

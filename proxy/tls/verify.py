@@ -15,18 +15,21 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from OpenSSL import crypto
 
+from certs.errors import CertificateError
+from certs.spiffe import SCHEME, SpiffeId
 from proxy.config.model import ValidationContext
 from proxy.connection import PeerCertificate
+from proxy.tls.domain_roots import DomainRoots
 from proxy.tls.failure import CHAIN, NAMES, PIN
-from proxy.tls.names import SanCheck, compile_san_matchers, harmless, has_name, shown, wanted
+from proxy.tls.names import SanCheck, Sans, compile_san_matchers, harmless, has_name, shown, wanted
 from proxy.tls.openssl import ffi, lib
 from proxy.tls.peer import certificate_facts, sans_of
 from proxy.tls.session import Session
 
 NOT_YET_VALID, EXPIRED, REVOKED = 9, 10, 23  # openssl/x509_vfy.h
 
-Stores = Mapping[str, crypto.X509Store]
-"""The roots of each trust domain."""
+Stores = Mapping[str, DomainRoots]
+"""By trust domain."""
 
 
 class Verifier:
@@ -37,6 +40,7 @@ class Verifier:
         "_chain_matters",
         "_check",
         "_config",
+        "_matches_ids",
         "_stores",
         "_tolerated",
         "_trusting",
@@ -49,6 +53,7 @@ class Verifier:
         self._check: SanCheck | None = None
         if config.match_sans:
             self._check = compile_san_matchers(config.match_sans)
+        self._matches_ids = any(SCHEME in one.matcher.value for one in config.match_sans)
         self._tolerated = frozenset((NOT_YET_VALID, EXPIRED) if config.allow_expired else ())
         self._chain_matters = config.trusted_ca is not None and stores is None
         self._trusting = config.accept_untrusted
@@ -60,19 +65,21 @@ class Verifier:
 
     def judge(self, session: Session, der: bytes, error: int, depth: int, ok: int) -> bool:
         """Whether to go on."""
+        if depth and self._stores is not None and der not in session.refusal.chain:
+            # Also one whose issuer OpenSSL misses: the roots are in the stores.
+            session.refusal.chain.append(der)
         if not ok:
             if self._chain_matters and error not in self._tolerated:
                 session.refusal.say(CHAIN, why_chain(error, depth, der))
-        elif depth:
-            session.refusal.chain.append(der)
-        elif not session.refusal.why:
+        elif not depth and not session.refusal.why:
             self._judge_leaf(session, der)
         return self._trusting or not session.refusal.why
 
     def again(self, session: Session, der: bytes, now: float) -> bool:
         """Of a resumed session, in whose handshake nothing is verified: what has changed since."""
         facts = certificate_facts(der)
-        if facts.not_after < now and self._chain_matters and not self._tolerated:
+        dates_matter = self._chain_matters or self._stores is not None
+        if facts.not_after < now and dates_matter and not self._tolerated:
             session.refusal.say(CHAIN, why_chain(EXPIRED, 0, der))
         elif session.wanted_name:
             self._judge_names(session, der)
@@ -92,14 +99,21 @@ class Verifier:
     def _judge_names(self, session: Session, der: bytes) -> None:
         """Envoy: a name that a request or the SNI asks for stands for the configured ones."""
         asked = session.wanted_name
-        if asked:
-            if not has_name(sans_of(der), asked):
-                why = f"the certificate is not for {asked}, but for {shown(sans_of(der))}"
+        if not asked and self._check is None:
+            return
+        sans = sans_of(der)
+        is_id = asked.startswith(SCHEME) if asked else self._matches_ids
+        ambiguous = ambiguous_identity(sans) if is_id else None
+        if ambiguous is not None:
+            session.refusal.say(NAMES, ambiguous)
+        elif asked:
+            if not has_name(sans, asked):
+                why = f"the certificate is not for {asked}, but for {shown(sans)}"
                 session.refusal.say(NAMES, why)
-        elif self._check is not None and not self._check(sans_of(der)):
+        elif self._check is not None and not self._check(sans):
             session.refusal.say(
                 NAMES,
-                f"the certificate's names do not match: {shown(sans_of(der))}; "
+                f"the certificate's names do not match: {shown(sans)}; "
                 f"wanted {wanted(self._config.match_sans)}",
             )
 
@@ -116,26 +130,30 @@ class Verifier:
     def _judge_identity(self, session: Session, der: bytes, stores: Stores) -> None:
         """Envoy's SPIFFE validator: the chain must end at a root of the identity's trust domain."""
         why = not_a_leaf(x509.load_der_x509_certificate(der))
-        domain = trust_domain(sans_of(der).get("URI", ()))
-        if why is None and not domain:
-            why = f"no SPIFFE id among its names: {shown(sans_of(der))}"
-        if why is None and domain not in stores:
-            known = ", ".join(stores)
-            why = f"no bundle for the trust domain of {shown(sans_of(der))}; there is {known}"
+        sans = sans_of(der)
+        if why is None and not names_an_id(sans):
+            why = f"no SPIFFE id among its names: {shown(sans)}"
+        why = why or ambiguous_identity(sans)
         if why is None:
-            why = self._chain_problem(session, der, stores[domain])
+            domain = SpiffeId.parse(sans["URI"][0]).trust_domain
+            why = self._domain_problem(session, der, domain, stores)
         if why is not None:
             session.refusal.say(CHAIN, why)
 
-    def _chain_problem(self, session: Session, der: bytes, store: crypto.X509Store) -> str | None:
+    def _domain_problem(
+        self, session: Session, der: bytes, domain: str, stores: Stores
+    ) -> str | None:
+        if domain not in stores:
+            known = ", ".join(stores)
+            return f"no bundle for the trust domain of {shown(sans_of(der))}; there is {known}"
+        return self._chain_problem(session, der, stores[domain])
+
+    def _chain_problem(self, session: Session, der: bytes, roots: DomainRoots) -> str | None:
         others = [_loaded(one) for one in session.refusal.chain]
-        verification = crypto.X509StoreContext(store, _loaded(der), others or None)
         try:
-            verification.verify_certificate()
+            roots.verify(_loaded(der), others or None)
         except crypto.X509StoreContextError as error:
             code, depth = error.errors[0], error.errors[1]
-            if code in self._tolerated:
-                return None
             guilty = crypto.dump_certificate(crypto.FILETYPE_ASN1, error.certificate)
             return why_chain(code, depth, guilty)
         return None
@@ -171,11 +189,32 @@ def date_of(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def trust_domain(uris: tuple[str, ...]) -> str:
-    """Of the first name, which has to be a SPIFFE id; '' if it is none."""
-    if not uris or not uris[0].startswith("spiffe://"):
-        return ""
-    return uris[0].removeprefix("spiffe://").partition("/")[0]
+def names_an_id(sans: Sans) -> bool:
+    return any(name.startswith(SCHEME) for name in sans.get("URI", ()))
+
+
+def ambiguous_identity(sans: Sans) -> str | None:
+    """X.509-SVID section 2: exactly one URI. Whatever else looks like an identity was not verified
+    as one, but might be taken for one: by a policy, say, that looks at every name. None also for a
+    certificate that has no identity at all."""
+    alike = [
+        *sans.get("URI", ()),
+        *(
+            name
+            for kind, names in sans.items()
+            for name in names
+            if kind != "URI" and name.lower().startswith(SCHEME)
+        ),
+    ]
+    if not any(name.lower().startswith(SCHEME) for name in alike):
+        return None
+    if len(alike) > 1:
+        return f"a SPIFFE id must be a certificate's only URI: {shown(sans)}"
+    try:
+        SpiffeId.parse(alike[0])
+    except CertificateError as error:
+        return f"its name is no identity: {error}"
+    return None if "URI" in sans else f"a SPIFFE id must be a URI: {shown(sans)}"
 
 
 def not_a_leaf(certificate: x509.Certificate) -> str | None:

@@ -35,13 +35,20 @@ class KeyPair:
 class Authority:
     """A P-256 root that signs whatever a test asks for, also wrong things."""
 
-    def __init__(self, common_name: str = "test root") -> None:
+    def __init__(
+        self,
+        common_name: str = "test root",
+        lifetime: timedelta = timedelta(days=1),
+        above: Authority | None = None,
+    ) -> None:
+        """above: who signs it; itself without."""
         self._key = ec.generate_private_key(ec.SECP256R1())
         name = _name(common_name)
-        builder = _builder(name, name, self._key.public_key(), timedelta(days=1))
-        self._certificate = builder.add_extension(
+        signer = name if above is None else above._certificate.subject
+        builder = _builder(name, signer, self._key.public_key(), lifetime)
+        self._certificate: x509.Certificate = builder.add_extension(
             x509.BasicConstraints(ca=True, path_length=None), critical=True
-        ).sign(self._key, hashes.SHA256())
+        ).sign(self._key if above is None else above._key, hashes.SHA256())
 
     @property
     def pem(self) -> str:

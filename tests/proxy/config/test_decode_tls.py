@@ -95,6 +95,14 @@ def test_trust_domains_of_the_spiffe_validator() -> None:
 BESIDE = {"trust_domains": [{"name": "td", "trust_bundle": {"inline_string": ROOT.pem}}]}
 
 
+def test_what_is_revoked_stands_beside_trust_domains_without_a_trusted_ca() -> None:
+    """As a control plane sends it to federated meshes."""
+    domain = {"name": "td", "trust_bundle": {"inline_string": ROOT.pem}}
+    found = context(spiffe({"trust_domains": [domain]}) | {"crl": {"inline_string": ROOT.crl()}})
+    assert found.crl is not None
+    assert b"X509 CRL" in found.crl.data
+
+
 def bundle_map(**key: Any) -> str:
     der = ssl.PEM_cert_to_DER_cert(ROOT.pem)
     good = {"kty": "EC", "use": "x509-svid", "x5c": [base64.b64encode(der).decode()]}

@@ -12,11 +12,12 @@ import pytest
 
 from proxy.config import model
 from proxy.tls.contexts import ServerTls, client_context, server_context
+from proxy.tls.failure import TlsFailed
 from proxy.tls.originate import originate
-from proxy.tls.revoked import Revoked, end_revoked
+from proxy.tls.revoked import Revoked, end_revoked, put_in_force
 from proxy.tls.transport import Handshake, TlsTransport, open_transports
 from tests.support.pki import Authority, KeyPair
-from tests.support.tls import certificate, validation
+from tests.support.tls import certificate, handshake, validation
 
 ROOT, OTHER = Authority("root"), Authority("other")
 SERVER = ROOT.issue(dns=("server.test",))
@@ -129,3 +130,27 @@ def test_several_lists_in_one_text() -> None:
     cart, shop = (ssl.PEM_cert_to_DER_cert(one.certificate) for one in (CART, SHOP))
     assert both.has(cart)
     assert not both.has(shop)
+
+
+@pytest.fixture
+def nothing_revoked_afterwards() -> Iterator[None]:
+    yield
+    put_in_force(Revoked(()))
+
+
+@pytest.mark.usefixtures("nothing_revoked_afterwards")
+async def test_a_handshake_that_began_before_the_list_does_not_end_well(mesh: Mesh) -> None:
+    """Its context has no list, and the one pass over what was open is over."""
+    common = model.CommonTls(certificates=(certificate(CART),), validation=validation(ROOT))
+    here = server_tls()
+    there = client_context(model.UpstreamTls(common), {})
+    ends = handshake(there, here)
+    put_in_force(Revoked([ROOT.crl(CART).encode()]))
+    assert not here.verify(ends[1], 0.0)
+    assert ends[1].refusal.statistic == "fail_verify_error"
+    assert "the certificate is revoked: spiffe://td/cart" in ends[1].refusal.why
+    assert ends[0].verify(0.0)  # the server is not revoked
+    put_in_force(Revoked([ROOT.crl(SERVER).encode()]))
+    assert here.verify(ends[1], 0.0)
+    with pytest.raises(TlsFailed, match=r"is revoked: server\.test"):
+        await mesh.join(SHOP)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from proxy.config import model
 from proxy.tls.contexts import client_context, server_context
 from proxy.tls.failure import TlsFailed
+from proxy.tls.openssl import BUFFER, SIZE, lib
 from tests.support.pki import Authority
 from tests.support.tls import certificate, handshake
 
@@ -61,3 +62,15 @@ def test_a_record_that_was_changed_ends_the_connection() -> None:
             assert failure.statistic == "connection_error"
         else:
             assert heard == b""  # a longer length: the rest is waited for
+
+
+def test_what_comes_after_the_end_is_not_kept() -> None:
+    """OpenSSL would never look at it: a peer could fill the memory with it."""
+    client, server = handshake(CLIENT, SERVER)
+    assert server.decrypt(client.close_notify()) == b""
+    assert server.ended
+    record = b"\x17\x03\x03\x40\x00" + bytes(0x4000)
+    for part in (record, record[:100], record * 3):
+        assert server.decrypt(part) == b""
+    assert lib.BIO_read(server.connection._into_ssl, BUFFER, SIZE) <= 0
+    assert client.decrypt(server.encrypt(b"ours goes on")) == b"ours goes on"

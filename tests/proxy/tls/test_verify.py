@@ -197,6 +197,85 @@ def test_spiffe_validator(
     assert why in found[1]
 
 
+OURS, THEIRS = "spiffe://td/ns/x/sa/admin", "spiffe://other.td/x"
+FORGED = (
+    OTHER.issue(uris=(THEIRS, OURS)),
+    OTHER.issue(uris=(THEIRS, "https://x.test/")),
+    OTHER.issue(uris=(THEIRS,), dns=(OURS,)),
+    OTHER.issue(uris=(THEIRS,), dns=(OURS.upper(),)),
+    OTHER.issue(uris=(THEIRS + "/../../td",)),
+    OTHER.issue(uris=("https://x.test/", THEIRS)),
+)
+
+
+@pytest.mark.parametrize("pair", FORGED, ids=range(len(FORGED)))
+def test_who_has_one_identity_verified_cannot_show_another(pair: KeyPair) -> None:
+    """X.509-SVID section 2: a policy looks at every name, only one was verified."""
+    failure = outcome(pair, server(FEDERATED))
+    assert failure is not None
+    assert failure.statistic == "fail_verify_error"
+    assert outcome(OTHER.issue(uris=(THEIRS,), dns=("x.test",)), server(FEDERATED)) is None
+
+
+def test_an_identity_that_is_matched_is_the_only_one() -> None:
+    """Also without trust domains, by what is configured and by what a request asks for."""
+    two, text = ROOT.issue(uris=(DB, WEB)), ROOT.issue(dns=(WEB,))
+    for pair in (two, text):
+        failure = outcome(pair, server(replace(TRUST, match_sans=(uri(WEB),))))
+        assert failure is not None
+        assert failure.statistic == "fail_verify_san"
+        shown = model.CommonTls(certificates=(certificate(pair),))
+        trusting = model.CommonTls(validation=model.ValidationContext(source(ROOT.pem)))
+        asking = client_context(model.UpstreamTls(trusting), {}).session(wanted_name=WEB)
+        with pytest.raises(TlsFailed, match="SPIFFE id"):
+            shake_hands(asking, server_context(model.DownstreamTls(shown), {}).session())
+    assert outcome(two, server(model.ValidationContext(source(ROOT.pem)))) is None
+
+
+@pytest.mark.parametrize("only_leaf", [True, False])
+def test_what_is_revoked_is_refused_among_trust_domains_too(only_leaf: bool) -> None:
+    lists = replace(
+        FEDERATED, crl=source(ROOT.crl(RIGHT)), only_verify_leaf_crl=only_leaf, allow_expired=True
+    )
+    failure = outcome(RIGHT, server(lists))
+    assert failure is not None
+    assert f"the certificate is revoked: {named(RIGHT)}" in failure.why
+    assert outcome(ROOT.issue(uris=(WEB,)), server(lists)) is None
+    # The foreign authority has no list; it does not help that its name is ours.
+    namesake = Authority()
+    both = (FEDERATED.trust_domains[0], model.TrustDomain("other.td", source(namesake.pem)))
+    for at, root in ((lists, OTHER), (replace(lists, trust_domains=both), namesake)):
+        assert outcome(root.issue(uris=(THEIRS,)), server(at)) is None
+    # Ours whose list is missing is refused, as it is without trust domains.
+    mixed = model.TrustDomain("td", source(ROOT.pem + OTHER.pem))
+    unlisted = outcome(OTHER.issue(uris=(WEB,)), server(replace(lists, trust_domains=(mixed,))))
+    assert unlisted is not None
+    assert "unable to get certificate CRL" in unlisted.why
+
+
+def test_a_list_of_an_intermediate_authority_counts() -> None:
+    """Its name is in no bundle: the peer brings its certificate."""
+    below = Authority("issuing authority", above=ROOT)
+    revoked, good = below.issue(uris=(WEB,)), below.issue(uris=(WEB,))
+    lists = replace(FEDERATED, crl=source(below.crl(revoked)), only_verify_leaf_crl=True)
+    chained = [KeyPair(one.certificate + below.pem, one.key) for one in (revoked, good)]
+    failure = outcome(chained[0], server(lists))
+    assert failure is not None
+    assert "the certificate is revoked" in failure.why
+    assert outcome(chained[1], server(lists)) is None
+    assert outcome(RIGHT, server(lists)) is None  # the root has no list
+
+
+def test_an_expired_root_that_is_tolerated_still_has_to_have_signed() -> None:
+    old = Authority(lifetime=timedelta(minutes=-5))
+    domains = (model.TrustDomain("td", source(old.pem)),)
+    tolerant = server(model.ValidationContext(trust_domains=domains, allow_expired=True))
+    assert outcome(old.issue(uris=(WEB,)), tolerant) is None
+    failure = outcome(ROOT.issue(uris=(WEB,)), tolerant)  # of a root of the same name
+    assert failure is not None
+    assert "signature" in failure.why
+
+
 # --------------------------------------------------------------------------- resumption
 
 
@@ -228,8 +307,9 @@ def test_no_sessions_unless_wanted() -> None:
     assert [resume(again, closed) for _ in range(2)] == [False, False]
 
 
-def test_an_expired_certificate_ends_its_sessions_too() -> None:
-    at_client, at_server = client(RIGHT), server()
+@pytest.mark.parametrize("validation", [TRUST, FEDERATED], ids=["one root", "federated"])
+def test_an_expired_certificate_ends_its_sessions_too(validation: model.ValidationContext) -> None:
+    at_client, at_server = client(RIGHT), server(validation)
     resume(at_client, at_server)
     there, here = at_client.session(), at_server.session()
     shake_hands(there, here)
