@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from certs.checked_file import read_checked, write_checked
 from certs.errors import CertificateError
-from certs.issue_log import read_issues
+from certs.issue_log import Issued, read_issues
 from certs.spiffe import SpiffeId
 from certs.store import CA_FOLDER
 from certs.x509 import Certificate, spiffe_id
@@ -28,6 +28,8 @@ log = logging.getLogger("weft.controlplane.ca")
 
 REVOKED_FILE = "revoked.json"
 MAX_REVOCATIONS = 10_000
+MAX_LISTED = 20_000
+"""Serial numbers in one list: two lists of so many stay below gRPC's 4 MiB for a message."""
 _SERIAL = re.compile(r"[0-9a-f]{1,40}")
 
 
@@ -52,6 +54,7 @@ class Revocations:
         self._clock = clock
         self._all = _load(self._path)
         self._serials: dict[int, float] = {}
+        self._of_identities: dict[int, Issued] = {}
         self._crl = b""
         self._find()
         authority.listen(self._sign)
@@ -110,14 +113,32 @@ class Revocations:
         """The serial numbers: those that are named, and those of identities."""
         named = [one for one in self._all.values() if _SERIAL.fullmatch(one.what)]
         serials = {int(one.what, 16): one.at for one in named}
-        if len(named) < len(self._all):
-            now = self._clock()
-            for issued in read_issues(self._issues):
-                found = self._all.get(issued.identity)
-                if found is not None and issued.not_after > now:
-                    serials[int(issued.serial, 16)] = found.at
+        self._of_identities = dict(self._held_by_revoked(len(named) < len(self._all)))
+        longest = sorted(self._of_identities.items(), key=lambda item: -item[1].not_after)
+        room = max(MAX_LISTED - len(serials), 0)
+        for serial, issued in longest[:room]:
+            serials.setdefault(serial, self._all[issued.identity].at)
+        if len(longest) > room:
+            log.error(
+                "certificates of revoked identities are too many for the CRL (%d, and it lists at "
+                "most %d numbers): peers take the %d that end first until they end, at the latest "
+                "in %d s; deny the identities with an AuthorizationPolicy, or replace the "
+                "authority (weft ca rotate)",
+                len(longest),
+                MAX_LISTED,
+                len(longest) - room,
+                longest[room][1].not_after - self._clock(),
+            )
         self._serials = serials
         self._sign()
+
+    def _held_by_revoked(self, any_identity: bool) -> Iterator[tuple[int, Issued]]:
+        """What is not over yet: what we know already, for the log forgets, and what it has."""
+        now = self._clock()
+        logged = read_issues(self._issues) if any_identity else ()
+        for issued in (*self._of_identities.values(), *_of(logged, self._all)):
+            if issued.not_after > now and issued.identity in self._all:
+                yield int(issued.serial, 16), issued
 
     def _sign(self) -> None:
         stored, now = self._authority.stored, self._clock()
@@ -125,6 +146,10 @@ class Revocations:
         self._crl = b""
         if self._all:
             self._crl = b"".join(issuer.crl(self._serials, now) for issuer in issuers)
+
+
+def _of(logged: Iterable[Issued], identities: Container[str]) -> Iterator[Issued]:
+    return (issued for issued in logged if issued.identity in identities)
 
 
 def _named(what: str) -> str:

@@ -10,11 +10,12 @@ from cryptography import x509
 
 from certs.authority import Authority
 from certs.errors import CertificateError
-from certs.issue_log import Issued, IssueLog
+from certs.issue_log import ISSUE_LOG, Issued, IssueLog
 from certs.keys import generate_key
 from certs.spiffe import SpiffeId
 from certs.store import CA_FOLDER, open_store
 from certs.x509 import Certificate
+from controlplane.ca import revocations
 from controlplane.ca.envoy_secrets import EnvoySecrets
 from controlplane.ca.live import LiveAuthority
 from controlplane.ca.records import Records
@@ -59,6 +60,30 @@ def test_keys_that_plain_envoys_were_given_are_revoked_with_their_identity(ca: C
     keys.certificate(SHOP, NOW)
     ca.revocations.revoke(str(CART), "leaked")
     assert ca.listed() == [{given.leaf.serial_number}]
+
+
+def test_a_serial_stays_listed_when_the_issue_log_forgets_it(ca: Ca) -> None:
+    leaf = ca.issue(CART)
+    ca.revocations.revoke(str(CART), "leaked")
+    (ca.state_dir / CA_FOLDER / ISSUE_LOG).write_bytes(b"")
+    ca.revocations.revoke("abc", "another one")
+    assert ca.listed() == [{leaf.serial_number, 0xABC}]
+    ca.revocations.restore(str(CART))
+    assert ca.listed() == [{0xABC}]
+
+
+def test_more_serials_than_a_list_can_have_are_told_and_the_longest_living_are_listed(
+    ca: Ca, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(revocations, "MAX_LISTED", 2)
+    ca.issue(CART, 300.0)
+    longer = ca.issue(CART, 600.0)
+    ca.revocations.revoke(str(CART), "leaked")
+    assert "CRL" not in caplog.text
+    ca.revocations.revoke("abc", "another one")
+    assert ca.listed() == [{longer.serial_number, 0xABC}]
+    assert "peers take the 1 that end first until they end, at the latest in 300 s" in caplog.text
+    assert ca.revocations.why_not(CART)
 
 
 def test_nothing_is_told_while_nothing_is_revoked(ca: Ca) -> None:
