@@ -6,7 +6,8 @@
 
 Every *.yaml, *.yml and *.json below the directory, in the order of their paths; hidden files and
 folders and editors' temporary files are skipped. A file that does not parse, or an object that is
-wrong, keeps its last good version in force and gets an error status. Events only say that
+wrong, keeps its last good version in force and gets an error status; a policy that has none at a
+start shuts its namespace (controlplane.sources.held_shut). Events only say that
 something happened: the tree is then compared as a whole with what was read, so that renames,
 symbolic links swapped as Kubernetes does for ConfigMaps, and lost events (looked for every second)
 come to the same. Reading happens in a thread; the inventory is changed, and on_change() called,
@@ -28,6 +29,7 @@ from controlplane.inventory import Inventory, Origin
 from controlplane.kinds.objects import Object
 from controlplane.kinds.parse import Parsed, parse
 from controlplane.mesh.model import Position, Status
+from controlplane.sources.held_shut import stand_ins
 
 log = logging.getLogger("weft.controlplane.files")
 logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells every event and timeout
@@ -82,6 +84,7 @@ class FileSource:
         self._on_change = on_change
         self._rescan_ms = rescan_ms
         self._files: dict[str, _File] = {}
+        self._starting = True
 
     def load(self) -> None:
         """Reads the directory for the first time. Does not call on_change."""
@@ -94,6 +97,7 @@ class FileSource:
             reason = f"can not be read: {error.strerror}"
             raise SourceError(f"the configuration directory {self._directory} {reason}") from None
         self._apply(self._scan())
+        self._starting = False
 
     async def run(self) -> None:
         """Follows the directory until cancelled; starts anew when it is replaced."""
@@ -165,8 +169,14 @@ class FileSource:
 
     def _replace(self, path: str, parsed: Parsed) -> bool:
         origin = Origin.file(path)
-        kept = _last_good(parsed, self._inventory.objects_of(origin))
-        return self._inventory.replace(origin, (*parsed.objects, *kept), parsed.statuses)
+        before = self._inventory.objects_of(origin)
+        objects = {item.key: item for item in _last_good(parsed, before)}
+        statuses = parsed.statuses
+        known = frozenset(item.key for item in before)
+        for item, status in stand_ins(parsed, known, path, starting=self._starting):
+            objects[item.key] = item
+            statuses += (status,)
+        return self._inventory.replace(origin, (*parsed.objects, *objects.values()), statuses)
 
 
 def _last_good(parsed: Parsed, before: tuple[Object, ...]) -> Iterator[Object]:
