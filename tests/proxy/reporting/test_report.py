@@ -53,12 +53,14 @@ class Plane:
     def _connected(self) -> Any:
         node = SimpleNamespace(id=NODE)
         return {
-            name: SimpleNamespace(node=node, identity=identity)
+            (name, str(identity)): SimpleNamespace(node=node, identity=identity)
             for name, identity in self.streams.items()
         }
 
     def taken(self) -> Report | None:
-        return self.reports.of(cast(Any, SimpleNamespace(node=SimpleNamespace(id=NODE))))
+        return self.reports.of(
+            cast(Any, SimpleNamespace(node=SimpleNamespace(id=NODE), identity=CART))
+        )
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
