@@ -206,10 +206,10 @@ class OutlierDetector:
         if monitor.host.ejected or monitor.host.removed:
             return
         self._eject(monitor, kind, now)
-        if kind is CONSECUTIVE_5XX:
+        if kind == CONSECUTIVE_5XX:
             self._count("consecutive_5xx")  # an old name of Envoy's
             monitor.consecutive_5xx = 0
-        elif kind is GATEWAY_FAILURE:
+        elif kind == GATEWAY_FAILURE:
             monitor.consecutive_gateway = 0
         else:
             monitor.consecutive_local = 0
@@ -346,7 +346,7 @@ class OutlierDetector:
         if not valid or len(valid) < config.success_rate_minimum_hosts:
             return Average()
         average = spread([r.percent for _, r in valid], config.success_rate_stdev_factor / 1000)
-        if kind is SUCCESS_RATE:
+        if kind == SUCCESS_RATE:
             self.average = average
         else:
             self.local_average = average
