@@ -72,7 +72,7 @@ def start(stream: Stream) -> Answer:
     entry.rewrite(stream)
     if extras:
         rule = entry.retry
-        if steering.known.get(stream.request.headers.shape) is not steering.NEITHER:
+        if steering.known.get(stream.request.headers.shape) != steering.NEITHER:
             rule = steering.take_retries(stream, rule)
         retries.set_up(stream, rule)
     if stream.request_done:
