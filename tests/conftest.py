@@ -20,6 +20,7 @@ def notes(request: pytest.FixtureRequest) -> list[str]:
 def pytest_configure() -> None:
     if os.environ.get("CI") and (reason := compiled.why_not()):
         pytest.exit(f"where CI is set, the compiled proxy is judged; it is {reason}", 2)
+    compiled.use_if_ready()  # not in the header, which -q leaves out
 
 
 def pytest_report_header() -> str:
