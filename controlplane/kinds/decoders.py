@@ -76,13 +76,6 @@ def _to_int(value: str) -> int:
     return int(value, 8 if octal else 0)
 
 
-def any_scalar(node: Node, place: Place) -> str:
-    """A string, number or boolean as it stands in the text."""
-    if isinstance(node, Scalar) and node.kind != "null":
-        return node.value
-    raise place.refuse(node, "a string or number")
-
-
 def duration(node: Node, place: Place) -> float:
     """A Go duration ('1h30m', '0.5s', '100ms'), in seconds."""
     value = text(node, place)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
-from controlplane.kinds.mesh_config import ExtAuthz, ExtAuthzGrpc, ExtAuthzHttp, ExtensionProvider
+from controlplane.kinds.mesh_config import ExtAuthz, ExtAuthzHttp, ExtensionProvider
 from controlplane.mesh.model import Service
 from controlplane.mesh.policy import Authorizer, BodyLimit
 
@@ -19,12 +20,13 @@ def authorizers(
     known = {service.hostname: service for service in services}
     for provider in providers:
         if (http := provider.envoy_ext_authz_http) is not None:
-            yield _http(provider.name, http, known)
+            yield _over_http(_made(provider.name, http, known), http)
         elif (grpc := provider.envoy_ext_authz_grpc) is not None:
-            yield _grpc(provider.name, grpc, known)
+            yield _made(provider.name, grpc, known)
 
 
-def _grpc(name: str, item: ExtAuthzGrpc, known: dict[str, Service]) -> Authorizer:
+def _made(name: str, item: ExtAuthz, known: dict[str, Service]) -> Authorizer:
+    """One that is asked over gRPC, unless more is said of it."""
     host, fault = _host(item, known)
     return Authorizer(
         name=name,
@@ -40,25 +42,16 @@ def _grpc(name: str, item: ExtAuthzGrpc, known: dict[str, Service]) -> Authorize
     )
 
 
-def _http(name: str, item: ExtAuthzHttp, known: dict[str, Service]) -> Authorizer:
-    host, fault = _host(item, known)
-    return Authorizer(
-        name=name,
+def _over_http(made: Authorizer, item: ExtAuthzHttp) -> Authorizer:
+    return replace(
+        made,
         protocol="http",
-        host=host,
-        port=item.port,
-        timeout_s=item.timeout_s or DEFAULT_TIMEOUT_S,
-        fail_open=item.fail_open,
-        status_on_error=item.status_on_error,
-        body=_body(item),
         path_prefix=item.path_prefix,
-        clear_route_cache=item.clear_route_cache,
         request_headers=item.include_request_headers_in_check or item.include_headers_in_check,
         additional_headers=item.include_additional_headers_in_check,
         upstream_headers=item.headers_to_upstream_on_allow,
         denied_headers=item.headers_to_downstream_on_deny,
         allowed_headers=item.headers_to_downstream_on_allow,
-        fault=fault,
     )
 
 

@@ -20,7 +20,7 @@ from certs.jwt_token import (
 )
 from proxy import match
 from proxy.config.model.jwt import JwtProvider
-from proxy.filters.jwt_key_source import KeySource, LocalKeys
+from proxy.filters.jwt_key_source import KeySource
 from proxy.filters.jwt_places import Token, written_headers
 from proxy.filters.jwt_status import OK
 from proxy.http.field_value import is_field_value
@@ -48,10 +48,6 @@ class Provider:
         self.writes = written_headers(config)
         self._audiences = comparable(config.audiences)
         self._subject = match.string(config.subjects) if config.subjects is not None else None
-
-    @property
-    def is_local(self) -> bool:
-        return isinstance(self.source, LocalKeys)
 
     def objection(self, jwt: Jwt, audiences: frozenset[str] | None, unix_now: float) -> str:
         """What is wrong with its claims; OK if nothing is. audiences: in place of our own."""
