@@ -1,0 +1,52 @@
+"""What a control plane is told at its start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from controlplane.ca.kubernetes import KubernetesOptions
+from controlplane.ca.service import MAX_TTL_S
+from controlplane.ca.service_accounts import DEFAULT_AUDIENCE
+from controlplane.ca.token_review import IN_CLUSTER
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlaneOptions:
+    """Port 0: any free one. allow_sds_keys: plain Envoys may get their private key by SDS.
+    certificate_ttl_s: how long workloads' certificates live, unless they ask for less."""
+
+    config: Path
+    state_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 15010
+    mtls_port: int = 15012
+    admin_port: int = 15014
+    trust_domain: str = "cluster.local"
+    allow_sds_keys: bool = False
+    certificate_ttl_s: int = MAX_TTL_S
+    log_level: str = "warning"
+    issue_limits: tuple[str, ...] = ()
+    ca_files: Path | None = None
+    issuer_address: str = ""
+    issuer_root: Path | None = None
+    issuer_server_name: str = ""
+    token_review: str = ""
+    api_credentials: Path = IN_CLUSTER
+    service_account_jwks: Path | None = None
+    service_account_issuer: str = ""
+    token_audiences: tuple[str, ...] = (DEFAULT_AUDIENCE,)
+    bundle_port: int | None = None
+    bundle_certificate: Path | None = None
+    bundle_key: Path | None = None
+
+    @property
+    def kubernetes(self) -> KubernetesOptions:
+        """How service-account tokens are checked."""
+        return KubernetesOptions(
+            self.token_review,
+            self.api_credentials,
+            self.service_account_jwks,
+            self.service_account_issuer,
+            self.token_audiences,
+        )

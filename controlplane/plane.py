@@ -1,0 +1,277 @@
+"""The rooms of a control plane, wired to each other; `main` starts and stops them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+
+from certs.issue_log import IssueLog
+from certs.store import CA_FOLDER, StoredAuthority
+from controlplane.addresses import address_of, check_free, names_of, reachable
+from controlplane.api.authority import AuthorityRooms, AuthorityService, register_authority
+from controlplane.api.doctor import DoctorService, register_doctor
+from controlplane.api.management import Actions, ManagementService, register_management
+from controlplane.ca.admin_token import open_admin_token
+from controlplane.ca.authenticate import Authenticator, shown_leaf
+from controlplane.ca.authority_files import AuthorityFiles
+from controlplane.ca.caller import ServiceAccountTokens, Unauthenticated
+from controlplane.ca.envoy_secrets import EnvoySecrets
+from controlplane.ca.foreign_issuer import ForeignIssuer
+from controlplane.ca.issuer import Issuer, LocalIssuer
+from controlplane.ca.limits import read_limits
+from controlplane.ca.live import LiveAuthority
+from controlplane.ca.metrics import CaMetrics
+from controlplane.ca.records import Records
+from controlplane.ca.register import register_certificates
+from controlplane.ca.revocations import Revocations
+from controlplane.ca.sds import SdsSecrets
+from controlplane.ca.server_credentials import (
+    ServingCertificate,
+    mtls_credentials,
+    tls_credentials,
+)
+from controlplane.ca.service import CertificateService
+from controlplane.ca.tokens import JoinTokens
+from controlplane.doctor.examine import Doctor, Patients
+from controlplane.doctor.metrics import DoctorMetrics
+from controlplane.doctor.reports import Reports
+from controlplane.doctor.watch import Watch
+from controlplane.federation.endpoint import HOLD_S
+from controlplane.federation.federation import Federation
+from controlplane.federation.metrics import FederationMetrics
+from controlplane.federation.serve import BundleOptions, serve_bundle
+from controlplane.federation.shelf import Shelf
+from controlplane.inventory import Inventory
+from controlplane.mesh.model import Mesh, Status
+from controlplane.metrics import Metrics
+from controlplane.options import ControlPlaneOptions
+from controlplane.pipeline import Outlets, Pipeline
+from controlplane.rotation import metrics as rotation_metrics
+from controlplane.rotation.conductor import Conductor
+from controlplane.rotation.progress import Progress
+from controlplane.rotation.rehearsal import ExtrasFor, Rehearsals
+from controlplane.rotation.roster import ROSTER_FILE, Roster
+from controlplane.sources.journal import Journal
+from controlplane.sources.memory import MemorySource
+from controlplane.status import StatusRegistry
+from controlplane.xds.admission import Proof
+from controlplane.xds.cache import SnapshotCache
+from controlplane.xds.service import SERVER_OPTIONS, AdsService, Connection
+
+TOKENS_FILE = "join-tokens.json"
+APPLIED_FILE = "applied.json"
+STOP_GRACE_S = 0.5
+
+
+class Plane:
+    """The rooms, wired."""
+
+    def __init__(
+        self,
+        options: ControlPlaneOptions,
+        stored: StoredAuthority,
+        inventory: Inventory,
+        service_accounts: ServiceAccountTokens | None,
+        foreign: ForeignIssuer | None,
+        say: Callable[[str], None],
+    ) -> None:
+        """say: tells the user a line."""
+        self.options = options
+        self.authority = LiveAuthority(stored)
+        self._foreign = foreign
+        if foreign is not None:
+            self.authority.trust_also(foreign.bundle)
+        domain = options.trust_domain
+        self.serving = self._serving_certificate()
+        self._tokens = JoinTokens(options.state_dir / TOKENS_FILE, domain)
+        self._issues = IssueLog(options.state_dir / CA_FOLDER)
+        admin_token = open_admin_token(options.state_dir)
+        self.revocations = Revocations(options.state_dir, self.authority, time.time)
+        self._authenticator = Authenticator(
+            self._tokens,
+            admin_token,
+            domain,
+            service_accounts=service_accounts,
+            revoked=self.revocations.why,
+        )
+        self.registry = StatusRegistry(self.connections)
+        self.metrics = Metrics(self.connections)
+        ttl_s = options.certificate_ttl_s
+        record = Records(self._issues)
+        allowed = options.allow_sds_keys
+        keys = EnvoySecrets(self.authority, ttl_s, record=record) if allowed else None
+        self.federation = self._federated()
+        sds = self._sds_secrets(keys)
+        cache = SnapshotCache(Mesh(domain), sds)
+        self.roster = Roster(options.state_dir / ROSTER_FILE, time.time)
+        observers = (self.registry, self.metrics, self.roster)
+        self.ads = AdsService(self._prove, cache, observers, time.time)
+        progress = Progress(self.roster, self.authority, keys, sds.root_version)
+        self.conductor = Conductor(
+            options.state_dir,
+            self.authority,
+            progress,
+            self.ads.publish,
+            hold_s=HOLD_S if options.bundle_port is not None else 0.0,
+        )
+        rotation_metrics.register(
+            self.metrics.registry, self.authority, self.conductor, self.revocations
+        )
+        self.reports, self.doctor = self._doctor(keys, sds)
+        self._rehearsals = Rehearsals(
+            options.state_dir, self.roster, partial(self._show, cache), reachable(options.host)
+        )
+        outlets = Outlets(cache, self.ads, self.registry, self.metrics, say, self.federation)
+        self.pipeline = Pipeline(inventory, domain, outlets, time.time)
+        memory = MemorySource(inventory, self.pipeline.changed)
+        self.journal = Journal(options.state_dir / APPLIED_FILE, memory)
+
+    def _serving_certificate(self) -> ServingCertificate:
+        dns_names, ip_addresses = names_of(self.options.host)
+        return ServingCertificate(
+            self.authority,
+            cross=self.authority.cross,
+            dns_names=dns_names,
+            ip_addresses=ip_addresses,
+        )
+
+    def _federated(self) -> Federation:
+        federation = Federation(
+            Shelf(self.options.state_dir),
+            lambda: self.ads.publish(),
+            restate=lambda: self.pipeline.changed(),
+        )
+        FederationMetrics(self.metrics.registry, lambda: federation.followed, time.time)
+        return federation
+
+    def _doctor(self, keys: EnvoySecrets | None, sds: SdsSecrets) -> tuple[Reports, Watch]:
+        reports = Reports(self.roster.connected)
+        patients = Patients(
+            self.authority,
+            self.serving,
+            self.federation.believed,
+            self.roster,
+            reports,
+            keys,
+            sds.root_version,
+            self.options.certificate_ttl_s,
+        )
+        watch = Watch(Doctor(patients).examine, time.time)
+        DoctorMetrics(self.metrics.registry, lambda: watch.findings)
+        return reports, watch
+
+    def _sds_secrets(self, keys: EnvoySecrets | None) -> SdsSecrets:
+        return SdsSecrets(
+            self.authority,
+            keys,
+            time.time,
+            # A foreign issuer's list we can't make, and Envoy would refuse all without one.
+            self.revocations.crl if self._foreign is None else bytes,
+            self.federation.believed,
+            lambda: self.federation.aliases,
+            names_issuer=self._foreign is None,
+            proxies=lambda: len(self.ads.connections),
+        )
+
+    def _issuer(self) -> Issuer:
+        if self._foreign is None:
+            return LocalIssuer(self.authority, self.revocations.why_not)
+        self._foreign.why_not = self.revocations.why_not
+        return self._foreign
+
+    def authority_files(self, folder: Path) -> AuthorityFiles:
+        return AuthorityFiles(folder, self.authority, self.conductor.begin, time.time)
+
+    def connections(self) -> Iterable[Connection]:
+        return tuple(self.ads.connections)
+
+    async def _prove(self, context: Any) -> Proof:
+        caller = await self._authenticator.authenticate(context, time.time())
+        if isinstance(caller, Unauthenticated):
+            return Proof(refusal=caller.reason)
+        if caller.identity and (reason := self.revocations.why_not(caller.identity)):
+            return Proof(refusal=reason)  # a token is as good as a certificate for that
+        return Proof(caller.identity, leaf=shown_leaf(context) if caller.how == "svid" else None)
+
+    def _show(self, cache: SnapshotCache, extras: ExtrasFor | None) -> None:
+        cache.extras_for = extras
+        self.ads.publish()
+
+    def _revoked(self) -> None:
+        """The revocations are others now: streams of whoever counts no more end, all others hear of
+        it."""
+        why, why_not = self.revocations.why, self.revocations.why_not
+        self.ads.sever(lambda one: why_not(one.identity) or (why(one.leaf) if one.leaf else ""))
+        self.ads.publish()
+
+    async def _apply(self, manifest: str, source: str) -> tuple[Status, ...]:
+        """What parsing says and, if all of it could be put in place, translation too."""
+        statuses = self.journal.apply(manifest, source)
+        if any(status.severity == "error" for status in statuses):
+            return statuses
+        await self.pipeline.settled()
+        translated = {s for s in self.pipeline.statuses if s.position.source == source}
+        return tuple(sorted({*statuses, *translated}))
+
+    async def _delete(self, kind: str, namespace: str, name: str) -> bool:
+        existed = self.journal.delete(kind, namespace, name)
+        await self.pipeline.settled()
+        return existed
+
+    async def start_bundle(self, stack: AsyncExitStack) -> int | None:
+        """The bundle endpoint, if there is to be one: its port."""
+        options = self.options
+        if options.bundle_port is None:
+            return None
+        check_free(options.host, options.bundle_port, "bundle-port")
+        bundle = BundleOptions(
+            options.host,
+            options.bundle_port,
+            options.bundle_certificate,
+            options.bundle_key,
+        )
+        return await serve_bundle(bundle, self.authority, self.serving, stack)
+
+    async def start_grpc(self, stack: AsyncExitStack) -> tuple[int, int]:
+        """Both ports with the same services: by token, and by SVID. Answers their numbers."""
+        options = self.options
+        for name, port in (("port", options.port), ("mtls-port", options.mtls_port)):
+            check_free(options.host, port, name)
+        server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._register(server)
+        serving = self.serving
+        tls, mtls = tls_credentials(serving), mtls_credentials(serving, self.authority)
+        bound = (
+            server.add_secure_port(address_of(options.host, options.port), tls),
+            server.add_secure_port(address_of(options.host, options.mtls_port), mtls),
+        )
+        await server.start()
+        stack.push_async_callback(server.stop, STOP_GRACE_S)
+        return bound
+
+    def _register(self, server: grpc.aio.Server) -> None:
+        certificates = CertificateService(
+            self._issuer(),
+            self._authenticator,
+            self._tokens,
+            CaMetrics(self.metrics.registry),
+            record=Records(self._issues),
+            limits=read_limits(self.options.issue_limits),
+            default_ttl_s=self.options.certificate_ttl_s,
+        )
+        register_certificates(certificates, server)
+        actions = Actions(self._apply, self._delete)
+        register_management(
+            ManagementService(self._authenticator, self._tokens, actions, self.registry), server
+        )
+        rooms = AuthorityRooms(self.conductor, self._rehearsals, self.revocations, self._revoked)
+        register_authority(AuthorityService(self._authenticator, rooms), server)
+        doctor = DoctorService(self._authenticator, self.reports, self.doctor)
+        register_doctor(doctor, server)
+        server.add_generic_rpc_handlers((self.ads.handler(),))
