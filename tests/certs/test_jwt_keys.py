@@ -113,30 +113,31 @@ def test_unusable_keys_are_left_out_and_a_private_part_is_not_read() -> None:
     assert not keys.keys[0].key.is_private
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", "invalid JSON"),
-        ("[]", "invalid JSON"),
-        ("[" * 100_000, "invalid JSON"),
-        ("{" + " " * (1 << 20) + "}", "larger than"),
-        ("{}", "does not have [keys] field"),
-        ('{"a": "b"}', "does not have [keys] field"),
-        ('{"keys": {}}', "[keys] in Jwks is not an array"),
-        ('{"keys": []}', "any valid public key"),
-        (json.dumps({"keys": [{}] * 1001}), "more than 1000 keys"),
-        ('{"keys": [{"kty": 1}]}', "[kty] is not a string"),
-        ('{"keys": [{"kty": "DSA"}]}', "[kty] 'DSA' is not supported"),
-        ('{"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}]}', "less than 2048 bits"),
-        (json.dumps({"keys": [public(RSA, e="!")]}), "parse error"),
-        (json.dumps({"keys": [public(P256, x="AA")]}), "parse error"),
-        (json.dumps({"keys": [public(P256, y=public(P256)["x"])]}), "parse error"),
-        (json.dumps({"keys": [public(P256, crv="secp256k1")]}), "[crv] 'secp256k1'"),
-        (json.dumps({"keys": [public(ED25519, crv="X25519")]}), "[crv] 'X25519'"),
-        (json.dumps({"keys": [public(P256, alg="RS256")]}), "[alg] 'RS256' does not fit"),
-        (json.dumps({"keys": [{"kty": "oct", "k": "c2hvcnQ"}]}), "shorter than 14 bytes"),
-    ],
-)
+BAD_SETS = [
+    ("", "invalid JSON"),
+    ("[]", "invalid JSON"),
+    ("[" * 100_000, "invalid JSON"),
+    ("{" + " " * (1 << 20) + "}", "larger than"),
+    ("{}", "does not have [keys] field"),
+    ('{"a": "b"}', "does not have [keys] field"),
+    ('{"keys": {}}', "[keys] in Jwks is not an array"),
+    ('{"keys": []}', "any valid public key"),
+    (json.dumps({"keys": [{}] * 1001}), "more than 1000 keys"),
+    ('{"keys": [{"kty": 1}]}', "[kty] is not a string"),
+    ('{"keys": [{"kty": "DSA"}]}', "[kty] 'DSA' is not supported"),
+    ('{"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}]}', "less than 2048 bits"),
+    (json.dumps({"keys": [public(RSA, e="!")]}), "parse error"),
+    (json.dumps({"keys": [public(P256, x="AA")]}), "parse error"),
+    (json.dumps({"keys": [public(P256, y=public(P256)["x"])]}), "parse error"),
+    (json.dumps({"keys": [public(P256, crv="secp256k1")]}), "[crv] 'secp256k1'"),
+    (json.dumps({"keys": [public(ED25519, crv="X25519")]}), "[crv] 'X25519'"),
+    (json.dumps({"keys": [public(P256, alg="RS256")]}), "[alg] 'RS256' does not fit"),
+    (json.dumps({"keys": [{"kty": "oct", "k": "c2hvcnQ"}]}), "shorter than 14 bytes"),
+]
+
+
+# The keys are new ones in each run; a test must keep its name.
+@pytest.mark.parametrize(("text", "words"), BAD_SETS, ids=[words for _, words in BAD_SETS])
 def test_bad_sets(text: str, words: str) -> None:
     with pytest.raises(CertificateError) as caught:
         KeySet.parse(text)

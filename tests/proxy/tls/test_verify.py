@@ -90,7 +90,6 @@ REVOKING = replace(TRUST, crl=source(ROOT.crl(RIGHT)))
             "wanted prefix spiffe://td/",
         ),
     ],
-    ids=str,
 )
 def test_reasons(
     pair: KeyPair | None, validation: model.ValidationContext, statistic: str, why: str
