@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from certs.bundle import TrustBundle
+from certs.crl import RevocationList, check_not_listed
 from certs.csr import open_csr
 from certs.errors import CertificateError
 from certs.keys import PrivateKey, PublicKey, check_public_key, generate_key
@@ -30,8 +31,10 @@ from certs.x509 import (
     chain_to_pem,
     check_authority,
     matches_key,
+    may_sign_lists,
     path_length,
     spiffe_id,
+    subject_of,
     uri_sans,
     validity,
 )
@@ -45,7 +48,7 @@ class Authority:
 
     `certificate` signs leaves; `intermediates` is what a server sends behind a leaf (`certificate`
     first, () if it is a root itself); `bundle` is all roots to trust; `id`, 32 hex digits, stands
-    for all of these certificates.
+    for all of these certificates. `lists`: what revocation lists came with it, not part of the id.
     """
 
     __slots__ = (
@@ -57,6 +60,7 @@ class Authority:
         "certificate",
         "id",
         "intermediates",
+        "lists",
         "root",
         "trust_domain",
     )
@@ -69,11 +73,13 @@ class Authority:
         trust_domain: str = "",
         others: Iterable[Certificate] = (),
         bundle: TrustBundle | None = None,
+        lists: Sequence[RevocationList] = (),
     ) -> None:
         """Without a bundle the certificate is the root; `others` may link it to one of the bundle.
 
         The trust domain may be left out if the certificate names it. CertificateError: key and
-        certificate do not belong together, it may not sign, no path leads to a root.
+        certificate do not belong together, it may not sign, no path leads to a root, one of the
+        path is revoked by a list.
         """
         check_authority(certificate, "signing certificate")
         if not matches_key(certificate, key.public_key()):
@@ -82,6 +88,8 @@ class Authority:
         path = find_path(certificate, others, self.bundle.roots)
         self.trust_domain = _trust_domain(certificate, trust_domain)
         check_may_name(path, self.trust_domain)
+        check_not_listed(path, lists)
+        self.lists = tuple(lists)
         self.certificate = certificate
         self.intermediates, self.root = path[:-1], path[-1]
         self.id = _id(path, self.bundle)
@@ -107,7 +115,7 @@ class Authority:
         below = make_intermediate(
             self.certificate, self._key, key.public_key(), self.trust_domain, now
         )
-        return Authority(below, key, bundle=self.bundle)
+        return Authority(below, key, bundle=self.bundle, lists=self.lists)
 
     def cross_sign(self, newer: Authority, now: float) -> tuple[Certificate, ...]:
         """The newer one's root as signed by this one, for peers that trust only this one's root.
@@ -125,9 +133,28 @@ class Authority:
     def crl(self, revoked: Mapping[int, float], now: float) -> bytes:
         """A CRL (PEM) of this issuer's: serial numbers, and when they were revoked (Unix seconds).
 
-        It stands until the issuer ends: whoever gets it pushed gets each newer one pushed, too.
+        What a list of the same issuer says that came with it stands there too, as verifiers heed
+        only one. It stands until the issuer ends: whoever gets it pushed gets each newer one
+        pushed, too. CertificateError: its certificate does not allow it to sign lists.
         """
-        return make_crl(self.certificate, self._key, revoked, now)
+        if not may_sign_lists(self.certificate):
+            raise CertificateError(
+                f"{subject_of(self.certificate)!r} may not sign revocation lists (key usage has no "
+                "cRLSign): have it issued with it, or deny the identity by an AuthorizationPolicy"
+            )
+        return make_crl(self.certificate, self._key, {**self.listed, **revoked}, now)
+
+    @property
+    def listed(self) -> dict[int, float]:
+        """The serial numbers that lists of this issuer's own, which came with it, revoke."""
+        ours = (one.serials for one in self.lists if one.is_of(self.certificate))
+        return {serial: at for serials in ours for serial, at in serials.items()}
+
+    def other_lists(self, now: float) -> tuple[RevocationList, ...]:
+        """Those of other issuers that came with it and count at `now`."""
+        return tuple(
+            one for one in self.lists if now < one.ends_at and not one.is_of(self.certificate)
+        )
 
     @property
     def path(self) -> tuple[Certificate, ...]:

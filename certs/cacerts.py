@@ -6,6 +6,7 @@
 | ca-key.pem | tls.key | its private key |
 | root-cert.pem | ca.crt | the roots by which others trust it |
 | cert-chain.pem | the rest of tls.crt | what links it to a root; may be absent if nothing does |
+| ca-crl.pem | ca-crl.pem | revocation lists of the issuers; may be absent |
 
 As in istiod, tls.crt decides which layout it is. Everything is checked on load: an error names the
 file and what to do about it.
@@ -16,11 +17,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from certs.authority import Authority
 from certs.bundle import TrustBundle
+from certs.crl import RevocationList, read_lists
 from certs.errors import CertificateError
 from certs.files import read_public, read_secret, sync_directory, write_public, write_secret
 from certs.keys import PrivateKey, key_from_pem, key_to_pem
@@ -40,6 +43,8 @@ class Layout:
 
 CACERTS = Layout("ca-cert.pem", "ca-key.pem", "root-cert.pem", "cert-chain.pem")
 TLS_SECRET = Layout("tls.crt", "tls.key", "ca.crt", "")
+CRL_PEM = "ca-crl.pem"
+"""In either layout."""
 
 
 def layout_of(folder: Path) -> Layout:
@@ -69,6 +74,7 @@ def load_cacerts(
     bundle = TrustBundle.load(folder / layout.roots)
     if layout.chain and os.path.lexists(folder / layout.chain):
         others += _chain(folder / layout.chain)
+    lists = load_lists(folder, (certificate, *others, *bundle.roots), now)
     where = f"{folder} ({layout.certificate}, {layout.roots}"
     where += f", {layout.chain})" if layout.chain else ")"
     try:
@@ -76,7 +82,7 @@ def load_cacerts(
         find_path(certificate, others, bundle.roots)
         key = _key(folder, layout, certificate, passphrase)
         authority = Authority(
-            certificate, key, trust_domain=trust_domain, others=others, bundle=bundle
+            certificate, key, trust_domain=trust_domain, others=others, bundle=bundle, lists=lists
         )
         if now is not None:
             check_path_at(authority.path, now)
@@ -87,8 +93,27 @@ def load_cacerts(
     return authority
 
 
+def load_lists(
+    folder: Path, known: Iterable[Certificate], now: float | None
+) -> tuple[RevocationList, ...]:
+    """The lists of the folder's ca-crl.pem, () if there is none. As `read_lists`."""
+    path = folder / CRL_PEM
+    if not os.path.lexists(path):
+        return ()
+    return read_lists(read_public(path), str(path), known, now)
+
+
+def save_lists(folder: Path, lists: Iterable[RevocationList]) -> None:
+    """Replaces the folder's ca-crl.pem; without lists there is none. OSError."""
+    pem = b"".join(one.pem for one in lists)
+    if pem:
+        write_public(folder / CRL_PEM, pem)
+    else:
+        (folder / CRL_PEM).unlink(missing_ok=True)
+
+
 def save_cacerts(folder: Path, authority: Authority, passphrase: bytes | None = None) -> None:
-    """Makes the folder (0700) with Istio's four files, all at once; the same one may be there.
+    """Makes the folder (0700) with Istio's files, all at once; the same one may be there.
 
     CertificateError if something else is; OSError as the file system gives it.
     """
@@ -102,6 +127,7 @@ def save_cacerts(folder: Path, authority: Authority, passphrase: bytes | None = 
         write_public(temporary / CACERTS.certificate, chain_to_pem(authority.path[:1]))
         write_public(temporary / CACERTS.chain, chain_to_pem(authority.path))
         authority.bundle.save(temporary / CACERTS.roots)
+        save_lists(temporary, authority.lists)
         os.rename(temporary, folder)
     except BaseException:
         shutil.rmtree(temporary)

@@ -208,7 +208,8 @@ def _paragraphs(authority: Authority, role: str, now: float) -> list[str]:
     named = [(authority.certificate, f"{role}, authority {authority.id}")]
     named += [(one, "intermediate") for one in authority.intermediates[1:]]
     named += [(root, "root") for root in authority.bundle.roots if root != authority.certificate]
-    return ["\n".join([f"[{title}]", *lines(one, now)]) for one, title in named]
+    paragraphs = ["\n".join([f"[{title}]", *lines(one, now)]) for one, title in named]
+    return [*paragraphs, told_lists(authority)] if authority.lists else paragraphs
 
 
 def _authority(authority: Authority) -> dict[str, Any]:
@@ -261,6 +262,19 @@ def stage(
         raise CertificateError(f"{source} is the authority that signs already: nothing to rotate")
     steps.stage(state_dir, now, new)
     return new.id
+
+
+def relist(state_dir: Path, pem: bytes, what: str, now: float) -> str:
+    """Takes the revocation lists of other issuers, or of the authority's own keeper."""
+    return told_lists(steps.relist(state_dir, pem, what, now).authority)
+
+
+def told_lists(authority: Authority) -> str:
+    """Which lists count now."""
+    if not authority.lists:
+        return "no revocation list came with the authority"
+    rows = [f"{one.name}: {counted(len(one.serials), 'certificate')}" for one in authority.lists]
+    return "revoked by the lists that came with the authority:\n  " + "\n  ".join(rows)
 
 
 def target_of(state_dir: Path) -> str:

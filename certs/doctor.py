@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from math import inf
 from pathlib import Path
 
 from certs.authority import Authority
 from certs.bundle import TrustBundle
-from certs.cacerts import layout_of, load_cacerts
+from certs.cacerts import CRL_PEM, layout_of, load_cacerts
+from certs.crl import RevocationList
 from certs.describe import counted, left, rfc3339, span
 from certs.errors import CertificateError
 from certs.files import read_public, read_secret
@@ -38,7 +40,6 @@ from certs.x509 import (
 WARN_SHARE = 1 / 3
 """From when a third of its life is left, a certificate that nobody renews is worth a warning."""
 
-CRL_PEM = "ca-crl.pem"
 WORKLOAD = ("key.pem", "cert-chain.pem", "root-cert.pem")
 
 
@@ -204,9 +205,6 @@ def _cacerts(folder: Path, now: float, passphrase: bytes | None) -> Iterator[Fin
         yield _error("authority", where, str(error), "the control plane does not take it")
         return
     yield from _authority(folder, authority, now, "signs")
-    if (folder / CRL_PEM).exists():
-        text = "is not read: revoke with weft ca revoke"
-        yield Finding(Severity.WARNING, "revocation list", str(folder / CRL_PEM), text)
 
 
 def _trust_domain(folder: Path) -> str:
@@ -232,9 +230,37 @@ def _authority(folder: Path, authority: Authority, now: float, role: str) -> Ite
                 "further root", folder / layout.roots, more, now,
                 "peers whose certificates it has signed", "they are refused",
             )  # fmt: skip
+    for one in authority.lists:
+        yield _list(folder / CRL_PEM, authority, one, now)
     yield Finding(
         Severity.OK, "private key", str(folder / layout.key), "fits its certificate", "signing"
     )
+
+
+def _list(path: Path, authority: Authority, one: RevocationList, now: float) -> Finding:
+    severity, text = judge_list(authority, one, now)
+    used_by = "every proxy, to refuse what it names"
+    breaks = "" if one.is_of(authority.certificate) else "what it names is refused no more"
+    not_after = one.ends_at if breaks and one.ends_at < inf else 0.0
+    return Finding(severity, "revocation list", str(path), text, used_by, breaks, not_after)
+
+
+def judge_list(authority: Authority, one: RevocationList, now: float) -> tuple[Severity, str]:
+    """How a list is that came with the authority, and what is to be said of it."""
+    text = f"by {one.name!r}: {counted(len(one.serials), 'certificate')} revoked"
+    if not one.verified:
+        text += "; its issuer is not known here, so that only proxies verify it"
+    if one.is_of(authority.certificate):
+        return Severity.OK, f"{text}; what it says stands in the list that we sign, without end"
+    if one.ends_at == inf:
+        return Severity.OK, f"{text}, without end"
+    text += f", ends {rfc3339(one.ends_at)}"
+    renew = "bring a newer one (weft ca revoke --crl FILE)"
+    if one.ends_at <= now:
+        return Severity.ERROR, f"{text}: it has ended and is looked at no more: {renew}"
+    if one.ends_at - now < WARN_SHARE * (one.ends_at - one.made_at):
+        return Severity.WARNING, f"{text}: less than a third of its life is left: {renew}"
+    return Severity.OK, text
 
 
 def _workload(folder: Path, now: float) -> Iterator[Finding]:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from certs import rotation
 from certs.authority import Authority
-from certs.cacerts import CACERTS, save_cacerts
+from certs.cacerts import CACERTS, save_cacerts, save_lists
+from certs.crl import RevocationList, check_not_listed, read_lists
 from certs.errors import CertificateError
 from certs.files import write_public
 from certs.issue_log import read_issues
@@ -95,6 +96,31 @@ def abort(
     return _step(
         state_dir, lambda stored: rotation.abort(stored.state, target, now, drained_at), passphrase
     )
+
+
+def relist(
+    state_dir: Path, pem: bytes, what: str, now: float, passphrase: bytes | None = None
+) -> StoredAuthority:
+    """Puts revocation lists in the place of those that came with the authority that signs; without
+    any there are none. `what` the text is, for messages. CertificateError: a bad list, one that is
+    older than the one it replaces, or that names a certificate of the authority itself."""
+    with locked(state_dir):
+        authority = read_store(state_dir, passphrase).authority
+        lists = read_lists(pem, what, (*authority.path, *authority.bundle.roots), now)
+        check_not_listed(authority.path, lists)
+        for one in lists:
+            _check_newer(one, authority, what)
+        save_lists(state_dir / CA_FOLDER / authority.id, lists)
+        return read_store(state_dir, passphrase)
+
+
+def _check_newer(one: RevocationList, authority: Authority, what: str) -> None:
+    for former in authority.lists:
+        same = (former.issuer, former.key_id) == (one.issuer, one.key_id)
+        if same and one.made_at < former.made_at:
+            raise CertificateError(
+                f"{what}: the list of {one.name!r} is older than the one in force"
+            )
 
 
 def _step(

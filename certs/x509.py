@@ -187,6 +187,12 @@ def check_trust_anchor(certificate: Certificate, what: str = "root certificate")
         raise CertificateError(f"{what} may not sign: key usage has no keyCertSign")
 
 
+def may_sign_lists(certificate: Certificate) -> bool:
+    """Whether its revocation lists count (cRLSign, RFC 5280 section 4.2.1.3)."""
+    usage = _key_usage(certificate)
+    return usage is None or usage.crl_sign
+
+
 def check_authority(certificate: Certificate, what: str = "signing certificate") -> None:
     """CertificateError unless it may sign others: CA:TRUE and keyCertSign (sections 4.1, 4.3)."""
     if not _is_ca(certificate):

@@ -177,6 +177,7 @@ class Plane:
             lambda: self.federation.aliases,
             names_issuer=self._foreign is None,
             proxies=lambda: len(self.ads.connections),
+            whole_chains=lambda: self.revocations.whole_chains,
         )
 
     def _issuer(self) -> Issuer:
@@ -186,7 +187,8 @@ class Plane:
         return self._foreign
 
     def authority_files(self, folder: Path) -> AuthorityFiles:
-        return AuthorityFiles(folder, self.authority, self.conductor.begin, time.time)
+        begin = self.conductor.begin
+        return AuthorityFiles(folder, self.authority, begin, self._relist, time.time)
 
     def connections(self) -> Iterable[Connection]:
         return tuple(self.ads.connections)
@@ -209,6 +211,11 @@ class Plane:
         why, why_not = self.revocations.why, self.revocations.why_not
         self.ads.sever(lambda one: why_not(one.identity) or (why(one.leaf) if one.leaf else ""))
         self.ads.publish()
+
+    async def _relist(self, pem: bytes, what: str) -> None:
+        """Other revocation lists come with the authority."""
+        await self.conductor.relist(pem, what)
+        self._revoked()
 
     async def _apply(self, manifest: str, source: str) -> tuple[Status, ...]:
         """What parsing says and, if all of it could be put in place, translation too."""
@@ -270,7 +277,9 @@ class Plane:
         register_management(
             ManagementService(self._authenticator, self._tokens, actions, self.registry), server
         )
-        rooms = AuthorityRooms(self.conductor, self._rehearsals, self.revocations, self._revoked)
+        rooms = AuthorityRooms(
+            *(self.conductor, self._rehearsals, self.revocations, self._revoked, self._relist)
+        )
         register_authority(AuthorityService(self._authenticator, rooms), server)
         doctor = DoctorService(self._authenticator, self.reports, self.doctor)
         register_doctor(doctor, server)

@@ -334,23 +334,46 @@ class _Rotation:
 @STATE_DIR
 @click.option("--undo", is_flag=True, help="Take WHAT from the list again.")
 @click.option("--reason", default="", help="For the log and for whoever is refused.")
+@click.option(
+    "--crl", type=Path, metavar="FILE",
+    help="Put the revocation lists of FILE (PEM) in the place of those that came with --from.",
+)  # fmt: skip
 @_told
-def revoke(what: str | None, state_dir: Path, undo: bool, reason: str) -> None:
+def revoke(what: str | None, state_dir: Path, undo: bool, reason: str, crl: Path | None) -> None:
     """Refuse a certificate (its serial number in hex) or an identity (spiffe://...) everywhere.
 
     The running control plane tells every proxy within seconds; connections of it end. Without
-    WHAT it lists what is refused.
+    WHAT it lists what is refused. --crl takes the lists that the issuers above your own authority
+    make; an empty FILE drops them.
 
     \b
     Examples:
       weft ca revoke 1f2e3d --reason "key was in a public bucket"
       weft ca revoke spiffe://cluster.local/ns/default/sa/cart
+      weft ca revoke --crl ca-crl.pem
     """
     from weft.rotate_online import revocations_online, revoke_online
+
+    if crl is not None:
+        if what is not None or undo:
+            raise click.UsageError("--crl excludes WHAT and --undo")
+        _relist(state_dir, crl)
+        return
 
     if what is None:
         sys.exit(revocations_online(state_dir))
     sys.exit(revoke_online(state_dir, what, reason, restore=undo))
+
+
+def _relist(state_dir: Path, path: Path) -> None:
+    from certs import cli
+    from certs.files import read_public
+    from weft.rotate_online import relist_online
+
+    pem = read_public(path)
+    if _control_plane_runs(state_dir):
+        sys.exit(relist_online(state_dir, pem))
+    click.echo(cli.relist(state_dir, pem, str(path), time.time()))
 
 
 def _one_of(source: Path | None, root_dir: Path | None) -> None:

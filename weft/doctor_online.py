@@ -24,6 +24,7 @@ CALL_TIMEOUT_S = 30.0
 _ANSWER_BYTES = 256 << 20
 _NAMES = {
     "authority": "authority",
+    "crl": "revocation list",
     "trust": "trusted root",
     "cross": "cross certificate",
     "serving": "serving certificate",

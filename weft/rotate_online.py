@@ -76,6 +76,11 @@ def revoke_online(
     return _run(_revoke(state_dir, what, reason, restore, say))
 
 
+def relist_online(state_dir: Path, lists_pem: bytes, *, say: Say = print) -> int:
+    """Has revocation lists take the place of those that came with the authority."""
+    return _run(_relist(state_dir, lists_pem, say))
+
+
 def revocations_online(state_dir: Path, *, say: Say = print) -> int:
     """Lists what is revoked."""
     return _run(_list(state_dir, say))
@@ -129,6 +134,13 @@ async def _revoke(state_dir: Path, what: str, reason: str, restore: bool, say: S
         request = pb.RevokeRequest(what=what, reason=reason, restore=restore)
         await stub.Revoke(request, timeout=CALL_TIMEOUT_S)
     say(f"{what} is not revoked any more" if restore else f"{what} is revoked")
+    return 0
+
+
+async def _relist(state_dir: Path, lists_pem: bytes, say: Say) -> int:
+    async with _stub(state_dir) as stub:
+        await stub.Revoke(pb.RevokeRequest(lists=lists_pem), timeout=CALL_TIMEOUT_S)
+    say("these lists are in force; weft ca show says what they name")
     return 0
 
 

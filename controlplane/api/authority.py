@@ -30,12 +30,14 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 @dataclass(frozen=True, slots=True)
 class AuthorityRooms:
-    """on_revoked: what has to follow from a change of the revocations."""
+    """on_revoked: what has to follow from a change of the revocations. relist: takes revocation
+    lists (PEM, and what they are), with all that follows."""
 
     conductor: Conductor
     rehearsals: Rehearsals
     revocations: Revocations
     on_revoked: Callable[[], None]
+    relist: Callable[[bytes, str], Awaitable[None]]
 
 
 class AuthorityService(authority_pb2_grpc.AuthorityServicer):
@@ -87,6 +89,9 @@ class AuthorityService(authority_pb2_grpc.AuthorityServicer):
     async def Revoke(self, request: pb.RevokeRequest, context: Context) -> pb.Revocations:
         await self._require_admin(context)
         revocations = self._rooms.revocations
+        if request.HasField("lists"):
+            await _do(context, self._rooms.relist(request.lists, "the file"))
+            return _revocations(revocations)
         if request.restore:
             work = asyncio.to_thread(revocations.restore, request.what)
         else:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from certs.authority import Authority
-from certs.cacerts import CACERTS, TLS_SECRET, load_cacerts
+from certs.cacerts import CACERTS, CRL_PEM, TLS_SECRET, load_cacerts
 from certs.errors import CertificateError
 from certs.store import CA_FOLDER, create, locked, make_state_directory
 from controlplane.ca.live import LiveAuthority
@@ -28,7 +28,7 @@ _DATA = "..data"
 _NAMES = tuple(
     name
     for layout in (CACERTS, TLS_SECRET)
-    for name in (layout.certificate, layout.key, layout.roots, layout.chain)
+    for name in (layout.certificate, layout.key, layout.roots, layout.chain, CRL_PEM)
     if name
 )
 Version = tuple[tuple[str, int, int, int], ...]
@@ -47,18 +47,20 @@ def adopt(folder: Path, state_dir: Path, trust_domain: str, now: float) -> None:
 
 class AuthorityFiles:
     """`run` until cancelled. begin starts a rotation to an authority, and raises CertificateError
-    while another is under way."""
+    while another is under way. relist takes other revocation lists (PEM, and what they are)."""
 
     def __init__(
         self,
         folder: Path,
         authority: LiveAuthority,
         begin: Callable[[Authority], Awaitable[None]],
+        relist: Callable[[bytes, str], Awaitable[None]],
         clock: Callable[[], float],
     ) -> None:
         self._folder = folder
         self._authority = authority
         self._begin = begin
+        self._relist = relist
         self._clock = clock
         self._done: Version = ()
         self._said = ""
@@ -81,6 +83,9 @@ class AuthorityFiles:
             if found.id not in (state.issuing, state.other):
                 log.warning("%s holds another authority: rotating to %s", self._folder, found.id)
                 await self._begin(found)
+            elif found.id == state.issuing and _pem(found) != _pem(self._authority.authority):
+                log.warning("%s holds other revocation lists", self._folder)
+                await self._relist(_pem(found), str(self._folder / CRL_PEM))
         except (CertificateError, OSError) as error:
             if str(error) != self._said:
                 log.error("%s is not taken: %s", self._folder, error)
@@ -95,6 +100,10 @@ def _load(folder: Path, trust_domain: str, now: float) -> Authority:
     generation = folder / _DATA
     whole = generation.resolve() if generation.is_symlink() else folder
     return load_cacerts(whole, now, trust_domain)
+
+
+def _pem(authority: Authority) -> bytes:
+    return b"".join(one.pem for one in authority.lists)
 
 
 def _version(folder: Path) -> Version:

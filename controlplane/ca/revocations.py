@@ -4,8 +4,9 @@
     an identity   the same for each of its certificates that the issue log knows, and gets no more
 
 Proxies get it as CRLs beside the trust bundle, one of each authority that may have issued a leaf
-(Envoy refuses leaves of an issuer without a list once there is one). Kept in STATE/revoked.json.
-It knows no streams; whoever changes it has the change pushed.
+(Envoy refuses leaves of an issuer without a list once there is one), together with the lists that
+came with the authorities (certs.crl). Kept in STATE/revoked.json. It knows no streams; whoever
+changes it has the change pushed.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ import logging
 import re
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 
+from certs.authority import Authority
 from certs.checked_file import read_checked, write_checked
+from certs.crl import RevocationList, covers
 from certs.errors import CertificateError
 from certs.issue_log import Issued, read_issues
 from certs.spiffe import SpiffeId
 from certs.store import CA_FOLDER
-from certs.x509 import Certificate, spiffe_id
+from certs.x509 import Certificate, may_sign_lists, spiffe_id
 from controlplane.ca.live import LiveAuthority
 
 log = logging.getLogger("weft.controlplane.ca")
@@ -30,6 +34,9 @@ REVOKED_FILE = "revoked.json"
 MAX_REVOCATIONS = 10_000
 MAX_LISTED = 20_000
 """Serial numbers in one list: two lists of so many stay below gRPC's 4 MiB for a message."""
+ENDS_EARLY_S = 300.0
+"""A list that came with an authority counts no more that long before its end: proxies that still
+had it at its end would refuse everybody."""
 _SERIAL = re.compile(r"[0-9a-f]{1,40}")
 
 
@@ -56,6 +63,8 @@ class Revocations:
         self._serials: dict[int, float] = {}
         self._of_identities: dict[int, Issued] = {}
         self._crl = b""
+        self._whole_chains = False
+        self._until = inf
         self._find()
         authority.listen(self._sign)
 
@@ -64,11 +73,22 @@ class Revocations:
         return tuple(self._all.values())
 
     def crl(self) -> bytes:
-        """PEM, a list of each issuer; b'' while nothing is revoked."""
+        """PEM, a list of each issuer; b'' while nothing is revoked and no list came."""
+        if self._clock() >= self._until:
+            self._sign()
         return self._crl
+
+    @property
+    def whole_chains(self) -> bool:
+        """Whether `crl` has a list of each issuer up to the roots, so that intermediates can be
+        looked up, too."""
+        return self._whole_chains
 
     def why(self, certificate: Certificate) -> str:
         """Why it counts no more; '' if it does."""
+        for one in self._brought():
+            if one.names(certificate):
+                return f"{certificate.serial_number:x} is revoked by the list of {one.name}"
         if not self._all:
             return ""
         found = self._all.get(f"{certificate.serial_number:x}")
@@ -91,6 +111,8 @@ class Revocations:
                 f"{MAX_REVOCATIONS} revocations are there already: take some back, or replace the "
                 "authority (weft ca rotate)"
             )
+        if not may_sign_lists(self._authority.certificate):
+            self._authority.authority.crl({}, self._clock())  # says what to do
         revocation = Revocation(what, reason or "no reason given", self._clock())
         self._keep({**self._all, what: revocation})
         log.warning("revoked %s: %s", what, revocation.reason)
@@ -115,7 +137,8 @@ class Revocations:
         serials = {int(one.what, 16): one.at for one in named}
         self._of_identities = dict(self._held_by_revoked(len(named) < len(self._all)))
         longest = sorted(self._of_identities.items(), key=lambda item: -item[1].not_after)
-        room = max(MAX_LISTED - len(serials), 0)
+        listed = max(len(issuer.listed) for issuer in self._issuers())
+        room = max(MAX_LISTED - len(serials) - listed, 0)
         for serial, issued in longest[:room]:
             serials.setdefault(serial, self._all[issued.identity].at)
         if len(longest) > room:
@@ -141,11 +164,40 @@ class Revocations:
                 yield int(issued.serial, 16), issued
 
     def _sign(self) -> None:
-        stored, now = self._authority.stored, self._clock()
-        issuers = [stored.authority, *([stored.other] if stored.other is not None else [])]
-        self._crl = b""
-        if self._all:
-            self._crl = b"".join(issuer.crl(self._serials, now) for issuer in issuers)
+        now, issuers = self._clock(), self._issuers()
+        others = self._of_others(issuers, now + ENDS_EARLY_S)
+        self._crl, self._whole_chains, self._until = b"", False, inf
+        if not self._all and not self._brought():
+            return
+        try:
+            own = [issuer.crl(self._serials, now) for issuer in issuers]
+        except CertificateError as error:
+            log.error("nothing can be revoked by a list: %s", error)
+            return
+        self._crl = b"".join((*own, *(one.pem for one in others)))
+        self._until = min((one.ends_at for one in others), default=inf) - ENDS_EARLY_S
+        self._whole_chains = bool(others) and all(
+            covers(issuer.path, others, now + ENDS_EARLY_S) for issuer in issuers
+        )
+
+    def _issuers(self) -> tuple[Authority, ...]:
+        stored = self._authority.stored
+        return (stored.authority, *([stored.other] if stored.other is not None else []))
+
+    def _brought(self) -> tuple[RevocationList, ...]:
+        return tuple(one for issuer in self._issuers() for one in issuer.lists)
+
+    def _of_others(self, issuers: Iterable[Authority], at: float) -> tuple[RevocationList, ...]:
+        """The newest of each issuer that we are not, and that counts at `at`."""
+        ours = [issuer.certificate for issuer in issuers]
+        newest: dict[tuple[bytes, bytes], RevocationList] = {}
+        for one in self._brought():
+            if at >= one.ends_at:
+                log.error("the revocation list of %s ends: bring a newer one", one.name)
+            elif not any(map(one.is_of, ours)):
+                key = (one.issuer, one.key_id)
+                newest[key] = max(one, newest.get(key, one), key=lambda each: each.made_at)
+        return tuple(newest.values())
 
 
 def _of(logged: Iterable[Issued], identities: Container[str]) -> Iterator[Issued]:

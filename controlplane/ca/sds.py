@@ -36,7 +36,8 @@ MAX_TOLD = 10_000
 class SdsSecrets:
     """Call it with a node. keys None: nobody gets a private key.
 
-    crl: PEM of what is revoked, b'' for nothing. foreign: the roots of federated trust domains;
+    crl: PEM of what is revoked, b'' for nothing. whole_chains: whether it has a list of each issuer
+    up to the roots. foreign: the roots of federated trust domains;
     aliases: other names of our own. names_issuer: Weft's proxies renew a certificate of any other
     issuer than the authority. proxies: how many there are, who should not all come at once."""
 
@@ -51,6 +52,7 @@ class SdsSecrets:
         *,
         names_issuer: bool = True,
         proxies: Callable[[], int] = lambda: 0,
+        whole_chains: Callable[[], bool] = lambda: False,
     ) -> None:
         self._authority = authority
         self._keys = keys
@@ -60,6 +62,7 @@ class SdsSecrets:
         self._aliases = aliases
         self._names_issuer = names_issuer
         self._proxies = proxies
+        self._whole_chains = whole_chains
         self._told: set[str] = set()
         self._warned = False
         self._made: tuple[object, ...] = ()
@@ -87,11 +90,13 @@ class SdsSecrets:
         """Whom to believe, and who issues; made anew only when one of them has changed."""
         crl, foreign, aliases = self._crl(), self._foreign(), self._aliases()
         bundle = self._authority.bundle
-        material = (self._authority.stored, bundle, crl, foreign, aliases)
+        whole = self._whole_chains()
+        material = (self._authority.stored, bundle, crl, whole, foreign, aliases)
         if material != self._made:
             issuer = self._authority.certificate
             own = bundle.to_pem()
-            root = secrets.root(own, crl, self._by_trust_domain(own, foreign, aliases))
+            domains = self._by_trust_domain(own, foreign, aliases)
+            root = secrets.root(own, crl, domains, whole_chains=whole)
             spread_s = self._proxies() // RENEWALS_PER_S
             self._trust = (root, secrets.issuer(chain_to_pem((issuer,)), spread_s))
             self._root_version = version(root)

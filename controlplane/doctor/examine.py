@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 
+from certs.authority import Authority
+from certs.crl import RevocationList
 from certs.describe import counted, rfc3339, span
-from certs.doctor import WARN_SHARE, Severity
+from certs.doctor import WARN_SHARE, Severity, judge_list
 from certs.profiles import BACK_DATE_S, BACK_DATE_SHARE
 from certs.x509 import Certificate, fingerprint, spiffe_id, subject_of, validity
 from controlplane.ca.envoy_secrets import EnvoySecrets
@@ -84,6 +87,8 @@ class Doctor:
             for certificate in authority.path:
                 role = "signs" if signs else "is the other one of the rotation"
                 yield _judge("authority", CONTROL_PLANE, certificate, now, used_by, breaks, role)
+            for one in authority.lists:
+                yield _list(authority, one, now)
         known = {*stored.authority.path, *(stored.other.path if stored.other else ())}
         for root in live.bundle.roots:
             if root not in known:
@@ -188,6 +193,15 @@ def _judge(
     return Finding(
         severity, kind, where, text, used_by, breaks, held.serial, held.name, held.issuer, held.life
     )
+
+
+def _list(authority: Authority, one: RevocationList, now: float) -> Finding:
+    severity, text = judge_list(authority, one, now)
+    ends = one.ends_at < inf and not one.is_of(authority.certificate)
+    life = Life(one.made_at, one.ends_at) if ends else None
+    breaks = "what it names is refused no more" if ends else ""
+    used_by = "every proxy, to refuse what it names"
+    return Finding(severity, "crl", CONTROL_PLANE, text, used_by, breaks, life=life)
 
 
 def _calm(found: Finding) -> Finding:

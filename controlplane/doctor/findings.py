@@ -2,6 +2,7 @@
 
 kind             one for each
 authority        certificate of a path of ours, from whoever signs up to the root
+crl              revocation list that came with an authority
 trust            further root that we, a federated trust domain or a proxy believe
 cross            root of now as a former one has signed it
 serving          the control plane's own certificate
@@ -21,7 +22,7 @@ from certs.describe import rfc3339, span
 from certs.doctor import WARN_SHARE, Severity
 
 Kind = Literal[
-    "authority", "trust", "cross", "serving", "identity", "served", "bundle", "clock", "away"
+    "authority", "crl", "trust", "cross", "serving", "identity", "served", "bundle", "clock", "away"
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

@@ -24,12 +24,17 @@ SPIFFE_VALIDATOR = "envoy.tls.cert_validator.spiffe"
 
 
 def root(
-    bundle_pem: bytes, crl_pem: bytes = b"", by_trust_domain: Mapping[str, bytes] | None = None
+    bundle_pem: bytes,
+    crl_pem: bytes = b"",
+    by_trust_domain: Mapping[str, bytes] | None = None,
+    *,
+    whole_chains: bool = False,
 ) -> Secret:
     """`ROOTCA`: what peers are verified with.
 
     crl_pem: a list of each authority that may have issued a peer's certificate. Only leaves are
-    looked up in them: Envoy would else want a list of each root too. by_trust_domain: PEM roots
+    looked up in them, unless there is a list for each certificate of whole_chains: Envoy would else
+    want one of each root too. by_trust_domain: PEM roots
     where several trust domains are believed, each for its own identities alone; bundle_pem does
     not count then, and Envoy 1.40 looks at no crl_pem (tried), Weft does."""
     context = CertificateValidationContext()
@@ -39,7 +44,7 @@ def root(
         context.trusted_ca.inline_bytes = bundle_pem
     if crl_pem:
         context.crl.inline_bytes = crl_pem
-        context.only_verify_leaf_cert_crl = True
+        context.only_verify_leaf_cert_crl = not whole_chains
     return Secret(name=names.ROOT_SECRET, validation_context=context)
 
 

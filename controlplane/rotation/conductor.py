@@ -120,6 +120,13 @@ class Conductor:
             self._take(await asyncio.to_thread(steps.stage, self._state_dir, now, new))
         await self.go(new.id)
 
+    async def relist(self, pem: bytes, what: str) -> None:
+        """Takes these revocation lists in the place of those that came with who signs now. Not
+        published: more has to follow from it. CertificateError as `steps.relist`."""
+        async with self._lock:
+            work = asyncio.to_thread(steps.relist, self._state_dir, pem, what, self._clock())
+            self._authority.swap(await asyncio.shield(spawn(work, "new revocation lists")))
+
     async def go(self, target: str, without: frozenset[str] = frozenset()) -> None:
         """Leads to the staged `target`; returns when it is under way. `without`: node ids that
         nobody waits for. CertificateError if that is not what is under way."""

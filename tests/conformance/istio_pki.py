@@ -22,6 +22,7 @@ from certs.x509 import chain_from_pem, check_svid, check_valid_at, matches_key
 from tests.conformance.suite import Result
 
 NOW = 1_795_262_400.0  # 21 November 2026: some of the certificates end
+LISTED_AT = 1_748_000_000.0  # 23 May 2025: within the month that the CRLs are good for
 
 PKI = "security/pkg/pki/testdata"
 LEVELS = f"{PKI}/multilevelpki"
@@ -162,8 +163,11 @@ def run(cases: Path) -> Iterator[Result]:
     for name in ("2 levels", "2 levels, EC", "sample"):
         tls = replace(AUTHORITIES[name][0], chain="")
         yield _result(f"tls secret: {name}", True, _authority(cases, tls, tls_secret=True))
-    broken = _authority(cases, AUTHORITIES["beside a CRL"][0], crl=f"{CRL}/bad-ca-crl.pem")
+    broken = f"{CRL}/bad-ca-crl.pem"
+    broken = _authority(cases, AUTHORITIES["beside a CRL"][0], crl=broken, now=LISTED_AT)
     yield _result("authority: beside a broken CRL", False, broken)
+    good = _authority(cases, AUTHORITIES["beside a CRL"][0], crl=f"{CRL}/ca-crl.pem", now=LISTED_AT)
+    yield _result("authority: beside its CRL", True, good)
     for name, (files, accepted) in WORKLOADS.items():
         yield _result(f"workload: {name}", accepted, _refusal(partial(_judge, cases, files)))
     for name, (files, accepted) in SERVERS.items():
@@ -182,7 +186,9 @@ def _result(name: str, accepted: bool, refusal: str) -> Result:
     return Result(name, "" if refusal else "accepted")
 
 
-def _authority(cases: Path, files: Files, *, tls_secret: bool = False, crl: str = "") -> str:
+def _authority(
+    cases: Path, files: Files, *, tls_secret: bool = False, crl: str = "", now: float = NOW
+) -> str:
     """Why a folder with these files is refused; '' if it is not."""
     layout = TLS_SECRET if tls_secret else CACERTS
     with TemporaryDirectory() as temporary:
@@ -198,7 +204,7 @@ def _authority(cases: Path, files: Files, *, tls_secret: bool = False, crl: str 
             if source:
                 (folder / name).write_bytes((cases / source).read_bytes())
                 (folder / name).chmod(0o600)
-        return _refusal(lambda: load_cacerts(folder, NOW, "cluster.local"))
+        return _refusal(lambda: load_cacerts(folder, now, "cluster.local"))
 
 
 def _judge(cases: Path, files: Files, *, svid: bool = True) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from certs.authority import Authority
-from certs.cacerts import save_cacerts
+from certs.cacerts import load_cacerts, save_cacerts
 from certs.errors import CertificateError
 from certs.keys import key_to_pem
 from certs.store import load_store, open_store
@@ -38,7 +38,9 @@ class Mount:
         generation = self.folder / f"..{self._number}"
         generation.mkdir()
         chain = (authority.certificate, *authority.intermediates[1:])
+        lists = b"".join(one.pem for one in authority.lists)
         for name, data in (
+            ("ca-crl.pem", lists),
             ("tls.crt", chain_to_pem(chain)),
             ("tls.key", key_to_pem(authority._key)),
             ("ca.crt", authority.bundle.to_pem()),
@@ -58,6 +60,10 @@ class Rotations:
     def __init__(self) -> None:
         self.begun: list[Authority] = []
         self.busy = False
+        self.listed: list[bytes] = []
+
+    async def relist(self, pem: bytes, what: str) -> None:
+        self.listed.append(pem)
 
     async def begin(self, new: Authority) -> None:
         if self.busy:
@@ -83,7 +89,7 @@ def files(mount: Mount, rotations: Rotations, tmp_path: Path) -> AuthorityFiles:
     adopt(mount.folder, state, "td", NOW)
     live = LiveAuthority(open_store(state, "td", NOW))
     assert live.authority.id == FIRST.id
-    return AuthorityFiles(mount.folder, live, rotations.begin, lambda: NOW)
+    return AuthorityFiles(mount.folder, live, rotations.begin, rotations.relist, lambda: NOW)
 
 
 async def test_what_is_there_already_is_no_rotation(
@@ -101,6 +107,19 @@ async def test_a_swapped_mount_is_a_rotation_once(
     await files.look()
     await files.look()
     assert [one.id for one in rotations.begun] == [SECOND.id]
+
+
+async def test_other_revocation_lists_are_no_rotation(
+    files: AuthorityFiles, rotations: Rotations, mount: Mount, tmp_path: Path
+) -> None:
+    await files.look()
+    pem = ROOT.crl({SECOND.certificate.serial_number: NOW}, NOW)
+    save_cacerts(tmp_path / "with", FIRST)
+    (tmp_path / "with" / "ca-crl.pem").write_bytes(pem)
+    mount.swap(load_cacerts(tmp_path / "with", NOW, "td"))
+    await files.look()
+    await files.look()
+    assert (rotations.begun, rotations.listed) == ([], [pem])
 
 
 async def test_a_rotation_that_runs_is_waited_for(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from certs import cli, steps
 from certs.authority import Authority
+from certs.cacerts import CRL_PEM, save_cacerts
 from certs.errors import CertificateError
 from certs.issue_log import ISSUE_LOG, Issued, IssueLog
 from certs.keys import generate_key
@@ -19,11 +25,18 @@ from controlplane.ca import revocations
 from controlplane.ca.envoy_secrets import EnvoySecrets
 from controlplane.ca.live import LiveAuthority
 from controlplane.ca.records import Records
-from controlplane.ca.revocations import MAX_REVOCATIONS, REVOKED_FILE, Revocation, Revocations
+from controlplane.ca.revocations import (
+    ENDS_EARLY_S,
+    MAX_REVOCATIONS,
+    REVOKED_FILE,
+    Revocation,
+    Revocations,
+)
 from tests.support.live import stored as stored_as
 
 NOW = 1_800_000_000.0
 CART = SpiffeId.workload("cluster.local", "default", "cart")
+BLOCK = rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----\n"
 SHOP = SpiffeId.workload("cluster.local", "default", "shop")
 
 
@@ -60,6 +73,82 @@ def test_keys_that_plain_envoys_were_given_are_revoked_with_their_identity(ca: C
     keys.certificate(SHOP, NOW)
     ca.revocations.revoke(str(CART), "leaked")
     assert ca.listed() == [{given.leaf.serial_number}]
+
+
+def below_a_root(state_dir: Path, *lists: bytes) -> tuple[Authority, Revocations]:
+    """An authority of ours below a root that has made lists, NOW."""
+    root = Authority.create("cluster.local", NOW)
+    save_cacerts(state_dir / "in", root.create_intermediate(NOW))
+    made = lists or (root.crl({0xBAD: NOW}, NOW),)
+    (state_dir / "in" / CRL_PEM).write_bytes(b"".join(made))
+    cli.init(state_dir / "state", "cluster.local", NOW, source=state_dir / "in")
+    live = LiveAuthority(open_store(state_dir / "state", "cluster.local", NOW))
+    return root, Revocations(state_dir / "state", live, lambda: NOW)
+
+
+def test_lists_that_came_with_the_authority_go_to_proxies_with_ours(tmp_path: Path) -> None:
+    _, revocations = below_a_root(tmp_path)
+    assert revocations.crl().count(b"BEGIN X509 CRL") == 2
+    assert revocations.whole_chains
+    revocations.revoke("abc", "leaked")
+    crls = [x509.load_pem_x509_crl(one) for one in re.findall(BLOCK, revocations.crl(), re.DOTALL)]
+    assert [[one.serial_number for one in crl] for crl in crls] == [[0xABC], [0xBAD]]
+
+
+def test_without_a_list_of_the_root_only_leaves_are_looked_up(tmp_path: Path) -> None:
+    stranger = Authority.create("elsewhere", NOW)
+    _, revocations = below_a_root(tmp_path, stranger.crl({1: NOW}, NOW))
+    assert revocations.crl().count(b"BEGIN X509 CRL") == 2
+    assert not revocations.whole_chains
+
+
+def test_a_list_that_ends_is_left_out_in_time_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = Authority.create("cluster.local", NOW)
+    name = root.certificate.subject
+    start, end = (datetime.fromtimestamp(NOW + at, UTC) for at in (-9, 900))
+    builder = x509.CertificateRevocationListBuilder().issuer_name(name).last_update(start)
+    signed = builder.next_update(end).sign(root.private_key, hashes.SHA256())
+    save_cacerts(tmp_path / "in", root.create_intermediate(NOW))
+    (tmp_path / "in" / CRL_PEM).write_bytes(signed.public_bytes(Encoding.PEM))
+    cli.init(tmp_path, "cluster.local", NOW, source=tmp_path / "in")
+    now = [NOW]
+    live = LiveAuthority(open_store(tmp_path, "cluster.local", NOW))
+    revocations = Revocations(tmp_path, live, lambda: now[0])
+    assert (revocations.crl().count(b"BEGIN"), revocations.whole_chains) == (2, True)
+    now[0] += 900 - ENDS_EARLY_S
+    assert (revocations.crl().count(b"BEGIN"), revocations.whole_chains) == (1, False)
+    assert "bring a newer one" in caplog.text
+
+
+def test_a_certificate_on_a_list_that_came_is_refused_here_too(tmp_path: Path) -> None:
+    root, revocations = below_a_root(tmp_path)
+    other = root.create_intermediate(NOW)
+    listed = root.crl({other.certificate.serial_number: NOW}, NOW + 1)
+    state = steps.relist(tmp_path / "state", listed, "a test", NOW + 1)
+    revocations._authority.swap(state)
+    assert "revoked by the list of" in revocations.why(other.certificate)
+    assert revocations.why(state.authority.certificate) == ""
+
+
+def test_an_authority_that_may_not_sign_lists_says_so(tmp_path: Path) -> None:
+    key = generate_key()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "no cRLSign")])
+    usage = x509.KeyUsage(False, False, False, False, False, True, False, False, False)
+    certificate = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).serial_number(1)
+        .public_key(key.public_key())
+        .not_valid_before(datetime.fromtimestamp(NOW - 9, UTC))
+        .not_valid_after(datetime.fromtimestamp(NOW + 9999, UTC))
+        .add_extension(x509.BasicConstraints(True, None), critical=True)
+        .add_extension(usage, critical=True).sign(key, hashes.SHA256())
+    )  # fmt: skip
+    live = LiveAuthority(stored_as(Authority(certificate, key, trust_domain="cluster.local")))
+    revocations = Revocations(tmp_path, live, lambda: NOW)
+    with pytest.raises(CertificateError, match="no cRLSign"):
+        revocations.revoke("abc", "leaked")
+    assert revocations.all() == ()
 
 
 def test_a_serial_stays_listed_when_the_issue_log_forgets_it(ca: Ca) -> None:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17weft/v1/authority.proto\x12\x07weft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x14\n\x12GetRotationRequest\"0\n\rRotateRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x0f\n\x07without\x18\x02 \x03(\t\"&\n\x14\x41\x62ortRotationRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\"\x88\x01\n\x08Rotation\x12\r\n\x05phase\x18\x01 \x01(\t\x12\x0f\n\x07issuing\x18\x02 \x01(\t\x12\r\n\x05other\x18\x03 \x01(\t\x12\x13\n\x0bwaiting_for\x18\x04 \x01(\t\x12\'\n\x07proxies\x18\x05 \x03(\x0b\x32\x16.weft.v1.ProxyProgress\x12\x0f\n\x07problem\x18\x06 \x01(\t\"Q\n\rProxyProgress\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x10\n\x08identity\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"!\n\x0fRehearseRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\"4\n\tRehearsal\x12\'\n\x07proxies\x18\x01 \x03(\x0b\x32\x16.weft.v1.ProxyProgress\">\n\rRevokeRequest\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07restore\x18\x03 \x01(\x08\"\x17\n\x15GetRevocationsRequest\"7\n\x0bRevocations\x12(\n\x0brevocations\x18\x01 \x03(\x0b\x32\x13.weft.v1.Revocation\"R\n\nRevocation\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xfe\x02\n\tAuthority\x12=\n\x0bGetRotation\x12\x1b.weft.v1.GetRotationRequest\x1a\x11.weft.v1.Rotation\x12\x35\n\x06Rotate\x12\x16.weft.v1.RotateRequest\x1a\x11.weft.v1.Rotation0\x01\x12\x41\n\rAbortRotation\x12\x1d.weft.v1.AbortRotationRequest\x1a\x11.weft.v1.Rotation\x12\x38\n\x08Rehearse\x12\x18.weft.v1.RehearseRequest\x1a\x12.weft.v1.Rehearsal\x12\x36\n\x06Revoke\x12\x16.weft.v1.RevokeRequest\x1a\x14.weft.v1.Revocations\x12\x46\n\x0eGetRevocations\x12\x1e.weft.v1.GetRevocationsRequest\x1a\x14.weft.v1.Revocationsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17weft/v1/authority.proto\x12\x07weft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x14\n\x12GetRotationRequest\"0\n\rRotateRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x0f\n\x07without\x18\x02 \x03(\t\"&\n\x14\x41\x62ortRotationRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\"\x88\x01\n\x08Rotation\x12\r\n\x05phase\x18\x01 \x01(\t\x12\x0f\n\x07issuing\x18\x02 \x01(\t\x12\r\n\x05other\x18\x03 \x01(\t\x12\x13\n\x0bwaiting_for\x18\x04 \x01(\t\x12\'\n\x07proxies\x18\x05 \x03(\x0b\x32\x16.weft.v1.ProxyProgress\x12\x0f\n\x07problem\x18\x06 \x01(\t\"Q\n\rProxyProgress\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x10\n\x08identity\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"!\n\x0fRehearseRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\"4\n\tRehearsal\x12\'\n\x07proxies\x18\x01 \x03(\x0b\x32\x16.weft.v1.ProxyProgress\"\\\n\rRevokeRequest\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07restore\x18\x03 \x01(\x08\x12\x12\n\x05lists\x18\x04 \x01(\x0cH\x00\x88\x01\x01\x42\x08\n\x06_lists\"\x17\n\x15GetRevocationsRequest\"7\n\x0bRevocations\x12(\n\x0brevocations\x18\x01 \x03(\x0b\x32\x13.weft.v1.Revocation\"R\n\nRevocation\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xfe\x02\n\tAuthority\x12=\n\x0bGetRotation\x12\x1b.weft.v1.GetRotationRequest\x1a\x11.weft.v1.Rotation\x12\x35\n\x06Rotate\x12\x16.weft.v1.RotateRequest\x1a\x11.weft.v1.Rotation0\x01\x12\x41\n\rAbortRotation\x12\x1d.weft.v1.AbortRotationRequest\x1a\x11.weft.v1.Rotation\x12\x38\n\x08Rehearse\x12\x18.weft.v1.RehearseRequest\x1a\x12.weft.v1.Rehearsal\x12\x36\n\x06Revoke\x12\x16.weft.v1.RevokeRequest\x1a\x14.weft.v1.Revocations\x12\x46\n\x0eGetRevocations\x12\x1e.weft.v1.GetRevocationsRequest\x1a\x14.weft.v1.Revocationsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,13 +47,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REHEARSAL']._serialized_start=438
   _globals['_REHEARSAL']._serialized_end=490
   _globals['_REVOKEREQUEST']._serialized_start=492
-  _globals['_REVOKEREQUEST']._serialized_end=554
-  _globals['_GETREVOCATIONSREQUEST']._serialized_start=556
-  _globals['_GETREVOCATIONSREQUEST']._serialized_end=579
-  _globals['_REVOCATIONS']._serialized_start=581
-  _globals['_REVOCATIONS']._serialized_end=636
-  _globals['_REVOCATION']._serialized_start=638
-  _globals['_REVOCATION']._serialized_end=720
-  _globals['_AUTHORITY']._serialized_start=723
-  _globals['_AUTHORITY']._serialized_end=1105
+  _globals['_REVOKEREQUEST']._serialized_end=584
+  _globals['_GETREVOCATIONSREQUEST']._serialized_start=586
+  _globals['_GETREVOCATIONSREQUEST']._serialized_end=609
+  _globals['_REVOCATIONS']._serialized_start=611
+  _globals['_REVOCATIONS']._serialized_end=666
+  _globals['_REVOCATION']._serialized_start=668
+  _globals['_REVOCATION']._serialized_end=750
+  _globals['_AUTHORITY']._serialized_start=753
+  _globals['_AUTHORITY']._serialized_end=1135
 # @@protoc_insertion_point(module_scope)

@@ -68,14 +68,16 @@ class Rehearsal(_message.Message):
     def __init__(self, proxies: _Optional[_Iterable[_Union[ProxyProgress, _Mapping]]] = ...) -> None: ...
 
 class RevokeRequest(_message.Message):
-    __slots__ = ("what", "reason", "restore")
+    __slots__ = ("what", "reason", "restore", "lists")
     WHAT_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     RESTORE_FIELD_NUMBER: _ClassVar[int]
+    LISTS_FIELD_NUMBER: _ClassVar[int]
     what: str
     reason: str
     restore: bool
-    def __init__(self, what: _Optional[str] = ..., reason: _Optional[str] = ..., restore: _Optional[bool] = ...) -> None: ...
+    lists: bytes
+    def __init__(self, what: _Optional[str] = ..., reason: _Optional[str] = ..., restore: _Optional[bool] = ..., lists: _Optional[bytes] = ...) -> None: ...
 
 class GetRevocationsRequest(_message.Message):
     __slots__ = ()
