@@ -11,6 +11,7 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from controlplane.kinds.json_nodes import compose_value
 from controlplane.kinds.objects import Object, ObjectKey
 from controlplane.kinds.registry import KINDS, class_of, versions_of
 from controlplane.kinds.schema import Invalid, Place, Problem, obj
@@ -43,6 +44,17 @@ def parse(text: str, source: str) -> Parsed:
     reader = _Reader(source)
     for document in documents:
         reader.read(document, "")
+    return reader.result()
+
+
+def parse_value(value: object, source: str) -> Parsed:
+    """Reads one object of an API, as JSON was read; positions are the paths of fields."""
+    reader = _Reader(source)
+    try:
+        reader.read(compose_value(value), "")
+    except YamlError as error:
+        status = Status(Position(source), "error", "ParseError", source, error.message)
+        return Parsed(statuses=(status,), whole=False)
     return reader.result()
 
 
@@ -90,6 +102,8 @@ class _Reader:
         cls = class_of(version, kind, key)
         if cls is None:
             raise Invalid([_unknown_kind(node, version, kind, place)])
+        if key is not None:
+            key = key._replace(kind=cls.KIND or kind)
         try:
             made = obj(cls)(node, place)
         except Invalid as invalid:

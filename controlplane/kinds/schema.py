@@ -61,7 +61,7 @@ class Place:
         return Place(self.source, f"{self.path}[{index}]", self.notes)
 
     def position(self, node: Node) -> Position:
-        return Position(self.source, node.line, node.column)
+        return Position(self.source, node.line, node.column, node.path)
 
     def problem(self, node: Node, message: str, code: str = "InvalidField") -> Problem:
         return Problem(self.position(node), "error", code, sentence(self.path, message))
@@ -118,16 +118,18 @@ def required(decode: Decoder[T], *, key: str = "") -> T:
 
 
 @overload
-def optional(decode: Decoder[T], *, key: str = "") -> T | None: ...
+def optional(decode: Decoder[T], *, key: str = "", hidden: bool = False) -> T | None: ...
 @overload
-def optional(decode: Decoder[T], default: T, *, key: str = "") -> T: ...
-def optional(decode: Decoder[Any], default: Any = None, *, key: str = "") -> Any:
-    """A field that may be missing or null, which is the same."""
-    return _field(_Spec(decode, False, key), lambda: default)
+def optional(decode: Decoder[T], default: T, *, key: str = "", hidden: bool = False) -> T: ...
+def optional(
+    decode: Decoder[Any], default: Any = None, *, key: str = "", hidden: bool = False
+) -> Any:
+    """A field that may be missing or null, which is the same. hidden: not to be seen in a log."""
+    return _field(_Spec(decode, False, key), lambda: default, hidden)
 
 
-def _field(spec: _Spec, default: Callable[[], Any]) -> Any:
-    return dataclasses.field(default_factory=default, metadata={"weft": spec})
+def _field(spec: _Spec, default: Callable[[], Any], hidden: bool = False) -> Any:
+    return dataclasses.field(default_factory=default, repr=not hidden, metadata={"weft": spec})
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)

@@ -49,11 +49,14 @@ class YamlError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
+    """path: the field's, in an object that has no lines (kinds.json_nodes)."""
+
     value: str
     kind: ScalarKind
     line: int
     column: int
     size: int = 1
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Sequence:
     line: int
     column: int
     size: int = 1
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Mapping:
     line: int
     column: int
     size: int = 1
+    path: str = ""
 
     def get(self, key: str) -> Node | None:
         return next((value for name, value in self.entries if name.value == key), None)

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """`source` is a file, or e.g. 'api' with line 0."""
+    """`source` is a file, or e.g. 'api' with line 0, or 'kubernetes:Service/default/web' with the
+    path of a field."""
 
     source: str
     line: int = 0
     column: int = 0
+    path: str = ""
 
     def __str__(self) -> str:
-        return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
+        if self.line:
+            return f"{self.source}:{self.line}:{self.column}"
+        return f"{self.source}:{self.path}" if self.path else self.source
 
 
 NOWHERE = Position("-")
