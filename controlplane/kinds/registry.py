@@ -19,6 +19,7 @@ from controlplane.kinds.mesh_config import MeshConfigMap
 from controlplane.kinds.objects import Object, ObjectKey
 from controlplane.kinds.peer_authentication import PeerAuthentication
 from controlplane.kinds.request_authentication import RequestAuthentication
+from controlplane.kinds.secrets import Secret
 from controlplane.kinds.service_entry import ServiceEntry, WorkloadEntry
 from controlplane.kinds.virtual_service import VirtualService
 
@@ -31,6 +32,7 @@ KINDS: dict[tuple[str, str], type[Object]] = {
         ServiceAccount,
         Namespace,
         ConfigMap,
+        Secret,
         Deployment,
         ServiceEntry,
         WorkloadEntry,

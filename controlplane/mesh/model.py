@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from controlplane.mesh.credentials import Credential
 from controlplane.mesh.federation import ForeignDomain
 from controlplane.mesh.policy import Security
 from controlplane.mesh.position import NOWHERE as NOWHERE
@@ -169,7 +170,8 @@ class ClientTls:
     """A DestinationRule's `tls`. None in its place: automatic (mutual where the endpoint can).
 
     roots, crl, certificate, private_key: names of files at the proxy; roots '' is what its system
-    trusts. verifies: whoever answers must show a certificate that is good."""
+    trusts. credential: namespace and name of what stands in place of the files; only proxies of
+    that namespace may have it. verifies: whoever answers must show a certificate that is good."""
 
     mode: Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"]
     sni: str = ""
@@ -178,6 +180,7 @@ class ClientTls:
     crl: str = ""
     certificate: str = ""
     private_key: str = ""
+    credential: tuple[str, str] | None = None
     verifies: bool = True
 
 
@@ -290,12 +293,17 @@ class Mesh:
     workloads: tuple[Workload, ...] = ()
     security: Security = field(default_factory=Security)
     federated: tuple[ForeignDomain, ...] = ()
+    credentials: tuple[Credential, ...] = ()
 
     @property
     def trust_domains(self) -> tuple[str, ...]:
         """Whose identities may come in: the mesh's own, its aliases, and the federated ones."""
         foreign = (domain.trust_domain for domain in self.federated)
         return (self.trust_domain, *self.security.trust_domain_aliases, *foreign)
+
+    def credential(self, namespace: str, name: str) -> Credential | None:
+        key = (namespace, name)
+        return next((c for c in self.credentials if (c.namespace, c.name) == key), None)
 
     def service(self, hostname: str) -> Service | None:
         return next((s for s in self.services if s.hostname == hostname), None)
