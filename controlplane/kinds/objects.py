@@ -78,3 +78,8 @@ class Object(Record):
     def key(self) -> ObjectKey:
         kind = self.KIND or type(self).__name__
         return ObjectKey(kind, self.metadata.namespace, self.metadata.name)
+
+    @classmethod
+    def kind(cls) -> str:
+        """The word of YAML's `kind:`."""
+        return (cls.KIND or cls.__name__).partition(".")[0]

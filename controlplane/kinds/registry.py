@@ -15,6 +15,20 @@ from controlplane.kinds.core import (
 )
 from controlplane.kinds.destination_rule import DestinationRule
 from controlplane.kinds.federation import ClusterFederatedTrustDomain
+from controlplane.kinds.gateway import Gateway as IstioGateway
+from controlplane.kinds.gateway_api.gateway import Gateway, GatewayClass, ListenerSet
+from controlplane.kinds.gateway_api.grpc_route import GRPCRoute
+from controlplane.kinds.gateway_api.http_route import HTTPRoute
+from controlplane.kinds.gateway_api.l4_routes import (
+    OldTCPRoute,
+    OldTLSRoute,
+    OldUDPRoute,
+    TCPRoute,
+    TLSRoute,
+    UDPRoute,
+)
+from controlplane.kinds.gateway_api.policies import BackendTLSPolicy, ReferenceGrant
+from controlplane.kinds.ingress import Ingress, IngressClass
 from controlplane.kinds.mesh_config import MeshConfigMap
 from controlplane.kinds.objects import Object, ObjectKey
 from controlplane.kinds.peer_authentication import PeerAuthentication
@@ -24,7 +38,7 @@ from controlplane.kinds.service_entry import ServiceEntry, WorkloadEntry
 from controlplane.kinds.virtual_service import VirtualService
 
 KINDS: dict[tuple[str, str], type[Object]] = {
-    (version, cls.__name__): cls
+    (version, cls.kind()): cls
     for cls in (
         Service,
         Endpoints,
@@ -42,6 +56,22 @@ KINDS: dict[tuple[str, str], type[Object]] = {
         ClusterFederatedTrustDomain,
         AuthorizationPolicy,
         RequestAuthentication,
+        IstioGateway,
+        GatewayClass,
+        Gateway,
+        ListenerSet,
+        HTTPRoute,
+        GRPCRoute,
+        TLSRoute,
+        OldTLSRoute,
+        TCPRoute,
+        OldTCPRoute,
+        UDPRoute,
+        OldUDPRoute,
+        ReferenceGrant,
+        BackendTLSPolicy,
+        Ingress,
+        IngressClass,
     )
     for version in cls.API_VERSIONS
 }

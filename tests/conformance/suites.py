@@ -58,6 +58,7 @@ _LIST = (
     Suite("envoy-gateway-golden", "gateway_golden"),
     Suite("envoy-tls", "envoy_tls", stride=6),
     Suite("istio-authz-golden", "authz_golden"),
+    Suite("gwapi-schema", "gwapi_schema"),
     Suite("h2spec", "h2spec"),
     Suite("hpack-test-case", "hpack_stories", stride=5),
     Suite("http2-frame-test-case", "h2_frames"),
