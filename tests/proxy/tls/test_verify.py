@@ -185,7 +185,6 @@ FEDERATED = model.ValidationContext(
             f"names do not match: {WEB}; wanted exact {DB}",
         ),
     ],
-    ids=str,
 )
 def test_spiffe_validator(
     pair: KeyPair, validation: model.ValidationContext, statistic: str, why: str
