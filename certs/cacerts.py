@@ -26,7 +26,7 @@ from certs.bundle import TrustBundle
 from certs.crl import RevocationList, read_lists
 from certs.errors import CertificateError
 from certs.files import read_public, read_secret, sync_directory, write_public, write_secret
-from certs.keys import PrivateKey, key_from_pem, key_to_pem
+from certs.keys import PrivateKey, is_encrypted, key_from_pem, key_to_pem
 from certs.path import check_path_at, find_path
 from certs.x509 import Certificate, chain_from_pem, chain_to_pem, check_authority, matches_key
 
@@ -45,6 +45,11 @@ CACERTS = Layout("ca-cert.pem", "ca-key.pem", "root-cert.pem", "cert-chain.pem")
 TLS_SECRET = Layout("tls.crt", "tls.key", "ca.crt", "")
 CRL_PEM = "ca-crl.pem"
 """In either layout."""
+_PASSPHRASES = {
+    True: " (--passphrase-file of your own folder's key, --state-passphrase-file of a state "
+    "directory's; a file, or env:NAME)",
+    False: "",
+}
 
 
 def layout_of(folder: Path) -> Layout:
@@ -112,6 +117,18 @@ def save_lists(folder: Path, lists: Iterable[RevocationList]) -> None:
         (folder / CRL_PEM).unlink(missing_ok=True)
 
 
+def key_is_encrypted(folder: Path) -> bool:
+    """Whether the folder's key needs a passphrase. CertificateError if there is none."""
+    return is_encrypted(read_secret(folder / layout_of(folder).key))
+
+
+def encrypt_key(folder: Path, passphrase: bytes) -> None:
+    """Encrypts the folder's key where it lies, unless it is encrypted. OSError."""
+    path = folder / layout_of(folder).key
+    if not is_encrypted(pem := read_secret(path)):
+        write_secret(path, key_to_pem(key_from_pem(pem), passphrase))
+
+
 def save_cacerts(folder: Path, authority: Authority, passphrase: bytes | None = None) -> None:
     """Makes the folder (0700) with Istio's files, all at once; the same one may be there.
 
@@ -152,7 +169,7 @@ def _key(
     try:
         key = key_from_pem(pem, passphrase)
     except CertificateError as error:
-        raise CertificateError(f"{path}: {error}") from error
+        raise CertificateError(f"{path}: {error}{_PASSPHRASES[is_encrypted(pem)]}") from error
     if not matches_key(certificate, key.public_key()):
         raise CertificateError(
             f"{path} is not the key of {folder / layout.certificate}: put the two there that were "

@@ -14,7 +14,7 @@ from typing import Any
 
 from certs import steps
 from certs.authority import Authority
-from certs.cacerts import layout_of, load_cacerts, save_cacerts
+from certs.cacerts import key_is_encrypted, layout_of, load_cacerts, save_cacerts
 from certs.describe import counted, facts, lines, rfc3339
 from certs.doctor import Finding
 from certs.errors import CertificateError
@@ -28,6 +28,7 @@ from certs.store import (
     ROOT_PEM,
     StoredAuthority,
     create,
+    load_state,
     load_store,
     locked,
     make_state_directory,
@@ -49,8 +50,15 @@ def init(
     source: Path | None = None,
     root_dir: Path | None = None,
     passphrase: bytes | None = None,
+    state_passphrase: bytes | None = None,
 ) -> str:
-    """Makes the authority of a state directory that has none, and says what it is."""
+    """Makes the authority of a state directory that has none, and says what it is.
+
+    passphrase: of the key in `source` or `root_dir`. A key of `source` that was encrypted stays so:
+    with state_passphrase, or else with the one that it came with.
+    """
+    if source is not None and passphrase and not state_passphrase and key_is_encrypted(source):
+        state_passphrase = passphrase
     make_state_directory(state_dir)
     with locked(state_dir):
         for name in (CA_FOLDER, ROOT_PEM, "root.key"):
@@ -60,8 +68,8 @@ def init(
                     "weft ca rotate replaces it without an interruption"
                 )
         authority = new_authority(trust_domain, now, source, root_dir, passphrase)
-        create(state_dir, authority, now)
-    open_store(state_dir, trust_domain, now)
+        create(state_dir, authority, now, state_passphrase)
+    open_store(state_dir, trust_domain, now, state_passphrase)
     return f"authority {authority.id} of {trust_domain} signs; clients trust {state_dir / ROOT_PEM}"
 
 
@@ -102,9 +110,16 @@ def read_identity(text: str, trust_domain: str) -> SpiffeId:
     return SpiffeId.workload(trust_domain, namespace, account)
 
 
-def sign_csr(state_dir: Path, csr: bytes, identity: str, ttl_s: float, now: float) -> bytes:
+def sign_csr(
+    state_dir: Path,
+    csr: bytes,
+    identity: str,
+    ttl_s: float,
+    now: float,
+    passphrase: bytes | None = None,
+) -> bytes:
     """The chain (PEM, leaf first, without the root) for a CSR."""
-    stored = load_store(state_dir, now)
+    stored = load_store(state_dir, now, passphrase)
     who = read_identity(identity, stored.authority.trust_domain)
     chain = stored.authority.sign(csr, who, ttl_s, now)
     _record(state_dir, chain[0], who, now)
@@ -120,9 +135,10 @@ def sign_new_key(
     *,
     dns_names: Sequence[str] = (),
     ip_addresses: Sequence[str] = (),
+    passphrase: bytes | None = None,
 ) -> str:
     """Makes key.pem, cert-chain.pem and root-cert.pem in `out`, as Istio's agents keep them."""
-    stored = load_store(state_dir, now)
+    stored = load_store(state_dir, now, passphrase)
     who = read_identity(identity, stored.authority.trust_domain)
     key = generate_key()
     chain = stored.authority.sign(
@@ -246,9 +262,12 @@ def stage(
     source: Path | None = None,
     root_dir: Path | None = None,
     passphrase: bytes | None = None,
+    state_passphrase: bytes | None = None,
 ) -> str:
-    """The id of the authority to rotate to: the one under way, or a new one, now staged."""
-    stored = load_store(state_dir, None)
+    """The id of the authority to rotate to: the one under way, or a new one, now staged.
+
+    passphrase: of the key in `source` or `root_dir`."""
+    stored = load_store(state_dir, None, state_passphrase)
     if stored.state.target:
         if source is not None or root_dir is not None:
             raise CertificateError(
@@ -257,16 +276,23 @@ def stage(
             )
         return stored.state.target
     domain = stored.authority.trust_domain
+    if source is not None and not state_passphrase and key_is_encrypted(source):
+        raise CertificateError(
+            f"the key in {source} is encrypted, and those of {state_dir} are not: start the "
+            "control plane with --state-passphrase-file, which encrypts them, and give it here, too"
+        )
     new = new_authority(domain, now, source, root_dir, passphrase)
     if new.id == stored.authority.id:
         raise CertificateError(f"{source} is the authority that signs already: nothing to rotate")
-    steps.stage(state_dir, now, new)
+    steps.stage(state_dir, now, new, state_passphrase)
     return new.id
 
 
-def relist(state_dir: Path, pem: bytes, what: str, now: float) -> str:
+def relist(
+    state_dir: Path, pem: bytes, what: str, now: float, passphrase: bytes | None = None
+) -> str:
     """Takes the revocation lists of other issuers, or of the authority's own keeper."""
-    return told_lists(steps.relist(state_dir, pem, what, now).authority)
+    return told_lists(steps.relist(state_dir, pem, what, now, passphrase).authority)
 
 
 def told_lists(authority: Authority) -> str:
@@ -279,28 +305,37 @@ def told_lists(authority: Authority) -> str:
 
 def target_of(state_dir: Path) -> str:
     """The authority that the rotation under way leads to; CertificateError if there is none."""
-    if target := load_store(state_dir, None).state.target:
+    if target := load_state(state_dir).target:
         return target
     raise CertificateError(f"no rotation is under way in {state_dir}: weft ca rotate begins one")
 
 
-def step(state_dir: Path, name: str, now: float, *, acknowledged: bool) -> str:
+def step(
+    state_dir: Path,
+    name: str,
+    now: float,
+    *,
+    acknowledged: bool,
+    passphrase: bytes | None = None,
+) -> str:
     """One step of the rotation under way; says what has to be seen to before the next one."""
     target = target_of(state_dir)
     if name == "prepare":
-        stored = steps.prepare(state_dir, target, now)
+        stored = steps.prepare(state_dir, target, now, passphrase)
     elif name == "issue":
-        stored = steps.issue(state_dir, target, now)
+        stored = steps.issue(state_dir, target, now, passphrase)
     elif name == "retire":
-        stored = steps.retire(state_dir, target, now, acknowledged=acknowledged)
+        stored = steps.retire(
+            state_dir, target, now, acknowledged=acknowledged, passphrase=passphrase
+        )
     else:
-        stored = steps.abort(state_dir, target, now)
+        stored = steps.abort(state_dir, target, now, passphrase)
     return _following(stored, state_dir)
 
 
-def status(state_dir: Path) -> str:
+def status(state_dir: Path, passphrase: bytes | None = None) -> str:
     """How far the rotation is, and what is next."""
-    return _following(load_store(state_dir, None), state_dir)
+    return _following(load_store(state_dir, None, passphrase), state_dir)
 
 
 def _following(stored: StoredAuthority, state_dir: Path) -> str:

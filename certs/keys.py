@@ -62,6 +62,11 @@ def key_to_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
 
 
+def is_encrypted(pem: bytes) -> bool:
+    """Whether a private key (PEM) needs a passphrase: PKCS#8's way, or the older one of OpenSSL."""
+    return b"BEGIN ENCRYPTED PRIVATE KEY" in pem or b"Proc-Type: 4,ENCRYPTED" in pem
+
+
 def key_from_pem(pem: bytes, passphrase: bytes | None = None) -> PrivateKey:
     """Reads a private key; CertificateError says whether the passphrase or the PEM is wrong."""
     try:

@@ -27,7 +27,7 @@ from typing import Any
 
 from certs.authority import Authority
 from certs.bundle import TrustBundle
-from certs.cacerts import load_cacerts, save_cacerts
+from certs.cacerts import encrypt_key, key_is_encrypted, load_cacerts, save_cacerts
 from certs.checked_file import read_checked, write_checked
 from certs.errors import CertificateError
 from certs.files import read_public, read_secret, sync_directory
@@ -65,10 +65,13 @@ def open_store(
 ) -> StoredAuthority:
     """Loads the authority of `state_dir`, or makes one if there is none.
 
-    With a passphrase the key is encrypted at rest. CertificateError names the file at fault.
+    With a passphrase the keys are encrypted at rest; those that are not yet, are now.
+    CertificateError names the file at fault.
     """
     make_state_directory(state_dir)
     with locked(state_dir):
+        if passphrase:
+            _encrypt(state_dir / CA_FOLDER, passphrase)
         if not _exists(state_dir / CA_FOLDER):
             create(state_dir, _first(state_dir, trust_domain, now, passphrase), now, passphrase)
         stored = read_store(state_dir, passphrase)
@@ -82,6 +85,16 @@ def open_store(
         )
     _check_validity(state_dir, stored, now)
     return stored
+
+
+def load_state(state_dir: Path) -> State:
+    """How far a rotation is; no key is read. CertificateError names the file at fault."""
+    return _read_record(state_dir / CA_FOLDER / STATE_FILE).state
+
+
+def is_encrypted(state_dir: Path) -> bool:
+    """Whether the key of the authority that signs needs a passphrase."""
+    return key_is_encrypted(state_dir / CA_FOLDER / load_state(state_dir).issuing)
 
 
 def load_store(
@@ -220,6 +233,13 @@ def _read_record(path: Path) -> _Record:
 
 def _write_record(folder: Path, record: _Record) -> None:
     write_checked(folder / STATE_FILE, {"format": _FORMAT, **asdict(record)})
+
+
+def _encrypt(folder: Path, passphrase: bytes) -> None:
+    if _exists(folder / STATE_FILE):
+        state = _read_record(folder / STATE_FILE).state
+        for name in filter(None, (state.issuing, state.other)):
+            encrypt_key(folder / name, passphrase)
 
 
 def _load_one(folder: Path, name: str, trust_domain: str, passphrase: bytes | None) -> Authority:

@@ -23,6 +23,7 @@ from aiohttp import web
 
 from certs.errors import CertificateError
 from certs.files import write_public
+from certs.passphrase import read_passphrase
 from certs.store import open_store
 from controlplane.addresses import address_of, check_free
 from controlplane.admin import Admin
@@ -90,13 +91,15 @@ async def _serve(options: ControlPlaneOptions, stack: AsyncExitStack) -> None:
     inventory = Inventory()
     files = FileSource(options.config, inventory, lambda: plane.pipeline.changed())
     files.load()
+    place = options.state_passphrase_file
+    passphrase = read_passphrase(place, os.environ) if place else None
     if options.ca_files is not None:
-        adopt(options.ca_files, options.state_dir, options.trust_domain, time.time())
-    stored = open_store(options.state_dir, options.trust_domain, time.time())
+        adopt(options.ca_files, options.state_dir, options.trust_domain, time.time(), passphrase)
+    stored = open_store(options.state_dir, options.trust_domain, time.time(), passphrase)
     _own_state(options.state_dir, stack)
     accounts = await open_service_accounts(options.kubernetes, options.trust_domain, stack)
     foreign = _foreign_issuer(options, stack)
-    plane = Plane(options, stored, inventory, accounts, foreign, _say)
+    plane = Plane(options, stored, inventory, accounts, foreign, _say, passphrase)
     plane.journal.restore()
     plane.pipeline.rebuild()
     stack.callback(plane.pipeline.close)

@@ -14,7 +14,8 @@ from controlplane.ca.token_review import IN_CLUSTER
 @dataclass(frozen=True, slots=True)
 class ControlPlaneOptions:
     """Port 0: any free one. allow_sds_keys: plain Envoys may get their private key by SDS.
-    certificate_ttl_s: how long workloads' certificates live, unless they ask for less."""
+    certificate_ttl_s: how long workloads' certificates live, unless they ask for less.
+    state_passphrase_file: where the passphrase of the authority's keys is, a path or env:NAME."""
 
     config: Path
     state_dir: Path
@@ -28,6 +29,7 @@ class ControlPlaneOptions:
     log_level: str = "warning"
     issue_limits: tuple[str, ...] = ()
     ca_files: Path | None = None
+    state_passphrase_file: str = ""
     issuer_address: str = ""
     issuer_root: Path | None = None
     issuer_server_name: str = ""

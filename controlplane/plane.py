@@ -80,9 +80,11 @@ class Plane:
         service_accounts: ServiceAccountTokens | None,
         foreign: ForeignIssuer | None,
         say: Callable[[str], None],
+        passphrase: bytes | None = None,
     ) -> None:
-        """say: tells the user a line."""
+        """say: tells the user a line. passphrase: of the authority's keys on disk."""
         self.options = options
+        self._passphrase = passphrase
         self.authority = LiveAuthority(stored)
         self._foreign = foreign
         if foreign is not None:
@@ -113,19 +115,11 @@ class Plane:
         observers = (self.registry, self.metrics, self.roster)
         self.ads = AdsService(self._prove, cache, observers, time.time)
         progress = Progress(self.roster, self.authority, keys, sds.root_version)
-        self.conductor = Conductor(
-            options.state_dir,
-            self.authority,
-            progress,
-            self.ads.publish,
-            hold_s=HOLD_S if options.bundle_port is not None else 0.0,
-        )
-        rotation_metrics.register(
-            self.metrics.registry, self.authority, self.conductor, self.revocations
-        )
+        self.conductor = self._conductor(progress)
         self.reports, self.doctor = self._doctor(keys, sds)
         self._rehearsals = Rehearsals(
-            options.state_dir, self.roster, partial(self._show, cache), reachable(options.host)
+            *(options.state_dir, self.roster, partial(self._show, cache), reachable(options.host)),
+            passphrase=passphrase,
         )
         outlets = Outlets(cache, self.ads, self.registry, self.metrics, say, self.federation)
         self.pipeline = Pipeline(inventory, domain, outlets, time.time)
@@ -140,6 +134,20 @@ class Plane:
             dns_names=dns_names,
             ip_addresses=ip_addresses,
         )
+
+    def _conductor(self, progress: Progress) -> Conductor:
+        conductor = Conductor(
+            self.options.state_dir,
+            self.authority,
+            progress,
+            self.ads.publish,
+            hold_s=HOLD_S if self.options.bundle_port is not None else 0.0,
+            passphrase=self._passphrase,
+        )
+        rotation_metrics.register(
+            self.metrics.registry, self.authority, conductor, self.revocations
+        )
+        return conductor
 
     def _federated(self) -> Federation:
         federation = Federation(
@@ -188,7 +196,9 @@ class Plane:
 
     def authority_files(self, folder: Path) -> AuthorityFiles:
         begin = self.conductor.begin
-        return AuthorityFiles(folder, self.authority, begin, self._relist, time.time)
+        return AuthorityFiles(
+            folder, self.authority, begin, self._relist, time.time, self._passphrase
+        )
 
     def connections(self) -> Iterable[Connection]:
         return tuple(self.ads.connections)

@@ -7,6 +7,7 @@ Only the commands: what they do offline is `certs.cli`, what a running control p
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import sys
 import time
@@ -24,6 +25,24 @@ P = ParamSpec("P")
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _CONTROL_PLANE_LOCK = "controlplane.lock"
 
+
+class Passphrase(click.ParamType[bytes]):
+    """Where one is, of which it is read: the words themselves stand in no command line."""
+
+    name = "passphrase"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> bytes:
+        from certs.errors import CertificateError
+        from certs.passphrase import read_passphrase
+
+        try:
+            return value if isinstance(value, bytes) else read_passphrase(str(value), os.environ)
+        except CertificateError as error:
+            raise UserError(str(error)) from error
+
+
 STATE_DIR = click.option(
     "--state-dir", default=".weft", show_default=True, help="Of the control plane.", type=Path
 )
@@ -36,8 +55,13 @@ ROOT_DIR = click.option(
     help="Keep the root here, offline (made if DIR is empty); an intermediate of it signs.",
 )  # fmt: skip
 PASSPHRASE = click.option(
-    "--passphrase-file", type=Path, metavar="FILE", help="Of the key in --from or --root-dir."
-)
+    "--passphrase-file", "passphrase", type=Passphrase(), metavar="FILE",
+    help="Of the key in --from or --root-dir: a file, or env:NAME.",
+)  # fmt: skip
+STATE_PASSPHRASE = click.option(
+    "--state-passphrase-file", "state_passphrase", type=Passphrase(), metavar="FILE",
+    help="Of the keys in --state-dir, as the control plane is given it: a file, or env:NAME.",
+)  # fmt: skip
 OUTPUT = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
 
 
@@ -91,18 +115,21 @@ def ca() -> None:
 @SOURCE
 @ROOT_DIR
 @PASSPHRASE
+@STATE_PASSPHRASE
 @_told
 def init(
     state_dir: Path,
     trust_domain: str,
     source: Path | None,
     root_dir: Path | None,
-    passphrase_file: Path | None,
+    passphrase: bytes | None,
+    state_passphrase: bytes | None,
 ) -> None:
     """Make the authority of a state directory before its control plane starts.
 
     Without options it is a self-signed root that signs itself, as the control plane would make
-    it. What is there already is never replaced.
+    it. What is there already is never replaced. A key that comes encrypted stays encrypted, and the
+    control plane needs its passphrase.
 
     \b
     Examples:
@@ -112,7 +139,6 @@ def init(
     from certs import cli
 
     _one_of(source, root_dir)
-    passphrase = _passphrase(passphrase_file)
     click.echo(
         cli.init(
             state_dir,
@@ -121,6 +147,7 @@ def init(
             source=source,
             root_dir=root_dir,
             passphrase=passphrase,
+            state_passphrase=state_passphrase,
         )
     )
 
@@ -133,6 +160,7 @@ def init(
 @click.option("--ttl", default="24h", show_default=True, type=Duration(), metavar="TIME")
 @click.option("--dns-name", "dns_names", multiple=True, help="For a server; with --out.")
 @click.option("--ip", "ip_addresses", multiple=True, help="For a server; with --out.")
+@STATE_PASSPHRASE
 @_told
 def sign(
     identity: str,
@@ -142,6 +170,7 @@ def sign(
     ttl: float,
     dns_names: tuple[str, ...],
     ip_addresses: tuple[str, ...],
+    state_passphrase: bytes | None,
 ) -> None:
     """Issue a certificate for IDENTITY: NAMESPACE/ACCOUNT or spiffe://...
 
@@ -160,20 +189,23 @@ def sign(
         raise click.UsageError("give either --csr or --out")
     if out is not None:
         names = {"dns_names": dns_names, "ip_addresses": ip_addresses}
-        click.echo(cli.sign_new_key(state_dir, out, identity, ttl, now, **names))
+        secret = state_passphrase
+        click.echo(cli.sign_new_key(state_dir, out, identity, ttl, now, passphrase=secret, **names))
         return
     if dns_names or ip_addresses:
         raise click.UsageError("--dns-name and --ip need --out: a CSR's sender gets its identity")
     assert csr is not None
     request = csr.read(1 << 20)
-    click.echo(cli.sign_csr(state_dir, request, identity, ttl, now), nl=False)
+    chain = cli.sign_csr(state_dir, request, identity, ttl, now, state_passphrase)
+    click.echo(chain, nl=False)
 
 
 @ca.command()
 @STATE_DIR
+@STATE_PASSPHRASE
 @OUTPUT
 @_told
-def show(state_dir: Path, output: str) -> None:
+def show(state_dir: Path, state_passphrase: bytes | None, output: str) -> None:
     """Show who signs, what is trusted and until when.
 
     --state-dir may also be an authority's folder (ca-cert.pem ..., or tls.crt ...).
@@ -184,14 +216,18 @@ def show(state_dir: Path, output: str) -> None:
     """
     from certs import cli
 
-    click.echo(cli.show_json(state_dir) if output == "json" else cli.show(state_dir, time.time()))
+    if output == "json":
+        click.echo(cli.show_json(state_dir, state_passphrase))
+    else:
+        click.echo(cli.show(state_dir, time.time(), state_passphrase))
 
 
 @ca.command()
 @STATE_DIR
+@STATE_PASSPHRASE
 @OUTPUT
 @_told
-def doctor(state_dir: Path, output: str) -> None:
+def doctor(state_dir: Path, state_passphrase: bytes | None, output: str) -> None:
     """Look at every certificate, key and bundle; exit code 1 if there is something to do.
 
     It says of each when it ends, what depends on it and what breaks then, and warns when a third
@@ -209,7 +245,7 @@ def doctor(state_dir: Path, output: str) -> None:
     from certs.doctor import Severity, examine, report
 
     now = time.time()
-    findings = examine(state_dir, now)
+    findings = examine(state_dir, now, state_passphrase)
     ill = any(found.severity is not Severity.OK for found in findings)
     on_disk = cli.findings_json(findings) if output == "json" else report(findings, now)
     runs = _control_plane_runs(state_dir)
@@ -232,6 +268,7 @@ def doctor(state_dir: Path, output: str) -> None:
 @SOURCE
 @ROOT_DIR
 @PASSPHRASE
+@STATE_PASSPHRASE
 @click.option("--rehearse", is_flag=True, help="Let every proxy try the new chain; change nothing.")
 @click.option("--without", multiple=True, metavar="NODE", help="Wait for this proxy no longer.")
 @click.option("--abort", is_flag=True, help="Give the rotation under way up.")
@@ -246,7 +283,8 @@ def rotate(
     state_dir: Path,
     source: Path | None,
     root_dir: Path | None,
-    passphrase_file: Path | None,
+    passphrase: bytes | None,
+    state_passphrase: bytes | None,
     rehearse: bool,
     without: tuple[str, ...],
     abort: bool,
@@ -266,7 +304,8 @@ def rotate(
       weft ca rotate
       weft ca rotate --root-dir /media/stick/root      another intermediate of the same root
     """
-    what = _Rotation(state_dir, source, root_dir, passphrase_file, abort, status, rehearse)
+    secrets = _Passphrases(passphrase, state_passphrase)
+    what = _Rotation(state_dir, source, root_dir, secrets, abort, status, rehearse)
     what.check(step)
     if not _control_plane_runs(state_dir):
         click.echo(what.offline(step, acknowledged))
@@ -278,6 +317,14 @@ def rotate(
         sys.exit(what.online(without))
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class _Passphrases:
+    """source: of --from or --root-dir. state: of --state-dir."""
+
+    source: bytes | None
+    state: bytes | None
+
+
 @dataclass(frozen=True, slots=True)
 class _Rotation:
     """The options of `rotate`."""
@@ -285,7 +332,7 @@ class _Rotation:
     state_dir: Path
     source: Path | None
     root_dir: Path | None
-    passphrase_file: Path | None
+    secrets: _Passphrases
     abort: bool
     status: bool
     rehearse: bool
@@ -317,16 +364,20 @@ class _Rotation:
             )
         if self.abort or step:
             now = time.time()
-            return cli.step(self.state_dir, step or "abort", now, acknowledged=acknowledged)
+            return cli.step(
+                *(self.state_dir, step or "abort", now),
+                acknowledged=acknowledged,
+                passphrase=self.secrets.state,
+            )
         if not self.status:
             self._stage()
-        return cli.status(self.state_dir)
+        return cli.status(self.state_dir, self.secrets.state)
 
     def _stage(self) -> str:
         from certs import cli
 
-        passphrase = _passphrase(self.passphrase_file)
-        return cli.stage(self.state_dir, time.time(), self.source, self.root_dir, passphrase)
+        secrets = (self.secrets.source, self.secrets.state)
+        return cli.stage(self.state_dir, time.time(), self.source, self.root_dir, *secrets)
 
 
 @ca.command()
@@ -338,8 +389,16 @@ class _Rotation:
     "--crl", type=Path, metavar="FILE",
     help="Put the revocation lists of FILE (PEM) in the place of those that came with --from.",
 )  # fmt: skip
+@STATE_PASSPHRASE
 @_told
-def revoke(what: str | None, state_dir: Path, undo: bool, reason: str, crl: Path | None) -> None:
+def revoke(
+    what: str | None,
+    state_dir: Path,
+    undo: bool,
+    reason: str,
+    crl: Path | None,
+    state_passphrase: bytes | None,
+) -> None:
     """Refuse a certificate (its serial number in hex) or an identity (spiffe://...) everywhere.
 
     The running control plane tells every proxy within seconds; connections of it end. Without
@@ -357,7 +416,7 @@ def revoke(what: str | None, state_dir: Path, undo: bool, reason: str, crl: Path
     if crl is not None:
         if what is not None or undo:
             raise click.UsageError("--crl excludes WHAT and --undo")
-        _relist(state_dir, crl)
+        _relist(state_dir, crl, state_passphrase)
         return
 
     if what is None:
@@ -365,7 +424,7 @@ def revoke(what: str | None, state_dir: Path, undo: bool, reason: str, crl: Path
     sys.exit(revoke_online(state_dir, what, reason, restore=undo))
 
 
-def _relist(state_dir: Path, path: Path) -> None:
+def _relist(state_dir: Path, path: Path, passphrase: bytes | None) -> None:
     from certs import cli
     from certs.files import read_public
     from weft.rotate_online import relist_online
@@ -373,20 +432,12 @@ def _relist(state_dir: Path, path: Path) -> None:
     pem = read_public(path)
     if _control_plane_runs(state_dir):
         sys.exit(relist_online(state_dir, pem))
-    click.echo(cli.relist(state_dir, pem, str(path), time.time()))
+    click.echo(cli.relist(state_dir, pem, str(path), time.time(), passphrase))
 
 
 def _one_of(source: Path | None, root_dir: Path | None) -> None:
     if source is not None and root_dir is not None:
         raise click.UsageError("--from and --root-dir exclude each other")
-
-
-def _passphrase(path: Path | None) -> bytes | None:
-    if path is None:
-        return None
-    from certs.files import read_secret
-
-    return read_secret(path).rstrip(b"\r\n")
 
 
 def _control_plane_runs(state_dir: Path) -> bool:

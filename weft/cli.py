@@ -209,6 +209,12 @@ def proxy(
 @click.option(
     "--ca-files", type=PATH, metavar="DIR", help="An authority that somebody else renews there."
 )
+@click.option(
+    "--state-passphrase-file",
+    default="",
+    metavar="FILE",
+    help="Encrypt the authority's keys in --state-dir by this passphrase: a file, or env:NAME.",
+)
 @click.option("--issuer-address", default="", metavar="HOST:PORT", help="A CSR service that signs.")
 @click.option(
     "--issuer-root", type=PATH, metavar="FILE", help="The roots of that service, and of its work."

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from certs.authority import Authority
-from certs.cacerts import CACERTS, CRL_PEM, TLS_SECRET, load_cacerts
+from certs.cacerts import CACERTS, CRL_PEM, TLS_SECRET, key_is_encrypted, load_cacerts
 from certs.errors import CertificateError
 from certs.store import CA_FOLDER, create, locked, make_state_directory
 from controlplane.ca.live import LiveAuthority
@@ -34,15 +34,19 @@ _NAMES = tuple(
 Version = tuple[tuple[str, int, int, int], ...]
 
 
-def adopt(folder: Path, state_dir: Path, trust_domain: str, now: float) -> None:
-    """Makes the folder's authority that of a state directory which has none yet.
+def adopt(
+    folder: Path, state_dir: Path, trust_domain: str, now: float, passphrase: bytes | None = None
+) -> None:
+    """Makes the folder's authority that of a state directory which has none yet. With a passphrase
+    its key is encrypted there.
 
     CertificateError: the folder holds no authority that may sign for this trust domain.
     """
     make_state_directory(state_dir)
     with locked(state_dir):
         if not os.path.lexists(state_dir / CA_FOLDER):
-            create(state_dir, _load(folder, trust_domain, now), now)
+            found = _load(folder, trust_domain, now, passphrase)
+            create(state_dir, found, now, passphrase)
 
 
 class AuthorityFiles:
@@ -56,12 +60,14 @@ class AuthorityFiles:
         begin: Callable[[Authority], Awaitable[None]],
         relist: Callable[[bytes, str], Awaitable[None]],
         clock: Callable[[], float],
+        passphrase: bytes | None = None,
     ) -> None:
         self._folder = folder
         self._authority = authority
         self._begin = begin
         self._relist = relist
         self._clock = clock
+        self._passphrase = passphrase
         self._done: Version = ()
         self._said = ""
 
@@ -78,7 +84,8 @@ class AuthorityFiles:
             return
         try:
             trust_domain = self._authority.trust_domain
-            found = await asyncio.to_thread(_load, self._folder, trust_domain, self._clock())
+            what = (self._folder, trust_domain, self._clock(), self._passphrase)
+            found = await asyncio.to_thread(_load, *what)
             state = self._authority.stored.state
             if found.id not in (state.issuing, state.other):
                 log.warning("%s holds another authority: rotating to %s", self._folder, found.id)
@@ -95,11 +102,13 @@ class AuthorityFiles:
         self._done = version
 
 
-def _load(folder: Path, trust_domain: str, now: float) -> Authority:
-    """Of one generation: while a link is swapped, one folder is read to the end."""
+def _load(folder: Path, trust_domain: str, now: float, passphrase: bytes | None) -> Authority:
+    """Of one generation: while a link is swapped, one folder is read to the end. The passphrase is
+    for a key that is encrypted; another needs none."""
     generation = folder / _DATA
     whole = generation.resolve() if generation.is_symlink() else folder
-    return load_cacerts(whole, now, trust_domain)
+    encrypted = passphrase is not None and key_is_encrypted(whole)
+    return load_cacerts(whole, now, trust_domain, passphrase if encrypted else None)
 
 
 def _pem(authority: Authority) -> bytes:

@@ -61,8 +61,9 @@ class RotationStatus:
 class Conductor:
     """One per control plane. `resume` at its start; `publish` has all streams look at what is new.
 
-    hold_s: how long both roots are trusted at least before the new one signs, for those who fetch
-    our bundle from time to time. settle_s, look_every_s: for tests."""
+    passphrase: of the keys in state_dir. hold_s: how long both roots are trusted at least before
+    the new one signs, for those who fetch our bundle from time to time. settle_s, look_every_s: for
+    tests."""
 
     def __init__(
         self,
@@ -75,8 +76,10 @@ class Conductor:
         hold_s: float = 0.0,
         settle_s: float = SETTLE_S,
         look_every_s: float = LOOK_EVERY_S,
+        passphrase: bytes | None = None,
     ) -> None:
         self._state_dir = state_dir
+        self._passphrase = passphrase
         self._authority = authority
         self._progress = progress
         self._publish = publish
@@ -117,14 +120,16 @@ class Conductor:
         """Stages `new` and goes. CertificateError if another rotation is under way."""
         async with self._lock:
             now = self._clock()
-            self._take(await asyncio.to_thread(steps.stage, self._state_dir, now, new))
+            what = (self._state_dir, now, new, self._passphrase)
+            self._take(await asyncio.to_thread(steps.stage, *what))
         await self.go(new.id)
 
     async def relist(self, pem: bytes, what: str) -> None:
         """Takes these revocation lists in the place of those that came with who signs now. Not
         published: more has to follow from it. CertificateError as `steps.relist`."""
         async with self._lock:
-            work = asyncio.to_thread(steps.relist, self._state_dir, pem, what, self._clock())
+            lists = (self._state_dir, pem, what, self._clock(), self._passphrase)
+            work = asyncio.to_thread(steps.relist, *lists)
             self._authority.swap(await asyncio.shield(spawn(work, "new revocation lists")))
 
     async def go(self, target: str, without: frozenset[str] = frozenset()) -> None:
@@ -186,14 +191,16 @@ class Conductor:
         else:
             await self._step(partial(steps.retire, acknowledged=True), target)
 
-    async def _step(self, step: Callable[[Path, str, float], StoredAuthority], target: str) -> None:
+    async def _step(self, step: Callable[..., StoredAuthority], target: str) -> None:
         # Shielded: a step that is being written must not be forgotten.
-        writing = asyncio.to_thread(step, self._state_dir, target, self._clock())
+        known = partial(step, passphrase=self._passphrase)
+        writing = asyncio.to_thread(known, self._state_dir, target, self._clock())
         self._take(await asyncio.shield(spawn(writing, "step of a rotation")))
 
     async def _reload(self) -> None:
         """`weft ca` stages on disk, in a process of its own."""
-        self._take(await asyncio.to_thread(load_store, self._state_dir, self._clock()))
+        what = (self._state_dir, self._clock(), self._passphrase)
+        self._take(await asyncio.to_thread(load_store, *what))
 
     def _take(self, stored: StoredAuthority) -> None:
         before = self._authority.stored

@@ -50,6 +50,7 @@ class Rehearsals:
         clock: Callable[[], float] = time.time,
         *,
         wait_s: float = WAIT_S,
+        passphrase: bytes | None = None,
     ) -> None:
         self._state_dir = state_dir
         self._roster = roster
@@ -57,13 +58,14 @@ class Rehearsals:
         self._host = host
         self._clock = clock
         self._wait_s = wait_s
+        self._passphrase = passphrase
         self._lock = asyncio.Lock()
 
     async def run(self, target: str) -> tuple[ProxyProgress, ...]:
         """CertificateError: nothing of this id is staged, or the probe cannot be opened."""
         async with self._lock:
             now = self._clock()
-            stored = await asyncio.to_thread(load_store, self._state_dir, now)
+            stored = await asyncio.to_thread(load_store, self._state_dir, now, self._passphrase)
             new = stored.other
             if new is None or new.id != target:
                 raise CertificateError(f"{target} is not staged, so there is nothing to rehearse")

@@ -51,7 +51,7 @@ def test_init_from_a_folder(tmp_path: Path) -> None:
         cli.init(tmp_path / "state", "td", NOW, source=tmp_path / "cacerts")
     assert not (tmp_path / "state" / "ca").exists()
     cli.init(tmp_path / "state", "td", NOW, source=tmp_path / "cacerts", passphrase=b"words")
-    assert load_store(tmp_path / "state", NOW).authority.id == theirs.id
+    assert load_store(tmp_path / "state", NOW, b"words").authority.id == theirs.id
 
 
 def test_init_replaces_nothing(tmp_path: Path) -> None:

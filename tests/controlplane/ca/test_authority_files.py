@@ -11,6 +11,7 @@ import pytest
 from certs.authority import Authority
 from certs.cacerts import load_cacerts, save_cacerts
 from certs.errors import CertificateError
+from certs.files import write_secret
 from certs.keys import key_to_pem
 from certs.store import load_store, open_store
 from certs.x509 import chain_to_pem
@@ -201,3 +202,19 @@ def test_a_running_control_plane_follows_the_mount(tmp_path: Path) -> None:
         mount.swap(new)
         eventually(lambda: plane.root_pem == new.bundle.to_pem(), 40.0, "the old root is gone")
     assert f"{mount.folder} holds another authority: rotating to {new.id}" in plane.log
+
+
+def test_an_encrypted_key_stays_so_and_the_control_plane_needs_its_words(tmp_path: Path) -> None:
+    now, config = time.time(), tmp_path / "config"
+    config.mkdir()
+    root = Authority.create("cluster.local", now)
+    save_cacerts(tmp_path / "cacerts", root.create_intermediate(now), b"some words")
+    write_secret(tmp_path / "words", b"some words\n")
+    files = ("--ca-files", str(tmp_path / "cacerts"))
+    with pytest.raises(AssertionError, match=r"private key is encrypted: .*state-passphrase-file"):
+        ControlPlane(config, tmp_path / "state", *files).start()
+    words = ("--state-passphrase-file", str(tmp_path / "words"))
+    with ControlPlane(config, tmp_path / "state", *files, *words) as plane:
+        (key,) = plane.state.rglob("ca-key.pem")
+        assert key.read_bytes().startswith(b"-----BEGIN ENCRYPTED")
+        assert "some words" not in plane.log

@@ -14,7 +14,7 @@ from certs import steps
 from certs.authority import Authority
 from certs.errors import CertificateError
 from certs.rotation import Phase
-from certs.store import load_store, open_store
+from certs.store import is_encrypted, load_store, open_store
 from controlplane.ca.envoy_secrets import EnvoySecrets
 from controlplane.ca.live import LiveAuthority
 from controlplane.ca.revocations import Revocations
@@ -35,9 +35,9 @@ TTL_S = 600.0
 class Plane:
     """A control plane without a network: its proxies see what is published at once."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, passphrase: bytes | None = None) -> None:
         self.state_dir = state_dir
-        stored = open_store(state_dir, "cluster.local", NOW)
+        stored = open_store(state_dir, "cluster.local", NOW, passphrase)
         self.authority = LiveAuthority(stored)
         keys = EnvoySecrets(self.authority, TTL_S)
         self.sds = SdsSecrets(self.authority, keys, lambda: NOW)
@@ -52,6 +52,7 @@ class Plane:
             lambda: NOW,
             settle_s=0.0,
             look_every_s=0.001,
+            passphrase=passphrase,
         )
 
     def publish(self) -> None:
@@ -95,6 +96,17 @@ async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
     if made.conductor._driving is not None:
         made.conductor._driving.cancel()
         await asyncio.gather(made.conductor._driving, return_exceptions=True)
+
+
+async def test_keys_at_rest_stay_encrypted(tmp_path: Path) -> None:
+    plane = Plane(tmp_path, b"some words")
+    new = Authority.create("cluster.local", NOW)
+    await plane.conductor.begin(new)
+    await plane.is_over()
+    assert load_store(tmp_path, NOW, b"some words").authority.id == new.id
+    assert is_encrypted(tmp_path)
+    await plane.conductor.relist(new.crl({}, NOW), "a list")
+    assert len(plane.authority.authority.lists) == 1
 
 
 async def test_each_step_waits_for_every_proxy(plane: Plane) -> None:
