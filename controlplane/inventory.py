@@ -1,10 +1,11 @@
 """Every object that a source holds, and which of them are in force.
 
-An object belongs to an origin: a file, or the management API. Where two origins (or one file)
-define the same (kind, namespace, name), the first stays in force, files in the order of their
-names before the API, and the others get an error status. Equality is by meaning: a change of
-position or of a comment does not matter. Knows nothing of where objects come from nor of what
-they are for.
+An object belongs to an origin: a file, Kubernetes, or the management API. Where two origins (or one
+file) define the same (kind, namespace, name), the first stays in force, files in the order of their
+names before Kubernetes before the API, and the others get an error status. Equality is by meaning:
+a change of position or of a comment does not matter. Knows nothing of where objects come from nor
+of what they are for. A change costs what has changed, however much there is: what a kind has is the
+same tuple from snapshot to snapshot until one of that kind changes.
 
     inventory = Inventory()
     inventory.replace(Origin.file("mesh/a.yaml"), objects, statuses)   # all that a file says
@@ -14,14 +15,17 @@ they are for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
 
 from controlplane.kinds.objects import Object, ObjectKey
 from controlplane.mesh.model import Status
+from controlplane.mesh.statuses import in_order
 
 K = TypeVar("K", bound=Object)
+Kinds = Mapping[type[Object], tuple[Object, ...]]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -35,32 +39,86 @@ class Origin:
     def file(cls, path: str) -> Origin:
         return cls(0, path)
 
+    @classmethod
+    def kubernetes(cls, name: str) -> Origin:
+        """Of one object there, so that a change costs what it is."""
+        return cls(1, name)
 
-API = Origin(1, "api")
+
+API = Origin(2, "api")
+PRECEDENCE = "files come before Kubernetes, and that before what was applied"
+"""Why one of two origins wins, for the user."""
 
 
-@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The objects in force, sorted by key, and what the sources have to say. Never changes."""
+    """The objects in force and what the sources have to say. Never changes."""
 
-    objects: tuple[Object, ...] = ()
-    statuses: tuple[Status, ...] = ()
+    __slots__ = ("_kinds", "statuses")
+
+    def __init__(self, objects: Iterable[Object] = (), statuses: tuple[Status, ...] = ()) -> None:
+        kinds: dict[type[Object], list[Object]] = defaultdict(list)
+        for item in objects:
+            kinds[type(item)].append(item)
+        self._kinds: Kinds = {kind: tuple(items) for kind, items in kinds.items()}
+        self.statuses = statuses
+
+    @classmethod
+    def of_kinds(cls, kinds: Kinds, statuses: tuple[Status, ...]) -> Snapshot:
+        made = cls((), statuses)
+        made._kinds = kinds
+        return made
+
+    def only(self, *kinds: type[Object]) -> Snapshot:
+        """Nothing else; it is equal to one of before if nothing of these kinds has changed."""
+        return Snapshot.of_kinds({kind: self._kinds.get(kind, ()) for kind in kinds}, ())
+
+    def __eq__(self, other: object) -> bool:
+        """By the identity of what a kind has, as equal objects may stand at other places."""
+        if not isinstance(other, Snapshot) or self._kinds.keys() != other._kinds.keys():
+            return False
+        mine, others = self._kinds.items(), other._kinds
+        return self.statuses == other.statuses and all(v is others[k] for k, v in mine)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def objects(self) -> tuple[Object, ...]:
+        """Sorted by key."""
+        every = (item for items in self._kinds.values() for item in items)
+        return tuple(sorted(every, key=lambda item: item.key))
 
     def of(self, cls: type[K]) -> tuple[K, ...]:
-        return tuple(item for item in self.objects if isinstance(item, cls))
+        """Those of one kind, sorted by key; the same tuple while none of them has changed."""
+        return cast(tuple[K, ...], self._kinds.get(cls, ()))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Holding:
-    objects: tuple[Object, ...] = ()
+    """What one origin has: its objects by key, and those whose key an earlier one has."""
+
+    objects: dict[ObjectKey, Object] = field(default_factory=dict)
+    repeated: tuple[Object, ...] = ()
     statuses: tuple[Status, ...] = ()
+
+    @classmethod
+    def of(cls, objects: Iterable[Object], statuses: Iterable[Status]) -> _Holding:
+        first: dict[ObjectKey, Object] = {}
+        repeated = [item for item in objects if first.setdefault(item.key, item) is not item]
+        return cls(first, tuple(repeated), tuple(statuses))
+
+    def __bool__(self) -> bool:
+        return bool(self.objects or self.statuses)
 
 
 class Inventory:
-    __slots__ = ("_holdings",)
+    __slots__ = ("_holders", "_holdings", "_in_force", "_kinds", "_statuses")
 
     def __init__(self) -> None:
         self._holdings: dict[Origin, _Holding] = {}
+        self._holders: dict[ObjectKey, set[Origin]] = {}
+        self._in_force: dict[type[Object], dict[ObjectKey, Object]] = defaultdict(dict)
+        self._kinds: dict[type[Object], tuple[Object, ...]] = {}
+        self._statuses: tuple[Status, ...] | None = ()
 
     def replace(
         self, origin: Origin, objects: Iterable[Object], statuses: Iterable[Status] = ()
@@ -69,62 +127,107 @@ class Inventory:
 
         Text that only moved counts too, since statuses point at it; emission compares content."""
         old = self._holdings.get(origin, _Holding())
-        new = _Holding(tuple(objects), tuple(statuses))
-        if new.objects or new.statuses:
+        new = _Holding.of(objects, statuses)
+        if new:
             self._holdings[origin] = new
         else:
             self._holdings.pop(origin, None)
-        return bool(new.objects or new.statuses or old.objects or old.statuses)
+        if old.statuses != new.statuses or old.repeated or new.repeated:
+            self._statuses = None
+        for key in old.objects | new.objects:
+            self._settle(key, origin, old.objects.get(key), new.objects.get(key))
+        return bool(new or old)
 
     def put(self, obj: Object, origin: Origin = API) -> bool:
         """Adds or replaces one object. True: its meaning is new."""
-        holding = self._holdings.get(origin, _Holding())
-        old = next((item for item in holding.objects if item.key == obj.key), None)
-        others = tuple(item for item in holding.objects if item.key != obj.key)
-        self._holdings[origin] = _Holding((*others, obj), holding.statuses)
+        holding = self._holdings.setdefault(origin, _Holding())
+        old = holding.objects.get(obj.key)
+        holding.objects[obj.key] = obj
+        self._settle(obj.key, origin, old, obj)
         return old != obj
 
     def remove(self, key: ObjectKey, origin: Origin = API) -> bool:
         """Removes one object. False: it was not there."""
         holding = self._holdings.get(origin, _Holding())
-        others = tuple(item for item in holding.objects if item.key != key)
-        if len(others) == len(holding.objects):
-            return False
-        self._holdings[origin] = _Holding(others, holding.statuses)
-        return True
+        old = holding.objects.pop(key, None)
+        if not holding:
+            self._holdings.pop(origin, None)
+        if old is not None:
+            self._settle(key, origin, old, None)
+        return old is not None
 
     def objects_of(self, origin: Origin) -> tuple[Object, ...]:
-        return self._holdings.get(origin, _Holding()).objects
+        """Those that may be in force, in their order."""
+        return tuple(self._holdings.get(origin, _Holding()).objects.values())
+
+    def statuses_of(self, origin: Origin) -> tuple[Status, ...]:
+        return self._holdings.get(origin, _Holding()).statuses
 
     def origins(self) -> tuple[Origin, ...]:
         return tuple(sorted(self._holdings))
 
     def find(self, key: ObjectKey, besides: Origin | None = None) -> Object | None:
         """The first object with this key, leaving one origin out."""
-        for origin in sorted(self._holdings):
-            if origin == besides:
-                continue
-            for item in self._holdings[origin].objects:
-                if item.key == key:
-                    return item
-        return None
+        holders = self._holders.get(key, set()) - {besides}
+        return self._holdings[min(holders)].objects[key] if holders else None
 
     def snapshot(self) -> Snapshot:
-        in_force: dict[ObjectKey, Object] = {}
-        statuses: list[Status] = []
-        for origin in sorted(self._holdings):
-            holding = self._holdings[origin]
-            statuses += holding.statuses
-            for item in holding.objects:
-                first = in_force.setdefault(item.key, item)
-                if first is not item:
-                    statuses.append(duplicate(item, first))
-        ordered = tuple(in_force[key] for key in sorted(in_force))
-        return Snapshot(ordered, tuple(sorted(statuses)))
+        for kind, items in self._in_force.items():
+            if kind not in self._kinds:
+                self._kinds[kind] = tuple(items[key] for key in sorted(items))
+        if self._statuses is None:
+            self._statuses = self._say()
+        return Snapshot.of_kinds(dict(self._kinds), self._statuses)
+
+    def _settle(
+        self, key: ObjectKey, origin: Origin, old: Object | None, new: Object | None
+    ) -> None:
+        """`origin` had `old` under `key` and has `new`: decides which object is in force."""
+        if old is new:
+            return
+        holders = self._holders.setdefault(key, set())
+        contested = len(holders | {origin}) > 1
+        (holders.discard if new is None else holders.add)(origin)
+        if contested:
+            self._statuses = None
+        for item in (old, new):
+            if item is not None:
+                self._in_force[type(item)].pop(key, None)
+                self._kinds.pop(type(item), None)
+        if holders:
+            first = self._holdings[min(holders)].objects[key]
+            self._in_force[type(first)][key] = first
+            self._kinds.pop(type(first), None)
+        else:
+            del self._holders[key]
+
+    def _say(self) -> tuple[Status, ...]:
+        """What the sources say, and the error of each object that is not in force."""
+        said: list[Status] = []
+        for holding in self._holdings.values():
+            said += holding.statuses
+            said += (self._repeated(item) for item in holding.repeated)
+        for key, holders in self._holders.items():
+            if len(holders) > 1:
+                said += self._hidden(key, sorted(holders))
+        return in_order(said)
+
+    def _repeated(self, item: Object) -> Status:
+        first = self.find(item.key)
+        assert first is not None  # it is held itself
+        return duplicate(item, first)
+
+    def _hidden(self, key: ObjectKey, holders: list[Origin]) -> Iterator[Status]:
+        """All but the first of those that hold something under `key`."""
+        first = self._holdings[holders[0]].objects[key]
+        for origin in holders[1:]:
+            why = PRECEDENCE if origin.rank != holders[0].rank else ""
+            yield duplicate(self._holdings[origin].objects[key], first, why)
 
 
-def duplicate(item: Object, first: Object) -> Status:
+def duplicate(item: Object, first: Object, why: str = "") -> Status:
     message = f"{item.key} is already defined at {first.position}, which stays in force"
+    message += why and f": {why}"
     return Status(item.position, "error", "Duplicate", str(item.key), message)
 
 

@@ -16,6 +16,7 @@ from certs.errors import CertificateError
 from controlplane.kinds.secrets import LISTS, PAIRS, ROOTS, Secret
 from controlplane.mesh.credentials import Credential
 from controlplane.mesh.model import Service, Subset
+from controlplane.translate.memo import Index, asked
 from controlplane.translate.report import Report
 
 Need = Literal["pair", "roots"]
@@ -40,9 +41,7 @@ class _Reading:
     faults: tuple[tuple[Secret, str, str], ...] = ()
 
 
-class Credentials:
-    __slots__ = ("_read", "_secrets")
-
+class Credentials(Index):
     def __init__(self, secrets: Iterable[Secret]) -> None:
         self._secrets = {(secret.namespace, secret.name): secret for secret in secrets}
         self._read: dict[tuple[str, str], _Reading] = {}
@@ -54,6 +53,7 @@ class Credentials:
             self._read[key] = self._reading(namespace, name)
         return self._read[key].credential
 
+    @asked
     def why_not(self, namespace: str, name: str, *needs: Need) -> str:
         """Why it does not serve; '' if it has all that is needed."""
         found = self.find(namespace, name)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from controlplane.kinds import core
 from controlplane.kinds.objects import Object
 from controlplane.kinds.service_entry import WorkloadEntry
 from controlplane.mesh.model import Position, Service
+from controlplane.translate.memo import Index, asked
 
 DOMAIN = "cluster.local"
 """The DNS domain of Kubernetes services, Istio's default; not the trust domain."""
@@ -27,29 +29,45 @@ def selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
     return all(labels.get(key) == value for key, value in selector.items())
 
 
-class Workloads:
+class Workloads(Index):
     """WorkloadEntries by namespace and label."""
 
-    __slots__ = ("_by_label", "entries")
-
     def __init__(self, entries: Iterable[WorkloadEntry]) -> None:
-        self.entries = tuple(entries)
         self._by_label: dict[tuple[str, str, str], list[WorkloadEntry]] = defaultdict(list)
-        for entry in self.entries:
+        for entry in entries:
             for key, value in labels_of(entry).items():
                 self._by_label[entry.namespace, key, value].append(entry)
 
-    def selected(self, namespace: str, selector: Mapping[str, str]) -> list[WorkloadEntry]:
+    @asked
+    def selected(self, namespace: str, selector: Mapping[str, str]) -> tuple[WorkloadEntry, ...]:
         """Those that have every label of `selector`; none for an empty one."""
         lists = [self._by_label.get((namespace, k, v), []) for k, v in selector.items()]
         fewest = min(lists, key=len, default=[])
-        return [entry for entry in fewest if selects(selector, labels_of(entry))]
+        return tuple(entry for entry in fewest if selects(selector, labels_of(entry)))
 
 
-class Hosts:
+class Listed(Index):
+    """What Kubernetes lists as the endpoints of a Service."""
+
+    def __init__(
+        self, endpoints: Iterable[core.Endpoints], slices: Iterable[core.EndpointSlice]
+    ) -> None:
+        self._endpoints = {(item.namespace, item.name): item for item in endpoints}
+        self._slices: dict[tuple[str, str], list[core.EndpointSlice]] = defaultdict(list)
+        for item in slices:
+            self._slices[item.namespace, item.service_name].append(item)
+
+    @asked
+    def endpoints(self, namespace: str, name: str) -> core.Endpoints | None:
+        return self._endpoints.get((namespace, name))
+
+    @asked
+    def slices(self, namespace: str, name: str) -> tuple[core.EndpointSlice, ...]:
+        return tuple(self._slices.get((namespace, name), ()))
+
+
+class Hosts(Index):
     """Services by full name, and short names as they are meant in a namespace."""
-
-    __slots__ = ("_aliases", "_services")
 
     def __init__(self, services: Iterable[Service]) -> None:
         self._services = {service.hostname: service for service in services}
@@ -59,6 +77,7 @@ class Hosts:
             for alias in service.aliases
         }
 
+    @asked
     def full_name(self, host: str, namespace: str) -> str:
         """Istio's rule: a name without a dot is a service of the object's own namespace.
 
@@ -70,15 +89,17 @@ class Hosts:
             return f"{host}.{namespace}.svc.{DOMAIN}"
         return self._aliases.get(host, host)
 
+    @asked
     def get(self, hostname: str) -> Service | None:
         return self._services.get(hostname)
 
-    def matching(self, hostname: str) -> list[Service]:
+    @asked
+    def matching(self, hostname: str) -> tuple[Service, ...]:
         """The services that a host of a rule means: one, or those below a wildcard, sorted."""
         if not hostname.startswith("*"):
             found = self._services.get(hostname)
-            return [found] if found else []
+            return (found,) if found else ()
         suffix = hostname[1:]
         names = sorted(n for n in self._services if n.endswith(suffix) and n != hostname)
         exact = [hostname] if hostname in self._services else []
-        return [self._services[name] for name in (*exact, *names)]
+        return tuple(self._services[name] for name in (*exact, *names))

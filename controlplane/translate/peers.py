@@ -13,14 +13,13 @@ from collections.abc import Iterable, Mapping
 from controlplane.kinds.peer_authentication import Mode, PeerAuthentication
 from controlplane.mesh.model import TlsMode
 from controlplane.translate.index import age, selects
+from controlplane.translate.memo import Index, asked
 from controlplane.translate.report import Report
 
 ROOT_NAMESPACE = "istio-system"
 
 
-class PeerModes:
-    __slots__ = ("_by_namespace", "_report", "_selecting")
-
+class PeerModes(Index):
     def __init__(self, policies: Iterable[PeerAuthentication], report: Report) -> None:
         self._report = report
         self._by_namespace: dict[str, PeerAuthentication] = {}
@@ -43,6 +42,7 @@ class PeerModes:
         message = f"{first.key} at {first.position} is older and stays in force"
         self._report.warning(policy, policy.position, "Conflict", message)
 
+    @asked
     def mode(
         self, namespace: str, labels: Mapping[str, str], ports: Iterable[int], default: TlsMode
     ) -> TlsMode:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
+from controlplane.kinds import connection_pool
 from controlplane.kinds import destination_rule as kinds
 from controlplane.kinds.destination_rule import DestinationRule
+from controlplane.kinds.load_balancer import LoadBalancer
 from controlplane.mesh.model import (
     ClientTls,
     ConnectionPool,
@@ -21,7 +24,9 @@ from controlplane.mesh.model import (
     Subset,
     TrafficPolicy,
 )
+from controlplane.translate.credentials import Credentials, Need
 from controlplane.translate.index import Hosts, age
+from controlplane.translate.memo import Each
 from controlplane.translate.peers import ROOT_NAMESPACE
 from controlplane.translate.report import Report
 
@@ -33,24 +38,48 @@ class _Merged:
     policy: kinds.TrafficPolicy | None = None
     policy_of: DestinationRule | None = None
     subsets: dict[str, kinds.Subset] = field(default_factory=dict)
+    subset_of: dict[str, DestinationRule] = field(default_factory=dict)
 
 
 def apply(
-    services: tuple[Service, ...], rules: Iterable[DestinationRule], report: Report
+    each: Each,
+    services: tuple[Service, ...],
+    rules: Iterable[DestinationRule],
+    hosts: Hosts,
+    credentials: Credentials,
+    report: Report,
 ) -> tuple[Service, ...]:
     """The services with their policies, port policies and subsets."""
-    hosts = Hosts(services)
-    merged: dict[str, _Merged] = {}
+    find = partial(_found, hosts, credentials, report)
+    of: dict[str, list[DestinationRule]] = {}
     for rule in sorted(rules, key=age):
-        hostname = hosts.full_name(rule.spec.host, rule.namespace)
-        targets = tuple(_targets(rule, hostname, hosts, report))
-        _tell_unknown_ports(rule, targets, report)
-        for service in targets:
-            _merge(merged.setdefault(service.hostname, _Merged()), rule, report)
+        for hostname in each(rule.key, find, rule):
+            of.setdefault(hostname, []).append(rule)
+    make = partial(_made, report)
     return tuple(
-        _with_policy(service, merged[service.hostname]) if service.hostname in merged else service
+        each(service.hostname, make, service, *of[service.hostname])
+        if service.hostname in of
+        else service
         for service in services
     )
+
+
+def _found(
+    hosts: Hosts, credentials: Credentials, report: Report, rule: DestinationRule
+) -> tuple[str, ...]:
+    """The host names of the services that a rule is for, and what is to be said about it."""
+    hostname = hosts.full_name(rule.spec.host, rule.namespace)
+    targets = tuple(_targets(rule, hostname, hosts, report))
+    _tell_unknown_ports(rule, targets, report)
+    _tell_credentials(rule, credentials, report)
+    return tuple(service.hostname for service in targets)
+
+
+def _made(report: Report, service: Service, *rules: DestinationRule) -> Service:
+    merged = _Merged()
+    for rule in rules:
+        _merge(merged, rule, report)
+    return _with_policy(service, merged)
 
 
 def _targets(
@@ -86,6 +115,31 @@ def _tell_unknown_ports(
             report.warning(rule, item.position, "SelectsNothing", message)
 
 
+def _tell_credentials(rule: DestinationRule, credentials: Credentials, report: Report) -> None:
+    """Secrets that are named and do not serve: the service can't be reached by anybody."""
+    for tls in _tls_settings(rule):
+        if not tls.credential_name:
+            continue
+        needs: list[Need] = ["pair"] if tls.mode == "MUTUAL" else []
+        needs += [] if tls.insecure_skip_verify else ["roots"]
+        if reason := credentials.why_not(rule.namespace, tls.credential_name, *needs):
+            message = f"credentialName: {reason}; requests are answered 503 until there is"
+            report.error(rule, tls.at("credentialName"), "MissingCredential", message)
+        else:
+            message = (
+                f"credentialName: only proxies of the namespace {rule.namespace!r} get the Secret "
+                "and reach the service"
+            )
+            report.info(rule, tls.at("credentialName"), "OneNamespace", message)
+
+
+def _tls_settings(rule: DestinationRule) -> Iterable[kinds.ClientTls]:
+    for policy in (rule.spec.traffic_policy, *(s.traffic_policy for s in rule.spec.subsets)):
+        if policy is not None:
+            found = (policy.tls, *(item.tls for item in policy.port_level_settings))
+            yield from (tls for tls in found if tls is not None)
+
+
 def _merge(merged: _Merged, rule: DestinationRule, report: Report) -> None:
     spec = rule.spec
     if spec.traffic_policy is not None:
@@ -96,20 +150,24 @@ def _merge(merged: _Merged, rule: DestinationRule, report: Report) -> None:
             report.warning(rule, spec.at("trafficPolicy"), "Conflict", message)
     for index, subset in enumerate(spec.subsets):
         first = merged.subsets.setdefault(subset.name, subset)
-        if first is not subset:
+        if first is subset:
+            merged.subset_of[subset.name] = rule
+        else:
             message = f"the subset {subset.name!r} is already defined at {first.position}"
             report.warning(rule, spec.at(f"subsets[{index}]"), "Conflict", message)
 
 
 def _with_policy(service: Service, merged: _Merged) -> Service:
-    settings = _Settings().over(merged.policy)
-    ports = {item.port.number: item for item in _port_items(merged.policy)}
+    namespace = merged.policy_of.namespace if merged.policy_of is not None else ""
+    settings = _Settings().over(merged.policy, namespace)
+    ports = {item.port.number: _Settings.of(item, namespace) for item in _port_items(merged.policy)}
     return replace(
         service,
         policy=settings.policy(),
-        port_policies={n: _Settings.of(item).policy() for n, item in sorted(ports.items())},
+        port_policies={number: ports[number].policy() for number in sorted(ports)},
         subsets=tuple(
-            _subset(merged.subsets[name], settings, ports) for name in sorted(merged.subsets)
+            _subset(merged.subsets[name], merged.subset_of[name].namespace, settings, ports)
+            for name in sorted(merged.subsets)
         ),
     )
 
@@ -119,16 +177,16 @@ def _port_items(policy: kinds.TrafficPolicy | None) -> tuple[kinds.PortPolicy, .
 
 
 def _subset(
-    subset: kinds.Subset, above: _Settings, ports: Mapping[int, kinds.PortPolicy]
+    subset: kinds.Subset, namespace: str, above: _Settings, ports: Mapping[int, _Settings]
 ) -> Subset:
     """Istio's MergeTrafficPolicy: per port, the service's level, then the subset, then its port."""
     own = subset.traffic_policy
-    merged = {number: _Settings.of(item).over(own) for number, item in ports.items()}
-    merged |= {item.port.number: _Settings.of(item) for item in _port_items(own)}
+    merged = {number: item.over(own, namespace) for number, item in ports.items()}
+    merged |= {item.port.number: _Settings.of(item, namespace) for item in _port_items(own)}
     return Subset(
         name=subset.name,
         labels=subset.labels,
-        policy=above.over(own).policy(),
+        policy=above.over(own, namespace).policy(),
         port_policies={number: merged[number].policy() for number in sorted(merged)},
         position=subset.position,
     )
@@ -136,19 +194,22 @@ def _subset(
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    """The four parts that override each other whole; None: not set at any level."""
+    """The four parts that override each other whole; None: not set at any level. namespace: of
+    the rule that says how to speak TLS."""
 
-    load_balancer: kinds.LoadBalancer | None = None
-    pool: kinds.ConnectionPool | None = None
-    outlier: kinds.OutlierDetection | None = None
+    load_balancer: LoadBalancer | None = None
+    pool: connection_pool.ConnectionPool | None = None
+    outlier: connection_pool.OutlierDetection | None = None
     tls: kinds.ClientTls | None = None
+    namespace: str = ""
 
     @classmethod
-    def of(cls, item: kinds.TrafficPolicy | kinds.PortPolicy) -> _Settings:
-        return cls(item.load_balancer, item.connection_pool, item.outlier_detection, item.tls)
+    def of(cls, item: kinds.TrafficPolicy | kinds.PortPolicy, namespace: str) -> _Settings:
+        pool, outlier = item.connection_pool, item.outlier_detection
+        return cls(item.load_balancer, pool, outlier, item.tls, namespace)
 
-    def over(self, item: kinds.TrafficPolicy | None) -> _Settings:
-        """These, with what `item` sets in their place."""
+    def over(self, item: kinds.TrafficPolicy | None, namespace: str) -> _Settings:
+        """These, with what `item`, of a rule of `namespace`, sets in their place."""
         if item is None:
             return self
         return _Settings(
@@ -156,6 +217,7 @@ class _Settings:
             item.connection_pool or self.pool,
             item.outlier_detection or self.outlier,
             item.tls or self.tls,
+            namespace if item.tls else self.namespace,
         )
 
     def policy(self) -> TrafficPolicy:
@@ -163,12 +225,12 @@ class _Settings:
             load_balancer=_algorithm(self.load_balancer),
             pool=_pool(self.pool),
             outlier=_outlier(self.outlier),
-            tls=_tls(self.tls),
+            tls=_tls(self.tls, self.namespace),
         )
 
 
 def _algorithm(
-    item: kinds.LoadBalancer | None,
+    item: LoadBalancer | None,
 ) -> Literal["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"]:
     """Istio's default, also for UNSPECIFIED and the old LEAST_CONN, is LEAST_REQUEST."""
     if item is None or item.simple in ("UNSPECIFIED", "LEAST_CONN", "LEAST_REQUEST"):
@@ -176,7 +238,7 @@ def _algorithm(
     return "ROUND_ROBIN" if item.simple == "ROUND_ROBIN" else "RANDOM"
 
 
-def _pool(item: kinds.ConnectionPool | None) -> ConnectionPool:
+def _pool(item: connection_pool.ConnectionPool | None) -> ConnectionPool:
     if item is None:
         return ConnectionPool()
     tcp, http = item.tcp, item.http
@@ -191,7 +253,7 @@ def _pool(item: kinds.ConnectionPool | None) -> ConnectionPool:
     )
 
 
-def _outlier(item: kinds.OutlierDetection | None) -> OutlierDetection | None:
+def _outlier(item: connection_pool.OutlierDetection | None) -> OutlierDetection | None:
     if item is None:
         return None
     return OutlierDetection(
@@ -204,16 +266,17 @@ def _outlier(item: kinds.OutlierDetection | None) -> OutlierDetection | None:
     )
 
 
-def _tls(item: kinds.ClientTls | None) -> ClientTls | None:
+def _tls(item: kinds.ClientTls | None, namespace: str) -> ClientTls | None:
     if item is None:
         return None
     return ClientTls(
         item.mode,
         item.sni,
         item.subject_alt_names,
-        roots=item.ca_certificates,
+        roots="" if item.ca_certificates == kinds.SYSTEM_ROOTS else item.ca_certificates,
         crl=item.ca_crl,
         certificate=item.client_certificate,
         private_key=item.private_key,
+        credential=(namespace, item.credential_name) if item.credential_name else None,
         verifies=not item.insecure_skip_verify,
     )

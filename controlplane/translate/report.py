@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from controlplane.kinds.objects import Object
@@ -33,6 +35,23 @@ class Report:
     ) -> None:
         self._statuses.add(Status(position, severity, code, str(obj.key), message))
 
-    def statuses(self) -> tuple[Status, ...]:
-        """Sorted, each once."""
-        return tuple(sorted(self._statuses))
+    def clear(self) -> None:
+        """As if nothing had been said."""
+        self._statuses = set()
+
+    def add(self, said: Iterable[Status]) -> None:
+        """What has been said before."""
+        self._statuses.update(said)
+
+    @contextmanager
+    def apart(self) -> Iterator[set[Status]]:
+        """What is said meanwhile is kept for itself."""
+        outer, self._statuses = self._statuses, set()
+        try:
+            yield self._statuses
+        finally:
+            self._statuses = outer
+
+    def statuses(self) -> frozenset[Status]:
+        """Each once."""
+        return frozenset(self._statuses)

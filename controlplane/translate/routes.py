@@ -11,14 +11,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from controlplane.kinds.objects import ObjectKey
 from controlplane.kinds.virtual_service import VirtualService
 from controlplane.mesh.model import Destination, DirectResponse, HttpRule, RouteMatch, Service
+from controlplane.translate.http_matches import takes_everything
 from controlplane.translate.index import Hosts, age
+from controlplane.translate.memo import Each
 from controlplane.translate.report import Report
-from controlplane.translate.rules import RuleMaker, takes_everything
+from controlplane.translate.rules import RuleMaker
 
 MESH = "mesh"
 """Istio's word for all sidecars, among `gateways`."""
@@ -33,26 +36,51 @@ class _Claim(NamedTuple):
     host_index: int
 
 
+class _Routed(NamedTuple):
+    """What one VirtualService comes to: its rules, and the services it names."""
+
+    rules: tuple[HttpRule, ...] = ()
+    claims: tuple[tuple[str, _Claim], ...] = ()
+
+
 def apply(
-    services: tuple[Service, ...], virtual_services: Iterable[VirtualService], report: Report
+    each: Each,
+    services: tuple[Service, ...],
+    virtual_services: Iterable[VirtualService],
+    hosts: Hosts,
+    report: Report,
 ) -> tuple[Service, ...]:
-    """The services with their rules."""
-    hosts = Hosts(services)
-    maker = RuleMaker(hosts, report)
+    """The services with their rules. `hosts` knows them with their subsets."""
+    make = partial(_routed, hosts, report)
     rules: dict[ObjectKey, tuple[HttpRule, ...]] = {}
     claims: dict[str, list[_Claim]] = defaultdict(list)
     for item in sorted(virtual_services, key=age):
-        if not _concerns_mesh(item, report):
-            continue
-        rules[item.key] = maker.rules(item)
-        for hostname, claim in _claims(item, hosts, report):
+        routed = each(item.key, make, item)
+        rules[item.key] = routed.rules
+        for hostname, claim in routed.claims:
             claims[hostname].append(claim)
+    join = partial(_with_rules, report)
     return tuple(
-        replace(service, rules=_joined(service, claims[service.hostname], rules, report))
-        if service.hostname in claims
+        each(service.hostname, join, service, *((c, rules[c.virtual_service.key]) for c in found))
+        if (found := claims.get(service.hostname))
         else service
         for service in services
     )
+
+
+def _routed(hosts: Hosts, report: Report, item: VirtualService) -> _Routed:
+    if not _concerns_mesh(item, report):
+        return _Routed()
+    rules = RuleMaker(hosts, report).rules(item)
+    return _Routed(rules, tuple(_claims(item, hosts, report)))
+
+
+def _with_rules(
+    report: Report, service: Service, *found: tuple[_Claim, tuple[HttpRule, ...]]
+) -> Service:
+    claims = [claim for claim, _ in found]
+    rules = {claim.virtual_service.key: of for claim, of in found}
+    return replace(service, rules=_joined(service, claims, rules, report))
 
 
 def _concerns_mesh(item: VirtualService, report: Report) -> bool:
@@ -138,6 +166,6 @@ def _only_for(namespace: str, rules: tuple[HttpRule, ...]) -> Iterator[HttpRule]
         )
         if matches:
             yield replace(rule, matches=matches)
-    if not any(takes_everything(rule) for rule in rules):
+    if not any(takes_everything(rule.matches) for rule in rules):
         rest = RouteMatch(source_namespace=namespace)
         yield HttpRule((rest,), direct_response=DirectResponse(404))

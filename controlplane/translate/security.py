@@ -15,6 +15,9 @@ from controlplane.translate.report import Report
 from controlplane.translate.scopes import Population
 from controlplane.translate.trust_domains import TrustDomains
 
+KINDS = (MeshConfigMap, AuthorizationPolicy, RequestAuthentication, Deployment)
+"""What of a snapshot decides."""
+
 
 def build(
     snapshot: Snapshot,

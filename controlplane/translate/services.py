@@ -6,17 +6,16 @@ EndpointSlices add what they list. Policies and rules are added later (policies,
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from controlplane.inventory import Snapshot
 from controlplane.kinds import core
 from controlplane.kinds.service_entry import EntryPort, ServiceEntry, Workload, WorkloadEntry
 from controlplane.mesh.model import Endpoint, Protocol, Service, ServicePort
 from controlplane.translate import protocols
-from controlplane.translate.index import DOMAIN, Workloads, age
+from controlplane.translate.index import DOMAIN, Listed, Workloads, age
+from controlplane.translate.memo import Each
 from controlplane.translate.report import Report
 from controlplane.translate.sidecars import Sidecars
 
@@ -29,102 +28,205 @@ _ENTRY_PROTOCOLS: dict[str, Protocol] = {
     "MONGO": "MONGO",
     "TCP": "TCP",
     "TLS": "TLS",
+    "": "TCP",
+    "HTTP_PROXY": "HTTP",
+    "MYSQL": "TCP",
+    "REDIS": "TCP",
+    "UDP": "UDP",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Attachment:
-    """A workload entry serves a service. ports: service port -> (workload's port, target names).
+class ServedPort:
+    """A workload's port behind the port of a service. targets: numbers under which policies may
+    know it."""
 
-    targets: service port number -> numbers under which policies may know the workload's port."""
-
-    entry: WorkloadEntry
-    service: Service
-    ports: Mapping[int, int]
-    targets: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    number: int
+    service_port: int
+    protocol: Protocol | None
+    targets: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Translated:
-    """services sorted by hostname, each hostname once."""
+class Attachment:
+    """A workload, by namespace and name, serves the service of that hostname."""
 
-    services: tuple[Service, ...]
-    attachments: tuple[Attachment, ...]
-
-
-def build(snapshot: Snapshot, sidecars: Sidecars, report: Report) -> Translated:
-    maker = _Maker(snapshot, sidecars, report)
-    for service in snapshot.of(core.Service):
-        maker.add_service(service)
-    for entry in sorted(snapshot.of(ServiceEntry), key=age):
-        maker.add_entry(entry)
-    services = tuple(maker.services[name] for name in sorted(maker.services))
-    return Translated(services, tuple(maker.attachments))
+    workload: tuple[str, str]
+    hostname: str
+    ports: tuple[ServedPort, ...]
 
 
-class _Maker:
-    def __init__(self, snapshot: Snapshot, sidecars: Sidecars, report: Report) -> None:
-        self.services: dict[str, Service] = {}
-        self.attachments: list[Attachment] = []
-        self._sidecars = sidecars
-        self._report = report
-        self._workloads = Workloads(snapshot.of(WorkloadEntry))
-        self._endpoints = {(e.namespace, e.name): e for e in snapshot.of(core.Endpoints)}
-        self._slices: dict[tuple[str, str], list[core.EndpointSlice]] = defaultdict(list)
-        for item in snapshot.of(core.EndpointSlice):
-            self._slices[item.namespace, item.service_name].append(item)
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Where a service is reached."""
 
-    # ------------------------------------------------------------------ Kubernetes
+    endpoints: tuple[Endpoint, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
 
-    def add_service(self, service: core.Service) -> None:
-        key = (service.namespace, service.name)
-        hostname = f"{service.name}.{service.namespace}.svc.{DOMAIN}"
-        made = self._plain(service, hostname)
-        if service.spec.type == "ExternalName":
-            ports = {port.number: port.number for port in made.ports}
-            found = [Endpoint(service.spec.external_name, ports)]
+
+Named = tuple[Service, core.Service | ServiceEntry]
+"""A service, as yet without endpoints, and the object that it is made of."""
+
+
+def named(
+    each: Each, services: Iterable[core.Service], entries: Iterable[ServiceEntry], report: Report
+) -> tuple[Named, ...]:
+    """Sorted by hostname, each hostname once: of the Service, or of the oldest ServiceEntry."""
+    found: dict[str, Named] = {}
+    for service in services:
+        made = each(service.key, _plain, service, report)
+        found[made.hostname] = (made, service)
+    for entry in sorted(entries, key=age):
+        for index, made in enumerate(each(entry.key, _of_entry, entry)):
+            first, _ = found.setdefault(made.hostname, (made, entry))
+            if first is not made:
+                message = f"the host {made.hostname!r} is already a service, from {first.position}"
+                report.warning(entry, entry.spec.at(f"hosts[{index}]"), "Conflict", message)
+    return tuple(found[name] for name in sorted(found))
+
+
+def alone(services: Iterable[Named]) -> tuple[Service, ...]:
+    """Without the objects that they are made of."""
+    return tuple(service for service, _ in services)
+
+
+def reached(
+    each: Each,
+    services: Iterable[Named],
+    workloads: Workloads,
+    listed: Listed,
+    sidecars: Sidecars,
+    report: Report,
+) -> tuple[Reached, ...]:
+    """In the order of the services."""
+    finder = _Finder(workloads, listed, sidecars, report)
+    return tuple(each(made.hostname, finder.find, made, of) for made, of in services)
+
+
+def joined(
+    each: Each, services: Iterable[Service], places: Iterable[Reached]
+) -> tuple[Service, ...]:
+    """The services with their endpoints."""
+    return tuple(
+        each(service.hostname, _with_endpoints, service, place.endpoints)
+        for service, place in zip(services, places, strict=True)
+    )
+
+
+def _with_endpoints(service: Service, endpoints: tuple[Endpoint, ...]) -> Service:
+    return replace(service, endpoints=endpoints)
+
+
+# --------------------------------------------------------------------------- names and ports
+
+
+def _plain(service: core.Service, report: Report) -> Service:
+    spec = service.spec
+    base = f"{service.name}.{service.namespace}"
+    external = spec.type == "ExternalName"
+    return Service(
+        hostname=f"{base}.svc.{DOMAIN}",
+        name=service.name,
+        namespace=service.namespace,
+        ports=tuple(_ports(service, report)),
+        aliases=(base, f"{base}.svc"),
+        local_aliases=(service.name,),
+        addresses=() if spec.cluster_ip in ("", "None") else (spec.cluster_ip,),
+        resolution="DNS" if external else "STATIC",
+        external=external,
+        position=service.position,
+    )
+
+
+def _ports(service: core.Service, report: Report) -> Iterable[ServicePort]:
+    """Those of the mesh: no SCTP, and no UDP port beside a TCP port of the same number. Other
+    UDP ports are known, but no proxy carries them yet."""
+    tcp = {port.port for port in service.spec.ports if port.protocol == "TCP"}
+    for port in service.spec.ports:
+        if port.protocol == "SCTP" or (port.protocol == "UDP" and port.port in tcp):
+            message = f"the {port.protocol} port {port.port} is not part of the mesh"
+            report.info(service, port.position, "NoEffect", message)
         else:
-            found = self._selected(service, made)
-            if (listed := self._endpoints.get(key)) is not None:
-                found += _of_endpoints(service, listed)
-            for item in self._slices.get(key, ()):
-                found += _of_slice(service, item)
-        self.services[hostname] = _with_endpoints(made, found)
+            if port.protocol == "UDP":
+                message = f"the UDP port {port.port} is not carried by the mesh's proxies"
+                report.info(service, port.position, "NoEffect", message)
+            yield ServicePort(port.port, port.name, protocols.of_port(service, port, report))
 
-    def _plain(self, service: core.Service, hostname: str) -> Service:
-        spec = service.spec
-        base = f"{service.name}.{service.namespace}"
-        external = spec.type == "ExternalName"
-        return Service(
-            hostname=hostname,
-            name=service.name,
-            namespace=service.namespace,
-            ports=tuple(self._ports(service)),
-            aliases=(base, f"{base}.svc"),
-            local_aliases=(service.name,),
-            addresses=() if spec.cluster_ip in ("", "None") else (spec.cluster_ip,),
-            resolution="DNS" if external else "STATIC",
-            external=external,
-            position=service.position,
+
+def _of_entry(entry: ServiceEntry) -> tuple[Service, ...]:
+    """One for each host, in their order."""
+    spec = entry.spec
+    ports = tuple(
+        ServicePort(port.number, port.name, _ENTRY_PROTOCOLS[port.protocol]) for port in spec.ports
+    )
+    names = [host.rstrip(".").lower() for host in spec.hosts]
+    return tuple(
+        Service(
+            hostname=name,
+            name=name,
+            namespace=entry.namespace,
+            ports=ports,
+            addresses=spec.addresses,
+            resolution=spec.resolution,
+            external=spec.location == "MESH_EXTERNAL",
+            position=entry.position,
+        )
+        for name in names
+    )
+
+
+# --------------------------------------------------------------------------- endpoints
+
+
+@dataclass(frozen=True, slots=True)
+class _Selected:
+    """A workload entry serves a service. ports: service port -> workload's port."""
+
+    entry: WorkloadEntry
+    ports: Mapping[int, int]
+    targets: Mapping[int, tuple[int, ...]]
+
+    def attachment(self, service: Service) -> Attachment:
+        spoken = {port.number: port.protocol for port in service.ports}
+        return Attachment(
+            (self.entry.namespace, self.entry.name),
+            service.hostname,
+            tuple(
+                ServedPort(number, port, spoken.get(port), self.targets.get(port, ()))
+                for port, number in self.ports.items()
+            ),
         )
 
-    def _ports(self, service: core.Service) -> Iterable[ServicePort]:
-        """Those of the mesh: no SCTP, and no UDP port beside a TCP port of the same number. Other
-        UDP ports are known, but no proxy carries them yet."""
-        tcp = {port.port for port in service.spec.ports if port.protocol == "TCP"}
-        for port in service.spec.ports:
-            if port.protocol == "SCTP" or (port.protocol == "UDP" and port.port in tcp):
-                message = f"the {port.protocol} port {port.port} is not part of the mesh"
-                self._report.info(service, port.position, "NoEffect", message)
-            else:
-                if port.protocol == "UDP":
-                    message = f"the UDP port {port.port} is not carried by the mesh's proxies"
-                    self._report.info(service, port.position, "NoEffect", message)
-                protocol = protocols.of_port(service, port, self._report)
-                yield ServicePort(port.port, port.name, protocol)
 
-    def _selected(self, service: core.Service, made: Service) -> list[Endpoint]:
-        endpoints: list[Endpoint] = []
+class _Finder:
+    """Finds the endpoints of one service after the other."""
+
+    def __init__(
+        self, workloads: Workloads, listed: Listed, sidecars: Sidecars, report: Report
+    ) -> None:
+        self._workloads = workloads
+        self._listed = listed
+        self._sidecars = sidecars
+        self._report = report
+
+    def find(self, service: Service, of: core.Service | ServiceEntry) -> Reached:
+        if isinstance(of, ServiceEntry):
+            return self._of_entry(service, of)
+        return self._of_service(service, of)
+
+    def _of_service(self, made: Service, service: core.Service) -> Reached:
+        if service.spec.type == "ExternalName":
+            ports = {port.number: port.number for port in made.ports}
+            return _reached([Endpoint(service.spec.external_name, ports)])
+        selected = tuple(self._selected(service))
+        found = [endpoint for one in selected for endpoint in self._sidecars.endpoints(one)]
+        if (listed := self._listed.endpoints(service.namespace, service.name)) is not None:
+            found += _of_endpoints(service, listed)
+        for item in self._listed.slices(service.namespace, service.name):
+            found += _of_slice(service, item)
+        return _reached(found, (one.attachment(made) for one in selected))
+
+    def _selected(self, service: core.Service) -> Iterable[_Selected]:
         for entry in self._workloads.selected(service.namespace, service.spec.selector):
             ports: dict[int, int] = {}
             targets: dict[int, tuple[int, ...]] = {}
@@ -134,10 +236,7 @@ class _Maker:
                     target = port.target_port if port.target_port is not None else port.port
                     targets[port.port] = (target,) if isinstance(target, int) else ()
             if ports:
-                attached = Attachment(entry, made, ports, targets)
-                self.attachments.append(attached)
-                endpoints += self._sidecars.endpoints(attached)
-        return endpoints
+                yield _Selected(entry, ports, targets)
 
     def _target(
         self, service: core.Service, port: core.ServicePort, entry: WorkloadEntry
@@ -162,59 +261,35 @@ class _Maker:
         self._report.warning(entry, entry.spec.at("ports"), "UnknownPort", message)
         return None
 
-    # ------------------------------------------------------------------ ServiceEntry
-
-    def add_entry(self, entry: ServiceEntry) -> None:
-        for index, host in enumerate(entry.spec.hosts):
-            name = host.rstrip(".").lower()
-            position = entry.spec.at(f"hosts[{index}]")
-            if (first := self.services.get(name)) is not None:
-                message = f"the host {name!r} is already a service, from {first.position}"
-                self._report.warning(entry, position, "Conflict", message)
-                continue
-            self.services[name] = self._entry_service(entry, name)
-
-    def _entry_service(self, entry: ServiceEntry, hostname: str) -> Service:
+    def _of_entry(self, made: Service, entry: ServiceEntry) -> Reached:
         spec = entry.spec
-        made = Service(
-            hostname=hostname,
-            name=hostname,
-            namespace=entry.namespace,
-            ports=tuple(
-                ServicePort(port.number, port.name, _ENTRY_PROTOCOLS[port.protocol])
-                for port in spec.ports
-            ),
-            addresses=spec.addresses,
-            resolution=spec.resolution,
-            external=spec.location == "MESH_EXTERNAL",
-            position=entry.position,
-        )
         if spec.resolution == "NONE":
-            return made
+            return Reached()
         found: list[Endpoint] = []
         for workload in spec.endpoints:
             ports = _entry_ports(spec.ports, workload)
             found.append(self._sidecars.inline(workload, entry.namespace, ports))
         if spec.workload_selector is not None:
-            found += self._entry_selected(entry, made)
-        elif not found and spec.resolution == "DNS":
-            found = [Endpoint(hostname, {p.number: p.target_port or p.number for p in spec.ports})]
+            return self._of_selector(made, entry, spec.workload_selector.labels, found)
+        if not found and spec.resolution == "DNS":
+            ports = {p.number: p.target_port or p.number for p in spec.ports}
+            found = [Endpoint(made.hostname, ports)]
         elif not found:
             message = "resolution STATIC without endpoints or workloadSelector reaches nothing"
             self._report.warning(entry, spec.at("resolution"), "SelectsNothing", message)
-        return _with_endpoints(made, found)
+        return _reached(found)
 
-    def _entry_selected(self, entry: ServiceEntry, made: Service) -> list[Endpoint]:
-        selector = entry.spec.workload_selector
-        labels = selector.labels if selector is not None else {}
-        endpoints: list[Endpoint] = []
-        for workload in self._workloads.selected(entry.namespace, labels):
-            ports = _entry_ports(entry.spec.ports, workload.spec)
-            targets = {p.number: (p.target_port or p.number,) for p in entry.spec.ports}
-            attached = Attachment(workload, made, ports, targets)
-            self.attachments.append(attached)
-            endpoints += self._sidecars.endpoints(attached)
-        return endpoints
+    def _of_selector(
+        self, made: Service, entry: ServiceEntry, labels: Mapping[str, str], found: list[Endpoint]
+    ) -> Reached:
+        targets = {p.number: (p.target_port or p.number,) for p in entry.spec.ports}
+        selected = [
+            _Selected(workload, _entry_ports(entry.spec.ports, workload.spec), targets)
+            for workload in self._workloads.selected(entry.namespace, labels)
+        ]
+        for one in selected:
+            found += self._sidecars.endpoints(one)
+        return _reached(found, (one.attachment(made) for one in selected))
 
 
 def _entry_ports(ports: Iterable[EntryPort], workload: Workload) -> dict[int, int]:
@@ -266,10 +341,10 @@ def _matched(service: core.Service, ports: Iterable[core.EndpointPort]) -> dict[
     return {p.port: by_name[p.name] for p in service.spec.ports if p.name in by_name}
 
 
-def _with_endpoints(service: Service, endpoints: Iterable[Endpoint]) -> Service:
+def _reached(endpoints: Iterable[Endpoint], attachments: Iterable[Attachment] = ()) -> Reached:
     """Sorted by address and ports; the first of equal places stays."""
     places: dict[tuple[str, tuple[tuple[int, int], ...]], Endpoint] = {}
     for endpoint in endpoints:
         if endpoint.ports:
             places.setdefault((endpoint.address, tuple(sorted(endpoint.ports.items()))), endpoint)
-    return replace(service, endpoints=tuple(places[place] for place in sorted(places)))
+    return Reached(tuple(places[place] for place in sorted(places)), tuple(attachments))

@@ -15,6 +15,7 @@ from typing import Protocol as Shape
 from controlplane.kinds.service_entry import Workload, WorkloadEntry
 from controlplane.mesh.model import Endpoint, TlsMode
 from controlplane.translate.index import labels_of
+from controlplane.translate.memo import Index
 from controlplane.translate.peers import PeerModes
 from controlplane.translate.report import Report
 
@@ -34,9 +35,7 @@ class Attached(Shape):
     def targets(self) -> Mapping[int, tuple[int, ...]]: ...
 
 
-class Sidecars:
-    __slots__ = ("_modes", "_report", "_trust_domain")
-
+class Sidecars(Index):
     def __init__(self, trust_domain: str, modes: PeerModes, report: Report) -> None:
         self._trust_domain = trust_domain
         self._modes = modes

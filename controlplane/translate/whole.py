@@ -1,32 +1,68 @@
-"""The whole translation, in its order. Pure: the same snapshot gives the same mesh, sorted."""
+"""The whole translation, in its order. Pure: the same snapshot gives the same mesh, sorted.
+
+    kinds ─ services (names, ports) ─ policies ─ rules ────────────┐
+          └ endpoints, found with workloads and lists ─────────────┴ joined: the mesh's services
+                                              └ workloads ─ security
+
+What was translated before is given back as it was (`memo`): a change costs what it concerns.
+"""
 
 from __future__ import annotations
 
 from controlplane.inventory import Snapshot
+from controlplane.kinds import core
 from controlplane.kinds.destination_rule import DestinationRule
 from controlplane.kinds.federation import ClusterFederatedTrustDomain
 from controlplane.kinds.peer_authentication import PeerAuthentication
-from controlplane.kinds.service_entry import WorkloadEntry
+from controlplane.kinds.secrets import Secret
+from controlplane.kinds.service_entry import ServiceEntry, WorkloadEntry
 from controlplane.kinds.virtual_service import VirtualService
 from controlplane.mesh.model import Mesh, Status
 from controlplane.translate import federation, policies, routes, security, services, workloads
+from controlplane.translate.credentials import Credentials, names_in
+from controlplane.translate.index import Hosts, Listed, Workloads
+from controlplane.translate.memo import Memo
 from controlplane.translate.peers import PeerModes
-from controlplane.translate.report import Report
 from controlplane.translate.sidecars import Sidecars
 
 
-def build(snapshot: Snapshot, trust_domain: str) -> tuple[Mesh, tuple[Status, ...]]:
-    """The mesh, and everything there is to say: the sources' statuses and translation's, sorted."""
-    report = Report()
-    modes = PeerModes(snapshot.of(PeerAuthentication), report)
-    sidecars = Sidecars(trust_domain, modes, report)
-    translated = services.build(snapshot, sidecars, report)
-    with_policies = policies.apply(translated.services, snapshot.of(DestinationRule), report)
-    with_rules = routes.apply(with_policies, snapshot.of(VirtualService), report)
-    entries = snapshot.of(WorkloadEntry)
-    beside = workloads.build(entries, translated.attachments, sidecars, report)
-    decided = security.build(snapshot, trust_domain, with_rules, beside, report)
+def build(
+    snapshot: Snapshot, trust_domain: str, memo: Memo | None = None
+) -> tuple[Mesh, tuple[Status, ...]]:
+    """The mesh, and everything there is to say: the sources' statuses and translation's, sorted.
+
+    memo: of earlier builds, with the same trust domain."""
+    memo = memo or Memo()
+    report = memo.begin()
+    of = snapshot.of
+    entries = of(WorkloadEntry)
+    modes = memo.index("modes", PeerModes, of(PeerAuthentication), report)
+    sidecars = memo.index("sidecars", Sidecars, trust_domain, modes, report)
+    selectable = memo.index("workloads", Workloads, entries)
+    listed = memo.index("listed", Listed, of(core.Endpoints), of(core.EndpointSlice))
+    credentials = memo.index("credentials", Credentials, of(Secret))
+
+    named = memo.stage("named", services.named, of(core.Service), of(ServiceEntry), report)
+    places = memo.stage("places", services.reached, named, selectable, listed, sidecars, report)
+    plain = memo.once("plain", services.alone, named)
+    hosts = memo.index("hosts", Hosts, plain)
+    with_policies = memo.stage(
+        "policies", policies.apply, plain, of(DestinationRule), hosts, credentials, report
+    )
+    subsets = memo.index("subsets", Hosts, with_policies)
+    with_rules = memo.stage(
+        "routes", routes.apply, with_policies, of(VirtualService), subsets, report
+    )
+    every = memo.stage("joined", services.joined, with_rules, places)
+    beside = memo.stage("beside", workloads.build, entries, places, sidecars, report)
+
+    deciding = snapshot.only(*security.KINDS)
+    decided = memo.once("security", security.build, deciding, trust_domain, plain, beside, report)
     own = (trust_domain, *decided.trust_domain_aliases)
-    foreign = federation.build(snapshot.of(ClusterFederatedTrustDomain), own, report)
-    statuses = tuple(sorted({*snapshot.statuses, *report.statuses()}))
-    return Mesh(trust_domain, with_rules, beside, decided, foreign), statuses
+    foreign = memo.once(
+        "federation", federation.build, of(ClusterFederatedTrustDomain), own, report
+    )
+    asked_for = tuple(names_in(with_policies))
+    used = memo.once("used", Credentials.named, credentials, asked_for, report)
+    mesh = Mesh(trust_domain, every, beside, decided, foreign, used)
+    return mesh, memo.statuses(snapshot.statuses)

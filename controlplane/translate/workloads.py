@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from controlplane.kinds.decoders import is_ip
 from controlplane.kinds.service_entry import WorkloadEntry
 from controlplane.mesh.model import InboundPort, Protocol, Workload
 from controlplane.translate import protocols
 from controlplane.translate.index import labels_of
+from controlplane.translate.memo import Each
 from controlplane.translate.report import Report
-from controlplane.translate.services import Attachment
+from controlplane.translate.services import Attachment, Reached, ServedPort
 from controlplane.translate.sidecars import APP_PORTS, Sidecars
 
 
@@ -27,38 +29,48 @@ class _Served:
 
 
 def build(
+    each: Each,
     entries: Iterable[WorkloadEntry],
-    attachments: Iterable[Attachment],
+    places: Iterable[Reached],
     sidecars: Sidecars,
     report: Report,
 ) -> tuple[Workload, ...]:
     """Sorted by namespace and name."""
-    served: dict[tuple[str, str], dict[int, _Served]] = defaultdict(dict)
-    for attached in attachments:
-        _collect(served[attached.entry.namespace, attached.entry.name], attached)
+    serving: dict[tuple[str, str], list[Attachment]] = defaultdict(list)
+    for attached in (one for place in places for one in place.attachments):
+        serving[attached.workload].append(attached)
+    make = partial(_workload, sidecars, report)
     made = [
-        _workload(entry, served[entry.namespace, entry.name], sidecars, report) for entry in entries
+        each(entry.key, make, entry, tuple(serving[entry.namespace, entry.name]))
+        for entry in entries
     ]
     return tuple(sorted(made, key=lambda workload: (workload.namespace, workload.name)))
 
 
-def _collect(ports: dict[int, _Served], attached: Attachment) -> None:
-    protocols_by_port = {port.number: port.protocol for port in attached.service.ports}
-    for service_port, number in attached.ports.items():
-        if service_port not in protocols_by_port:
-            continue
-        known = ports.setdefault(number, _Served())
-        if known.service_port is None:
-            known.service_port = service_port
-            known.protocol = protocols_by_port[service_port]
-        known.hostnames.add(attached.service.hostname)
-        known.targets += attached.targets.get(service_port, ())
+def _served(attachments: Iterable[Attachment]) -> dict[int, _Served]:
+    ports: dict[int, _Served] = {}
+    for attached in attachments:
+        for port in attached.ports:
+            if port.protocol is not None:
+                _collect(ports.setdefault(port.number, _Served()), port, attached.hostname)
+    return ports
+
+
+def _collect(known: _Served, port: ServedPort, hostname: str) -> None:
+    if known.service_port is None:
+        known.service_port = port.service_port
+        known.protocol = port.protocol
+    known.hostnames.add(hostname)
+    known.targets += port.targets
 
 
 def _workload(
-    entry: WorkloadEntry, served: dict[int, _Served], sidecars: Sidecars, report: Report
+    sidecars: Sidecars,
+    report: Report,
+    entry: WorkloadEntry,
+    attachments: tuple[Attachment, ...],
 ) -> Workload:
-    spec = entry.spec
+    spec, served = entry.spec, _served(attachments)
     return Workload(
         name=entry.name,
         namespace=entry.namespace,

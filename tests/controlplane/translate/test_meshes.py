@@ -106,5 +106,5 @@ def test_a_wildcard_means_the_services_below_it() -> None:
     hosts = Hosts([service("a", "one"), service("b", "two"), service("ab", "one")])
     names = [found.name for found in hosts.matching("*.one.svc.cluster.local")]
     assert names == ["a", "ab"]
-    assert hosts.matching("*.example.com") == []
+    assert hosts.matching("*.example.com") == ()
     assert [found.name for found in hosts.matching("b.two.svc.cluster.local")] == ["b"]
