@@ -46,7 +46,3 @@ class TrustBundle:
     def union(self, other: TrustBundle) -> TrustBundle:
         """The roots of both, this one's first."""
         return TrustBundle(tuple(dict.fromkeys((*self.roots, *other.roots))))
-
-    def with_root(self, root: Certificate) -> TrustBundle:
-        """This bundle and one more root, which stands last; itself if it is there already."""
-        return self if root in self.roots else TrustBundle((*self.roots, root))

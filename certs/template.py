@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 
 from cryptography import x509
@@ -27,6 +28,7 @@ _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 
 _VERSION_3 = b"\xa0\x03\x02\x01\x02"
+_SERIAL = b"\x02\x14"
 _EMPTY_NAME = der.sequence()
 _URI, _DNS, _IP = 0x86, 0x82, 0x87
 
@@ -37,7 +39,8 @@ def _extension(oid: str, value: bytes, *, critical: bool = False) -> bytes:
 
 
 _SUBJECT_ALT_NAME = der.object_id("2.5.29.17") + der.BOOLEAN_TRUE
-_SUBJECT_KEY_ID = der.object_id("2.5.29.14")
+# SHA-1, hence the lengths.
+_SUBJECT_KEY_ID = _extension("2.5.29.14", der.octet_string(bytes(20)))[:-20]
 _AUTHORITY_KEY_ID = "2.5.29.35"
 
 _PURPOSES = der.sequence(der.object_id("1.3.6.1.5.5.7.3.1"), der.object_id("1.3.6.1.5.5.7.3.2"))
@@ -52,12 +55,12 @@ _LEAF = (
 class LeafTemplate:
     """Makes the leaves of one issuer. Immutable, and so safe in any thread."""
 
-    __slots__ = ("_algorithm", "_authority_key_id", "_issuer", "_sign")
+    __slots__ = ("_algorithm", "_authority_key_id", "_issued_by", "_sign")
 
     def __init__(self, issuer: Certificate, key: PrivateKey) -> None:
         self._sign = _signer(key)
-        self._issuer = issuer.subject.public_bytes()
         self._algorithm = _signature_algorithm(key)
+        self._issued_by = self._algorithm + issuer.subject.public_bytes()
         key_id = der.tlv(0x80, issuer_key_id(issuer))
         self._authority_key_id = _extension(_AUTHORITY_KEY_ID, der.sequence(key_id))
 
@@ -66,30 +69,33 @@ class LeafTemplate:
     ) -> Certificate:
         """A signed leaf for the key. `names` are of `general_names`; times in Unix seconds."""
         subject_key = public_key_der(public_key)
-        body = der.sequence(
-            _VERSION_3,
-            der.tlv(0x02, _serial()),
-            self._algorithm,
-            self._issuer,
-            der.sequence(der.time(not_before), der.time(not_after)),
-            _EMPTY_NAME,
-            subject_key,
-            der.tlv(0xA3, der.sequence(self._extensions(subject_key, names))),
+        extensions = (
+            _SUBJECT_KEY_ID
+            + _key_id(subject_key)
+            + _LEAF
+            # RFC 5280 section 4.2.1.6: critical, as the subject is empty.
+            + der.tlv(0x30, _SUBJECT_ALT_NAME + der.tlv(0x04, names))
+            + self._authority_key_id
+        )
+        body = der.tlv(
+            0x30,
+            _VERSION_3
+            + _SERIAL
+            + _serial()
+            + self._issued_by
+            + _validity(int(not_before), int(not_after))
+            + _EMPTY_NAME
+            + subject_key
+            + der.tlv(0xA3, der.tlv(0x30, extensions)),
         )
         signature = der.bit_string(self._sign(body))
-        return x509.load_der_x509_certificate(der.sequence(body, self._algorithm, signature))
+        return x509.load_der_x509_certificate(der.tlv(0x30, body + self._algorithm + signature))
 
-    def _extensions(self, subject_key: bytes, names: bytes) -> bytes:
-        key_id = der.octet_string(der.octet_string(_key_id(subject_key)))
-        return b"".join(
-            (
-                der.sequence(_SUBJECT_KEY_ID, key_id),
-                _LEAF,
-                # RFC 5280 section 4.2.1.6: critical, as the subject is empty.
-                der.sequence(_SUBJECT_ALT_NAME, der.octet_string(names)),
-                self._authority_key_id,
-            )
-        )
+
+@lru_cache(maxsize=16)
+def _validity(not_before: int, not_after: int) -> bytes:
+    """Many are asked for within a second."""
+    return der.sequence(der.time(not_before), der.time(not_after))
 
 
 def general_names(
@@ -142,9 +148,8 @@ def _key_id(subject_key: bytes) -> bytes:
 
 def _serial() -> bytes:
     """RFC 5280 section 4.1.2.2: 20 octets at most, positive; 158 bits of them are random."""
-    octets = bytearray(os.urandom(20))
-    octets[0] = octets[0] & 0x3F | 0x40
-    return bytes(octets)
+    octets = os.urandom(20)
+    return bytes((octets[0] & 0x3F | 0x40,)) + octets[1:]
 
 
 def _dns_name(name: str) -> bytes:

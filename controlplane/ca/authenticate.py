@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from certs.errors import CertificateError
-from certs.x509 import Certificate, chain_from_pem, check_svid, check_valid_at
+from certs.x509 import Certificate, check_valid_at
 from controlplane.ca.caller import (
     Caller,
     Context,
@@ -21,11 +21,10 @@ from controlplane.ca.caller import (
     ServiceAccountTokens,
     Unauthenticated,
 )
+from controlplane.ca.shown import shown
 from controlplane.ca.tokens import JoinTokens, Refusal
 
 _BEARER = "bearer "
-# gRPC's name for the peer's certificate, there only if the handshake verified it.
-_PEER_CERTIFICATE = "x509_pem_cert"
 _KINDS: dict[Refusal, Kind] = {
     Refusal.UNKNOWN: "token_unknown",
     Refusal.EXPIRED: "token_expired",
@@ -103,35 +102,33 @@ class Authenticator:
 
         There is no grace: whoever let its certificate expire must prove itself by a token again.
         """
-        pems = tuple(context.auth_context().get(_PEER_CERTIFICATE, ()))
-        if not pems:
+        try:
+            peer = shown(context)
+        except CertificateError as error:
+            return _bad_certificate(str(error), "certificate_malformed")
+        if peer is None:
             return Unauthenticated(
                 "no credentials: send a bearer token, or use mutual TLS", "no_credentials"
             )
         try:
-            chain = chain_from_pem(pems[0], "client certificate")
-            identity = check_svid(chain)
-        except CertificateError as error:
-            return _bad_certificate(str(error), "certificate_malformed")
-        try:
-            check_valid_at(chain[0], now, "client certificate")
+            check_valid_at(peer.leaf, now, "client certificate")
         except CertificateError as error:
             return _bad_certificate(str(error), "certificate_time")
-        if revoked := self._revoked(chain[0]):
+        if revoked := self._revoked(peer.leaf):
             return _bad_certificate(revoked, "certificate_revoked")
-        if identity.trust_domain != self._trust_domain:
+        if peer.identity.trust_domain != self._trust_domain:
             return Unauthenticated(
-                f"client certificate is of trust domain {identity.trust_domain}, "
+                f"client certificate is of trust domain {peer.identity.trust_domain}, "
                 f"not {self._trust_domain}",
                 "certificate_trust_domain",
             )
-        return Caller(identity, admin=False, how="svid")
+        return Caller(peer.identity, admin=False, how="svid")
 
 
 def shown_leaf(context: Context) -> Certificate | None:
     """The verified client certificate of the connection; None if there is none."""
-    pems = tuple(context.auth_context().get(_PEER_CERTIFICATE, ()))
-    return chain_from_pem(pems[0], "client certificate")[0] if pems else None
+    peer = shown(context)
+    return peer.leaf if peer is not None else None
 
 
 def refused(refusal: Refusal) -> Unauthenticated:

@@ -13,8 +13,9 @@ from google.protobuf.struct_pb2 import Struct
 from certs.issue_log import Issued, IssueLog
 from certs.spiffe import SpiffeId
 from certs.x509 import Certificate, validity
-from controlplane.ca.caller import Caller
+from controlplane.ca.caller import NOTHING_ATTESTED, Caller
 from controlplane.ca.service_accounts import fact
+from protos.gen.istio.ca_pb2 import IstioCertificateRequest as Request
 
 log = logging.getLogger("weft.controlplane.ca")
 
@@ -22,15 +23,20 @@ log = logging.getLogger("weft.controlplane.ca")
 _SAID = ("WorkloadName", "WorkloadIP", "ClusterID")
 
 
-def asked_by(caller: Caller, peer: str, metadata: Struct) -> str:
+def asked_by(caller: Caller, peer: str, request: Request) -> str:
     """One line, e.g. `kubernetes pod=cart-1 node=n1 peer=ipv4:10.0.0.7:4711 said: ClusterID=c1`."""
-    said = [
-        f"{name}={fact(metadata.fields[name].string_value)}"
+    attested = "" if caller.attested is NOTHING_ATTESTED else f" {caller.attested}"
+    said = _said(request.metadata) if request.HasField("metadata") else ""
+    return f"{caller.how}{attested} peer={fact(peer)}{said}"
+
+
+def _said(metadata: Struct) -> str:
+    found = [
+        f" {name}={fact(metadata.fields[name].string_value)}"
         for name in _SAID
         if name in metadata.fields and metadata.fields[name].string_value
     ]
-    words = [caller.how, str(caller.attested), f"peer={fact(peer)}"]
-    return " ".join(word for word in (*words, *(["said:", *said] if said else ())) if word)
+    return f" said:{''.join(found)}" if found else ""
 
 
 class Records:

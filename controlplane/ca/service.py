@@ -89,20 +89,21 @@ class CertificateService:
 
     async def CreateCertificate(self, request: Request, context: Context) -> Response:
         self._metrics.requested()
-        source = source_of(context.peer())
+        peer = context.peer()
+        source = source_of(peer)
         try:
-            chain = await self._create(request, context, source)
+            if wait_s := self._rates.admit_source(source, self._tick()):
+                raise slow_down(f"from {source}", wait_s)
+            chain = await self._create(request, context, peer)
         except RefusedError as error:
             await self._desk.refuse(context, error, source, self._tick())
         self._metrics.issued()
         return Response(cert_chain=pem_blocks(chain))
 
     async def _create(
-        self, request: Request, context: Context, source: str
+        self, request: Request, context: Context, peer: str
     ) -> tuple[Certificate, ...]:
         """The checks, cheapest first; a join token is spent when all others have passed."""
-        if wait_s := self._rates.admit_source(source, self._tick()):
-            raise slow_down(f"from {source}", wait_s)
         now = self._clock()
         caller = await self._caller(context, now)
         ttl_s = self._ttl_s(request)
@@ -114,7 +115,7 @@ class CertificateService:
             identity = await self._spend(caller.join_token, csr, now)
         order = Order(csr.key, identity, ttl_s, request.csr, caller.bearer)
         chain = await self._issue(order, now)
-        asked = asked_by(caller, context.peer(), request.metadata)
+        asked = asked_by(caller, peer, request)
         self._record(chain[0], identity, asked, now)
         log.info(
             "issued certificate ttl_s=%d serial=%x identity=%s how=%s",
@@ -135,7 +136,7 @@ class CertificateService:
 
     def _ttl_s(self, request: Request) -> int:
         """The validity to issue; refuses requests that mean something else."""
-        for name in _UNSUPPORTED_METADATA:
+        for name in _UNSUPPORTED_METADATA if request.HasField("metadata") else ():
             if name in request.metadata.fields:
                 reason = (
                     f"metadata {name} is not supported: certificates are "

@@ -20,7 +20,7 @@ NOW = 1_800_000_000.0
 
 def test_round_trip_through_a_file(tmp_path: Path) -> None:
     one, two = Authority.create("td", NOW), Authority.create("td", NOW)
-    bundle = one.bundle.with_root(two.certificate).with_root(one.certificate)
+    bundle = one.bundle.union(two.bundle).union(one.bundle)
     bundle.save(tmp_path / "root.pem")
     assert TrustBundle.load(tmp_path / "root.pem") == bundle
     assert bundle.roots == (one.certificate, two.certificate)

@@ -13,7 +13,7 @@ from cryptography.x509.name import _ASN1Type
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certs.csr import MAX_CSR_BYTES, CsrRefused, make_csr, open_csr, read_csr
+from certs.csr import MAX_CSR_BYTES, CsrRefused, make_csr, open_csr
 from certs.errors import CertificateError
 from certs.keys import generate_key, public_key_der
 from certs.spiffe import SpiffeId
@@ -39,7 +39,7 @@ def test_own_request_names_the_identity_critically() -> None:
     extension = request.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     assert extension.critical
     assert list(extension.value) == [x509.UniformResourceIdentifier(str(IDENTITY))]
-    assert public_key_der(read_csr(CSR)) == public_key_der(KEY.public_key())
+    assert public_key_der(open_csr(CSR).key) == public_key_der(KEY.public_key())
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_own_request_names_the_identity_critically() -> None:
     ids=["P-384", "RSA-2048"],
 )
 def test_other_kinds(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> None:
-    assert public_key_der(read_csr(foreign_csr(key))) == public_key_der(key.public_key())
+    assert public_key_der(open_csr(foreign_csr(key)).key) == public_key_der(key.public_key())
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_other_kinds(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> Non
 )
 def test_refusals(pem: bytes, reason: str, complaint: str) -> None:
     with pytest.raises(CsrRefused, match=complaint) as caught:
-        read_csr(pem)
+        open_csr(pem)
     assert caught.value.reason == reason
 
 
@@ -140,14 +140,14 @@ def test_a_signature_by_another_key_is_refused() -> None:
     der[position : position + len(old)] = new
     forged = x509.load_der_x509_csr(bytes(der)).public_bytes(Encoding.PEM)
     with pytest.raises(CsrRefused, match="does not verify") as caught:
-        read_csr(forged)
+        open_csr(forged)
     assert caught.value.reason == "signature"
 
 
 @given(st.integers(0, len(CSR) - 1), st.binary(min_size=1, max_size=3))
 def test_mutations_are_a_key_or_a_refusal(position: int, replacement: bytes) -> None:
     try:
-        read_csr(CSR[:position] + replacement + CSR[position + len(replacement) :])
+        open_csr(CSR[:position] + replacement + CSR[position + len(replacement) :])
     except CertificateError:
         pass
 
@@ -161,7 +161,7 @@ def test_der_mutations_keep_the_key_or_are_refused(position: int, octet: int) ->
     pem = b"-----BEGIN CERTIFICATE REQUEST-----\n" + b64encode(mutated)
     pem += b"\n-----END CERTIFICATE REQUEST-----\n"
     try:
-        key = read_csr(pem)
+        key = open_csr(pem).key
     except CertificateError:
         return
     assert public_key_der(key) == public_key_der(KEY.public_key())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import stat
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,16 @@ def test_reads_what_was_written(tmp_path: Path) -> None:
     again.close()
     assert list(read_issues(tmp_path)) == [entry(number) for number in range(4)]
     assert stat.S_IMODE((tmp_path / "issued.log").stat().st_mode) == 0o600
+
+
+def test_a_line_is_json_whatever_the_words(tmp_path: Path) -> None:
+    said = Issued("ff", "spiffe://td/a", 'token "x" \\ \n \x00 \u20ac said: {}', NOW + 0.25, 7)
+    log = IssueLog(tmp_path)
+    log.record(said)
+    log.close()
+    (line,) = (tmp_path / "issued.log").read_bytes().splitlines()
+    assert json.loads(line) == asdict(said)
+    assert line == json.dumps(asdict(said), separators=(",", ":")).encode()
 
 
 def test_is_bounded_and_keeps_the_latest(tmp_path: Path) -> None:

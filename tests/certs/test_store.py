@@ -100,8 +100,8 @@ def leaf_as_authority(path: Path) -> None:
 
 
 def one_root_more(path: Path) -> None:
-    more = Authority.create("td", NOW).certificate
-    TrustBundle.load(path).with_root(more).save(path)
+    more = Authority.create("td", NOW).bundle
+    TrustBundle.load(path).union(more).save(path)
 
 
 def edit(old: bytes, new: bytes) -> Callable[[Path], object]:
@@ -206,7 +206,7 @@ def former(state: Path) -> Authority:
     key = generate_key()
     authority = Authority.create("td", NOW, key)
     write_secret(state / "root.key", key_to_pem(key))
-    authority.bundle.with_root(Authority.create("td", NOW).certificate).save(state / "root.pem")
+    authority.bundle.union(Authority.create("td", NOW).bundle).save(state / "root.pem")
     return authority
 
 

@@ -140,6 +140,16 @@ async def test_a_connection_does_not_outlive_its_certificate(
     assert "expired at" in outcome.reason
 
 
+async def test_a_certificate_that_was_accepted_is_revoked(tokens: JoinTokens, svid: str) -> None:
+    reasons: list[str] = []
+    door = Authenticator(tokens, ADMIN_TOKEN, "td", revoked=lambda leaf: "".join(reasons))
+    assert isinstance(await door.authenticate(Connection((), svid), NOW), Caller)
+    reasons.append("its key was stolen")
+    outcome = await door.authenticate(Connection((), svid), NOW)
+    assert isinstance(outcome, Unauthenticated)
+    assert (outcome.kind, "stolen" in outcome.reason) == ("certificate_revoked", True)
+
+
 async def test_certificates_that_are_no_identity(door: Authenticator) -> None:
     foreign = Authority.create("other", NOW)
     leaf = pki.Authority().issue(uris=("spiffe://td/a", "spiffe://td/b"))

@@ -1,0 +1,38 @@
+"""The SVID that a connection has shown in its handshake, read once for all calls upon it.
+
+Bounded: certificates that were not seen for long are read again. It judges only what never changes;
+time, revocation and trust domain are looked at with each call, by whoever asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from certs.spiffe import SpiffeId
+from certs.x509 import Certificate, chain_from_pem, check_svid
+from controlplane.ca.caller import Context
+
+# gRPC's name for the peer's certificate, there only if the handshake verified it.
+_PEER_CERTIFICATE = "x509_pem_cert"
+MAX_KEPT = 4096
+"""Some 3 KB each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    leaf: Certificate
+    identity: SpiffeId
+
+
+def shown(context: Context) -> Shown | None:
+    """None if there is no client certificate. CertificateError: it is no SVID."""
+    for pem in context.auth_context().get(_PEER_CERTIFICATE, ()):
+        return _read(pem)
+    return None
+
+
+@lru_cache(maxsize=MAX_KEPT)
+def _read(pem: bytes) -> Shown:
+    chain = chain_from_pem(pem, "client certificate")
+    return Shown(chain[0], check_svid(chain))
