@@ -119,6 +119,8 @@ class Plane:
         self.reports, self.doctor = self._doctor(keys, sds)
         self._rehearsals = Rehearsals(
             *(options.state_dir, self.roster, partial(self._show, cache), reachable(options.host)),
+            gives_keys=allowed,
+            record=record,
             passphrase=passphrase,
         )
         outlets = Outlets(cache, self.ads, self.registry, self.metrics, say, self.federation)

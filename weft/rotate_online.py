@@ -108,7 +108,7 @@ async def _rehearse(state_dir: Path, target: str, say: Say) -> int:
         request = pb.RehearseRequest(target=target)
         found = (await stub.Rehearse(request, timeout=CALL_TIMEOUT_S)).proxies
     failed = [one for one in found if one.state != "done"]
-    say(f"{len(found) - len(failed)} of {len(found)} proxies verify the new chain")
+    say(f"{len(found) - len(failed)} of {len(found)} proxies verify the new chain, and are verified by it")
     _name(failed, say)
     if failed:
         say("nothing was changed; a rotation would wait for these")

@@ -11,6 +11,7 @@ UNKNOWN_HOST = "unknown_host"
 CERTIFICATE_SECRET = "default"
 ROOT_SECRET = "ROOTCA"
 ISSUER_SECRET = "weft.dev/issuer"
+REHEARSAL_SECRET = "weft.dev/rehearsal"
 HTTP2: tuple[Protocol, ...] = ("HTTP2", "GRPC")
 _HTTP: tuple[Protocol, ...] = ("HTTP", *HTTP2)
 

@@ -1,6 +1,7 @@
 """The cluster by which a proxy tries a chain before it counts: a check of a probe, nothing more.
 
-A plain health check over TLS, so that any xDS client can take part. No route names the cluster.
+A plain health check over TLS, so that any xDS client can take part. No route names the cluster. The
+certificate that the proxy shows there comes by SDS, as keys must not be kept with configuration.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, 
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.wrappers_pb2 import UInt32Value
 
-from controlplane.emit.tls import TLS_SOCKET
+from controlplane.emit import names
+from controlplane.emit.secrets import certificate
+from controlplane.emit.tls import TLS_SOCKET, by_sds
 from controlplane.emit.words import packed, seconds
+from controlplane.snapshot import Draft
 
 REHEARSAL_CLUSTER = "weft_rehearsal"
 CHECK_TIMEOUT_S = 3.0
@@ -38,8 +42,26 @@ def server_name(who: str) -> str:
     return f"n{hashlib.sha256(who.encode()).hexdigest()[:32]}.rehearsal.weft.internal"
 
 
-def cluster(who: str, host: str, port: int, bundle_pem: bytes, identity: str) -> Cluster:
-    """Verifies the probe at host:port, which shows `identity`, by `bundle_pem`."""
+def draft(
+    who: str,
+    where: tuple[str, int],
+    bundle_pem: bytes,
+    identity: str,
+    shown_pem: tuple[bytes, bytes] | None = None,
+) -> Draft:
+    """What one proxy gets. where: the probe's host and port; it shows `identity`. shown_pem: chain
+    and key of the certificate that the proxy shows."""
+    made = cluster(who, *where, bundle_pem, identity, shows=shown_pem is not None)
+    if shown_pem is None:
+        return Draft(clusters=(made,))
+    return Draft((made,), secrets=(certificate(*shown_pem, names.REHEARSAL_SECRET),))
+
+
+def cluster(
+    who: str, host: str, port: int, bundle_pem: bytes, identity: str, *, shows: bool
+) -> Cluster:
+    """Verifies the probe at host:port, which shows `identity`, by `bundle_pem`. shows: it shows the
+    certificate of the secret `weft.dev/rehearsal`."""
     address = Address(socket_address=SocketAddress(address=host, port_value=port))
     return Cluster(
         name=REHEARSAL_CLUSTER,
@@ -63,11 +85,11 @@ def cluster(who: str, host: str, port: int, bundle_pem: bytes, identity: str) ->
                 tcp_health_check=HealthCheck.TcpHealthCheck(),
             )
         ],
-        transport_socket=_tls(server_name(who), bundle_pem, identity),
+        transport_socket=_tls(server_name(who), bundle_pem, identity, shows),
     )
 
 
-def _tls(sni: str, bundle_pem: bytes, identity: str) -> TransportSocket:
+def _tls(sni: str, bundle_pem: bytes, identity: str, shows: bool) -> TransportSocket:
     validation = CertificateValidationContext(
         trusted_ca=DataSource(inline_bytes=bundle_pem),
         match_typed_subject_alt_names=[
@@ -76,7 +98,9 @@ def _tls(sni: str, bundle_pem: bytes, identity: str) -> TransportSocket:
             )
         ],
     )
-    context = UpstreamTlsContext(
-        common_tls_context=CommonTlsContext(validation_context=validation), sni=sni
+    common = CommonTlsContext(
+        validation_context=validation,
+        tls_certificate_sds_secret_configs=[by_sds(names.REHEARSAL_SECRET)] if shows else [],
     )
+    context = UpstreamTlsContext(common_tls_context=common, sni=sni)
     return TransportSocket(name=TLS_SOCKET, typed_config=packed(context))

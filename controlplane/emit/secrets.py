@@ -66,10 +66,10 @@ def issuer(certificate_pem: bytes, spread_s: int = 0) -> Secret:
     return Secret(name=names.ISSUER_SECRET, validation_context=context)
 
 
-def certificate(chain_pem: bytes, key_pem: bytes) -> Secret:
+def certificate(chain_pem: bytes, key_pem: bytes, name: str = names.CERTIFICATE_SECRET) -> Secret:
     """`default`: a workload's certificate with its private key, for a plain Envoy."""
     pair = TlsCertificate(
         certificate_chain=DataSource(inline_bytes=chain_pem),
         private_key=DataSource(inline_bytes=key_pem),
     )
-    return Secret(name=names.CERTIFICATE_SECRET, tls_certificate=pair)
+    return Secret(name=name, tls_certificate=pair)

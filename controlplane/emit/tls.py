@@ -120,17 +120,18 @@ def _mutual(identities: Iterable[StringMatcher], alpn: tuple[str, ...]) -> Commo
     )
     combined = CommonTlsContext.CombinedCertificateValidationContext(
         default_validation_context=validation,
-        validation_context_sds_secret_config=_secret(names.ROOT_SECRET),
+        validation_context_sds_secret_config=by_sds(names.ROOT_SECRET),
     )
     return CommonTlsContext(
         tls_params=_parameters(),
         alpn_protocols=alpn,
-        tls_certificate_sds_secret_configs=[_secret(names.CERTIFICATE_SECRET)],
+        tls_certificate_sds_secret_configs=[by_sds(names.CERTIFICATE_SECRET)],
         combined_validation_context=combined,
     )
 
 
-def _secret(name: str) -> SdsSecretConfig:
+def by_sds(name: str) -> SdsSecretConfig:
+    """The secret, over the stream that everything else comes over."""
     return SdsSecretConfig(name=name, sds_config=over_ads())
 
 

@@ -1,8 +1,9 @@
-"""A listener that shows a chain nobody has seen yet, and hears who can verify it.
+"""A listener that shows a chain nobody has seen yet, and hears who can verify it; the other way, it
+verifies the certificates that proxies show, as their peers will.
 
 Each proxy comes with a server name of its own, so that one that breaks the handshake off is known
 too, and with the reason that its TLS alert gives (RFC 8446, 6.2). It answers nothing: a finished
-handshake, with or without a client certificate, is all that is asked for.
+handshake is all that is asked for.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import os
 import socket
 import ssl
 
+from cryptography import x509
+
+from certs.x509 import spiffe_id
 from controlplane.tasks import spawn
 
 HANDSHAKE_TIMEOUT_S = 5.0
@@ -33,11 +37,19 @@ _WORDS = {
 }
 
 
-class Probe:
-    """`heard`: server name -> '' for a finished handshake, or why there was none."""
+_SHOWN = "its certificate of the new authority"
 
-    def __init__(self, key_pem: bytes, chain_pem: bytes) -> None:
+
+class Probe:
+    """`heard`: server name -> '' for a finished handshake, or why there was none.
+
+    roots_pem: what certificates of proxies are verified with. `expected`: server name -> the SPIFFE
+    id that must be shown; whoever is not in it need not show any."""
+
+    def __init__(self, key_pem: bytes, chain_pem: bytes, roots_pem: bytes) -> None:
         self.heard: dict[str, str] = {}
+        self.expected: dict[str, str] = {}
+        self._roots = roots_pem.decode("ascii")
         self._file = os.memfd_create("probe", os.MFD_CLOEXEC)  # a key never touches a disk
         with open(self._file, "wb", closefd=False) as file:
             file.write(key_pem + chain_pem)
@@ -78,19 +90,25 @@ class Probe:
                 ssl=self._context(names),
                 ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
             )
+        except ssl.SSLCertVerificationError as error:
+            self._note(names, f"{_SHOWN} is refused by its peers: {error.verify_message}")
         except ssl.SSLError as error:
             reason = error.reason or str(error)
             self._note(names, _WORDS.get(reason, f"broke the handshake off ({reason})"))
         except OSError as error:
             self._note(names, f"broke the handshake off ({error.strerror or 'without an alert'})")
         else:
-            self._note(names, "")
+            shown = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            for name in names:
+                self._note([name], _why_not(shown, self.expected.get(name, "")))
             transport.close()
 
     def _context(self, names: list[str]) -> ssl.SSLContext:
         """One of its own for each handshake: only so a name belongs to one that fails."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(f"/proc/self/fd/{self._file}")
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.load_verify_locations(cadata=self._roots)
 
         def remember(tls: object, name: str | None, _: ssl.SSLContext) -> None:
             if name:
@@ -104,3 +122,16 @@ class Probe:
         for name in names:
             if self.heard.get(name) != "":
                 self.heard[name] = why
+
+
+def _why_not(shown: bytes | None, expected: str) -> str:
+    """Why a verified certificate (DER), or none, is not what its peers would want; '' if it is."""
+    if not expected:
+        return ""
+    if not shown:
+        return "did not show a certificate of the new authority"
+    try:
+        found = str(spiffe_id(x509.load_der_x509_certificate(shown)))
+    except ValueError as error:
+        return f"{_SHOWN}: {error}"
+    return "" if found == expected else f"{_SHOWN} is for {found}, not for {expected}"

@@ -1,7 +1,9 @@
 """Has each proxy try the chain of a staged authority against a probe, and lists who fails.
 
 Every connected proxy gets one more cluster for a moment, with the roots that it would trust and a
-health check of the probe; nothing that is in force changes.
+health check of the probe; nothing that is in force changes. There it shows a certificate of the new
+authority for its own identity, with a key that lives a minute and is for nothing else, and the
+probe verifies it with the new roots alone, as its peers will.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from certs.bundle import TrustBundle
 from certs.errors import CertificateError
 from certs.spiffe import SpiffeId
 from certs.store import load_store
+from controlplane.ca.envoy_secrets import Record
 from controlplane.ca.issued import issue_secret
 from controlplane.emit import rehearsal
 from controlplane.emit.node import Node
@@ -30,6 +33,8 @@ from protos.types import CDS
 WAIT_S = 10.0
 LOOK_EVERY_S = 0.05
 PROBE_TTL_S = 600.0
+SHOWN_TTL_S = 60.0
+ASKED_BY = "rehearsal"
 
 ExtrasFor = Callable[[Node], Draft]
 NameOf = Callable[[Node], str]
@@ -39,7 +44,9 @@ look at it."""
 
 
 class Rehearsals:
-    """host: where proxies reach this process. wait_s: for those of which nothing is heard."""
+    """host: where proxies reach this process. gives_keys: plain Envoys may be given keys, and so
+    try to show a certificate, too. record: of what is issued. wait_s: for those of which nothing is
+    heard."""
 
     def __init__(
         self,
@@ -49,6 +56,8 @@ class Rehearsals:
         host: str,
         clock: Callable[[], float] = time.time,
         *,
+        gives_keys: bool = True,
+        record: Record = lambda leaf, identity, asked, now: None,
         wait_s: float = WAIT_S,
         passphrase: bytes | None = None,
     ) -> None:
@@ -57,6 +66,8 @@ class Rehearsals:
         self._show = show
         self._host = host
         self._clock = clock
+        self._gives_keys = gives_keys
+        self._record = record
         self._wait_s = wait_s
         self._passphrase = passphrase
         self._lock = asyncio.Lock()
@@ -78,7 +89,7 @@ class Rehearsals:
         secret = issue_secret(new, identity, PROBE_TTL_S, now)
         roots = tuple(dict.fromkeys((*old.bundle.roots, *new.bundle.roots)))
         bundle_pem = TrustBundle(roots).to_pem()
-        probe = Probe(secret.key_pem, secret.chain_pem)
+        probe = Probe(secret.key_pem, secret.chain_pem, new.bundle.to_pem())
         try:
             port = await probe.start(self._host)
         except OSError as error:
@@ -91,9 +102,15 @@ class Rehearsals:
             """Nobody else knows it, so nobody can come to the probe in its place."""
             return f"{salt}/{node.namespace}/{node.service_account}/{node.id}"
 
+        made: dict[str, Draft] = {}
+
         def extras(node: Node) -> Draft:
-            made = rehearsal.cluster(name_of(node), self._host, port, bundle_pem, str(identity))
-            return Draft(clusters=(made,))
+            who = name_of(node)
+            if who not in made:
+                shown = self._shown(new, node, probe, who)
+                where = (self._host, port)
+                made[who] = rehearsal.draft(who, where, bundle_pem, str(identity), shown)
+            return made[who]
 
         try:
             self._show(extras)
@@ -102,6 +119,19 @@ class Rehearsals:
         finally:
             self._show(None)
             probe.close()
+
+    def _shown(
+        self, new: Authority, node: Node, probe: Probe, who: str
+    ) -> tuple[bytes, bytes] | None:
+        """Chain and key that the node is to show, if any, which the probe hears of."""
+        if not node.weft_agent and not self._gives_keys:
+            return None
+        identity = SpiffeId.workload(new.trust_domain, node.namespace, node.service_account)
+        now = self._clock()
+        made = issue_secret(new, identity, SHOWN_TTL_S, now)
+        self._record(made.leaf, identity, ASKED_BY, now)
+        probe.expected[rehearsal.server_name(who)] = str(identity)
+        return made.chain_pem, made.key_pem
 
     async def _listen(self, probe: Probe, name_of: NameOf) -> None:
         """Until all connected proxies were heard of, or long enough."""

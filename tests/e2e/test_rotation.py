@@ -46,7 +46,7 @@ def test_every_proxy_tries_a_new_chain_before_anything_changes(mesh: Rotating) -
     said: list[str] = []
     target = stage(mesh.plane.state, time.time())
     assert rotate_online(mesh.plane.state, target, rehearse=True, say=said.append) == 0, said
-    assert said == ["3 of 3 proxies verify the new chain"]
+    assert said == ["3 of 3 proxies verify the new chain, and are verified by it"]
     assert mesh.plane.root_pem == before
     assert abort_online(mesh.plane.state, target, say=said.append) == 0
     assert status_online(mesh.plane.state, say=said.append) == 0

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 
 from certs import steps
 from certs.authority import Authority
 from certs.errors import CertificateError
-from certs.store import open_store
+from certs.spiffe import SpiffeId
+from certs.store import load_store, open_store
+from controlplane.ca.issued import issue_secret
 from controlplane.ca.sds import SdsSecrets
 from controlplane.emit import rehearsal as emitted
 from controlplane.emit.node import Node
@@ -40,15 +44,19 @@ class Mesh:
         self.roster = Roster(state_dir / ROSTER_FILE, lambda: self.clock)
         self.sds = SdsSecrets(live(stored.authority), None, lambda: self.clock)
         self.state_dir = state_dir
+        self.recorded: list[tuple[SpiffeId, str]] = []
         self.rehearsals = Rehearsals(
-            state_dir, self.roster, self._show, "127.0.0.1", lambda: self.clock, wait_s=0.3
+            *(state_dir, self.roster, self._show, "127.0.0.1", lambda: self.clock),
+            record=lambda leaf, identity, asked, now: self.recorded.append((identity, asked)),
+            wait_s=0.3,
         )
         self.shown: list[bool] = []
         self.visits: dict[str, str] = {}
 
-    def join(self, name: str, visits: str = "well") -> Meshed:
-        """visits: 'well', 'distrusts', 'refuses' (the cluster) or 'never'."""
-        proxy = Meshed(name, self.sds, self.roster, now=self.clock)
+    def join(self, name: str, visits: str = "well", *, weft_agent: bool = True) -> Meshed:
+        """visits: 'well', 'distrusts', 'refuses' (the cluster), 'never', or what it shows instead
+        of its certificate: 'nothing', 'old' (of another authority) or 'another' (identity)."""
+        proxy = Meshed(name, self.sds, self.roster, now=self.clock, weft_agent=weft_agent)
         proxy.machine.feed(DeltaDiscoveryRequest(type_url=CDS))
         self.visits[proxy.id] = visits
         return proxy
@@ -73,7 +81,21 @@ class Mesh:
                 answer.error_detail.message = f"{cluster.name}: no health checks here"
                 machine.feed(answer)
         elif how != "never":
-            await _handshake(cluster, trusting=how == "well")
+            shown = self._shown_pem(extras(node).secrets, how)
+            await _handshake(cluster, shown, trusting=how != "distrusts")
+
+    def _shown_pem(self, secrets: tuple[Secret, ...], how: str) -> bytes:
+        """Chain and key, b'' for none."""
+        if how in ("old", "another"):
+            old = load_store(self.state_dir, None)
+            signer = old.authority if how == "old" or old.other is None else old.other
+            who = CART if how == "old" else SpiffeId.workload("cluster.local", "default", "x")
+            made = issue_secret(signer, who, 60.0, self.clock)
+            return made.chain_pem + made.key_pem
+        if how == "nothing" or not secrets:
+            return b""
+        (pair,) = (one.tls_certificate for one in secrets if one.name == "weft.dev/rehearsal")
+        return bytes(pair.certificate_chain.inline_bytes + pair.private_key.inline_bytes)
 
     async def rehearse(self, target: str) -> list[tuple[str, str, str]]:
         found = await self.rehearsals.run(target)
@@ -84,13 +106,20 @@ def _name(one: ProxyProgress) -> str:
     return one.node_id.split("~")[2].partition(".")[0]
 
 
-async def _handshake(cluster: Cluster, *, trusting: bool) -> None:
-    """As the cluster says, with Python's TLS; not trusting: by another root."""
+async def _handshake(cluster: Cluster, shown: bytes, *, trusting: bool) -> None:
+    """As the cluster says, with Python's TLS; not trusting: by another root. shown: chain and key
+    of what it shows."""
     tls = UpstreamTlsContext.FromString(cluster.transport_socket.typed_config.value)
     validation = tls.common_tls_context.validation_context
     pem = validation.trusted_ca.inline_bytes.decode()
     context = ssl.create_default_context(cadata=pem if trusting else Stranger().pem)
     context.check_hostname = False
+    if shown:
+        assert tls.common_tls_context.tls_certificate_sds_secret_configs
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(shown)
+            file.flush()
+            context.load_cert_chain(file.name)
     where = cluster.load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address
     # In a thread: asyncio's own TLS breaks off without an alert.
     await asyncio.to_thread(_shake, (where.address, where.port_value), context, tls.sni)
@@ -99,8 +128,9 @@ async def _handshake(cluster: Cluster, *, trusting: bool) -> None:
 def _shake(address: tuple[str, int], context: ssl.SSLContext, name: str) -> None:
     with socket.create_connection(address, 10) as plain:
         try:
-            context.wrap_socket(plain, server_hostname=name).close()
-        except ssl.SSLError:
+            with context.wrap_socket(plain, server_hostname=name) as tls:
+                tls.recv(1)  # with TLS 1.3 a refusal comes after the handshake
+        except (ssl.SSLError, ConnectionError):
             pass
 
 
@@ -128,6 +158,28 @@ async def test_it_says_of_each_proxy_whether_it_verifies_the_new_chain(mesh: Mes
     assert "no health checks here" in details[2]
     assert "can it reach that address" in details[3]
     assert mesh.shown == [True, False]
+
+
+async def test_what_a_proxy_shows_is_verified_as_its_peers_will(mesh: Mesh) -> None:
+    for name, how in zip("abcd", ("well", "nothing", "old", "another"), strict=True):
+        mesh.join(name, how)
+    found = await mesh.rehearse(mesh.stage())
+    assert [state for _, state, _ in found] == ["done", *["refused"] * 3]
+    details = [detail for _, _, detail in found]
+    assert details[1] == "did not show a certificate of the new authority"
+    assert "is refused by its peers: " in details[2]
+    assert details[3].endswith(f"is for spiffe://cluster.local/ns/default/sa/x, not for {CART}")
+    # What was given out for it stands in the log, as everything that is.
+    assert [identity for identity, _ in mesh.recorded] == [CART] * 4
+    assert {asked for _, asked in mesh.recorded} == {"rehearsal"}
+
+
+async def test_an_envoy_that_gets_no_keys_shows_nothing(mesh: Mesh) -> None:
+    mesh.rehearsals._gives_keys = False
+    mesh.join("a", weft_agent=False)
+    found = await mesh.rehearse(mesh.stage())
+    assert [state for _, state, _ in found] == ["done"]
+    assert mesh.recorded == []
 
 
 async def test_it_ends_as_soon_as_all_were_heard(mesh: Mesh) -> None:
