@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from controlplane.inventory import API, Inventory, duplicate, duplicates
+from controlplane.inventory import API, PRECEDENCE, Inventory, duplicate, duplicates
 from controlplane.kinds.objects import ObjectKey
 from controlplane.kinds.parse import parse
 from controlplane.mesh.model import Status
@@ -29,7 +29,7 @@ class MemorySource:
         parsed = parse(manifest, source)
         statuses = [*parsed.statuses, *duplicates(parsed.objects)]
         statuses += [
-            duplicate(item, first)
+            duplicate(item, first, PRECEDENCE)
             for item in parsed.objects
             if (first := self._inventory.find(item.key, besides=API)) is not None
         ]
