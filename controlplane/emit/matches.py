@@ -56,6 +56,8 @@ def _headers(match: RouteMatch) -> list[HeaderMatcher]:
     matchers += [_header(n, m, invert=True) for n, m in sorted(match.without_headers.items())]
     if match.method is not None:
         matchers.append(_header(":method", match.method))
+    if match.scheme is not None:
+        matchers.append(_header(":scheme", match.scheme))
     if match.authority is not None:
         matchers.append(_header(":authority", match.authority))
     return matchers

@@ -13,6 +13,9 @@ from envoy.config.route.v3.route_components_pb2 import RetryPolicy
 from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import (
     PreviousHostsPredicate,
 )
+from envoy.extensions.retry.priority.previous_priorities.v3.previous_priorities_config_pb2 import (
+    PreviousPrioritiesConfig,
+)
 
 from controlplane.emit.matches import IDEMPOTENT
 from controlplane.emit.words import packed, seconds
@@ -22,6 +25,9 @@ NOT_PROCESSED = ("connect-failure", "refused-stream")
 DEFAULT_RETRY_ON = (*NOT_PROCESSED, "unavailable", "cancelled", "retriable-status-codes")
 DEFAULT = Retry(2, retry_on=DEFAULT_RETRY_ON, retriable_status_codes=(503,))
 """Istio's default for rules that say nothing."""
+
+PRIORITY_EVERY = 2
+"""Istio: two tries in each priority before the next one."""
 
 IDEMPOTENT_EXTRA = ("reset",)
 """An idempotent request whose connection broke without an answer may go elsewhere too."""
@@ -56,6 +62,12 @@ def _policy(retry: Retry, retry_on: tuple[str, ...]) -> RetryPolicy:
         policy.retriable_status_codes.extend(retry.retriable_status_codes or (503,))
     if retry.per_try_timeout_s is not None:
         policy.per_try_timeout.CopyFrom(seconds(retry.per_try_timeout_s))
+    if retry.backoff_s is not None:
+        policy.retry_back_off.base_interval.CopyFrom(seconds(retry.backoff_s))
+    if retry.remote_localities:
+        policy.retry_priority.name = "envoy.retry_priorities.previous_priorities"
+        further = PreviousPrioritiesConfig(update_frequency=PRIORITY_EVERY)
+        policy.retry_priority.typed_config.CopyFrom(packed(further))
     if retry.previous_hosts:
         policy.host_selection_retry_max_attempts = 5
         policy.retry_host_predicate.add(

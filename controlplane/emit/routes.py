@@ -7,12 +7,11 @@ proxy answers 503 with the response flag NC, and the mesh's status says which ru
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from envoy.config.route.v3.route_components_pb2 import (
     DirectResponseAction,
-    RedirectAction,
     Route,
     RouteAction,
     VirtualHost,
@@ -20,7 +19,7 @@ from envoy.config.route.v3.route_components_pb2 import (
 )
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
-from controlplane.emit import names, tunnels
+from controlplane.emit import http_actions, names, tunnels
 from controlplane.emit.matches import header_options, host_of, route_match
 from controlplane.emit.node import Node
 from controlplane.emit.retries import Variant, variants
@@ -28,23 +27,16 @@ from controlplane.emit.targets import Targets
 from controlplane.emit.words import seconds
 from controlplane.mesh.model import (
     Destination,
-    DirectResponse,
     HttpRule,
     Mesh,
-    Redirect,
     RouteMatch,
     Service,
 )
 
 HTTP_PROTOCOLS = frozenset(("HTTP", "HTTP2", "GRPC"))
 UNKNOWN_HOST_BODY = "No service of the mesh has this host name and port (BlackHoleCluster).\n"
-_REDIRECT_CODES: Mapping[int, RedirectAction.RedirectResponseCode] = {
-    301: RedirectAction.MOVED_PERMANENTLY,
-    302: RedirectAction.FOUND,
-    303: RedirectAction.SEE_OTHER,
-    307: RedirectAction.TEMPORARY_REDIRECT,
-    308: RedirectAction.PERMANENT_REDIRECT,
-}
+MAX_BODY_BYTES = 4096
+"""Envoy's limit of a direct response where a RouteConfiguration does not set one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +150,8 @@ def _routes(service: Service, port: int, node: Node, targets: Targets) -> Iterab
 
 
 def _default_rule(service: Service) -> HttpRule:
-    return HttpRule((), (Destination(service.hostname),), name="default")
+    """port_policies are told apart where a cluster is made; the key of one counts for all ports."""
+    return HttpRule((), (Destination(service.hostname, hash=service.policy.hash),), name="default")
 
 
 def _rule_routes(
@@ -192,11 +185,13 @@ def _route(
         request_headers_to_remove=rule.headers.request.remove,
         response_headers_to_add=header_options(rule.headers.response),
         response_headers_to_remove=rule.headers.response.remove,
+        typed_per_filter_config=http_actions.filter_configs(rule),
+        stat_prefix=match.stat_prefix,
     )
     if rule.redirect is not None:
-        route.redirect.CopyFrom(_redirect(rule.redirect))
+        route.redirect.CopyFrom(http_actions.redirect(rule.redirect, port))
     elif rule.direct_response is not None:
-        route.direct_response.CopyFrom(_direct_response(rule.direct_response))
+        route.direct_response.CopyFrom(http_actions.direct_response(rule.direct_response))
     else:
         route.route.CopyFrom(_action(rule, variant, port, targets))
     return route
@@ -207,12 +202,10 @@ def _action(rule: HttpRule, variant: Variant, port: int, targets: Targets) -> Ro
     _set_clusters(action, rule.destinations, port, targets)
     if variant.policy is not None:
         action.retry_policy.CopyFrom(variant.policy)
-    host = host_of(rule.headers.request)
-    if rule.rewrite is not None:
-        action.prefix_rewrite = rule.rewrite.uri
-        host = rule.rewrite.authority or host
-    if host:
-        action.host_rewrite_literal = host
+    http_actions.rewrite(action, rule)
+    copies = http_actions.mirrors(rule.mirrors, lambda place: targets.cluster(place, port))
+    action.request_mirror_policies.extend(copies)
+    action.hash_policy.extend(http_actions.hash_policies(rule.destinations))
     return action
 
 
@@ -243,21 +236,3 @@ def _weighted(destination: Destination, cluster: str) -> WeightedCluster.Cluster
     if host := host_of(headers.request):
         entry.host_rewrite_literal = host
     return entry
-
-
-def _redirect(redirect: Redirect) -> RedirectAction:
-    action = RedirectAction(response_code=_REDIRECT_CODES[redirect.code])
-    if redirect.uri:
-        action.path_redirect = redirect.uri
-    action.host_redirect = redirect.authority
-    if redirect.scheme:
-        action.scheme_redirect = redirect.scheme
-    action.port_redirect = redirect.port or 0
-    return action
-
-
-def _direct_response(response: DirectResponse) -> DirectResponseAction:
-    action = DirectResponseAction(status=response.status)
-    if response.body:
-        action.body.inline_string = response.body
-    return action

@@ -76,6 +76,29 @@ def _to_int(value: str) -> int:
     return int(value, 8 if octal else 0)
 
 
+def number(minimum: float, maximum: float) -> Decoder[float]:
+    """A number in a closed range."""
+
+    def decode(node: Node, place: Place) -> float:
+        if isinstance(node, Scalar) and node.kind in ("integer", "number"):
+            value = _to_float(node)
+            if minimum <= value <= maximum:
+                return value
+        raise place.refuse(node, f"a number {minimum:g}..{maximum:g}")
+
+    return decode
+
+
+def _to_float(node: Scalar) -> float:
+    """'.nan', and what is no number to Python, are in no range."""
+    if node.kind == "integer":
+        return float(_to_int(node.value))
+    try:
+        return float(node.value)
+    except ValueError:
+        return float("inf")
+
+
 def duration(node: Node, place: Place) -> float:
     """A Go duration ('1h30m', '0.5s', '100ms'), in seconds."""
     value = text(node, place)
@@ -206,6 +229,10 @@ def is_ip(value: str) -> bool:
 
 
 PORT = integer(1, 65535)
+DNS_LABEL = "[a-zA-Z0-9](?:[-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?"
+"""RFC 1123, as a regular expression."""
+label = matching(DNS_LABEL, "at most 63 letters, digits and '-'", 63)
+optional_label = matching(f"(?:{DNS_LABEL})?", "at most 63 letters, digits and '-'", 63)
 NAME = matching(
     r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", "a name of lower-case letters, digits, '-' and '.'"
 )
@@ -213,4 +240,15 @@ HOST = matching(
     r"\*|\*?[A-Za-z0-9_.]([-A-Za-z0-9_.]*[A-Za-z0-9_])?\.?",
     "a host name (a '*' only alone or in front)",
 )
-LABELS = map_of(text)
+_LABEL_NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_LABEL_KEY = re.compile(rf"(?:[A-Za-z0-9](?:[-A-Za-z0-9.]{{0,251}}[A-Za-z0-9])?/)?{_LABEL_NAME}")
+_label_values = map_of(matching(f"(?:{_LABEL_NAME})?", "a label's value", 63))
+
+
+def LABELS(node: Node, place: Place) -> MappingType[str, str]:
+    """Kubernetes' labels: qualified names to short words."""
+    found = _label_values(node, place)
+    for key in found:
+        if not _LABEL_KEY.fullmatch(key):
+            raise Invalid([place.problem(node, f"{key!r} is not the name of a label")])
+    return found

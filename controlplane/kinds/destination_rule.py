@@ -5,94 +5,42 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
+from controlplane.kinds.connection_pool import ConnectionPool, OutlierDetection, RetryBudget
 from controlplane.kinds.decoders import (
     HOST,
     LABELS,
+    NAME,
     PORT,
     boolean,
     enum,
-    integer,
+    label,
     list_of,
     matching,
-    not_yet,
-    positive_duration,
     text,
 )
+from controlplane.kinds.export_to import PRIVATE, export_faults
+from controlplane.kinds.load_balancer import LoadBalancer
 from controlplane.kinds.objects import Object
-from controlplane.kinds.schema import Record, names, obj, optional, record, required
-from controlplane.kinds.service_entry import NETWORKING, not_public
+from controlplane.kinds.schema import Place, Record, names, obj, optional, record, required
+from controlplane.kinds.selectors import SELECTOR, WorkloadSelector
+from controlplane.kinds.service_entry import NETWORKING
+from controlplane.kinds.yaml_nodes import Node
 
-_COUNT = integer(0, 2**31 - 1)
-_PERCENT = integer(0, 100)
-
-Algorithm = Literal["UNSPECIFIED", "LEAST_CONN", "RANDOM", "ROUND_ROBIN", "LEAST_REQUEST"]
-
-
-@record
-class LoadBalancer(Record):
-    """LEAST_CONN is Istio's old name of LEAST_REQUEST."""
-
-    UNSUPPORTED = names(
-        "consistentHash localityLbSetting warmup warmupDurationSecs zoneAwareLbSetting"
-    )
-    simple: Algorithm = optional(
-        not_yet(
-            enum(
-                "UNSPECIFIED", "LEAST_CONN", "RANDOM", "ROUND_ROBIN", "LEAST_REQUEST", "PASSTHROUGH"
-            ),
-            "PASSTHROUGH",
-        ),
-        "UNSPECIFIED",
-    )
+SYSTEM_ROOTS = "system"
+"""As caCertificates: what the proxy's system trusts (Istio), by a word."""
 
 
-@record
-class TcpSettings(Record):
-    UNSUPPORTED = names("maxConnectionDuration tcpKeepalive")
-    max_connections: int | None = optional(_COUNT)
-    connect_timeout_s: float | None = optional(positive_duration)
-    idle_timeout_s: float | None = optional(positive_duration)
-
-
-@record
-class HttpSettings(Record):
-    UNSUPPORTED = names("http2KeepAlive h2UpgradePolicy maxConcurrentStreams useClientProtocol")
-    max_pending_requests: int | None = optional(_COUNT, key="http1MaxPendingRequests")
-    max_requests: int | None = optional(_COUNT, key="http2MaxRequests")
-    max_requests_per_connection: int | None = optional(_COUNT)
-    max_retries: int | None = optional(_COUNT)
-    idle_timeout_s: float | None = optional(positive_duration)
-
-
-@record
-class ConnectionPool(Record):
-    tcp: TcpSettings = optional(obj(TcpSettings), TcpSettings())
-    http: HttpSettings = optional(obj(HttpSettings), HttpSettings())
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        if not self.where:
-            yield "", "needs tcp or http"
-
-
-@record
-class OutlierDetection(Record):
-    UNSUPPORTED = names(
-        "consecutiveErrors consecutiveLocalOriginFailures outlierDetectionHttpErrorCodes "
-        "splitExternalLocalOriginErrors"
-    )
-    consecutive_5xx: int | None = optional(_COUNT, key="consecutive5xxErrors")
-    consecutive_gateway_errors: int | None = optional(_COUNT)
-    interval_s: float | None = optional(positive_duration)
-    base_ejection_time_s: float | None = optional(positive_duration)
-    max_ejection_percent: int | None = optional(_PERCENT)
-    min_health_percent: int | None = optional(_PERCENT)
+def _credential(node: Node, place: Place) -> str:
+    """The name of a Secret; Istio writes 'kubernetes://name', too."""
+    value = text(node, place).removeprefix("kubernetes://")
+    return value and NAME(node, place) if value == text(node, place) else value
 
 
 @record
 class ClientTls(Record):
-    """Files are the proxy's, by name. ca_certificates '' is what its system trusts."""
+    """Files are the proxy's, by name. ca_certificates '' and 'system' are what its system trusts.
+    credential_name: a Secret in place of the files."""
 
-    UNSUPPORTED = names("credentialName")
     mode: Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"] = optional(
         enum("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"), "DISABLE"
     )
@@ -102,15 +50,19 @@ class ClientTls(Record):
     ca_crl: str = optional(text, "")
     client_certificate: str = optional(text, "")
     private_key: str = optional(text, "")
+    credential_name: str = optional(_credential, "")
     insecure_skip_verify: bool = optional(boolean, False)
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Istio's rules: files are for SIMPLE and MUTUAL, a certificate of one's own for MUTUAL."""
         own = {"clientCertificate": self.client_certificate, "privateKey": self.private_key}
         theirs = {"caCertificates": self.ca_certificates, "caCrl": self.ca_crl}
+        if self.credential_name:
+            yield from self._beside_credential({**own, **theirs})
+            return
         for name, value in own.items():
             if self.mode == "MUTUAL" and not value:
-                yield name, "mode MUTUAL needs it"
+                yield name, "mode MUTUAL needs it, or credentialName"
             elif self.mode != "MUTUAL" and value:
                 yield name, f"mode {self.mode} has no use for it, only MUTUAL"
         for name, value in theirs.items():
@@ -120,6 +72,15 @@ class ClientTls(Record):
                 yield name, "insecureSkipVerify has no use for it"
         if self.insecure_skip_verify and self.mode not in ("SIMPLE", "MUTUAL"):
             yield "insecureSkipVerify", f"mode {self.mode} always verifies"
+
+    def _beside_credential(self, files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        if self.mode not in ("SIMPLE", "MUTUAL"):
+            yield "credentialName", f"mode {self.mode} has no use for it, only SIMPLE and MUTUAL"
+        elif self.mode == "SIMPLE" and self.insecure_skip_verify:
+            yield "insecureSkipVerify", "nothing of the Secret is left to be used"
+        for name, value in files.items():
+            if value:
+                yield name, "credentialName stands in its place: only one of both"
 
 
 @record
@@ -135,16 +96,27 @@ class PortPolicy(Record):
     outlier_detection: OutlierDetection | None = optional(obj(OutlierDetection))
     tls: ClientTls | None = optional(obj(ClientTls))
 
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.where.keys() <= {"port", "port.number"}:
+            yield "", "needs at least one setting"
+
+
+@record
+class ProxyProtocol(Record):
+    version: Literal["V1", "V2"] = optional(enum("V1", "V2"), "V1")
+
 
 @record
 class TrafficPolicy(Record):
     """None: not set here; a subset then takes the service's."""
 
-    UNSUPPORTED = names("proxyProtocol retryBudget tunnel")
+    UNSUPPORTED = names("tunnel")
     load_balancer: LoadBalancer | None = optional(obj(LoadBalancer))
     connection_pool: ConnectionPool | None = optional(obj(ConnectionPool))
     outlier_detection: OutlierDetection | None = optional(obj(OutlierDetection))
     tls: ClientTls | None = optional(obj(ClientTls))
+    proxy_protocol: ProxyProtocol | None = optional(obj(ProxyProtocol))
+    retry_budget: RetryBudget | None = optional(obj(RetryBudget))
     port_level_settings: tuple[PortPolicy, ...] = optional(list_of(obj(PortPolicy)), ())
 
     def check(self) -> Iterator[tuple[str, str]]:
@@ -158,25 +130,23 @@ class TrafficPolicy(Record):
 
 @record
 class Subset(Record):
-    name: str = required(text)
+    name: str = required(label)
     labels: Mapping[str, str] = optional(LABELS, {})
     traffic_policy: TrafficPolicy | None = optional(obj(TrafficPolicy))
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        if not self.name:
-            yield "name", "must not be empty"
 
 
 @record
 class DestinationRuleSpec(Record):
-    UNSUPPORTED = names("workloadSelector")
     host: str = required(HOST)
+    workload_selector: WorkloadSelector | None = optional(SELECTOR)
     traffic_policy: TrafficPolicy | None = optional(obj(TrafficPolicy))
     subsets: tuple[Subset, ...] = optional(list_of(obj(Subset)), ())
     export_to: tuple[str, ...] = optional(list_of(text), ())
 
     def check(self) -> Iterator[tuple[str, str]]:
-        yield from not_public(self.export_to, ("*",))
+        yield from export_faults(self.export_to)
+        if self.workload_selector is not None and set(self.export_to) - {PRIVATE}:
+            yield "exportTo", "with a workloadSelector only '.' (its own namespace) makes sense"
         seen: set[str] = set()
         for index, subset in enumerate(self.subsets):
             if subset.name in seen:

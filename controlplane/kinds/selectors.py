@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
-from controlplane.kinds.decoders import LABELS, NAME, text
+from controlplane.kinds.decoders import NAME, map_of, text
 from controlplane.kinds.schema import Place, Record, names, obj, optional, record, required
 from controlplane.kinds.yaml_nodes import Node
 
@@ -27,7 +27,7 @@ def named(node: Node, place: Place) -> str:
 
 @record
 class WorkloadSelector(Record):
-    match_labels: Mapping[str, str] = optional(LABELS, {})
+    match_labels: Mapping[str, str] = optional(map_of(text), {})
 
     def check(self) -> Iterator[tuple[str, str]]:
         for name, value in self.match_labels.items():

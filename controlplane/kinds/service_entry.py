@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from controlplane.kinds.decoders import (
+    DNS_LABEL,
     HOST,
     LABELS,
     NAME,
@@ -15,39 +17,87 @@ from controlplane.kinds.decoders import (
     integer,
     ip_range,
     is_ip,
+    label,
     list_of,
     map_of,
-    not_yet,
     text,
 )
+from controlplane.kinds.export_to import export_faults
 from controlplane.kinds.objects import Object
-from controlplane.kinds.schema import Record, names, obj, optional, record, required
+from controlplane.kinds.schema import (
+    Invalid,
+    Place,
+    Record,
+    names,
+    obj,
+    optional,
+    record,
+    required,
+)
+from controlplane.kinds.yaml_nodes import Node
 
 NETWORKING = names(
     "networking.istio.io/v1 networking.istio.io/v1beta1 networking.istio.io/v1alpha3"
 )
-PROTOCOLS = ("HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "MONGO", "TCP", "TLS")
+PROTOCOLS = (
+    "HTTP",
+    "HTTPS",
+    "GRPC",
+    "GRPC-WEB",
+    "HTTP2",
+    "HTTP_PROXY",
+    "MONGO",
+    "MYSQL",
+    "REDIS",
+    "TCP",
+    "TLS",
+    "UDP",
+)
+"""As Istio parses them, in any case."""
+_ONE_BY_ONE = frozenset(("TCP", "UDP", "MONGO", "MYSQL", "REDIS"))
+"""Protocols whose bytes do not tell which host is meant."""
+
+Resolution = Literal["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"]
+UNIX = "unix://"
 
 
-def not_public(export_to: tuple[str, ...], allowed: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Faults of exportTo: only `allowed` values, one at a time, are supported yet."""
-    for index, value in enumerate(export_to):
-        if value not in allowed:
-            words = " or ".join(repr(word) for word in allowed)
-            yield f"exportTo[{index}]", f"{value!r} is not supported yet; use {words}"
+def _address(node: Node, place: Place) -> str:
+    """An IP address, a host name, or unix:///path (unix://@name is an abstract one)."""
+    value = text(node, place)
+    path = value.removeprefix(UNIX)
+    if path == value:
+        return address(node, place)
+    if not path.startswith(("/", "@")) or path.endswith("/"):
+        raise place.refuse(node, "unix:///path or unix://@name")
+    return value
+
+
+def _port_numbers(node: Node, place: Place) -> Mapping[str, int]:
+    found = map_of(PORT)(node, place)
+    for name in found:
+        if not re.fullmatch(DNS_LABEL, name):
+            raise Invalid([place.problem(node, f"{name!r} is not the name of a port")])
+    return found
 
 
 @record
 class Workload(Record):
-    """Where a workload is. ports: port name -> number at `address`."""
+    """Where a workload is. ports: port name -> number at `address`. address '': in another
+    network, behind its gateway."""
 
-    IGNORED = names("network")
-    address: str = required(address)
-    ports: Mapping[str, int] = optional(map_of(PORT), {})
+    address: str = optional(_address, "")
+    network: str = optional(text, "")
+    ports: Mapping[str, int] = optional(_port_numbers, {})
     labels: Mapping[str, str] = optional(LABELS, {})
     locality: str = optional(text, "")
-    weight: int = optional(integer(0, 2**31 - 1), 1)
+    weight: int = optional(integer(0, 2**32 - 1), 1)
     service_account: str = optional(NAME, "")
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if not self.address and not self.network:
+            yield "address", "is required"
+        if self.address.startswith(UNIX) and self.ports:
+            yield "ports", "a unix socket has no ports"
 
 
 @record
@@ -56,62 +106,101 @@ class WorkloadEntry(Object):
     spec: Workload = required(obj(Workload))
 
 
+def _protocol(node: Node, place: Place) -> str:
+    """'' is not set: TCP."""
+    return text(node, place) and enum(*PROTOCOLS, fold_case=True)(node, place)
+
+
 @record
 class EntryPort(Record):
     number: int = required(PORT)
-    name: str = required(text)
-    protocol: str = optional(enum(*PROTOCOLS, fold_case=True), "TCP")
+    name: str = required(label)
+    protocol: str = optional(_protocol, "")
     target_port: int | None = optional(PORT)
 
 
 @record
-class WorkloadSelector(Record):
+class LabelSelector(Record):
+    """Istio's older WorkloadSelector, of its networking API."""
+
     labels: Mapping[str, str] = optional(LABELS, {})
 
 
 @record
 class ServiceEntrySpec(Record):
-    UNSUPPORTED = names("subjectAltNames")
     hosts: tuple[str, ...] = required(list_of(HOST, 1))
     addresses: tuple[str, ...] = optional(list_of(ip_range), ())
     ports: tuple[EntryPort, ...] = optional(list_of(obj(EntryPort)), ())
     location: Literal["MESH_EXTERNAL", "MESH_INTERNAL"] = optional(
         enum("MESH_EXTERNAL", "MESH_INTERNAL"), "MESH_EXTERNAL"
     )
-    resolution: Literal["NONE", "STATIC", "DNS"] = optional(
-        not_yet(
-            enum("NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"),
-            "DNS_ROUND_ROBIN",
-            "DYNAMIC_DNS",
-        ),
-        "NONE",
+    resolution: Resolution = optional(
+        enum("NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"), "NONE"
     )
     endpoints: tuple[Workload, ...] = optional(list_of(obj(Workload)), ())
-    workload_selector: WorkloadSelector | None = optional(obj(WorkloadSelector))
+    workload_selector: LabelSelector | None = optional(obj(LabelSelector))
     export_to: tuple[str, ...] = optional(list_of(text), ())
+    subject_alt_names: tuple[str, ...] = optional(list_of(text), ())
 
     def check(self) -> Iterator[tuple[str, str]]:
-        yield from not_public(self.export_to, ("*",))
+        yield from export_faults(self.export_to, nobody=True)
+        if "*" in self.hosts:
+            yield f"hosts[{self.hosts.index('*')}]", "'*' alone is no host"
         if self.endpoints and self.workload_selector is not None:
             yield "workloadSelector", "and endpoints exclude each other"
+        if self.resolution not in ("NONE", "STATIC") and any("/" in a for a in self.addresses):
+            yield "addresses", "a range of addresses needs resolution NONE or STATIC"
+        yield from self._resolution_faults()
+        yield from self._endpoint_faults()
+        yield from self._port_faults()
+
+    def _resolution_faults(self) -> Iterator[tuple[str, str]]:
         if self.resolution == "NONE" and self.endpoints:
             yield "endpoints", "need resolution STATIC or DNS"
-        yield from self._endpoint_faults()
-        if self.resolution == "DNS" and not self.endpoints and self.workload_selector is None:
+        if self.resolution == "DYNAMIC_DNS":
+            yield from self._dynamic_faults()
+        elif self.resolution.startswith("DNS") and not self.endpoints:
             for index, host in enumerate(self.hosts):
-                if "*" in host:
+                if "*" in host and self.workload_selector is None:
                     yield f"hosts[{index}]", "a wildcard can not be resolved by DNS"
+        if self.resolution == "DNS_ROUND_ROBIN" and len(self.endpoints) > 1:
+            yield "endpoints[1]", "DNS_ROUND_ROBIN takes one endpoint at most"
+
+    def _dynamic_faults(self) -> Iterator[tuple[str, str]]:
+        """The name that is asked for is resolved; there is nothing else to say."""
+        for index, host in enumerate(self.hosts):
+            if not host.startswith("*"):
+                yield f"hosts[{index}]", "DYNAMIC_DNS is for wildcards; use DNS for one host"
+        for key in ("addresses", "endpoints"):
+            if getattr(self, key):
+                yield key, "DYNAMIC_DNS has no use for them"
+        if self.workload_selector is not None:
+            yield "workloadSelector", "DYNAMIC_DNS has no use for it"
+        if self.location != "MESH_EXTERNAL":
+            yield "location", "DYNAMIC_DNS is for MESH_EXTERNAL"
+
+    def _port_faults(self) -> Iterator[tuple[str, str]]:
         if len({port.number for port in self.ports}) != len(self.ports):
             yield "ports", "a port number is given twice"
         if len({port.name for port in self.ports}) != len(self.ports):
             yield "ports", "a port name is given twice"
+        if len(self.hosts) > 1 and self.resolution != "NONE":
+            for index, port in enumerate(self.ports):
+                if port.protocol in _ONE_BY_ONE:
+                    yield f"ports[{index}]", f"{port.protocol} does not tell several hosts apart"
 
     def _endpoint_faults(self) -> Iterator[tuple[str, str]]:
         names_known = {port.name for port in self.ports}
         for index, endpoint in enumerate(self.endpoints):
-            if self.resolution == "STATIC" and not is_ip(endpoint.address):
+            unix = endpoint.address.startswith(UNIX)
+            static = not endpoint.address or is_ip(endpoint.address) or unix
+            if self.resolution == "STATIC" and not static:
                 message = f"{endpoint.address!r} is not an IP address; use resolution DNS"
                 yield f"endpoints[{index}]", message
+            if unix and self.resolution != "STATIC":
+                yield f"endpoints[{index}]", "a unix socket needs resolution STATIC"
+            if unix and len(self.ports) != 1:
+                yield f"endpoints[{index}]", "a unix socket serves one port only"
             for name in sorted(endpoint.ports.keys() - names_known):
                 yield f"endpoints[{index}]", f"spec.ports has no port named {name!r}"
 

@@ -184,12 +184,12 @@ FIELDS = [
     ),
     (
         virtual_service("{name: x}"),
-        "7:5: error: spec.http[0]: expected exactly one of route, redirect, directResponse, got n",
+        "7:5: error: spec.http[0]: expected exactly one of route, redirect, directResponse, del",
     ),
     (
         virtual_service(f"{ROUTE}, redirect: {{uri: /}}}}"),
         "7:5: error: spec.http[0]: expected exactly one of route, redirect, directResponse, "
-        "got route and redirect",
+        "delegate, got route and redirect",
     ),
     (
         virtual_service("{route: [{destination: {host: b}, weight: 0}, {destination: {host: c}}]}"),
@@ -201,12 +201,39 @@ FIELDS = [
     ),
     (
         virtual_service(f"{ROUTE}, fault: {{}}}}"),
-        "7:41: error: spec.http[0].fault is not supported yet",
+        "7:48: error: spec.http[0].fault: needs a delay or an abort",
     ),
-    (virtual_service(f"{ROUTE}}}", "\n  tcp: [{}]"), "6:3: error: spec.tcp is not supported yet"),
     (
-        virtual_service(f"{ROUTE}}}", "\n  exportTo: [x]"),
-        "6:14: error: spec.exportTo[0]: 'x' is not supported yet; use '.' or '*'",
+        virtual_service(f"{ROUTE}, fault: {{delay: {{exponentialDelay: 1s}}}}}}"),
+        "7:57: error: spec.http[0].fault.delay.exponentialDelay is not supported yet",
+    ),
+    (
+        virtual_service(f"{ROUTE}, corsPolicy: {{maxAge: 1.5s}}}}"),
+        "7:62: error: spec.http[0].corsPolicy.maxAge: expected whole seconds, got '1.5s'",
+    ),
+    (
+        virtual_service(f"{ROUTE}, mirrors: [], mirrorPercentage: {{value: 101}}}}"),
+        "7:80: error: spec.http[0].mirrorPercentage.value: expected a number 0..100, got the int",
+    ),
+    (
+        virtual_service(f"{ROUTE}, rewrite: {{uriRegexRewrite: {{match: '(', rewrite: x}}}}}}"),
+        "7:76: error: spec.http[0].rewrite.uriRegexRewrite.match: not a regular expression",
+    ),
+    (
+        virtual_service(f"{ROUTE}}}", "\n  tcp: [{}]"),
+        "6:9: error: spec.tcp[0].route is required",
+    ),
+    (
+        virtual_service(f"{ROUTE}}}", "\n  tls: [{match: [{sniHosts: [c]}], route: []}]"),
+        "6:43: error: spec.tls[0].route: expected at least 1 item, got a list",
+    ),
+    (
+        virtual_service(f"{ROUTE}}}", "\n  exportTo: [x_y]"),
+        "6:14: error: spec.exportTo[0]: expected a namespace or one of '*', '.', got 'x_y'",
+    ),
+    (
+        virtual_service("{delegate: {name: d}, match: [{uri: {regex: a}}]}"),
+        "7:35: error: spec.http[0].match[0]: uri: no regex where rules are delegated",
     ),
     (
         destination_rule("trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}"),
@@ -214,7 +241,21 @@ FIELDS = [
     ),
     (
         destination_rule("trafficPolicy: {loadBalancer: {consistentHash: {}}}"),
-        "6:34: error: spec.trafficPolicy.loadBalancer.consistentHash is not supported yet",
+        "6:50: error: spec.trafficPolicy.loadBalancer.consistentHash: expected one of httpHea",
+    ),
+    (
+        destination_rule(
+            "trafficPolicy: {loadBalancer: {consistentHash: "
+            "{useSourceIp: true, maglev: {tableSize: 4}}}}"
+        ),
+        "6:90: error: spec.trafficPolicy.loadBalancer.consistentHash.maglev.tableSize: expected",
+    ),
+    (
+        destination_rule(
+            "trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: "
+            "[{from: a/b, to: {a/b: 40, c: 50}}]}}}"
+        ),
+        "6:83: error: spec.trafficPolicy.loadBalancer.localityLbSetting.distribute[0].to: the sha",
     ),
     (
         destination_rule("subsets: [{name: a}, {name: a}]"),

@@ -1,0 +1,182 @@
+"""HTTP rules in the neutral mesh: what they take, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from controlplane.mesh.position import NOWHERE, Position
+from controlplane.mesh.traffic_policy import ConsistentHash
+
+
+@dataclass(frozen=True, slots=True)
+class StringMatch:
+    """Istio's StringMatch: exact, prefix or (RE2, whole string) regex. Of paths also segments:
+    a prefix that ends where a segment of the path does (Gateway API's PathPrefix)."""
+
+    kind: Literal["exact", "prefix", "regex", "segments"]
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimMatch:
+    """A claim of the request's token, by its path: a string, or a list that has one. match None:
+    it is there. Without a valid token no claim is."""
+
+    path: tuple[str, ...]
+    match: StringMatch | None = None
+    invert: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RouteMatch:
+    """One alternative of an HTTP rule; an empty match takes everything.
+
+    headers: name -> matcher, None means "present". without_headers: the same, inverted.
+    """
+
+    uri: StringMatch | None = None
+    ignore_uri_case: bool = False
+    scheme: StringMatch | None = None
+    method: StringMatch | None = None
+    authority: StringMatch | None = None
+    headers: Mapping[str, StringMatch | None] = field(default_factory=dict)
+    without_headers: Mapping[str, StringMatch | None] = field(default_factory=dict)
+    query_params: Mapping[str, StringMatch | None] = field(default_factory=dict)
+    claims: tuple[ClaimMatch, ...] = ()
+    source_labels: Mapping[str, str] = field(default_factory=dict)
+    source_namespace: str = ""
+    port: int | None = None
+    name: str = ""
+    stat_prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderOperations:
+    set: Mapping[str, str] = field(default_factory=dict)
+    add: Mapping[str, str] = field(default_factory=dict)
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    request: HeaderOperations = HeaderOperations()
+    response: HeaderOperations = HeaderOperations()
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a rule sends a share of requests. `host` is a full host name of a service.
+
+    port None: the port the request came for. resolved False: no such service or subset (the
+    request will get 503, and a Status says so). hash: by what its endpoint is chosen, where its
+    policy says so."""
+
+    host: str
+    weight: int = 100
+    subset: str = ""
+    port: int | None = None
+    headers: Headers = Headers()
+    resolved: bool = True
+    hash: ConsistentHash | None = None
+    position: Position = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """attempts are retries after the first try. retry_on: Envoy's words, comma-joined by emit.
+    remote_localities: a retry goes on to the next priority of endpoints."""
+
+    attempts: int
+    per_try_timeout_s: float | None = None
+    retry_on: tuple[str, ...] = ()
+    retriable_status_codes: tuple[int, ...] = ()
+    previous_hosts: bool = True
+    remote_localities: bool = False
+    backoff_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """port_of_request: the port at which the request came, in place of `port`. pattern (RE2) and
+    substitution make the path of the request's, in place of `uri`."""
+
+    uri: str = ""
+    authority: str = ""
+    scheme: str = ""
+    port: int | None = None
+    code: int = 301
+    port_of_request: bool = False
+    pattern: str = ""
+    substitution: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectResponse:
+    status: int
+    body: str | bytes = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """pattern (RE2) and substitution rewrite the path in place of `uri`, which replaces what the
+    match took of it."""
+
+    uri: str = ""
+    authority: str = ""
+    pattern: str = ""
+    substitution: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Percents are 0..100 of the requests. abort_grpc: a gRPC status in place of an HTTP one."""
+
+    delay_s: float = 0.0
+    delay_percent: float = 0.0
+    abort_http: int | None = None
+    abort_grpc: int | None = None
+    abort_percent: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    destination: Destination
+    percent: float = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cors:
+    """None: not set. forwards: an OPTIONS request whose origin does not match goes upstream."""
+
+    origins: tuple[StringMatch, ...] = ()
+    methods: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    exposed: tuple[str, ...] = ()
+    max_age_s: float | None = None
+    credentials: bool | None = None
+    forwards: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRule:
+    """One `http:` entry. Exactly one of destinations, redirect, direct_response is set.
+
+    timeout_s: None is no timeout (Istio's default). unresolved_status: what is answered where the
+    chosen destination is not resolved."""
+
+    matches: tuple[RouteMatch, ...]
+    destinations: tuple[Destination, ...] = ()
+    redirect: Redirect | None = None
+    direct_response: DirectResponse | None = None
+    rewrite: Rewrite | None = None
+    timeout_s: float | None = None
+    retry: Retry | None = None
+    headers: Headers = Headers()
+    fault: Fault | None = None
+    mirrors: tuple[Mirror, ...] = ()
+    cors: Cors | None = None
+    unresolved_status: Literal[500, 503] = 503
+    name: str = ""
+    position: Position = NOWHERE

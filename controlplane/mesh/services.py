@@ -1,0 +1,101 @@
+"""Services, their endpoints and the workloads behind them, in the neutral mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from controlplane.mesh.http_rules import HttpRule
+from controlplane.mesh.position import NOWHERE, Position
+from controlplane.mesh.stream_rules import StreamRule
+from controlplane.mesh.traffic_policy import ClientPolicy, Subset, TrafficPolicy
+
+Protocol = Literal["HTTP", "HTTP2", "GRPC", "TCP", "TLS", "HTTPS", "MONGO", "UDP"]
+Resolution = Literal["STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS", "NONE"]
+TlsMode = Literal["STRICT", "PERMISSIVE", "DISABLE"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    number: int
+    name: str
+    protocol: Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One place that serves a service. ports: service port number -> port at `address`.
+
+    mesh: a sidecar answers there with mTLS. identity: its SPIFFE id ('' if unknown)."""
+
+    address: str
+    ports: Mapping[int, int]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    identity: str = ""
+    mesh: bool = False
+    health: Literal["HEALTHY", "UNHEALTHY", "DRAINING"] = "HEALTHY"
+    weight: int = 1
+    locality: tuple[str, str, str] = ("", "", "")
+    workload: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """hostname is the full name; aliases are its shorter ones, valid from `namespace` (any of
+    them also with ':port'). policy and port_policies come from its DestinationRule; the first of
+    for_clients whose scope takes a client holds in their place. visible_in: namespaces of the
+    clients that may know it, None for all. subject_alt_names: by which its TLS is verified where
+    no rule says so."""
+
+    hostname: str
+    name: str
+    namespace: str
+    ports: tuple[ServicePort, ...]
+    endpoints: tuple[Endpoint, ...] = ()
+    aliases: tuple[str, ...] = ()
+    local_aliases: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    resolution: Resolution = "STATIC"
+    external: bool = False
+    subject_alt_names: tuple[str, ...] = ()
+    visible_in: tuple[str, ...] | None = None
+    policy: TrafficPolicy = field(default_factory=TrafficPolicy)
+    port_policies: Mapping[int, TrafficPolicy] = field(default_factory=dict)
+    subsets: tuple[Subset, ...] = ()
+    for_clients: tuple[ClientPolicy, ...] = ()
+    rules: tuple[HttpRule, ...] = ()
+    stream_rules: tuple[StreamRule, ...] = ()
+    position: Position = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class InboundPort:
+    """A port of a workload: its sidecar listens at listen_*, the application at app_*.
+
+    service_port is the service's port number behind it; hostnames are the services it serves.
+    numbers: all port numbers under which policies may know it."""
+
+    listen_address: str
+    listen_port: int
+    app_address: str
+    app_port: int
+    protocol: Protocol
+    mtls: TlsMode
+    name: str = ""
+    hostnames: tuple[str, ...] = ()
+    service_port: int | None = None
+    numbers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What a sidecar stands beside: found by namespace and name in its node metadata."""
+
+    name: str
+    namespace: str
+    service_account: str
+    labels: Mapping[str, str]
+    address: str
+    inbound: tuple[InboundPort, ...] = ()
+    position: Position = NOWHERE

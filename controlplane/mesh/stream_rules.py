@@ -1,0 +1,28 @@
+"""Rules for bytes in the neutral mesh: TCP by place and source, TLS by server name as well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from controlplane.mesh.http_rules import Destination
+from controlplane.mesh.position import NOWHERE, Position
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMatch:
+    """server_names: of which TLS's is one ('*.x' stands for all below x); () is any bytes."""
+
+    port: int | None = None
+    server_names: tuple[str, ...] = ()
+    source_labels: Mapping[str, str] = field(default_factory=dict)
+    source_namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRule:
+    """One `tcp:` or `tls:` entry; the first rule of which a match holds takes a connection."""
+
+    matches: tuple[StreamMatch, ...]
+    destinations: tuple[Destination, ...]
+    position: Position = NOWHERE

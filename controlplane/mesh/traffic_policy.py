@@ -1,0 +1,167 @@
+"""How endpoints are chosen, bounded and secured, in the neutral mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from controlplane.mesh.position import NOWHERE, Position
+from controlplane.mesh.scopes import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionPool:
+    """None: not set, the dialect's default holds. idle_timeout_s 0: none. http2: whether HTTP/2 is
+    spoken where the port's protocol is HTTP; as_client: what the client speaks is spoken on."""
+
+    max_connections: int | None = None
+    connect_timeout_s: float | None = None
+    max_pending_requests: int | None = None
+    max_requests: int | None = None
+    max_requests_per_connection: int | None = None
+    max_retries: int | None = None
+    idle_timeout_s: float | None = None
+    max_connection_duration_s: float | None = None
+    keepalive: TcpKeepalive | None = None
+    http2: bool | None = None
+    as_client: bool = False
+    max_concurrent_streams: int | None = None
+    ping_interval_s: float | None = None
+    ping_timeout_s: float | None = None
+    retry_budget: RetryBudget | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TcpKeepalive:
+    """None: what the proxy's system does."""
+
+    probes: int | None = None
+    time_s: float | None = None
+    interval_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryBudget:
+    """percent of the requests that are under way may be retries, and this many in any case."""
+
+    percent: float | None = None
+    min_retries: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutlierDetection:
+    """split_local_origin: failures to connect are counted apart from errors of the service."""
+
+    consecutive_5xx: int | None = None
+    consecutive_gateway_errors: int | None = None
+    interval_s: float | None = None
+    base_ejection_time_s: float | None = None
+    max_ejection_percent: int | None = None
+    min_health_percent: int | None = None
+    split_local_origin: bool = False
+    consecutive_local_origin_failures: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTls:
+    """A DestinationRule's `tls`. None in its place: automatic (mutual where the endpoint can).
+
+    roots, crl, certificate, private_key: names of files at the proxy; roots '' is what its system
+    trusts. roots_pem: roots in place of a file. credential: namespace and name of what stands in
+    place of the files; only proxies of that namespace may have it. verifies: whoever answers must
+    show a certificate that is good."""
+
+    mode: Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"]
+    sni: str = ""
+    subject_alt_names: tuple[str, ...] = ()
+    roots: str = ""
+    roots_pem: str = field(default="", repr=False)
+    crl: str = ""
+    certificate: str = ""
+    private_key: str = ""
+    credential: tuple[str, str] | None = None
+    verifies: bool = True
+
+
+# --------------------------------------------------------------------------- load balancing
+
+
+@dataclass(frozen=True, slots=True)
+class Cookie:
+    """ttl_s None: no cookie is made where a request has none; 0: one that ends with the browser."""
+
+    name: str
+    path: str = ""
+    ttl_s: float | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ConsistentHash:
+    """Requests with the same key go to the same endpoint. One of header, cookie, source_ip and
+    query is set. size: of the ring (at least) or of the Maglev table."""
+
+    header: str = ""
+    cookie: Cookie | None = None
+    source_ip: bool = False
+    query: str = ""
+    algorithm: Literal["RING_HASH", "MAGLEV"] = "RING_HASH"
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Warmup:
+    """A new endpoint gets its share of requests little by little (Envoy's slow start)."""
+
+    duration_s: float
+    minimum_percent: float | None = None
+    aggression: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Localities:
+    """Istio's localityLbSetting, at most one of the first three. distribute: client's locality ->
+    (endpoints' locality, percent). failover: region -> region that is next when it has nothing.
+    priority: labels that an endpoint should have as its client does, the most important first."""
+
+    distribute: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()
+    failover: tuple[tuple[str, str], ...] = ()
+    priority: tuple[str, ...] = ()
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficPolicy:
+    """hash, where it is set, stands in place of load_balancer. proxy_protocol: the version of the
+    header that each connection begins with."""
+
+    load_balancer: Literal["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"] = "LEAST_REQUEST"
+    pool: ConnectionPool = ConnectionPool()
+    outlier: OutlierDetection | None = None
+    tls: ClientTls | None = None
+    hash: ConsistentHash | None = None
+    warmup: Warmup | None = None
+    localities: Localities = Localities()
+    proxy_protocol: Literal["", "V1", "V2"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Subset:
+    """A named part of a service's endpoints; policy and port_policies are already merged."""
+
+    name: str
+    labels: Mapping[str, str]
+    policy: TrafficPolicy = TrafficPolicy()
+    port_policies: Mapping[int, TrafficPolicy] = field(default_factory=dict)
+    position: Position = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class ClientPolicy:
+    """What holds for some clients of a service in place of its own policy and subsets."""
+
+    scope: Scope
+    policy: TrafficPolicy = TrafficPolicy()
+    port_policies: Mapping[int, TrafficPolicy] = field(default_factory=dict)
+    subsets: tuple[Subset, ...] = ()
