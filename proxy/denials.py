@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from proxy.connection import ConnectionInfo
+from proxy.http.message import Request
 
 MAX_DENIALS = 200
 MAX_PATH_BYTES = 512
@@ -20,12 +21,16 @@ POINTS_OUT = "istio_ext_authz_"
 """The prefix of shadow rules by which Istio says which requests another service is to be asked
 about (CUSTOM): what they deny is nobody's denial."""
 
+EXPLAINED = "weft.rbac"
+"""The namespace of the dynamic metadata that tells the log which policy denied, and its place."""
+
 
 @dataclass(slots=True)
 class Denial:
     """unix_s: when. shadow: nobody was turned away. filter: its prefix in the statistics. policy:
-    '' if none applied where one had to. source: where it stands, as the configuration says. Of a
-    connection there is no method, host and path."""
+    '' if none applied where one had to, or none is known. source: where it stands, as the
+    configuration says. Of a connection there is no method, host and path. reason: what was wrong,
+    where that is not the policy itself."""
 
     unix_s: float
     shadow: bool
@@ -37,6 +42,7 @@ class Denial:
     method: bytes = b""
     host: bytes = b""
     path: bytes = b""
+    reason: str = ""
 
     @property
     def principal(self) -> str:
@@ -45,6 +51,15 @@ class Denial:
         if peer is None:
             return ""
         return next(iter((*peer.uri_sans, *peer.dns_sans)), peer.subject)
+
+
+def of_request(
+    request: Request, info: ConnectionInfo, unix_s: float, filter: str, action: str
+) -> Denial:
+    """One that is real, of which no policy is known yet."""
+    path = request.path[:MAX_PATH_BYTES]
+    who = (filter, action, "", "", info)
+    return Denial(unix_s, False, *who, request.method, request.authority, path)
 
 
 class Denials:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import click
 
@@ -152,11 +153,14 @@ def _sidecars(state_dir: Path) -> dict[str, int]:
     return found
 
 
+COUNTED = (".allowed", ".denied", ".error")
+
+
 def _asked(name: str, port: int, enforced: bool) -> dict[str, Any]:
     from weft import loopback
 
     listed = loopback.get_now(port, "/rbac?format=json")
-    counted = loopback.get_now(port, "/stats?filter=rbac")
+    counted = loopback.get_now(port, f"/stats?filter={quote('rbac|jwt_authn|ext_authz')}")
     if listed.status != 200:
         return {"error": f"{name}: the admin does not answer: {listed.reason or listed.status}"}
     denials = json.loads(listed.body)["denials"]
@@ -173,7 +177,7 @@ def _counters(text: str, enforced: bool) -> Iterator[tuple[str, int]]:
     for line in text.splitlines():
         stat, _, value = line.partition(": ")
         dry = "istio_dry_run_" in stat
-        if value.isdigit() and (dry or (enforced and stat.endswith((".allowed", ".denied")))):
+        if value.isdigit() and (dry or (enforced and stat.endswith(COUNTED))):
             yield stat, int(value)
 
 
@@ -185,6 +189,8 @@ def _lines(name: str, told: Mapping[str, Any]) -> Iterable[str]:
     yield from (f"  {stat}: {value}" for stat, value in told["counters"].items() if value)
     for one in told["denials"]:
         verb = "would deny" if one["shadow"] else "denied"
-        by = f"{one['policy'] or 'no ALLOW policy applies'} {one['source']}".strip()
+        reason = one.get("reason", "")
+        policy = one["policy"] or ("" if reason else "no ALLOW policy applies")
+        by = ", ".join(filter(None, (reason, f"{policy} {one['source']}".strip())))
         request = f"{one['method']} {one['host']}{one['path']}".strip() or "a connection"
         yield f"  {one['time']} {verb} {request} from {one['principal'] or one['client']}: {by}"

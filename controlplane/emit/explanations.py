@@ -1,21 +1,26 @@
 """What lets a proxy explain a denial: where each rule was written, beside the rules themselves.
 
-It travels as an optional audit logger of Envoy's RBAC, which a real Envoy ignores and Weft's proxy
-reads: the rule's position goes into its log and admin, and where the mesh allows it into the 403.
+It travels as an optional audit logger of Envoy's RBAC, and of tokens in the metadata of a filter
+chain, which a real Envoy ignores and Weft's proxy reads: the rule's position goes into its log and
+admin, and where the mesh allows it into the 403 or 401.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from envoy.config.core.v3.base_pb2 import Metadata
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.rbac.v3.rbac_pb2 import RBAC
 from xds.type.v3.typed_struct_pb2 import TypedStruct
 
+from controlplane.emit.jwt import provider_names
 from controlplane.emit.words import packed
-from controlplane.mesh.policy import AccessPolicy
+from controlplane.mesh.policy import AccessPolicy, TokenRule
 
 LOGGER = "weft.explain"
+"""The name of the logger, and the namespace of the metadata."""
+
 TYPE_URL = "type.googleapis.com/weft.rbac.Explain"
 MAX_NAMED = 5
 """Policies that are named when none of them applies."""
@@ -35,6 +40,16 @@ def explain(rules: RBAC, policies: Sequence[AccessPolicy], prefix: str, in_body:
         is_optional=True,
     )
     rules.audit_logging_options.logger_configs.append(logger)
+
+
+def of_tokens(rules: Sequence[TokenRule], in_body: bool) -> Metadata:
+    """For the filter chain: which policy each provider of the jwt_authn filter is, and where."""
+    metadata = Metadata()
+    if rules:
+        named = provider_names(rules).items()
+        tokens = {name: [rule.name, str(rule.position)] for name, rule in named}
+        metadata.filter_metadata[LOGGER].update({"body": in_body, "tokens": tokens})
+    return metadata
 
 
 def _none(policies: Iterable[AccessPolicy]) -> str:

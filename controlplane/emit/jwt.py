@@ -34,14 +34,18 @@ Requirement = jwt_pb2.JwtRequirement
 
 
 def authentication(rules: Sequence[TokenRule], reroute: bool) -> jwt_pb2.JwtAuthentication:
-    """In the order of the issuers, so that the names of providers stay."""
-    ordered = sorted(rules, key=lambda rule: rule.issuer)
-    named = {f"origins-{index}": _provider(rule, reroute) for index, rule in enumerate(ordered)}
+    named = {name: _provider(rule, reroute) for name, rule in provider_names(rules).items()}
     return jwt_pb2.JwtAuthentication(
         providers=named,
         rules=[jwt_pb2.RequirementRule(match=RouteMatch(prefix="/"), requires=_requirement(named))],
         bypass_cors_preflight=True,
     )
+
+
+def provider_names(rules: Sequence[TokenRule]) -> dict[str, TokenRule]:
+    """In the order of the issuers, so that the names of providers stay (Istio's)."""
+    ordered = sorted(rules, key=lambda rule: rule.issuer)
+    return {f"origins-{index}": rule for index, rule in enumerate(ordered)}
 
 
 def _requirement(providers: Iterable[str]) -> jwt_pb2.JwtRequirement:

@@ -30,6 +30,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from controlplane.emit import names, tls, tunnels
 from controlplane.emit.access import Guards, http_filters, network_filters
+from controlplane.emit.explanations import of_tokens
 from controlplane.emit.routes import HTTP_PROTOCOLS
 from controlplane.emit.words import over_ads, packed, seconds, socket_address
 from controlplane.mesh.model import InboundPort
@@ -74,9 +75,15 @@ def inbound(
         listener.filter_chains.append(FilterChain(filters=filters))
     if port.mtls == "PERMISSIVE":
         _split_by_transport(listener, filters)
+    _explain(listener, guards)
     if port.mtls == "PERMISSIVE" or (port.mtls == "STRICT" and guards.looks_at_sni):
         listener.listener_filters.append(_inspector())
     return listener
+
+
+def _explain(listener: Listener, guards: Guards) -> None:
+    for chain in listener.filter_chains if guards.tokens else ():
+        chain.metadata.CopyFrom(of_tokens(guards.tokens, guards.in_body))
 
 
 def _split_by_transport(listener: Listener, filters: list[Filter]) -> None:
@@ -131,7 +138,9 @@ def gateway(address: str, port: int, guards: Guards = NO_GUARDS) -> Listener:
     """The edge: the client's address is the connection's, whatever x-forwarded-for says."""
     manager = _manager(f"outbound_{port}", guards, http_filters(guards, port, reroute=True))
     manager.use_remote_address.value = True
-    return _outbound(address, port, manager, names.GATEWAY_ROUTES)
+    listener = _outbound(address, port, manager, names.GATEWAY_ROUTES)
+    _explain(listener, guards)
+    return listener
 
 
 def _outbound(address: str, port: int, manager: HttpConnectionManager, routes: str) -> Listener:
@@ -147,7 +156,7 @@ def _outbound(address: str, port: int, manager: HttpConnectionManager, routes: s
 
 def _access_log(guards: Guards) -> AccessLog:
     text = ACCESS_LOG_FORMAT
-    if guards.access:
+    if guards.access or guards.tokens:
         text = f"{text.removesuffix(NEW_LINE)}{DENIED_AT}{NEW_LINE}"
     log_format = SubstitutionFormatString(text_format_source=DataSource(inline_string=text))
     log = packed(StdoutAccessLog(log_format=log_format))

@@ -124,9 +124,11 @@ class AccessPolicy:
 @dataclass(frozen=True, slots=True)
 class TokenRule:
     """A JWT of one issuer. jwks: the keys themselves; else they are fetched from jwks_uri, from
-    `jwks_service` (host and port of the mesh) or, where that is None, straight from the host."""
+    `jwks_service` (host and port of the mesh) or, where that is None, straight from the host. name:
+    by which logs know it."""
 
     issuer: str
+    name: str = ""
     audiences: tuple[str, ...] = ()
     jwks: str = ""
     jwks_uri: str = ""

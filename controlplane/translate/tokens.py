@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from controlplane.kinds.request_authentication import JwtRule, RequestAuthentication
@@ -26,7 +27,10 @@ def policies(
     made: list[TokenPolicy] = []
     for item in sorted(items, key=age):
         scope = scope_of(item, item.spec, report)
-        rules = tuple(_rule(rule, known) for rule in item.spec.jwt_rules)
+        rules = tuple(
+            replace(_rule(rule, known), name=_name(item, index))
+            for index, rule in enumerate(item.spec.jwt_rules)
+        )
         made.append(TokenPolicy(item.namespace, item.name, rules, scope, item.position))
         tell_unused(item, scope, population, report)
         _tell_missing_keys(item, report)
@@ -41,6 +45,11 @@ def _tell_missing_keys(item: RequestAuthentication, report: Report) -> None:
                 "discovery yet, so each of its tokens is refused; set jwksUri or jwks"
             )
             report.error(item, rule.position, "NotSupported", message)
+
+
+def _name(item: RequestAuthentication, index: int) -> str:
+    """In the form of those of an AuthorizationPolicy."""
+    return f"ns[{item.namespace}]-policy[{item.name}]-rule[{index}]"
 
 
 def _rule(rule: JwtRule, known: set[tuple[str, int]]) -> TokenRule:

@@ -35,6 +35,7 @@ def _fields(denial: Denial) -> Mapping[str, Any]:
         "action": denial.action,
         "policy": denial.policy,
         "source": denial.source,
+        "reason": denial.reason,
         "principal": denial.principal,
         "client": denial.info.remote[0],
         "method": denial.method.decode("latin-1"),
@@ -45,7 +46,8 @@ def _fields(denial: Denial) -> Mapping[str, Any]:
 
 def _line(fields: Mapping[str, Any]) -> str:
     what = "would deny" if fields["shadow"] else "denied"
-    policy = fields["policy"] or "no policy applied"
+    policy = fields["policy"] or ("" if fields["reason"] else "no policy applied")
+    policy = ", ".join(filter(None, (fields["reason"], policy)))
     where = f" ({fields['source']})" if fields["source"] else ""
     who = fields["principal"] or fields["client"]
     asked = f" {fields['method']} {fields['host']}{fields['path']}" if fields["method"] else ""

@@ -33,5 +33,6 @@ def guards(
         else:
             from proxy.l4.ext_authz import ExtAuthzGuard
 
-            found.append(ExtAuthzGuard(one, stats, ask, formats, own_uri.decode()))
+            uri = own_uri.decode()
+            found.append(ExtAuthzGuard(one, stats, ask, formats, uri, denials, time))
     return Guards(found) if found else None

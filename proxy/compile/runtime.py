@@ -21,9 +21,9 @@ from proxy.compile.routes.place import RouteContext
 from proxy.compile.routes.tables import table
 from proxy.config.model import (
     AccessLog,
+    Explanations,
     FilterChain,
     HttpConnectionManager,
-    HttpFilter,
     Listener,
     RouteConfiguration,
     TcpProxy,
@@ -151,7 +151,7 @@ class Runtime:
         if chain.tcp is not None:
             return self._tcp_manager(chain.tcp, listener, own_uri, guards)
         assert chain.http is not None, "the decoder sets one of the two"
-        return self._http_manager(chain.http, listener, own_uri)
+        return self._http_manager(chain.http, listener, own_uri, chain.explanations)
 
     def _tcp_manager(
         self, config: TcpProxy, listener: Listener, own_uri: bytes, guards: Guards | None
@@ -172,16 +172,21 @@ class Runtime:
         )
 
     def _http_manager(
-        self, config: HttpConnectionManager, listener: Listener, own_uri: bytes
+        self,
+        config: HttpConnectionManager,
+        listener: Listener,
+        own_uri: bytes,
+        explanations: Explanations,
     ) -> HttpManager:
         loggers = tuple(self._make_logger(log) for log in config.access_log)
         worker = self._worker
+        context = self._context(config.stat_prefix, own_uri, explanations)
         manager = HttpManager(
             config,
             worker,
             self._stats,
-            self._chains(config, config.filters, own_uri),
-            self._upgrades(config, own_uri),
+            Chains(config.filters, context, router),
+            _upgrades(config, context),
             self._open_tcp,
             loggers,
             own_uri,
@@ -191,20 +196,9 @@ class Runtime:
             manager.local_replies = local_replies(config.local_reply, worker.random, worker.runtime)
         return manager
 
-    def _chains(
-        self, config: HttpConnectionManager, filters: tuple[HttpFilter, ...], own_uri: bytes
-    ) -> Chains:
-        return Chains(filters, self._context(config.stat_prefix, own_uri), router)
-
-    def _upgrades(self, config: HttpConnectionManager, own_uri: bytes) -> dict[bytes, Upgrade]:
-        return {
-            one.upgrade_type.encode(): Upgrade(
-                one.enabled, self._chains(config, one.filters, own_uri) if one.filters else None
-            )
-            for one in config.upgrades
-        }
-
-    def _context(self, stat_prefix: str, own_uri: bytes) -> FilterContext:
+    def _context(
+        self, stat_prefix: str, own_uri: bytes, explanations: Explanations
+    ) -> FilterContext:
         worker = self._worker
         return FilterContext(
             stats=self._stats,
@@ -222,11 +216,21 @@ class Runtime:
             denials=self.denials,
             node_cluster=self._node_cluster,
             own_uri=own_uri.decode(),
+            explanations=explanations,
         )
 
     def close(self) -> None:
         """Before the loop ends: nothing is asked or checked any more."""
         self.clusters.close()
+
+
+def _upgrades(config: HttpConnectionManager, context: FilterContext) -> dict[bytes, Upgrade]:
+    return {
+        one.upgrade_type.encode(): Upgrade(
+            one.enabled, Chains(one.filters, context, router) if one.filters else None
+        )
+        for one in config.upgrades
+    }
 
 
 def _table_key(manager: HttpManager) -> TableKey | None:

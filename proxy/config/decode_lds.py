@@ -23,6 +23,7 @@ from proxy.config.decode_common import (
     ip_address,
     optional_seconds,
     seconds_or,
+    struct,
     type_name,
     unpack,
     unsupported_type,
@@ -35,6 +36,7 @@ from proxy.config.decode_tcp import tcp_proxy
 from proxy.config.fields import UNSUPPORTED
 from proxy.config.filters import DECODERS, FilterDecoders
 from proxy.config.model import (
+    Explanations,
     FilterChain,
     FilterChainMatch,
     HttpConnectionManager,
@@ -43,7 +45,11 @@ from proxy.config.model import (
     TcpProxy,
 )
 from proxy.config.model.connecting import ProxyProtocolIn
+from proxy.config.model.listeners import NO_EXPLANATIONS
 from proxy.config.rejected import Rejected, at
+
+EXPLAIN = "weft.explain"
+"""The namespace of a filter chain's metadata that says where policies stand."""
 
 Direction = Literal["UNSPECIFIED", "INBOUND", "OUTBOUND"]
 _DIRECTIONS: Mapping[int, Direction] = {
@@ -170,7 +176,27 @@ def _filter_chain(
         transport_socket_connect_timeout_s=optional_seconds(
             message, "transport_socket_connect_timeout"
         ),
+        explanations=explanations(message.metadata, f"{path}.metadata"),
     )
+
+
+def explanations(message: base_pb2.Metadata, path: str) -> Explanations:
+    """Weft's own part of the metadata; all others are nobody's here."""
+    if EXPLAIN not in message.filter_metadata:
+        return NO_EXPLANATIONS
+    where = f"{path}.filter_metadata[{EXPLAIN}]"
+    value = struct(message.filter_metadata[EXPLAIN])
+    tells, tokens = value.pop("body", False), value.pop("tokens", {})
+    if value:
+        raise Rejected(f"{where}.{min(value)}", "is no field of weft.explain")
+    pairs = isinstance(tokens, dict) and all(_is_pair(each) for each in tokens.values())
+    if not isinstance(tells, bool) or not pairs:
+        raise Rejected(where, "wants body: a boolean, tokens: by provider [policy, place]")
+    return Explanations(tells, {name: (one[0], one[1]) for name, one in tokens.items()})
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list) and list(map(type, value)) == [str, str]
 
 
 def _network_filter(

@@ -34,8 +34,9 @@ LISTENERS: Table = {
     ),
     _LISTENER + "Listener.DeprecatedV1": Fields("bind_to_port"),
     _LISTENER + "FilterChain": Fields(
-        "filter_chain_match filters transport_socket transport_socket_connect_timeout name",
-        {"metadata": _METADATA},
+        "filter_chain_match filters transport_socket transport_socket_connect_timeout name "
+        "metadata",
+        {},
         {"use_proxy_proto": False},
     ),
     _LISTENER + "FilterChainMatch": Fields(

@@ -21,6 +21,7 @@ from random import Random
 from typing import Any, Final, Protocol
 
 from proxy.config.model import RouteMatch
+from proxy.config.model.listeners import NO_EXPLANATIONS, Explanations
 from proxy.config.model.rate_limits import RouteRateLimits
 from proxy.connection import ConnectionInfo
 from proxy.denials import Denials
@@ -213,7 +214,7 @@ class FilterContext:
     ValueError. failing: the administrator wants health checks to fail. ask: puts a request of our
     own to a cluster. route_match: compiles what routes match by; None takes every request.
     denials: who was turned away of late. node_cluster: of the node that this proxy is. own_uri: of
-    the certificate that clients see."""
+    the certificate that clients see. explanations: of the filter chain's policies."""
 
     stats: Stats
     stat_prefix: str
@@ -230,6 +231,7 @@ class FilterContext:
     denials: Denials
     node_cluster: str = ""
     own_uri: str = ""
+    explanations: Explanations = NO_EXPLANATIONS
 
 
 Builder = Callable[[Any, FilterContext], Filter]

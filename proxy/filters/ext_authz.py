@@ -17,6 +17,7 @@ from proxy.authz.question import Question, Verdict, peers
 from proxy.config.filters.decode_ext_authz import TYPE_URL
 from proxy.config.model.ext_authz import BodySettings, ExtAuthzConfig, ExtAuthzPerRoute
 from proxy.filters.api import WAIT, Answer, Filter, FilterContext, FilterStream, Hooks, Reply
+from proxy.filters.ext_authz_denials import explained
 from proxy.filters.ext_authz_effects import edit_headers, edit_request, is_safe, is_valid
 from proxy.filters.ext_authz_service import NameTest, asked, http_part, name_test
 from proxy.filters.ext_authz_stats import AuthzStats
@@ -132,7 +133,7 @@ class Checks:
                 self._ask_behind(stream, check, check.size > body.max_bytes)
             elif not body.partial and stream.body_received > body.max_bytes:
                 check.over = True
-                stream.resume(TOO_LARGE)
+                stream.resume(explained(self._context, stream, TOO_LARGE))
         return data
 
     def on_request_end(self, stream: FilterStream, trailers: Headers | None) -> None:
@@ -219,8 +220,7 @@ class Checks:
             return self._failed(stream, verdict)
         invalid = self._config.validate_mutations and not is_valid(verdict)
         if verdict.kind == "DENIED":
-            refusal = self._denied(stream, verdict)
-            return self._invalid(stream) if invalid else refusal
+            return self._denied(stream, verdict, invalid)
         forbidden = self._may_change is not None and self._forbids(verdict)
         if invalid or (forbidden and self._forbidden_is_error):
             return self._invalid(stream)
@@ -250,7 +250,7 @@ class Checks:
 
     def _invalid(self, stream: FilterStream) -> Reply:
         self._stats.count(stream, "invalid")
-        return INVALID
+        return explained(self._context, stream, INVALID)
 
     def _tell(self, stream: FilterStream, check: Check, verdict: Verdict) -> None:
         told = dict(verdict.metadata)
@@ -259,16 +259,19 @@ class Checks:
             told["ext_authz_duration"] = int(took_s * 1000)
         stream.metadata.setdefault(NAMESPACE, {}).update(told)
 
-    def _denied(self, stream: FilterStream, verdict: Verdict) -> Reply:
+    def _denied(self, stream: FilterStream, verdict: Verdict, invalid: bool) -> Reply:
         self._stats.count(stream, "denied")
         if self._config.charges_cluster:
             self._stats.charge(stream, verdict.status)
+        if invalid:
+            return self._invalid(stream)
         body, most = verdict.body, self._config.max_denied_body_bytes
         if most:
             body = body[:most]
         headers = Headers()
         edit_headers(headers, verdict.headers)
-        return Reply(verdict.status, body, "UAEX", "ext_authz_denied", tuple(headers))
+        reply = Reply(verdict.status, body, "UAEX", "ext_authz_denied", tuple(headers))
+        return explained(self._context, stream, reply)
 
     def _failed(self, stream: FilterStream, verdict: Verdict) -> Answer:
         config = self._config
@@ -282,7 +285,8 @@ class Checks:
         headers = tuple(
             (each.name.encode(), each.value) for each in verdict.headers if is_safe(each)
         )
-        return Reply(status, verdict.body, "UAEX", "ext_authz_error", headers)
+        reply = Reply(status, verdict.body, "UAEX", "ext_authz_error", headers)
+        return explained(self._context, stream, reply)
 
     def _off(self, stream: FilterStream) -> Answer:
         """The filter does not apply to this request: it passes, unless that is to be refused."""
@@ -292,7 +296,8 @@ class Checks:
             denies = self._context.runtime.boolean(config.deny_key, denies)
         if not denies:
             return None
-        return Reply(config.status_on_error, b"", "UAEX", "ext_authz_error")
+        reply = Reply(config.status_on_error, b"", "UAEX", "ext_authz_error")
+        return explained(self._context, stream, reply)
 
 
 def _enabled(

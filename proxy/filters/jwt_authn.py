@@ -17,6 +17,7 @@ from proxy.config.model.jwt import (
     JwtAuthnPerRoute,
     JwtProvider,
 )
+from proxy.denials import EXPLAINED, of_request
 from proxy.filters.api import WAIT, Answer, Filter, FilterContext, FilterStream, Hooks, Reply
 from proxy.filters.jwt_key_source import KeySource, LocalKeys, RemoteKeys
 from proxy.filters.jwt_provider import Provider, UnwritableClaim
@@ -25,6 +26,7 @@ from proxy.filters.jwt_trial import Part, Providers, Trial, all_compiled, compil
 from proxy.http.message import Request
 
 NAMESPACE = "envoy.filters.http.jwt_authn"
+ACTION = "AUTHENTICATE"
 MAX_PATH_BYTES = 256
 Choose = Callable[[FilterStream], Part | None]
 
@@ -85,6 +87,7 @@ class JwtAuthn:
         def deny(stream: FilterStream) -> Answer:
             self._denied.value += 1
             detail = f"jwt_authn_access_denied{{{why.replace(' ', '_')}}}"
+            self._note(stream, "", "", why)
             return Reply(403, f"Failed JWT authentication: {why}".encode(), detail=detail)
 
         return deny
@@ -133,7 +136,7 @@ class JwtAuthn:
             self._allowed.value += 1
             return None
         self._denied.value += 1
-        return self._refusal(trial, verdict)
+        return self._refusal(stream, trial, verdict)
 
     def _wait(self, stream: FilterStream, part: Part, trial: Trial, source: RemoteKeys) -> Answer:
         """The keys may be here before `fetch` returns: then nobody waits."""
@@ -151,7 +154,8 @@ class JwtAuthn:
         stream.filter_state[NAMESPACE] = (source, then)
         return WAIT
 
-    def _refusal(self, trial: Trial, why: str) -> Reply:
+    def _refusal(self, stream: FilterStream, trial: Trial, why: str) -> Reply:
+        body = why.encode() + self._explained(stream, trial, why)
         status = 403 if why == AUDIENCE_NOT_ALLOWED else 401
         detail = f"jwt_authn_access_denied{{{why.replace(' ', '_')}}}"
         if self._config.strip_failure_response:
@@ -160,7 +164,24 @@ class JwtAuthn:
         if why != MISSING:
             challenge += b', error="invalid_token"'
         headers = ((b"www-authenticate", challenge),)
-        return Reply(status, why.encode(), detail=detail, headers=headers)
+        return Reply(status, body, detail=detail, headers=headers)
+
+    def _explained(self, stream: FilterStream, trial: Trial, why: str) -> bytes:
+        """Notes whose demand was not met, where one policy's it was; answers what the client may
+        hear of it."""
+        only, known = self._providers.only, self._context.explanations
+        provider = trial.by or (only.config.name if only is not None else "")
+        policy, source = known.tokens.get(provider, (provider, ""))
+        self._note(stream, policy, source, why)
+        if source:
+            stream.metadata[EXPLAINED] = {"policy": policy, "source": source}
+        return f", says {policy} ({source})".encode() if source and known.tells else b""
+
+    def _note(self, stream: FilterStream, policy: str, source: str, why: str) -> None:
+        now = self._context.unix_now()
+        denial = of_request(stream.request, stream.info, now, self._prefix, ACTION)
+        denial.policy, denial.source, denial.reason = policy, source, why
+        self._context.denials.note(denial)
 
 
 def _unwritable(header: str) -> Reply:

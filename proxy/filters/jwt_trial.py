@@ -52,10 +52,12 @@ class Providers:
 class Trial:
     """What is known of one request by now. told: metadata, by its key. reroutes: a header was
     written that routes may look at. results, left: by part. answered: whose keys were waited for,
-    and whether they came. begun: the token that waits for them. path: as the client asked."""
+    and whether they came. begun: the token that waits for them. path: as the client asked. by: the
+    name of the provider whose token failed last."""
 
     __slots__ = (
-        "answered", "begun", "left", "path", "request", "reroutes", "results", "told", "unix_now"
+        "answered", "begun", "by", "left", "path", "request", "reroutes", "results", "told",
+        "unix_now",
     )  # fmt: skip
 
     def __init__(self, request: Request, unix_now: float) -> None:
@@ -68,6 +70,7 @@ class Trial:
         self.left: dict[int, list[Token]] = {}
         self.answered: dict[int, bool] = {}
         self.begun: Jwt | None = None
+        self.by = ""
 
 
 class Leaf:
@@ -127,6 +130,8 @@ class Leaf:
     def _note(self, trial: Trial, status: str, provider: Provider | None) -> str:
         """Why it failed, into the metadata if its provider wants it there."""
         one = provider or self._providers.only
+        if one is not None and status not in (MISSING, UNKNOWN_ISSUER):
+            trial.by = one.config.name
         if one is not None and one.config.failed_status_in_metadata:
             told = {"code": code(status), "message": status}
             trial.told[one.config.failed_status_in_metadata] = told

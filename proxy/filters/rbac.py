@@ -9,15 +9,14 @@ from collections.abc import Callable
 
 from proxy.config.filters.decode_rbac import TYPE_URL, RbacConfig
 from proxy.config.model.rbac import AnyRules
-from proxy.denials import MAX_PATH_BYTES, POINTS_OUT, Denial
+from proxy.denials import EXPLAINED, MAX_PATH_BYTES, POINTS_OUT, Denial
 from proxy.filters.api import Filter, FilterContext, FilterStream, Hooks, Reply, Step
 from proxy.filters.rbac_engine import engine
-from proxy.filters.rbac_words import denial_body, denial_detail, source_of
+from proxy.filters.rbac_words import denial_body, denial_detail, point_out, source_of
 from proxy.stats import Counter
 
 NAMESPACE = "envoy.filters.http.rbac"
 COMMON = "envoy.common"
-EXPLAINED = "weft.rbac"
 Enforce = Callable[[FilterStream], Reply | None]
 
 __all__ = ["TYPE_URL", "build"]
@@ -99,8 +98,12 @@ class Rbac:
             _tell(stream, policy_key, policy, result_key, allowed)
             if policy is not None and policy in each:
                 each[policy][not allowed].value += 1
-            if notes and not allowed:
+            if allowed:
+                return
+            if notes:
                 self._note(stream, rules, policy or "", True)
+            else:
+                point_out(stream.metadata, rules, policy or "")
 
         return shadow
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import MutableMapping
+from typing import Any
 
 from proxy.config.model.rbac import AnyRules
 
 _BLANK = re.compile(r"[ \t\n\v\f\r]")
 DENIED = b"RBAC: access denied"
+ASKED = "weft.asked"
+"""The namespace of metadata in which rules that only point out (CUSTOM) leave who they are, for the
+filter behind them that asks another service."""
 
 
 def denial_detail(policy: str) -> str:
@@ -30,3 +35,9 @@ def denial_body(rules: AnyRules, policy: str) -> bytes:
         return DENIED + f": {source}".encode() if source else DENIED
     where = f" ({source})" if source else ""
     return DENIED + f" by {policy}{where}".encode()
+
+
+def point_out(metadata: MutableMapping[str, dict[str, Any]], rules: AnyRules, policy: str) -> None:
+    """Says by which policy another service is to be asked."""
+    source, tells = source_of(rules, policy), rules.explanation.tells
+    metadata[ASKED] = {"policy": policy, "source": source, "tells": tells}

@@ -8,6 +8,8 @@ from typing import Any
 from proxy import match
 from proxy.authz.question import Question, peers
 from proxy.config.model.ext_authz import NetworkExtAuthz
+from proxy.denials import Denials
+from proxy.filters.ext_authz_denials import note_connection
 from proxy.filters.ext_authz_service import GrpcAuthz
 from proxy.http.inquiry import Ask, Outcome
 from proxy.l4.guard import Cancel, Told, TurnedAway, Visitor
@@ -25,14 +27,23 @@ class ExtAuthzGuard:
     """Envoy's `ext_authz.<stat_prefix>.*`. own_uri: of the certificate that clients see."""
 
     def __init__(
-        self, config: NetworkExtAuthz, stats: Stats, ask: Ask, format: Format, own_uri: str
+        self,
+        config: NetworkExtAuthz,
+        stats: Stats,
+        ask: Ask,
+        format: Format,
+        own_uri: str,
+        denials: Denials,
+        unix_now: Callable[[], float],
     ) -> None:
         self._config = config
         self._ask = ask
         self._own_uri = own_uri
+        self._denials = denials
+        self._unix_now = unix_now
         self._service = GrpcAuthz(config.service, format)
         self._where = match.metadata(config.where) if config.where is not None else None
-        prefix = f"ext_authz.{config.stat_prefix}."
+        prefix = self._prefix = f"ext_authz.{config.stat_prefix}."
         self._counters = {name: stats.counter(prefix + name) for name in COUNTERS}
         self._active = stats.gauge(f"{prefix}active")
 
@@ -90,7 +101,11 @@ class ExtAuthzGuard:
         else:
             self._count("denied")
         self._count("cx_closed")
-        return REFUSED if verdict.kind == "DENIED" else FAILED
+        away = REFUSED if verdict.kind == "DENIED" else FAILED
+        now, info = self._unix_now(), visitor.info
+        why = away.detail
+        note_connection(self._denials, now, self._prefix, info, visitor.metadata, why)
+        return away
 
     def _count(self, name: str) -> None:
         self._counters[name].value += 1

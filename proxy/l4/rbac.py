@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from proxy.config.model.rbac import AnyRules, NetworkRbac
-from proxy.denials import POINTS_OUT, Denial, Denials
+from proxy.denials import EXPLAINED, POINTS_OUT, Denial, Denials
 from proxy.filters.rbac_engine import AnyEngine, engine
-from proxy.filters.rbac_words import denial_detail, source_of
+from proxy.filters.rbac_words import denial_detail, point_out, source_of
 from proxy.l4.guard import Cancel, Told, TurnedAway, Visitor
 from proxy.stats import Counter, Stats
 
@@ -64,11 +64,17 @@ class RbacGuard:
         if policy:
             told[f"{prefix}shadow_effective_policy_id"] = policy
         told[f"{prefix}shadow_engine_result"] = "allowed" if allowed else "denied"
-        if not allowed and prefix != POINTS_OUT:
+        if allowed:
+            return
+        if prefix != POINTS_OUT:
             self._note(rules, policy or "", visitor, True)
+        else:
+            point_out(visitor.metadata, rules, policy or "")
 
     def _note(self, rules: AnyRules, policy: str, visitor: Visitor, shadow: bool) -> None:
         source = source_of(rules, policy)
+        if source and not shadow:
+            visitor.metadata[EXPLAINED] = {"policy": policy, "source": source}
         self._denials.note(
             Denial(
                 self._unix_now(), shadow, self._prefix, rules.action, policy, source, visitor.info

@@ -45,6 +45,7 @@ from proxy.config.model.health import (
 )
 from proxy.config.model.listeners import (
     AccessLog,
+    Explanations,
     FilterChain,
     FilterChainMatch,
     HttpConnectionManager,
@@ -118,6 +119,7 @@ __all__ = [
     "DropOverload",
     "Endpoint",
     "EndpointCheck",
+    "Explanations",
     "FilterChain",
     "FilterChainMatch",
     "FilterStateMatcher",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Any, Literal
 
 from proxy.config.frozen import frozen
@@ -146,6 +147,19 @@ class FilterChainMatch:
 
 
 @frozen
+class Explanations:
+    """What the control plane says of those who want tokens. tells: the client hears which one
+    refused its. tokens: by the provider's name in jwt_authn, which policy that is and where it
+    stands."""
+
+    tells: bool = False
+    tokens: Mapping[str, tuple[str, str]] = field(default_factory=dict, hash=False)
+
+
+NO_EXPLANATIONS = Explanations()
+
+
+@frozen
 class FilterChain:
     """Exactly one of http and tcp is set: the chain's last network filter. guards: those before
     it, which may turn a connection away."""
@@ -157,6 +171,7 @@ class FilterChain:
     transport_socket_connect_timeout_s: float | None = None
     tcp: TcpProxy | None = None
     guards: tuple[NetworkRbac | NetworkExtAuthz, ...] = ()
+    explanations: Explanations = NO_EXPLANATIONS
 
 
 @frozen
