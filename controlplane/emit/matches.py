@@ -43,6 +43,8 @@ def _set_path(result: EnvoyMatch, match: RouteMatch) -> None:
         result.prefix = "/"
     elif uri.kind == "exact":
         result.path = uri.value
+    elif uri.kind == "prefix" and match.whole_segments:
+        result.path_separated_prefix = uri.value
     elif uri.kind == "prefix":
         result.prefix = uri.value
     else:

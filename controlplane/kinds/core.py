@@ -170,10 +170,20 @@ class Namespace(Object):
     IGNORED = Object.IGNORED | names("spec")
 
 
+ROOTS = "ca.crt"
+
+
+def _roots(node: Node, place: Place) -> Mapping[str, str]:
+    """Of a ConfigMap only certificates of authorities are kept."""
+    found = map_of(text)(node, place)
+    return {name: value for name, value in found.items() if name == ROOTS}
+
+
 @record
 class ConfigMap(Object):
+    """Gateway API's policies may name one with certificates of authorities."""
+
     API_VERSIONS = names("v1")
-    ABOUT = "a ConfigMap has no effect on the mesh"
     IGNORED = Object.IGNORED | names("immutable")
-    data: Mapping[str, None] = optional(map_of(opaque), {})
+    data: Mapping[str, str] = optional(_roots, {})
     binary_data: Mapping[str, None] = optional(map_of(opaque), {})

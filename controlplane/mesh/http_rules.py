@@ -12,10 +12,9 @@ from controlplane.mesh.traffic_policy import ConsistentHash
 
 @dataclass(frozen=True, slots=True)
 class StringMatch:
-    """Istio's StringMatch: exact, prefix or (RE2, whole string) regex. Of paths also segments:
-    a prefix that ends where a segment of the path does (Gateway API's PathPrefix)."""
+    """Istio's StringMatch: exact, prefix or (RE2, whole string) regex."""
 
-    kind: Literal["exact", "prefix", "regex", "segments"]
+    kind: Literal["exact", "prefix", "regex"]
     value: str
 
 
@@ -34,10 +33,13 @@ class RouteMatch:
     """One alternative of an HTTP rule; an empty match takes everything.
 
     headers: name -> matcher, None means "present". without_headers: the same, inverted.
+    whole_segments: a prefix of the uri ends where a segment of the path does, and does not end in
+    a slash itself (Gateway API's PathPrefix).
     """
 
     uri: StringMatch | None = None
     ignore_uri_case: bool = False
+    whole_segments: bool = False
     scheme: StringMatch | None = None
     method: StringMatch | None = None
     authority: StringMatch | None = None

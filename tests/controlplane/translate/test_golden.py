@@ -61,9 +61,31 @@ def shown(mesh: Mesh, statuses: tuple[Status, ...]) -> str:
         "services": plain(mesh.services),
         "workloads": plain(mesh.workloads),
         **({"security": plain(mesh.security)} if mesh.security != Security() else {}),
+        **({"gateways": plain(mesh.gateways)} if mesh.gateways else {}),
+        **({"conditions": told(mesh)} if mesh.conditions else {}),
         "statuses": [f"{status.code}: {status}" for status in statuses],
     }
     return yaml.safe_dump(document, sort_keys=False, width=100, allow_unicode=True)
+
+
+def told(mesh: Mesh) -> dict[str, list[str]]:
+    """Conditions in short: 'http Accepted=True NoConflicts'."""
+    return {
+        f"{one.kind} {one.namespace}/{one.name}": [
+            *(f"{c.type}={c.status} {c.reason}" for c in one.conditions),
+            *(
+                f"{listener.name} ({listener.attached_routes}) {c.type}={c.status} {c.reason}"
+                for listener in one.listeners
+                for c in listener.conditions
+            ),
+            *(
+                f"{parent.parent.name} {c.type}={c.status} {c.reason}"
+                for parent in one.parents
+                for c in parent.conditions
+            ),
+        ]
+        for one in mesh.conditions
+    }
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -1,0 +1,62 @@
+"""Gateway API's status conditions: what became of gateways, listeners and routes.
+
+The words (types and reasons) are the specification's. Times and observed generations are added by
+whoever writes them to an API server: here everything is about the objects as they are now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Truth = Literal["True", "False", "Unknown"]
+GroupKind = tuple[str, str]
+"""(group, kind), group '' for Kubernetes' core."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    type: str
+    status: Truth
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """What a route or policy refers to, as it is written: '' and None where nothing is."""
+
+    group: str
+    kind: str
+    namespace: str
+    name: str
+    section_name: str = ""
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParentConditions:
+    parent: Parent
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerConditions:
+    name: str
+    supported_kinds: tuple[GroupKind, ...]
+    attached_routes: int
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectConditions:
+    """Of one object: its own, its listeners' (Gateway, ListenerSet), its parents' (routes and
+    BackendTLSPolicy). attached_sets: how many ListenerSets a Gateway has taken."""
+
+    kind: str
+    namespace: str
+    name: str
+    conditions: tuple[Condition, ...] = ()
+    listeners: tuple[ListenerConditions, ...] = ()
+    parents: tuple[ParentConditions, ...] = ()
+    attached_sets: int = 0

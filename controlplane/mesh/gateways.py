@@ -1,0 +1,93 @@
+"""Gateways in the neutral mesh: what Istio's Gateway with its VirtualServices, Gateway API's with
+its routes, and Kubernetes' Ingress all become.
+
+A gateway is for the proxies that its scope takes; several may be for one. A server is a port with
+the hosts and the certificates that it has there; it carries either HTTP or streams.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from controlplane.mesh.http_rules import Destination, HttpRule
+from controlplane.mesh.position import NOWHERE, Position
+from controlplane.mesh.scopes import Scope
+
+SecretName = tuple[str, str]
+"""Namespace and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """How a server proves who it is, and whom it lets in.
+
+    Certificates are Secrets or (certificate, key) files at the proxy; ISTIO_MUTUAL has the mesh's.
+    MUTUAL and OPTIONAL_MUTUAL verify clients by `roots` (a Secret), `roots_file` or `roots_pem`;
+    INSECURE_FALLBACK asks for a certificate and takes any. Versions '' are the default."""
+
+    mode: Literal["SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "INSECURE_FALLBACK", "ISTIO_MUTUAL"]
+    credentials: tuple[SecretName, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    roots: SecretName | None = None
+    roots_file: str = ""
+    roots_pem: str = field(default="", repr=False)
+    crl_file: str = ""
+    subject_alt_names: tuple[str, ...] = ()
+    spki_hashes: tuple[str, ...] = ()
+    certificate_hashes: tuple[str, ...] = ()
+    minimum: str = ""
+    maximum: str = ""
+    ciphers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualHost:
+    """Rules for hosts ('*', '*.a.com', 'a.com'); what none of them takes gets 404."""
+
+    name: str
+    hosts: tuple[str, ...]
+    rules: tuple[HttpRule, ...] = ()
+    redirect_to_https: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRoute:
+    """A connection's way by its server name (TLS); without names it takes every connection."""
+
+    server_names: tuple[str, ...]
+    destinations: tuple[Destination, ...]
+    name: str = ""
+    position: Position = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """hosts: server names of TLS, () for any. tls None: plain text, or with `passthrough` TLS
+    that others end."""
+
+    name: str
+    port: int
+    protocol: Literal["HTTP", "STREAM"]
+    hosts: tuple[str, ...] = ()
+    bind: str = ""
+    tls: ServerTls | None = None
+    passthrough: bool = False
+    virtual_hosts: tuple[VirtualHost, ...] = ()
+    streams: tuple[StreamRoute, ...] = ()
+    position: Position = NOWHERE
+
+    @property
+    def is_tls(self) -> bool:
+        return self.tls is not None or self.passthrough
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """`name` tells it from others in names of resources: 'NAME.NAMESPACE', Istio's way."""
+
+    name: str
+    namespace: str
+    scope: Scope
+    servers: tuple[Server, ...] = ()
+    position: Position = NOWHERE

@@ -1,0 +1,1 @@
+"""Gateways of all three kinds, and routes of Gateway API for gateways and for the mesh."""
