@@ -84,6 +84,15 @@ def read_public(path: Path) -> bytes:
     return _read(path, secret=False)
 
 
+def version_of(path: Path) -> tuple[int, int, int]:
+    """Changes with the file, also when a mounted volume's symlink is swapped; zeros: none there."""
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return (0, 0, 0)
+    return (facts.st_ino, facts.st_mtime_ns, facts.st_size)
+
+
 def _read(path: Path, *, secret: bool) -> bytes:
     try:
         # O_NONBLOCK: a named pipe must not hang the process before it can be refused.

@@ -17,6 +17,7 @@ from pathlib import Path
 from certs.authority import Authority
 from certs.cacerts import CACERTS, CRL_PEM, TLS_SECRET, key_is_encrypted, load_cacerts
 from certs.errors import CertificateError
+from certs.files import version_of
 from certs.store import CA_FOLDER, create, locked, make_state_directory
 from controlplane.ca.live import LiveAuthority
 
@@ -31,7 +32,7 @@ _NAMES = tuple(
     for name in (layout.certificate, layout.key, layout.roots, layout.chain, CRL_PEM)
     if name
 )
-Version = tuple[tuple[str, int, int, int], ...]
+Version = tuple[tuple[int, int, int], ...]
 
 
 def adopt(
@@ -117,11 +118,4 @@ def _pem(authority: Authority) -> bytes:
 
 def _version(folder: Path) -> Version:
     """Changes with any of the files, also when a link is swapped."""
-    found = []
-    for name in _NAMES:
-        try:
-            facts = os.stat(folder / name)
-        except OSError:
-            continue
-        found.append((name, facts.st_ino, facts.st_mtime_ns, facts.st_size))
-    return tuple(found)
+    return tuple(version_of(folder / name) for name in _NAMES)

@@ -8,7 +8,6 @@ if it is for the same key and identity and leads to the roots in our file.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import grpc.aio
 
 from certs.bundle import TrustBundle
 from certs.errors import CertificateError
+from certs.files import version_of
 from certs.path import check_path_at, check_signed
 from certs.spiffe import SpiffeId
 from certs.x509 import Certificate, chain_from_pem, check_svid, is_issued_by, matches_key
@@ -59,7 +59,7 @@ class ForeignIssuer:
         self._options = options
         self.why_not = why_not
         self.bundle = TrustBundle.load(options.roots)
-        self._version = _version(options.roots)
+        self._version = version_of(options.roots)
         self._channel = self._dial()
 
     def _dial(self) -> grpc.aio.Channel:
@@ -73,7 +73,7 @@ class ForeignIssuer:
 
     async def refresh(self) -> bool:
         """Takes the roots again if their file has changed. True: they are others now."""
-        version = _version(self._options.roots)
+        version = version_of(self._options.roots)
         if version == self._version:
             return False
         self._version = version
@@ -127,11 +127,3 @@ class ForeignIssuer:
         if chain[-1] in roots:
             return chain
         return (*chain, next(one for one in roots if is_issued_by(chain[-1], one)))
-
-
-def _version(path: Path) -> tuple[int, int, int]:
-    try:
-        facts = os.stat(path)
-    except OSError:
-        return (0, 0, 0)
-    return (facts.st_ino, facts.st_mtime_ns, facts.st_size)

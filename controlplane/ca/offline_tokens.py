@@ -8,12 +8,11 @@ without an end, of Kubernetes before 1.21, are refused.
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from certs.errors import CertificateError
-from certs.files import read_public
+from certs.files import read_public, version_of
 from certs.jwt_keys import KeySet
 from certs.jwt_token import EXPIRED, Jwt, JwtError
 from controlplane.ca.caller import Attestation, Caller, Unauthenticated
@@ -41,7 +40,7 @@ class OfflineTokens:
     def __init__(self, options: OfflineOptions, trust_domain: str) -> None:
         self._options = options
         self._trust_domain = trust_domain
-        self._seen = _version(options.jwks)
+        self._seen = version_of(options.jwks)
         self._keys = _load(options.jwks)
 
     async def check(self, token: str, now: float) -> Caller | Unauthenticated:
@@ -77,7 +76,7 @@ class OfflineTokens:
 
     def _refresh(self) -> None:
         """Takes new keys when the file has changed; keeps the old ones if they cannot be read."""
-        version = _version(self._options.jwks)
+        version = version_of(self._options.jwks)
         if version == self._seen:
             return
         self._seen = version
@@ -125,12 +124,3 @@ def _load(path: Path) -> KeySet:
     except CertificateError as error:
         where = "" if str(path) in str(error) else f"{path}: "
         raise CertificateError(f"{where}{error}") from error
-
-
-def _version(path: Path) -> tuple[int, int, int]:
-    """Changes with the file, also when a mounted ConfigMap's symlink is swapped."""
-    try:
-        facts = os.stat(path)
-    except OSError:
-        return (0, 0, 0)
-    return (facts.st_ino, facts.st_mtime_ns, facts.st_size)

@@ -2,7 +2,7 @@
 TokenReview): it knows which pods and accounts are still there.
 
 One POST for each check, over a few kept connections. Our own token is read from its file each
-time, since the kubelet renews it there.
+time, since the kubelet renews it there, and the CA of the API server when its file has changed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Self
 import aiohttp
 
 from certs.errors import CertificateError
-from certs.files import read_public
+from certs.files import read_public, version_of
 from controlplane.ca.caller import Attestation, Caller, Kind, Unauthenticated
 from controlplane.ca.service_accounts import caller_of, fact
 
@@ -50,15 +50,13 @@ class TokenReviews:
         self._server = server
         self._audiences = audiences
         self._trust_domain = trust_domain
-        try:
-            self._tls = ssl.create_default_context(cadata=read_public(server.ca_file).decode())
-        except (ssl.SSLError, UnicodeDecodeError) as error:
-            raise CertificateError(f"{server.ca_file} holds no certificate: {error}") from error
+        self._seen = version_of(server.ca_file)
+        self._tls = _verifying(server.ca_file)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=self._tls),
+            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
         )
         return self
@@ -73,6 +71,7 @@ class TokenReviews:
             await self._session.close()
 
     async def check(self, token: str, now: float) -> Caller | Unauthenticated:
+        self._refresh()
         try:
             answer = await self._ask(token)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
@@ -91,11 +90,24 @@ class TokenReviews:
         headers = {"authorization": f"Bearer {ours}"}
         url = self._server.url.rstrip("/") + PATH
         async with self._session.post(
-            url, json=review, headers=headers, allow_redirects=False
+            url, json=review, headers=headers, allow_redirects=False, ssl=self._tls
         ) as response:
             if response.status not in (200, 201):
                 raise ValueError(_explain(response.status))
             return _status(await _limited(response))
+
+    def _refresh(self) -> None:
+        """Verifies by another CA from now on if the file has changed and holds one: connections
+        that were made by the former one are not used again."""
+        version = version_of(self._server.ca_file)
+        if version == self._seen:
+            return
+        self._seen = version
+        try:
+            self._tls = _verifying(self._server.ca_file)
+            log.info("read the API server's CA again: %s", self._server.ca_file)
+        except CertificateError as error:
+            log.error("the API server is verified as before: %s", error)
 
     def _judge(self, status: dict[str, Any]) -> Caller | Unauthenticated:
         user = status.get("user")
@@ -112,6 +124,15 @@ class TokenReviews:
         if _GROUP not in _strings(user.get("groups")):
             return Unauthenticated("token is of no service account", "token_subject")
         return caller_of(str(user.get("username")), self._trust_domain, _attestation(user))
+
+
+def _verifying(ca_file: Path) -> ssl.SSLContext:
+    """CertificateError names a file that is not there or holds no certificate."""
+    try:
+        return ssl.create_default_context(cadata=read_public(ca_file).decode())
+    except (ssl.SSLError, ValueError) as error:
+        where = "" if str(ca_file) in str(error) else f"{ca_file} holds no certificate: "
+        raise CertificateError(f"{where}{error}") from error
 
 
 async def _limited(response: aiohttp.ClientResponse) -> bytes:

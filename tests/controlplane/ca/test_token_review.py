@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from certs.authority import Authority
 from certs.errors import CertificateError
+from certs.files import write_public
 from certs.spiffe import SpiffeId
+from certs.x509 import chain_to_pem
 from controlplane.ca.caller import Attestation, Caller, Unauthenticated
 from controlplane.ca.token_review import PATH, ApiServer, TokenReviews
 from tests.support.api_server import FakeApiServer, serving
@@ -150,6 +153,29 @@ async def test_a_server_of_another_ca_is_not_asked(
             assert (await refusal(reviews, fake.token("shop", "cart"))).temporary
     assert fake.reviews == 0
     assert "certificate verify failed" in caplog.text
+
+
+async def test_the_ca_is_read_again_when_its_file_changes(
+    fake: FakeApiServer, server: ApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    token, right = fake.token("shop", "cart"), server.ca_file.read_bytes()
+    ca_file = tmp_path / "mounted.crt"
+    ca_file.write_bytes(right)
+    async with TokenReviews(ApiServer(server.url, ca_file, server.token_file), AUDIENCES, "td") as (
+        reviews
+    ):
+        assert isinstance(await reviews.check(token, NOW), Caller)
+        # Another CA now: the connection that is kept open does not count any more.
+        write_public(ca_file, chain_to_pem([Authority.create("td", 0.0).certificate]))
+        assert (await refusal(reviews, token)).temporary
+        write_public(ca_file, right)
+        assert isinstance(await reviews.check(token, NOW), Caller)
+        for spoiled in (b"garbage", b"\xff"):
+            write_public(ca_file, spoiled)
+            assert isinstance(await reviews.check(token, NOW), Caller)
+        ca_file.unlink()
+        assert isinstance(await reviews.check(token, NOW), Caller)
+    assert caplog.text.count("verified as before") == 3
 
 
 async def test_a_bad_ca_file_is_named(tmp_path: Path) -> None:
