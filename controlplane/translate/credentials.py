@@ -15,7 +15,7 @@ from certs.credential import check_lists, check_pair, check_roots
 from certs.errors import CertificateError
 from controlplane.kinds.secrets import LISTS, PAIRS, ROOTS, Secret
 from controlplane.mesh.credentials import Credential
-from controlplane.mesh.model import Service, Subset
+from controlplane.mesh.model import ClientPolicy, Service, Subset
 from controlplane.translate.memo import Index, asked
 from controlplane.translate.report import Report
 
@@ -125,12 +125,14 @@ def _first(secret: Secret, names: Iterable[str]) -> tuple[str, bytes]:
 def names_in(services: Iterable[Service]) -> Iterator[tuple[str, str]]:
     """What the services' traffic policies name."""
     for service in services:
-        yield from _names(service)
-        for subset in service.subsets:
-            yield from _names(subset)
+        holders: tuple[Service | ClientPolicy, ...] = (service, *service.for_clients)
+        for holder in holders:
+            yield from _names(holder)
+            for subset in holder.subsets:
+                yield from _names(subset)
 
 
-def _names(item: Service | Subset) -> Iterator[tuple[str, str]]:
+def _names(item: Service | Subset | ClientPolicy) -> Iterator[tuple[str, str]]:
     for policy in (item.policy, *item.port_policies.values()):
         if policy.tls is not None and policy.tls.credential is not None:
             yield policy.tls.credential

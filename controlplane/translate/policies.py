@@ -1,34 +1,30 @@
-"""DestinationRules -> policies and subsets of services, merged by Istio's rules.
+"""DestinationRules -> policies and subsets of services, chosen and merged by Istio's rules.
 
-A subset takes the service's policy and replaces, whole, each of load balancer, connection pool,
-outlier detection and tls that it sets itself. A port-level setting inherits nothing. Several
-rules for one host: the oldest one's policy, and the subsets of all.
+Which rules hold for a client: those of its own namespace, else those of the service's that are
+exported to it, else those of the root namespace. Among them the ones with the most specific host;
+of several for one host the oldest one's policy, and the subsets of all. A rule with a
+workloadSelector is for those clients of its namespace, alone, and comes before all others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal
 
-from controlplane.kinds import connection_pool
 from controlplane.kinds import destination_rule as kinds
 from controlplane.kinds.destination_rule import DestinationRule
-from controlplane.kinds.load_balancer import LoadBalancer
-from controlplane.mesh.model import (
-    ClientTls,
-    ConnectionPool,
-    OutlierDetection,
-    Service,
-    Subset,
-    TrafficPolicy,
-)
+from controlplane.kinds.export_to import namespaces_of
+from controlplane.mesh.model import ClientPolicy, Service
+from controlplane.mesh.scopes import Scope
 from controlplane.translate.credentials import Credentials, Need
 from controlplane.translate.index import Hosts, age
 from controlplane.translate.memo import Each
 from controlplane.translate.peers import ROOT_NAMESPACE
 from controlplane.translate.report import Report
+from controlplane.translate.traffic_policy import Settings, port_items, ports_of, subset_of
+
+_EXACT = 10**6
 
 
 @dataclass(slots=True)
@@ -51,10 +47,11 @@ def apply(
 ) -> tuple[Service, ...]:
     """The services with their policies, port policies and subsets."""
     find = partial(_found, hosts, credentials, report)
-    of: dict[str, list[DestinationRule]] = {}
+    of: dict[str, list[tuple[int, DestinationRule]]] = {}
     for rule in sorted(rules, key=age):
-        for hostname in each(rule.key, find, rule):
-            of.setdefault(hostname, []).append(rule)
+        specificity, hostnames = each(rule.key, find, rule)
+        for hostname in hostnames:
+            of.setdefault(hostname, []).append((specificity, rule))
     make = partial(_made, report)
     return tuple(
         each(service.hostname, make, service, *of[service.hostname])
@@ -66,41 +63,144 @@ def apply(
 
 def _found(
     hosts: Hosts, credentials: Credentials, report: Report, rule: DestinationRule
-) -> tuple[str, ...]:
-    """The host names of the services that a rule is for, and what is to be said about it."""
+) -> tuple[int, tuple[str, ...]]:
+    """How specific the rule's host is, the host names of the services that it is for, and what is
+    to be said about it."""
     hostname = hosts.full_name(rule.spec.host, rule.namespace)
-    targets = tuple(_targets(rule, hostname, hosts, report))
+    targets = hosts.matching(hostname)
+    if not targets:
+        message = f"spec.host: no service named {hostname!r}"
+        report.warning(rule, rule.spec.at("host"), "SelectsNothing", message)
     _tell_unknown_ports(rule, targets, report)
     _tell_credentials(rule, credentials, report)
-    return tuple(service.hostname for service in targets)
+    _tell_foreign(rule, targets, report)
+    specificity = len(hostname) if hostname.startswith("*") else _EXACT
+    return specificity, tuple(service.hostname for service in targets)
 
 
-def _made(report: Report, service: Service, *rules: DestinationRule) -> Service:
+def _tell_foreign(rule: DestinationRule, services: tuple[Service, ...], report: Report) -> None:
+    """A rule that is not beside its service, and yet looks as if it were for everybody."""
+    if rule.namespace == ROOT_NAMESPACE or rule.spec.export_to == (".",):
+        return
+    for service in services:
+        if service.namespace != rule.namespace and not rule.spec.host.startswith("*"):
+            message = (
+                f"spec.host: {service.hostname!r} belongs to the namespace {service.namespace!r}; "
+                f"a rule from {rule.namespace!r} holds for the clients there only"
+            )
+            report.info(rule, rule.spec.at("host"), "OneNamespace", message)
+
+
+# --------------------------------------------------------------------------- which rules
+
+
+Ranked = tuple[int, DestinationRule]
+
+
+def _made(report: Report, service: Service, *ranked: Ranked) -> Service:
+    """ranked: the rules whose hosts name the service, with their specificity, oldest first."""
+    plain = [(rank, rule) for rank, rule in ranked if rule.spec.workload_selector is None]
+    default = _with_policy(service, _merged(_for_client("", service, plain), report))
+    found = list(_selected(service, ranked, report))
+    for namespace in sorted(_named(plain)):
+        made = _with_policy(service, _merged(_for_client(namespace, service, plain), report))
+        if _differs(made, default):
+            found.append(_client_policy(Scope(namespace), made))
+    return replace(default, for_clients=tuple(found))
+
+
+def _selected(service: Service, ranked: Iterable[Ranked], report: Report) -> Iterator[ClientPolicy]:
+    """The rules for some workloads of a namespace; of several that choose one the first counts."""
+    for _, rule in ranked:
+        if (selector := rule.spec.workload_selector) is not None:
+            made = _with_policy(service, _merged([rule], report))
+            yield _client_policy(Scope(rule.namespace, selector.match_labels), made)
+
+
+def _for_client(
+    namespace: str, service: Service, ranked: Iterable[Ranked]
+) -> list[DestinationRule]:
+    """Those that count together for clients of `namespace`; '' is one that no rule names."""
+    ranked = list(ranked)
+    levels = (
+        [one for one in ranked if one[1].namespace == namespace != ROOT_NAMESPACE],
+        [one for one in ranked if _reaches(one[1], service.namespace, namespace)],
+        [one for one in ranked if _reaches(one[1], ROOT_NAMESPACE, namespace)],
+    )
+    level = next(filter(None, levels), [])
+    best = max((rank for rank, _ in level), default=0)
+    return [rule for rank, rule in level if rank == best]
+
+
+def _reaches(rule: DestinationRule, home: str, client: str) -> bool:
+    """Is it a rule of `home` that clients of the namespace `client` may see?"""
+    exported = namespaces_of(rule.spec.export_to, rule.namespace)
+    return rule.namespace == home and (exported is None or client in exported)
+
+
+def _named(ranked: Iterable[Ranked]) -> set[str]:
+    """Namespaces whose clients may see other rules than everybody."""
+    found: set[str] = set()
+    for _, rule in ranked:
+        found |= {rule.namespace, *(namespaces_of(rule.spec.export_to, rule.namespace) or ())}
+    return found
+
+
+def _differs(one: Service, other: Service) -> bool:
+    return (one.policy, one.port_policies, one.subsets) != (
+        other.policy,
+        other.port_policies,
+        other.subsets,
+    )
+
+
+def _client_policy(scope: Scope, made: Service) -> ClientPolicy:
+    return ClientPolicy(scope, made.policy, made.port_policies, made.subsets)
+
+
+# --------------------------------------------------------------------------- what they say
+
+
+def _merged(rules: Iterable[DestinationRule], report: Report) -> _Merged:
     merged = _Merged()
     for rule in rules:
         _merge(merged, rule, report)
-    return _with_policy(service, merged)
+    return merged
 
 
-def _targets(
-    rule: DestinationRule, hostname: str, hosts: Hosts, report: Report
-) -> Iterable[Service]:
-    """The services that a rule is for. Istio takes it from the service's namespace, or the root."""
-    found = hosts.matching(hostname)
-    position = rule.spec.at("host")
-    if not found:
-        report.warning(
-            rule, position, "SelectsNothing", f"spec.host: no service named {hostname!r}"
-        )
-    for service in found:
-        if rule.namespace in (service.namespace, ROOT_NAMESPACE):
-            yield service
-        elif not hostname.startswith("*"):
-            message = (
-                f"spec.host: {hostname!r} belongs to the namespace {service.namespace!r}; a rule "
-                f"from {rule.namespace!r} for its own clients only is not supported yet"
-            )
-            report.error(rule, position, "NotSupported", message)
+def _merge(merged: _Merged, rule: DestinationRule, report: Report) -> None:
+    spec = rule.spec
+    if spec.traffic_policy is not None:
+        if merged.policy_of is None:
+            merged.policy, merged.policy_of = spec.traffic_policy, rule
+        else:
+            message = f"{merged.policy_of.key} sets the trafficPolicy of this host already"
+            report.warning(rule, spec.at("trafficPolicy"), "Conflict", message)
+    for index, subset in enumerate(spec.subsets):
+        first = merged.subsets.setdefault(subset.name, subset)
+        if first is subset:
+            merged.subset_of[subset.name] = rule
+        else:
+            message = f"the subset {subset.name!r} is already defined at {first.position}"
+            report.warning(rule, spec.at(f"subsets[{index}]"), "Conflict", message)
+
+
+def _with_policy(service: Service, merged: _Merged) -> Service:
+    namespace = merged.policy_of.namespace if merged.policy_of is not None else ""
+    settings = Settings().over(merged.policy, namespace)
+    ports = ports_of(settings, merged.policy, namespace)
+    return replace(
+        service,
+        policy=settings.policy(),
+        port_policies={number: item.policy() for number, item in ports.items()},
+        subsets=tuple(
+            subset_of(merged.subsets[name], merged.subset_of[name].namespace, settings, ports)
+            for name in sorted(merged.subsets)
+        ),
+    )
+
+
+# --------------------------------------------------------------------------- what is told
 
 
 def _tell_unknown_ports(
@@ -109,7 +209,7 @@ def _tell_unknown_ports(
     """A port-level setting for a port that none of the rule's services has."""
     policies = (rule.spec.traffic_policy, *(s.traffic_policy for s in rule.spec.subsets))
     known = {port.number for service in services for port in service.ports}
-    for item in (item for policy in policies for item in _port_items(policy)):
+    for item in (item for policy in policies for item in port_items(policy)):
         if services and item.port.number not in known:
             message = f"portLevelSettings: {rule.spec.host!r} has no port {item.port.number}"
             report.warning(rule, item.position, "SelectsNothing", message)
@@ -138,145 +238,3 @@ def _tls_settings(rule: DestinationRule) -> Iterable[kinds.ClientTls]:
         if policy is not None:
             found = (policy.tls, *(item.tls for item in policy.port_level_settings))
             yield from (tls for tls in found if tls is not None)
-
-
-def _merge(merged: _Merged, rule: DestinationRule, report: Report) -> None:
-    spec = rule.spec
-    if spec.traffic_policy is not None:
-        if merged.policy_of is None:
-            merged.policy, merged.policy_of = spec.traffic_policy, rule
-        else:
-            message = f"{merged.policy_of.key} sets the trafficPolicy of this host already"
-            report.warning(rule, spec.at("trafficPolicy"), "Conflict", message)
-    for index, subset in enumerate(spec.subsets):
-        first = merged.subsets.setdefault(subset.name, subset)
-        if first is subset:
-            merged.subset_of[subset.name] = rule
-        else:
-            message = f"the subset {subset.name!r} is already defined at {first.position}"
-            report.warning(rule, spec.at(f"subsets[{index}]"), "Conflict", message)
-
-
-def _with_policy(service: Service, merged: _Merged) -> Service:
-    namespace = merged.policy_of.namespace if merged.policy_of is not None else ""
-    settings = _Settings().over(merged.policy, namespace)
-    ports = {item.port.number: _Settings.of(item, namespace) for item in _port_items(merged.policy)}
-    return replace(
-        service,
-        policy=settings.policy(),
-        port_policies={number: ports[number].policy() for number in sorted(ports)},
-        subsets=tuple(
-            _subset(merged.subsets[name], merged.subset_of[name].namespace, settings, ports)
-            for name in sorted(merged.subsets)
-        ),
-    )
-
-
-def _port_items(policy: kinds.TrafficPolicy | None) -> tuple[kinds.PortPolicy, ...]:
-    return policy.port_level_settings if policy is not None else ()
-
-
-def _subset(
-    subset: kinds.Subset, namespace: str, above: _Settings, ports: Mapping[int, _Settings]
-) -> Subset:
-    """Istio's MergeTrafficPolicy: per port, the service's level, then the subset, then its port."""
-    own = subset.traffic_policy
-    merged = {number: item.over(own, namespace) for number, item in ports.items()}
-    merged |= {item.port.number: _Settings.of(item, namespace) for item in _port_items(own)}
-    return Subset(
-        name=subset.name,
-        labels=subset.labels,
-        policy=above.over(own, namespace).policy(),
-        port_policies={number: merged[number].policy() for number in sorted(merged)},
-        position=subset.position,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Settings:
-    """The four parts that override each other whole; None: not set at any level. namespace: of
-    the rule that says how to speak TLS."""
-
-    load_balancer: LoadBalancer | None = None
-    pool: connection_pool.ConnectionPool | None = None
-    outlier: connection_pool.OutlierDetection | None = None
-    tls: kinds.ClientTls | None = None
-    namespace: str = ""
-
-    @classmethod
-    def of(cls, item: kinds.TrafficPolicy | kinds.PortPolicy, namespace: str) -> _Settings:
-        pool, outlier = item.connection_pool, item.outlier_detection
-        return cls(item.load_balancer, pool, outlier, item.tls, namespace)
-
-    def over(self, item: kinds.TrafficPolicy | None, namespace: str) -> _Settings:
-        """These, with what `item`, of a rule of `namespace`, sets in their place."""
-        if item is None:
-            return self
-        return _Settings(
-            item.load_balancer or self.load_balancer,
-            item.connection_pool or self.pool,
-            item.outlier_detection or self.outlier,
-            item.tls or self.tls,
-            namespace if item.tls else self.namespace,
-        )
-
-    def policy(self) -> TrafficPolicy:
-        return TrafficPolicy(
-            load_balancer=_algorithm(self.load_balancer),
-            pool=_pool(self.pool),
-            outlier=_outlier(self.outlier),
-            tls=_tls(self.tls, self.namespace),
-        )
-
-
-def _algorithm(
-    item: LoadBalancer | None,
-) -> Literal["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"]:
-    """Istio's default, also for UNSPECIFIED and the old LEAST_CONN, is LEAST_REQUEST."""
-    if item is None or item.simple in ("UNSPECIFIED", "LEAST_CONN", "LEAST_REQUEST"):
-        return "LEAST_REQUEST"
-    return "ROUND_ROBIN" if item.simple == "ROUND_ROBIN" else "RANDOM"
-
-
-def _pool(item: connection_pool.ConnectionPool | None) -> ConnectionPool:
-    if item is None:
-        return ConnectionPool()
-    tcp, http = item.tcp, item.http
-    return ConnectionPool(
-        max_connections=tcp.max_connections,
-        connect_timeout_s=tcp.connect_timeout_s,
-        max_pending_requests=http.max_pending_requests,
-        max_requests=http.max_requests,
-        max_requests_per_connection=http.max_requests_per_connection,
-        max_retries=http.max_retries,
-        idle_timeout_s=http.idle_timeout_s or tcp.idle_timeout_s,
-    )
-
-
-def _outlier(item: connection_pool.OutlierDetection | None) -> OutlierDetection | None:
-    if item is None:
-        return None
-    return OutlierDetection(
-        consecutive_5xx=item.consecutive_5xx,
-        consecutive_gateway_errors=item.consecutive_gateway_errors,
-        interval_s=item.interval_s,
-        base_ejection_time_s=item.base_ejection_time_s,
-        max_ejection_percent=item.max_ejection_percent,
-        min_health_percent=item.min_health_percent,
-    )
-
-
-def _tls(item: kinds.ClientTls | None, namespace: str) -> ClientTls | None:
-    if item is None:
-        return None
-    return ClientTls(
-        item.mode,
-        item.sni,
-        item.subject_alt_names,
-        roots="" if item.ca_certificates == kinds.SYSTEM_ROOTS else item.ca_certificates,
-        crl=item.ca_crl,
-        certificate=item.client_certificate,
-        private_key=item.private_key,
-        credential=(namespace, item.credential_name) if item.credential_name else None,
-        verifies=not item.insecure_skip_verify,
-    )

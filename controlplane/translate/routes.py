@@ -1,8 +1,8 @@
 """VirtualServices -> the HTTP rules of services.
 
 The rules of a VirtualService go to every service that its hosts name; the most specific host wins,
-and of several for the same host the oldest VirtualService, as in Istio. With exportTo '.' the
-rules hold only for clients in the VirtualService's own namespace. A service that nothing names
+and of several for the same host the oldest VirtualService, as in Istio. With exportTo the
+rules hold only for clients in the namespaces that it names. A service that nothing names
 gets no rules: emit then makes the default route.
 """
 
@@ -14,18 +14,29 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from controlplane.kinds.export_to import namespaces_of
+from controlplane.kinds.http_match import MESH
 from controlplane.kinds.objects import ObjectKey
 from controlplane.kinds.virtual_service import VirtualService
-from controlplane.mesh.model import Destination, DirectResponse, HttpRule, RouteMatch, Service
+from controlplane.mesh.model import (
+    Destination,
+    DirectResponse,
+    HttpRule,
+    RouteMatch,
+    Service,
+    StreamMatch,
+    StreamRule,
+)
+from controlplane.translate import stream_rules
+from controlplane.translate.delegates import Delegates
+from controlplane.translate.destinations import Destinations
 from controlplane.translate.http_matches import takes_everything
 from controlplane.translate.index import Hosts, age
 from controlplane.translate.memo import Each
 from controlplane.translate.report import Report
 from controlplane.translate.rules import RuleMaker
 
-MESH = "mesh"
-"""Istio's word for all sidecars, among `gateways`."""
-_HTTP = ("HTTP", "HTTP2", "GRPC")
+HTTP = ("HTTP", "HTTP2", "GRPC")
 
 
 class _Claim(NamedTuple):
@@ -40,6 +51,7 @@ class _Routed(NamedTuple):
     """What one VirtualService comes to: its rules, and the services it names."""
 
     rules: tuple[HttpRule, ...] = ()
+    stream_rules: tuple[StreamRule, ...] = ()
     claims: tuple[tuple[str, _Claim], ...] = ()
 
 
@@ -48,39 +60,54 @@ def apply(
     services: tuple[Service, ...],
     virtual_services: Iterable[VirtualService],
     hosts: Hosts,
+    delegates: Delegates,
     report: Report,
 ) -> tuple[Service, ...]:
     """The services with their rules. `hosts` knows them with their subsets."""
-    make = partial(_routed, hosts, report)
-    rules: dict[ObjectKey, tuple[HttpRule, ...]] = {}
+    make = partial(_routed, hosts, delegates, report)
+    routed: dict[ObjectKey, _Routed] = {}
     claims: dict[str, list[_Claim]] = defaultdict(list)
     for item in sorted(virtual_services, key=age):
-        routed = each(item.key, make, item)
-        rules[item.key] = routed.rules
-        for hostname, claim in routed.claims:
+        made = routed[item.key] = each(item.key, make, item)
+        for hostname, claim in made.claims:
             claims[hostname].append(claim)
     join = partial(_with_rules, report)
     return tuple(
-        each(service.hostname, join, service, *((c, rules[c.virtual_service.key]) for c in found))
+        each(service.hostname, join, service, *((c, *routed[c.virtual_service.key]) for c in found))
         if (found := claims.get(service.hostname))
         else service
         for service in services
     )
 
 
-def _routed(hosts: Hosts, report: Report, item: VirtualService) -> _Routed:
-    if not _concerns_mesh(item, report):
+def _routed(hosts: Hosts, delegates: Delegates, report: Report, item: VirtualService) -> _Routed:
+    if item.spec.is_delegate or not _concerns_mesh(item, report):
         return _Routed()
-    rules = RuleMaker(hosts, report).rules(item)
-    return _Routed(rules, tuple(_claims(item, hosts, report)))
+    rules = RuleMaker(hosts, report, delegates).rules(item)
+    streams = stream_rules.rules(item, Destinations(hosts, report), report)
+    return _Routed(rules, streams, tuple(_claims(item, hosts, report)))
 
 
-def _with_rules(
-    report: Report, service: Service, *found: tuple[_Claim, tuple[HttpRule, ...]]
-) -> Service:
-    claims = [claim for claim, _ in found]
-    rules = {claim.virtual_service.key: of for claim, of in found}
-    return replace(service, rules=_joined(service, claims, rules, report))
+Found = tuple[_Claim, tuple[HttpRule, ...], tuple[StreamRule, ...], object]
+
+
+def _with_rules(report: Report, service: Service, *found: Found) -> Service:
+    http = {claim.virtual_service.key: of for claim, of, _, _ in found if of}
+    streams = {claim.virtual_service.key: of for claim, _, of, _ in found if of}
+    claims = [claim for claim, *_ in found]
+    rules: tuple[HttpRule, ...] = ()
+    stream: tuple[StreamRule, ...] = ()
+    if _has_port(service, HTTP):
+        rules = _joined(service, [c for c in claims if c.virtual_service.key in http], http, report)
+    if _has_port(service, HTTP, other=True):
+        chosen = [c for c in claims if c.virtual_service.key in streams]
+        stream = _joined_streams(service, chosen, streams, report)
+    return replace(service, rules=rules, stream_rules=stream)
+
+
+def _has_port(service: Service, protocols: tuple[str, ...], other: bool = False) -> bool:
+    """Whether one of its ports speaks one of `protocols` (or, with `other`, none of them)."""
+    return any((port.protocol in protocols) != other for port in service.ports)
 
 
 def _concerns_mesh(item: VirtualService, report: Report) -> bool:
@@ -108,12 +135,18 @@ def _claims(item: VirtualService, hosts: Hosts, report: Report) -> Iterator[tupl
             report.warning(item, position, "SelectsNothing", message)
         wildcard = hostname.startswith("*")
         for service in found:
-            if any(port.protocol in _HTTP for port in service.ports):
+            for_http = bool(item.spec.http) and _has_port(service, HTTP)
+            if for_http or (_streams(item) and _has_port(service, HTTP, other=True)):
                 specificity = len(hostname) if wildcard else 1000
                 yield service.hostname, _Claim(specificity, item, index)
             elif not wildcard:
-                message = f"spec.hosts[{index}]: {hostname!r} has no HTTP port for these rules"
+                kind = "HTTP" if item.spec.http else "TCP or TLS"
+                message = f"spec.hosts[{index}]: {hostname!r} has no {kind} port for these rules"
                 report.warning(item, position, "SelectsNothing", message)
+
+
+def _streams(item: VirtualService) -> bool:
+    return bool(item.spec.tcp or item.spec.tls)
 
 
 def _joined(
@@ -123,23 +156,60 @@ def _joined(
     report: Report,
 ) -> tuple[HttpRule, ...]:
     """The rules for clients of single namespaces first, then those for everybody."""
-    scopes: dict[str, list[_Claim]] = defaultdict(list)
-    for claim in claims:
-        scopes[_scope(claim.virtual_service)].append(claim)
-    chosen = {scope: _first(found, report) for scope, found in scopes.items()}
+    if not claims:
+        return ()
+    chosen = _chosen(claims, report)
     joined: list[HttpRule] = []
     for scope in sorted(chosen.keys() - {""}):
         joined += _only_for(scope, rules[chosen[scope].key])
     if "" in chosen:
         return (*joined, *rules[chosen[""].key])
-    default = HttpRule((RouteMatch(),), (Destination(service.hostname),))
-    return (*joined, default)
+    place = Destination(service.hostname, hash=service.policy.hash)
+    return (*joined, HttpRule((RouteMatch(),), (place,)))
 
 
-def _scope(item: VirtualService) -> str:
-    """The namespace to which exportTo restricts it, or '' for everybody."""
-    exported = item.spec.export_to
-    return item.namespace if exported and "*" not in exported else ""
+def _joined_streams(
+    service: Service,
+    claims: list[_Claim],
+    rules: Mapping[ObjectKey, tuple[StreamRule, ...]],
+    report: Report,
+) -> tuple[StreamRule, ...]:
+    """The same of connections; what no rule of a namespace takes goes to the service itself."""
+    chosen = _chosen(claims, report)
+    joined: list[StreamRule] = []
+    for scope in sorted(chosen.keys() - {""}):
+        for rule in rules[chosen[scope].key]:
+            matches = tuple(
+                replace(match, source_namespace=scope)
+                for match in rule.matches
+                if match.source_namespace in ("", scope)
+            )
+            if matches:
+                joined.append(replace(rule, matches=matches))
+        rest = StreamMatch(source_namespace=scope)
+        joined.append(StreamRule((rest,), (Destination(service.hostname),)))
+    return (*joined, *(rules[chosen[""].key] if "" in chosen else ()))
+
+
+def _chosen(claims: list[_Claim], report: Report) -> dict[str, VirtualService]:
+    """Namespace of clients ('' for all that have none of their own) -> whose rules hold. Istio: a
+    namespace's own VirtualService comes before one that is exported to it, then age decides."""
+    scopes: dict[str, list[_Claim]] = defaultdict(list)
+    for claim in claims:
+        for scope in _scopes(claim.virtual_service):
+            scopes[scope].append(claim)
+    return {
+        scope: _first(sorted(found, key=lambda c: c.virtual_service.namespace != scope), report)
+        if scope
+        else _first(found, report)
+        for scope, found in scopes.items()
+    }
+
+
+def _scopes(item: VirtualService) -> tuple[str, ...]:
+    """The namespaces to which exportTo restricts it, or ('',) for everybody."""
+    exported = namespaces_of(item.spec.export_to, item.namespace)
+    return ("",) if exported is None else exported
 
 
 def _first(claims: list[_Claim], report: Report) -> VirtualService:

@@ -1,6 +1,6 @@
 """The whole translation, in its order. Pure: the same snapshot gives the same mesh, sorted.
 
-    kinds ─ services (names, ports) ─ policies ─ rules ────────────┐
+    kinds ─ services (names, ports) ─ policies ─ rules ─ gateways ─┐
           └ endpoints, found with workloads and lists ─────────────┴ joined: the mesh's services
                                               └ workloads ─ security
 
@@ -20,6 +20,8 @@ from controlplane.kinds.virtual_service import VirtualService
 from controlplane.mesh.model import Mesh, Status
 from controlplane.translate import federation, policies, routes, security, services, workloads
 from controlplane.translate.credentials import Credentials, names_in
+from controlplane.translate.delegates import Delegates
+from controlplane.translate.gateways import whole as gateways
 from controlplane.translate.index import Hosts, Listed, Workloads
 from controlplane.translate.memo import Memo
 from controlplane.translate.peers import PeerModes
@@ -50,10 +52,14 @@ def build(
         "policies", policies.apply, plain, of(DestinationRule), hosts, credentials, report
     )
     subsets = memo.index("subsets", Hosts, with_policies)
+    delegates = memo.index("delegates", Delegates, of(VirtualService))
     with_rules = memo.stage(
-        "routes", routes.apply, with_policies, of(VirtualService), subsets, report
+        "routes", routes.apply, with_policies, of(VirtualService), subsets, delegates, report
     )
-    every = memo.stage("joined", services.joined, with_rules, places)
+    edges = memo.once(
+        "gateways", gateways.build, snapshot.only(*gateways.KINDS), with_rules, credentials, report
+    )
+    every = memo.stage("joined", services.joined, edges.services, places)
     beside = memo.stage("beside", workloads.build, entries, places, sidecars, report)
 
     deciding = snapshot.only(*security.KINDS)
@@ -62,7 +68,9 @@ def build(
     foreign = memo.once(
         "federation", federation.build, of(ClusterFederatedTrustDomain), own, report
     )
-    asked_for = tuple(names_in(with_policies))
+    asked_for = (*names_in(with_policies), *gateways.names_in(edges.gateways))
     used = memo.once("used", Credentials.named, credentials, asked_for, report)
-    mesh = Mesh(trust_domain, every, beside, decided, foreign, used)
+    mesh = Mesh(
+        trust_domain, every, beside, decided, foreign, used, edges.gateways, edges.conditions
+    )
     return mesh, memo.statuses(snapshot.statuses)
