@@ -110,6 +110,10 @@ def _base(name: str, pool: ConnectionPool) -> Cluster:
 def _discover(cluster: Cluster, target: _Target) -> ClusterLoadAssignment | None:
     """How the proxy finds endpoints: EDS, or DNS where one of them is a name."""
     number = target.port.number
+    if target.policy.tls is not None and target.policy.tls.closed:
+        cluster.type = Cluster.STATIC
+        cluster.load_assignment.CopyFrom(load_assignment(target.name, (), number))
+        return None
     if target.service.resolution == "STATIC" and all(is_ip(e.address) for e in target.endpoints):
         cluster.type = Cluster.EDS
         cluster.eds_cluster_config.eds_config.CopyFrom(over_ads())
@@ -130,7 +134,7 @@ def _discover(cluster: Cluster, target: _Target) -> ClusterLoadAssignment | None
 def _secure(cluster: Cluster, target: _Target) -> None:
     settings = target.policy.tls
     mode = settings.mode if settings else "AUTO"
-    if mode == "DISABLE":
+    if mode == "DISABLE" or (settings is not None and settings.closed):
         return
     if settings and mode in ("SIMPLE", "MUTUAL"):
         sni = settings.sni or target.service.hostname

@@ -6,6 +6,10 @@ Whoever calls decides who may have them: what is served holds a private key.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TypeVar
+
 from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
     CertificateValidationContext,
@@ -14,6 +18,9 @@ from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
 from controlplane.mesh.credentials import Credential
+from controlplane.mesh.model import ClientPolicy, ClientTls, Mesh, Service, Subset, TrafficPolicy
+
+Item = TypeVar("Item", Service, Subset)
 
 
 def pair_name(namespace: str, name: str) -> str:
@@ -43,3 +50,56 @@ def secrets(credential: Credential) -> tuple[Secret, ...]:
         name = roots_name(credential.namespace, credential.name)
         found.append(Secret(name=name, validation_context=context))
     return tuple(found)
+
+
+# --------------------------------------------------------------------------- of services
+
+
+def differs(service: Service) -> bool:
+    """Whether it is another one for the clients of a namespace, who may have a credential."""
+    return next(_named(service), None) is not None
+
+
+def of_services(mesh: Mesh, namespace: str) -> tuple[Secret, ...]:
+    """What the clients in `namespace` need for the services that name a credential of it."""
+    named = {tls.credential for service in mesh.services for tls in _named(service)}
+    return tuple(
+        secret
+        for one in mesh.credentials
+        if one.namespace == namespace and (one.namespace, one.name) in named
+        for secret in secrets(one)
+    )
+
+
+def shut(service: Service, namespace: str) -> Service:
+    """As clients in `namespace` see it: where the credential is not theirs, they reach nobody."""
+
+    def seen(policy: TrafficPolicy) -> TrafficPolicy:
+        tls = policy.tls
+        if tls is None or tls.credential is None or tls.credential[0] == namespace:
+            return policy
+        return replace(policy, tls=replace(tls, credential=None, closed=True))
+
+    if not differs(service):
+        return service
+    subsets = tuple(_with_policies(subset, seen) for subset in service.subsets)
+    return replace(_with_policies(service, seen), subsets=subsets)
+
+
+def _with_policies(item: Item, seen: Callable[[TrafficPolicy], TrafficPolicy]) -> Item:
+    ports = {number: seen(policy) for number, policy in item.port_policies.items()}
+    return replace(item, policy=seen(item.policy), port_policies=ports)
+
+
+def _named(service: Service) -> Iterator[ClientTls]:
+    holders: tuple[Service | ClientPolicy, ...] = (service, *service.for_clients)
+    for holder in holders:
+        yield from _of(holder)
+        for subset in holder.subsets:
+            yield from _of(subset)
+
+
+def _of(item: Service | ClientPolicy | Subset) -> Iterator[ClientTls]:
+    for policy in (item.policy, *item.port_policies.values()):
+        if policy.tls is not None and policy.tls.credential is not None:
+            yield policy.tls

@@ -24,7 +24,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.wrappers_pb2 import BoolValue
 
-from controlplane.emit import names
+from controlplane.emit import credentials, names
 from controlplane.emit.words import is_ip, over_ads, packed
 from controlplane.mesh.model import ClientTls
 
@@ -74,14 +74,31 @@ def upstream_outside(settings: ClientTls, sni: str, alpn: tuple[str, ...]) -> Tr
     """TLS to a server outside of the mesh (Istio's SIMPLE and MUTUAL): it is verified by the
     system's roots or those of `settings`, and by its names, the SNI where none are given."""
     common = CommonTlsContext(tls_params=_parameters(), alpn_protocols=alpn)
-    if settings.verifies:
+    if settings.credential is not None:
+        _name_credential(common, settings, settings.credential, sni)
+    elif settings.verifies:
         common.validation_context.CopyFrom(_outside(settings, sni))
-    if settings.mode == "MUTUAL":
+    if settings.mode == "MUTUAL" and settings.credential is None:
         own = common.tls_certificates.add()
         own.certificate_chain.filename = settings.certificate
         own.private_key.filename = settings.private_key
     context = UpstreamTlsContext(common_tls_context=common, sni=sni)
     return TransportSocket(name=TLS_SOCKET, typed_config=packed(context))
+
+
+def _name_credential(
+    common: CommonTlsContext, settings: ClientTls, credential: tuple[str, str], sni: str
+) -> None:
+    """What stands in files otherwise comes over SDS."""
+    if settings.verifies:
+        combined = common.combined_validation_context
+        combined.default_validation_context.match_typed_subject_alt_names.extend(
+            _outside(settings, sni).match_typed_subject_alt_names
+        )
+        roots = by_sds(credentials.roots_name(*credential))
+        combined.validation_context_sds_secret_config.CopyFrom(roots)
+    if settings.mode == "MUTUAL":
+        common.tls_certificate_sds_secret_configs.append(by_sds(credentials.pair_name(*credential)))
 
 
 def _outside(settings: ClientTls, sni: str) -> CertificateValidationContext:

@@ -31,9 +31,9 @@ SYSTEM_ROOTS = "system"
 
 
 def _credential(node: Node, place: Place) -> str:
-    """The name of a Secret; Istio writes 'kubernetes://name', too."""
-    value = text(node, place).removeprefix("kubernetes://")
-    return value and NAME(node, place) if value == text(node, place) else value
+    """The name of a Secret in the namespace of who uses it."""
+    value = text(node, place)
+    return value and NAME(node, place)
 
 
 @record

@@ -69,8 +69,8 @@ class ClientTls:
 
     roots, crl, certificate, private_key: names of files at the proxy; roots '' is what its system
     trusts. roots_pem: roots in place of a file. credential: namespace and name of what stands in
-    place of the files; only proxies of that namespace may have it. verifies: whoever answers must
-    show a certificate that is good."""
+    place of the files; only proxies of that namespace may have it. closed: others, who can't speak
+    to anybody there. verifies: whoever answers must show a certificate that is good."""
 
     mode: Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"]
     sni: str = ""
@@ -81,6 +81,7 @@ class ClientTls:
     certificate: str = ""
     private_key: str = ""
     credential: tuple[str, str] | None = None
+    closed: bool = False
     verifies: bool = True
 
 

@@ -66,7 +66,12 @@ spec: {{host: api.test, trafficPolicy: {{tls: {{{tls}}}}}}}
         ("mode: ISTIO_MUTUAL, caCertificates: /c", "caCertificates: mode ISTIO_MUTUAL has no use"),
         ("mode: SIMPLE, caCrl: /c, insecureSkipVerify: true", "caCrl: insecureSkipVerify has no"),
         ("mode: DISABLE, insecureSkipVerify: true", "insecureSkipVerify: mode DISABLE always"),
-        ("mode: SIMPLE, credentialName: x", "credentialName"),
+        ("mode: SIMPLE, credentialName: x", ""),
+        ("mode: MUTUAL, credentialName: x, insecureSkipVerify: true", ""),
+        ("mode: SIMPLE, credentialName: x, insecureSkipVerify: true", "nothing of the Secret"),
+        ("mode: DISABLE, credentialName: x", "mode DISABLE has no use for it"),
+        ("mode: SIMPLE, credentialName: X", "credentialName: expected a name"),
+        ("mode: MUTUAL, credentialName: x, privateKey: /k", "privateKey: credentialName stands"),
     ],
 )
 def test_what_a_rule_may_say(settings: str, why: str) -> None:
