@@ -1,12 +1,17 @@
-"""Who may have whose configuration: the identity that a stream proved decides, not its words."""
+"""Who may have whose configuration, and how many at a time: the identity that a stream proved
+decides, not its words."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from certs.spiffe import SpiffeId
 from certs.x509 import Certificate
 from controlplane.emit.node import Node
+
+MAX_STREAMS = 50_000
+MAX_STREAMS_OF_ONE_IDENTITY = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +35,37 @@ def objection(node: Node, identity: SpiffeId | None) -> str:
         f"{node.namespace}, but its credentials are those of {identity}: correct NAMESPACE and "
         "SERVICE_ACCOUNT in the node's metadata, or use its own token"
     )
+
+
+class Seats:
+    """How many streams are open, in all and of each identity. Whoever has a seat keeps it and who
+    comes too late is refused, so that no workload crowds another one out."""
+
+    __slots__ = ("_all", "_of_all", "_of_one", "_taken")
+
+    def __init__(
+        self, of_all: int = MAX_STREAMS, of_one: int = MAX_STREAMS_OF_ONE_IDENTITY
+    ) -> None:
+        self._of_all = of_all
+        self._of_one = of_one
+        self._taken: Counter[SpiffeId] = Counter()
+        self._all = 0
+
+    def take(self, identity: SpiffeId) -> str:
+        """Why there is no seat for it; '': it has one, which it must `leave`."""
+        if self._taken[identity] >= self._of_one:
+            return (
+                f"{identity} has {self._of_one} streams open already: find out which of its "
+                "proxies opens so many, or give its workloads more than one service account"
+            )
+        if self._all >= self._of_all:
+            return f"{self._of_all} streams are open already: run another control plane"
+        self._taken[identity] += 1
+        self._all += 1
+        return ""
+
+    def leave(self, identity: SpiffeId) -> None:
+        self._all -= 1
+        self._taken[identity] -= 1
+        if not self._taken[identity]:
+            del self._taken[identity]

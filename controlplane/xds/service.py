@@ -22,7 +22,7 @@ from certs.spiffe import SpiffeId
 from certs.x509 import Certificate
 from controlplane.emit.node import BadNode, Node, parse
 from controlplane.tasks import spawn
-from controlplane.xds.admission import Proof, objection
+from controlplane.xds.admission import Proof, Seats, objection
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.delta import DeltaStream
 from controlplane.xds.sotw import SotwStream
@@ -94,8 +94,10 @@ class AdsService:
         cache: SnapshotCache,
         observers: Iterable[Observer],
         clock: Callable[[], float],
+        seats: Seats | None = None,
     ) -> None:
         self._authenticate = authenticate
+        self._seats = seats or Seats()
         self._cache = cache
         self._observers = tuple(observers)
         self._clock = clock
@@ -148,6 +150,8 @@ class AdsService:
         machine = machine_class(self._cache.snapshot(node))
         variant = "delta" if machine_class is DeltaStream else "sotw"
         connection = Connection(node, identity, variant, self._clock(), machine, leaf=proof.leaf)
+        if no_room := self._seats.take(identity):
+            await _refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, no_room)
         self.connections[connection] = None
         log.info("connected node=%s identity=%s variant=%s", node.id, identity, variant)
         self._changed(connection)
@@ -164,6 +168,7 @@ class AdsService:
             watcher.cancel()
             connection.open = False
             del self.connections[connection]
+            self._seats.leave(identity)
             log.info("disconnected node=%s", node.id)
             self._changed(connection)
 

@@ -21,7 +21,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 from certs.spiffe import SpiffeId
 from controlplane.emit.node import Node
 from controlplane.mesh.model import Mesh
-from controlplane.xds.admission import Proof
+from controlplane.xds.admission import Proof, Seats
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.service import SERVER_OPTIONS, SERVICE, AdsService, Connection
 from controlplane.xds.stream import Answer
@@ -86,7 +86,7 @@ class Server:
         self.cache = SnapshotCache(first, lambda node: self.secrets_for(node))
         self.witness = Witness()
         self.now = 1000.0
-        self.ads = AdsService(prove, self.cache, (self.witness,), lambda: self.now)
+        self.ads = AdsService(prove, self.cache, (self.witness,), lambda: self.now, Seats(of_one=2))
         self.server = grpc.aio.server(options=SERVER_OPTIONS)
         self.server.add_generic_rpc_handlers((self.ads.handler(),))
         self.port = self.server.add_insecure_port("127.0.0.1:0")
@@ -187,6 +187,24 @@ async def test_another_ones_node_is_refused_with_the_reason(channel: Channel) ->
 
 async def test_the_administrator_is_no_proxy(channel: Channel) -> None:
     assert (await refusal(open_delta(channel, "admin")))[0] == "PERMISSION_DENIED"
+
+
+async def test_an_identity_with_too_many_streams_is_refused_until_one_ends(
+    server: Server, channel: Channel
+) -> None:
+    request = DeltaDiscoveryRequest(type_url=CDS, node=envoy_node())
+    open_calls = [open_delta(channel) for _ in range(2)]
+    for call in open_calls:
+        await call.write(request)
+        await call.read()
+    code, reason = await refusal(open_delta(channel), request)
+    assert (code, "has 2 streams open" in reason) == ("RESOURCE_EXHAUSTED", True)
+    assert len(server.ads.connections) == 2
+    open_calls[0].cancel()
+    await eventually_async(lambda: len(server.ads.connections) == 1, 5.0, "the stream has ended")
+    again = open_delta(channel)
+    await again.write(request)
+    assert (await again.read()).type_url == CDS
 
 
 async def test_a_stream_without_a_node_is_refused(channel: Channel) -> None:
