@@ -6,8 +6,8 @@ order, as a proxy does that is stopped. Kept in STATE/proxies.json over a restar
 plane. Knows nothing of rotations.
 
 Node ids are free words: only with the identity that a stream proved do they name a proxy, and one
-workload can push no other's proxies off the list. How many may be connected is the streams' business
-(controlplane.xds.admission.Seats).
+workload can push no other's proxies off the list. How many may be connected is decided where they
+are admitted (controlplane.xds.admission.Seats).
 """
 
 from __future__ import annotations
