@@ -1,16 +1,11 @@
-"""The resources of one node at one moment, encoded once and versioned by their content.
-
-A version is a hash of the resource's bytes, so a reconnect, a restart or another replica sends
-nothing that the proxy already has. Everything here is immutable and may be shared among streams.
-It knows neither the mesh nor streams. An EDS resource has the name of its cluster.
-"""
+"""Messages as emission made them, what dangles among them, and how they become resources."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -25,56 +20,14 @@ from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from google.protobuf.any_pb2 import Any
 
+from controlplane.resources import Layer, Resource
 from protos.types import CDS, EDS, LDS, RDS, SDS
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """One resource. `body` is the serialized google.protobuf.Any that goes on the wire."""
-
-    name: str
-    version: str
-    body: bytes = field(repr=False)
-
-
-Resources = Mapping[str, Resource]
-"""Resources of one type by name."""
 
 
 def encode(type_url: str, name: str, value: bytes) -> Resource:
     """A resource from its serialized message."""
     body = Any(type_url=type_url, value=value).SerializeToString()
     return Resource(name, hashlib.sha256(value).hexdigest()[:16], body)
-
-
-def version_of(resources: Resources) -> str:
-    """A version for a whole set: the same set has the same version, in any order."""
-    digest = hashlib.sha256()
-    for name in sorted(resources):
-        digest.update(f"{name}\0{resources[name].version}\0".encode())
-    return digest.hexdigest()[:16]
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """type_url -> name -> Resource, and one version for all of it."""
-
-    types: Mapping[str, Resources]
-    version: str
-
-    def of(self, type_url: str) -> Resources:
-        return self.types.get(type_url) or {}
-
-
-def assemble(types: Mapping[str, Resources]) -> Snapshot:
-    """Makes a Snapshot of already encoded resources."""
-    digest = hashlib.sha256()
-    for type_url in sorted(types):
-        digest.update(f"{type_url}\0{version_of(types[type_url])}\0".encode())
-    return Snapshot(types, digest.hexdigest()[:16])
-
-
-EMPTY = assemble({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +52,7 @@ class Draft:
             self.unresolved | other.unresolved,
         )
 
-    def encode(self) -> dict[str, Resources]:
+    def encode(self) -> dict[str, Layer]:
         """Every message serialized once, deterministically (map fields sorted)."""
         return {
             CDS: _encode_all(CDS, ((m.name, m) for m in self.clusters)),
@@ -113,25 +66,27 @@ class Draft:
 _Message = Cluster | ClusterLoadAssignment | Listener | RouteConfiguration | Secret
 
 
-def _encode_all(type_url: str, messages: Iterable[tuple[str, _Message]]) -> Resources:
-    return {
-        name: encode(type_url, name, message.SerializeToString(deterministic=True))
-        for name, message in messages
-    }
+def _encode_all(type_url: str, messages: Iterable[tuple[str, _Message]]) -> Layer:
+    return Layer(
+        {
+            name: encode(type_url, name, message.SerializeToString(deterministic=True))
+            for name, message in messages
+        }
+    )
 
 
 # --------------------------------------------------------------------------- check
 
 
 def check(
-    draft: Draft, clusters: Collection[str] = (), routes: Collection[str] = ()
+    draft: Draft, clusters: Container[str] = (), routes: Container[str] = ()
 ) -> tuple[str, ...]:
     """What dangles: one sentence for each reference to something that is not there.
 
     clusters, routes: names that exist outside of the draft.
     """
-    known = {c.name for c in draft.clusters} | draft.unresolved | set(clusters)
-    known_routes = {configuration.name for configuration in draft.routes} | set(routes)
+    known = _Names({c.name for c in draft.clusters} | draft.unresolved, clusters)
+    known_routes = _Names({configuration.name for configuration in draft.routes}, routes)
     problems = [
         *_duplicates("cluster", (c.name for c in draft.clusters)),
         *_duplicates("listener", (x.name for x in draft.listeners)),
@@ -143,6 +98,17 @@ def check(
     for configuration in draft.routes:
         problems += _check_routes(f"route configuration {configuration.name}", configuration, known)
     return tuple(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """Of a draft, and of what exists outside of it."""
+
+    own: Container[str]
+    others: Container[str]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.own or name in self.others
 
 
 def _duplicates(kind: str, names: Iterable[str]) -> list[str]:
@@ -159,7 +125,9 @@ def _missing_endpoints(draft: Draft) -> list[str]:
     ]
 
 
-def _check_listener(listener: Listener, routes: set[str], clusters: set[str]) -> list[str]:
+def _check_listener(
+    listener: Listener, routes: Container[str], clusters: Container[str]
+) -> list[str]:
     problems: list[str] = []
     where = f"listener {listener.name}"
     for chain in listener.filter_chains:
@@ -190,7 +158,7 @@ def _tcp_clusters(chain: FilterChain) -> Iterable[str]:
             yield proxy.cluster
 
 
-def _check_routes(where: str, routes: RouteConfiguration, clusters: set[str]) -> list[str]:
+def _check_routes(where: str, routes: RouteConfiguration, clusters: Container[str]) -> list[str]:
     return [
         f"{where}, virtual host {host.name} names cluster {name}, which is not there"
         for host in routes.virtual_hosts

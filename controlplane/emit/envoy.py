@@ -1,52 +1,89 @@
 """All resources of one node in the envoy dialect, in three parts that change with different things.
 
 part       depends on                                      shared by
-shared     services and endpoints                          every proxy
-outbound   services and rules; namespace (and labels)      every proxy of a namespace
-sidecar    the node's own workload, policies               one workload's proxies
+shared     services that all clients see alike             every proxy
+outbound   other services, rules, credentials; `Client`    every proxy of a namespace (and labels)
+sidecar    `Beside`: the node's own workload, policies     one workload's proxies
 """
 
 from __future__ import annotations
 
-from controlplane.emit import clusters, gateway, jwt, listeners, routes
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from controlplane.emit import clients, clusters, credentials, gateway, jwt, listeners, routes
 from controlplane.emit.access import Guards, jwks_places
+from controlplane.emit.gateways.places import place_of
+from controlplane.emit.gateways.whole import gateways
 from controlplane.emit.node import Node
-from controlplane.mesh.model import Mesh, Workload
+from controlplane.mesh.model import Mesh, Service, Workload
 from controlplane.snapshot import Draft
 
 
 def emit(mesh: Mesh, node: Node) -> Draft:
-    return shared(mesh) + outbound(mesh, node) + sidecar(mesh, node)
+    return shared(mesh) + outbound(mesh, node) + sidecar(beside(mesh, node), node)
 
 
 def shared(mesh: Mesh) -> Draft:
-    pairs = tuple(clusters.outbound(mesh))
+    return of_services(filter(clients.is_common, mesh.services), mesh.own_domains)
+
+
+def of_services(services: Iterable[Service], trust_domains: tuple[str, ...]) -> Draft:
+    """Their clusters and endpoints."""
+    made = [pair for one in services for pair in clusters.of_service(one, trust_domains)]
     return Draft(
-        clusters=tuple(cluster for cluster, _ in pairs),
-        endpoints=tuple(endpoints for _, endpoints in pairs if endpoints is not None),
+        clusters=tuple(cluster for cluster, _ in made),
+        endpoints=tuple(endpoints for _, endpoints in made if endpoints is not None),
     )
 
 
 def outbound(mesh: Mesh, node: Node) -> Draft:
+    """What differs by client, and for an outbound HTTP proxy the way to all services."""
+    known = clients.seen(mesh.services, node)
+    ours = [
+        view
+        for service in mesh.services
+        if not clients.is_common(service) and (view := clients.seen_by(service, node)) is not None
+    ]
+    draft = of_services(ours, mesh.own_domains)
+    draft += Draft(secrets=credentials.of_services(mesh, node.namespace))
     if not node.http_proxy_port:
-        return Draft()
-    result = routes.http_proxy(mesh, node)
-    return Draft(routes=(result.configuration,), unresolved=result.unresolved)
+        return draft
+    result = routes.http_proxy(known, node)
+    return draft + Draft(routes=(result.configuration,), unresolved=result.unresolved)
 
 
-def sidecar(mesh: Mesh, node: Node) -> Draft:
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """All that a node's own side depends on, but for the node. edge: what is seen of the mesh by
+    one that is a gateway, too."""
+
+    workload: Workload | None
+    guards: Guards
+    trust_domains: tuple[str, ...]
+    edge: Mesh | None = None
+
+
+def beside(mesh: Mesh, node: Node) -> Beside:
+    workload = mesh.workload(node.namespace, node.workload)
+    edge = mesh if node.gateway is not None or place_of(mesh, node) is not None else None
+    return Beside(workload, _guards(mesh, node, workload), mesh.trust_domains, edge)
+
+
+def sidecar(of: Beside, node: Node) -> Draft:
     """The inbound side of the node's workload (nothing while it is unknown), its listeners, and
     the gateway's where the node is one."""
-    workload = mesh.workload(node.namespace, node.workload)
+    workload, guards = of.workload, of.guards
     ports = [p for p in workload.inbound if p.protocol != "UDP"] if workload else []
     own = {cluster.name: cluster for cluster in map(clusters.inbound, ports)}
-    guards = _guards(mesh, node, workload)
     own |= {jwt.cluster_name(rule): jwt.cluster(rule) for rule in jwks_places(guards.tokens)}
-    found = [listeners.inbound(p, mesh.trust_domains, guards) for p in ports]
+    found = [listeners.inbound(p, of.trust_domains, guards) for p in ports]
     if node.http_proxy_port:
         found.append(listeners.http_proxy(node.http_proxy_port))
     draft = Draft(clusters=tuple(own.values()), listeners=tuple(found))
-    return draft + gateway.gateway(mesh, node, guards)
+    if of.edge is None:
+        return draft
+    return draft + gateway.gateway(of.edge, node, guards) + gateways(of.edge, node, guards)
 
 
 def _guards(mesh: Mesh, node: Node, workload: Workload | None) -> Guards:

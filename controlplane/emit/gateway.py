@@ -32,7 +32,7 @@ def gateway(mesh: Mesh, node: Node, guards: Guards) -> Draft:
     if node.gateway is None:
         return Draft()
     address, port = node.gateway
-    targets = Targets(mesh)
+    targets = Targets(mesh.services)
     hosts = [
         routes.virtual_host(service, _first_port(service), domains, node, targets)
         for service, domains in _domains(mesh, port)

@@ -20,21 +20,21 @@ from envoy.config.route.v3.route_components_pb2 import (
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from controlplane.emit import http_actions, names, tunnels
+from controlplane.emit.clients import Caller
 from controlplane.emit.matches import header_options, host_of, route_match
-from controlplane.emit.node import Node
 from controlplane.emit.retries import Variant, variants
 from controlplane.emit.targets import Targets
 from controlplane.emit.words import seconds
 from controlplane.mesh.model import (
     Destination,
     HttpRule,
-    Mesh,
     RouteMatch,
     Service,
 )
 
 HTTP_PROTOCOLS = frozenset(("HTTP", "HTTP2", "GRPC"))
 UNKNOWN_HOST_BODY = "No service of the mesh has this host name and port (BlackHoleCluster).\n"
+INTERNAL_ERROR = 500
 MAX_BODY_BYTES = 4096
 """Envoy's limit of a direct response where a RouteConfiguration does not set one."""
 
@@ -45,23 +45,32 @@ class Routes:
     unresolved: frozenset[str] = field(default_factory=frozenset)
 
 
-def http_proxy(mesh: Mesh, node: Node) -> Routes:
+def http_proxy(services: tuple[Service, ...], client: Caller) -> Routes:
     """Every port of every service, then a 502 for any other host (Istio's block_all)."""
-    domains = _Domains(mesh, node)
-    targets = Targets(mesh)
+    domains = Domains(services, client.namespace)
+    targets = Targets(services)
     hosts = [
-        _with_tunnel(service, port, own, node, targets)
-        for service in mesh.services
+        proxied(service, port, own, client, targets)
+        for service in services
         for port in tcp_ports(service)
         if (own := domains.of(service, port))
     ]
-    hosts.append(_block_all())
+    hosts.append(block_all())
     configuration = RouteConfiguration(name=names.HTTP_PROXY_ROUTES, virtual_hosts=hosts)
+    allow_bodies(configuration)
     return Routes(configuration, targets.missing)
 
 
+def allow_bodies(configuration: RouteConfiguration) -> None:
+    """Direct responses may be longer than Envoy takes without being told."""
+    routes = (route for host in configuration.virtual_hosts for route in host.routes)
+    longest = max(map(http_actions.body_bytes, routes), default=0)
+    if longest > MAX_BODY_BYTES:
+        configuration.max_direct_response_body_size_bytes.value = longest
+
+
 def virtual_host(
-    service: Service, port: int, domains: list[str], node: Node, targets: Targets
+    service: Service, port: int, domains: list[str], node: Caller, targets: Targets
 ) -> VirtualHost:
     """One service port with its rules; `targets` notes clusters that do not exist."""
     return VirtualHost(
@@ -72,21 +81,26 @@ def virtual_host(
     )
 
 
-def _with_tunnel(
-    service: Service, port: int, domains: list[str], node: Node, targets: Targets
+def proxied(
+    service: Service, port: int, domains: list[str], node: Caller, targets: Targets
 ) -> VirtualHost:
+    """One service port as the outbound HTTP proxy has it: its rules, and a tunnel."""
     is_http = port in http_ports(service)
     host = virtual_host(service, port, domains, node, targets) if is_http else None
     host = host or VirtualHost(name=names.virtual_host(service.hostname, port), domains=domains)
-    rules = ((m, r.destinations) for r in service.rules for m in r.matches or (RouteMatch(),))
-    applying = ((match, found) for match, found in rules if _applies(match, port, node))
     action = RouteAction(timeout=seconds(0))
-    _set_clusters(action, tunnels.destinations(service, applying), port, targets)
+    if is_http:
+        rules = ((m, r.destinations) for r in service.rules for m in r.matches or (RouteMatch(),))
+        applying = ((match, found) for match, found in rules if _applies(match, port, node))
+        places = tunnels.destinations(service, applying)
+    else:
+        places = tunnels.of_streams(service, port, node.namespace, node.labels)
+    _set_clusters(action, places, port, targets)
     host.routes.append(tunnels.route(action))
     return host
 
 
-def _block_all() -> VirtualHost:
+def block_all() -> VirtualHost:
     answer = DirectResponseAction(status=502)
     answer.body.inline_string = UNKNOWN_HOST_BODY
     refused = tunnels.refusal(answer, names.BLOCK_ALL)
@@ -105,58 +119,63 @@ def tcp_ports(service: Service) -> list[int]:
     return [port.number for port in service.ports if port.protocol != "UDP"]
 
 
-class _Domains:
+class Domains:
     """Hands each domain to one virtual host only: Envoy refuses a configuration that has one
-    twice. Full names go first, so that no alias can take another service's."""
+    twice. Full names go first, so that no alias can take another service's.
 
-    def __init__(self, mesh: Mesh, node: Node) -> None:
-        self._taken: set[str] = set()
-        self._of: dict[tuple[str, int], list[str]] = {}
+    namespace: of the clients, who call its services by shorter names."""
+
+    def __init__(self, services: Iterable[Service], namespace: str) -> None:
+        taken: dict[str, tuple[str, int]] = {}
+        every = [(service, tuple(_claims(service))) for service in services]
         for level in range(3):
-            for service in mesh.services:
-                for name in _names(service, node, level):
-                    for port in tcp_ports(service):
-                        self._claim(service, port, name)
-
-    def _claim(self, service: Service, port: int, name: str) -> None:
-        name = f"[{name}]" if ":" in name else name.lower()
-        http = http_ports(service)
-        alone = port in http and (port == 80 or len(http) == 1)
-        for domain in (f"{name}:{port}", name) if alone else (f"{name}:{port}",):
-            if domain not in self._taken:
-                self._taken.add(domain)
-                self._of.setdefault((service.hostname, port), []).append(domain)
+            for service, claims in every:
+                for name in _names(service, namespace, level):
+                    host = f"[{name}]" if ":" in name else name.lower()
+                    for port, suffix in claims:
+                        taken.setdefault(host + suffix, (service.hostname, port))
+        self._of: dict[tuple[str, int], list[str]] = {}
+        for domain, place in taken.items():
+            self._of.setdefault(place, []).append(domain)
 
     def of(self, service: Service, port: int) -> list[str]:
         return sorted(self._of.get((service.hostname, port), ()))
 
 
-def _names(service: Service, node: Node, level: int) -> tuple[str, ...]:
+def _claims(service: Service) -> Iterable[tuple[int, str]]:
+    """(port, what stands behind a name): the name alone means port 80 or the only HTTP port."""
+    http = http_ports(service)
+    for port in tcp_ports(service):
+        yield port, f":{port}"
+        if port in http and (port == 80 or len(http) == 1):
+            yield port, ""
+
+
+def _names(service: Service, namespace: str, level: int) -> tuple[str, ...]:
     if level == 0:
         return (service.hostname,)
     if level == 1:
-        return service.local_aliases if service.namespace == node.namespace else ()
-    return (*service.aliases, *service.addresses)
+        return service.local_aliases if service.namespace == namespace else ()
+    return (*service.aliases, *(one for one in service.addresses if "/" not in one))
 
 
 # --------------------------------------------------------------------------- rules
 
 
-def _routes(service: Service, port: int, node: Node, targets: Targets) -> Iterable[Route]:
+def _routes(service: Service, port: int, node: Caller, targets: Targets) -> Iterable[Route]:
     if not service.rules:
-        yield from _rule_routes(_default_rule(service), service, port, node, targets)
+        yield from rule_routes(_default_rule(service, port), port, node, targets)
     for rule in service.rules:
-        yield from _rule_routes(rule, service, port, node, targets)
+        yield from rule_routes(rule, port, node, targets)
 
 
-def _default_rule(service: Service) -> HttpRule:
-    """port_policies are told apart where a cluster is made; the key of one counts for all ports."""
-    return HttpRule((), (Destination(service.hostname, hash=service.policy.hash),), name="default")
+def _default_rule(service: Service, port: int) -> HttpRule:
+    key = service.port_policies.get(port, service.policy).hash
+    return HttpRule((), (Destination(service.hostname, hash=key),), name="default")
 
 
-def _rule_routes(
-    rule: HttpRule, service: Service, port: int, node: Node, targets: Targets
-) -> Iterable[Route]:
+def rule_routes(rule: HttpRule, port: int, node: Caller, targets: Targets) -> Iterable[Route]:
+    """The routes of one rule for requests that come for `port`."""
     for match in rule.matches or (RouteMatch(),):
         if _applies(match, port, node):
             for variant in variants(match, rule.retry) if rule.destinations else _ONE:
@@ -166,7 +185,7 @@ def _rule_routes(
 _ONE = (Variant(False, None),)
 
 
-def _applies(match: RouteMatch, port: int, node: Node) -> bool:
+def _applies(match: RouteMatch, port: int, node: Caller) -> bool:
     """Source and port are known here: they are decided now and not per request."""
     return (
         match.port in (None, port)
@@ -206,6 +225,8 @@ def _action(rule: HttpRule, variant: Variant, port: int, targets: Targets) -> Ro
     copies = http_actions.mirrors(rule.mirrors, lambda place: targets.cluster(place, port))
     action.request_mirror_policies.extend(copies)
     action.hash_policy.extend(http_actions.hash_policies(rule.destinations))
+    if rule.unresolved_status == INTERNAL_ERROR:
+        action.cluster_not_found_response_code = RouteAction.INTERNAL_SERVER_ERROR
     return action
 
 

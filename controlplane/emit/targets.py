@@ -5,17 +5,19 @@ A missing one stays in the route on purpose: the proxy answers 503 with the resp
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from controlplane.emit import names
-from controlplane.mesh.model import Destination, Mesh
+from controlplane.mesh.model import Destination, Service
 
 
 class Targets:
     __slots__ = ("_known", "_missing")
 
-    def __init__(self, mesh: Mesh) -> None:
+    def __init__(self, services: Iterable[Service]) -> None:
         self._known = frozenset(
             names.outbound_cluster(service.hostname, port.number, subset)
-            for service in mesh.services
+            for service in services
             for port in service.ports
             if port.protocol != "UDP"
             for subset in ("", *(subset.name for subset in service.subsets))

@@ -7,6 +7,7 @@ status, explain and errors can point there. Durations are seconds (`_s`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -38,6 +39,7 @@ from controlplane.mesh.services import Resolution as Resolution
 from controlplane.mesh.services import Service as Service
 from controlplane.mesh.services import ServicePort as ServicePort
 from controlplane.mesh.services import TlsMode as TlsMode
+from controlplane.mesh.services import Viewpoint as Viewpoint
 from controlplane.mesh.services import Workload as Workload
 from controlplane.mesh.stream_rules import StreamMatch as StreamMatch
 from controlplane.mesh.stream_rules import StreamRule as StreamRule
@@ -67,23 +69,34 @@ class Mesh:
     credentials: tuple[Credential, ...] = ()
     gateways: tuple[Gateway, ...] = ()
     conditions: tuple[ObjectConditions, ...] = ()
+    _services: Mapping[str, Service] = field(init=False, repr=False, compare=False)
+    _workloads: Mapping[tuple[str, str], Workload] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        services = {service.hostname: service for service in reversed(self.services)}
+        workloads = {(one.namespace, one.name): one for one in reversed(self.workloads)}
+        object.__setattr__(self, "_services", services)
+        object.__setattr__(self, "_workloads", workloads)
 
     @property
     def trust_domains(self) -> tuple[str, ...]:
         """Whose identities may come in: the mesh's own, its aliases, and the federated ones."""
-        foreign = (domain.trust_domain for domain in self.federated)
-        return (self.trust_domain, *self.security.trust_domain_aliases, *foreign)
+        return (*self.own_domains, *(domain.trust_domain for domain in self.federated))
+
+    @property
+    def own_domains(self) -> tuple[str, ...]:
+        """The names of the mesh's own trust domain, the first one first."""
+        return (self.trust_domain, *self.security.trust_domain_aliases)
 
     def credential(self, namespace: str, name: str) -> Credential | None:
         key = (namespace, name)
         return next((c for c in self.credentials if (c.namespace, c.name) == key), None)
 
     def service(self, hostname: str) -> Service | None:
-        return next((s for s in self.services if s.hostname == hostname), None)
+        return self._services.get(hostname)
 
     def workload(self, namespace: str, name: str) -> Workload | None:
-        key = (namespace, name)
-        return next((w for w in self.workloads if (w.namespace, w.name) == key), None)
+        return self._workloads.get((namespace, name))
 
 
 # --------------------------------------------------------------------------- status

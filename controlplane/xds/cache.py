@@ -1,123 +1,157 @@
-"""Snapshots by node, built when asked for and made of parts that many nodes share.
+"""Snapshots by node, built when asked for and made of layers that many nodes share.
 
-A part that cannot be built, or that has dangling references, is our own mistake: it is logged
-and the last good one stays in force, so that one bad part takes nothing else down.
+    layer      of whom
+    shared     everybody: services that all clients see alike
+    scope      clients of a namespace (and labels): other services, routes, credentials
+    own        one node: its inbound side, its listeners
+    secrets    one node, mostly the same for all
+    extras     one node, while a rehearsal runs
+
+A node whose layers did not change has the same Snapshot, found by identity. What can't be built, or
+has dangling references, is our own mistake: it is logged and the last good one stays in force, so
+that one bad part takes nothing else down.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
-from controlplane.emit import envoy
+from controlplane.emit import clients, credentials, envoy
+from controlplane.emit.clients import Client
 from controlplane.emit.node import Node
 from controlplane.mesh.model import Mesh
-from controlplane.snapshot import Draft, Resources, Snapshot, assemble, check
-from protos.types import PUSH_ORDER
+from controlplane.resources import NO_LAYER, Layer, Resources, Snapshot, assemble
+from controlplane.snapshot import Draft, check
+from controlplane.xds.catalog import Catalog, Kept
+from protos.types import CDS, PUSH_ORDER, RDS, SDS
 
 log = logging.getLogger("weft.controlplane.xds")
 
 SecretsFor = Callable[[Node], Iterable[Secret]]
 """The secrets of an admitted node."""
 
+MAX_SECRETS = 10_000
+"""Sets of secrets that are kept encoded."""
 
-MAX_LAST_GOOD = 10_000
-"""Parts remembered of nodes that may have gone."""
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Part:
-    types: dict[str, Resources]
-    clusters: frozenset[str]
-    routes: frozenset[str]
+    """type URL -> its layer. Compared by identity."""
+
+    types: Mapping[str, Layer]
 
 
-_NOTHING = _Part({}, frozenset(), frozenset())
+_NOTHING = _Part({})
 
 
 class SnapshotCache:
     def __init__(self, mesh: Mesh, secrets_for: SecretsFor) -> None:
-        self._mesh = mesh
         self._secrets_for = secrets_for
         self.extras_for: Callable[[Node], Draft] | None = None
-        self._parts: dict[Hashable, _Part] = {}
-        self._last_good: dict[Hashable, _Part] = {}
-        self._source_labels: frozenset[str] = frozenset()
+        self._catalog = Catalog(mesh)
+        self._shared = _NOTHING
+        self._scopes: dict[tuple[Client, bool], _Part] = {}
+        self._parts: Kept[_Part] = Kept()
+        self._own: Kept[_Part] = Kept()
+        self._snapshots: Kept[Snapshot] = Kept()
+        self._secrets: dict[tuple[int, ...], tuple[tuple[Secret, ...], _Part]] = {}
+        self.set_mesh(mesh)
 
     @property
     def mesh(self) -> Mesh:
-        return self._mesh
+        return self._catalog.mesh
 
     def set_mesh(self, mesh: Mesh) -> None:
         """From now on snapshots are of this mesh."""
-        self._mesh = mesh
-        kept = {k: part for k, part in self._last_good.items() if k not in self._parts}
-        merged = [*kept.items(), *self._parts.items()]
-        self._last_good = dict(merged[-MAX_LAST_GOOD:])
-        self._parts = {}
-        self._source_labels = frozenset(
-            name
-            for service in mesh.services
-            for rule in service.rules
-            for match in rule.matches
-            for name in match.source_labels
-        )
+        catalog = self._catalog
+        catalog.use(mesh)
+        self._parts.sweep()
+        self._own.sweep()
+        self._snapshots.sweep()
+        self._scopes = {}
+        self._shared = self._part("shared", catalog.layers("shared", catalog.common))
 
     def snapshot(self, node: Node) -> Snapshot:
         """Everything for `node`. The same content has the same version, for any node."""
-        shared = self._part("shared", lambda: envoy.shared(self._mesh), _NOTHING)
-        outbound = self._part(
-            self._outbound_key(node), lambda: envoy.outbound(self._mesh, node), shared
-        )
-        sidecar = self._part(
-            self._sidecar_key(node),
-            lambda: envoy.sidecar(self._mesh, node),
-            outbound,
-        )
-        secrets = Draft(secrets=tuple(self._secrets_for(node))).encode()
-        parts = [shared.types, outbound.types, sidecar.types, secrets]
-        if self.extras_for is not None:  # for a while, of each node its own
-            parts.append(self.extras_for(node).encode())
-        return _merge(*parts)
+        scope = self._scope(node)
+        own = self._own_part(node, scope)
+        secrets = self._encoded(tuple(self._secrets_for(node)))
+        extras = _Part(self.extras_for(node).encode()) if self.extras_for else _NOTHING
+        parts = (self._shared, scope, own, secrets, extras)
+        return self._snapshots.get(_own_key(node), parts, lambda _: _assembled(parts))
 
-    def _outbound_key(self, node: Node) -> Hashable:
-        """Of a node's labels those count that a rule asks for: others differ from pod to pod."""
-        labels = tuple((k, v) for k, v in sorted(node.labels.items()) if k in self._source_labels)
-        return ("outbound", bool(node.http_proxy_port), node.namespace, labels)
+    # ------------------------------------------------------------------ scopes
 
-    def _sidecar_key(self, node: Node) -> Hashable:
-        """Its labels count while the mesh does not know the workload: policies select by them."""
-        labels = tuple(sorted(node.labels.items()))
-        return "sidecar", node.namespace, node.workload, node.http_proxy_port, node.gateway, labels
+    def _scope(self, node: Node) -> _Part:
+        client = clients.client_of(node, self._catalog.client_labels)
+        key = (client, bool(node.http_proxy_port))
+        if key not in self._scopes:
+            self._scopes[key] = self._made_scope(*key)
+        return self._scopes[key]
 
-    def _part(self, key: Hashable, build: Callable[[], Draft], below: _Part) -> _Part:
-        if key not in self._parts:
-            self._parts[key] = self._build(key, build, below)
-        return self._parts[key]
+    def _made_scope(self, client: Client, proxies_http: bool) -> _Part:
+        catalog = self._catalog
+        views = clients.seen(catalog.own, client)
+        types = catalog.layers(client, views)
+        if proxies_http:
+            table = catalog.table(client, views)
+            types[RDS] = catalog.layer((client, RDS), {table.name: table})
+        held = credentials.of_services(catalog.mesh, client.namespace)
+        types[SDS] = catalog.layer((client, SDS), Draft(secrets=held).encode()[SDS])
+        return self._part((client, proxies_http), types)
 
-    def _build(self, key: Hashable, build: Callable[[], Draft], below: _Part) -> _Part:
+    def _part(self, key: Hashable, types: dict[str, Layer]) -> _Part:
+        """The last one of this key, if it has the same layers."""
+        return self._parts.get(key, tuple(types.values()), lambda _: _Part(types))
+
+    # ------------------------------------------------------------------ of one node
+
+    def _own_part(self, node: Node, scope: _Part) -> _Part:
+        of = envoy.beside(self.mesh, node)
+
+        def make(last: _Part | None) -> _Part:
+            return self._build(node, of, scope) or last or _NOTHING
+
+        return self._own.get(_own_key(node), (of,), make)
+
+    def _build(self, node: Node, of: envoy.Beside, scope: _Part) -> _Part | None:
         try:
-            draft = build()
-            problems = check(draft, below.clusters, below.routes)
+            draft = envoy.sidecar(of, node)
+            problems = check(draft, _names(CDS, self._shared, scope), _names(RDS, scope))
             types = draft.encode()
         except Exception as error:
             # Whatever it is, proxies must keep what they have and others get what is new.
-            log.exception("configuration of %s cannot be built", key)
+            log.exception("configuration of %s cannot be built", node.id)
             problems, types = (str(error),), {}
         if problems:
-            log.error("configuration of %s stays as it was: %s", key, "; ".join(problems))
-            return self._last_good.get(key, _NOTHING)
-        return _Part(
-            types,
-            below.clusters | {cluster.name for cluster in draft.clusters},
-            below.routes | {routes.name for routes in draft.routes},
-        )
+            log.error("configuration of %s stays as it was: %s", node.id, "; ".join(problems))
+            return None
+        return _Part(types)
+
+    def _encoded(self, secrets: tuple[Secret, ...]) -> _Part:
+        """The same objects are the same secrets."""
+        key = tuple(map(id, secrets))
+        if key not in self._secrets:
+            if len(self._secrets) >= MAX_SECRETS:
+                self._secrets.clear()
+            self._secrets[key] = (secrets, _Part(Draft(secrets=secrets).encode()))
+        return self._secrets[key][1]
 
 
-def _merge(*parts: dict[str, Resources]) -> Snapshot:
-    return assemble(
-        {t: {k: v for part in parts for k, v in part.get(t, {}).items()} for t in PUSH_ORDER}
-    )
+def _own_key(node: Node) -> Hashable:
+    """Its labels count while the mesh does not know the workload: policies select by them."""
+    labels = tuple(sorted(node.labels.items()))
+    return node.namespace, node.workload, node.http_proxy_port, node.gateway, labels
+
+
+def _names(type_url: str, *parts: _Part) -> Resources:
+    """Whose names there are."""
+    return Resources(tuple(part.types.get(type_url, NO_LAYER) for part in parts))
+
+
+def _assembled(parts: tuple[_Part, ...]) -> Snapshot:
+    return assemble({url: _names(url, *parts) for url in PUSH_ORDER})

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 
-from controlplane.snapshot import Resource
+from controlplane.resources import NOTHING, Resource, Resources
 from controlplane.xds.stream import (
     GONE,
     LEGACY_WILDCARD_TYPES,
@@ -53,6 +53,7 @@ class DeltaStream(Stream):
         legacy = type_url in LEGACY_WILDCARD_TYPES and not names
         subscription.wild = legacy or WILDCARD in names
         subscription.names = names - {WILDCARD}
+        subscription.open = subscription.names | subscription.sent.keys()
         self._tell_missing(type_url, subscription, subscription.names)
         pushes = self._respond(type_url, must=legacy or WILDCARD in names)
         return Answer("subscribe", type_url, "", (*pushes, *self._advance()))
@@ -67,13 +68,16 @@ class DeltaStream(Stream):
                 }
             subscription.names.discard(name)
             subscription.sent.pop(name, None)
+            subscription.open.add(name)
         asked = set(request.resource_names_subscribe)
         if WILDCARD in asked:
             subscription.wild = True
+            subscription.level = NOTHING
             asked.discard(WILDCARD)
         for name in asked:
             subscription.sent.pop(name, None)
         subscription.names |= asked
+        subscription.open |= asked
         return asked
 
     def _tell_missing(self, type_url: str, subscription: Subscription, asked: set[str]) -> None:
@@ -81,22 +85,45 @@ class DeltaStream(Stream):
         wants an answer for each. Not for secrets (a removed one would end Envoy's waiting)."""
         if type_url == SDS:
             return
-        wanted = self._wanted(type_url, subscription)
-        for name in asked - wanted.keys():
-            subscription.sent.setdefault(name, "?")
+        for name in asked:
+            if self._wanted_as(type_url, subscription, name) is None:
+                subscription.sent.setdefault(name, "?")
 
     def _push(self, type_url: str, must: bool = False) -> Push | None:
         subscription = self.subscriptions[type_url]
-        if type_url == EDS:
+        if type_url == EDS and self._warming:
+            subscription.open |= self._warming
             self._forget_warming(subscription)
-        wanted = self._wanted(type_url, subscription)
-        changed = [r for r in wanted.values() if subscription.sent.get(r.name) != r.version]
-        removed = [n for n, v in subscription.sent.items() if n not in wanted and v != GONE]
+        visible = self._rollout.visible(type_url)
+        if visible is subscription.level and not (subscription.open or must):
+            return None
+        changed, removed = self._lacking(type_url, subscription, visible)
         if not (changed or removed or must):
             return None
         if type_url == CDS:
             self._note_clusters(tuple(r.name for r in changed))
-        return self._send(type_url, subscription, changed, sorted(removed))
+        return self._send(type_url, subscription, changed, removed)
+
+    def _lacking(
+        self, type_url: str, subscription: Subscription, visible: Resources
+    ) -> tuple[list[Resource], list[str]]:
+        """What the client has to get and to forget, for it to be level with `visible`."""
+        names = visible.changed_from(subscription.level)
+        if not subscription.wild:
+            names = names & subscription.names
+        if subscription.open:
+            names = names | subscription.open
+            subscription.open = set()
+        subscription.level = visible
+        changed, removed, sent = [], [], subscription.sent
+        for name in sorted(names):
+            resource = self._wanted_as(type_url, subscription, name)
+            if resource is None:
+                if sent.get(name, GONE) != GONE:
+                    removed.append(name)
+            elif sent.get(name) != resource.version:
+                changed.append(resource)
+        return changed, removed
 
     def _send(
         self, type_url: str, subscription: Subscription, changed: list[Resource], removed: list[str]

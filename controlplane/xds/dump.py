@@ -11,7 +11,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from google.protobuf import any_pb2, json_format
 
-from controlplane.snapshot import Resource, Snapshot
+from controlplane.resources import Resource, Snapshot
 from protos.types import CDS, EDS, LDS, PUSH_ORDER, RDS, SDS, short_name
 
 _CLASSES: dict[str, type[Cluster | ClusterLoadAssignment | Listener | RouteConfiguration]] = {

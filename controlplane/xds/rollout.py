@@ -11,7 +11,7 @@ names a cluster that cannot serve yet. A NACK is an answer too. It knows no subs
 
 from __future__ import annotations
 
-from controlplane.snapshot import Resources, Snapshot
+from controlplane.resources import NOTHING, Resources, Snapshot
 from protos.types import CDS, EDS, LDS, PUSH_ORDER, RDS, SDS
 
 _STAGES = ((CDS, EDS, SDS), (LDS, RDS), PUSH_ORDER)
@@ -37,7 +37,7 @@ class Rollout:
         return self._stage == len(_STAGES)
 
     def visible(self, type_url: str) -> Resources:
-        return self._visible.get(type_url) or {}
+        return self._visible.get(type_url, NOTHING)
 
     def begin(self, snapshot: Snapshot) -> None:
         """Heads for `snapshot` from whatever is visible now, also in the middle of a rollout."""
@@ -55,6 +55,6 @@ class Rollout:
         for type_url in types:
             new = self._target.of(type_url)
             keep_old = not last and type_url != LDS
-            self._visible[type_url] = {**self._visible[type_url], **new} if keep_old else new
+            self._visible[type_url] = new.with_old(self._visible[type_url]) if keep_old else new
         self._stage += 1
         return types

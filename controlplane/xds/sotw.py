@@ -17,7 +17,7 @@ from collections.abc import Iterable
 
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
 
-from controlplane.snapshot import Resource, version_of
+from controlplane.resources import Resource, version_of
 from controlplane.xds.stream import (
     LEGACY_WILDCARD_TYPES,
     WILDCARD,

@@ -14,7 +14,8 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
 
-from controlplane.snapshot import Resource, Snapshot, encode
+from controlplane.resources import NOTHING, Resource, Resources, Snapshot
+from controlplane.snapshot import encode
 from controlplane.xds.rollout import Rollout
 from controlplane.xds.wire import Push
 from protos.types import CDS, EDS, LDS, RDS
@@ -52,6 +53,7 @@ class Subscription:
 
     sent: name -> version that the client has or is about to have. awaiting: nonce -> the response
     that is unanswered. rejected: resource name -> the NACK's message, until it is acknowledged.
+    level: as of which resources the client has all that it wants; open: names to look at again.
     """
 
     names: set[str] = field(default_factory=set)
@@ -63,6 +65,8 @@ class Subscription:
     version: str = ""
     acked_version: str = ""
     rejected: dict[str, str] = field(default_factory=dict)
+    level: Resources = NOTHING
+    open: set[str] = field(default_factory=set)
 
     def settle(self, nonce: str, rejection: str | None) -> Event:
         """Notes the answer to a response: an ACK, or a NACK with its message."""
@@ -148,17 +152,26 @@ class Stream(ABC):
         return [push, endpoints] if endpoints else [push]
 
     def _wanted(self, type_url: str, subscription: Subscription) -> dict[str, Resource]:
-        """What the client should have. A name that it never had gets a placeholder."""
+        """All that the client should have. A name that it never had gets a placeholder."""
         visible = self._rollout.visible(type_url)
-        wanted = dict(visible) if subscription.wild else {}
-        for name in sorted(subscription.names):
-            if name in visible:
-                wanted[name] = visible[name]
-            elif (stand_in := placeholder(type_url, name)) and (
-                subscription.sent.get(name, stand_in.version) == stand_in.version
-            ):
-                wanted[name] = stand_in
-        return wanted
+        names = sorted(subscription.names)
+        if subscription.wild:
+            names = [*filter(visible.of_all, visible), *names]
+        found = ((name, self._wanted_as(type_url, subscription, name)) for name in names)
+        return {name: resource for name, resource in found if resource is not None}
+
+    def _wanted_as(self, type_url: str, subscription: Subscription, name: str) -> Resource | None:
+        """What the client should have under this name."""
+        visible = self._rollout.visible(type_url)
+        if name not in subscription.names:
+            return visible.get(name) if subscription.wild and visible.of_all(name) else None
+        if (resource := visible.get(name)) is not None:
+            return resource
+        stand_in = placeholder(type_url, name)
+        if stand_in is None:
+            return None
+        held = subscription.sent.get(name, stand_in.version)
+        return stand_in if held == stand_in.version else None
 
     def _note_clusters(self, names: tuple[str, ...]) -> None:
         """A cluster that changed in any way warms until its endpoints come *again*, also the

@@ -6,10 +6,15 @@ stream is one join. It knows nothing of streams or subscriptions.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 
-from controlplane.snapshot import Resource
+from controlplane.resources import Resource
+
+_REMEMBERED = 16
+"""Responses whose bytes are kept for other streams."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +26,14 @@ class Push:
     version: str
     names: tuple[str, ...]
     removed: tuple[str, ...] = ()
-    body: bytes = field(default=b"", repr=False)
+    body: bytes = dataclasses.field(default=b"", repr=False)
 
 
 def sotw_push(type_url: str, nonce: str, version: str, resources: Iterable[Resource]) -> Push:
     """A DiscoveryResponse: version_info 1, resources 2, type_url 4, nonce 5."""
     items = tuple(resources)
     parts = [_text(1, version)]
-    parts += [_field(2, item.body) for item in items]
+    parts += [field(2, item.body) for item in items]
     parts += [_text(4, type_url), _text(5, nonce)]
     return Push(type_url, nonce, version, tuple(i.name for i in items), (), b"".join(parts))
 
@@ -37,25 +42,34 @@ def delta_push(
     type_url: str, nonce: str, version: str, resources: Iterable[Resource], removed: Iterable[str]
 ) -> Push:
     """A DeltaDiscoveryResponse: system_version_info 1, resources 2, type_url 4, nonce 5,
-    removed_resources 6."""
+    removed_resources 6. Only the version and the nonce are a stream's own."""
     items, gone = tuple(resources), tuple(removed)
-    parts = [_text(1, version)]
-    parts += [_field(2, _delta_resource(item)) for item in items]
-    parts += [_text(4, type_url), _text(5, nonce)]
+    names, shared = _delta(type_url, items, gone)
+    body = b"".join((_text(1, version), shared, _text(5, nonce)))
+    return Push(type_url, nonce, version, names, gone, body)
+
+
+@lru_cache(_REMEMBERED)
+def _delta(
+    type_url: str, items: tuple[Resource, ...], gone: tuple[str, ...]
+) -> tuple[tuple[str, ...], bytes]:
+    """The names of the resources, and the part of a response that all streams have alike."""
+    parts = [field(2, _delta_resource(item)) for item in items]
+    parts.append(_text(4, type_url))
     parts += [_text(6, name) for name in gone]
-    return Push(type_url, nonce, version, tuple(i.name for i in items), gone, b"".join(parts))
+    return tuple(item.name for item in items), b"".join(parts)
 
 
 def _delta_resource(item: Resource) -> bytes:
     """discovery.v3.Resource: version 1, resource 2, name 3."""
-    return _text(1, item.version) + _field(2, item.body) + _text(3, item.name)
+    return _text(1, item.version) + field(2, item.body) + _text(3, item.name)
 
 
 def _text(number: int, value: str) -> bytes:
-    return _field(number, value.encode())
+    return field(number, value.encode())
 
 
-def _field(number: int, value: bytes) -> bytes:
+def field(number: int, value: bytes) -> bytes:
     """A length-delimited field (wire type 2)."""
     return bytes((number << 3 | 2,)) + _varint(len(value)) + value
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from controlplane.emit.envoy import emit
-from controlplane.snapshot import Draft, assemble, check, encode
+from controlplane.resources import assemble
+from controlplane.snapshot import Draft, check, encode
 from protos.types import CDS, EDS
 from tests.support.emit_cases import CASES
 from tests.support.mesh import node

@@ -7,7 +7,7 @@ import asyncio
 from certs.spiffe import SpiffeId
 from controlplane.mesh.model import Position, Status
 from controlplane.metrics import Metrics
-from controlplane.snapshot import EMPTY
+from controlplane.resources import EMPTY
 from controlplane.status import StatusRegistry
 from controlplane.tasks import spawn
 from controlplane.xds.delta import DeltaStream

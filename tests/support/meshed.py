@@ -10,8 +10,9 @@ from certs.keys import generate_key
 from certs.spiffe import SpiffeId
 from controlplane.ca.sds import SdsSecrets
 from controlplane.emit.node import Node
+from controlplane.resources import Snapshot, assemble
 from controlplane.rotation.roster import ProxyKey, Roster, key_of
-from controlplane.snapshot import Draft, Snapshot, assemble
+from controlplane.snapshot import Draft
 from controlplane.xds.delta import DeltaStream
 from controlplane.xds.service import Connection
 from protos.types import SDS

@@ -11,7 +11,8 @@ from envoy.service.discovery.v3.discovery_pb2 import (
     DiscoveryResponse,
 )
 
-from controlplane.snapshot import Snapshot, assemble, encode
+from controlplane.resources import Snapshot, assemble
+from controlplane.snapshot import encode
 from controlplane.xds.wire import Push
 from protos.types import CDS, EDS, LDS, RDS, SDS, short_name
 

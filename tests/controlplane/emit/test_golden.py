@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from controlplane.emit.envoy import emit
-from controlplane.snapshot import assemble, check
+from controlplane.resources import assemble
+from controlplane.snapshot import check
 from controlplane.xds.dump import dump
 from tests.support.emit_cases import CASES
 from tests.support.mesh import node

@@ -12,13 +12,14 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 )
 
 from controlplane.emit.access import Guards
-from controlplane.emit.envoy import sidecar
+from controlplane.emit.envoy import beside, sidecar
 from controlplane.emit.listeners import inbound as listener_of
 from controlplane.emit.node import Node
 from controlplane.inventory import Snapshot
 from controlplane.kinds.parse import parse
 from controlplane.mesh.model import Mesh, TlsMode
 from controlplane.mesh.policy import Authorizer
+from controlplane.snapshot import Draft
 from controlplane.translate import build
 from controlplane.xds.cache import SnapshotCache
 from protos.types import LDS
@@ -33,6 +34,10 @@ spec: {action: DENY, selector: {matchLabels: {app: %s}}, rules: [{}]}
 """
 
 
+def own_side(mesh: Mesh, of: Node) -> Draft:
+    return sidecar(beside(mesh, of), of)
+
+
 def filters(listener: Listener) -> list[str]:
     manager = hcm_pb2.HttpConnectionManager()
     assert listener.filter_chains[0].filters[-1].typed_config.Unpack(manager)
@@ -42,13 +47,13 @@ def filters(listener: Listener) -> list[str]:
 def of_gateway(mesh: Mesh, **facts: Any) -> list[str]:
     """The filters of the gateway's listener."""
     facts = {"gateway": ("127.0.0.1", 8080), **facts}
-    return filters(sidecar(mesh, node("edge", **facts)).listeners[-1])
+    return filters(own_side(mesh, node("edge", **facts)).listeners[-1])
 
 
 def test_the_mesh_knows_the_labels_of_its_workloads() -> None:
     """A sidecar that gives itself other labels keeps its policies."""
     mesh = guarded(DENY % "messenger-1")
-    (listener,) = sidecar(mesh, node(labels={"app": "harmless"}, http_proxy_port=0)).listeners
+    (listener,) = own_side(mesh, node(labels={"app": "harmless"}, http_proxy_port=0)).listeners
     assert filters(listener) == ["rbac", "router"]
 
 
@@ -64,7 +69,7 @@ def test_a_gateway_is_the_target_of_a_policy_by_its_name() -> None:
     label = "gateway.networking.k8s.io/gateway-name"
     assert of_gateway(mesh, labels={label: "edge"}) == ["rbac", "router"]
     assert of_gateway(mesh, labels={label: "inner"}) == ["router"]
-    (listener,) = sidecar(mesh, node(http_proxy_port=0)).listeners
+    (listener,) = own_side(mesh, node(http_proxy_port=0)).listeners
     assert filters(listener) == ["router"]
 
 

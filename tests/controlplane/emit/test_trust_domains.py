@@ -25,7 +25,7 @@ FEDERATED = replace(ALIASES, federated=(ForeignDomain("far", "https://far/"),))
 def accepted_of_clients(candidate: Mesh) -> list[str]:
     (listener,) = (
         one
-        for one in envoy.sidecar(candidate, node()).listeners
+        for one in envoy.sidecar(envoy.beside(candidate, node()), node()).listeners
         if one.filter_chains[0].HasField("transport_socket")
     )
     context = DownstreamTlsContext()

@@ -24,10 +24,10 @@ from controlplane.ca.issued import issue_secret
 from controlplane.ca.sds import SdsSecrets
 from controlplane.emit import rehearsal as emitted
 from controlplane.emit.node import Node
+from controlplane.resources import assemble
 from controlplane.rotation.progress import ProxyProgress
 from controlplane.rotation.rehearsal import ExtrasFor, Rehearsals
 from controlplane.rotation.roster import ROSTER_FILE, Roster
-from controlplane.snapshot import assemble
 from controlplane.tasks import spawn
 from protos.types import CDS
 from tests.support.live import live

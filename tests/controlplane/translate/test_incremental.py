@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,35 +12,9 @@ from controlplane.kinds.parse import parse
 from controlplane.mesh.model import Mesh, Status
 from controlplane.translate import build
 from controlplane.translate.memo import Index, Memo, asked
+from tests.support.histories import histories, step
 
-GOLDEN = Path(__file__).parent / "golden"
-CASES = sorted(path.name.removesuffix(".in.yaml") for path in GOLDEN.glob("*.in.yaml"))
 DOMAIN = "cluster.local"
-
-
-@cache
-def objects(case: str, line: int) -> tuple[Object, ...]:
-    """The objects of a case, as they are when its text begins at `line`."""
-    text = "\n" * line + (GOLDEN / f"{case}.in.yaml").read_text("utf-8")
-    return parse(text, case).objects
-
-
-@st.composite
-def histories(draw: st.DrawFn) -> list[Object]:
-    """Objects of one or two cases, each as it is put in place, or taken away if it is there."""
-    chosen = draw(st.lists(st.sampled_from(CASES), min_size=1, max_size=2, unique=True))
-    lines = st.integers(min_value=0, max_value=1)
-    texts = [objects(case, draw(lines)) for case in chosen for _ in range(2)]
-    every = [item for text in texts for item in text]
-    first = draw(st.lists(st.sampled_from(every), max_size=12)) if every else []
-    return [*(item for item in every if draw(st.booleans())), *first] if every else []
-
-
-def step(inventory: Inventory, item: Object) -> None:
-    if inventory.find(item.key) is item:
-        inventory.remove(item.key)
-    else:
-        inventory.put(item)
 
 
 @settings(max_examples=40)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controlplane.snapshot import EMPTY, Snapshot
+from controlplane.resources import EMPTY, Snapshot
 from controlplane.xds.delta import DeltaStream
 from controlplane.xds.stream import Answer
 from protos.types import CDS, EDS, LDS

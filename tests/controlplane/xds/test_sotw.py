@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controlplane.snapshot import EMPTY
+from controlplane.resources import EMPTY
 from controlplane.xds.sotw import SotwStream
 from controlplane.xds.stream import Answer
 from protos.types import CDS, LDS

@@ -1,0 +1,88 @@
+"""Who calls: what the mesh looks like to the proxies of some clients.
+
+Most services are the same to everybody (`is_common`); the others are what `seen_by` makes of them.
+A Client holds all of a node that this depends on, so that nodes that are alike share what is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from controlplane.emit import credentials, localities
+from controlplane.mesh.model import ClientPolicy, Service, Viewpoint
+
+
+class Caller(Protocol):
+    """What decides which rules hold: a node, or all that are like it."""
+
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def labels(self) -> Mapping[str, str]: ...
+    @property
+    def locality(self) -> tuple[str, str, str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """labels: of a node's those that some service asks for; others differ from pod to pod."""
+
+    namespace: str
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    locality: tuple[str, str, str] = ("", "", "")
+
+
+def client_of(caller: Caller, asked_for: Iterable[str]) -> Client:
+    """asked_for: the names of labels that services ask for."""
+    labels = {name: caller.labels[name] for name in asked_for if name in caller.labels}
+    return Client(caller.namespace, labels, caller.locality)
+
+
+def labels_of(service: Service) -> Iterator[str]:
+    """The labels of clients that it asks for."""
+    for rule in service.rules:
+        for match in rule.matches:
+            yield from match.source_labels
+    for stream_rule in service.stream_rules:
+        for stream_match in stream_rule.matches:
+            yield from stream_match.source_labels
+    for policy in service.for_clients:
+        yield from policy.scope.labels
+        yield from localities.asked_of(_with(service, policy))
+    yield from localities.asked_of(service)
+
+
+def is_common(service: Service) -> bool:
+    """Whether it is itself to every client."""
+    everywhere = service.visible_in is None and not service.for_clients
+    return everywhere and not credentials.differs(service) and not localities.matters(service)
+
+
+def seen_by(service: Service, client: Caller) -> Service | None:
+    """With the policies that hold for the client; None if it may not know the service."""
+    if is_common(service):
+        return service
+    if service.visible_in is not None and client.namespace not in service.visible_in:
+        return None
+    for own in service.for_clients:
+        if own.scope.takes(client.namespace, client.labels):
+            service = _with(service, own)
+            break
+    if localities.matters(service):
+        asked = frozenset(localities.asked_of(service))
+        labels = {name: value for name, value in client.labels.items() if name in asked}
+        service = replace(service, seen_from=Viewpoint(client.locality, labels))
+    return credentials.shut(replace(service, for_clients=()), client.namespace)
+
+
+def _with(service: Service, own: ClientPolicy) -> Service:
+    ports, subsets = own.port_policies, own.subsets
+    return replace(service, policy=own.policy, port_policies=ports, subsets=subsets)
+
+
+def seen(services: Iterable[Service], client: Caller) -> tuple[Service, ...]:
+    """All that the client may know, in their order."""
+    views = (seen_by(service, client) for service in services)
+    return tuple(view for view in views if view is not None)

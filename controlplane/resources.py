@@ -1,0 +1,169 @@
+"""The resources of one node at one moment, versioned by their content and shared where they can be.
+
+    Resource    one, encoded once
+    Layer       resources by name that many nodes have alike: one object for all of them
+    Resources   the layers of one type, as one node has them
+    Snapshot    all types
+
+A version is a hash of content, so a reconnect, a restart or another replica sends nothing that the
+proxy already has. Everything here is immutable. What differs between two snapshots is found by the
+identity of layers first, and once for all nodes that have the same ones. It knows neither the mesh
+nor streams nor messages. An EDS resource has the name of its cluster.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+_MASK = (1 << 64) - 1
+_REMEMBERED = 512
+"""Pairs of layers whose difference is remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One resource. `body` is the serialized google.protobuf.Any that goes on the wire."""
+
+    name: str
+    version: str
+    body: bytes = field(repr=False)
+    mark: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mark", _mark(self.name, self.version))
+
+    __hash__ = object.__hash__
+
+
+def _mark(name: str, version: str) -> int:
+    """A name at a version, as one term of a sum that does not depend on the order."""
+    return int.from_bytes(hashlib.sha256(f"{name}\0{version}".encode()).digest()[:8], "big")
+
+
+class Layer(dict[str, Resource]):
+    """Never changed once it is made; hashed by identity. digest: of all names and versions."""
+
+    __slots__ = ("digest",)
+
+    def __init__(self, resources: Mapping[str, Resource] | None = None) -> None:
+        super().__init__(resources or {})
+        self.digest = sum(r.mark if r.name == k else _mark(k, r.version) for k, r in self.items())
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+NO_LAYER = Layer()
+
+
+class Resources(Mapping[str, Resource]):
+    """Of one type. A later layer hides names of an earlier one.
+
+    lazy: of how many layers, the first ones, a proxy gets only what it names; a subscription to all
+    means the others."""
+
+    __slots__ = ("layers", "lazy")
+
+    def __init__(self, layers: tuple[Layer, ...] = (), lazy: int = 0) -> None:
+        self.layers = layers
+        self.lazy = lazy
+
+    def __getitem__(self, name: str) -> Resource:
+        for layer in reversed(self.layers):
+            if name in layer:
+                return layer[name]
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(name for layer in self.layers for name in layer))
+
+    def __len__(self) -> int:
+        return len(self.layers[0]) if len(self.layers) == 1 else sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return any(name in layer for layer in self.layers)
+
+    def of_all(self, name: str) -> bool:
+        """Whether it is there for who subscribes to all."""
+        return any(name in layer for layer in self.layers[self.lazy :])
+
+    __hash__ = object.__hash__
+
+    @property
+    def digest(self) -> int:
+        return sum(layer.digest for layer in self.layers) & _MASK
+
+    def changed_from(self, old: Resources) -> frozenset[str]:
+        """The names that are new, gone, or not at the version that they had."""
+        if self._is_unlike(old):
+            return frozenset(self) | frozenset(old)
+        found: frozenset[str] = frozenset()
+        for before, now in zip(old.layers, self.layers, strict=True):
+            if before is not now:
+                changed = _difference(before, now)
+                found = found | changed if found else changed
+        return found
+
+    def _is_unlike(self, other: Resources) -> bool:
+        return len(self.layers) != len(other.layers) or self.lazy != other.lazy
+
+    def with_old(self, old: Resources) -> Resources:
+        """These, and what only `old` has."""
+        if self._is_unlike(old):
+            gone = {name: resource for name, resource in old.items() if name not in self}
+            return Resources((*self.layers, Layer(gone)), self.lazy)
+        pairs = zip(old.layers, self.layers, strict=True)
+        return Resources(tuple(_joined(before, now) for before, now in pairs), self.lazy)
+
+
+@lru_cache(_REMEMBERED)
+def _difference(old: Layer, new: Layer) -> frozenset[str]:
+    changed = {
+        name
+        for name, resource in new.items()
+        if (before := old.get(name)) is not resource
+        and (before is None or before.version != resource.version)
+    }
+    return frozenset(changed | (old.keys() - new.keys()))
+
+
+@lru_cache(_REMEMBERED)
+def _joined(old: Layer, new: Layer) -> Layer:
+    return new if old is new or old.keys() <= new.keys() else Layer({**old, **new})
+
+
+NOTHING = Resources()
+
+
+def version_of(resources: Mapping[str, Resource]) -> str:
+    """A version for a whole set: the same set has the same version, in any order."""
+    digest = resources.digest if isinstance(resources, Resources) else Layer(resources).digest
+    return f"{digest & _MASK:016x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """type_url -> Resources, and one version for all of it."""
+
+    types: Mapping[str, Resources]
+    version: str
+
+    def of(self, type_url: str) -> Resources:
+        return self.types.get(type_url, NOTHING)
+
+
+def assemble(types: Mapping[str, Mapping[str, Resource]]) -> Snapshot:
+    """Makes a Snapshot of already encoded resources."""
+    made = {
+        type_url: found if isinstance(found, Resources) else Resources((Layer(found),))
+        for type_url, found in types.items()
+    }
+    digest = hashlib.sha256()
+    for type_url in sorted(made):
+        digest.update(f"{type_url}\0{made[type_url].digest:x}\0".encode())
+    return Snapshot(made, digest.hexdigest()[:16])
+
+
+EMPTY = assemble({})

@@ -1,0 +1,100 @@
+"""Whatever meshes came before, a node gets exactly what emission makes of the present one."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from controlplane.emit.envoy import emit
+from controlplane.emit.node import Node
+from controlplane.inventory import Inventory
+from controlplane.kinds.objects import Object
+from controlplane.mesh.model import Mesh
+from controlplane.translate import build
+from controlplane.translate.memo import Memo
+from controlplane.xds.cache import SnapshotCache
+from protos.types import CDS, EDS, PUSH_ORDER
+from tests.support.histories import histories, step
+from tests.support.mesh import endpoint, inbound, mesh, node, service, workload
+
+NODES = (
+    node("messenger-1", "messenger"),
+    node("one", "x", namespace="shop", labels={"app": "b", "version": "v2"}),
+    node("edge", "x", gateway=("127.0.0.1", 8080)),
+    node("quiet", "x", http_proxy_port=0),
+)
+
+
+def no_secrets(of: Node) -> tuple[Secret, ...]:
+    return ()
+
+
+def emitted(of: Mesh, for_node: Node) -> dict[str, dict[str, bytes]]:
+    types = emit(of, for_node).encode()
+    return {url: {name: r.body for name, r in types[url].items()} for url in PUSH_ORDER}
+
+
+def cached(cache: SnapshotCache, for_node: Node) -> dict[str, dict[str, bytes]]:
+    snapshot = cache.snapshot(for_node)
+    return {url: {name: r.body for name, r in snapshot.of(url).items()} for url in PUSH_ORDER}
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(histories(), st.integers(min_value=2, max_value=6))
+def test_incremental_is_whole(
+    caplog: pytest.LogCaptureFixture, history: list[Object], stride: int
+) -> None:
+    caplog.set_level(logging.ERROR)
+    inventory, memo = Inventory(), Memo()
+    cache = SnapshotCache(Mesh("cluster.local"), no_secrets)
+    for number, item in enumerate(history):
+        step(inventory, item)
+        if number % stride == 0:
+            now, _ = build(inventory.snapshot(), "cluster.local", memo)
+            cache.set_mesh(now)
+            for one in NODES:
+                assert cached(cache, one) == emitted(now, one)
+    assert not caplog.records
+
+
+ONE, TWO = service("one", endpoint(9101)), service("two", endpoint(9102))
+
+
+def test_what_did_not_change_is_the_same_object() -> None:
+    cache = SnapshotCache(mesh(ONE, TWO), no_secrets)
+    before = cache.snapshot(node())
+    cache.set_mesh(mesh(ONE, service("two", endpoint(9102), endpoint(9103))))
+    after = cache.snapshot(node())
+    changed = {url: after.of(url).changed_from(before.of(url)) for url in PUSH_ORDER}
+    name = "outbound|8080||two.default.svc.cluster.local"
+    assert {url: names for url, names in changed.items() if names} == {EDS: {name}}
+    assert after.of(CDS)[name] is before.of(CDS)[name]
+
+
+def test_a_node_that_a_change_does_not_concern_keeps_its_snapshot() -> None:
+    workloads = (workload("a", inbound()), workload("b", inbound()))
+    cache = SnapshotCache(mesh(ONE, workloads=workloads), no_secrets)
+    before = {name: cache.snapshot(node(name)) for name in "ab"}
+    cache.set_mesh(mesh(ONE, workloads=(workloads[0], workload("b", inbound(app_port=9009)))))
+    assert cache.snapshot(node("a")) is before["a"]
+    assert cache.snapshot(node("b")) is not before["b"]
+
+
+def test_a_service_that_can_not_be_made_holds_up_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cache = SnapshotCache(mesh(ONE, TWO), no_secrets)
+    good = cache.snapshot(node()).of(EDS)
+    bad = service("one", endpoint(99999999999))
+    cache.set_mesh(mesh(bad, service("two", endpoint(9200))))
+    after = cache.snapshot(node()).of(EDS)
+    names = [
+        "outbound|8080||one.default.svc.cluster.local",
+        "outbound|8080||two.default.svc.cluster.local",
+    ]
+    assert [after[name] is good[name] for name in names] == [True, False]
+    assert "one.default.svc.cluster.local cannot be built" in caplog.text
