@@ -7,7 +7,7 @@ for the whole cluster, a mixed one by the endpoint's `tlsMode`. A DestinationRul
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import TransportSocket
@@ -117,7 +117,7 @@ def _discover(cluster: Cluster, target: _Target) -> ClusterLoadAssignment | None
 
 
 def _secure(cluster: Cluster, target: _Target) -> None:
-    settings = target.policy.tls
+    settings = _named(target)
     mode = settings.mode if settings else "AUTO"
     if mode == "DISABLE" or (settings is not None and settings.closed):
         return
@@ -131,13 +131,23 @@ def _secure(cluster: Cluster, target: _Target) -> None:
         _by_endpoint(cluster, _mutual(target))
 
 
+def _named(target: _Target) -> ClientTls | None:
+    """The rule's settings, with the service's own names where the rule expects none."""
+    settings, own = target.policy.tls, target.service.subject_alt_names
+    if settings is None or settings.subject_alt_names or not own:
+        return settings
+    return replace(settings, subject_alt_names=own)
+
+
 def _mutual(target: _Target) -> TransportSocket:
-    """TLS between sidecars; a DestinationRule may name the SNI and who is accepted."""
-    settings = target.policy.tls or ClientTls("ISTIO_MUTUAL")
+    """TLS between sidecars; a DestinationRule may name the SNI and who is accepted, and so may a
+    ServiceEntry."""
+    settings = _named(target) or ClientTls("ISTIO_MUTUAL")
     hostname, number = target.service.hostname, target.port.number
+    expected = settings.subject_alt_names or target.service.subject_alt_names
     return tls.upstream_mutual(
         settings.sni or names.outbound_sni(hostname, number, target.subset),
-        settings.subject_alt_names or _identities(target.endpoints),
+        expected or _identities(target.endpoints),
         target.trust_domains,
         names.client_alpn(target.port.protocol),
     )

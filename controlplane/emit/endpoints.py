@@ -6,7 +6,7 @@ locality without one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from envoy.config.core.v3.base_pb2 import Locality, Metadata
 from envoy.config.core.v3.health_check_pb2 import HealthStatus
@@ -15,6 +15,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import UInt32Value
 
+from controlplane.emit.localities import Group
 from controlplane.emit.words import socket_address
 from controlplane.mesh.model import Endpoint, Service
 
@@ -38,25 +39,20 @@ def select(service: Service, port: int, labels: Mapping[str, str]) -> tuple[Endp
     )
 
 
-def load_assignment(name: str, endpoints: tuple[Endpoint, ...], port: int) -> ClusterLoadAssignment:
+def load_assignment(name: str, groups: Iterable[Group], port: int) -> ClusterLoadAssignment:
     """`name` is the cluster's; `port` the service's, which each endpoint maps to its own."""
-    localities: dict[tuple[str, str, str], list[Endpoint]] = {}
-    for endpoint in endpoints:
-        localities.setdefault(endpoint.locality, []).append(endpoint)
     return ClusterLoadAssignment(
-        cluster_name=name,
-        endpoints=[_locality(key, localities[key], port) for key in sorted(localities)],
+        cluster_name=name, endpoints=[_locality(group, port) for group in groups]
     )
 
 
-def _locality(
-    key: tuple[str, str, str], endpoints: list[Endpoint], port: int
-) -> parts.LocalityLbEndpoints:
-    region, zone, sub_zone = key
-    ordered = sorted(endpoints, key=lambda e: (e.address, e.ports[port], e.workload))
+def _locality(group: Group, port: int) -> parts.LocalityLbEndpoints:
+    region, zone, sub_zone = group.locality
+    ordered = sorted(group.endpoints, key=lambda e: (e.address, e.ports[port], e.workload))
     return parts.LocalityLbEndpoints(
         locality=Locality(region=region, zone=zone, sub_zone=sub_zone),
-        load_balancing_weight=UInt32Value(value=sum(e.weight for e in endpoints) or 1),
+        load_balancing_weight=UInt32Value(value=group.weight),
+        priority=group.priority,
         lb_endpoints=[_endpoint(endpoint, port) for endpoint in ordered],
     )
 

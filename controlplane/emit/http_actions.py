@@ -53,8 +53,8 @@ _REDIRECT_CODES: Mapping[int, RedirectAction.RedirectResponseCode] = {
 def http_filters() -> list[hcm_pb2.HttpFilter]:
     """In Istio's order; they stand before the router."""
     return [
-        hcm_pb2.HttpFilter(name=CORS, typed_config=packed(CorsFilter())),
         hcm_pb2.HttpFilter(name=FAULT, typed_config=packed(HTTPFault())),
+        hcm_pb2.HttpFilter(name=CORS, typed_config=packed(CorsFilter())),
     ]
 
 
@@ -71,6 +71,9 @@ def redirect(item: Redirect, port: int) -> RedirectAction:
     action = RedirectAction(response_code=_REDIRECT_CODES[item.code])
     if item.uri:
         action.path_redirect = item.uri
+    if item.pattern:
+        action.regex_rewrite.pattern.regex = item.pattern
+        action.regex_rewrite.substitution = item.substitution
     action.host_redirect = item.authority
     if item.scheme:
         action.scheme_redirect = item.scheme

@@ -25,6 +25,7 @@ class Node:
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     http_proxy_port: int = 0
     gateway: tuple[str, int] | None = None
+    locality: tuple[str, str, str] = ("", "", "")
     weft_agent: bool = False
     user_agent: str = ""
     dialect: Dialect = "envoy"
@@ -47,6 +48,7 @@ def parse(node: EnvoyNode) -> Node:
         labels=_labels(metadata),
         http_proxy_port=_port(metadata, "HTTP_PROXY_PORT"),
         gateway=_gateway(metadata),
+        locality=(node.locality.region, node.locality.zone, node.locality.sub_zone),
         weft_agent=_text(metadata, "WEFT_AGENT").lower() == "true",
         user_agent=_user_agent(node),
     )

@@ -6,9 +6,14 @@ bundle, both over ADS. SPIFFE ids are verified as URI SANs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import DataSource, TransportSocket
+from envoy.config.core.v3.proxy_protocol_pb2 import ProxyProtocolConfig
+from envoy.extensions.transport_sockets.proxy_protocol.v3.upstream_proxy_protocol_pb2 import (
+    ProxyProtocolUpstreamTransport,
+)
 from envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawBuffer
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
     CertificateValidationContext,
@@ -103,11 +108,11 @@ def _name_credential(
 
 def _outside(settings: ClientTls, sni: str) -> CertificateValidationContext:
     validation = CertificateValidationContext(
-        trusted_ca=DataSource(filename=settings.roots or SYSTEM_ROOTS),
+        trusted_ca=_roots(settings),
         match_typed_subject_alt_names=[
             SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=name))
             for name in settings.subject_alt_names or (sni,)
-            for kind in _kinds(name)
+            for kind in kinds_of(name)
         ],
     )
     if settings.crl:
@@ -115,7 +120,13 @@ def _outside(settings: ClientTls, sni: str) -> CertificateValidationContext:
     return validation
 
 
-def _kinds(name: str) -> tuple[SubjectAltNameMatcher.SanType, ...]:
+def _roots(settings: ClientTls) -> DataSource:
+    if settings.roots_pem:
+        return DataSource(inline_string=settings.roots_pem)
+    return DataSource(filename=settings.roots or SYSTEM_ROOTS)
+
+
+def kinds_of(name: str) -> tuple[SubjectAltNameMatcher.SanType, ...]:
     """What a plain name may be in a certificate (Istio's subjectAltNames do not tell)."""
     if "://" in name:
         return (SubjectAltNameMatcher.URI,)
@@ -158,3 +169,29 @@ def _parameters() -> TlsParameters:
         tls_minimum_protocol_version=TlsParameters.TLSv1_2,
         tls_maximum_protocol_version=TlsParameters.TLSv1_3,
     )
+
+
+# --------------------------------------------------------------------------- before TLS
+
+
+_PROXY_VERSIONS: Mapping[str, ProxyProtocolConfig.Version] = {
+    "V1": ProxyProtocolConfig.V1,
+    "V2": ProxyProtocolConfig.V2,
+}
+
+
+def after_proxy_header(cluster: Cluster, version: str) -> None:
+    """Whatever the cluster speaks, each connection begins with a PROXY header."""
+    if cluster.transport_socket_matches:
+        for match in cluster.transport_socket_matches:
+            match.transport_socket.CopyFrom(_wrapped(match.transport_socket, version))
+        return
+    inner = cluster.transport_socket if cluster.HasField("transport_socket") else plaintext()
+    cluster.transport_socket.CopyFrom(_wrapped(inner, version))
+
+
+def _wrapped(inner: TransportSocket, version: str) -> TransportSocket:
+    config = ProxyProtocolConfig(version=_PROXY_VERSIONS[version])
+    outer = ProxyProtocolUpstreamTransport(config=config, transport_socket=inner)
+    name = "envoy.transport_sockets.upstream_proxy_protocol"
+    return TransportSocket(name=name, typed_config=packed(outer))

@@ -1,13 +1,14 @@
 """CONNECT through the outbound HTTP proxy: a tunnel to a service port by its name.
 
 What clients with `http_proxy` set use for all that is not plain HTTP: gRPC, WebSocket, databases.
-The proxy sees connections and not requests there, so of the rules only the one that takes every
-request counts, by its clusters and weights; the mutual TLS is the cluster's as always.
+The proxy sees connections and not requests there, so of the rules for HTTP only the one that takes
+every request counts, by its clusters and weights; other ports have rules for connections. The
+mutual TLS is the cluster's as always.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from envoy.config.route.v3.route_components_pb2 import DirectResponseAction, Route, RouteAction
@@ -32,6 +33,28 @@ def route(action: RouteAction) -> Route:
 
 def refusal(answer: DirectResponseAction, name: str) -> Route:
     return Route(name=name, match=match(), direct_response=answer)
+
+
+def of_streams(
+    service: Service, port: int, namespace: str, labels: Mapping[str, str]
+) -> tuple[Destination, ...]:
+    """Where a tunnel to a port that is not HTTP leads for clients of `namespace` with `labels`:
+    by the first of the service's rules for connections. The name that a tunnel asks for stands for
+    the server name that TLS will say inside."""
+    for rule in service.stream_rules:
+        for match in rule.matches:
+            names_it = not match.server_names or any(
+                _covers(name, service.hostname) for name in match.server_names
+            )
+            from_there = match.source_namespace in ("", namespace)
+            labelled = match.source_labels.items() <= labels.items()
+            if match.port in (None, port) and names_it and from_there and labelled:
+                return rule.destinations
+    return (Destination(service.hostname),)
+
+
+def _covers(pattern: str, name: str) -> bool:
+    return name == pattern or (pattern.startswith("*") and name.endswith(pattern[1:]))
 
 
 def destinations(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from envoy.config.core.v3.address_pb2 import Address, SocketAddress
+from envoy.config.core.v3.address_pb2 import Address, Pipe, SocketAddress
 from envoy.config.core.v3.config_source_pb2 import (
     AggregatedConfigSource,
     ApiVersion,
@@ -36,7 +36,13 @@ def over_ads() -> ConfigSource:
     return ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
 
 
+UNIX = "unix://"
+
+
 def socket_address(address: str, port: int) -> Address:
+    """Of an IP address, a name, or a unix socket (unix:///path, unix://@name) without a port."""
+    if address.startswith(UNIX):
+        return Address(pipe=Pipe(path=address.removeprefix(UNIX)))
     return Address(socket_address=SocketAddress(address=address, port_value=port))
 
 
@@ -47,6 +53,11 @@ def string_matcher(match: StringMatch) -> StringMatcher:
     if match.kind == "prefix":
         return StringMatcher(prefix=match.value)
     return StringMatcher(safe_regex=RegexMatcher(regex=match.value))
+
+
+def is_place(address: str) -> bool:
+    """Not a name that must be looked up."""
+    return address.startswith(UNIX) or is_ip(address)
 
 
 def is_ip(address: str) -> bool:

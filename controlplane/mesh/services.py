@@ -41,12 +41,21 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Viewpoint:
+    """Where a client is (region, zone, subzone; '' is not known), and those of its labels that
+    decide which endpoints are near it."""
+
+    locality: tuple[str, str, str] = ("", "", "")
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """hostname is the full name; aliases are its shorter ones, valid from `namespace` (any of
     them also with ':port'). policy and port_policies come from its DestinationRule; the first of
     for_clients whose scope takes a client holds in their place. visible_in: namespaces of the
     clients that may know it, None for all. subject_alt_names: by which its TLS is verified where
-    no rule says so."""
+    no rule says so. seen_from: set in what one client sees, where its place decides."""
 
     hostname: str
     name: str
@@ -66,6 +75,7 @@ class Service:
     for_clients: tuple[ClientPolicy, ...] = ()
     rules: tuple[HttpRule, ...] = ()
     stream_rules: tuple[StreamRule, ...] = ()
+    seen_from: Viewpoint | None = None
     position: Position = NOWHERE
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from controlplane.kinds import core
+from controlplane.kinds.export_to import export_faults, namespaces_of
 from controlplane.kinds.service_entry import EntryPort, ServiceEntry, Workload, WorkloadEntry
 from controlplane.mesh.model import Endpoint, Protocol, Service, ServicePort
 from controlplane.translate import protocols
@@ -19,6 +20,7 @@ from controlplane.translate.memo import Each
 from controlplane.translate.report import Report
 from controlplane.translate.sidecars import Sidecars
 
+EXPORT_TO = "networking.istio.io/exportTo"
 _ENTRY_PROTOCOLS: dict[str, Protocol] = {
     "HTTP": "HTTP",
     "HTTPS": "HTTPS",
@@ -134,8 +136,20 @@ def _plain(service: core.Service, report: Report) -> Service:
         addresses=() if spec.cluster_ip in ("", "None") else (spec.cluster_ip,),
         resolution="DNS" if external else "STATIC",
         external=external,
+        visible_in=_exported(service, report),
         position=service.position,
     )
+
+
+def _exported(service: core.Service, report: Report) -> tuple[str, ...] | None:
+    """Istio's annotation: exportTo of a Service, comma-separated."""
+    value = service.metadata.annotations.get(EXPORT_TO, "")
+    words = tuple(word.strip() for word in value.split(",") if word.strip())
+    for _, fault in export_faults(words, nobody=True):
+        position = service.metadata.at(f"annotations.{EXPORT_TO}")
+        report.error(service, position, "InvalidField", f"annotation {EXPORT_TO}: {fault}")
+        return None
+    return namespaces_of(words, service.namespace)
 
 
 def _ports(service: core.Service, report: Report) -> Iterable[ServicePort]:
@@ -169,6 +183,8 @@ def _of_entry(entry: ServiceEntry) -> tuple[Service, ...]:
             addresses=spec.addresses,
             resolution=spec.resolution,
             external=spec.location == "MESH_EXTERNAL",
+            subject_alt_names=spec.subject_alt_names,
+            visible_in=namespaces_of(spec.export_to, entry.namespace),
             position=entry.position,
         )
         for name in names
@@ -228,6 +244,8 @@ class _Finder:
 
     def _selected(self, service: core.Service) -> Iterable[_Selected]:
         for entry in self._workloads.selected(service.namespace, service.spec.selector):
+            if self._is_far(entry, entry.spec):
+                continue
             ports: dict[int, int] = {}
             targets: dict[int, tuple[int, ...]] = {}
             for port in service.spec.ports:
@@ -267,17 +285,30 @@ class _Finder:
             return Reached()
         found: list[Endpoint] = []
         for workload in spec.endpoints:
+            if self._is_far(entry, workload):
+                continue
             ports = _entry_ports(spec.ports, workload)
             found.append(self._sidecars.inline(workload, entry.namespace, ports))
         if spec.workload_selector is not None:
             return self._of_selector(made, entry, spec.workload_selector.labels, found)
-        if not found and spec.resolution == "DNS":
+        if not found and spec.resolution.startswith("DNS"):
             ports = {p.number: p.target_port or p.number for p in spec.ports}
             found = [Endpoint(made.hostname, ports)]
         elif not found:
             message = "resolution STATIC without endpoints or workloadSelector reaches nothing"
             self._report.warning(entry, spec.at("resolution"), "SelectsNothing", message)
         return _reached(found)
+
+    def _is_far(self, of: ServiceEntry | WorkloadEntry, workload: Workload) -> bool:
+        """Whether it is in another network, behind a gateway that nobody knows. What network it
+        is in matters nothing where there is an address."""
+        if workload.network and workload.address:
+            message = "network has no effect yet: every endpoint is asked at its own address"
+            self._report.info(of, workload.at("network"), "NoEffect", message)
+        if not workload.address:
+            message = "without an address it is never asked: networks have no gateways yet"
+            self._report.warning(of, workload.position, "NotSupported", message)
+        return not workload.address
 
     def _of_selector(
         self, made: Service, entry: ServiceEntry, labels: Mapping[str, str], found: list[Endpoint]
@@ -286,6 +317,7 @@ class _Finder:
         selected = [
             _Selected(workload, _entry_ports(entry.spec.ports, workload.spec), targets)
             for workload in self._workloads.selected(entry.namespace, labels)
+            if not self._is_far(workload, workload.spec)
         ]
         for one in selected:
             found += self._sidecars.endpoints(one)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from controlplane.inventory import Snapshot
@@ -30,11 +31,12 @@ from controlplane.mesh.model import (
     Subset,
     TrafficPolicy,
 )
-from controlplane.translate import security
+from controlplane.translate import build, security
 from controlplane.translate.report import Report
 from tests.support.mesh import TRUST_DOMAIN, endpoint, inbound, mesh, service, workload
 
 CASES: dict[str, Callable[[], Mesh]] = {}
+MANIFESTS = Path(__file__).parents[1] / "controlplane" / "translate" / "golden"
 HOST = "messenger.default.svc.cluster.local"
 V1 = Subset("v1", {"version": "v1"})
 V2 = Subset("v2", {"version": "v2"})
@@ -452,3 +454,20 @@ def nobody_can_be_asked() -> Mesh:
 @case
 def tokens() -> Mesh:
     return guarded(TOKENS, POLICIES, ASKED_OVER_GRPC)
+
+
+# --------------------------------------------------------------------------- from manifests
+
+
+def _of_manifest(path: Path) -> Callable[[], Mesh]:
+    """The mesh that a golden input of the translation becomes."""
+
+    def made() -> Mesh:
+        parsed = parse(path.read_text("utf-8"), path.name)
+        return build(Snapshot(parsed.objects), TRUST_DOMAIN)[0]
+
+    return made
+
+
+for _path in sorted(MANIFESTS.glob("*.in.yaml")):
+    CASES[f"of_{_path.name.removesuffix('.in.yaml')}"] = _of_manifest(_path)
