@@ -171,6 +171,7 @@ class Plane:
             keys,
             sds.root_version,
             self.options.certificate_ttl_s,
+            lambda: sds.unheeded,
         )
         watch = Watch(Doctor(patients).examine, time.time)
         DoctorMetrics(self.metrics.registry, lambda: watch.findings)
@@ -182,12 +183,11 @@ class Plane:
             keys,
             time.time,
             # A foreign issuer's list we can't make, and Envoy would refuse all without one.
-            self.revocations.crl if self._foreign is None else bytes,
+            partial(self.revocations.told, lists=self._foreign is None),
             self.federation.believed,
             lambda: self.federation.aliases,
             names_issuer=self._foreign is None,
             proxies=lambda: len(self.ads.connections),
-            whole_chains=lambda: self.revocations.whole_chains,
         )
 
     def _issuer(self) -> Issuer:

@@ -72,6 +72,8 @@ _LATE_RETRY_S = 5.0
 
 ROOT_SECRET = "ROOTCA"
 ISSUER_SECRET = "weft.dev/issuer"
+REVOKED_SECRET = "weft.dev/revoked"
+"""A validation context whose names are those of whom to refuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,9 @@ class Identity:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
+        on_revoked: Callable[[], None] = lambda: None,
     ) -> None:
+        """on_revoked: called when `revoked`, the identities whom the mesh refuses, has changed."""
         self._options = options
         self._listeners = [on_secret] if on_secret is not None else []
         self._clock = clock
@@ -137,6 +141,8 @@ class Identity:
         self._trust = Trust(options.ca_root, options.state_dir)
         self._issuer: Certificate | None = None  # who issues now, as the mesh says
         self._heeded: Certificate | None = None  # the one of them for whom we have renewed
+        self.revoked: frozenset[str] = frozenset()
+        self.on_revoked = on_revoked
         self._news = asyncio.Event()
         self.spread_s = _LEAST_SPREAD_S
         self._doubted = False
@@ -145,7 +151,8 @@ class Identity:
     @property
     def standing(self) -> frozenset[str]:
         """SDS names that are for us, whether or not a listener or cluster names them."""
-        return frozenset((ROOT_SECRET, ISSUER_SECRET) if self._options.follow_mesh else ())
+        names = (ROOT_SECRET, ISSUER_SECRET, REVOKED_SECRET)
+        return frozenset(names if self._options.follow_mesh else ())
 
     @property
     def mtls_address(self) -> str:
@@ -274,6 +281,9 @@ class Identity:
         """One of `standing` has come: whether other roots are believed from now on. kept: a former
         run was told; roots it has written down by itself, and the file may be newer."""
         context = secret.validation
+        if secret.name == REVOKED_SECRET and context is not None:
+            self.revoked = frozenset(one.matcher.value for one in context.match_sans)
+            self.on_revoked()
         if context is None or context.trusted_ca is None:
             return False
         try:

@@ -11,7 +11,7 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from proxy.compile.clusters import Placement
 from proxy.compile.health import Watches
 from proxy.compile.runtime import Runtime
 from proxy.config import bootstrap as bootstraps
-from proxy.config.model import AccessLog, Bootstrap, Secret
+from proxy.config.model import AccessLog, Bootstrap, Secret, ValidationContext
 from proxy.config.positions import BadConfig
 from proxy.config.rejected import Rejected
 from proxy.config.snapshot import Snapshot
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from proxy.identity import Identity
 
 log = logging.getLogger("weft")
+
+_CRL = b"-----BEGIN X509 CRL-----"
 
 # How long a change of the configuration may keep requests waiting.
 SLICE_S = 0.002
@@ -111,7 +113,7 @@ class Proxy:
         self.serving = False  # before that, problems are reasons not to start
         self.snapshot = Snapshot()
         self.problems: dict[str, str] = {}
-        self._revocations: frozenset[bytes] = frozenset()
+        self._revocations: tuple[frozenset[bytes], frozenset[str]] = (frozenset(), frozenset())
         self.logs = LogWriters(self.stats)
         self.worker = Worker(Random(), self.stats, RuntimeValues(config.runtime))
         self.watches = self._watches()
@@ -169,6 +171,7 @@ class Proxy:
         await self._serve_admin()
         following = spawn(self.xds.run(), "xds")
         if self.identity is not None:
+            self.identity.on_revoked = self._follow_revocations
             spawn(self.identity.run(), "identity")
             self._report(self.identity)
         published = spawn(self.xds.published.wait(), "first configuration")
@@ -379,17 +382,34 @@ class Proxy:
 
     def _follow_revocations(self) -> None:
         """Connections of whoever is revoked since end, too."""
-        contexts = (secret.validation for secret in self._secrets())
-        lists = frozenset(one.crl.data for one in contexts if one is not None and one.crl)
-        if lists == self._revocations:
+        lists, identities = self._revocations_told()
+        if (lists, identities) == self._revocations:
             return
-        self._revocations = lists
+        self._revocations = (lists, identities)
         # Not needed while nothing is revoked.
         from proxy.tls.revoked import Revoked, end_revoked, put_in_force
 
-        revoked = Revoked(lists)
+        revoked = Revoked(lists, self._certificates_told(), identities)
         put_in_force(revoked)
         spawn(self._count_revoked(end_revoked(revoked)), "end revoked connections")
+
+    def _revocations_told(self) -> tuple[frozenset[bytes], frozenset[str]]:
+        """Texts with CRLs of all contexts, and the identities that the mesh has revoked."""
+        contexts = [one.validation for one in self._secrets() if one.validation is not None]
+        texts = {one.crl.data for one in contexts if one.crl is not None}
+        texts.update(text for one in contexts for text in _trusted(one) if _CRL in text)
+        names = self.identity.revoked if self.identity is not None else frozenset()
+        return frozenset(texts), names
+
+    def _certificates_told(self) -> set[bytes]:
+        """Texts with the certificates of whoever may have signed a CRL."""
+        found: set[bytes] = set()
+        for one in self._secrets():
+            if one.validation is not None:
+                found.update(_trusted(one.validation))
+            if one.certificate is not None:
+                found.add(one.certificate.chain.data)
+        return found
 
     async def _count_revoked(self, ended: Awaitable[int]) -> None:
         count = await ended
@@ -457,6 +477,14 @@ def _version() -> str:
     from importlib.metadata import version
 
     return version("weft")
+
+
+def _trusted(context: ValidationContext) -> Iterator[bytes]:
+    """The texts of its roots, in which CRLs may stand, too."""
+    if context.trusted_ca is not None:
+        yield context.trusted_ca.data
+    for domain in context.trust_domains:
+        yield domain.bundle.data
 
 
 def _settle_collector() -> None:

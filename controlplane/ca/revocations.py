@@ -23,7 +23,7 @@ from certs.checked_file import read_checked, write_checked
 from certs.crl import RevocationList, covers
 from certs.errors import CertificateError
 from certs.issue_log import Issued, read_issues
-from certs.spiffe import SpiffeId
+from certs.spiffe import SCHEME, SpiffeId
 from certs.store import CA_FOLDER
 from certs.x509 import Certificate, may_sign_lists, spiffe_id
 from controlplane.ca.live import LiveAuthority
@@ -49,6 +49,18 @@ class Revocation:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """crl: PEM, b'' for nothing. whole_chains: other issuers' lists are there, too, one for each
+    issuer up to the roots. covers: there is a list of each issuer of our own chains, so that a
+    verifier that wants them all can be given it. identities: whom nobody may be, sorted."""
+
+    crl: bytes = b""
+    whole_chains: bool = False
+    covers: bool = False
+    identities: tuple[str, ...] = ()
+
+
 class Revocations:
     """CertificateError when made if the file is spoiled: it must not be forgotten in silence."""
 
@@ -62,8 +74,7 @@ class Revocations:
         self._all = _load(self._path)
         self._serials: dict[int, float] = {}
         self._of_identities: dict[int, Issued] = {}
-        self._crl = b""
-        self._whole_chains = False
+        self._told = Told()
         self._until = inf
         self._find()
         authority.listen(self._sign)
@@ -74,15 +85,14 @@ class Revocations:
 
     def crl(self) -> bytes:
         """PEM, a list of each issuer; b'' while nothing is revoked and no list came."""
+        return self.told().crl
+
+    def told(self, *, lists: bool = True) -> Told:
+        """What proxies are to hear. lists False: of identities only."""
         if self._clock() >= self._until:
             self._sign()
-        return self._crl
-
-    @property
-    def whole_chains(self) -> bool:
-        """Whether `crl` has a list of each issuer up to the roots, so that intermediates can be
-        looked up, too."""
-        return self._whole_chains
+        told = self._told
+        return told if lists else Told(identities=told.identities)
 
     def why(self, certificate: Certificate) -> str:
         """Why it counts no more; '' if it does."""
@@ -164,21 +174,21 @@ class Revocations:
                 yield int(issued.serial, 16), issued
 
     def _sign(self) -> None:
+        """Made first, then put in its place: the loop reads while a thread is here."""
         now, issuers = self._clock(), self._issuers()
         others = self._of_others(issuers, now + ENDS_EARLY_S)
-        self._crl, self._whole_chains, self._until = b"", False, inf
-        if not self._all and not self._brought():
-            return
+        identities = tuple(sorted(one for one in self._all if one.startswith(SCHEME)))
+        told = Told(identities=identities)
         try:
-            own = [issuer.crl(self._serials, now) for issuer in issuers]
+            if self._all or self._brought():
+                own = [issuer.crl(self._serials, now) for issuer in issuers]
+                pem = b"".join((*own, *(one.pem for one in others)))
+                covered = all(covers(one.path, others, now + ENDS_EARLY_S) for one in issuers)
+                told = Told(pem, bool(others) and covered, covered, identities)
         except CertificateError as error:
             log.error("nothing can be revoked by a list: %s", error)
-            return
-        self._crl = b"".join((*own, *(one.pem for one in others)))
+        self._told = told
         self._until = min((one.ends_at for one in others), default=inf) - ENDS_EARLY_S
-        self._whole_chains = bool(others) and all(
-            covers(issuer.path, others, now + ENDS_EARLY_S) for issuer in issuers
-        )
 
     def _issuers(self) -> tuple[Authority, ...]:
         stored = self._authority.stored

@@ -17,6 +17,7 @@ from certs.spiffe import SpiffeId
 from certs.x509 import Certificate, chain_to_pem
 from controlplane.ca.envoy_secrets import EnvoySecrets
 from controlplane.ca.live import LiveAuthority
+from controlplane.ca.revocations import Told
 from controlplane.emit import secrets
 from controlplane.emit.node import Node
 from controlplane.snapshot import encode
@@ -29,6 +30,15 @@ Foreign = Mapping[str, tuple[Certificate, ...]]
 RENEWALS_PER_S = 200
 """Of proxies that open a connection each, and another one with the new certificate."""
 
+MAX_AMONG_ROOTS = 2 << 20
+"""Bytes of lists: they stand there once for each name of our trust domain."""
+
+UNHEEDED = (
+    "while trust domains are federated, plain Envoys do not look at revoked certificates, as they "
+    "would want a list of each issuer: bring that of the root (weft ca revoke --crl FILE). Revoked "
+    "identities they refuse, and Weft's proxies refuse both"
+)
+
 MAX_TOLD = 10_000
 """Node ids remembered; nodes choose theirs freely."""
 
@@ -36,8 +46,7 @@ MAX_TOLD = 10_000
 class SdsSecrets:
     """Call it with a node. keys None: nobody gets a private key.
 
-    crl: PEM of what is revoked, b'' for nothing. whole_chains: whether it has a list of each issuer
-    up to the roots. foreign: the roots of federated trust domains;
+    revoked: what and who. foreign: the roots of federated trust domains;
     aliases: other names of our own. names_issuer: Weft's proxies renew a certificate of any other
     issuer than the authority. proxies: how many there are, who should not all come at once."""
 
@@ -46,33 +55,31 @@ class SdsSecrets:
         authority: LiveAuthority,
         keys: EnvoySecrets | None,
         clock: Callable[[], float],
-        crl: Callable[[], bytes] = lambda: b"",
+        revoked: Callable[[], Told] = Told,
         foreign: Callable[[], Foreign] = dict,
         aliases: Callable[[], tuple[str, ...]] = tuple,
         *,
         names_issuer: bool = True,
         proxies: Callable[[], int] = lambda: 0,
-        whole_chains: Callable[[], bool] = lambda: False,
     ) -> None:
         self._authority = authority
         self._keys = keys
         self._clock = clock
-        self._crl = crl
+        self._revoked = revoked
         self._foreign = foreign
         self._aliases = aliases
         self._names_issuer = names_issuer
         self._proxies = proxies
-        self._whole_chains = whole_chains
         self._told: set[str] = set()
-        self._warned = False
+        self.unheeded = ""
         self._made: tuple[object, ...] = ()
-        self._trust: tuple[Secret, Secret]
+        self._trust: tuple[Secret, Secret, Secret]
         self._root_version = ""
 
     def __call__(self, node: Node) -> tuple[Secret, ...]:
-        root, issuer = self.trust()
+        root, revoked, issuer = self.trust()
         if node.weft_agent:
-            return (root, issuer) if self._names_issuer else (root,)
+            return (root, revoked, issuer) if self._names_issuer else (root, revoked)
         if self._keys is None:
             self._tell(node)
             return (root,)
@@ -86,38 +93,39 @@ class SdsSecrets:
             return (root,)
         return (root, secrets.certificate(issued.chain_pem, issued.key_pem))
 
-    def trust(self) -> tuple[Secret, Secret]:
-        """Whom to believe, and who issues; made anew only when one of them has changed."""
-        crl, foreign, aliases = self._crl(), self._foreign(), self._aliases()
+    def trust(self) -> tuple[Secret, Secret, Secret]:
+        """Whom to believe, whom not any more, and who issues; made anew only when one of them has
+        changed."""
+        told, foreign, aliases = self._revoked(), self._foreign(), self._aliases()
         bundle = self._authority.bundle
-        whole = self._whole_chains()
-        material = (self._authority.stored, bundle, crl, whole, foreign, aliases)
+        material = (self._authority.stored, bundle, told, foreign, aliases)
         if material != self._made:
             issuer = self._authority.certificate
-            own = bundle.to_pem()
-            domains = self._by_trust_domain(own, foreign, aliases)
-            root = secrets.root(own, crl, domains, whole_chains=whole)
+            root = self._root(bundle.to_pem(), told, foreign, aliases)
             spread_s = self._proxies() // RENEWALS_PER_S
-            self._trust = (root, secrets.issuer(chain_to_pem((issuer,)), spread_s))
+            issuing = secrets.issuer(chain_to_pem((issuer,)), spread_s)
+            self._trust = (root, secrets.revoked(told.identities), issuing)
             self._root_version = version(root)
             self._made = material
         return self._trust
 
-    def _by_trust_domain(
-        self, own: bytes, foreign: Foreign, aliases: tuple[str, ...]
-    ) -> dict[str, bytes]:
-        """Empty while nothing is federated: then whoever our roots have signed is believed."""
+    def _root(self, own: bytes, told: Told, foreign: Foreign, aliases: tuple[str, ...]) -> Secret:
+        """While nothing is federated, whoever our roots have signed is believed."""
+        unheeded = ""
         if not foreign:
-            return {}
-        if self._crl() and not self._warned:
-            self._warned = True
-            log.warning(
-                "while trust domains are federated, Envoy does not look at what is revoked; "
-                "Weft's proxies do. What plain Envoys must refuse: let it expire, or deny its "
-                "identity with an AuthorizationPolicy"
-            )
-        pems = {name: chain_to_pem(roots) for name, roots in foreign.items()}
-        return pems | dict.fromkeys((self._authority.trust_domain, *aliases), own)
+            root = secrets.root(own, told.crl, whole_chains=told.whole_chains)
+        else:
+            names = (self._authority.trust_domain, *aliases)
+            among_roots = told.covers and len(told.crl) * len(names) <= MAX_AMONG_ROOTS
+            if told.crl and not among_roots:
+                unheeded = UNHEEDED
+            pems = {name: chain_to_pem(roots) for name, roots in foreign.items()}
+            domains = pems | dict.fromkeys(names, own + told.crl if among_roots else own)
+            root = secrets.root(own, b"" if among_roots else told.crl, domains)
+        if unheeded and not self.unheeded:
+            log.warning("%s", unheeded)
+        self.unheeded = unheeded
+        return root
 
     def root_version(self) -> str:
         """By which a stream's machine knows `ROOTCA` as it is now."""

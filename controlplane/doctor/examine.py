@@ -45,7 +45,8 @@ _HANDSHAKES = "its handshakes fail"
 @dataclass(frozen=True, slots=True)
 class Patients:
     """Everything that is looked at. keys None: plain Envoys get none from us. root_version: of the
-    SDS secret ROOTCA as it is now. ttl_s: how long leaves live."""
+    SDS secret ROOTCA as it is now. ttl_s: how long leaves live. unheeded: why revocation lists are
+    not looked at everywhere, '' if they are."""
 
     authority: LiveAuthority
     serving: ServingCertificate
@@ -55,6 +56,7 @@ class Patients:
     keys: EnvoySecrets | None
     root_version: Callable[[], str]
     ttl_s: float
+    unheeded: Callable[[], str] = str
 
 
 class Doctor:
@@ -89,6 +91,8 @@ class Doctor:
                 yield _judge("authority", CONTROL_PLANE, certificate, now, used_by, breaks, role)
             for one in authority.lists:
                 yield _list(authority, one, now)
+        if why := self._all.unheeded():
+            yield Finding(Severity.WARNING, "crl", CONTROL_PLANE, why)
         known = {*stored.authority.path, *(stored.other.path if stored.other else ())}
         for root in live.bundle.roots:
             if root not in known:

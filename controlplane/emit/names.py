@@ -12,6 +12,7 @@ CERTIFICATE_SECRET = "default"
 ROOT_SECRET = "ROOTCA"
 ISSUER_SECRET = "weft.dev/issuer"
 REHEARSAL_SECRET = "weft.dev/rehearsal"
+REVOKED_SECRET = "weft.dev/revoked"
 HTTP2: tuple[Protocol, ...] = ("HTTP2", "GRPC")
 _HTTP: tuple[Protocol, ...] = ("HTTP", *HTTP2)
 

@@ -4,18 +4,20 @@ Weft's proxies who issues now.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
     CertificateValidationContext,
+    SubjectAltNameMatcher,
     TlsCertificate,
 )
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.extensions.transport_sockets.tls.v3.tls_spiffe_validator_config_pb2 import (
     SPIFFECertValidatorConfig,
 )
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
 from controlplane.emit import names
 from controlplane.emit.words import packed
@@ -36,7 +38,8 @@ def root(
     looked up in them, unless there is a list for each certificate of whole_chains: Envoy would else
     want one of each root too. by_trust_domain: PEM roots
     where several trust domains are believed, each for its own identities alone; bundle_pem does
-    not count then, and Envoy 1.40 looks at no crl_pem (tried), Weft does."""
+    not count then, and Envoy 1.40 looks at no crl_pem, only at lists among the roots of a trust
+    domain, and then wants one of each issuer (tried). Weft looks at both."""
     context = CertificateValidationContext()
     if by_trust_domain:
         context.custom_validator_config.CopyFrom(_spiffe_validator(by_trust_domain))
@@ -46,6 +49,20 @@ def root(
         context.crl.inline_bytes = crl_pem
         context.only_verify_leaf_cert_crl = not whole_chains
     return Secret(name=names.ROOT_SECRET, validation_context=context)
+
+
+def revoked(identities: Iterable[str]) -> Secret:
+    """`weft.dev/revoked`: whom Weft's proxies refuse, whichever certificate they show. Envoy has no
+    words for that: these are the names of a validation context that verifies nobody."""
+    context = CertificateValidationContext(
+        match_typed_subject_alt_names=[
+            SubjectAltNameMatcher(
+                san_type=SubjectAltNameMatcher.URI, matcher=StringMatcher(exact=identity)
+            )
+            for identity in identities
+        ]
+    )
+    return Secret(name=names.REVOKED_SECRET, validation_context=context)
 
 
 def _spiffe_validator(by_trust_domain: Mapping[str, bytes]) -> TypedExtensionConfig:

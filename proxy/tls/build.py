@@ -181,13 +181,16 @@ def _domain_roots(
     plain = crypto.X509Store()
     plain.set_flags(flags)
     roots = _add_roots(plain, bundle)
-    if not pems:
+    # Envoy's SPIFFE validator looks at those alone, and then wants one of each issuer of a chain.
+    own = _CRL.findall(bundle.data)
+    if not pems and not own:
         return DomainRoots(plain)
     listed = crypto.X509Store()
     _add_roots(listed, bundle)
-    lists = _add_lists(listed, pems)
-    listed.set_flags(flags | _crl_flags(validation.only_verify_leaf_crl))
-    return DomainRoots(plain, listed, lists, roots)
+    lists = _add_lists(listed, pems + own)
+    only_leaves = validation.only_verify_leaf_crl and not own
+    listed.set_flags(flags | _crl_flags(only_leaves))
+    return DomainRoots(plain, listed, lists, roots, always=bool(own))
 
 
 def _fill(store: crypto.X509Store, roots: DataSource, validation: ValidationContext) -> None:

@@ -139,7 +139,7 @@ class ClientSession(Session):
 
 def _holds(verifier: Verifier | None, session: Session, now: float) -> bool:
     revoked = revoked_now()
-    if revoked and session.peer_der and revoked.has(session.peer_der):
+    if revoked and session.peer_der and revoked.has(session.peer_der, session.peer_chain):
         # Since the context was made that has shaken hands.
         facts = certificate_facts(session.peer_der)
         session.refusal.say(CHAIN, f"the certificate is revoked: {described(facts)}")

@@ -13,7 +13,8 @@ from OpenSSL import crypto
 
 class DomainRoots:
     """plain: a store of the roots. listed: one of the same roots that also looks at `lists`, None
-    where there are none. roots: those in the stores."""
+    where there are none. roots: those in the stores. always: lists that came with the roots, which
+    count whoever has signed them."""
 
     __slots__ = ("_always", "_listed", "_lists", "_plain")
 
@@ -23,12 +24,14 @@ class DomainRoots:
         listed: crypto.X509Store | None = None,
         lists: Sequence[x509.CertificateRevocationList] = (),
         roots: Sequence[x509.Certificate] = (),
+        *,
+        always: bool = False,
     ) -> None:
         self._plain = plain
         self._listed = listed
         self._lists = tuple(lists)
         # Ours: then a list must be there for each issuer, as without the SPIFFE validator.
-        self._always = any(self._has_list(root) for root in roots)
+        self._always = always or any(self._has_list(root) for root in roots)
 
     def verify(self, leaf: crypto.X509, others: list[crypto.X509] | None) -> None:
         """others: what may lead from the leaf to a root. Raises X509StoreContextError."""

@@ -219,13 +219,15 @@ def ambiguous_identity(sans: Sans) -> str | None:
 
 def not_a_leaf(certificate: x509.Certificate) -> str | None:
     """X.509-SVID section 4.1 and 4.3: a leaf must not be able to sign certificates."""
+    limited = False
     for extension in certificate.extensions:
         value = extension.value
         if isinstance(value, x509.BasicConstraints) and value.ca:
             return "the certificate is one of a CA, not of a workload"
-        if isinstance(value, x509.KeyUsage) and (value.key_cert_sign or value.crl_sign):
-            return "the certificate may sign others: it is not one of a workload"
-    return None
+        if isinstance(value, x509.KeyUsage):
+            limited = not (value.key_cert_sign or value.crl_sign)
+    # Without a key usage every use is allowed (Envoy, RFC 5280 section 4.2.1.3).
+    return None if limited else "the certificate may sign others: it is not one of a workload"
 
 
 def _loaded(der: bytes) -> crypto.X509:

@@ -16,7 +16,7 @@ from certs.keys import generate_key, key_from_pem
 from certs.x509 import chain_from_pem, matches_key
 from proxy import identity as module
 from proxy import kept_identity
-from proxy.config.model import DataSource, Secret, ValidationContext
+from proxy.config.model import DataSource, SanMatcher, Secret, StringMatcher, ValidationContext
 from proxy.identity import Identity, IdentityOptions
 from proxy.kept_identity import FILE
 from proxy.tasks import spawn
@@ -332,13 +332,25 @@ def issuer_secret(pem: bytes) -> Secret:
     return Secret(module.ISSUER_SECRET, validation=ValidationContext(DataSource(pem)))
 
 
+async def test_whom_the_mesh_refuses_is_told_on(options: IdentityOptions) -> None:
+    heard: list[frozenset[str]] = []
+    identity = Identity(options, on_revoked=lambda: heard.append(identity.revoked))
+    names = tuple(
+        SanMatcher("URI", StringMatcher("exact", f"spiffe://td/{name}")) for name in ("a", "b")
+    )
+    for told in (names, ()):
+        secret = Secret(module.REVOKED_SECRET, validation=ValidationContext(match_sans=told))
+        assert not await identity.told(secret)
+    assert heard == [{"spiffe://td/a", "spiffe://td/b"}, frozenset()]
+
+
 async def test_another_issuer_has_the_certificate_renewed_at_once(
     options: IdentityOptions, ca: RunningCa, now: Time
 ) -> None:
     workload = Workload(
         replace(options, ca_mtls_address=f"127.0.0.1:{ca.mtls_port}", follow_mesh=True), now
     )
-    assert workload.identity.standing == {"ROOTCA", module.ISSUER_SECRET}
+    assert workload.identity.standing == {"ROOTCA", module.ISSUER_SECRET, module.REVOKED_SECRET}
     await workload.wait_for(1)
     await eventually_async(lambda: now.sleepers, what="the wait for half life")
     await workload.identity.told(issuer_secret(ca.root_pem))

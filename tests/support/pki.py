@@ -16,6 +16,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+_SIGNS = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
+"""digitalSignature alone: without a key usage a leaf might sign others (X.509-SVID section 4.3)."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
@@ -23,6 +26,10 @@ class KeyPair:
 
     certificate: str
     key: str
+
+    @property
+    def serial(self) -> int:
+        return x509.load_pem_x509_certificate(self.certificate.encode()).serial_number
 
     def write(self, directory: Path, name: str) -> tuple[Path, Path]:
         """NAME.pem and NAME.key in `directory`."""
@@ -54,6 +61,10 @@ class Authority:
     def pem(self) -> str:
         return _pem(self._certificate)
 
+    @property
+    def serial(self) -> int:
+        return self._certificate.serial_number
+
     def issue(
         self,
         *,
@@ -78,11 +89,12 @@ class Authority:
             builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+            .add_extension(_SIGNS, critical=True)
             .sign(self._key, hashes.SHA256())
         )
         return KeyPair(_pem(certificate), _pem_key(key))
 
-    def crl(self, *revoked: KeyPair) -> str:
+    def crl(self, *revoked: KeyPair | Authority) -> str:
         """PEM; good for a day."""
         now = datetime.now(UTC)
         builder = (
@@ -91,9 +103,8 @@ class Authority:
             .last_update(now - timedelta(hours=1))
             .next_update(now + timedelta(days=1))
         )
-        for pair in revoked:
-            serial = x509.load_pem_x509_certificate(pair.certificate.encode()).serial_number
-            one = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now)
+        for bad in revoked:
+            one = x509.RevokedCertificateBuilder().serial_number(bad.serial).revocation_date(now)
             builder = builder.add_revoked_certificate(one.build())
         signed = builder.sign(self._key, hashes.SHA256())
         return signed.public_bytes(serialization.Encoding.PEM).decode()

@@ -89,7 +89,7 @@ def below_a_root(state_dir: Path, *lists: bytes) -> tuple[Authority, Revocations
 def test_lists_that_came_with_the_authority_go_to_proxies_with_ours(tmp_path: Path) -> None:
     _, revocations = below_a_root(tmp_path)
     assert revocations.crl().count(b"BEGIN X509 CRL") == 2
-    assert revocations.whole_chains
+    assert revocations.told().whole_chains
     revocations.revoke("abc", "leaked")
     crls = [x509.load_pem_x509_crl(one) for one in re.findall(BLOCK, revocations.crl(), re.DOTALL)]
     assert [[one.serial_number for one in crl] for crl in crls] == [[0xABC], [0xBAD]]
@@ -99,7 +99,7 @@ def test_without_a_list_of_the_root_only_leaves_are_looked_up(tmp_path: Path) ->
     stranger = Authority.create("elsewhere", NOW)
     _, revocations = below_a_root(tmp_path, stranger.crl({1: NOW}, NOW))
     assert revocations.crl().count(b"BEGIN X509 CRL") == 2
-    assert not revocations.whole_chains
+    assert not revocations.told().whole_chains
 
 
 def test_a_list_that_ends_is_left_out_in_time_and_said(
@@ -116,9 +116,9 @@ def test_a_list_that_ends_is_left_out_in_time_and_said(
     now = [NOW]
     live = LiveAuthority(open_store(tmp_path, "cluster.local", NOW))
     revocations = Revocations(tmp_path, live, lambda: now[0])
-    assert (revocations.crl().count(b"BEGIN"), revocations.whole_chains) == (2, True)
+    assert (revocations.crl().count(b"BEGIN"), revocations.told().whole_chains) == (2, True)
     now[0] += 900 - ENDS_EARLY_S
-    assert (revocations.crl().count(b"BEGIN"), revocations.whole_chains) == (1, False)
+    assert (revocations.crl().count(b"BEGIN"), revocations.told().whole_chains) == (1, False)
     assert "bring a newer one" in caplog.text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from envoy.extensions.transport_sockets.tls.v3.common_pb2 import CertificateValidationContext
 from envoy.extensions.transport_sockets.tls.v3.tls_spiffe_validator_config_pb2 import (
     SPIFFECertValidatorConfig,
 )
@@ -11,6 +12,7 @@ from certs.authority import Authority
 from certs.spiffe import SpiffeId
 from certs.x509 import Certificate, chain_from_pem, check_svid
 from controlplane.ca.envoy_secrets import EnvoySecrets
+from controlplane.ca.revocations import Told
 from controlplane.ca.sds import SdsSecrets
 from tests.support.live import live, stored
 from tests.support.mesh import node
@@ -40,12 +42,13 @@ def test_everybody_gets_the_trust_bundle_and_weft_s_proxies_the_issuer() -> None
         pem = root.validation_context.trusted_ca.inline_bytes
         assert pem == AUTHORITY.bundle.to_pem()
         assert not root.validation_context.HasField("crl")
-        assert [secret.name for secret in more] == ["weft.dev/issuer"] * weft_agent
+        ours = ["weft.dev/revoked", "weft.dev/issuer"] if weft_agent else []
+        assert [secret.name for secret in more] == ours
 
 
 def test_a_weft_proxy_never_gets_a_key() -> None:
     got = secrets(True)(node(weft_agent=True))
-    assert [s.name for s in got] == ["ROOTCA", "weft.dev/issuer"]
+    assert [s.name for s in got] == ["ROOTCA", "weft.dev/revoked", "weft.dev/issuer"]
     assert not any(s.HasField("tls_certificate") for s in got)
 
 
@@ -60,20 +63,39 @@ def test_another_authority_is_told_at_once_and_issues_keys_anew() -> None:
         AUTHORITY.certificate,
         second.certificate,
     )
-    assert of(node(weft_agent=True))[1] == weft_before[1]
+    assert of(node(weft_agent=True))[2] == weft_before[2]
     authority.swap(stored(second, AUTHORITY))
     assert of(node())[1] != own
-    issuer = of(node(weft_agent=True))[1].validation_context.trusted_ca.inline_bytes
+    issuer = of(node(weft_agent=True))[2].validation_context.trusted_ca.inline_bytes
     assert chain_from_pem(issuer) == (second.certificate,)
 
 
 def test_what_is_revoked_goes_with_the_trust_bundle() -> None:
-    revoked = [b""]
+    revoked = [Told()]
     of = SdsSecrets(live(AUTHORITY), None, Clock(), lambda: revoked[0])
     assert not of(node())[0].validation_context.HasField("crl")
-    revoked[0] = b"list"
-    context = of(node())[0].validation_context
-    assert (context.crl.inline_bytes, context.only_verify_leaf_cert_crl) == (b"list", True)
+    for told, only_leaves in ((Told(b"list"), True), (Told(b"list", whole_chains=True), False)):
+        revoked[0] = told
+        context = of(node())[0].validation_context
+        found = (context.crl.inline_bytes, context.only_verify_leaf_cert_crl)
+        assert found == (b"list", only_leaves)
+
+
+def test_weft_s_proxies_hear_who_is_revoked() -> None:
+    revoked = [Told()]
+    of = SdsSecrets(live(AUTHORITY), None, Clock(), lambda: revoked[0])
+    before = of.root_version()
+
+    def heard() -> list[str]:
+        (secret,) = (s for s in of(node(weft_agent=True)) if s.name == "weft.dev/revoked")
+        named = secret.validation_context.match_typed_subject_alt_names
+        return [one.matcher.exact for one in named]
+
+    assert heard() == []
+    revoked[0] = Told(identities=("spiffe://td/a", "spiffe://td/b"))
+    assert heard() == ["spiffe://td/a", "spiffe://td/b"]
+    assert of.root_version() == before
+    assert "weft.dev/revoked" not in [s.name for s in of(node())]
 
 
 def test_a_plain_envoy_gets_the_key_of_its_own_identity_where_allowed() -> None:
@@ -107,12 +129,18 @@ def test_an_account_that_is_no_spiffe_id_gets_no_key(caplog: pytest.LogCaptureFi
     assert "no certificate for" in caplog.text
 
 
+def bundles(context: CertificateValidationContext) -> dict[str, bytes]:
+    config = SPIFFECertValidatorConfig()
+    assert context.custom_validator_config.typed_config.Unpack(config)
+    return {domain.name: domain.trust_bundle.inline_bytes for domain in config.trust_domains}
+
+
 def test_federated_trust_domains_have_their_own_roots(caplog: pytest.LogCaptureFixture) -> None:
     far = Authority.create("far", NOW)
     foreign: dict[str, tuple[Certificate, ...]] = {}
-    crl = b""
+    told = Told()
     made = SdsSecrets(
-        live(AUTHORITY), None, Clock(), lambda: crl, lambda: dict(foreign), lambda: ("old.td",)
+        live(AUTHORITY), None, Clock(), lambda: told, lambda: dict(foreign), lambda: ("old.td",)
     )
     agent = node(weft_agent=True)
     before = made.root_version()
@@ -122,30 +150,37 @@ def test_federated_trust_domains_have_their_own_roots(caplog: pytest.LogCaptureF
     assert made.root_version() != before
     assert not context.HasField("trusted_ca")
     assert context.custom_validator_config.name == "envoy.tls.cert_validator.spiffe"
-    config = SPIFFECertValidatorConfig()
-    assert context.custom_validator_config.typed_config.Unpack(config)
-    found = {domain.name: domain.trust_bundle.inline_bytes for domain in config.trust_domains}
-    own = AUTHORITY.bundle.to_pem()
-    assert found == {"cluster.local": own, "old.td": own, "far": far.bundle.to_pem()}
-    assert "does not look at what is revoked" not in caplog.text
-    crl = b"a list"
+    own, theirs = AUTHORITY.bundle.to_pem(), far.bundle.to_pem()
+    assert bundles(context) == {"cluster.local": own, "old.td": own, "far": theirs}
+    # Envoy wants a list of each issuer among the roots, and looks at no others.
+    told = Told(b"a list", covers=True)
     context = made(agent)[0].validation_context
-    assert (context.crl.inline_bytes, context.only_verify_leaf_cert_crl) == (crl, True)
-    assert caplog.text.count("does not look at what is revoked") == 1
+    assert not context.HasField("crl")
+    listed = own + b"a list"
+    assert bundles(context) == {"cluster.local": listed, "old.td": listed, "far": theirs}
+    assert made.unheeded == ""
+    told = Told(b"a list")
+    for _ in range(2):
+        context = made(agent)[0].validation_context
+        assert (context.crl.inline_bytes, context.only_verify_leaf_cert_crl) == (b"a list", True)
+        assert bundles(context)["cluster.local"] == own
+        assert "weft ca revoke --crl" in made.unheeded
+    assert caplog.text.count("do not look at revoked certificates") == 1
     foreign.clear()
-    crl = b""
+    told = Told()
     assert made.root_version() == before
+    assert made.unheeded == ""
 
 
 def test_many_proxies_are_told_to_come_one_after_another() -> None:
     count = [10_000]
     authority = live(AUTHORITY)
     of = SdsSecrets(authority, None, Clock(), proxies=lambda: count[0])
-    issuer = of(node(weft_agent=True))[1].validation_context.trusted_ca.inline_bytes
+    issuer = of(node(weft_agent=True))[2].validation_context.trusted_ca.inline_bytes
     assert issuer.startswith(b"spread_s: 50\n-----BEGIN CERTIFICATE-----")
     assert chain_from_pem(issuer) == (AUTHORITY.certificate,)
     count[0] = 1
-    assert of(node(weft_agent=True))[1].validation_context.trusted_ca.inline_bytes == issuer
+    assert of(node(weft_agent=True))[2].validation_context.trusted_ca.inline_bytes == issuer
     authority.swap(stored(Authority.create("cluster.local", NOW)))
-    changed = of(node(weft_agent=True))[1].validation_context.trusted_ca.inline_bytes
+    changed = of(node(weft_agent=True))[2].validation_context.trusted_ca.inline_bytes
     assert changed.startswith(b"spread_s: 0\n")
