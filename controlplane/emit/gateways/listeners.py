@@ -1,0 +1,180 @@
+"""Listeners of a gateway: one for each address and port, with a filter chain for each of its
+servers, chosen by the server name of TLS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from envoy.config.core.v3.base_pb2 import TrafficDirection
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+
+from controlplane.emit import http_actions, managers, names
+from controlplane.emit.access import Guards, http_filters, network_filters
+from controlplane.emit.explanations import of_tokens
+from controlplane.emit.gateways import tls
+from controlplane.emit.gateways.places import Place
+from controlplane.emit.gateways.routes import configuration
+from controlplane.emit.node import Node
+from controlplane.emit.targets import Targets
+from controlplane.emit.words import over_ads, packed, seconds, socket_address
+from controlplane.mesh.gateways import Gateway, Server, StreamRoute
+from controlplane.mesh.model import Destination
+
+HttpConnectionManager = managers.HttpConnectionManager
+TCP_PROXY = "envoy.filters.network.tcp_proxy"
+NAMES_WITHOUT = ("", "*")
+
+
+@dataclass(slots=True)
+class Made:
+    listeners: list[Listener] = field(default_factory=list)
+    routes: list[RouteConfiguration] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What all listeners of one gateway proxy have in common."""
+
+    place: Place
+    node: Node
+    guards: Guards
+    targets: Targets
+    trust_domains: tuple[str, ...]
+
+
+def listeners(context: Context) -> Made:
+    made = Made()
+    grouped: dict[tuple[str, int], list[tuple[Gateway, Server]]] = {}
+    for gateway in context.place.gateways:
+        for server in gateway.servers:
+            place = (context.place.address_of(server), context.place.port_of(server))
+            grouped.setdefault(place, []).append((gateway, server))
+    for (address, port), servers in sorted(grouped.items(), key=lambda item: item[0]):
+        builder = _Builder(context, port, made)
+        listener = Listener(
+            name=names.listener(address, port),
+            address=socket_address(address, port),
+            traffic_direction=TrafficDirection.OUTBOUND,
+            filter_chains=list(builder.chains(servers)),
+        )
+        if any(server.is_tls for _, server in servers):
+            listener.listener_filters.append(managers.inspector())
+        if listener.filter_chains:
+            made.listeners.append(listener)
+    return made
+
+
+class _Builder:
+    """The filter chains of one listener. No two have the same match: Envoy would refuse all."""
+
+    def __init__(self, context: Context, port: int, made: Made) -> None:
+        self._context = context
+        self._port = port
+        self._made = made
+        self._taken: set[tuple[bool, str]] = set()
+
+    def chains(self, servers: list[tuple[Gateway, Server]]) -> Iterator[FilterChain]:
+        plain = [server for _, server in servers if not server.is_tls]
+        yield from self._plain([one for one in plain if one.protocol == "HTTP"])
+        for gateway, server in servers:
+            if server.is_tls and server.protocol == "HTTP":
+                yield from self._secured(gateway, server)
+            elif server.protocol == "STREAM":
+                yield from self._streams(server)
+
+    # ------------------------------------------------------------------ HTTP
+
+    def _plain(self, servers: list[Server]) -> Iterator[FilterChain]:
+        """All servers of the port share one chain, and their hosts one route configuration."""
+        if servers and (free := self._free(False, ())) is not None:
+            name = names.plain_routes(servers[0].port, servers[0].bind)
+            yield self._http(name, servers, free)
+
+    def _secured(self, gateway: Gateway, server: Server) -> Iterator[FilterChain]:
+        if (free := self._free(True, server.hosts)) is None:
+            return
+        name = names.secured_routes(server.port, server.name, gateway.name)
+        chain = self._http(name, [server], free)
+        if server.tls is not None:
+            own = self._context.trust_domains
+            chain.transport_socket.CopyFrom(tls.downstream(server.tls, own, tls.HTTP_ALPN))
+        yield chain
+
+    def _http(self, name: str, servers: list[Server], hosts: tuple[str, ...]) -> FilterChain:
+        context = self._context
+        number = servers[0].port
+        virtual_hosts = [host for server in servers for host in server.virtual_hosts]
+        self._made.routes.append(
+            configuration(name, virtual_hosts, number, context.node, context.targets)
+        )
+        guarding = http_filters(context.guards, self._port, (number,), reroute=True)
+        guarding += http_actions.http_filters()
+        manager = managers.manager(f"outbound_0.0.0.0_{self._port}", context.guards, guarding)
+        manager.rds.route_config_name = name
+        manager.rds.config_source.CopyFrom(over_ads())
+        manager.use_remote_address.value = True
+        # What a client says of its certificate is not to be believed; what it showed is.
+        manager.forward_client_cert_details = HttpConnectionManager.SANITIZE_SET
+        manager.set_current_client_cert_details.subject.value = True
+        manager.set_current_client_cert_details.uri = True
+        manager.set_current_client_cert_details.dns = True
+        chain = self._chain([managers.as_filter(manager)], hosts)
+        if context.guards.tokens:
+            chain.metadata.CopyFrom(of_tokens(context.guards.tokens, context.guards.in_body))
+        return chain
+
+    # ------------------------------------------------------------------ streams
+
+    def _streams(self, server: Server) -> Iterator[FilterChain]:
+        for route in server.streams:
+            wanted = route.server_names or server.hosts
+            free = self._free(server.is_tls, wanted if server.is_tls else ())
+            if free is None:
+                continue
+            chain = self._chain(self._relay(server, route), free)
+            if server.tls is not None:
+                own = self._context.trust_domains
+                chain.transport_socket.CopyFrom(tls.downstream(server.tls, own, ()))
+            yield chain
+
+    def _relay(self, server: Server, route: StreamRoute) -> list[Filter]:
+        context = self._context
+        proxy = TcpProxy(stat_prefix=f"outbound_{self._port}")
+        proxy.access_log.append(managers.access_log(context.guards))
+        _set_clusters(proxy, route.destinations, server.port, context.targets)
+        relay = Filter(name=TCP_PROXY, typed_config=packed(proxy))
+        return [*network_filters(context.guards, self._port, (server.port,)), relay]
+
+    # ------------------------------------------------------------------ chains
+
+    def _free(self, secured: bool, hosts: Iterable[str]) -> tuple[str, ...] | None:
+        """The server names that no chain has yet; () takes any. None: all are taken."""
+        wanted = [host.lower() for host in hosts if host not in NAMES_WITHOUT] or [""]
+        free = [host for host in dict.fromkeys(wanted) if (secured, host) not in self._taken]
+        self._taken.update((secured, host) for host in free)
+        if not free:
+            return None
+        return tuple(host for host in free if host)
+
+    def _chain(self, filters: list[Filter], hosts: tuple[str, ...]) -> FilterChain:
+        chain = FilterChain(filters=filters)
+        if hosts:
+            chain.filter_chain_match.server_names.extend(hosts)
+        return chain
+
+
+def _set_clusters(
+    proxy: TcpProxy, destinations: tuple[Destination, ...], port: int, targets: Targets
+) -> None:
+    live = tuple(one for one in destinations if one.weight > 0) or destinations[:1]
+    proxy.idle_timeout.CopyFrom(seconds(0))
+    if len(live) == 1:
+        proxy.cluster = targets.cluster(live[0], port)
+        return
+    for one in live:
+        entry = proxy.weighted_clusters.clusters.add(name=targets.cluster(one, port))
+        entry.weight = one.weight
