@@ -113,6 +113,7 @@ async def _serve(options: ControlPlaneOptions, stack: AsyncExitStack) -> None:
         "expire": _expire(plane),
         "roster": _keep_roster(plane.roster),
         "federation": plane.federation.run(),
+        "openid": plane.discovery.run(),
         "doctor": _look_after(plane),
     }
     if options.ca_files is not None:

@@ -1,25 +1,31 @@
 """A change on its way: inventory -> translation -> snapshots -> streams, and its report.
 
 Everything happens in the event loop's thread and at once; the debouncer in front decides when,
-also for the management API, which waits: a hundred workloads that register cost one rebuild.
+also for the management API, which waits: a hundred workloads that register cost one rebuild. What
+did not change is the same object from rebuild to rebuild, and is passed over here, too.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from controlplane.announce import announcements
 from controlplane.debounce import Debouncer
 from controlplane.emit.node import Node
 from controlplane.federation.federation import Federation
 from controlplane.inventory import Inventory
-from controlplane.mesh.model import Status
+from controlplane.mesh.model import Mesh, Status
+from controlplane.mesh.statuses import in_order
 from controlplane.metrics import Metrics
+from controlplane.openid.discovery import Discovery
 from controlplane.status import StatusRegistry
 from controlplane.translate import build
+from controlplane.translate.memo import Memo
 from controlplane.xds.cache import SnapshotCache
+from controlplane.xds.catalog import Kept
 from controlplane.xds.service import AdsService
 
 _ANY_SIDECAR = Node("", http_proxy_port=1, weft_agent=True)
@@ -35,6 +41,7 @@ class Outlets:
     metrics: Metrics
     say: Callable[[str], None]
     federation: Federation
+    discovery: Discovery
 
 
 class Pipeline:
@@ -45,6 +52,9 @@ class Pipeline:
         self._trust_domain = trust_domain
         self._outlets = outlets
         self._clock = clock
+        self._memo = Memo()
+        self._digests: Kept[int] = Kept()
+        self._said: tuple[tuple[Status, ...], tuple[Status, ...]] | None = None
         self._statuses: tuple[Status, ...] = ()
         self._debouncer = Debouncer(self.rebuild)
 
@@ -62,21 +72,41 @@ class Pipeline:
 
     def rebuild(self) -> None:
         """Makes what the inventory holds now the configuration of every proxy."""
-        mesh, said = build(self._inventory.snapshot(), self._trust_domain)
+        mesh, said = build(self._inventory.snapshot(), self._trust_domain, self._memo)
         to = self._outlets
+        asked, security = mesh.security, to.discovery.configure(mesh.security)
+        if security is not asked:
+            mesh = replace(mesh, security=security)
         to.cache.set_mesh(mesh)
         to.federation.configure(mesh.federated, mesh.security.trust_domain_aliases)
-        statuses = tuple(sorted((*said, *to.federation.statuses())))
-        for line in announcements(self._statuses, statuses):
-            to.say(line)
-        self._statuses = statuses
-        outbound = to.cache.snapshot(_ANY_SIDECAR).version
-        version = hashlib.sha256(
-            f"{outbound}{mesh.workloads!r}{mesh.security!r}".encode()
-        ).hexdigest()[:16]
-        to.registry.configured(version, mesh, statuses, self._clock())
-        to.metrics.configured(statuses)
+        others = (*to.federation.statuses(), *to.discovery.statuses(asked))
+        if self._said is None or said is not self._said[0] or others != self._said[1]:
+            self._said = (said, others)
+            self._tell(in_order((*said, *others)))
+        to.registry.configured(self._version(mesh), mesh, self._statuses, self._clock())
         to.ads.publish()
+
+    def _tell(self, statuses: tuple[Status, ...]) -> None:
+        for line in announcements(self._statuses, statuses):
+            self._outlets.say(line)
+        self._statuses = statuses
+        self._outlets.metrics.configured(statuses)
+
+    def _version(self, mesh: Mesh) -> str:
+        """Of all that proxies get, by content: nothing new has the version that it had."""
+        kept = self._digests
+        kept.sweep()
+        digest = sum(
+            kept.get((one.namespace, one.name), (one,), partial(_digest, one))
+            for one in mesh.workloads
+        )
+        security = kept.get("security", (mesh.security,), partial(_digest, mesh.security))
+        outbound = self._outlets.cache.snapshot(_ANY_SIDECAR).version
+        return hashlib.sha256(f"{outbound}{digest}{security}".encode()).hexdigest()[:16]
 
     def close(self) -> None:
         self._debouncer.cancel()
+
+
+def _digest(value: object, last: int | None) -> int:
+    return int.from_bytes(hashlib.sha256(repr(value).encode()).digest()[:8], "big")

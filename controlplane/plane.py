@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
@@ -13,7 +14,7 @@ import grpc.aio
 
 from certs.issue_log import IssueLog
 from certs.store import CA_FOLDER, StoredAuthority
-from controlplane.addresses import address_of, check_free, names_of, reachable
+from controlplane.addresses import address_of, check_free, is_loopback, names_of, reachable
 from controlplane.api.authority import AuthorityRooms, AuthorityService, register_authority
 from controlplane.api.doctor import DoctorService, register_doctor
 from controlplane.api.management import Actions, ManagementService, register_management
@@ -50,6 +51,11 @@ from controlplane.federation.shelf import Shelf
 from controlplane.inventory import Inventory
 from controlplane.mesh.model import Mesh, Status
 from controlplane.metrics import Metrics
+from controlplane.openid.discovery import Discovery
+from controlplane.openid.fetch import Fetcher
+from controlplane.openid.metrics import OpenIdMetrics
+from controlplane.openid.reach import Reach
+from controlplane.openid.shelf import Shelf as KeyShelf
 from controlplane.options import ControlPlaneOptions
 from controlplane.pipeline import Outlets, Pipeline
 from controlplane.rotation import metrics as rotation_metrics
@@ -123,7 +129,10 @@ class Plane:
             record=record,
             passphrase=passphrase,
         )
-        outlets = Outlets(cache, self.ads, self.registry, self.metrics, say, self.federation)
+        self.discovery = self._discovery()
+        outlets = Outlets(
+            *(cache, self.ads, self.registry, self.metrics, say, self.federation, self.discovery)
+        )
         self.pipeline = Pipeline(inventory, domain, outlets, time.time)
         memory = MemorySource(inventory, self.pipeline.changed)
         self.journal = Journal(options.state_dir / APPLIED_FILE, memory)
@@ -159,6 +168,16 @@ class Plane:
         )
         FederationMetrics(self.metrics.registry, lambda: federation.followed, time.time)
         return federation
+
+    def _discovery(self) -> Discovery:
+        reach = Reach(loopback=is_loopback(self.options.host))
+        discovery = Discovery(
+            Fetcher(reach, ssl.create_default_context()),
+            KeyShelf(self.options.state_dir),
+            lambda: self.pipeline.changed(),
+        )
+        OpenIdMetrics(self.metrics.registry, lambda: discovery.followed, time.time)
+        return discovery
 
     def _doctor(self, keys: EnvoySecrets | None, sds: SdsSecrets) -> tuple[Reports, Watch]:
         reports = Reports(self.roster.connected)

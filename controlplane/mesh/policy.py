@@ -124,14 +124,16 @@ class AccessPolicy:
 @dataclass(frozen=True, slots=True)
 class TokenRule:
     """A JWT of one issuer. jwks: the keys themselves; else they are fetched from jwks_uri, from
-    `jwks_service` (host and port of the mesh) or, where that is None, straight from the host. name:
-    by which logs know it."""
+    `jwks_service` (host and port of the mesh) or, where that is None, straight from the host.
+    discovers: they are looked up by the issuer's name (OpenID discovery). name: by which logs know
+    it."""
 
     issuer: str
     name: str = ""
     audiences: tuple[str, ...] = ()
     jwks: str = ""
     jwks_uri: str = ""
+    discovers: bool = False
     jwks_service: tuple[str, int] | None = None
     timeout_s: float = 5.0
     from_headers: tuple[tuple[str, str], ...] = ()

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from controlplane.kinds.request_authentication import JwtRule, RequestAuthentication
+from controlplane.kinds.request_authentication import JwtRule, RequestAuthentication, is_url
 from controlplane.mesh.model import Service
 from controlplane.mesh.policy import TokenPolicy, TokenRule
 from controlplane.translate.index import age
@@ -39,12 +39,13 @@ def policies(
 
 def _tell_missing_keys(item: RequestAuthentication, report: Report) -> None:
     for index, rule in enumerate(item.spec.jwt_rules):
-        if not rule.jwks and not rule.jwks_uri:
+        if not rule.jwks and not rule.jwks_uri and not is_url(rule.issuer):
             message = (
-                f"spec.jwtRules[{index}]: the keys of {rule.issuer!r} are not looked up by OpenID "
-                "discovery yet, so each of its tokens is refused; set jwksUri or jwks"
+                f"spec.jwtRules[{index}]: the issuer {rule.issuer!r} is no URL, so its keys can't "
+                "be looked up (OpenID discovery) and each of its tokens is refused; set jwksUri or "
+                "jwks"
             )
-            report.error(item, rule.position, "NotSupported", message)
+            report.error(item, rule.at("issuer"), "NoKeys", message)
 
 
 def _name(item: RequestAuthentication, index: int) -> str:
@@ -59,6 +60,7 @@ def _rule(rule: JwtRule, known: set[tuple[str, int]]) -> TokenRule:
         audiences=rule.audiences,
         jwks=rule.jwks,
         jwks_uri=rule.jwks_uri,
+        discovers=not rule.jwks and not rule.jwks_uri and is_url(rule.issuer),
         jwks_service=place if place in known else None,
         timeout_s=rule.timeout_s,
         from_headers=tuple((header.name, header.prefix) for header in rule.from_headers),

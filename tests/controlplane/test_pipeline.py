@@ -14,6 +14,9 @@ from controlplane.inventory import Inventory, Origin
 from controlplane.kinds.parse import parse
 from controlplane.mesh.model import Mesh
 from controlplane.metrics import Metrics
+from controlplane.openid.discovery import Discovery
+from controlplane.openid.fetch import FetchError
+from controlplane.openid.shelf import Shelf as KeyShelf
 from controlplane.pipeline import Outlets, Pipeline
 from controlplane.sources.memory import MemorySource
 from controlplane.status import StatusRegistry
@@ -50,6 +53,10 @@ async def _nobody(context: object) -> Proof:
     return Proof()
 
 
+async def _no_keys(issuer: str, timeout_s: float) -> tuple[str, str]:
+    raise FetchError(issuer)
+
+
 class Plane:
     """The pipeline with real rooms around it; `rebuilds` counts."""
 
@@ -62,7 +69,10 @@ class Plane:
         federation = Federation(Shelf(Path("unused")), lambda: None)
         self.rebuilds = 0
         self.broken = False
-        outlets = Outlets(cache, ads, self.registry, Metrics(tuple), lambda line: None, federation)
+        discovery = Discovery(_no_keys, KeyShelf(Path("unused")), lambda: None)
+        outlets = Outlets(
+            cache, ads, self.registry, Metrics(tuple), lambda line: None, federation, discovery
+        )
         self.pipeline = Pipeline(self.inventory, "cluster.local", outlets, self._clock)
         self.memory = MemorySource(self.inventory, self.pipeline.changed)
 

@@ -1,0 +1,50 @@
+"""Which addresses a provider of identities may have: whoever writes a policy must not make the
+control plane ask what only it can reach (SSRF).
+
+Pure. Private networks are allowed: identity providers stand there. Never allowed are what clouds
+tell a machine about itself (link-local addresses), and places that nobody serves. This machine's
+own loopback counts only where the control plane is there for this machine alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+from certs.errors import CertificateError
+
+_CLOUD = IPv6Network("fd00:ec2::/32")
+"""EC2's metadata among the private addresses of IPv6."""
+
+
+class Reach:
+    """loopback: this machine's own services may be asked."""
+
+    __slots__ = ("_loopback",)
+
+    def __init__(self, *, loopback: bool) -> None:
+        self._loopback = loopback
+
+    def allowed(self, addresses: Iterable[str]) -> tuple[str, ...]:
+        """Those that may be asked; CertificateError if none of them may be."""
+        good = tuple(address for address in addresses if self._is_allowed(ip_address(address)))
+        if not good:
+            where = "" if self._loopback else ", or this machine's own"
+            raise CertificateError(
+                f"its address is not one to ask: link-local, multicast, reserved{where}"
+            )
+        return good
+
+    def _is_allowed(self, address: IPv4Address | IPv6Address) -> bool:
+        if isinstance(address, IPv6Address):
+            if address.scope_id is not None or address in _CLOUD:
+                return False
+            address = address.ipv4_mapped or address.sixtofour or address
+        if address.is_loopback:
+            return self._loopback
+        return not (
+            address.is_link_local
+            or address.is_multicast
+            or address.is_unspecified
+            or address.is_reserved
+        )
