@@ -33,6 +33,7 @@ class Admin:
         self._metrics = metrics
         self._connections = connections
         self.serving = False
+        self.troubles: Callable[[], Iterable[str]] = tuple
 
     def application(self) -> web.Application:
         application = web.Application()
@@ -49,7 +50,8 @@ class Admin:
     async def _ready(self, request: web.Request) -> web.Response:
         if self.serving:
             return web.Response(text="LIVE\n")
-        return web.Response(status=503, text="INITIALIZING\n")
+        why = "".join(f"{line}\n" for line in self.troubles())
+        return web.Response(status=503, text=f"INITIALIZING\n{why}")
 
     async def _status(self, request: web.Request) -> web.Response:
         current = asdict(self._registry.current())

@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from controlplane.options import ControlPlaneOptions as ControlPlaneOptions  # f
 from controlplane.plane import Plane
 from controlplane.rotation.roster import Roster
 from controlplane.sources.files import FileSource, SourceError
+from controlplane.sources.kubernetes.room import open_kubernetes
 from controlplane.tasks import spawn
 
 SERVING_FILE = "controlplane.json"
@@ -77,7 +79,7 @@ async def _main(options: ControlPlaneOptions) -> int:
     for number, code in ((signal.SIGTERM, 0), (signal.SIGINT, INTERRUPTED)):
         asyncio.get_running_loop().add_signal_handler(number, _stop, stopped, code)
     async with AsyncExitStack() as stack:
-        await _serve(options, stack)
+        await _serve(options, stack, stopped)
         return await stopped
 
 
@@ -86,11 +88,12 @@ def _stop(stopped: asyncio.Future[int], code: int) -> None:
         stopped.set_result(code)
 
 
-async def _serve(options: ControlPlaneOptions, stack: AsyncExitStack) -> None:
-    """Starts everything; `stack` stops it again, last things first."""
+async def _serve(
+    options: ControlPlaneOptions, stack: AsyncExitStack, stopped: asyncio.Future[int]
+) -> None:
+    """Starts everything, unless it is stopped before; `stack` stops it again, last things first."""
     inventory = Inventory()
-    files = FileSource(options.config, inventory, lambda: plane.pipeline.changed())
-    files.load()
+    files = _files(options, inventory, lambda: plane.pipeline.changed())
     place = options.state_passphrase_file
     passphrase = read_passphrase(place, os.environ) if place else None
     if options.ca_files is not None:
@@ -101,14 +104,15 @@ async def _serve(options: ControlPlaneOptions, stack: AsyncExitStack) -> None:
     foreign = _foreign_issuer(options, stack)
     plane = Plane(options, stored, inventory, accounts, foreign, _say, passphrase)
     plane.journal.restore()
-    plane.pipeline.rebuild()
     stack.callback(plane.pipeline.close)
-    ports = await plane.start_grpc(stack)
-    bundle_port = await plane.start_bundle(stack)
     admin = Admin(plane.registry, plane.metrics, plane.connections)
     admin_port = await _start_admin(admin, options, stack)
+    if not await _kubernetes(options, plane, inventory, admin, stack, stopped):
+        return
+    plane.pipeline.rebuild()
+    ports = await plane.start_grpc(stack)
+    bundle_port = await plane.start_bundle(stack)
     works = {
-        "files": files.run(),
         "refresh": _refresh(plane),
         "expire": _expire(plane),
         "roster": _keep_roster(plane.roster),
@@ -116,6 +120,8 @@ async def _serve(options: ControlPlaneOptions, stack: AsyncExitStack) -> None:
         "openid": plane.discovery.run(),
         "doctor": _look_after(plane),
     }
+    if files is not None:
+        works["files"] = files.run()
     if options.ca_files is not None:
         works["authority files"] = plane.authority_files(options.ca_files).run()
     if foreign is not None:
@@ -126,6 +132,39 @@ async def _serve(options: ControlPlaneOptions, stack: AsyncExitStack) -> None:
     stack.callback(plane.journal.forget)
     plane.conductor.resume()
     admin.serving = True
+
+
+def _files(
+    options: ControlPlaneOptions, inventory: Inventory, on_change: Callable[[], None]
+) -> FileSource | None:
+    """Those of --config, read."""
+    if options.config is None:
+        if not options.kubernetes_source:
+            raise StartError("nothing to serve: name a directory with --config, or --kubernetes")
+        return None
+    files = FileSource(options.config, inventory, on_change)
+    files.load()
+    return files
+
+
+async def _kubernetes(
+    options: ControlPlaneOptions,
+    plane: Plane,
+    inventory: Inventory,
+    admin: Admin,
+    stack: AsyncExitStack,
+    stopped: asyncio.Future[int],
+) -> bool:
+    """Waits until everything was listed there, if it is a source. False: stopped before."""
+    if options.source is None:
+        return True
+    changed, registry = plane.pipeline.changed, plane.metrics.registry
+    room = await open_kubernetes(options.source, inventory, changed, _say, registry, stack)
+    admin.troubles = lambda: room.source.troubles
+    waiting = spawn(room.source.ready(), "waiting for Kubernetes")
+    await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    return not stopped.done()
 
 
 def _own_state(state_dir: Path, stack: AsyncExitStack) -> None:
@@ -223,7 +262,9 @@ def _announce_serving(
         raise StartError(f"{path} cannot be written: {error.strerror}") from None
     stack.callback(_withdraw, path)
     named = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in addresses.items())
-    _say(f"weft: control plane serves {options.config}: {named}")
+    places = [str(options.config)] if options.config is not None else []
+    places += ["Kubernetes"] if options.kubernetes_source else []
+    _say(f"weft: control plane serves {' and '.join(places)}: {named}")
 
 
 def _withdraw(path: Path) -> None:

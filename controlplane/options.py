@@ -9,15 +9,17 @@ from controlplane.ca.kubernetes import KubernetesOptions
 from controlplane.ca.service import MAX_TTL_S
 from controlplane.ca.service_accounts import DEFAULT_AUDIENCE
 from controlplane.ca.token_review import IN_CLUSTER
+from controlplane.sources.kubernetes.room import SourceOptions
 
 
 @dataclass(frozen=True, slots=True)
 class ControlPlaneOptions:
-    """Port 0: any free one. allow_sds_keys: plain Envoys may get their private key by SDS.
+    """config None: no files, only Kubernetes. Port 0: any free one.
+    allow_sds_keys: plain Envoys may get their private key by SDS.
     certificate_ttl_s: how long workloads' certificates live, unless they ask for less.
     state_passphrase_file: where the passphrase of the authority's keys is, a path or env:NAME."""
 
-    config: Path
+    config: Path | None
     state_dir: Path
     host: str = "127.0.0.1"
     port: int = 15010
@@ -41,6 +43,18 @@ class ControlPlaneOptions:
     bundle_port: int | None = None
     bundle_certificate: Path | None = None
     bundle_key: Path | None = None
+    kubernetes_source: bool = False
+    kubeconfig: Path | None = None
+    context: str = ""
+    namespaces: tuple[str, ...] = ()
+    lease_namespace: str = ""
+
+    @property
+    def source(self) -> SourceOptions | None:
+        """How objects are read from Kubernetes, if they are."""
+        if not self.kubernetes_source:
+            return None
+        return SourceOptions(self.kubeconfig, self.context, self.namespaces, self.lease_namespace)
 
     @property
     def kubernetes(self) -> KubernetesOptions:

@@ -178,8 +178,27 @@ def proxy(
 
 
 @weft.command()
+@click.option("--config", type=PATH, metavar="DIR", help="Kubernetes and Istio YAML, watched.")
 @click.option(
-    "--config", type=PATH, required=True, metavar="DIR", help="Kubernetes and Istio YAML, watched."
+    "--kubernetes",
+    "kubernetes_source",
+    is_flag=True,
+    help="Follow what an API server has: the pod's, or the kubeconfig's.",
+)
+@click.option("--kubeconfig", type=PATH, metavar="FILE", help="Of --kubernetes.")
+@click.option("--context", default="", metavar="NAME", help="Another than the current one of it.")
+@click.option(
+    "--namespace",
+    "namespaces",
+    multiple=True,
+    metavar="NAME",
+    help="Of --kubernetes, only this one; several may be given.",
+)
+@click.option(
+    "--lease-namespace",
+    default="",
+    metavar="NAME",
+    help="Where control planes elect a leader  [default: the pod's, or weft-system].",
 )
 @click.option(
     "--state-dir", type=PATH, required=True, metavar="DIR", help="The root key, tokens, addresses."
@@ -266,6 +285,7 @@ def controlplane(**options: Any) -> None:
     \b
     Example:
       weft controlplane --config mesh --state-dir /var/lib/weft --host 0.0.0.0
+      weft controlplane --kubernetes --state-dir /var/lib/weft --host 0.0.0.0
     """
     from controlplane.main import ControlPlaneOptions, run
 

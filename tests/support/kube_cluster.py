@@ -334,12 +334,15 @@ class Cluster:
             watch.queue.put_nowait({"type": "ERROR", "object": expired.status})
         self.cut()
 
-    def rearrange(self, order: Callable[[list[Any]], Iterable[Any]]) -> None:
-        """What is under way to each client comes in another order, or twice. Bookmarks stay."""
+    def rearrange(
+        self, order: Callable[[list[Any]], Iterable[Any]], *, bookmarks: bool = True
+    ) -> None:
+        """What is under way to each client comes in another order, twice, or not yet. What is no
+        change of an object stays behind it; bookmarks False: it is lost."""
         for watch in self.watches:
             waiting = _drain(watch.queue)
             events = [one for one in waiting if _is_change(one)]
-            after = [one for one in waiting if not _is_change(one)]
+            after = [one for one in waiting if bookmarks and not _is_change(one)]
             for event in (*order(events), *after):
                 watch.queue.put_nowait(event)
 

@@ -34,8 +34,6 @@ WATCH_GRACE_S = 30.0
 KEEPALIVE_S = 10
 """A connection that carries nothing is probed, so that a vanished peer is noticed."""
 MAX_ANSWER_BYTES = 512 * 1024 * 1024
-MERGE_PATCH = "application/merge-patch+json"
-APPLY_PATCH = "application/apply-patch+yaml"
 _AGENT = "weft-controlplane"
 
 Query = Mapping[str, str]
@@ -88,15 +86,14 @@ class Client:
         path: str,
         query: Query | None = None,
         body: object = None,
-        kind: str = "application/json",
         accept: str = "application/json",
     ) -> Document:
-        """One request; the JSON of its answer. kind: the content type of `body`."""
+        """One request; the JSON of its answer. body: sent as JSON."""
         headers = {"accept": accept}
         data = None
         if body is not None:
             data = json.dumps(body).encode()
-            headers["content-type"] = kind
+            headers["content-type"] = "application/json"
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S, sock_connect=CONNECT_S)
         async with await self._ask(method, path, query, headers, data, timeout) as response:
             return _document(await _read(response))

@@ -15,8 +15,11 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from controlplane.announce import announcements
 from controlplane.inventory import Inventory, Origin
-from controlplane.sources.kubernetes.answers import ApiError
+from controlplane.kinds.registry import KINDS
+from controlplane.mesh.model import Position, Status
+from controlplane.sources.kubernetes.answers import ApiError, Resource
 from controlplane.sources.kubernetes.backoff import Backoff
 from controlplane.sources.kubernetes.client import UNREACHABLE, Client
 from controlplane.sources.kubernetes.collection import Collection
@@ -37,10 +40,13 @@ class KubernetesSource:
         inventory: Inventory,
         on_change: Callable[[], None],
         namespaces: Sequence[str] = (),
+        say: Callable[[str], None] = lambda line: None,
         pace: Pace | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """namespaces: only these, and what is of no namespace. clock: Unix seconds."""
+        """namespaces: only these, and what is of no namespace. say: tells the user a line while
+        `on_change` is not called yet. clock: Unix seconds."""
+        self._say = say
         self._client = client
         self._inventory = inventory
         self._intake = Intake(inventory)
@@ -58,6 +64,7 @@ class KubernetesSource:
         self.collections: dict[tuple[str, str, str], Collection] = {}
         self.last_contact = 0.0
         self._outage: Failure | None = None
+        self._remarks: dict[str, Status] = {}
 
     @property
     def is_ready(self) -> bool:
@@ -156,6 +163,15 @@ class KubernetesSource:
             return error.status == 404
         return False
 
+    def resource_of(self, kind: str) -> Resource | None:
+        """Of an ObjectKey's kind; None if it is not followed."""
+        for collection in self.collections.values():
+            resource = collection.followed.resource
+            cls = KINDS.get((resource.api_version, resource.kind))
+            if cls is not None and kind == (cls.KIND or cls.__name__):
+                return resource
+        return None
+
     # ------------------------------------------------------------------ what is said of it
 
     def changed(self) -> None:
@@ -168,11 +184,32 @@ class KubernetesSource:
         everything = self._discovered and all(one.complete for one in self.collections.values())
         if everything and not self.is_ready:
             self._ready.set()
-        said = statuses(self._state())
+        said = (*statuses(self._state()), *self._remarks.values())
         origin = Origin.kubernetes(SOURCE)
-        if self._inventory.statuses_of(origin) != said:
-            self._inventory.replace(origin, (), said)
-            self.changed()
+        before = self._inventory.statuses_of(origin)
+        if before == said:
+            return
+        self._inventory.replace(origin, (), said)
+        if not self.is_ready:
+            for line in announcements(before, said):
+                self._say(line)
+        self.changed()
+
+    def remark(self, about: str, why: str) -> None:
+        """Something beside the collections that does not work, '' if it does: a warning."""
+        if why:
+            self._remarks[about] = Status(Position(SOURCE), "warning", "NotWritten", about, why)
+        elif about not in self._remarks:
+            return
+        else:
+            del self._remarks[about]
+        self.told()
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """Why nothing is served yet, for a readiness probe."""
+        said = self._inventory.statuses_of(Origin.kubernetes(SOURCE))
+        return tuple(one.message for one in said if one.severity == "error")
 
     def heard_from(self) -> None:
         self.last_contact = self._clock()
