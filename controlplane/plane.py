@@ -116,7 +116,7 @@ class Plane:
         keys = EnvoySecrets(self.authority, ttl_s, record=record) if allowed else None
         self.federation = self._federated()
         sds = self._sds_secrets(keys)
-        cache = SnapshotCache(Mesh(domain), sds)
+        cache = SnapshotCache(Mesh(domain), sds, self.revocations.identities)
         self.roster = Roster(options.state_dir / ROSTER_FILE, time.time)
         observers = (self.registry, self.metrics, self.roster)
         self.ads = AdsService(self._prove, cache, observers, time.time)

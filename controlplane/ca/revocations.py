@@ -94,6 +94,10 @@ class Revocations:
         told = self._told
         return told if lists else Told(identities=told.identities)
 
+    def identities(self) -> tuple[str, ...]:
+        """Whom nobody may be, sorted."""
+        return self._told.identities
+
     def why(self, certificate: Certificate) -> str:
         """Why it counts no more; '' if it does."""
         for one in self._brought():

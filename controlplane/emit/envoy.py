@@ -56,18 +56,21 @@ def outbound(mesh: Mesh, node: Node) -> Draft:
 @dataclass(frozen=True, slots=True)
 class Beside:
     """All that a node's own side depends on, but for the node. edge: what is seen of the mesh by
-    one that is a gateway, too."""
+    one that is a gateway, too. denied: revoked identities that a plain Envoy is to refuse; None for
+    a proxy that knows them by itself."""
 
     workload: Workload | None
     guards: Guards
     trust_domains: tuple[str, ...]
     edge: Mesh | None = None
+    denied: tuple[str, ...] | None = None
 
 
-def beside(mesh: Mesh, node: Node) -> Beside:
+def beside(mesh: Mesh, node: Node, revoked: tuple[str, ...] = ()) -> Beside:
     workload = mesh.workload(node.namespace, node.workload)
     edge = mesh if node.gateway is not None or place_of(mesh, node) is not None else None
-    return Beside(workload, _guards(mesh, node, workload), mesh.trust_domains, edge)
+    denied = None if node.weft_agent else revoked
+    return Beside(workload, _guards(mesh, node, workload), mesh.trust_domains, edge, denied)
 
 
 def sidecar(of: Beside, node: Node) -> Draft:
@@ -77,10 +80,16 @@ def sidecar(of: Beside, node: Node) -> Draft:
     ports = [p for p in workload.inbound if p.protocol != "UDP"] if workload else []
     own = {cluster.name: cluster for cluster in map(clusters.inbound, ports)}
     own |= {jwt.cluster_name(rule): jwt.cluster(rule) for rule in jwks_places(guards.tokens)}
-    found = [listeners.inbound(p, of.trust_domains, guards) for p in ports]
+    denied = of.denied
+    found = [listeners.inbound(p, of.trust_domains, guards, denied=denied) for p in ports]
+    routes = [listeners.inbound_routes(p, denied) for p in ports] if denied is not None else []
     if node.http_proxy_port:
         found.append(listeners.http_proxy(node.http_proxy_port))
-    draft = Draft(clusters=tuple(own.values()), listeners=tuple(found))
+    draft = Draft(
+        clusters=tuple(own.values()),
+        listeners=tuple(found),
+        routes=tuple(one for one in routes if one is not None),
+    )
     if of.edge is None:
         return draft
     return draft + gateway.gateway(of.edge, node, guards) + gateways(of.edge, node, guards)

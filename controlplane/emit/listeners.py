@@ -15,9 +15,12 @@ from envoy.config.listener.v3.listener_components_pb2 import (
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_components_pb2 import Route, VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.network.http_connection_manager.v3 import (
+    http_connection_manager_pb2 as hcm_pb2,
+)
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
-from controlplane.emit import managers, names, tls, tunnels
+from controlplane.emit import managers, names, revoked, tls, tunnels
 from controlplane.emit.access import Guards, http_filters, network_filters
 from controlplane.emit.explanations import of_tokens
 from controlplane.emit.managers import NO_GUARDS, HttpConnectionManager
@@ -27,16 +30,21 @@ from controlplane.mesh.model import InboundPort
 
 
 def inbound(
-    port: InboundPort, trust_domains: tuple[str, ...], guards: Guards = NO_GUARDS
+    port: InboundPort,
+    trust_domains: tuple[str, ...],
+    guards: Guards = NO_GUARDS,
+    *,
+    denied: tuple[str, ...] | None = None,
 ) -> Listener:
     """The way into a workload: `port` says where the sidecar listens and what it demands, and
-    `guards` who may come in."""
+    `guards` who may come in. denied: revoked identities for a plain Envoy to refuse, whose routes
+    come by `inbound_routes`; None for a proxy that knows them by itself."""
     listener = Listener(
         name=names.listener(port.listen_address, port.listen_port),
         address=socket_address(port.listen_address, port.listen_port),
         traffic_direction=TrafficDirection.INBOUND,
     )
-    filters = _inbound_filters(port, guards)
+    filters = _inbound_filters(port, guards, denied)
     alpn = names.server_alpn(port.protocol)
     if port.mtls != "DISABLE":
         chain = listener.filter_chains.add(filters=filters)
@@ -63,7 +71,9 @@ def _split_by_transport(listener: Listener, filters: list[Filter]) -> None:
     listener.filter_chains.append(FilterChain(filter_chain_match=plain, filters=filters))
 
 
-def _inbound_filters(port: InboundPort, guards: Guards) -> list[Filter]:
+def _inbound_filters(
+    port: InboundPort, guards: Guards, denied: tuple[str, ...] | None
+) -> list[Filter]:
     stat_prefix = f"inbound_{port.listen_port}"
     cluster = names.inbound_cluster(port)
     if port.protocol not in HTTP_PROTOCOLS:
@@ -71,14 +81,34 @@ def _inbound_filters(port: InboundPort, guards: Guards) -> list[Filter]:
         if guards.access:
             proxy.access_log.append(managers.access_log(guards))
         relay = Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
-        return [*network_filters(guards, port.listen_port, port.numbers), relay]
-    guarding = http_filters(guards, port.listen_port, port.numbers)
-    manager = managers.manager(stat_prefix, guards, guarding)
-    manager.route_config.CopyFrom(_inbound_routes(port, cluster))
+        guarding = network_filters(guards, port.listen_port, port.numbers)
+        return [*revoked.network_filters(denied or ()), *guarding, relay]
+    steps = http_filters(guards, port.listen_port, port.numbers)
+    if denied is not None:
+        steps.insert(0, revoked.http_filter())
+    manager = managers.manager(stat_prefix, guards, steps)
+    if denied is None:
+        manager.route_config.CopyFrom(_inbound_routes(port, cluster))
+    else:
+        manager.rds.CopyFrom(_by_rds(cluster))
     manager.forward_client_cert_details = HttpConnectionManager.APPEND_FORWARD
     manager.set_current_client_cert_details.subject.value = True
     manager.set_current_client_cert_details.uri = True
     return [managers.as_filter(manager)]
+
+
+def inbound_routes(port: InboundPort, denied: tuple[str, ...]) -> RouteConfiguration | None:
+    """For a plain Envoy: the routes of `inbound`, which refuse these identities; None for a port
+    that has none."""
+    if port.protocol not in HTTP_PROTOCOLS:
+        return None
+    routes = _inbound_routes(port, names.inbound_cluster(port))
+    revoked.refuse(routes, denied)
+    return routes
+
+
+def _by_rds(name: str) -> hcm_pb2.Rds:
+    return hcm_pb2.Rds(route_config_name=name, config_source=over_ads())
 
 
 def _inbound_routes(port: InboundPort, cluster: str) -> RouteConfiguration:
@@ -108,8 +138,7 @@ def gateway(address: str, port: int, guards: Guards = NO_GUARDS) -> Listener:
 
 
 def _outbound(address: str, port: int, manager: HttpConnectionManager, routes: str) -> Listener:
-    manager.rds.route_config_name = routes
-    manager.rds.config_source.CopyFrom(over_ads())
+    manager.rds.CopyFrom(_by_rds(routes))
     return Listener(
         name=names.listener(address, port),
         address=socket_address(address, port),

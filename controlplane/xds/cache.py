@@ -49,7 +49,11 @@ _NOTHING = _Part({})
 
 
 class SnapshotCache:
-    def __init__(self, mesh: Mesh, secrets_for: SecretsFor) -> None:
+    def __init__(
+        self, mesh: Mesh, secrets_for: SecretsFor, revoked: Callable[[], tuple[str, ...]] = tuple
+    ) -> None:
+        """revoked: the identities that plain Envoys are to refuse."""
+        self._revoked = revoked
         self._secrets_for = secrets_for
         self.extras_for: Callable[[Node], Draft] | None = None
         self._catalog = Catalog(mesh)
@@ -111,7 +115,7 @@ class SnapshotCache:
     # ------------------------------------------------------------------ of one node
 
     def _own_part(self, node: Node, scope: _Part) -> _Part:
-        of = envoy.beside(self.mesh, node)
+        of = envoy.beside(self.mesh, node, self._revoked())
 
         def make(last: _Part | None) -> _Part:
             return self._build(node, of, scope) or last or _NOTHING
@@ -145,7 +149,10 @@ class SnapshotCache:
 def _own_key(node: Node) -> Hashable:
     """Its labels count while the mesh does not know the workload: policies select by them."""
     labels = tuple(sorted(node.labels.items()))
-    return node.namespace, node.workload, node.http_proxy_port, node.gateway, labels
+    return (
+        *(node.namespace, node.workload, node.http_proxy_port, node.gateway),
+        *(node.weft_agent, labels),
+    )
 
 
 def _names(type_url: str, *parts: _Part) -> Resources:

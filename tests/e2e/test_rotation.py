@@ -76,7 +76,7 @@ def test_only_the_administrator_may_replace_or_revoke(mesh: Rotating) -> None:
 
 
 def test_who_is_revoked_is_out_within_seconds_and_may_come_back(mesh: Rotating) -> None:
-    """At Weft's sidecar also on the connections that it has; Envoy lets those live on."""
+    """Also on the connections that both have: Weft ends them, Envoy refuses what comes over them."""
     caller = "spiffe://cluster.local/ns/default/sa/caller"
     with load(mesh.caller.outbound, "web:8080", per_second=50) as flowing:
         flowing.more(20)
@@ -85,6 +85,8 @@ def test_who_is_revoked_is_out_within_seconds_and_may_come_back(mesh: Rotating) 
         ended = "server.revoked_connections_ended"
         eventually(lambda: mesh.sidecars[1].stats().get(ended, 0) > 0, 30, ended)
         eventually(lambda: all(refused(mesh)), 30, "handshakes that both have refused")
+        # Envoy keeps the connections that it has, and refuses what comes over them.
+        eventually(lambda: 403 in kept(mesh), 30, "requests that Envoy has refused")
         eventually(lambda: f"{caller} is revoked: stolen" in mesh.plane.log, 30, "its stream ended")
         with pytest.raises(UserError, match="neither a serial number"):
             revoke_online(mesh.plane.state, "caller")
@@ -95,6 +97,11 @@ def test_who_is_revoked_is_out_within_seconds_and_may_come_back(mesh: Rotating) 
         revoke_online(mesh.plane.state, caller, restore=True)
         eventually(lambda: set(fresh(mesh)) == {200}, 30, "new connections to both")
         eventually(lambda: synced(mesh.plane, 3), 30, "its stream")
+
+
+def kept(mesh: Rotating) -> list[int]:
+    """Answers to requests over connections that are kept open, to one server and to the other."""
+    return [loopback.get_now(mesh.caller.outbound, "/", "web:8080").status for _ in range(4)]
 
 
 def fresh(mesh: Rotating) -> list[int]:

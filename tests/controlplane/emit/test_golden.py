@@ -17,7 +17,7 @@ from tests.support.emit_cases import CASES
 from tests.support.mesh import node
 
 GOLDEN = Path(__file__).parent / "golden"
-NODE = node(labels={"app": "me"})
+NODE = node(labels={"app": "me"}, weft_agent=True)
 
 
 def rendered(name: str) -> str:

@@ -33,6 +33,8 @@ metadata: {name: deny}
 spec: {action: DENY, selector: {matchLabels: {app: %s}}, rules: [{}]}
 """
 
+OURS: dict[str, Any] = {"http_proxy_port": 0, "weft_agent": True}
+
 
 def own_side(mesh: Mesh, of: Node) -> Draft:
     return sidecar(beside(mesh, of), of)
@@ -53,7 +55,7 @@ def of_gateway(mesh: Mesh, **facts: Any) -> list[str]:
 def test_the_mesh_knows_the_labels_of_its_workloads() -> None:
     """A sidecar that gives itself other labels keeps its policies."""
     mesh = guarded(DENY % "messenger-1")
-    (listener,) = own_side(mesh, node(labels={"app": "harmless"}, http_proxy_port=0)).listeners
+    (listener,) = own_side(mesh, node(labels={"app": "harmless"}, **OURS)).listeners
     assert filters(listener) == ["rbac", "router"]
 
 
@@ -69,7 +71,7 @@ def test_a_gateway_is_the_target_of_a_policy_by_its_name() -> None:
     label = "gateway.networking.k8s.io/gateway-name"
     assert of_gateway(mesh, labels={label: "edge"}) == ["rbac", "router"]
     assert of_gateway(mesh, labels={label: "inner"}) == ["router"]
-    (listener,) = own_side(mesh, node(http_proxy_port=0)).listeners
+    (listener,) = own_side(mesh, node(**OURS)).listeners
     assert filters(listener) == ["router"]
 
 
