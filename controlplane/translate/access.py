@@ -28,7 +28,7 @@ def policies(
     for item in sorted(items, key=age):
         policy = _policy(item, trust_domains, report)
         made.append(policy)
-        tell_unused(item, policy.scope, population, report)
+        tell_unused(item, item.spec, policy.scope, population, report)
         _tell_provider(item, known, report)
         _tell_tcp(item, policy, population, report)
         _tell_unasked(item, policy, known, population, report)

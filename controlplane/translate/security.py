@@ -5,6 +5,7 @@ from __future__ import annotations
 from controlplane.inventory import Snapshot
 from controlplane.kinds.apps import Deployment
 from controlplane.kinds.authorization_policy import AuthorizationPolicy
+from controlplane.kinds.gateway_api.gateway import Gateway
 from controlplane.kinds.mesh_config import MeshConfigMap
 from controlplane.kinds.request_authentication import RequestAuthentication
 from controlplane.mesh.model import Service, Workload
@@ -15,7 +16,7 @@ from controlplane.translate.report import Report
 from controlplane.translate.scopes import Population
 from controlplane.translate.trust_domains import TrustDomains
 
-KINDS = (MeshConfigMap, AuthorizationPolicy, RequestAuthentication, Deployment)
+KINDS = (MeshConfigMap, AuthorizationPolicy, RequestAuthentication, Deployment, Gateway)
 """What of a snapshot decides."""
 
 
@@ -38,7 +39,8 @@ def build(
     planned = (
         (item.namespace, item.spec.template.metadata.labels) for item in snapshot.of(Deployment)
     )
-    population = Population(workloads, tuple(planned))
+    gateways = ((item.namespace, item.name) for item in snapshot.of(Gateway))
+    population = Population(workloads, tuple(planned), gateways)
     return Security(
         access=access.policies(policies, domains, asked, population, report),
         tokens=tokens.policies(snapshot.of(RequestAuthentication), services, population, report),

@@ -32,7 +32,7 @@ def policies(
             for index, rule in enumerate(item.spec.jwt_rules)
         )
         made.append(TokenPolicy(item.namespace, item.name, rules, scope, item.position))
-        tell_unused(item, scope, population, report)
+        tell_unused(item, item.spec, scope, population, report)
         _tell_missing_keys(item, report)
     return tuple(made)
 
