@@ -1,11 +1,12 @@
 """This workload's identity: its own key, a certificate from the mesh's CA, renewal at half life.
 
 A certificate is asked for by Istio's CreateCertificate: with the join token over TLS, or, once
-there is a valid SVID, over mutual TLS where the control plane's address for that is known. A join
-token may be bound to the first key that it was presented with, so by token the held key is used
-again; over mutual TLS each renewal has a new key. Key and chain rest in STATE/identity.pem, the
-key encrypted under what the join token file says, so that a restart while the control plane is
-away still has an identity. A private key is never logged and never on disk in the clear.
+there is a valid SVID, over mutual TLS where the control plane's address for that is known, on the
+discovery stream's connection if there is one. A join token may be bound to the first key that it
+was presented with, so by token the held key is used again; over mutual TLS each renewal has a new
+key. Key and chain rest in STATE/identity.pem, the key encrypted under what the join token file
+says, so that a restart while the control plane is away still has an identity. A private key is
+never logged and never on disk in the clear.
 
 The mesh says over ADS whom to trust (SDS `ROOTCA`) and which certificate issues now (SDS
 `weft.dev/issuer`, a validation context with just that certificate): a certificate that another one
@@ -47,6 +48,7 @@ from protos.gen.istio import ca_pb2
 from proxy.config.model import DataSource, Secret, TlsCertificate
 from proxy.http.grpc import RpcError
 from proxy.kept_identity import FILE, decode_file, encode_file, passphrase
+from proxy.rpc.call import Call, Ride, on_foot
 from proxy.rpc.connection import open_call
 from proxy.rpc.credentials import client_tls
 from proxy.tasks import spawn
@@ -69,6 +71,8 @@ _RETRIES_LEFT = 10.0
 """At least as often it is tried again before the certificate ends."""
 _LATE_RETRY_S = 5.0
 """And so often after that."""
+_MOST_PUSHBACK_S = 300.0
+"""A CA that wants to be left alone for longer is asked after this time."""
 
 ROOT_SECRET = "ROOTCA"
 ISSUER_SECRET = "weft.dev/issuer"
@@ -113,8 +117,18 @@ class Svid:
         return validity(self.chain[0])
 
 
+class NotNowError(CertificateError):
+    """The CA says when it wants to be asked again: by no other way, and not sooner."""
+
+    def __init__(self, reason: str, after_s: float) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
+
+
 class Identity:
-    """`run` until cancelled. `on_secret` and each listener are called in the loop."""
+    """`run` until cancelled. `on_secret` and each listener are called in the loop.
+
+    ride: finds a connection to the CA that is there already; may be set until `run`."""
 
     def __init__(
         self,
@@ -133,6 +147,7 @@ class Identity:
         self._sleep = sleep
         self._jitter = jitter
         self._key: PrivateKey | None = None
+        self.ride: Ride = on_foot
         self.svid: Svid | None = None
         self.secret: Secret | None = None
         self.last_error = ""
@@ -186,7 +201,7 @@ class Identity:
                 failures += 1
                 self.failures += 1
                 self._failed(error)
-                await self._pause(self._retry_delay_s(failures))
+                await self._wait_after(error, failures)
                 continue
             failures = 0
             self.renewals += 1
@@ -223,6 +238,14 @@ class Identity:
             for each in waits:
                 each.cancel()
             self._news.clear()
+
+    async def _wait_after(self, error: CertificateError, failures: int) -> None:
+        if isinstance(error, NotNowError):
+            # Whoever came with us was told the same: we come back spread over as long again.
+            wait_s = error.after_s * (1.0 + self._jitter())
+            await self._sleep(min(wait_s, _MOST_PUSHBACK_S))
+        else:
+            await self._pause(self._retry_delay_s(failures))
 
     def _retry_delay_s(self, failures: int) -> float:
         delay_s = retry_delay_s(failures, self._jitter())
@@ -329,8 +352,9 @@ class Identity:
         held = self.svid if self.svid is not None and now < self.svid.valid[1] else None
         if options.ca_mtls_address and held is not None:
             try:
-                key = generate_key()
-                return await self._call(options.ca_mtls_address, key, (), held)
+                return await self._ask_by_certificate(options.ca_mtls_address, held)
+            except NotNowError:
+                raise
             except CertificateError as error:
                 log.info("renewal over mutual TLS failed, trying the join token: %s", error)
         token = await asyncio.to_thread(self._token)
@@ -348,6 +372,20 @@ class Identity:
             raise CertificateError(f"{self._options.join_token_file} holds no join token")
         return token
 
+    async def _ask_by_certificate(self, address: str, held: Svid) -> Svid:
+        """On the discovery stream's connection, which saves both sides a handshake, or a new
+        one."""
+        key = generate_key()
+        riding = self.ride(address, _METHOD)
+        if riding is not None:
+            try:
+                return await self._exchange(address, key, _begun(riding))
+            except NotNowError:
+                raise
+            except CertificateError as error:
+                log.info("renewal beside the discovery stream failed: %s", error)
+        return await self._call(address, key, (), held)
+
     async def _call(
         self,
         address: str,
@@ -355,43 +393,37 @@ class Identity:
         metadata: tuple[tuple[str, str], ...],
         client: Svid | None,
     ) -> Svid:
-        """One CreateCertificate. CertificateError says whatever went wrong."""
+        """Asks on a connection of its own. CertificateError says whatever went wrong."""
         roots = await self.roots()
         own = (chain_to_pem(client.chain), key_to_pem(client.key)) if client else (None, None)
+        name = self._options.server_name
+
+        async def dial() -> Call:
+            tls = client_tls(address, roots, name, *own)
+            return await open_call(address, _METHOD, tls=tls, authority=name, metadata=metadata)
+
+        return await self._exchange(address, key, dial())
+
+    async def _exchange(
+        self, address: str, key: PrivateKey, beginning: Coroutine[Any, Any, Call]
+    ) -> Svid:
+        """One CreateCertificate on a call that is about to begin."""
         known = self.svid.spiffe_id if self.svid is not None else self._options.identity
         request = ca_pb2.IstioCertificateRequest(csr=make_csr(key, known).decode())
         try:
             async with asyncio.timeout(_CALL_TIMEOUT_S):
-                body = await self._ask_at(address, roots, own, metadata, request)
+                body = await _answer(await beginning, request.SerializeToString())
         except TimeoutError:
             raise CertificateError(f"{address}: DEADLINE_EXCEEDED") from None
         except RpcError as error:
+            if error.pushback_s is not None:
+                raise NotNowError(f"{address}: {error}", error.pushback_s) from None
             raise CertificateError(f"{address}: {error}") from None
         try:
             response = ca_pb2.IstioCertificateResponse.FromString(body)
         except DecodeError:
             raise CertificateError(f"{address}: the answer is not what was asked for") from None
         return checked_svid(key, response.cert_chain, self._clock())
-
-    async def _ask_at(
-        self,
-        address: str,
-        roots: bytes,
-        own: tuple[bytes | None, bytes | None],
-        metadata: tuple[tuple[str, str], ...],
-        request: ca_pb2.IstioCertificateRequest,
-    ) -> bytes:
-        name = self._options.server_name
-        tls = client_tls(address, roots, name, *own)
-        call = await open_call(address, _METHOD, tls=tls, authority=name, metadata=metadata)
-        try:
-            await call.send(request.SerializeToString(), end=True)
-            body = await call.receive()
-            if body is None:
-                raise RpcError("INTERNAL", "the CA ended the call without an answer")
-            return body
-        finally:
-            call.close()
 
     # ----------------------------------------------------------------- the disk
 
@@ -425,6 +457,21 @@ class Identity:
     def _write(self, state_dir: Path, key: PrivateKey, chain: tuple[Certificate, ...]) -> None:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_secret(state_dir / FILE, encode_file(key, chain, passphrase(self._token())))
+
+
+async def _begun(call: Call) -> Call:
+    return call
+
+
+async def _answer(call: Call, request: bytes) -> bytes:
+    try:
+        await call.send(request, end=True)
+        body = await call.receive()
+        if body is None:
+            raise RpcError("INTERNAL", "the CA ended the call without an answer")
+        return body
+    finally:
+        call.close()
 
 
 def read_token(path: Path) -> bytes:

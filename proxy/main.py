@@ -172,6 +172,7 @@ class Proxy:
         following = spawn(self.xds.run(), "xds")
         if self.identity is not None:
             self.identity.on_revoked = self._follow_revocations
+            self.identity.ride = self.xds.beside
             spawn(self.identity.run(), "identity")
             self._report(self.identity)
         published = spawn(self.xds.published.wait(), "first configuration")

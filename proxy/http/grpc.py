@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import unquote
 
 PREFIX_BYTES = 5
+PUSHBACK = "grpc-retry-pushback-ms"
+MAX_DIGITS = 10
 CODES = (
     "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND",
     "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED",
@@ -20,12 +22,14 @@ _OF_HTTP = {
 
 
 class RpcError(ConnectionError):
-    """A call that did not end well; the text is one line: the code's name and the details."""
+    """A call that did not end well; the text is one line: the code's name and the details.
+    pushback_s: after how long the server wants to hear from us again, None if it did not say."""
 
-    def __init__(self, code: str, details: str = "") -> None:
+    def __init__(self, code: str, details: str = "", pushback_s: float | None = None) -> None:
         text = " ".join(details.split())
         super().__init__(f"{code}: {text}" if text else code)
         self.code = code
+        self.pushback_s = pushback_s
 
 
 def framed(message: bytes) -> bytes:
@@ -74,4 +78,11 @@ def status(headers: Iterable[tuple[str, str]]) -> RpcError | None:
     if code == "0":
         return None
     name = CODES[int(code)] if code.isdigit() and int(code) < len(CODES) else "UNKNOWN"
-    return RpcError(name, unquote(fields.get("grpc-message", "")))
+    return RpcError(name, unquote(fields.get("grpc-message", "")), _pushback_s(fields))
+
+
+def _pushback_s(fields: Mapping[str, str]) -> float | None:
+    """gRPC proposal A6. A negative number says "do not retry"; the caller knows if it must."""
+    milliseconds = fields.get(PUSHBACK, "")
+    whole = milliseconds.isascii() and milliseconds.isdigit() and len(milliseconds) <= MAX_DIGITS
+    return int(milliseconds) / 1000 if whole else None

@@ -27,6 +27,7 @@ from proxy.config.snapshot import Snapshot
 from proxy.http.grpc import RpcError
 from proxy.identity import Identity
 from proxy.reporting.holdings import Holding, holdings
+from proxy.rpc.call import Call
 from proxy.rpc.connection import open_call
 from proxy.rpc.credentials import client_tls
 
@@ -112,22 +113,24 @@ class Reporter:
         self.last_error = why
 
     async def _report(self) -> None:
-        svid = self._identity.svid
-        assert svid is not None  # run() has looked
-        target = self._target
-        roots = await self._identity.roots()
-        own = (chain_to_pem(svid.chain), key_to_pem(svid.key))
-        tls = client_tls(target.address, roots, target.server_name, *own)
         held = holdings(self._snapshot(), self._identity.secret)
         async with asyncio.timeout(TIMEOUT_S):
-            call = await open_call(target.address, METHOD, tls=tls, authority=target.server_name)
+            call = self._identity.ride(self._target.address, METHOD) or await self._dial()
             try:
                 sent_at, began = self._clock(), self._tick()
-                await call.send(_message(target.node_id, sent_at, held), end=True)
+                await call.send(_message(self._target.node_id, sent_at, held), end=True)
                 body = await call.receive()
             finally:
                 call.close()
         self._heard(body, sent_at, self._tick() - began)
+
+    async def _dial(self) -> Call:
+        """A connection of its own, where the discovery stream goes elsewhere."""
+        svid, target = self._identity.svid, self._target
+        assert svid is not None  # run() has looked
+        own = (chain_to_pem(svid.chain), key_to_pem(svid.key))
+        tls = client_tls(target.address, await self._identity.roots(), target.server_name, *own)
+        return await open_call(target.address, METHOD, tls=tls, authority=target.server_name)
 
     def _heard(self, body: bytes | None, sent_at: float, took_s: float) -> None:
         if body is None:

@@ -1,39 +1,35 @@
-"""One gRPC call on a connection of its own: a shell around our HTTP/2 codec.
+"""A connection for gRPC calls: a shell around our HTTP/2 codec.
 
-    connecting -> open (messages both ways) -> ended (OK, or an RpcError that says why)
-
-The window stays shut while messages wait to be taken, so a server can't fill our memory.
+Made for one call, which ends it; others may ride along (`Call.beside`), as a control plane knows us
+by the connection, and a second one would cost both of us a handshake.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
-from proxy.http.grpc import MessageReader, RpcError, framed, status
+from proxy.http.grpc import RpcError
 from proxy.http.h2 import ClientConnection, ConnectionFailed, Options, error_name
+from proxy.http.h2.errors import CANCEL
 from proxy.http.headers import Headers
 from proxy.http.message import CHUNKED, Request, Response
+from proxy.rpc.call import MAX_MESSAGE_BYTES, Call, Metadata
 from proxy.tls.failure import TlsFailed
 
 if TYPE_CHECKING:
     from proxy.tls.contexts import ClientTls
 
 WINDOW_BYTES = 4 * 1024 * 1024
+# A call whose messages nobody takes shuts its own window, and leaves the others as much again.
 OPTIONS = Options(
-    initial_stream_window_size=WINDOW_BYTES, initial_connection_window_size=WINDOW_BYTES
+    initial_stream_window_size=WINDOW_BYTES, initial_connection_window_size=2 * WINDOW_BYTES
 )
-MAX_WAITING_BYTES = 4 * 1024 * 1024
 # go-control-plane's servers take a ping every 30 s, istiod every 15 s, and end streams else.
 PING_EVERY_S = 35.0
 PING_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 20.0
-FINISH_TIMEOUT_S = 0.3
 CLOSE_NOTIFY_WAIT_S = 1.0
-
-Metadata = Sequence[tuple[str, str]]
 
 
 async def open_call(
@@ -43,11 +39,11 @@ async def open_call(
     tls: ClientTls | None,
     authority: str,
     metadata: Metadata = (),
-    max_message_bytes: int = 4 * 1024 * 1024,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> Call:
     """Connects and begins the call `path`. address: 'host:port' or 'unix:PATH'. Raises RpcError."""
     loop = asyncio.get_running_loop()
-    call = Call(max_message_bytes)
+    link = Link("http" if tls is None else "https", authority)
 
     async def connect(lowest: asyncio.Protocol) -> None:
         if address.startswith("unix:"):
@@ -59,11 +55,11 @@ async def open_call(
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             if tls is None:
-                await connect(call)
+                await connect(link)
             else:
                 from proxy.tls.originate import originate  # not needed without TLS
 
-                await originate(tls.session(), call, connect, CLOSE_NOTIFY_WAIT_S)
+                await originate(tls.session(), link, connect, CLOSE_NOTIFY_WAIT_S)
     except TimeoutError:
         raise RpcError("UNAVAILABLE", f"{address} did not answer in time") from None
     except TlsFailed as failure:
@@ -71,110 +67,90 @@ async def open_call(
     except OSError as error:
         raise RpcError("UNAVAILABLE", f"{address}: {error.strerror or error}") from None
     if tls is not None:
-        call.check_protocol(address)
-    call.begin(path, "http" if tls is None else "https", authority, metadata)
-    return call
+        link.check_protocol(address)
+    return link.start(path, metadata, max_message_bytes)
 
 
-class Call(asyncio.Protocol):
-    """send and receive raise RpcError once the call has ended badly."""
+class Link(asyncio.Protocol):
+    """The connection with its calls. It ends with the first of them."""
 
-    def __init__(self, max_message_bytes: int) -> None:
+    def __init__(self, scheme: str, authority: str) -> None:
+        self._scheme = scheme.encode()
+        self._authority = authority.encode()
         self._out: list[bytes] = []
         self._codec = ClientConnection(self, OPTIONS, self._out.append)
-        self._reader = MessageReader(max_message_bytes)
-        self._waiting: deque[bytes] = deque()
-        self._waiting_bytes = 0
-        self._changed = asyncio.Event()
+        self._calls: dict[int, Call] = {}
+        self._first: Call | None = None
         self._transport: asyncio.Transport | None = None
-        self._answer: list[tuple[str, str]] = []
-        self._stream = self._codec.new_stream()
-        self._ended = False
         self._error: RpcError | None = None
         self._keepalive: asyncio.TimerHandle | None = None
-
-    # ------------------------------------------------------------------ the caller's side
 
     def check_protocol(self, address: str) -> None:
         """Does it speak HTTP/2? RpcError says why not."""
         assert self._transport is not None
         if self._transport.get_extra_info("tls").alpn != "h2":
-            self.close()
+            self._close()
             raise RpcError("UNAVAILABLE", f"TLS with {address}: it does not speak HTTP/2")
 
-    def begin(self, path: str, scheme: str, authority: str, metadata: Metadata) -> None:
+    def start(self, path: str, metadata: Metadata, max_message_bytes: int) -> Call:
+        """The call that the connection was made for."""
+        self._codec.start()
+        self._first = self._begin(path, metadata, max_message_bytes)
+        loop = asyncio.get_running_loop()
+        self._keepalive = loop.call_later(PING_EVERY_S, self._ping)
+        return self._first
+
+    # ------------------------------------------------------------------ the calls' side
+
+    def begin(self, path: str, metadata: Metadata, max_message_bytes: int) -> Call:
+        if self._error is not None or not self._codec.can_open:
+            raise RpcError("UNAVAILABLE", "the connection takes no more calls")
+        return self._begin(path, metadata, max_message_bytes)
+
+    def _begin(self, path: str, metadata: Metadata, max_message_bytes: int) -> Call:
         fields = [
             ("content-type", "application/grpc"), ("te", "trailers"), ("user-agent", "weft"),
             *metadata,
         ]  # fmt: skip
         headers = Headers.of([(name.encode(), value.encode()) for name, value in fields])
-        head = Request(
-            b"POST", path.encode(), authority.encode(), headers, CHUNKED, b"HTTP/2", scheme.encode()
-        )
-        self._codec.start()
-        self._codec.send_head(self._stream, head, False)
+        authority, scheme = self._authority, self._scheme
+        head = Request(b"POST", path.encode(), authority, headers, CHUNKED, b"HTTP/2", scheme)
+        call = Call(self, self._codec.new_stream(), max_message_bytes)
+        self._calls[call.stream_id] = call
+        if self._error is not None:
+            call.over(self._error)
+        self._codec.send_head(call.stream_id, head, False)
         self._flush()
-        loop = asyncio.get_running_loop()
-        self._keepalive = loop.call_later(PING_EVERY_S, self._ping)
+        return call
 
-    async def send(self, message: bytes, end: bool = False) -> None:
-        """Returns when the message is handed on; waits for the server's window."""
-        self._raise_if_over()
-        self._codec.send_data(self._stream, framed(message), end)
+    def write(self, stream_id: int, data: bytes, end: bool) -> None:
+        self._codec.send_data(stream_id, data, end)
         self._flush()
-        while self._codec.queued(self._stream):
-            await self._change()
-            self._raise_if_over()
 
-    async def receive(self) -> bytes | None:
-        """The next message; None when the server has ended the call with OK."""
-        while not self._waiting:
-            if self._error is not None:
-                raise self._error
-            if self._ended:
-                return None
-            await self._change()
-        message = self._waiting.popleft()
-        self._waiting_bytes -= len(message)
-        if self._waiting_bytes < MAX_WAITING_BYTES:
-            self._codec.resume(self._stream)
+    def queued(self, stream_id: int) -> int:
+        return self._codec.queued(stream_id)
+
+    def pause(self, stream_id: int) -> None:
+        self._codec.pause(stream_id)
+
+    def resume(self, stream_id: int) -> None:
+        self._codec.resume(stream_id)
+        self._flush()
+
+    def leave(self, call: Call) -> None:
+        if call is self._first:
+            self._close()
+        elif self._calls.pop(call.stream_id, None) is not None:
+            self._codec.reset(call.stream_id, CANCEL)  # nothing if it has ended
             self._flush()
-        return message
 
-    async def finish(self) -> None:
-        """Says that nothing more comes from us, and waits a moment for the server to agree: one
-        that sees the connection go first takes us for lost."""
-        try:
-            async with asyncio.timeout(FINISH_TIMEOUT_S):
-                await self._end()
-        except (RpcError, TimeoutError):
-            pass  # then it is as it is
-
-    async def _end(self) -> None:
-        self._raise_if_over()
-        self._codec.send_data(self._stream, b"", True)
-        self._flush()
-        while await self.receive() is not None:
-            pass
-
-    def close(self) -> None:
-        """Ends the call and its connection, whatever its state."""
+    def _close(self) -> None:
         if self._keepalive is not None:
             self._keepalive.cancel()
         self._over(RpcError("CANCELLED", "closed by us"))
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()
-
-    async def _change(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
-
-    def _raise_if_over(self) -> None:
-        if self._error is not None:
-            raise self._error
-        if self._ended:
-            raise RpcError("UNAVAILABLE", "the server has ended the call")
 
     # ------------------------------------------------------------------ the loop's side
 
@@ -187,7 +163,8 @@ class Call(asyncio.Protocol):
         except ConnectionFailed as error:
             self._over(RpcError("INTERNAL", f"HTTP/2: {error}"))
         self._flush()
-        self._changed.set()
+        for call in self._calls.values():
+            call.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -197,33 +174,22 @@ class Call(asyncio.Protocol):
     # ------------------------------------------------------------------ the codec's side
 
     def on_response(self, stream_id: int, response: Response, data: bytes, end: bool) -> None:
-        self._answer.append((":status", str(response.status)))
-        self._note(response.headers)
-        self.on_data(stream_id, data, end)
+        if (call := self._calls.get(stream_id)) is not None:
+            call.head(response.status, response.headers)
+            call.data(data, end)
 
     def on_data(self, stream_id: int, data: bytes, end: bool) -> None:
-        try:
-            for message in self._reader.feed(data):
-                self._waiting.append(message)
-                self._waiting_bytes += len(message)
-        except RpcError as error:
-            self._over(error)
-        if self._waiting_bytes >= MAX_WAITING_BYTES:
-            self._codec.pause(self._stream)
-        if end:
-            self._over(status(self._answer))
+        if (call := self._calls.get(stream_id)) is not None:
+            call.data(data, end)
 
     def on_trailers(self, stream_id: int, headers: Headers) -> None:
-        self._note(headers)
-        self._over(status(self._answer))
-
-    def _note(self, headers: Headers) -> None:
-        for name, value in headers:
-            self._answer.append((name.decode(), value.decode("utf-8", "replace")))
+        if (call := self._calls.get(stream_id)) is not None:
+            call.trailers(headers)
 
     def on_reset(self, stream_id: int, error_code: int, detail: str) -> None:
-        name = error_name(error_code)
-        self._over(RpcError("UNAVAILABLE", f"the server reset the call: {name}"))
+        if (call := self._calls.get(stream_id)) is not None:
+            name = error_name(error_code)
+            call.over(RpcError("UNAVAILABLE", f"the server reset the call: {name}"))
 
     def on_goaway(self, last_stream_id: int, error_code: int, debug: bytes) -> None:
         name = error_name(error_code)
@@ -236,10 +202,10 @@ class Call(asyncio.Protocol):
         """100 and the like mean nothing here."""
 
     def on_window(self, stream_id: int) -> None:
-        """`_changed`, set behind every read, wakes whoever waits for room."""
+        """`wake`, behind every read, tells whoever waits for room."""
 
     def on_settings(self) -> None:
-        """There is only one stream."""
+        """Calls are few: whoever begins one asks whether there is room."""
 
     def count(self, name: str) -> None:
         """Not the data path: nobody counts."""
@@ -249,12 +215,11 @@ class Call(asyncio.Protocol):
 
     # ------------------------------------------------------------------ ends
 
-    def _over(self, error: RpcError | None) -> None:
+    def _over(self, error: RpcError) -> None:
         """The first end counts."""
-        if not self._ended:
-            self._ended = True
-            self._error = error
-            self._changed.set()
+        self._error = self._error or error
+        for call in self._calls.values():
+            call.over(error)
 
     def _flush(self) -> None:
         data = b"".join(self._out)
@@ -265,10 +230,11 @@ class Call(asyncio.Protocol):
     # ------------------------------------------------------------------ is anybody there
 
     def _ping(self) -> None:
-        if not self._ended and self._transport is not None:
-            self._codec.ping(b"weftweft")
-            self._flush()
-            self._rearm(PING_TIMEOUT_S, self._unanswered)
+        if self._transport is None or self._first is None or self._first.ended:
+            return
+        self._codec.ping(b"weftweft")
+        self._flush()
+        self._rearm(PING_TIMEOUT_S, self._unanswered)
 
     def _unanswered(self) -> None:
         self._over(RpcError("UNAVAILABLE", "the server does not answer pings"))

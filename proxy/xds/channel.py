@@ -20,7 +20,7 @@ from proxy.xds.target import ChannelTls
 from proxy.xds.update import Request
 
 if TYPE_CHECKING:
-    from proxy.rpc.connection import Call
+    from proxy.rpc.call import Call
 
 _SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
@@ -31,7 +31,7 @@ class StreamEnded(ConnectionError):
 
 
 class AdsStream:
-    """One open stream with a connection of its own. send and receive raise StreamEnded."""
+    """One open stream, whose connection ends with it. send and receive raise StreamEnded."""
 
     def __init__(self, call: Call, response: Any) -> None:
         self._call = call
@@ -60,6 +60,10 @@ class AdsStream:
     async def finish(self) -> None:
         """Says that nothing more will come, and that this is as it should be."""
         await self._call.finish()
+
+    def beside(self, path: str) -> Call:
+        """Another call on the stream's connection. Raises RpcError."""
+        return self._call.beside(path)
 
     def close(self) -> None:
         self._call.close()

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from certs.errors import CertificateError
 from protos.types import CDS, LDS, PUSH_ORDER, SDS, short_name
@@ -34,6 +34,9 @@ from proxy.xds.status import XdsStatus
 from proxy.xds.store import Raw, Store
 from proxy.xds.target import ChannelTls, Target, own_certificate, target_of
 from proxy.xds.update import Machine, Update, node_message
+
+if TYPE_CHECKING:
+    from proxy.rpc.call import Call
 
 log = logging.getLogger("weft.xds")
 
@@ -136,6 +139,10 @@ class XdsClient:
     def connected(self) -> bool:
         """A stream is open and was answered."""
         return self._session is not None and self._session.connected
+
+    def beside(self, address: str, path: str) -> Call | None:
+        """A call on the discovery stream's connection, which knows us: as `Session.beside`."""
+        return self._session.beside(address, path) if self._session is not None else None
 
     def status(self) -> XdsStatus:
         """For /config_dump and /ready."""

@@ -11,13 +11,17 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from proxy.config.model import AdsConfig
+from proxy.http.grpc import RpcError
 from proxy.tasks import spawn
 from proxy.xds.channel import AdsStream, StreamEnded, open_stream
 from proxy.xds.target import ChannelTls, Target
 from proxy.xds.update import Machine, Update
+
+if TYPE_CHECKING:
+    from proxy.rpc.call import Call
 
 log = logging.getLogger("weft.xds")
 
@@ -71,6 +75,8 @@ class Session:
         self._renew = False
         self._owed: list[tuple[Update, Mapping[str, str]]] = []
         self._lost_at_s: float | None = None
+        self._stream: AdsStream | None = None
+        self._address = ""
         self.connected = False
         self.control_plane = ""
         self.uses_own_certificate = target.tls is not None and bool(target.tls.own_certificate)
@@ -84,6 +90,16 @@ class Session:
         self._renew = True
         self._wake.set()
 
+    def beside(self, address: str, path: str) -> Call | None:
+        """A call on the stream's connection, if that goes to this address and shows our own
+        certificate; None if not."""
+        if not self.connected or not self.uses_own_certificate or self._stream is None:
+            return None
+        try:
+            return self._stream.beside(path) if address == self._address else None
+        except RpcError:
+            return None  # it is about to be found lost
+
     async def run(self) -> None:
         """Until cancelled."""
         failures = attempt = 0
@@ -94,7 +110,8 @@ class Session:
             attempt += 1
             stream: AdsStream | None = None
             try:
-                stream = await open_stream(address, tls, self._ads)
+                stream = self._stream = await open_stream(address, tls, self._ads)
+                self._address = address
                 await self._follow(stream, address)
                 failures = 0
                 continue  # only to take a new certificate
@@ -109,6 +126,7 @@ class Session:
                 raise
             finally:
                 self.connected = False
+                self._stream = None
                 if stream is not None:
                     stream.close()
             await asyncio.sleep(back_off_s(failures, self._jitter()))

@@ -46,3 +46,13 @@ def test_what_is_not_taken(wire: bytes, code: str) -> None:
 def test_status(headers: list[tuple[str, str]], text: str | None) -> None:
     error = status(headers)
     assert (str(error) if error is not None else None) == text
+
+
+@pytest.mark.parametrize(
+    ("said", "pushback_s"),
+    [("4000", 4.0), ("0", 0.0), ("-1", None), ("soon", None), ("", None), ("9" * 11, None)],
+)
+def test_when_the_server_wants_to_hear_again(said: str, pushback_s: float | None) -> None:
+    error = status([("grpc-status", "8"), ("grpc-retry-pushback-ms", said)])
+    assert error is not None
+    assert error.pushback_s == pushback_s

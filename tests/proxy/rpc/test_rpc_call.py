@@ -10,9 +10,11 @@ import grpc.aio
 import pytest
 
 from proxy.http.grpc import RpcError
-from proxy.rpc.connection import Call, open_call
+from proxy.rpc.call import Call
+from proxy.rpc.connection import open_call
 from proxy.rpc.credentials import client_tls
 from tests.support.pki import Authority
+from tests.support.wait import eventually_async
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 MEGABYTE = 1024 * 1024
@@ -147,6 +149,49 @@ async def test_a_server_that_is_no_grpc_server() -> None:
     lost.close()
     server.close()
     await server.wait_closed()
+
+
+async def test_a_call_beside_another_on_the_same_connection(address: str) -> None:
+    first = await call(address, "Echo")
+    second = first.beside("/test/Metadata", (("authorization", "Bearer y"),))
+    assert b"key='authorization', value='Bearer y'" in (await second.receive() or b"")
+    assert await second.receive() is None
+    second.close()
+    third = first.beside("/test/Echo", max_message_bytes=1000)
+    third.close()  # in its midst: the connection stays, and nothing of it reaches the first
+    with pytest.raises(RpcError, match="CANCELLED"):
+        await third.receive()
+    denied = first.beside("/test/Deny")
+    with pytest.raises(RpcError, match="PERMISSION_DENIED"):
+        await denied.receive()
+    await first.send(b"still here", end=True)
+    assert await first.receive() == b"still here"
+    assert await first.receive() is None
+    first.close()
+
+
+async def test_messages_that_nobody_takes_leave_room_for_others(address: str) -> None:
+    flood = await call(address, "Flood")
+    await eventually_async(lambda: flood._waiting_bytes >= 4 * MEGABYTE, what="a shut window")
+    echo = flood.beside("/test/Echo", max_message_bytes=4 * MEGABYTE)
+    for _ in range(3):
+        await echo.send(b"x" * 3 * MEGABYTE)
+        assert len(await echo.receive() or b"") == 3 * MEGABYTE
+    echo.close()
+    got = [await flood.receive() for _ in range(64)]
+    assert [message[0] for message in got if message] == list(range(64))
+    flood.close()
+
+
+async def test_calls_end_with_the_one_that_the_connection_was_made_for(address: str) -> None:
+    first = await call(address, "Echo")
+    second = first.beside("/test/Echo")
+    first.close()
+    with pytest.raises(RpcError, match="CANCELLED: closed by us"):
+        await second.receive()
+    with pytest.raises(RpcError, match="UNAVAILABLE: the connection takes no more calls"):
+        first.beside("/test/Echo")
+    second.close()
 
 
 class TestTls:

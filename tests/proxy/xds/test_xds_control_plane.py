@@ -6,6 +6,10 @@ import asyncio
 import json
 from pathlib import Path
 
+from certs.csr import make_csr
+from certs.keys import generate_key
+from certs.x509 import chain_from_pem, spiffe_id
+from protos.gen.istio import ca_pb2
 from proxy.config import bootstrap
 from proxy.config.snapshot import Snapshot
 from proxy.identity import Identity, IdentityOptions
@@ -36,6 +40,7 @@ spec:
   labels: {app: messenger}
   serviceAccount: messenger
 """
+CREATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 CLUSTER = "outbound|8080||messenger.default.svc.cluster.local"
 
 
@@ -72,10 +77,12 @@ async def test_a_sidecar_gets_certificate_and_configuration_and_keeps_both(
         )
         await follow(path, options, inbound, http_proxy_port)
     # And again without a control plane: everything is on disk.
-    await follow(path, options, inbound, http_proxy_port)
+    await follow(path, options, inbound, http_proxy_port, there=False)
 
 
-async def follow(path: Path, options: IdentityOptions, inbound: int, http_proxy_port: int) -> None:
+async def follow(
+    path: Path, options: IdentityOptions, inbound: int, http_proxy_port: int, there: bool = True
+) -> None:
     """Runs a proxy's client until all is warm, and then a little: it saves on the way out."""
     snapshots: list[Snapshot] = []
     identity = Identity(options)
@@ -95,8 +102,26 @@ async def follow(path: Path, options: IdentityOptions, inbound: int, http_proxy_
         assert snapshot.clusters[CLUSTER].tls is not None
         assert "http_proxy" in snapshot.routes
         assert client.status().rejected == ()
+        await rides_along(client, options, there)
         assert b"PRIVATE KEY" not in b"".join(raw.body for raw in client.status().resources)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+
+
+async def rides_along(client: XdsClient, options: IdentityOptions, there: bool) -> None:
+    """Another certificate over the discovery stream's connection, whose own is its proof."""
+    assert client.beside(options.ca_address, CREATE) is None  # the stream goes elsewhere
+    if there:
+        await eventually_async(lambda: client.connected, what="the stream")
+    call = client.beside(options.ca_mtls_address, CREATE)
+    assert (call is not None) == there
+    if call is not None:
+        request = ca_pb2.IstioCertificateRequest(csr=make_csr(generate_key()).decode())
+        await call.send(request.SerializeToString(), end=True)
+        answer = ca_pb2.IstioCertificateResponse.FromString(await call.receive() or b"")
+        call.close()
+        identity = spiffe_id(chain_from_pem(answer.cert_chain[0].encode())[0])
+        assert str(identity) == "spiffe://cluster.local/ns/default/sa/messenger"
+        assert client.connected
