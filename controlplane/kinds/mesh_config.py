@@ -28,6 +28,7 @@ from controlplane.kinds.objects import Object
 from controlplane.kinds.schema import (
     Invalid,
     Place,
+    Problem,
     Record,
     names,
     notes,
@@ -64,7 +65,7 @@ _UNUSED = (
     "inboundTrafficPolicy ingressClass ingressControllerMode ingressSelector ingressService "
     "localityLbSetting outboundClusterStatName outboundTrafficPolicy protocolDetectionTimeout "
     "proxyHttpPort proxyInboundListenPort proxyListenPort serviceScopeConfigs serviceSettings "
-    "tcpKeepalive verifyCertificateAtClient"
+    "tcpKeepalive"
 )
 _OTHER_PROVIDERS = (
     "datadog envoyFileAccessLog envoyHttpAls envoyOtelAls envoyTcpAls lightstep opencensus "
@@ -191,6 +192,20 @@ class TlsConfig(Record):
     )
 
 
+def _verified(node: Node, place: Place) -> bool:
+    """Istio never did what this says, but verifies by the system's roots unless a rule names
+    others (VERIFY_CERTIFICATE_AT_CLIENT); so do we."""
+    value = boolean(node, place)
+    if not value:
+        note = (
+            f"{place.path}: false has no effect, as in Istio: servers outside of the mesh are "
+            "verified, by the system's roots where a DestinationRule names no others; its "
+            "insecureSkipVerify is for hosts that can't be"
+        )
+        place.notes.append(Problem(place.position(node), "info", "NoEffect", note))
+    return value
+
+
 @record
 class MeshConfig(Record):
     NOTED = notes(**dict.fromkeys(_UNUSED.split(), _NOT_YET))
@@ -201,6 +216,7 @@ class MeshConfig(Record):
     extension_providers: tuple[ExtensionProvider, ...] = optional(
         list_of(obj(ExtensionProvider)), ()
     )
+    verify_certificate_at_client: bool = optional(_verified, True)
     path_normalization: PathNormalization | None = optional(obj(PathNormalization))
     mesh_mtls: TlsConfig | None = optional(obj(TlsConfig), key="meshMTLS")
     tls_defaults: TlsConfig | None = optional(obj(TlsConfig))

@@ -185,6 +185,15 @@ def test_what_would_make_the_mesh_safer_is_not_left_aside(line: str, fault: str)
     assert fault in status.message
 
 
+@pytest.mark.parametrize(("value", "told"), [("true", 0), ("false", 1)])
+def test_servers_outside_are_verified_whatever_the_mesh_config_says(value: str, told: int) -> None:
+    text = f"{MAP.partition('    extensionProviders')[0]}    verifyCertificateAtClient: {value}\n"
+    found = parse(text, "m.yaml")
+    assert len(found.objects) == 1
+    assert [(one.severity, one.code) for one in found.statuses] == [("info", "NoEffect")] * told
+    assert all("insecureSkipVerify" in one.message for one in found.statuses)
+
+
 def test_a_mesh_config_that_is_no_yaml_is_told_where() -> None:
     found = parse(MAP.replace("    - name: a", "    - [name: a"), "m.yaml")
     assert [(s.code, s.position.line) for s in found.statuses] == [("ParseError", 10)]
