@@ -26,6 +26,9 @@ log = logging.getLogger("weft.controlplane.journal")
 Key = tuple[str, str, str]
 """Kind, namespace, name."""
 
+NOT_ON_DISK = ("Secret",)
+"""Keys are not written down: after a crash whoever applied them does so again."""
+
 
 class Journal:
     __slots__ = ("_entries", "_path", "_provisional", "_source")
@@ -64,7 +67,8 @@ class Journal:
     def _take(self, manifest: str, source: str) -> tuple[Status, ...]:
         statuses = self._source.apply(manifest, source)
         if not _errors(statuses):
-            for key, node in _objects(manifest):
+            kept = (item for item in _objects(manifest) if item[0][0] not in NOT_ON_DISK)
+            for key, node in kept:
                 self._entries[key] = {"manifest": _flow(node), "source": source}
                 self._provisional.discard(key)
         return statuses

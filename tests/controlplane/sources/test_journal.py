@@ -52,6 +52,16 @@ def test_after_a_crash_everything_is_back(path: Path) -> None:
     assert after.names() == before.names() == ["a", "c"]
 
 
+def test_a_secret_is_not_written_down(path: Path) -> None:
+    secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {tls.key: hush}\n---\n"
+    plane = Plane(path)
+    assert plane.journal.apply(secret + entry("a"), "api") == ()
+    assert sorted(plane.names()) == ["a", "s"]
+    assert "hush" not in path.read_text()
+    after = Plane(path)
+    assert after.journal.restore() == 1 and after.names() == ["a"]
+
+
 def test_what_nobody_applies_again_goes_after_a_while(path: Path) -> None:
     Plane(path).journal.apply(entry("a") + entry("b"), "weft up")
     after = Plane(path)
