@@ -10,10 +10,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from controlplane.kinds.json_nodes import compose_value
 from controlplane.kinds.objects import Object, ObjectKey
-from controlplane.kinds.registry import KINDS, class_of, versions_of
+from controlplane.kinds.registry import KINDS, class_of, is_foreign, versions_of
 from controlplane.kinds.schema import Invalid, Place, Problem, obj
 from controlplane.kinds.yaml_nodes import Mapping, Node, Scalar, Sequence, YamlError, compose_all
 from controlplane.mesh.model import Position, Status
@@ -101,7 +102,12 @@ class _Reader:
     ) -> None:
         cls = class_of(version, kind, key)
         if cls is None:
-            raise Invalid([_unknown_kind(node, version, kind, place)])
+            if not is_foreign(version, kind):
+                raise Invalid([_unknown_kind(node, version, kind, place)])
+            message = f"{kind} of {version} has no effect on the mesh"
+            note = Problem(place.position(node), "info", "NoEffect", message)
+            self._report([note], str(key) if key else f"{kind} in {self._source}")
+            return
         if key is not None:
             key = key._replace(kind=cls.KIND or kind)
         try:
@@ -113,8 +119,9 @@ class _Reader:
             self._report(invalid.problems, str(key))
             return
         self._objects.append(made)
-        if cls.ABOUT:
-            note = Problem(made.position, "info", "NoEffect", cls.ABOUT)
+        if cls.ABOUT or cls.PENDING:
+            severity: Literal["info", "warning"] = "warning" if cls.PENDING else "info"
+            note = Problem(made.position, severity, "NoEffect", cls.PENDING or cls.ABOUT)
             self._report([note], str(made.key))
 
     def _report(self, problems: list[Problem], label: str) -> None:

@@ -14,6 +14,7 @@ from controlplane.kinds.core import (
     ServiceAccount,
 )
 from controlplane.kinds.destination_rule import DestinationRule
+from controlplane.kinds.envoy_filter import EnvoyFilter
 from controlplane.kinds.federation import ClusterFederatedTrustDomain
 from controlplane.kinds.gateway import Gateway as IstioGateway
 from controlplane.kinds.gateway_api.gateway import Gateway, GatewayClass, ListenerSet
@@ -32,10 +33,15 @@ from controlplane.kinds.ingress import Ingress, IngressClass
 from controlplane.kinds.mesh_config import MeshConfigMap
 from controlplane.kinds.objects import Object, ObjectKey
 from controlplane.kinds.peer_authentication import PeerAuthentication
+from controlplane.kinds.proxy_config import ProxyConfig
 from controlplane.kinds.request_authentication import RequestAuthentication
+from controlplane.kinds.schema import names
 from controlplane.kinds.secrets import Secret
 from controlplane.kinds.service_entry import ServiceEntry, WorkloadEntry
+from controlplane.kinds.sidecar import Sidecar
+from controlplane.kinds.telemetry import Telemetry
 from controlplane.kinds.virtual_service import VirtualService
+from controlplane.kinds.workload_group import WorkloadGroup
 
 KINDS: dict[tuple[str, str], type[Object]] = {
     (version, cls.kind()): cls
@@ -50,8 +56,13 @@ KINDS: dict[tuple[str, str], type[Object]] = {
         Deployment,
         ServiceEntry,
         WorkloadEntry,
+        WorkloadGroup,
         VirtualService,
         DestinationRule,
+        Sidecar,
+        ProxyConfig,
+        Telemetry,
+        EnvoyFilter,
         PeerAuthentication,
         ClusterFederatedTrustDomain,
         AuthorizationPolicy,
@@ -89,3 +100,20 @@ def class_of(version: str, kind: str, key: ObjectKey | None) -> type[Object] | N
 def versions_of(kind: str) -> tuple[str, ...]:
     """The apiVersions under which `kind` is understood, sorted; empty for an unknown kind."""
     return tuple(sorted(version for version, name in KINDS if name == kind))
+
+
+_GROUPS = {version.rpartition("/")[0] for version, _ in KINDS} | {"extensions.istio.io"}
+_WITHOUT_EFFECT = names(
+    "ClusterSPIFFEID ClusterStaticEntry ComponentStatus ControllerRevision DaemonSet Event "
+    "LimitRange NetworkPolicy Node PersistentVolume PersistentVolumeClaim Pod PodTemplate "
+    "ReplicaSet ReplicationController ResourceQuota StatefulSet"
+)
+
+
+def is_foreign(version: str, kind: str) -> bool:
+    """Whether an object is certainly not meant for a mesh: of a kind of Kubernetes (or SPIRE) that
+    says nothing to it, or of a group of which nothing is understood. A kind of ours in another
+    group is a mistake."""
+    if versions_of(kind):
+        return False
+    return kind in _WITHOUT_EFFECT or version.rpartition("/")[0] not in _GROUPS

@@ -61,7 +61,7 @@ Resolution = Literal["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"]
 UNIX = "unix://"
 
 
-def _address(node: Node, place: Place) -> str:
+def Address(node: Node, place: Place) -> str:
     """An IP address, a host name, or unix:///path (unix://@name is an abstract one)."""
     value = text(node, place)
     path = value.removeprefix(UNIX)
@@ -72,7 +72,7 @@ def _address(node: Node, place: Place) -> str:
     return value
 
 
-def _port_numbers(node: Node, place: Place) -> Mapping[str, int]:
+def PortNumbers(node: Node, place: Place) -> Mapping[str, int]:
     found = map_of(PORT)(node, place)
     for name in found:
         if not re.fullmatch(DNS_LABEL, name):
@@ -85,9 +85,9 @@ class Workload(Record):
     """Where a workload is. ports: port name -> number at `address`. address '': in another
     network, behind its gateway."""
 
-    address: str = optional(_address, "")
+    address: str = optional(Address, "")
     network: str = optional(text, "")
-    ports: Mapping[str, int] = optional(_port_numbers, {})
+    ports: Mapping[str, int] = optional(PortNumbers, {})
     labels: Mapping[str, str] = optional(LABELS, {})
     locality: str = optional(text, "")
     weight: int = optional(integer(0, 2**32 - 1), 1)

@@ -18,6 +18,11 @@ KINDS_OF_ISTIO = [
     "DestinationRule",
     "ServiceEntry",
     "WorkloadEntry",
+    "WorkloadGroup",
+    "Sidecar",
+    "ProxyConfig",
+    "Telemetry",
+    "EnvoyFilter",
     "PeerAuthentication",
 ]
 
@@ -45,9 +50,8 @@ def manifest(kind: str, path: tuple[str, ...]) -> str:
     value: Any = {}
     for name in reversed(path):
         value = [value] if name == "0" else {name: value}
-    document = {"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": {"name": "a"}}
-    if kind == "PeerAuthentication":
-        document["apiVersion"] = "security.istio.io/v1"
+    version = next(version for version, name in KINDS if name == kind and "istio.io" in version)
+    document = {"apiVersion": version, "kind": kind, "metadata": {"name": "a"}}
     return yaml.safe_dump(document | {"spec": value})
 
 

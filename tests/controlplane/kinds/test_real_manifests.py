@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,8 @@ from controlplane.kinds.registry import KINDS
 from tests.support.cases import case_folder
 
 UNDERSTOOD = {kind for _, kind in KINDS}
+RETIRED = ("websocketUpgrade", "workloadLabels", "filters", "app")
+"""Fields that Istio's API had once, and an API server drops today."""
 MANIFESTS = ("*.yaml", "*.yml", "*.json")
 
 
@@ -48,7 +49,7 @@ def test_applications_are_understood_or_refused_by_name(suite: str, objects_min:
             if ours and status.code == "UnknownField":
                 wrong.append(str(status))
     assert objects >= objects_min
-    assert not [line for line in wrong if "websocketUpgrade" not in line], "\n".join(wrong)
+    assert not [line for line in wrong if not any(f".{old}:" in line for old in RETIRED)]
 
 
 def test_bookinfo_and_helloworld_are_read_whole() -> None:
@@ -58,42 +59,7 @@ def test_bookinfo_and_helloworld_are_read_whole() -> None:
         str(status)
         for path in files
         for status in read(path).statuses
-        if status.severity == "error" and status.code != "UnknownKind"
+        if status.severity == "error"
     ]
     assert len(files) > 15
     assert not refused, "\n".join(refused)
-
-
-def table() -> list[dict[str, object]]:
-    folder = case_folder("istio-validation")
-    rows = json.loads((folder / "validation_table.shared.json").read_text("utf-8"))
-    ours = [row for row in rows if row["kind"].rsplit("/", 1)[1] in UNDERSTOOD]
-    return [row for row in ours if row["converted"] == "ok"]
-
-
-# The table has the specs alone; these rows are about the annotation istio.io/dry-run.
-DRY_RUN = {
-    "dry-run-valid-allow": "true",
-    "dry-run-invalid-value": "foo",
-    "dry-run-invalid-action-custom": "true",
-    "dry-run-invalid-action-audit": "true",
-}
-
-
-def test_validation_agrees_with_istio() -> None:
-    """A valid object is read, or refused only for what is not supported yet; the others refused."""
-    rows = table()
-    assert len(rows) >= 70
-    differing = []
-    for row in rows:
-        version, kind = str(row["kind"]).rsplit("/", 1)
-        metadata: dict[str, object] = {"name": "a"}
-        if (dry_run := DRY_RUN.get(str(row["name"]))) is not None:
-            metadata["annotations"] = {"istio.io/dry-run": dry_run}
-        document = {"apiVersion": version, "kind": kind, "metadata": metadata}
-        parsed = parse(json.dumps(document | {"spec": row["spec"]}), "row")
-        errors = [status for status in parsed.statuses if status.severity == "error"]
-        missing = all("not supported yet" in status.message for status in errors)
-        if bool(errors) == bool(row["valid"]) and not (row["valid"] and missing):
-            differing.append(f"{row['test']} {row['name']}: {[str(e) for e in errors]}")
-    assert not differing, "\n".join(differing)
