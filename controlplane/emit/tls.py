@@ -30,10 +30,11 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from controlplane.emit import credentials, names
-from controlplane.emit.words import is_ip, over_ads, packed
+from controlplane.emit.words import is_ip, over_ads, packed, seconds
 from controlplane.mesh.model import ClientTls
 
 TLS_SOCKET = "envoy.transport_sockets.tls"
+CREDENTIAL_WAIT_S = 1.0
 SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 
 
@@ -100,10 +101,19 @@ def _name_credential(
         combined.default_validation_context.match_typed_subject_alt_names.extend(
             _outside(settings, sni).match_typed_subject_alt_names
         )
-        roots = by_sds(credentials.roots_name(*credential))
+        roots = _in_time(by_sds(credentials.roots_name(*credential)))
         combined.validation_context_sds_secret_config.CopyFrom(roots)
     if settings.mode == "MUTUAL":
-        common.tls_certificate_sds_secret_configs.append(by_sds(credentials.pair_name(*credential)))
+        common.tls_certificate_sds_secret_configs.append(
+            _in_time(by_sds(credentials.pair_name(*credential)))
+        )
+
+
+def _in_time(secret: SdsSecretConfig) -> SdsSecretConfig:
+    """One that may not be there at all: Envoy would else hold up its other clusters and listeners
+    for 15 s."""
+    secret.sds_config.initial_fetch_timeout.CopyFrom(seconds(CREDENTIAL_WAIT_S))
+    return secret
 
 
 def _outside(settings: ClientTls, sni: str) -> CertificateValidationContext:
