@@ -27,6 +27,7 @@ class Metrics:
         self._bytes = Counter(
             f"{prefix}xds_push_bytes", "Bytes of them.", ["type"], registry=self.registry
         )
+        self._by_type: dict[str, tuple[Counter, Counter]] = {}
         self._rejects = Counter(
             f"{prefix}xds_rejects", "NACKs of proxies.", ["type"], registry=self.registry
         )
@@ -60,8 +61,15 @@ class Metrics:
         """Gauges are read when asked for."""
 
     def pushed(self, connection: Connection, push: Push) -> None:
-        self._pushes.labels(short_name(push.type_url)).inc()
-        self._bytes.labels(short_name(push.type_url)).inc(len(push.body))
+        pushes, size = self._of_type(push.type_url)
+        pushes.inc()
+        size.inc(len(push.body))
+
+    def _of_type(self, type_url: str) -> tuple[Counter, Counter]:
+        if type_url not in self._by_type:
+            name = short_name(type_url)
+            self._by_type[type_url] = (self._pushes.labels(name), self._bytes.labels(name))
+        return self._by_type[type_url]
 
     def rejected(self, connection: Connection, answer: Answer) -> None:
         self._rejects.labels(short_name(answer.type_url)).inc()

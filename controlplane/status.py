@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from controlplane.mesh.model import Mesh, Service, Status
 from controlplane.xds.service import Connection
@@ -68,10 +68,14 @@ class StatusRegistry:
     connections: Callable[[], Iterable[Connection]] = tuple
     version: str = ""
     changed_at: float = 0.0
-    services: tuple[ServiceStatus, ...] = ()
     objects: tuple[Status, ...] = ()
     changes: int = 0
-    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _services: tuple[Service, ...] = ()
+    _changed: asyncio.Event | None = None
+
+    @property
+    def services(self) -> tuple[ServiceStatus, ...]:
+        return tuple(map(_service, self._services))
 
     def configured(
         self, version: str, mesh: Mesh, statuses: tuple[Status, ...], now: float
@@ -79,7 +83,7 @@ class StatusRegistry:
         """A new configuration is in force."""
         if version != self.version:
             self.version, self.changed_at = version, now
-        self.services = tuple(_service(service) for service in mesh.services)
+        self._services = mesh.services
         self.objects = statuses
         self._note()
 
@@ -92,6 +96,7 @@ class StatusRegistry:
     async def wait(self, seen: int) -> int:
         """Sleeps until there is something newer than `seen`; answers the present `changes`."""
         while self.changes == seen:
+            self._changed = self._changed or asyncio.Event()
             await self._changed.wait()
         return self.changes
 
@@ -110,8 +115,9 @@ class StatusRegistry:
     def _note(self) -> None:
         """Wakes all who wait now; those who come later wait on a new event."""
         self.changes += 1
-        self._changed.set()
-        self._changed = asyncio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
 
 def _service(service: Service) -> ServiceStatus:
@@ -130,7 +136,7 @@ def _proxy(connection: Connection) -> ProxyStatus:
         variant=connection.variant,
         connected_at=connection.connected_at,
         last_push_at=connection.last_push_at,
-        synced=machine.synced and not connection.wake.is_set(),
+        synced=machine.synced and not connection.due,
         types=tuple(_types(connection)),
     )
 

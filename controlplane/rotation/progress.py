@@ -112,7 +112,7 @@ def _trust(connection: Connection, wanted: str) -> tuple[State, str]:
 def _pushed(connection: Connection) -> str:
     """The version of its certificate that its newest snapshot has."""
     resource = connection.machine.snapshot.of(SDS).get(names.CERTIFICATE_SECRET)
-    return resource.version if resource is not None and not connection.wake.is_set() else "?"
+    return resource.version if resource is not None and not connection.due else "?"
 
 
 def _acknowledged(connection: Connection, name: str, wanted: str) -> tuple[State, str]:

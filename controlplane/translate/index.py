@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from controlplane.kinds import core
 from controlplane.kinds.objects import Object
@@ -46,24 +46,25 @@ class Workloads(Index):
         return tuple(entry for entry in fewest if selects(selector, labels_of(entry)))
 
 
-class Listed(Index):
-    """What Kubernetes lists as the endpoints of a Service."""
+EndpointList = core.Endpoints | core.EndpointSlice
+
+
+class Listed:
+    """What Kubernetes lists as the endpoints of a Service: inputs, and not answers, as each Service
+    has its own."""
 
     def __init__(
         self, endpoints: Iterable[core.Endpoints], slices: Iterable[core.EndpointSlice]
     ) -> None:
-        self._endpoints = {(item.namespace, item.name): item for item in endpoints}
-        self._slices: dict[tuple[str, str], list[core.EndpointSlice]] = defaultdict(list)
-        for item in slices:
-            self._slices[item.namespace, item.service_name].append(item)
+        self._lists: dict[tuple[str, str], list[EndpointList]] = defaultdict(list)
+        for item in endpoints:
+            self._lists[item.namespace, item.name].append(item)
+        for part in slices:
+            self._lists[part.namespace, part.service_name].append(part)
 
-    @asked
-    def endpoints(self, namespace: str, name: str) -> core.Endpoints | None:
-        return self._endpoints.get((namespace, name))
-
-    @asked
-    def slices(self, namespace: str, name: str) -> tuple[core.EndpointSlice, ...]:
-        return tuple(self._slices.get((namespace, name), ()))
+    def of(self, namespace: str, name: str) -> Sequence[EndpointList]:
+        """Endpoints first."""
+        return self._lists.get((namespace, name), ())
 
 
 class Hosts(Index):

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial, update_wrapper
+from operator import is_
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from controlplane.kinds.schema import Record
@@ -71,13 +72,19 @@ def same(one: object, other: object) -> bool:
 
 @dataclass(slots=True)
 class _Made:
-    """indexes: those that the questions went to, as they were when the answers last stood."""
+    """indexes: those that the questions went to, as they were when the answers last stood, which
+    was at `epoch`: no index has been replaced while that is the memo's."""
 
     inputs: tuple[object, ...]
     value: Any
     told: frozenset[Status]
+    epoch: int
     questions: tuple[_Question, ...] = ()
     indexes: tuple[Index, ...] = ()
+
+
+def _identical(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
+    return len(one) == len(other) and all(map(is_, one, other))
 
 
 class Each:
@@ -91,7 +98,12 @@ class Each:
         self.now: dict[Hashable, _Made] = {}
 
     def __call__(self, key: Hashable, make: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-        made = self._memo.made(self._before.get(key), make, args, named)
+        memo, made = self._memo, self._before.get(key)
+        if made is not None and not named and _identical(made.inputs, args) and memo.is_fresh(made):
+            if made.told:
+                memo.report.add(made.told)
+        else:
+            made = memo.made(made, make, args, named)
         self.now[key] = made
         value: T = made.value
         return value
@@ -100,12 +112,13 @@ class Each:
 class Memo:
     """Of one inventory. `report` is where everything of one build is said."""
 
-    __slots__ = ("_indexes", "_made", "_objects", "_said", "_trace", "report")
+    __slots__ = ("_indexes", "_made", "_objects", "_said", "_trace", "epoch", "report")
 
     def __init__(self) -> None:
         self.report = Report()
         self._said: tuple[tuple[Status, ...], frozenset[Status], tuple[Status, ...]]
         self._said = ((), frozenset(), ())
+        self.epoch = 0
         self._indexes: dict[str, Index] = {}
         self._made: dict[str, _Made] = {}
         self._objects: dict[str, dict[Hashable, _Made]] = {}
@@ -127,8 +140,10 @@ class Memo:
         """make(...); the same object as before while its arguments are."""
         made = self._made[slot] = self.made(self._made.get(slot), make, args, named)
         found: I = made.value
-        found.slot, found.memo = slot, self
-        self._indexes[slot] = found
+        if self._indexes.get(slot) is not found:
+            found.slot, found.memo = slot, self
+            self._indexes[slot] = found
+            self.epoch += 1
         return found
 
     def once(self, name: str, make: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
@@ -196,15 +211,22 @@ class Memo:
         if known is not None and same(known.value, value):
             value = known.value
         indexes = tuple(self._indexes[slot] for slot in {question.slot for question in questions})
-        return _Made((*args, *named.values()), value, frozenset(told), questions, indexes)
+        inputs = (*args, *named.values())
+        return _Made(inputs, value, frozenset(told), self.epoch, questions, indexes)
+
+    def is_fresh(self, made: _Made) -> bool:
+        """Whether no index that was asked has been replaced, by the look of it."""
+        return made.epoch == self.epoch or not made.indexes
 
     def _moved(self, made: _Made) -> bool:
         """Whether one of the indexes that were asked is another one now."""
-        return any(self._indexes[index.slot] is not index for index in made.indexes)
+        now = self._indexes
+        return not self.is_fresh(made) and any(now[one.slot] is not one for one in made.indexes)
 
     def _stands(self, made: _Made) -> bool:
         """Whether every question has the answer that it had."""
         if not self._moved(made):
+            made.epoch = self.epoch
             return True
         now = {index.slot: self._indexes[index.slot] for index in made.indexes}
         moved = {index.slot for index in made.indexes if now[index.slot] is not index}
@@ -215,7 +237,7 @@ class Memo:
                     return False
         finally:
             self._trace = outer
-        made.indexes = tuple(now.values())
+        made.indexes, made.epoch = tuple(now.values()), self.epoch
         return True
 
     def _answered_alike(self, question: _Question, indexes: dict[str, Index]) -> bool:

@@ -73,7 +73,9 @@ def apply(
             claims[hostname].append(claim)
     join = partial(_with_rules, report)
     return tuple(
-        each(service.hostname, join, service, *((c, *routed[c.virtual_service.key]) for c in found))
+        each(
+            service.hostname, join, service, *found, *(routed[c.virtual_service.key] for c in found)
+        )
         if (found := claims.get(service.hostname))
         else service
         for service in services
@@ -81,20 +83,20 @@ def apply(
 
 
 def _routed(hosts: Hosts, delegates: Delegates, report: Report, item: VirtualService) -> _Routed:
-    if item.spec.is_delegate or not _concerns_mesh(item, report):
+    if item.spec.is_delegate or not _concerns_mesh(item):
         return _Routed()
     rules = RuleMaker(hosts, report, delegates).rules(item)
     streams = stream_rules.rules(item, Destinations(hosts, report), report)
     return _Routed(rules, streams, tuple(_claims(item, hosts, report)))
 
 
-Found = tuple[_Claim, tuple[HttpRule, ...], tuple[StreamRule, ...], object]
-
-
-def _with_rules(report: Report, service: Service, *found: Found) -> Service:
-    http = {claim.virtual_service.key: of for claim, of, _, _ in found if of}
-    streams = {claim.virtual_service.key: of for claim, _, of, _ in found if of}
-    claims = [claim for claim, *_ in found]
+def _with_rules(report: Report, service: Service, *found: _Claim | _Routed) -> Service:
+    """found: the claims, and then, in the same order, what their VirtualServices come to."""
+    claims = [claim for claim in found if isinstance(claim, _Claim)]
+    of = [routed for routed in found if isinstance(routed, _Routed)]
+    pairs = [(c.virtual_service.key, routed) for c, routed in zip(claims, of, strict=True)]
+    http = {key: routed.rules for key, routed in pairs if routed.rules}
+    streams = {key: routed.stream_rules for key, routed in pairs if routed.stream_rules}
     rules: tuple[HttpRule, ...] = ()
     stream: tuple[StreamRule, ...] = ()
     if _has_port(service, HTTP):
@@ -110,19 +112,8 @@ def _has_port(service: Service, protocols: tuple[str, ...], other: bool = False)
     return any((port.protocol in protocols) != other for port in service.ports)
 
 
-def _concerns_mesh(item: VirtualService, report: Report) -> bool:
-    gateways = item.spec.gateways
-    concerns = not gateways or MESH in gateways
-    for index, gateway in enumerate(gateways):
-        if gateway == MESH:
-            continue
-        message = f"spec.gateways[{index}]: the gateway {gateway!r} is not supported yet"
-        position = item.spec.at(f"gateways[{index}]")
-        if concerns:
-            report.warning(item, position, "NotSupported", f"{message}; 'mesh' is in force")
-        else:
-            report.error(item, position, "NotSupported", f"{message}; only 'mesh' is")
-    return concerns
+def _concerns_mesh(item: VirtualService) -> bool:
+    return not item.spec.gateways or MESH in item.spec.gateways
 
 
 def _claims(item: VirtualService, hosts: Hosts, report: Report) -> Iterator[tuple[str, _Claim]]:

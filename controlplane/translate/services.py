@@ -15,7 +15,7 @@ from controlplane.kinds.export_to import export_faults, namespaces_of
 from controlplane.kinds.service_entry import EntryPort, ServiceEntry, Workload, WorkloadEntry
 from controlplane.mesh.model import Endpoint, Protocol, Service, ServicePort
 from controlplane.translate import protocols
-from controlplane.translate.index import DOMAIN, Listed, Workloads, age
+from controlplane.translate.index import DOMAIN, EndpointList, Listed, Workloads, age
 from controlplane.translate.memo import Each
 from controlplane.translate.report import Report
 from controlplane.translate.sidecars import Sidecars
@@ -30,7 +30,6 @@ _ENTRY_PROTOCOLS: dict[str, Protocol] = {
     "MONGO": "MONGO",
     "TCP": "TCP",
     "TLS": "TLS",
-    "": "TCP",
     "HTTP_PROXY": "HTTP",
     "MYSQL": "TCP",
     "REDIS": "TCP",
@@ -101,8 +100,16 @@ def reached(
     report: Report,
 ) -> tuple[Reached, ...]:
     """In the order of the services."""
-    finder = _Finder(workloads, listed, sidecars, report)
-    return tuple(each(made.hostname, finder.find, made, of) for made, of in services)
+    finder = _Finder(workloads, sidecars, report)
+    return tuple(
+        each(made.hostname, finder.find, made, of, *listed.of(of.namespace, of.name))
+        for made, of in services
+    )
+
+
+def attachments(places: Iterable[Reached]) -> tuple[tuple[Attachment, ...], ...]:
+    """Of each service."""
+    return tuple(place.attachments for place in places)
 
 
 def joined(
@@ -167,12 +174,17 @@ def _ports(service: core.Service, report: Report) -> Iterable[ServicePort]:
             yield ServicePort(port.port, port.name, protocols.of_port(service, port, report))
 
 
+def _protocol(port: EntryPort) -> Protocol:
+    """Istio looks at the first bytes where none is given; here the port's name tells."""
+    if port.protocol:
+        return _ENTRY_PROTOCOLS[port.protocol]
+    return protocols.of_name(port.name) or "TCP"
+
+
 def _of_entry(entry: ServiceEntry) -> tuple[Service, ...]:
     """One for each host, in their order."""
     spec = entry.spec
-    ports = tuple(
-        ServicePort(port.number, port.name, _ENTRY_PROTOCOLS[port.protocol]) for port in spec.ports
-    )
+    ports = tuple(ServicePort(port.number, port.name, _protocol(port)) for port in spec.ports)
     names = [host.rstrip(".").lower() for host in spec.hosts]
     return tuple(
         Service(
@@ -217,29 +229,32 @@ class _Selected:
 class _Finder:
     """Finds the endpoints of one service after the other."""
 
-    def __init__(
-        self, workloads: Workloads, listed: Listed, sidecars: Sidecars, report: Report
-    ) -> None:
+    def __init__(self, workloads: Workloads, sidecars: Sidecars, report: Report) -> None:
         self._workloads = workloads
-        self._listed = listed
         self._sidecars = sidecars
         self._report = report
 
-    def find(self, service: Service, of: core.Service | ServiceEntry) -> Reached:
+    def find(
+        self, service: Service, of: core.Service | ServiceEntry, *lists: EndpointList
+    ) -> Reached:
+        """lists: what Kubernetes lists for a Service of that name."""
         if isinstance(of, ServiceEntry):
             return self._of_entry(service, of)
-        return self._of_service(service, of)
+        return self._of_service(service, of, lists)
 
-    def _of_service(self, made: Service, service: core.Service) -> Reached:
+    def _of_service(
+        self, made: Service, service: core.Service, lists: Iterable[EndpointList]
+    ) -> Reached:
         if service.spec.type == "ExternalName":
             ports = {port.number: port.number for port in made.ports}
             return _reached([Endpoint(service.spec.external_name, ports)])
         selected = tuple(self._selected(service))
         found = [endpoint for one in selected for endpoint in self._sidecars.endpoints(one)]
-        if (listed := self._listed.endpoints(service.namespace, service.name)) is not None:
-            found += _of_endpoints(service, listed)
-        for item in self._listed.slices(service.namespace, service.name):
-            found += _of_slice(service, item)
+        for item in lists:
+            if isinstance(item, core.Endpoints):
+                found += _of_endpoints(service, item)
+            else:
+                found += _of_slice(service, item)
         return _reached(found, (one.attachment(made) for one in selected))
 
     def _selected(self, service: core.Service) -> Iterable[_Selected]:
@@ -281,7 +296,7 @@ class _Finder:
 
     def _of_entry(self, made: Service, entry: ServiceEntry) -> Reached:
         spec = entry.spec
-        if spec.resolution == "NONE":
+        if spec.resolution in ("NONE", "DYNAMIC_DNS"):
             return Reached()
         found: list[Endpoint] = []
         for workload in spec.endpoints:

@@ -13,6 +13,7 @@ from controlplane.inventory import Snapshot
 from controlplane.kinds import core
 from controlplane.kinds.destination_rule import DestinationRule
 from controlplane.kinds.federation import ClusterFederatedTrustDomain
+from controlplane.kinds.gateway import Gateway as IstioGateway
 from controlplane.kinds.peer_authentication import PeerAuthentication
 from controlplane.kinds.secrets import Secret
 from controlplane.kinds.service_entry import ServiceEntry, WorkloadEntry
@@ -41,7 +42,7 @@ def build(
     modes = memo.index("modes", PeerModes, of(PeerAuthentication), report)
     sidecars = memo.index("sidecars", Sidecars, trust_domain, modes, report)
     selectable = memo.index("workloads", Workloads, entries)
-    listed = memo.index("listed", Listed, of(core.Endpoints), of(core.EndpointSlice))
+    listed = memo.once("listed", Listed, of(core.Endpoints), of(core.EndpointSlice))
     credentials = memo.index("credentials", Credentials, of(Secret))
 
     named = memo.stage("named", services.named, of(core.Service), of(ServiceEntry), report)
@@ -56,11 +57,21 @@ def build(
     with_rules = memo.stage(
         "routes", routes.apply, with_policies, of(VirtualService), subsets, delegates, report
     )
+    attached = memo.once("attached", services.attachments, places)
+    beside = memo.stage("beside", workloads.build, entries, attached, sidecars, report)
+    proxies = memo.once("proxies", gateways.proxies, of(IstioGateway), beside)
     edges = memo.once(
-        "gateways", gateways.build, snapshot.only(*gateways.KINDS), with_rules, credentials, report
+        "gateways",
+        gateways.build,
+        snapshot.only(*gateways.KINDS),
+        with_rules,
+        proxies,
+        subsets,
+        delegates,
+        credentials,
+        report,
     )
     every = memo.stage("joined", services.joined, edges.services, places)
-    beside = memo.stage("beside", workloads.build, entries, places, sidecars, report)
 
     deciding = snapshot.only(*security.KINDS)
     decided = memo.once("security", security.build, deciding, trust_domain, plain, beside, report)

@@ -14,7 +14,7 @@ from controlplane.translate import protocols
 from controlplane.translate.index import labels_of
 from controlplane.translate.memo import Each
 from controlplane.translate.report import Report
-from controlplane.translate.services import Attachment, Reached, ServedPort
+from controlplane.translate.services import Attachment, ServedPort
 from controlplane.translate.sidecars import APP_PORTS, Sidecars
 
 
@@ -31,13 +31,13 @@ class _Served:
 def build(
     each: Each,
     entries: Iterable[WorkloadEntry],
-    places: Iterable[Reached],
+    attachments: Iterable[tuple[Attachment, ...]],
     sidecars: Sidecars,
     report: Report,
 ) -> tuple[Workload, ...]:
-    """Sorted by namespace and name."""
+    """Sorted by namespace and name. attachments: those of each service."""
     serving: dict[tuple[str, str], list[Attachment]] = defaultdict(list)
-    for attached in (one for place in places for one in place.attachments):
+    for attached in (one for group in attachments for one in group):
         serving[attached.workload].append(attached)
     make = partial(_workload, sidecars, report)
     made = [

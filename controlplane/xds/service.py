@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NoReturn, Protocol, TypeAlias
 
 import grpc
@@ -51,6 +52,7 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 CANCEL_DELAY_S = 0.02
+WOKEN_AT_ONCE = 50
 Request: TypeAlias = DiscoveryRequest | DeltaDiscoveryRequest
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Authenticate = Callable[[Any], Awaitable[Proof]]
@@ -61,7 +63,8 @@ class Connection:
     """One admitted stream, as status sees it. Times are Unix seconds; 0 is never.
 
     leaf: the certificate that it came with, None if by token. left: its client has ended it in
-    order, and not merely gone. unwanted: why it is about to be ended."""
+    order, and not merely gone. unwanted: why it is about to be ended. due: a configuration is in
+    force that its watcher has yet to compare with what it has."""
 
     node: Node
     identity: SpiffeId
@@ -74,6 +77,7 @@ class Connection:
     open: bool = True
     left: bool = False
     unwanted: str = ""
+    due: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -102,6 +106,7 @@ class AdsService:
         self._observers = tuple(observers)
         self._clock = clock
         self.connections: dict[Connection, None] = {}
+        self._to_wake: dict[Connection, None] = {}
 
     def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
         """What to add to a grpc.aio server. Without serializers: bytes pass as they are."""
@@ -117,7 +122,18 @@ class AdsService:
         for connection in self.connections:
             if not connection.changed_at:
                 connection.changed_at = now
+            connection.due = True
+        if not self._to_wake and self.connections:
+            asyncio.get_running_loop().call_soon(self._wake_some)
+        self._to_wake.update(self.connections)
+
+    def _wake_some(self) -> None:
+        """A few in each turn of the loop, so that what they send and answer has its turns, too."""
+        for connection in tuple(islice(self._to_wake, WOKEN_AT_ONCE)):
+            del self._to_wake[connection]
             connection.wake.set()
+        if self._to_wake:
+            asyncio.get_running_loop().call_soon(self._wake_some)
 
     def sever(self, why_not: Callable[[Connection], str]) -> None:
         """Ends each stream for which there is a reason why it should not be."""
@@ -167,6 +183,7 @@ class AdsService:
         finally:
             watcher.cancel()
             connection.open = False
+            self._to_wake.pop(connection, None)
             del self.connections[connection]
             self._seats.leave(identity)
             log.info("disconnected node=%s", node.id)
@@ -218,6 +235,7 @@ class AdsService:
     async def _catch_up(self, connection: Connection, context: Context) -> None:
         async with connection.lock:
             connection.wake.clear()
+            connection.due = False
             snapshot = self._cache.snapshot(connection.node)
             if snapshot.version != connection.machine.snapshot.version:
                 pushes = connection.machine.on_snapshot(snapshot)
@@ -236,7 +254,7 @@ class AdsService:
     def _settle(self, connection: Connection) -> None:
         """Notes when the node has acknowledged everything of the last change."""
         machine = connection.machine
-        if connection.changed_at and machine.synced and not connection.wake.is_set():
+        if connection.changed_at and machine.synced and not connection.due:
             if connection.last_push_at >= connection.changed_at:
                 after_s = self._clock() - connection.changed_at
                 for observer in self._observers:

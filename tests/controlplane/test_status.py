@@ -64,7 +64,7 @@ def test_a_change_that_is_on_its_way_is_not_synced() -> None:
     one = connection(DeltaStream(EMPTY))
     registry = StatusRegistry(lambda: (one,))
     assert registry.current().proxies[0].synced
-    one.wake.set()
+    one.due = True
     assert not registry.current().proxies[0].synced
 
 
