@@ -15,7 +15,7 @@ from envoy.config.route.v3.route_components_pb2 import (
 )
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
-from controlplane.emit import listeners, names, routes
+from controlplane.emit import clients, listeners, names, routes
 from controlplane.emit.access import Guards
 from controlplane.emit.node import Node
 from controlplane.emit.targets import Targets
@@ -32,10 +32,11 @@ def gateway(mesh: Mesh, node: Node, guards: Guards) -> Draft:
     if node.gateway is None:
         return Draft()
     address, port = node.gateway
-    targets = Targets(mesh.services)
+    known = clients.seen(mesh.services, node)
+    targets = Targets(known)
     hosts = [
         routes.virtual_host(service, _first_port(service), domains, node, targets)
-        for service, domains in _domains(mesh, port)
+        for service, domains in _domains(known, port)
     ]
     hosts.append(_unknown_host(port))
     return Draft(
@@ -45,10 +46,10 @@ def gateway(mesh: Mesh, node: Node, guards: Guards) -> Draft:
     )
 
 
-def _domains(mesh: Mesh, port: int) -> list[tuple[Service, list[str]]]:
+def _domains(services: tuple[Service, ...], port: int) -> list[tuple[Service, list[str]]]:
     """Each service with its names: SERVICE.NAMESPACE.localhost, and the shorter one for the
     namespace `default` or a name that only one namespace has; each with and without the port."""
-    served = [s for s in mesh.services if not s.external and routes.http_ports(s)]
+    served = [s for s in services if not s.external and routes.http_ports(s)]
     count = Counter(service.name for service in served)
     found = []
     for service in served:

@@ -26,6 +26,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 from envoy.type.v3.percent_pb2 import FractionalPercent
 from google.protobuf.any_pb2 import Any
 
+from controlplane.emit import dynamic
 from controlplane.emit.matches import host_of
 from controlplane.emit.words import packed, seconds, string_matcher
 from controlplane.mesh.model import (
@@ -55,6 +56,7 @@ def http_filters() -> list[hcm_pb2.HttpFilter]:
     return [
         hcm_pb2.HttpFilter(name=FAULT, typed_config=packed(HTTPFault())),
         hcm_pb2.HttpFilter(name=CORS, typed_config=packed(CorsFilter())),
+        dynamic.http_filter(),
     ]
 
 

@@ -19,7 +19,7 @@ from envoy.config.route.v3.route_components_pb2 import (
 )
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
-from controlplane.emit import http_actions, names, tunnels
+from controlplane.emit import dynamic, http_actions, names, tunnels
 from controlplane.emit.clients import Caller
 from controlplane.emit.matches import header_options, host_of, route_match
 from controlplane.emit.retries import Variant, variants
@@ -96,7 +96,9 @@ def proxied(
     else:
         places = tunnels.of_streams(service, port, node.namespace, node.labels)
     _set_clusters(action, places, port, targets)
-    host.routes.append(tunnels.route(action))
+    tunnel = tunnels.route(action)
+    dynamic.turn_on(tunnel, places)
+    host.routes.append(tunnel)
     return host
 
 
@@ -213,6 +215,7 @@ def _route(
         route.direct_response.CopyFrom(http_actions.direct_response(rule.direct_response))
     else:
         route.route.CopyFrom(_action(rule, variant, port, targets))
+        dynamic.turn_on(route, rule.destinations)
     return route
 
 
