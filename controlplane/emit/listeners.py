@@ -20,7 +20,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 )
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
-from controlplane.emit import managers, names, revoked, tls, tunnels
+from controlplane.emit import http_actions, managers, names, revoked, tls, tunnels
 from controlplane.emit.access import Guards, http_filters, network_filters
 from controlplane.emit.explanations import of_tokens
 from controlplane.emit.managers import NO_GUARDS, HttpConnectionManager
@@ -123,14 +123,16 @@ def _inbound_routes(port: InboundPort, cluster: str) -> RouteConfiguration:
 
 def http_proxy(port: int) -> Listener:
     """Istio's proxyHttpPort: the application reaches every service by name through it."""
-    manager = managers.manager(f"outbound_{port}")
+    filters = http_actions.http_filters()
+    manager = managers.manager(f"outbound_{port}", guarding=filters)
     manager.upgrade_configs.add(upgrade_type=tunnels.CONNECT)
     return _outbound("127.0.0.1", port, manager, names.HTTP_PROXY_ROUTES)
 
 
 def gateway(address: str, port: int, guards: Guards = NO_GUARDS) -> Listener:
     """The edge: the client's address is the connection's, whatever x-forwarded-for says."""
-    manager = managers.manager(f"outbound_{port}", guards, http_filters(guards, port, reroute=True))
+    filters = [*http_filters(guards, port, reroute=True), *http_actions.http_filters()]
+    manager = managers.manager(f"outbound_{port}", guards, filters)
     manager.use_remote_address.value = True
     listener = _outbound(address, port, manager, names.GATEWAY_ROUTES)
     _explain(listener, guards)
