@@ -6,8 +6,10 @@
 
 Every *.yaml, *.yml and *.json below the directory, in the order of their paths; hidden files and
 folders and editors' temporary files are skipped. A file that does not parse, or an object that is
-wrong, keeps its last good version in force and gets an error status; a policy that has none at a
-start shuts its namespace (controlplane.sources.held_shut). Events only say that
+wrong, keeps its last good version in force and gets an error status; of policies that is known over
+a restart, too (controlplane.sources.last_good). A policy that has none at a start shuts its
+namespace (controlplane.sources.held_shut); of a text that is no YAML, and of which none is known,
+nobody knows what it guards: then the control plane is not ready (`doubts`). Events only say that
 something happened: the tree is then compared as a whole with what was read, so that renames,
 symbolic links swapped as Kubernetes does for ConfigMaps, and lost events (looked for every second)
 come to the same. Reading happens in a thread; the inventory is changed, and on_change() called,
@@ -30,6 +32,7 @@ from controlplane.kinds.objects import Object
 from controlplane.kinds.parse import Parsed, parse
 from controlplane.mesh.model import Position, Status
 from controlplane.sources.held_shut import stand_ins
+from controlplane.sources.last_good import LastGood
 
 log = logging.getLogger("weft.controlplane.files")
 logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells every event and timeout
@@ -78,13 +81,25 @@ class FileSource:
         inventory: Inventory,
         on_change: Callable[[], None],
         rescan_ms: int = RESCAN_MS,
+        last_good: Path | None = None,
     ) -> None:
+        """last_good: the file in which the last good policies are kept."""
         self._directory = Path(directory)
         self._inventory = inventory
         self._on_change = on_change
         self._rescan_ms = rescan_ms
         self._files: dict[str, _File] = {}
         self._starting = True
+        self._last_good = LastGood(last_good)
+        self._unknown: dict[str, Status] = {}
+
+    def doubts(self) -> tuple[str, ...]:
+        """What could not be read since the start, so that its policies are unknown."""
+        return tuple(
+            f"{status.position}: {status.message}: what policies it holds is not known; correct or "
+            "remove it"
+            for status in self._unknown.values()
+        )
 
     def load(self) -> None:
         """Reads the directory for the first time. Does not call on_change."""
@@ -96,11 +111,16 @@ class FileSource:
         except OSError as error:
             reason = f"can not be read: {error.strerror}"
             raise SourceError(f"the configuration directory {self._directory} {reason}") from None
-        self._apply(self._scan())
+        self._last_good.load()
+        found = self._scan() or {}
+        unseen = [self._below(path) for path, file in found.items() if not file.parsed.whole]
+        self._last_good.only(map(self._below, found), unseen)
+        self._apply(found)
         self._starting = False
 
     async def run(self) -> None:
         """Follows the directory until cancelled; starts anew when it is replaced."""
+        await self._keep()
         while True:
             try:
                 await self._watch()
@@ -128,6 +148,11 @@ class FileSource:
         found = await asyncio.to_thread(self._scan)
         if self._apply(found):
             self._on_change()
+            await self._keep()
+
+    async def _keep(self) -> None:
+        if self._last_good.changed:
+            await asyncio.to_thread(self._last_good.write)
 
     # ------------------------------------------------------------------ reading, in a thread
 
@@ -153,10 +178,13 @@ class FileSource:
         changed = self._inventory.replace(Origin.file(str(self._directory)), ())
         for path in self._files.keys() - found.keys():
             changed |= self._inventory.replace(Origin.file(path), ())
+            self._last_good.forget([self._below(path)])
+            self._unknown.pop(path, None)
         for path, file in found.items():
             known = self._files.get(path)
             if known is None or known.parsed is not file.parsed:
                 changed |= self._replace(path, file.parsed)
+                self._last_good.note(self._below(path), _text(file.data), file.parsed)
         self._files = found
         return changed
 
@@ -170,16 +198,41 @@ class FileSource:
     def _replace(self, path: str, parsed: Parsed) -> bool:
         origin = Origin.file(path)
         before = self._inventory.objects_of(origin)
-        objects = {item.key: item for item in _last_good(parsed, before)}
+        if self._starting:
+            before = self._last_good.policies(self._below(path), str(self._directory))
+        self._doubt(path, parsed)
+        objects = {item.key: item for item in _still_good(parsed, before)}
         statuses = parsed.statuses
         known = frozenset(item.key for item in before)
         for item, status in stand_ins(parsed, known, path, starting=self._starting):
             objects[item.key] = item
             statuses += (status,)
+        if self._starting and known and not parsed.whole:
+            statuses += (_held(path, parsed, before),)
         return self._inventory.replace(origin, (*parsed.objects, *objects.values()), statuses)
 
+    def _doubt(self, path: str, parsed: Parsed) -> None:
+        """Once there was a text that can be read, all is known."""
+        if parsed.whole:
+            self._unknown.pop(path, None)
+        elif self._starting and not self._last_good.knows(self._below(path)):
+            self._unknown[path] = parsed.statuses[0]
 
-def _last_good(parsed: Parsed, before: tuple[Object, ...]) -> Iterator[Object]:
+    def _below(self, path: str) -> str:
+        return os.path.relpath(path, self._directory)
+
+
+def _held(path: str, parsed: Parsed, kept: tuple[Object, ...]) -> Status:
+    names = ", ".join(str(item.key) for item in kept)
+    message = f"can't be read; in force as before the start: {names}"
+    return Status(parsed.statuses[0].position, "warning", "HeldLastGood", f"File {path}", message)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8-sig", "replace")
+
+
+def _still_good(parsed: Parsed, before: tuple[Object, ...]) -> Iterator[Object]:
     """Earlier objects whose text is now wrong, or can not be found in a text that is wrong."""
     present = {item.key for item in parsed.objects}
     for item in before:

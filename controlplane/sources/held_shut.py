@@ -1,7 +1,8 @@
 """What stands in for a policy that can't be read and of which no last good version is known.
 
 At a start a policy with an error would simply be absent, and what it guards open. So its namespace
-(of the root namespace: the mesh) is shut by a DENY policy until the text is right.
+(of the root namespace: the mesh) is shut by a DENY policy until the text is right. The same holds
+for one that was applied before a crash, and that today's rules refuse.
 """
 
 from __future__ import annotations
@@ -30,12 +31,21 @@ def stand_ins(
     for key in sorted(parsed.failed):
         if key.kind not in KINDS or key in before:
             continue
-        # The policy's own name may be what is wrong with it.
-        digest = hashlib.sha256(str(key).encode()).hexdigest()[:16]
-        text = _DENY.format(digest=digest, namespace=json.dumps(key.namespace))
-        for made in parse(text, source).objects:
+        for made in _deny(key, source):
             if starting or made.key in before:
                 yield made, _told(key, parsed, source)
+
+
+def shut(key: ObjectKey, parsed: Parsed, source: str) -> tuple[tuple[Object, ...], Status]:
+    """What stands in for one policy, and what is said of it."""
+    return _deny(key, source), _told(key, parsed, source)
+
+
+def _deny(key: ObjectKey, source: str) -> tuple[Object, ...]:
+    # The policy's own name may be what is wrong with it.
+    digest = hashlib.sha256(str(key).encode()).hexdigest()[:16]
+    text = _DENY.format(digest=digest, namespace=json.dumps(key.namespace))
+    return parse(text, source).objects
 
 
 def _told(key: ObjectKey, parsed: Parsed, source: str) -> Status:

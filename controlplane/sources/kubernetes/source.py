@@ -29,6 +29,7 @@ from controlplane.sources.kubernetes.intake import SOURCE, Intake
 from controlplane.sources.kubernetes.reflector import Pace, Reflector
 from controlplane.sources.kubernetes.replica import Change, Replica
 from controlplane.sources.kubernetes.wanted import Followed, Plan, groups, plan
+from controlplane.tasks import spawn
 
 DISCOVER_EVERY_S = 15.0
 
@@ -83,14 +84,22 @@ class KubernetesSource:
                 wait_s = DISCOVER_EVERY_S
                 if self._discovery.failures:
                     wait_s = self._backoff.next_s()
-                try:
-                    async with asyncio.timeout(wait_s * (1 + self._pace.chance() / 2)):
-                        await self._look.wait()
-                except TimeoutError:
-                    pass
+                await self._pause(wait_s * (1 + self._pace.chance() / 2))
         finally:
             for collection in self.collections.values():
                 collection.stop()
+
+    async def _pause(self, seconds: float) -> None:
+        """Or until somebody says `look`."""
+        tasks = [spawn(self._slept(seconds), "pause"), spawn(self._look.wait(), "look")]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _slept(self, seconds: float) -> None:
+        await self._pace.sleep(seconds)
 
     # ------------------------------------------------------------------ what there is
 
@@ -217,7 +226,11 @@ class KubernetesSource:
     def missed(self, error: Exception) -> None:
         """What was there may be there no more: look at once."""
         if isinstance(error, ApiError) and error.status == 404:
-            self._look.set()
+            self.look()
+
+    def look(self) -> None:
+        """Asks at once what is served now."""
+        self._look.set()
 
     def _state(self) -> State:
         every = self.collections.values()
