@@ -10,6 +10,7 @@ answers that come first.
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -232,15 +233,18 @@ class KubeServer:
 
 
 @asynccontextmanager
-async def serving(handle: Callable[[web.Request], Any], port: int = 0) -> AsyncIterator[str]:
-    """Serves on 127.0.0.1, without TLS; its URL."""
+async def serving(
+    handle: Callable[[web.Request], Any], port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
+    """Serves on 127.0.0.1; its URL."""
     application = web.Application(client_max_size=2**24)
     application.router.add_route("*", "/{path:.*}", handle)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        site = web.TCPSite(runner, "127.0.0.1", port, reuse_address=True, ssl_context=tls)
+        await site.start()
+        yield f"http{'s' if tls else ''}://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
