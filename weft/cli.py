@@ -122,14 +122,15 @@ def run(
 
 @weft.command()
 @click.option("--state-dir", default=".weft", show_default=True, help="Of the running mesh.")
-def status(state_dir: str) -> None:
+@click.option("--notes", is_flag=True, help="What has no effect, where keys come from, and so on.")
+def status(state_dir: str, notes: bool) -> None:
     """Show services, proxies and configuration errors of the running mesh.
 
     Exit code 1 when the configuration has errors or a proxy refused it.
     """
     from weft import status as shown
 
-    sys.exit(shown.status(Path(state_dir)))
+    sys.exit(shown.status(Path(state_dir), notes))
 
 
 @weft.command()

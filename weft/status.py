@@ -22,11 +22,12 @@ WIDE = 100
 PIPE_COLUMNS = 1000
 
 
-def status(state_dir: Path) -> int:
-    """Prints it; exit code 0, or 1 when the configuration has errors or a proxy refused it."""
+def status(state_dir: Path, notes: bool) -> int:
+    """Prints it; exit code 0, or 1 when the configuration has errors or a proxy refused it. notes:
+    what is neither error nor warning, too."""
     facts = asyncio.run(_ask(StateDir(state_dir)))
     columns = None if sys.stdout.isatty() else PIPE_COLUMNS
-    show(facts, Console(width=columns), time.time())
+    show(facts, Console(width=columns), time.time(), notes=notes)
     bad = any(one.severity == "error" for one in facts.objects)
     return 1 if bad or any(proxy.nacks for proxy in facts.proxies) else 0
 
@@ -39,7 +40,10 @@ async def _ask(state: StateDir) -> MeshFacts:
         await management.close()
 
 
-def show(facts: MeshFacts, console: Console, now: float) -> None:
+STYLES = {"error": "red", "warning": "yellow", "info": "dim"}
+
+
+def show(facts: MeshFacts, console: Console, now: float, *, notes: bool = False) -> None:
     console.print(live.services_table(facts))
     console.print()
     console.print(_proxies(facts, now, wide=console.width >= WIDE))
@@ -48,8 +52,8 @@ def show(facts: MeshFacts, console: Console, now: float) -> None:
     for proxy in facts.proxies:
         for nack in proxy.nacks:
             console.print(Text(f"  {proxy.workload} refused: {nack}", "red"))
-    for problem in facts.problems():
-        console.print(Text(f"  {problem}", "red" if problem.severity == "error" else "yellow"))
+    for problem in facts.problems(notes):
+        console.print(Text(f"  {problem}", STYLES[problem.severity]))
 
 
 def _proxies(facts: MeshFacts, now: float, *, wide: bool) -> object:

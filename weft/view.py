@@ -49,8 +49,8 @@ class MeshFacts:
     proxies: tuple[ProxyFacts, ...] = ()
     objects: tuple[ObjectFacts, ...] = ()
 
-    def problems(self) -> list[ObjectFacts]:
-        """Errors, then warnings."""
-        rank = {"error": 0, "warning": 1}
+    def problems(self, notes: bool = False) -> list[ObjectFacts]:
+        """Errors, then warnings, then what is only to be known."""
+        rank = {"error": 0, "warning": 1} | ({"info": 2} if notes else {})
         found = [one for one in self.objects if one.severity in rank]
         return sorted(found, key=lambda one: (rank[one.severity], one.position))

@@ -38,7 +38,7 @@ def verified(claims: Mapping[str, Any] | None, rules: Sequence[TokenRule]) -> Ve
         wanted = ", ".join(sorted({one for rule in found for one in rule.audiences}))
         refusal = f"the token's audience {claims.get('aud', '')!r} is not one of: {wanted}"
         return Verified(status=403, refusal=refusal, by=found[0])
-    if not rule.jwks and not rule.jwks_uri:
+    if not rule.jwks and not rule.jwks_uri and not rule.discovers:
         refusal = f"no keys are known of the issuer {issuer!r}"
         return Verified(status=401, refusal=refusal, by=rule)
     return Verified(_normalized(claims, rule.space_delimited_claims), by=rule)

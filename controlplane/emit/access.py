@@ -141,11 +141,19 @@ def _steps(guards: Guards, place: Place) -> Iterator[_Step]:
 
 
 def _rules(
-    policies: Sequence[AccessPolicy], place: Place, in_body: bool, prefix: str = ""
+    policies: Sequence[AccessPolicy],
+    place: Place,
+    in_body: bool,
+    prefix: str = "",
+    suffix: str = "",
 ) -> RBAC | None:
+    """prefix, suffix: around the names of the rules."""
     made = rules(policies, place, prefix)
-    if made is not None:
-        explain(made, policies, prefix, in_body)
+    if made is None:
+        return None
+    if suffix:
+        made = _refusing(made, suffix)
+    explain(made, policies, in_body, lambda rule: prefix + rule + suffix)
     return made
 
 
@@ -157,19 +165,20 @@ def _custom(guards: Guards, place: Place) -> Iterator[_Step]:
     known = {one.name: one for one in guards.authorizers if not one.fault}
     for provider in sorted(asked):
         prefix = ext_authz.rule_prefix(provider)
-        made = _rules(asked[provider], place, guards.in_body, prefix)
-        assert made is not None
-        if provider in known and len(asked) == 1:
+        askable = provider in known and len(asked) == 1
+        suffix = "" if askable else _BAD_PROVIDER
+        made = _rules(asked[provider], place, guards.in_body, prefix, suffix)
+        if askable:
             yield _Step(None, made, ext_authz.SHADOW_PREFIX, known[provider])
         else:
-            yield _Step(_refusing(made))
+            yield _Step(made)
 
 
-def _refusing(made: RBAC) -> RBAC:
+def _refusing(made: RBAC, suffix: str) -> RBAC:
     """Nobody can be asked: what the rules take is refused."""
-    result = RBAC(action=RBAC.DENY, audit_logging_options=made.audit_logging_options)
+    result = RBAC(action=RBAC.DENY)
     for name, policy in made.policies.items():
-        result.policies[name + _BAD_PROVIDER].CopyFrom(policy)
+        result.policies[name + suffix].CopyFrom(policy)
     return result
 
 

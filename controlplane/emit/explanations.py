@@ -7,7 +7,7 @@ admin, and where the mesh allows it into the 403 or 401.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from envoy.config.core.v3.base_pb2 import Metadata
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
@@ -26,10 +26,13 @@ MAX_NAMED = 5
 """Policies that are named when none of them applies."""
 
 
-def explain(rules: RBAC, policies: Sequence[AccessPolicy], prefix: str, in_body: bool) -> None:
-    """Adds the positions of the rules of `policies`. in_body: the 403 may name them."""
+def explain(
+    rules: RBAC, policies: Sequence[AccessPolicy], in_body: bool, named: Callable[[str], str]
+) -> None:
+    """Adds the positions of the rules of `policies`. in_body: the 403 may name them. named: what a
+    rule is called in `rules`."""
     sources = {
-        prefix + policy.rule_name(rule.index): str(rule.position)
+        named(policy.rule_name(rule.index)): str(rule.position)
         for policy in policies
         for rule in policy.rules
     }

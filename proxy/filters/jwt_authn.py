@@ -175,7 +175,7 @@ class JwtAuthn:
         self._note(stream, policy, source, why)
         if source:
             stream.metadata[EXPLAINED] = {"policy": policy, "source": source}
-        return f", says {policy} ({source})".encode() if source and known.tells else b""
+        return f"; see {policy} ({source})".encode() if source and known.tells else b""
 
     def _note(self, stream: FilterStream, policy: str, source: str, why: str) -> None:
         now = self._context.unix_now()

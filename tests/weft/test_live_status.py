@@ -75,6 +75,15 @@ def test_errors_come_before_warnings_and_infos_are_left_out() -> None:
     assert "m.yaml" not in shown
 
 
+def test_notes_come_last_and_only_if_they_are_asked_for() -> None:
+    for notes in (False, True):
+        console = Console(file=io.StringIO(), width=200, record=True)
+        show(FACTS, console, now=100.0, notes=notes)
+        shown = console.export_text()
+        assert ("m.yaml" in shown) == notes
+    assert shown.index("m.yaml") > shown.index("routes.yaml:9:5")
+
+
 def test_many_problems_are_counted() -> None:
     many = tuple(replace(ERROR, position=f"r.yaml:{line}:1") for line in range(1, 10))
     assert "... and 4 more: weft status" in text(replace(VIEW, facts=MeshFacts(objects=many)))

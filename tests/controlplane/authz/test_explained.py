@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from controlplane.authz.command import Question, Result, run
+from controlplane.authz.tokens import verified
+from controlplane.mesh.policy import TokenRule
 
 MESH = """
 apiVersion: v1
@@ -186,3 +188,10 @@ def test_policies_that_are_not_in_force_are_named(folder: Path) -> None:
     result = run(folder, Question("-", "reviews"), "cluster.local")
     assert result.code == 1 and "policy[unread-" in result.text  # a start with it denies, too
     assert any("expected a string" in told for told in result.complaints)
+
+
+def test_keys_that_are_looked_up_are_taken_for_there() -> None:
+    """Offline nobody asks the issuer; one that can't be asked has none."""
+    for issuer, status in (("https://idp.test", 0), ("idp", 401)):
+        rule = TokenRule(issuer, discovers=issuer.startswith("https"))
+        assert verified({"iss": issuer}, [rule]).status == status

@@ -60,7 +60,7 @@ def test_a_refused_token_names_whose_rule_it_was() -> None:
     bad = token({"iss": "me"}, OTHER_SECRET)
     stream, reply = asked_for_token(given, bad, "me", "you")
     assert reply.status == 401
-    assert reply.body.decode() == f"Jwt verification fails, says {POLICY} ({PLACE})"
+    assert reply.body.decode() == f"Jwt verification fails; see {POLICY} ({PLACE})"
     assert reply.detail == "jwt_authn_access_denied{Jwt_verification_fails}"
     assert stream.metadata["weft.rbac"] == {"policy": POLICY, "source": PLACE}
     found = only(given)
