@@ -143,7 +143,7 @@ class Proxy:
         self.stats.derive("identity.renewals", lambda: identity.renewals)
         self.stats.derive("identity.renewal_failures", lambda: identity.failures)
         self.stats.derive_gauge("identity.expires_in_s", lambda: int(identity.left_s()))
-        self.stats.derive_gauge("identity.renewal_overdue", lambda: identity.overdue)
+        self.stats.derive_gauge("identity.renewal_overdue", lambda: int(identity.overdue))
 
     async def serve(self) -> None:
         try:
