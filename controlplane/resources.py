@@ -17,6 +17,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import is_
 
 _MASK = (1 << 64) - 1
 _REMEMBERED = 512
@@ -36,6 +37,11 @@ class Resource:
         object.__setattr__(self, "mark", _mark(self.name, self.version))
 
     __hash__ = object.__hash__
+
+
+@lru_cache(_REMEMBERED)
+def _factor(type_url: str) -> int:
+    return _mark(type_url, "") | 1
 
 
 def _mark(name: str, version: str) -> int:
@@ -64,11 +70,12 @@ class Resources(Mapping[str, Resource]):
     lazy: of how many layers, the first ones, a proxy gets only what it names; a subscription to all
     means the others."""
 
-    __slots__ = ("layers", "lazy")
+    __slots__ = ("digest", "layers", "lazy")
 
     def __init__(self, layers: tuple[Layer, ...] = (), lazy: int = 0) -> None:
         self.layers = layers
         self.lazy = lazy
+        self.digest = sum([layer.digest for layer in layers]) & _MASK
 
     def __getitem__(self, name: str) -> Resource:
         for layer in reversed(self.layers):
@@ -91,10 +98,6 @@ class Resources(Mapping[str, Resource]):
 
     __hash__ = object.__hash__
 
-    @property
-    def digest(self) -> int:
-        return sum(layer.digest for layer in self.layers) & _MASK
-
     def changed_from(self, old: Resources) -> frozenset[str]:
         """The names that are new, gone, or not at the version that they had."""
         if self._is_unlike(old):
@@ -114,8 +117,8 @@ class Resources(Mapping[str, Resource]):
         if self._is_unlike(old):
             gone = {name: resource for name, resource in old.items() if name not in self}
             return Resources((*self.layers, Layer(gone)), self.lazy)
-        pairs = zip(old.layers, self.layers, strict=True)
-        return Resources(tuple(_joined(before, now) for before, now in pairs), self.lazy)
+        joined = tuple(map(_joined, old.layers, self.layers))
+        return self if all(map(is_, joined, self.layers)) else Resources(joined, self.lazy)
 
 
 @lru_cache(_REMEMBERED)
@@ -160,10 +163,8 @@ def assemble(types: Mapping[str, Mapping[str, Resource]]) -> Snapshot:
         type_url: found if isinstance(found, Resources) else Resources((Layer(found),))
         for type_url, found in types.items()
     }
-    digest = hashlib.sha256()
-    for type_url in sorted(made):
-        digest.update(f"{type_url}\0{made[type_url].digest:x}\0".encode())
-    return Snapshot(made, digest.hexdigest()[:16])
+    digest = sum(_factor(type_url) * found.digest for type_url, found in made.items())
+    return Snapshot(made, f"{digest & _MASK:016x}")
 
 
 EMPTY = assemble({})

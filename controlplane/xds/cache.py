@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from operator import is_
 
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
@@ -24,7 +26,7 @@ from controlplane.emit import clients, credentials, envoy
 from controlplane.emit.clients import Client
 from controlplane.emit.node import Node
 from controlplane.mesh.model import Mesh
-from controlplane.resources import NO_LAYER, Layer, Resources, Snapshot, assemble
+from controlplane.resources import NO_LAYER, NOTHING, Layer, Resources, Snapshot, assemble
 from controlplane.snapshot import Draft, check
 from controlplane.xds.catalog import Catalog, Kept
 from protos.types import CDS, PUSH_ORDER, RDS, SDS
@@ -40,12 +42,25 @@ MAX_SECRETS = 10_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part:
-    """type URL -> its layer. Compared by identity."""
+    """type URL -> its layer. Compared by identity. layers: of all types, in PUSH_ORDER."""
 
     types: Mapping[str, Layer]
+    layers: tuple[Layer, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        layers = tuple(self.types.get(type_url, NO_LAYER) for type_url in PUSH_ORDER)
+        object.__setattr__(self, "layers", layers)
 
 
 _NOTHING = _Part({})
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """A node's own part, and of what it was made."""
+
+    of: envoy.Beside
+    part: _Part
 
 
 class SnapshotCache:
@@ -60,8 +75,9 @@ class SnapshotCache:
         self._shared = _NOTHING
         self._scopes: dict[tuple[Client, bool], _Part] = {}
         self._parts: Kept[_Part] = Kept()
-        self._own: Kept[_Part] = Kept()
+        self._own: Kept[_Own] = Kept()
         self._snapshots: Kept[Snapshot] = Kept()
+        self._ground: tuple[object, ...] = ()
         self._secrets: dict[tuple[int, ...], tuple[tuple[Secret, ...], _Part]] = {}
         self.set_mesh(mesh)
 
@@ -77,16 +93,19 @@ class SnapshotCache:
         self._own.sweep()
         self._snapshots.sweep()
         self._scopes = {}
+        ground = (mesh.workloads, mesh.security, mesh.gateways, mesh.federated)
+        if not all(map(is_, ground, self._ground or (None,) * len(ground))):
+            self._ground = ground
         self._shared = self._part("shared", catalog.layers("shared", catalog.common))
 
     def snapshot(self, node: Node) -> Snapshot:
         """Everything for `node`. The same content has the same version, for any node."""
-        scope = self._scope(node)
-        own = self._own_part(node, scope)
+        scope, key = self._scope(node), _own_key(node)
+        own = self._own_part(key, node, scope)
         secrets = self._encoded(tuple(self._secrets_for(node)))
         extras = _Part(self.extras_for(node).encode()) if self.extras_for else _NOTHING
         parts = (self._shared, scope, own, secrets, extras)
-        return self._snapshots.get(_own_key(node), parts, lambda _: _assembled(parts))
+        return self._snapshots.get(key, parts, partial(_assembled, parts))
 
     # ------------------------------------------------------------------ scopes
 
@@ -114,13 +133,21 @@ class SnapshotCache:
 
     # ------------------------------------------------------------------ of one node
 
-    def _own_part(self, node: Node, scope: _Part) -> _Part:
-        of = envoy.beside(self.mesh, node, self._revoked())
+    def _own_part(self, key: Hashable, node: Node, scope: _Part) -> _Part:
+        """A node that is no gateway has the same part on the same ground."""
+        ground: tuple[object, ...] = (self._ground, self._revoked())
 
-        def make(last: _Part | None) -> _Part:
-            return self._build(node, of, scope) or last or _NOTHING
+        def make(last: _Own | None) -> _Own:
+            of = envoy.beside(self.mesh, node, self._revoked())
+            if last is not None and last.of == of:
+                return last
+            part = self._build(node, of, scope)
+            return _Own(of, part or (last.part if last is not None else _NOTHING))
 
-        return self._own.get(_own_key(node), (of,), make)
+        known = self._own.last(key)
+        if known is not None and known[1].of.edge is not None:
+            ground = (self.mesh, self._revoked())
+        return self._own.get(key, ground, make).part
 
     def _build(self, node: Node, of: envoy.Beside, scope: _Part) -> _Part | None:
         try:
@@ -160,5 +187,13 @@ def _names(type_url: str, *parts: _Part) -> Resources:
     return Resources(tuple(part.types.get(type_url, NO_LAYER) for part in parts))
 
 
-def _assembled(parts: tuple[_Part, ...]) -> Snapshot:
-    return assemble({url: _names(url, *parts) for url in PUSH_ORDER})
+def _assembled(parts: tuple[_Part, ...], last: Snapshot | None) -> Snapshot:
+    """Types whose layers are those of before are the same object."""
+    types = {}
+    for url, layers in zip(
+        PUSH_ORDER, zip(*(part.layers for part in parts), strict=True), strict=True
+    ):
+        old = last.of(url) if last is not None else NOTHING
+        alike = len(old.layers) == len(layers) and all(map(is_, old.layers, layers))
+        types[url] = old if alike else Resources(layers)
+    return assemble(types)

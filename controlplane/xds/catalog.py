@@ -11,9 +11,8 @@ import logging
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from operator import is_
 from typing import Generic, TypeVar
-
-from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from controlplane.emit import clients, envoy, names, routes
 from controlplane.emit.clients import Client
@@ -59,9 +58,20 @@ class Kept(Generic[T]):
         self._old, self._now = self._now, {}
 
 
+_BY_IDENTITY = (Service, Mesh)
+"""Comparing them would take longer than making what is made of them."""
+
+
+_BY_IDENTITY = (Service, Mesh)
+"""Comparing them would take longer than making what is made of them."""
+
+
 def _same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
-    return len(one) == len(other) and all(
-        a is b or (not isinstance(a, Service) and a == b) for a, b in zip(one, other, strict=True)
+    if len(one) != len(other):
+        return False
+    return all(map(is_, one, other)) or all(
+        a is b or (not isinstance(a, _BY_IDENTITY) and a == b)
+        for a, b in zip(one, other, strict=True)
     )
 
 
@@ -230,8 +240,11 @@ def _kept(made: Iterable[Resource], last: Iterable[Resource]) -> tuple[Resource,
 
 
 def _table(hosts: Iterable[bytes]) -> Resource:
-    """A RouteConfiguration: name 1, virtual_hosts 2. Messages are their fields in a row."""
+    """A RouteConfiguration, put together from its virtual hosts: messages are fields in a row, name
+    1, virtual_hosts 2, and the others."""
+    name = names.HTTP_PROXY_ROUTES
+    begin = RouteConfiguration(name=name).SerializeToString()
+    end = routes.configuration(name).SerializeToString(deterministic=True)[len(begin) :]
     everything_else = routes.block_all().SerializeToString(deterministic=True)
-    named = RouteConfiguration(name=names.HTTP_PROXY_ROUTES).SerializeToString()
-    parts = [named, *(field(2, host) for host in (*hosts, everything_else) if host)]
-    return encode(RDS, names.HTTP_PROXY_ROUTES, b"".join(parts))
+    between = (field(2, host) for host in (*hosts, everything_else) if host)
+    return encode(RDS, name, b"".join((begin, *between, end)))

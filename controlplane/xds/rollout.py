@@ -53,8 +53,10 @@ class Rollout:
         types = _STAGES[self._stage]
         last = self._stage == len(_STAGES) - 1
         for type_url in types:
-            new = self._target.of(type_url)
+            new, old = self._target.of(type_url), self._visible[type_url]
+            if new is old:
+                continue
             keep_old = not last and type_url != LDS
-            self._visible[type_url] = new.with_old(self._visible[type_url]) if keep_old else new
+            self._visible[type_url] = new.with_old(old) if keep_old else new
         self._stage += 1
         return types
