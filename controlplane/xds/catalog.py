@@ -14,6 +14,8 @@ from functools import partial
 from operator import is_
 from typing import Generic, TypeVar
 
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+
 from controlplane.emit import clients, envoy, names, routes
 from controlplane.emit.clients import Client
 from controlplane.emit.targets import Targets
