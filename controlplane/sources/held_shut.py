@@ -8,19 +8,22 @@ for one that was applied before a crash, and that today's rules refuse.
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections.abc import Collection, Iterator
 
-from controlplane.kinds.objects import Object, ObjectKey
-from controlplane.kinds.parse import Parsed, parse
+from controlplane.kinds.authorization_policy import (
+    AuthorizationPolicy,
+    AuthorizationPolicySpec,
+    Rule,
+)
+from controlplane.kinds.mesh_config import ROOT_NAMESPACE
+from controlplane.kinds.objects import Metadata, Object, ObjectKey
+from controlplane.kinds.parse import Parsed
 from controlplane.mesh.model import Position, Status
 
 KINDS = frozenset({"AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication"})
-_DENY = """apiVersion: security.istio.io/v1
-kind: AuthorizationPolicy
-metadata: {{name: unread-{digest}, namespace: {namespace}}}
-spec: {{action: DENY, rules: [{{}}]}}
-"""
+MAX_NAME = 40
+_NOT_FOR_NAMES = re.compile(r"[^a-z0-9-]+")
 
 
 def stand_ins(
@@ -31,29 +34,43 @@ def stand_ins(
     for key in sorted(parsed.failed):
         if key.kind not in KINDS or key in before:
             continue
-        for made in _deny(key, source):
-            if starting or made.key in before:
-                yield made, _told(key, parsed, source)
+        made = _deny(key, _place(key, parsed, source))
+        if starting or made.key in before:
+            yield made, _told(key, made.position)
 
 
 def shut(key: ObjectKey, parsed: Parsed, source: str) -> tuple[tuple[Object, ...], Status]:
     """What stands in for one policy, and what is said of it."""
-    return _deny(key, source), _told(key, parsed, source)
+    made = _deny(key, _place(key, parsed, source))
+    return (made,), _told(key, made.position)
 
 
-def _deny(key: ObjectKey, source: str) -> tuple[Object, ...]:
-    # The policy's own name may be what is wrong with it.
-    digest = hashlib.sha256(str(key).encode()).hexdigest()[:16]
-    text = _DENY.format(digest=digest, namespace=json.dumps(key.namespace))
-    return parse(text, source).objects
+def _deny(key: ObjectKey, position: Position) -> AuthorizationPolicy:
+    """Denies everything. Logs and explanations show its name and place, which are the text's."""
+    rules = (Rule(position=position),)
+    spec = AuthorizationPolicySpec(action="DENY", rules=rules, position=position)
+    metadata = Metadata(name=_name(key), namespace=key.namespace, position=position)
+    return AuthorizationPolicy(metadata=metadata, spec=spec, position=position)
 
 
-def _told(key: ObjectKey, parsed: Parsed, source: str) -> Status:
+def _name(key: ObjectKey) -> str:
+    """The policy's own may be what is wrong with it, and may be another one's, too."""
+    digest = hashlib.sha256(str(key).encode()).hexdigest()[:8]
+    words = _NOT_FOR_NAMES.sub("-", key.name.lower())[:MAX_NAME].strip("-")
+    return f"unread-{words}-{digest}"
+
+
+def _place(key: ObjectKey, parsed: Parsed, source: str) -> Position:
     places = [one.position for one in parsed.statuses if one.object == str(key)]
+    return places[0] if places else Position(source)
+
+
+def _told(key: ObjectKey, position: Position) -> Status:
+    where = f"in the namespace {key.namespace}"
+    if key.namespace == ROOT_NAMESPACE:
+        where = f"in every namespace, as {ROOT_NAMESPACE} is the root"
     message = (
-        f"{key} can't be read and no last good version of it is known, so everything is denied in "
-        f"the namespace {key.namespace} (all of them, if it is the root namespace) until it is "
-        "corrected or removed"
+        f"{key} can't be read, and how it was before is not known: everything is denied {where}, "
+        "until it is corrected or removed"
     )
-    position = places[0] if places else Position(source)
     return Status(position, "error", "HeldShut", str(key), message)
