@@ -13,7 +13,6 @@ from envoy.config.route.v3.route_components_pb2 import (
     Route,
     VirtualHost,
 )
-from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from controlplane.emit import clients, listeners, names, routes
 from controlplane.emit.access import Guards
@@ -41,7 +40,7 @@ def gateway(mesh: Mesh, node: Node, guards: Guards) -> Draft:
     hosts.append(_unknown_host(port))
     return Draft(
         listeners=(listeners.gateway(address, port, guards),),
-        routes=(RouteConfiguration(name=names.GATEWAY_ROUTES, virtual_hosts=hosts),),
+        routes=(routes.configuration(names.GATEWAY_ROUTES, hosts),),
         unresolved=targets.missing,
     )
 

@@ -13,7 +13,6 @@ from envoy.config.core.v3.base_pb2 import RuntimeFractionalPercent
 from envoy.config.route.v3.route_components_pb2 import (
     DirectResponseAction,
     RedirectAction,
-    Route,
     RouteAction,
 )
 from envoy.extensions.filters.common.fault.v3.fault_pb2 import FaultDelay
@@ -90,12 +89,6 @@ def direct_response(item: DirectResponse) -> DirectResponseAction:
     elif item.body:
         action.body.inline_string = item.body
     return action
-
-
-def body_bytes(route: Route) -> int:
-    """How long the body of a direct response is."""
-    body = route.direct_response.body
-    return max(len(body.inline_string.encode()), len(body.inline_bytes))
 
 
 # --------------------------------------------------------------------------- on the way

@@ -35,8 +35,8 @@ from controlplane.mesh.model import (
 HTTP_PROTOCOLS = frozenset(("HTTP", "HTTP2", "GRPC"))
 UNKNOWN_HOST_BODY = "No service of the mesh has this host name and port (BlackHoleCluster).\n"
 INTERNAL_ERROR = 500
-MAX_BODY_BYTES = 4096
-"""Envoy's limit of a direct response where a RouteConfiguration does not set one."""
+MAX_BODY_BYTES = 1024 * 1024
+"""Of a direct response, as Istio has it; Envoy would take 4096."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +56,14 @@ def http_proxy(services: tuple[Service, ...], client: Caller) -> Routes:
         if (own := domains.of(service, port))
     ]
     hosts.append(block_all())
-    configuration = RouteConfiguration(name=names.HTTP_PROXY_ROUTES, virtual_hosts=hosts)
-    allow_bodies(configuration)
-    return Routes(configuration, targets.missing)
+    return Routes(configuration(names.HTTP_PROXY_ROUTES, hosts), targets.missing)
 
 
-def allow_bodies(configuration: RouteConfiguration) -> None:
-    """Direct responses may be longer than Envoy takes without being told."""
-    routes = (route for host in configuration.virtual_hosts for route in host.routes)
-    longest = max(map(http_actions.body_bytes, routes), default=0)
-    if longest > MAX_BODY_BYTES:
-        configuration.max_direct_response_body_size_bytes.value = longest
+def configuration(name: str, hosts: Iterable[VirtualHost] = ()) -> RouteConfiguration:
+    """Of any listener that rules of users are for."""
+    made = RouteConfiguration(name=name, virtual_hosts=hosts)
+    made.max_direct_response_body_size_bytes.value = MAX_BODY_BYTES
+    return made
 
 
 def virtual_host(

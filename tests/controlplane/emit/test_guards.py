@@ -33,6 +33,9 @@ metadata: {name: deny}
 spec: {action: DENY, selector: {matchLabels: {app: %s}}, rules: [{}]}
 """
 
+IDLE = ("fault", "cors", "dynamic_forward_proxy")
+"""What every outbound listener has for rules that may come."""
+
 OURS: dict[str, Any] = {"http_proxy_port": 0, "weft_agent": True}
 
 
@@ -43,7 +46,8 @@ def own_side(mesh: Mesh, of: Node) -> Draft:
 def filters(listener: Listener) -> list[str]:
     manager = hcm_pb2.HttpConnectionManager()
     assert listener.filter_chains[0].filters[-1].typed_config.Unpack(manager)
-    return [one.name.rpartition(".")[2] for one in manager.http_filters]
+    names = [one.name.rpartition(".")[2] for one in manager.http_filters]
+    return [name for name in names if name not in IDLE]
 
 
 def of_gateway(mesh: Mesh, **facts: Any) -> list[str]:
