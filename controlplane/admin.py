@@ -1,6 +1,6 @@
 """The admin pages of the control plane, for people and Prometheus, on the loopback interface.
 
-/ready                          200 once it serves
+/ready                          200 once it serves, and knows all policies that there are
 /status                         the mesh as JSON
 /metrics                        Prometheus text
 /debug/config_dump?node=ID      what a connected proxy was told (without private keys)
@@ -34,6 +34,7 @@ class Admin:
         self._connections = connections
         self.serving = False
         self.troubles: Callable[[], Iterable[str]] = tuple
+        self.doubts: Callable[[], Iterable[str]] = tuple
 
     def application(self) -> web.Application:
         application = web.Application()
@@ -48,10 +49,12 @@ class Admin:
         return web.Response(text=PATHS)
 
     async def _ready(self, request: web.Request) -> web.Response:
-        if self.serving:
+        doubts = list(self.doubts())
+        if self.serving and not doubts:
             return web.Response(text="LIVE\n")
-        why = "".join(f"{line}\n" for line in self.troubles())
-        return web.Response(status=503, text=f"INITIALIZING\n{why}")
+        why = "".join(f"{line}\n" for line in (*doubts, *self.troubles()))
+        state = "SERVING" if self.serving else "INITIALIZING"
+        return web.Response(status=503, text=f"{state}\n{why}")
 
     async def _status(self, request: web.Request) -> web.Response:
         current = asdict(self._registry.current())

@@ -44,6 +44,11 @@ class Origin:
         """Of one object there, so that a change costs what it is."""
         return cls(1, name)
 
+    @classmethod
+    def held(cls, key: str) -> Origin:
+        """What stands in for an object of the API that is refused since a restart."""
+        return cls(3, key)
+
 
 API = Origin(2, "api")
 PRECEDENCE = "files come before Kubernetes, and that before what was applied"

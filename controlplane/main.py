@@ -42,6 +42,7 @@ from controlplane.tasks import spawn
 
 SERVING_FILE = "controlplane.json"
 LOCK_FILE = "controlplane.lock"
+LAST_GOOD_FILE = "last-good-policies.json"
 REFRESH_S = 60.0
 """How often certificates that are served by SDS are looked at for renewal, or that often within
 a life, if it is a short one."""
@@ -106,6 +107,8 @@ async def _serve(
     plane.journal.restore()
     stack.callback(plane.pipeline.close)
     admin = Admin(plane.registry, plane.metrics, plane.connections)
+    if files is not None:
+        admin.doubts = files.doubts
     admin_port = await _start_admin(admin, options, stack)
     if not await _kubernetes(options, plane, inventory, admin, stack, stopped):
         return
@@ -142,7 +145,8 @@ def _files(
         if not options.kubernetes_source:
             raise StartError("nothing to serve: name a directory with --config, or --kubernetes")
         return None
-    files = FileSource(options.config, inventory, on_change)
+    last_good = options.state_dir / LAST_GOOD_FILE
+    files = FileSource(options.config, inventory, on_change, last_good=last_good)
     files.load()
     return files
 

@@ -11,10 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from controlplane.inventory import API, PRECEDENCE, Inventory, duplicate, duplicates
+from controlplane.inventory import (
+    API,
+    PRECEDENCE,
+    Inventory,
+    Origin,
+    duplicate,
+    duplicates,
+)
 from controlplane.kinds.objects import ObjectKey
 from controlplane.kinds.parse import parse
 from controlplane.mesh.model import Status
+from controlplane.sources.held_shut import shut
 
 
 class MemorySource:
@@ -35,13 +43,26 @@ class MemorySource:
         ]
         if not any(status.severity == "error" for status in statuses):
             changes = [self._inventory.put(item) for item in parsed.objects]
+            changes += [self._release(item.key) for item in parsed.objects]
             if any(changes):
                 self._on_change()
         return tuple(statuses)
 
     def delete(self, kind: str, namespace: str, name: str) -> bool:
         """Removes an object that was applied; False when there is none."""
-        existed = self._inventory.remove(ObjectKey(kind, namespace or "default", name))
+        key = ObjectKey(kind, namespace or "default", name)
+        existed = self._inventory.remove(key) | self._release(key)
         if existed:
             self._on_change()
         return existed
+
+    def hold_shut(self, key: ObjectKey, manifest: str, source: str) -> None:
+        """A policy that was in force and is refused now: what it guards is denied until it is
+        applied again or deleted. Nothing is done where another origin has it in force."""
+        if self._inventory.find(key) is None:
+            objects, status = shut(key, parse(manifest, source), source)
+            self._inventory.replace(Origin.held(str(key)), objects, [status])
+            self._on_change()
+
+    def _release(self, key: ObjectKey) -> bool:
+        return self._inventory.replace(Origin.held(str(key)), ())

@@ -95,6 +95,17 @@ def test_it_says_that_it_serves_and_takes_it_back(
     assert "address " + serving["address"] in plane.log
 
 
+def test_it_is_not_ready_while_it_can_not_know_all_policies(config: Path, tmp_path: Path) -> None:
+    broken = config / "policies.yaml"
+    broken.write_text("kind: [\n")
+    with ControlPlane(config, tmp_path / "state") as plane:
+        code, why = plane.page("/ready")
+        assert (code, why.splitlines()[0]) == (503, "SERVING")
+        assert f"{broken}:2:1: " in why
+        broken.write_text("# none after all\n")
+        eventually(lambda: plane.page("/ready") == (200, "LIVE\n"), 20, "all is known")
+
+
 def test_an_open_stream_does_not_hold_up_the_end(plane: ControlPlane) -> None:
     stream = watch(plane)
     assert next(stream).version

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.inventory import Inventory, Origin
+from controlplane.kinds.authorization_policy import AuthorizationPolicy
 from controlplane.kinds.parse import parse
 from controlplane.sources.journal import Journal
 from controlplane.sources.memory import MemorySource
@@ -144,3 +145,74 @@ def test_a_second_crash_while_restoring_loses_nothing(path: Path) -> None:
     before = path.read_bytes()
     Plane(path).journal.restore()
     assert path.read_bytes() == before
+
+
+POLICY = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: till, namespace: shop}
+spec: {action: DENY, rules: [{from: [{source: {namespaces: [x]}}]}]}
+"""
+
+
+def denied(plane: Plane) -> list[tuple[str, bool]]:
+    """Namespaces, and whether all of it."""
+    found = plane.inventory.snapshot().of(AuthorizationPolicy)
+    return [(one.key.namespace, not one.spec.rules[0].from_) for one in found]
+
+
+def test_policies_do_not_expire(path: Path) -> None:
+    Plane(path).journal.apply(POLICY + "---\n" + entry("a"), "api")
+    after = Plane(path)
+    after.journal.restore()
+    assert after.journal.expire() == 1
+    assert denied(after) == [("shop", False)]
+    assert after.journal.delete("AuthorizationPolicy", "shop", "till")
+    assert denied(after) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("action: DENY", "action: MAYBE"), ("security.istio.io/v1", "of.old/v0")]
+)
+def test_a_policy_that_is_refused_now_shuts_what_it_guards(path: Path, old: str, new: str) -> None:
+    Plane(path).journal.apply(POLICY, "api")
+    # As if the rules had changed between two versions.
+    path.write_text(path.read_text().replace(_value(old), _value(new)))
+    assert _value(new) in path.read_text()
+    for _ in range(2):
+        after = Plane(path)
+        after.journal.restore()
+        after.journal.expire()
+        assert denied(after) == [("shop", True)]
+        (held,) = (s for s in after.inventory.snapshot().statuses if s.code == "HeldShut")
+        assert (held.object, held.severity) == ("AuthorizationPolicy shop/till", "error")
+    after.journal.apply(POLICY, "api")
+    assert denied(after) == [("shop", False)]
+    assert after.inventory.snapshot().statuses == ()
+    once_more = Plane(path)
+    once_more.journal.restore()
+    assert denied(once_more) == [("shop", False)]
+
+
+def test_one_that_is_held_shut_can_be_deleted(path: Path) -> None:
+    Plane(path).journal.apply(POLICY, "api")
+    path.write_text(path.read_text().replace('"DENY', '"MAYBE').replace('\\"DENY', '\\"MAYBE'))
+    after = Plane(path)
+    after.journal.restore()
+    assert denied(after) == [("shop", True)]
+    assert after.journal.delete("AuthorizationPolicy", "shop", "till")
+    assert denied(after) == []
+    again = Plane(path)
+    assert again.journal.restore() == 0
+
+
+def test_one_that_a_file_has_now_is_not_held_shut(path: Path) -> None:
+    Plane(path).journal.apply(POLICY, "api")
+    after = Plane(path)
+    after.inventory.replace(Origin.file("a.yaml"), parse(POLICY, "a.yaml").objects)
+    after.journal.restore()
+    assert denied(after) == [("shop", False)]
+
+
+def _value(words: str) -> str:
+    return words.partition(": ")[2] or words
