@@ -138,8 +138,9 @@ class Discovery:
             self._changed()
 
     def _failed(self, followed: Followed, reason: str) -> None:
-        if followed.error != reason:
-            log.warning("the keys of %s can't be looked up: %s", followed.issuer, reason)
+        if followed.keys is not None and followed.error != reason:
+            # Those that are known stay; where there are none, the status says so.
+            log.warning("the keys of %s can't be looked up again: %s", followed.issuer, reason)
         followed.failed(reason, self._clock(), self._jitter())
 
     def _is_followed(self, followed: Followed) -> bool:

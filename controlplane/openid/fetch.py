@@ -114,4 +114,6 @@ class _Resolver(AbstractResolver):
 
 
 def _line(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        error = error.os_error
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -25,6 +25,7 @@ from controlplane.openid.reach import Reach
 from controlplane.openid.shelf import Shelf
 from controlplane.tasks import spawn
 from tests.support.jwt import jwks
+from tests.support.ports import Reservation
 
 ISSUER = "https://idp.test/realm"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -185,6 +186,14 @@ def test_answers_that_are_none(where: str, handler: Handler, why: str) -> None:
     with pytest.raises(FetchError, match=why) as failed:
         fetched(HERE, 0.3 if handler is _slow else 20.0, **{where: handler})
     assert "hush" not in str(failed.value)
+
+
+def test_nobody_there_to_ask() -> None:
+    with Reservation() as reservation:
+        issuer = f"http://localhost:{reservation.port()}"
+        with pytest.raises(FetchError, match="openid-configuration: .*[Cc]onnect") as failed:
+            asyncio.run(_asked(Fetcher(HERE, ssl.create_default_context()), issuer))
+        assert "ssl" not in str(failed.value)
 
 
 def test_names_of_forbidden_addresses_are_not_asked() -> None:
