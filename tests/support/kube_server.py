@@ -9,6 +9,7 @@ answers that come first.
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -249,12 +250,15 @@ async def serving(
         await runner.cleanup()
 
 
-def kubeconfig(url: str, token: str = TOKEN) -> str:
+def kubeconfig(url: str, token: str = TOKEN, ca_pem: str = "") -> str:
     """As YAML."""
+    cluster = {"server": url}
+    if ca_pem:
+        cluster["certificate-authority-data"] = base64.b64encode(ca_pem.encode()).decode()
     made = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "fake", "cluster": {"server": url}}],
+        "clusters": [{"name": "fake", "cluster": cluster}],
         "users": [{"name": "me", "user": {"token": token}}],
         "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "me"}}],
         "current-context": "fake",
