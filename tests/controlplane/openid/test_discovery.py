@@ -191,7 +191,7 @@ def test_answers_that_are_none(where: str, handler: Handler, why: str) -> None:
 def test_nobody_there_to_ask() -> None:
     with Reservation() as reservation:
         issuer = f"http://localhost:{reservation.port()}"
-        with pytest.raises(FetchError, match="openid-configuration: .*[Cc]onnect") as failed:
+        with pytest.raises(FetchError, match=r"openid-configuration: .*[Cc]onnect") as failed:
             asyncio.run(_asked(Fetcher(HERE, ssl.create_default_context()), issuer))
         assert "ssl" not in str(failed.value)
 
