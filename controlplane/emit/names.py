@@ -62,3 +62,13 @@ def server_alpn(protocol: Protocol) -> tuple[str, ...]:
     if protocol not in _HTTP:
         return ("istio",)
     return ("h2", "istio", "http/1.1")
+
+
+def plain_routes(port: int, bind: str) -> str:
+    """Of what comes to a gateway's port in plain text (Istio's name)."""
+    return f"http.{port}.{bind}" if bind else f"http.{port}"
+
+
+def secured_routes(port: int, server: str, gateway: str) -> str:
+    """Of one server that ends TLS; `gateway` is NAME.NAMESPACE (Istio's name)."""
+    return f"https.{port}.{server}.{gateway}"

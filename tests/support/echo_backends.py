@@ -11,7 +11,7 @@ import contextlib
 import json
 import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,9 @@ import h2.events
 import h11
 
 _DELAY = re.compile(r"[?&]delay=(\d+)(ms|s)")
+SET_HEADER = "x-echo-set-header"
+"""Of a request: 'NAME:VALUE,...' that the answer shall have."""
+
 _PREFACE = b"PRI * HTTP/2"
 _VERBS = re.compile(rb"[A-Z]+ ")
 _HEADERS = dict[str, list[str]]
@@ -34,9 +37,17 @@ class Backend:
     service: str
     port: int = 0
     seen: list[str] = field(default_factory=list)
+    _asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def saw(self, path: str) -> None:
+        """Waits until it was asked for `path`."""
+        while path not in self.seen:
+            self._asked.clear()
+            await self._asked.wait()
 
     def answer(self, method: str, host: str, path: str, headers: _HEADERS) -> bytes:
         self.seen.append(path)
+        self._asked.set()
         told = {"namespace": self.namespace, "service": self.service, "pod": f"{self.service}-0"}
         asked = {"method": method, "host": host, "path": path, "headers": headers}
         return json.dumps(told | asked).encode()
@@ -48,8 +59,8 @@ async def serving(
 ) -> AsyncIterator[None]:
     """Starts them on ports that the kernel gives."""
     servers = []
-    for backend in backends:
-        handler = _Handler(backend)
+    handlers = [_Handler(backend) for backend in backends]
+    for backend, handler in zip(backends, handlers, strict=True):
         server = await asyncio.start_server(handler.serve, "127.0.0.1", 0, ssl=tls)
         backend.port = server.sockets[0].getsockname()[1]
         servers.append(server)
@@ -58,13 +69,24 @@ async def serving(
     finally:
         for server in servers:
             server.close()
+        for handler in handlers:
+            await handler.close()
 
 
 class _Handler:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
+
+    async def close(self) -> None:
+        """Ends what is open, and waits until everybody has seen it."""
+        tasks = [task for task in self._open.values() if task is not None]
+        for writer in self._open:
+            writer.transport.abort()
+        await asyncio.gather(*tasks)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open[writer] = asyncio.current_task()
         with contextlib.suppress(OSError, h11.RemoteProtocolError, asyncio.IncompleteReadError):
             first = await reader.read(65536)
             if first.startswith(_PREFACE):
@@ -75,6 +97,7 @@ class _Handler:
                 writer.write(self._backend.answer("", "", "", {}))
                 await writer.drain()
         writer.close()
+        del self._open[writer]
 
     async def _http1(
         self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -104,8 +127,9 @@ class _Handler:
         method, path = request.method.decode(), request.target.decode()
         await asyncio.sleep(_delay_s(path))
         body = self._backend.answer(method, headers.get("host", [""])[0], path, headers)
-        length = ("content-length", str(len(body)))
-        answer = h11.Response(status_code=200, headers=[length, ("content-type", "text/json")])
+        told = [("content-length", str(len(body))), ("content-type", "text/json")]
+        told += _wished(headers)
+        answer = h11.Response(status_code=200, headers=told)
         parts = [answer, h11.EndOfMessage()]
         if method != "HEAD":
             parts.insert(1, h11.Data(data=body))
@@ -149,6 +173,13 @@ class _Handler:
             return
         connection.send_headers(stream_id, [(":status", "200"), ("content-type", "text/json")])
         connection.send_data(stream_id, body, end_stream=True)
+
+
+def _wished(headers: _HEADERS) -> Iterator[tuple[str, str]]:
+    for text in headers.get(SET_HEADER, ()):
+        for pair in text.split(","):
+            name, _, value = pair.partition(":")
+            yield name.strip(), value.strip()
 
 
 def _delay_s(path: str) -> float:

@@ -91,17 +91,20 @@ async def _over_http1(
     if what.method in ("POST", "PUT", "PATCH"):
         lines.append("Content-Length: 0")
     writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
-    data = await reader.read()
-    if not data:
-        raise ConnectionResetError("no answer")
-    head, _, body = data.partition(b"\r\n\r\n")
-    first, *rest = head.decode().split("\r\n")
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError as error:
+        raise ConnectionResetError("no answer") from error
+    first, *rest = head.decode().strip().split("\r\n")
     answer = Answer(int(first.split()[1]))
     for line in rest:
         name, _, value = line.partition(":")
         _add(answer, name, value.strip())
-    chunked = answer.headers.get("transfer-encoding") == "chunked"
-    answer.body = _unchunked(body) if chunked else body
+    if answer.headers.get("transfer-encoding") == "chunked":
+        answer.body = _unchunked(await reader.read())
+    elif what.method != "HEAD":
+        # Envoy keeps a connection open for a second after some answers.
+        answer.body = await reader.readexactly(int(answer.headers.get("content-length", "0")))
     return answer
 
 

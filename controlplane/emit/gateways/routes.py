@@ -1,7 +1,7 @@
 """Virtual hosts of gateways as route configurations.
 
-A host belongs to one virtual host of a port only, the first that asks for it; the others are left
-out, as Envoy refuses a configuration that has one twice (translation tells who that is).
+What several servers of a port say of one host is put together in their order, as Envoy refuses a
+configuration that has a host twice. Hosts with the same rules share a virtual host.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from collections.abc import Iterable, Iterator
 from envoy.config.route.v3 import route_components_pb2 as parts
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
-from controlplane.emit.node import Node
+from controlplane.emit.clients import Caller
 from controlplane.emit.routes import rule_routes
 from controlplane.emit.targets import Targets
 from controlplane.mesh.gateways import VirtualHost
+from controlplane.mesh.model import HttpRule
 
 
 def configuration(
-    name: str, hosts: Iterable[VirtualHost], port: int, node: Node, targets: Targets
+    name: str, hosts: Iterable[VirtualHost], port: int, node: Caller, targets: Targets
 ) -> RouteConfiguration:
     """port: the gateway's, for rules that ask for one. Ports in Host headers do not matter."""
     return RouteConfiguration(
@@ -29,18 +30,32 @@ def configuration(
 
 
 def _virtual_hosts(
-    hosts: Iterable[VirtualHost], port: int, node: Node, targets: Targets
+    hosts: Iterable[VirtualHost], port: int, node: Caller, targets: Targets
 ) -> Iterator[parts.VirtualHost]:
-    taken: set[str] = set()
-    for host in hosts:
-        domains = [one for one in map(str.lower, host.hosts) if one not in taken]
-        if not domains:
-            continue
-        taken.update(domains)
+    for rules, redirects, domains in _grouped(hosts):
         made = parts.VirtualHost(name=f"{domains[0]}:{port}", domains=domains)
         made.include_request_attempt_count = True
-        if host.redirect_to_https:
+        if redirects:
             made.require_tls = parts.VirtualHost.ALL
-        for rule in host.rules:
+        for rule in rules:
             made.routes.extend(rule_routes(rule, port, node, targets))
         yield made
+
+
+_Group = tuple[tuple[HttpRule, ...], bool, list[str]]
+"""Rules, whether plain HTTP is redirected, and the hosts for which they are."""
+
+
+def _grouped(hosts: Iterable[VirtualHost]) -> list[_Group]:
+    rules: dict[str, tuple[HttpRule, ...]] = {}
+    redirects: set[str] = set()
+    for host in hosts:
+        for domain in map(str.lower, host.hosts):
+            rules[domain] = (*rules.get(domain, ()), *host.rules)
+            if host.redirect_to_https:
+                redirects.add(domain)
+    groups: dict[tuple[tuple[int, ...], bool], _Group] = {}
+    for domain, found in rules.items():
+        key = (tuple(map(id, found)), domain in redirects)
+        groups.setdefault(key, (found, domain in redirects, []))[2].append(domain)
+    return list(groups.values())

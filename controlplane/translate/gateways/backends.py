@@ -35,13 +35,18 @@ class Backends:
     def __init__(
         self,
         services: Iterable[Service],
-        grants: Grants,
+        grants: Grants | None,
         shut: Collection[tuple[str, int]] = frozenset(),
     ) -> None:
         """shut: host names and ports that nobody may be sent to."""
         self._services: Mapping[str, Service] = {one.hostname: one for one in services}
         self._grants = grants
         self._shut = shut
+
+    def for_mesh(self) -> Backends:
+        """The same for routes of the mesh, which need no grants: a client there could as well
+        send its requests itself."""
+        return Backends(self._services.values(), None, self._shut)
 
     def resolve(
         self,
@@ -74,7 +79,7 @@ class Backends:
             return Fault("InvalidKind", message)
         if kind == HOSTNAMES:
             hostname = reference.name
-        elif not self._grants.allows(route, reference, namespace):
+        elif self._grants is not None and not self._grants.allows(route, reference, namespace):
             message = f"no ReferenceGrant in {namespace!r} allows to refer to {reference.name!r}"
             return Fault("RefNotPermitted", message)
         else:

@@ -23,6 +23,7 @@ from controlplane.kinds.gateway_api.l4_routes import (
 from controlplane.kinds.objects import Object
 from controlplane.mesh import gateways as model
 from controlplane.mesh.conditions import Condition, ObjectConditions, Parent, ParentConditions
+from controlplane.mesh.model import Workload
 from controlplane.mesh.scopes import Scope
 from controlplane.translate.gateways.attach import Attached, Attacher, Attachment, Place
 from controlplane.translate.gateways.authorities import Authorities
@@ -83,12 +84,18 @@ class GatewayApi:
     """Translates all of a snapshot; `gateways` and `conditions` are what came out."""
 
     def __init__(
-        self, snapshot: Snapshot, backends: Backends, authorities: Authorities, report: Report
+        self,
+        snapshot: Snapshot,
+        backends: Backends,
+        authorities: Authorities,
+        proxies: Iterable[Workload],
+        report: Report,
     ) -> None:
         self._snapshot = snapshot
         self._backends = backends
         self._report = report
         self._rules = HttpRules(backends)
+        self._proxies = tuple(proxies)
         self._classes = Classes(snapshot.of(GatewayClass), report)
         labels = {item.name: item.metadata.labels for item in snapshot.of(core.Namespace)}
         self._namespaces = NamespaceLabels(labels)
@@ -278,7 +285,25 @@ class GatewayApi:
             position = place.gateway.spec.at("addresses")
             self._report.error(place.gateway, position, fault.reason, fault.message)
             return bad("Programmed", fault)
+        unusable = self._address_fault(place)
+        if unusable is not None:
+            position = place.gateway.spec.at("addresses")
+            self._report.error(place.gateway, position, unusable.reason, unusable.message)
+            return bad("Programmed", unusable)
         return good("Programmed")
+
+    def _address_fault(self, place: _Place) -> Fault | None:
+        """An address can be had where one of the gateway's proxies is."""
+        scope = place.scope
+        have = {
+            one.address
+            for one in self._proxies
+            if scope is not None and scope.takes(one.namespace, one.labels)
+        }
+        for address in place.gateway.spec.addresses:
+            if address.type == "IPAddress" and address.value and address.value not in have:
+                return Fault("AddressNotUsable", f"no proxy of the gateway is at {address.value}")
+        return None
 
     def _of_set(self, one: ListenerSet) -> ObjectConditions:
         found = self._sets[one.namespace, one.name]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from controlplane.kinds.gateway_api.filters import GrpcBackendRef, HttpBackendRef
+from controlplane.kinds.gateway_api.filters import GrpcBackendRef, GrpcFilter, HttpBackendRef
 from controlplane.kinds.gateway_api.grpc_route import GrpcMethodMatch, GRPCRoute, GrpcRouteRule
 from controlplane.kinds.gateway_api.http_route import (
     HTTPRoute,
@@ -105,7 +105,11 @@ class _Rule:
 
     def made(self) -> Made:
         prefix = self._prefix()
-        effects = effects_of(self._rule.filters, prefix, self._entrance.port, self._entrance.scheme)
+        entrance, references = self._entrance, self._rule.backend_refs
+        filters = tuple(self._rule.filters)
+        if len(references) == 1 and references[0].weight:
+            filters += _beyond_headers(references[0])
+        effects = effects_of(filters, prefix, entrance.port, entrance.scheme)
         unsupported = effects.unsupported or self._persistence()
         mirrors = tuple(self._mirrors(effects))
         destinations = tuple(self._destinations(self._rule.backend_refs, prefix))
@@ -164,7 +168,9 @@ class _Rule:
             found = self._backends.resolve(self._route, reference, reference.weight)
             entrance = self._entrance
             effects = effects_of(reference.filters, prefix, entrance.port, entrance.scheme)
-            fault = found.fault or effects.unsupported or effects.beyond_headers
+            alone = len(self._rule.backend_refs) == 1
+            beyond = None if alone else effects.beyond_headers
+            fault = found.fault or effects.unsupported or beyond
             self._unresolved = self._unresolved or found.fault
             if fault is None:
                 yield replace(found.destination, headers=effects.headers)
@@ -191,6 +197,15 @@ class _Rule:
             headers = _values(match.headers, fold_case=True)
             prefix = uri is not None and uri.kind == "prefix"
             yield RouteMatch(uri=uri, whole_segments=prefix, headers=headers)
+
+
+def _beyond_headers(reference: HttpBackendRef | GrpcBackendRef) -> tuple[GrpcFilter, ...]:
+    """What a lone backend's filters do otherwise, the rule can do."""
+    return tuple(
+        one
+        for one in reference.filters
+        if one.request_header_modifier is None and one.response_header_modifier is None
+    )
 
 
 def _http_match(match: HttpRouteMatch) -> RouteMatch:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from controlplane.inventory import Snapshot
 from controlplane.kinds import core
+from controlplane.kinds.gateway import Gateway as IstioGateway
 from controlplane.kinds.gateway_api.gateway import Gateway, GatewayClass, ListenerSet
 from controlplane.kinds.gateway_api.grpc_route import GRPCRoute
 from controlplane.kinds.gateway_api.http_route import HTTPRoute
@@ -19,17 +20,24 @@ from controlplane.kinds.gateway_api.l4_routes import (
     UDPRoute,
 )
 from controlplane.kinds.gateway_api.policies import BackendTLSPolicy, ReferenceGrant
+from controlplane.kinds.ingress import Ingress, IngressClass
+from controlplane.kinds.virtual_service import VirtualService
 from controlplane.mesh.conditions import ObjectConditions, ParentConditions
 from controlplane.mesh.gateways import Gateway as NeutralGateway
-from controlplane.mesh.model import Service
+from controlplane.mesh.model import Service, Workload
+from controlplane.mesh.scopes import GATEWAY_NAME
 from controlplane.translate.credentials import Credentials
+from controlplane.translate.delegates import Delegates
 from controlplane.translate.gateways.authorities import Authorities
 from controlplane.translate.gateways.backend_tls import BackendTls
 from controlplane.translate.gateways.backends import Backends
 from controlplane.translate.gateways.gateway_api import GatewayApi
 from controlplane.translate.gateways.grants import Grants
+from controlplane.translate.gateways.ingress import Ingresses
+from controlplane.translate.gateways.istio import IstioGateways
 from controlplane.translate.gateways.mesh_routes import MeshRoutes
 from controlplane.translate.gateways.servers import HttpRouteOrGrpc
+from controlplane.translate.index import Hosts
 from controlplane.translate.report import Report
 
 KINDS = (
@@ -49,6 +57,10 @@ KINDS = (
     OldUDPRoute,
     ReferenceGrant,
     BackendTLSPolicy,
+    IstioGateway,
+    VirtualService,
+    Ingress,
+    IngressClass,
 )
 """What of a snapshot makes gateways."""
 
@@ -63,18 +75,44 @@ class Translated:
 
 
 def build(
-    snapshot: Snapshot, services: tuple[Service, ...], credentials: Credentials, report: Report
+    snapshot: Snapshot,
+    services: tuple[Service, ...],
+    proxies: tuple[Workload, ...],
+    hosts: Hosts,
+    delegates: Delegates,
+    credentials: Credentials,
+    report: Report,
 ) -> Translated:
+    """proxies: workloads that are gateways. hosts: the services, with their subsets."""
     grants = Grants(snapshot.of(ReferenceGrant))
     authorities = Authorities(snapshot.of(core.ConfigMap), credentials, grants)
     tls = BackendTls(snapshot.of(BackendTLSPolicy), services, authorities, report)
     backends = Backends(tls.services, grants, tls.shut)
-    api = GatewayApi(snapshot, backends, authorities, report)
+    api = GatewayApi(snapshot, backends, authorities, proxies, report)
     routes: tuple[HttpRouteOrGrpc, ...] = snapshot.of(HTTPRoute)
     routes += snapshot.of(GRPCRoute)
-    in_mesh = MeshRoutes(routes, tls.services, backends, report)
+    in_mesh = MeshRoutes(routes, tls.services, backends.for_mesh(), report)
     told = (*api.conditions(), *in_mesh.conditions, *tls.conditions(api.parents_of))
-    return Translated(in_mesh.services, api.gateways(), _in_order(told))
+    of = snapshot.of
+    istio = IstioGateways(
+        of(IstioGateway), of(VirtualService), hosts, delegates, credentials, report
+    )
+    ingresses = Ingresses(of(Ingress), of(IngressClass), services, credentials, report)
+    found = (*istio.made(proxies), *api.gateways(), *ingresses.made())
+    return Translated(in_mesh.services, found, _in_order(told))
+
+
+def proxies(
+    gateways: tuple[IstioGateway, ...], workloads: tuple[Workload, ...]
+) -> tuple[Workload, ...]:
+    """The workloads that some Gateway may choose, by the label of Gateway API or a selector."""
+    selectors = {frozenset(one.spec.selector.items()) for one in gateways} - {frozenset()}
+    return tuple(
+        one
+        for one in workloads
+        if GATEWAY_NAME in one.labels
+        or any(selector <= one.labels.items() for selector in selectors)
+    )
 
 
 def _in_order(told: tuple[ObjectConditions, ...]) -> tuple[ObjectConditions, ...]:
