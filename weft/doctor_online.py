@@ -11,13 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import grpc
-import grpc.aio
-
 from protos.gen.weft.v1 import doctor_pb2 as pb
 from protos.gen.weft.v1 import doctor_pb2_grpc
-from weft.bootstrap import CONTROL_PLANE_NAME
-from weft.errors import UserError
+from weft.admin_channel import admin_channel
 from weft.state import StateDir
 
 CALL_TIMEOUT_S = 30.0
@@ -42,23 +38,9 @@ def ask(state_dir: Path) -> pb.Examination:
 
 
 async def _ask(state: StateDir) -> pb.Examination:
-    addresses = state.control_plane()
-    if addresses is None:
-        raise UserError(f"no control plane serves {state.path}: start it, or see --state-dir")
-    credentials = grpc.composite_channel_credentials(
-        grpc.ssl_channel_credentials(state.root_certificate.read_bytes()),
-        grpc.access_token_call_credentials(state.admin_token),
-    )
-    options = [
-        ("grpc.ssl_target_name_override", CONTROL_PLANE_NAME),
-        ("grpc.max_receive_message_length", _ANSWER_BYTES),
-    ]
-    try:
-        async with grpc.aio.secure_channel(addresses.address, credentials, options) as channel:
-            stub = doctor_pb2_grpc.DoctorStub(channel)  # type: ignore[no-untyped-call]
-            answer = await stub.Examine(pb.ExamineRequest(), timeout=CALL_TIMEOUT_S)
-    except grpc.aio.AioRpcError as error:
-        raise UserError(f"the control plane says: {error.details()}") from error
+    async with admin_channel(state, answer_bytes=_ANSWER_BYTES) as channel:
+        stub = doctor_pb2_grpc.DoctorStub(channel)  # type: ignore[no-untyped-call]
+        answer = await stub.Examine(pb.ExamineRequest(), timeout=CALL_TIMEOUT_S)
     assert isinstance(answer, pb.Examination)
     return answer
 

@@ -13,13 +13,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc
-import grpc.aio
-
 from protos.gen.weft.v1 import authority_pb2 as pb
 from protos.gen.weft.v1 import authority_pb2_grpc
-from weft.bootstrap import CONTROL_PLANE_NAME
-from weft.errors import UserError
+from weft.admin_channel import admin_channel
 from weft.state import StateDir
 
 Say = Callable[[str], None]
@@ -108,7 +104,8 @@ async def _rehearse(state_dir: Path, target: str, say: Say) -> int:
         request = pb.RehearseRequest(target=target)
         found = (await stub.Rehearse(request, timeout=CALL_TIMEOUT_S)).proxies
     failed = [one for one in found if one.state != "done"]
-    say(f"{len(found) - len(failed)} of {len(found)} proxies verify the new chain, and are verified by it")
+    good = f"{len(found) - len(failed)} of {len(found)} proxies"
+    say(f"{good} verify the new chain, and are verified by it")
     _name(failed, say)
     if failed:
         say("nothing was changed; a rotation would wait for these")
@@ -157,21 +154,8 @@ async def _list(state_dir: Path, say: Say) -> int:
 
 @asynccontextmanager
 async def _stub(state_dir: Path) -> AsyncIterator[Any]:
-    """UserError for whatever the control plane refuses, and where there is none."""
-    state = StateDir(state_dir)
-    addresses = state.control_plane()
-    if addresses is None:
-        raise UserError(f"no control plane serves {state_dir}: start it, or see --state-dir")
-    credentials = grpc.composite_channel_credentials(
-        grpc.ssl_channel_credentials(state.root_certificate.read_bytes()),
-        grpc.access_token_call_credentials(state.admin_token),
-    )
-    options = [("grpc.ssl_target_name_override", CONTROL_PLANE_NAME)]
-    try:
-        async with grpc.aio.secure_channel(addresses.address, credentials, options) as channel:
-            yield authority_pb2_grpc.AuthorityStub(channel)  # type: ignore[no-untyped-call]
-    except grpc.aio.AioRpcError as error:
-        raise UserError(f"the control plane says: {error.details()}") from error
+    async with admin_channel(StateDir(state_dir)) as channel:
+        yield authority_pb2_grpc.AuthorityStub(channel)  # type: ignore[no-untyped-call]
 
 
 def _run(work: Coroutine[Any, Any, int]) -> int:
