@@ -11,7 +11,7 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from certs.spiffe_bundle import SpiffeBundle
 from certs.x509 import Certificate
@@ -20,12 +20,9 @@ from controlplane.federation.followed import Followed
 from controlplane.federation.shelf import Shelf
 from controlplane.mesh.federation import ForeignDomain
 from controlplane.mesh.model import Status
-from controlplane.tasks import spawn
+from controlplane.rounds import Rounds
 
 log = logging.getLogger("weft.controlplane.federation")
-
-MAX_SLEEP_S = 60.0
-"""Times are of the wall clock, which may jump."""
 
 
 class Federation:
@@ -50,10 +47,9 @@ class Federation:
         self._web_roots = web_roots
         self._clock = clock
         self._jitter = jitter
-        self._asking: dict[str, asyncio.Task[None]] = {}
         self._told: dict[str, float] = {}
         self._late: frozenset[str] = frozenset()
-        self._wake = asyncio.Event()
+        self._rounds = Rounds("bundle", self._due, self._refresh, clock)
         self.followed: dict[str, Followed] = {}
         self.aliases: tuple[str, ...] = ()
 
@@ -88,7 +84,7 @@ class Federation:
                 self.followed[name].configured(domain, now)
             else:
                 self.followed[name] = self._follow(domain, now)
-        self._wake.set()
+        self._rounds.wake()
         if self.believed() != before:
             self._changed()
 
@@ -100,25 +96,15 @@ class Federation:
         return followed
 
     async def run(self) -> None:
-        while True:
-            self._wake.clear()
-            now = self._clock()
-            for name, followed in self.followed.items():
-                if followed.due_at <= now and name not in self._asking:
-                    self._asking[name] = spawn(self._refresh(name, followed), f"bundle of {name}")
-            try:
-                # Not wait_for, which in Python 3.11 loses a cancellation that comes with the event.
-                async with asyncio.timeout(self._sleep_s(now)):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass  # somebody is due
+        await self._rounds.run()
 
-    def _sleep_s(self, now: float) -> float:
-        """Until the first one is due that is not being asked."""
-        due = (f.due_at for name, f in self.followed.items() if name not in self._asking)
-        return min(max(min(due, default=now + MAX_SLEEP_S) - now, 0.0), MAX_SLEEP_S)
+    def _due(self) -> Iterator[tuple[str, float]]:
+        return ((name, followed.due_at) for name, followed in self.followed.items())
 
-    async def _refresh(self, name: str, followed: Followed) -> None:
+    async def _refresh(self, name: str) -> None:
+        followed = self.followed.get(name)
+        if followed is None:
+            return  # it was taken out meanwhile
         domain = followed.domain
         try:
             bundle = await asyncio.to_thread(self._fetch, domain)
@@ -131,9 +117,6 @@ class Federation:
             # Our own mistake, which a foreign document can reach: asked again, but not at once.
             log.exception("refreshing the bundle of trust domain %s", name)
             self._failed(name, followed, domain, f"{domain.url}: {type(error).__name__}: {error}")
-        finally:
-            del self._asking[name]
-            self._wake.set()
 
     def _failed(self, name: str, followed: Followed, domain: ForeignDomain, reason: str) -> None:
         if self._is_current(name, followed, domain):

@@ -19,7 +19,7 @@ from controlplane.mesh.policy import Security, TokenPolicy, TokenRule
 from controlplane.openid.fetch import Fetch, FetchError
 from controlplane.openid.followed import Followed, Severity
 from controlplane.openid.shelf import Shelf
-from controlplane.tasks import spawn
+from controlplane.rounds import Rounds
 
 log = logging.getLogger("weft.controlplane.openid")
 
@@ -27,9 +27,6 @@ Said = tuple[Severity, str, str]
 """Severity, code and message of a status."""
 
 MAX_ISSUERS = 1000
-AT_A_TIME = 16
-MAX_SLEEP_S = 60.0
-"""Times are of the wall clock, which may jump."""
 
 
 class Discovery:
@@ -51,8 +48,7 @@ class Discovery:
         self._changed = changed
         self._clock = clock
         self._jitter = jitter
-        self._asking: dict[str, asyncio.Task[None]] = {}
-        self._wake = asyncio.Event()
+        self._rounds = Rounds("keys", self._due, self._refresh, clock)
         self._told: dict[str, Said] = {}
         self._filled: tuple[Security, dict[str, str], Security] | None = None
         self.followed: dict[str, Followed] = {}
@@ -68,7 +64,7 @@ class Discovery:
                 self.followed[issuer].timeout_s = timeout_s
             else:
                 self.followed[issuer] = self._follow(issuer, timeout_s)
-        self._wake.set()
+        self._rounds.wake()
         return self._with_keys(security)
 
     def _with_keys(self, security: Security) -> Security:
@@ -96,29 +92,15 @@ class Discovery:
     # ------------------------------------------------------------------ the loop
 
     async def run(self) -> None:
-        while True:
-            self._wake.clear()
-            now = self._clock()
-            for issuer, followed in self.followed.items():
-                free = issuer not in self._asking and len(self._asking) < AT_A_TIME
-                if free and followed.due_at <= now:
-                    self._asking[issuer] = spawn(self._refresh(followed), f"keys of {issuer}")
-            try:
-                # Not wait_for, which in Python 3.11 loses a cancellation that comes with the event.
-                async with asyncio.timeout(self._sleep_s(now)):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass  # somebody is due
+        await self._rounds.run()
 
-    def _sleep_s(self, now: float) -> float:
-        """Until the first one is due that is not being asked."""
-        if len(self._asking) >= AT_A_TIME:
-            return MAX_SLEEP_S
-        due = (one.due_at for name, one in self.followed.items() if name not in self._asking)
-        return min(max(min(due, default=now + MAX_SLEEP_S) - now, 0.0), MAX_SLEEP_S)
+    def _due(self) -> Iterator[tuple[str, float]]:
+        return ((issuer, one.due_at) for issuer, one in self.followed.items())
 
-    async def _refresh(self, followed: Followed) -> None:
-        issuer = followed.issuer
+    async def _refresh(self, issuer: str) -> None:
+        followed = self.followed.get(issuer)
+        if followed is None:
+            return  # it was taken out meanwhile
         try:
             url, keys = await self._fetch(issuer, followed.timeout_s)
             if followed.got(url, keys, self._clock(), self._jitter()):
@@ -131,9 +113,6 @@ class Discovery:
             # Our own mistake, which a foreign document can reach: asked again, but not at once.
             log.exception("looking up the keys of %s", issuer)
             self._failed(followed, f"{type(error).__name__}: {error}")
-        finally:
-            del self._asking[issuer]
-            self._wake.set()
         if self._is_followed(followed) and self._told.get(issuer) != followed.said(self._clock()):
             self._changed()
 
