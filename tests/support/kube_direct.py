@@ -7,11 +7,17 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from controlplane.sources.kubernetes.answers import ApiError, Document, Event, error_of
+from controlplane.sources.kubernetes.answers import (
+    ApiError,
+    Document,
+    Event,
+    Resource,
+    error_of,
+)
 from controlplane.sources.kubernetes.client import Query
 from controlplane.sources.kubernetes.reflector import Pace, Reflector
 from controlplane.sources.kubernetes.replica import Change, Name
-from tests.support.kube_cluster import Cluster, Refused, told
+from tests.support.kube_cluster import VERBS, Cluster, Kind, Refused, told
 
 SERVICES = "/api/v1/services"
 
@@ -164,3 +170,9 @@ class Reflected:
 
 def gone(reason: str = "Expired") -> ApiError:
     return ApiError(410, reason, "too old")
+
+
+def resource_of(kind: Kind, version: str) -> Resource:
+    """As discovery would tell of it."""
+    verbs = frozenset(VERBS)
+    return Resource(kind.group, version, kind.plural, kind.kind, kind.namespaced, verbs)

@@ -138,16 +138,15 @@ class KubernetesSource:
 
     def _selected(self, found: Iterable[Followed]) -> Iterable[Followed]:
         for one in found:
-            if not self._namespaces or (one.namespace and one.namespace in self._namespaces):
-                yield one
-            elif one.resource.kind == "Namespace" and not one.resource.group:
+            of_namespaces = one.resource.kind == "Namespace" and not one.resource.group
+            if self._namespaces and of_namespaces:
                 for name in self._namespaces:
                     yield Followed(one.resource, f"metadata.name={name}")
-            elif not one.resource.namespaced:
-                yield one
-            elif not one.namespace:
+            elif self._namespaces and one.resource.namespaced:
                 for name in self._namespaces:
                     yield Followed(one.resource, one.selector, name)
+            else:
+                yield one
 
     def _follow(self, followed: Followed, replica: Replica | None) -> Collection:
         collection = Collection(self, followed, self._intake, self._clock)

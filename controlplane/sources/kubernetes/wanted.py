@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from controlplane.kinds import mesh_config
 from controlplane.kinds.registry import KINDS
 from controlplane.sources.kubernetes.answers import Resource
 
 NOT_FOLLOWED = frozenset({"Deployment", "Endpoints"})
 """Deployments have no effect: pods tell what runs. Every API server since 1.21 keeps EndpointSlices
-for what is in Endpoints, also for those that people write."""
+for what is in Endpoints, also for those that people write. A kind that has no effect at all (ABOUT)
+is not followed either."""
 
 _SECRETS = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token"
 _VERSION = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?\Z")
@@ -63,9 +63,6 @@ def groups() -> frozenset[str]:
 
 
 def _followed(resource: Resource) -> Followed:
-    if resource.group == "" and resource.kind == "ConfigMap":
-        name = f"metadata.name={mesh_config.NAME}"
-        return Followed(resource, name, mesh_config.ROOT_NAMESPACE)
     if resource.group == "" and resource.kind == "Secret":
         return Followed(resource, _SECRETS)
     return Followed(resource)
@@ -75,7 +72,7 @@ def _known() -> dict[tuple[str, str], tuple[str, ...]]:
     """(group, kind) -> apiVersions, the most stable first."""
     found: dict[tuple[str, str], list[str]] = {}
     for (version, kind), cls in KINDS.items():
-        if kind in NOT_FOLLOWED or (cls.ABOUT and kind != "ConfigMap"):
+        if kind in NOT_FOLLOWED or cls.ABOUT:
             continue
         group = version.rpartition("/")[0]
         found.setdefault((group, kind), []).append(version)

@@ -141,11 +141,10 @@ async def test_only_the_namespaces_that_are_selected(server: KubeServer) -> None
         await one.until(lambda: not one.find("Service", "web", "two"))
 
 
-async def test_of_config_maps_and_secrets_only_what_may_matter(server: KubeServer) -> None:
+async def test_only_what_may_matter_is_asked_for(server: KubeServer) -> None:
     async with running(server):
         asked = [path for _, path in server.requests]
-    assert not any("/api/v1/configmaps" in path or "deployments" in path for path in asked)
-    assert any("istio-system/configmaps?fieldSelector=metadata.name" in path for path in asked)
+    assert not any("/deployments" in path or "/endpoints?" in path for path in asked)
     secrets = [path for path in asked if "/secrets" in path]
     assert secrets and all("type!%3Dhelm.sh" in path or "type%21" in path for path in secrets)
 
