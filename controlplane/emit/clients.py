@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from controlplane.emit import credentials, localities
+from controlplane.mesh.imports import Import, import_of
 from controlplane.mesh.model import ClientPolicy, Service, Viewpoint
 
 
@@ -80,6 +81,22 @@ def seen_by(service: Service, client: Caller) -> Service | None:
 def _with(service: Service, own: ClientPolicy) -> Service:
     ports, subsets = own.port_policies, own.subsets
     return replace(service, policy=own.policy, port_policies=ports, subsets=subsets)
+
+
+def imported(
+    services: tuple[Service, ...], imports: tuple[Import, ...], client: Caller
+) -> tuple[Service, ...]:
+    """Those of the services that may be called by name from the client (Istio's Sidecar)."""
+    chosen = import_of(imports, client.namespace, client.labels)
+    if chosen is None:
+        return services
+    return tuple(one for one in services if chosen.takes(one.namespace, one.hostname))
+
+
+def labels_of_imports(imports: Iterable[Import]) -> Iterator[str]:
+    """The labels of clients that they ask for."""
+    for one in imports:
+        yield from one.scope.labels
 
 
 def seen(services: Iterable[Service], client: Caller) -> tuple[Service, ...]:

@@ -177,5 +177,4 @@ class SidecarSpec(Record):
 @record
 class Sidecar(Object):
     API_VERSIONS = NETWORKING
-    PENDING = "a Sidecar has no effect yet: every sidecar knows all services that it may see"
     spec: SidecarSpec = required(obj(SidecarSpec))

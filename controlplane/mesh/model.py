@@ -29,6 +29,7 @@ from controlplane.mesh.http_rules import Retry as Retry
 from controlplane.mesh.http_rules import Rewrite as Rewrite
 from controlplane.mesh.http_rules import RouteMatch as RouteMatch
 from controlplane.mesh.http_rules import StringMatch as StringMatch
+from controlplane.mesh.imports import Import
 from controlplane.mesh.policy import Security
 from controlplane.mesh.position import NOWHERE as NOWHERE
 from controlplane.mesh.position import Position as Position
@@ -69,6 +70,7 @@ class Mesh:
     credentials: tuple[Credential, ...] = ()
     gateways: tuple[Gateway, ...] = ()
     conditions: tuple[ObjectConditions, ...] = ()
+    imports: tuple[Import, ...] = ()
     _services: Mapping[str, Service] = field(init=False, repr=False, compare=False)
     _workloads: Mapping[tuple[str, str], Workload] = field(init=False, repr=False, compare=False)
 

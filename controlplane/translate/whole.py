@@ -17,9 +17,18 @@ from controlplane.kinds.gateway import Gateway as IstioGateway
 from controlplane.kinds.peer_authentication import PeerAuthentication
 from controlplane.kinds.secrets import Secret
 from controlplane.kinds.service_entry import ServiceEntry, WorkloadEntry
+from controlplane.kinds.sidecar import Sidecar
 from controlplane.kinds.virtual_service import VirtualService
 from controlplane.mesh.model import Mesh, Status
-from controlplane.translate import federation, policies, routes, security, services, workloads
+from controlplane.translate import (
+    federation,
+    imports,
+    policies,
+    routes,
+    security,
+    services,
+    workloads,
+)
 from controlplane.translate.credentials import Credentials, names_in
 from controlplane.translate.delegates import Delegates
 from controlplane.translate.gateways import whole as gateways
@@ -81,7 +90,8 @@ def build(
     )
     asked_for = (*names_in(with_policies), *gateways.names_in(edges.gateways))
     used = memo.once("used", Credentials.named, credentials, asked_for, report)
+    known = memo.once("imports", imports.build, of(Sidecar), report)
     mesh = Mesh(
-        trust_domain, every, beside, decided, foreign, used, edges.gateways, edges.conditions
+        trust_domain, every, beside, decided, foreign, used, edges.gateways, edges.conditions, known
     )
     return mesh, memo.statuses(snapshot.statuses)

@@ -60,6 +60,7 @@ def shown(mesh: Mesh, statuses: tuple[Status, ...]) -> str:
     document = {
         "services": plain(mesh.services),
         "workloads": plain(mesh.workloads),
+        **({"imports": plain(mesh.imports)} if mesh.imports else {}),
         **({"security": plain(mesh.security)} if mesh.security != Security() else {}),
         **({"gateways": plain(mesh.gateways)} if mesh.gateways else {}),
         **({"conditions": told(mesh)} if mesh.conditions else {}),
