@@ -15,9 +15,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import uvloop
 from aiohttp import web
@@ -115,6 +116,21 @@ async def _serve(
     plane.pipeline.rebuild()
     ports = await plane.start_grpc(stack)
     bundle_port = await plane.start_bundle(stack)
+    for name, work in _works(options, plane, files, foreign).items():
+        stack.callback(spawn(work, name).cancel)
+    _announce_serving(options, (*ports, admin_port), bundle_port, stack)
+    stack.callback(plane.journal.forget)
+    plane.conductor.resume()
+    admin.serving = True
+
+
+def _works(
+    options: ControlPlaneOptions,
+    plane: Plane,
+    files: FileSource | None,
+    foreign: ForeignIssuer | None,
+) -> dict[str, Coroutine[Any, Any, None]]:
+    """What goes on for as long as it serves, by the names of the tasks."""
     works = {
         "refresh": _refresh(plane),
         "expire": _expire(plane),
@@ -129,12 +145,7 @@ async def _serve(
         works["authority files"] = plane.authority_files(options.ca_files).run()
     if foreign is not None:
         works["foreign roots"] = _follow_roots(foreign, plane)
-    for name, work in works.items():
-        stack.callback(spawn(work, name).cancel)
-    _announce_serving(options, (*ports, admin_port), bundle_port, stack)
-    stack.callback(plane.journal.forget)
-    plane.conductor.resume()
-    admin.serving = True
+    return works
 
 
 def _files(
