@@ -482,11 +482,16 @@ def read_token(path: Path) -> bytes:
 
 
 def checked_svid(key: PrivateKey, pems: Sequence[str], now: float) -> Svid:
-    """The SVID in a CA's answer, leaf first; a root at its end is left out."""
+    """The SVID in a CA's answer, leaf first; roots at its end (istiod's are all that it trusts) are
+    left out."""
     chain = chain_from_pem("\n".join(pems).encode(), "certificate of the CA")
-    check_chain_order(chain)
-    if len(chain) > 1 and chain[-1].issuer == chain[-1].subject:
+    roots: list[Certificate] = []
+    while len(chain) > 1 and chain[-1].issuer == chain[-1].subject:
+        roots.append(chain[-1])
         chain = chain[:-1]
+    check_chain_order(chain)
+    if roots and not any(is_issued_by(chain[-1], root) for root in roots):
+        raise CertificateError("certificate of the CA is not signed by the root that came with it")
     check_svid(chain)
     check_valid_at(chain[0], now)
     if not matches_key(chain[0], key.public_key()):

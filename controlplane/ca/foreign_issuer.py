@@ -8,6 +8,7 @@ if it is for the same key and identity and leads to the roots in our file.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,7 @@ class ForeignIssuer:
                 f"certificates come from {address} here, which knows service-account tokens alone: "
                 "present one, also to renew"
             )
+        began_s = time.monotonic()
         call = self._channel.unary_unary(METHOD, Request.SerializeToString, Response.FromString)
         try:
             response = await call(
@@ -110,20 +112,26 @@ class ForeignIssuer:
             if error.code() in _NO:
                 raise IssuerRefusedError(said) from error
             raise IssuerUnavailableError(said) from error
+        # Not every CA dates back: what it has just signed begins after we have asked.
+        now += time.monotonic() - began_s
         return self._checked(order, "".join(response.cert_chain), now)
 
     def _checked(self, order: Order, pem: str, now: float) -> tuple[Certificate, ...]:
         """The chain, root last. CertificateError if it is not what was ordered."""
         what = f"the answer of {self._options.address}"
-        chain = chain_from_pem(pem.encode(), what)
-        if not matches_key(chain[0], order.key):
+        leaf, *above = chain_from_pem(pem.encode(), what)
+        if not matches_key(leaf, order.key):
             raise CertificateError(f"{what} is for another key")
-        identity = check_svid(chain)
+        # istiod ends with all roots that it trusts; one of ours must sign, whatever stands there.
+        path = (leaf, *(one for one in above if not is_issued_by(one, one)))
+        identity = check_svid(path)
         if identity != order.identity:
             raise CertificateError(f"{what} is for {identity}, not for {order.identity}")
         roots = self.bundle.roots
-        check_signed(chain, roots)
-        check_path_at(chain, now)
-        if chain[-1] in roots:
-            return chain
-        return (*chain, next(one for one in roots if is_issued_by(chain[-1], one)))
+        check_signed(path, roots)
+        check_path_at(path, now)
+        if path[-1] in roots:
+            return path
+        root = next(one for one in roots if is_issued_by(path[-1], one))
+        check_path_at((root,), now)
+        return (*path, root)

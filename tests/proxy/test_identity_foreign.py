@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from certs.authority import Authority
 from certs.errors import CertificateError
+from certs.keys import generate_key
+from certs.spiffe import SpiffeId
+from certs.x509 import chain_to_pem
 from controlplane.ca.token_review import TokenReviews
 from proxy.config.model import Secret
-from proxy.identity import Identity, IdentityOptions, read_token
+from proxy.identity import Identity, IdentityOptions, checked_svid, read_token
 from proxy.tasks import spawn
 from tests.support.api_server import FakeApiServer, serving
 from tests.support.ca import RunningCa, running_ca
@@ -21,6 +25,7 @@ from tests.support.wait import eventually_async
 
 # One of the names of its certificate that is not the control plane's.
 OTHER_NAME = "localhost"
+CART = SpiffeId.workload("cluster.local", "shop", "cart")
 
 
 @pytest.fixture
@@ -84,3 +89,17 @@ def test_a_join_token_must_be_private(tmp_path: Path) -> None:
         read_token(path)
     path.chmod(0o600)
     assert read_token(path) == b"secret"
+
+
+def test_all_roots_may_stand_at_the_end_of_an_answer() -> None:
+    """As istiod answers while its root is replaced."""
+    now, key = 1_800_000_000.0, generate_key()
+    root, other = (Authority.create("cluster.local", now) for _ in range(2))
+    below = root.create_intermediate(now)
+    *chain, own_root = below.sign(key.public_key(), CART, 600, now)
+    pems = [chain_to_pem([one]).decode() for one in chain]
+    first, second = (chain_to_pem([one]).decode() for one in (own_root, other.certificate))
+    for roots in ([], [first], [first, second], [second, first]):
+        assert checked_svid(key, [*pems, *roots], now).chain == tuple(chain)
+    with pytest.raises(CertificateError, match="is not signed by the root that came with it"):
+        checked_svid(key, [*pems, second], now)
