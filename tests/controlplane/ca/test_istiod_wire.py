@@ -154,7 +154,9 @@ LIES: dict[str, Make] = {
     "expired at": lambda ca, csr: [ca.leaf(csr, NAMES, days=-1), ca.intermediate, ca.root],
     "must not be a CA": lambda ca, csr: [ca.leaf(csr, NAMES, authority=True), ca.intermediate],
     "no trusted root": lambda ca, csr: [ca.leaf(csr, NAMES, issuer="stranger")],
-    "its issuer 'CN=intermediate,O=cluster.local' is neither": lambda ca, csr: [ca.leaf(csr, NAMES), ca.root],
+    "its issuer 'CN=intermediate,O=cluster.local' is neither": lambda ca, csr: [
+        ca.leaf(csr, NAMES), ca.root
+    ],
 }  # fmt: skip
 
 
