@@ -19,6 +19,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import is_
 
+from protos.types import CDS, EDS, LDS, RDS, SDS, VHDS
+
+TYPES = (CDS, EDS, LDS, RDS, VHDS, SDS)
+"""What is served, in the order in which it is pushed."""
+
 _MASK = (1 << 64) - 1
 _REMEMBERED = 512
 """Pairs of layers whose difference is remembered."""
@@ -26,11 +31,13 @@ _REMEMBERED = 512
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One resource. `body` is the serialized google.protobuf.Any that goes on the wire."""
+    """One resource. `body` is the serialized google.protobuf.Any that goes on the wire, empty for
+    one that does not exist. aliases: other names by which it is asked for (VHDS)."""
 
     name: str
     version: str
     body: bytes = field(repr=False)
+    aliases: tuple[str, ...] = ()
     mark: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -12,10 +12,11 @@ CDS = PREFIX + "envoy.config.cluster.v3.Cluster"
 EDS = PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 LDS = PREFIX + "envoy.config.listener.v3.Listener"
 RDS = PREFIX + "envoy.config.route.v3.RouteConfiguration"
+VHDS = PREFIX + "envoy.config.route.v3.VirtualHost"
 SDS = PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 
 PUSH_ORDER = (CDS, EDS, LDS, RDS, SDS)
-SHORT_NAMES = {CDS: "CDS", EDS: "EDS", LDS: "LDS", RDS: "RDS", SDS: "SDS"}
+SHORT_NAMES = {CDS: "CDS", EDS: "EDS", LDS: "LDS", RDS: "RDS", VHDS: "VHDS", SDS: "SDS"}
 
 
 def short_name(type_url: str) -> str:

@@ -29,10 +29,10 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 )
 
 from benchmarks.scale import mesh
-from protos.types import CDS, EDS, LDS, RDS, SDS
+from protos.types import CDS, EDS, LDS, RDS, SDS, VHDS
 
 DELTA = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
-VHDS = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
+
 SERVER_NAME = "weft-controlplane.weft-system.svc"
 OPENING = 50
 """Connections that one process opens at a time."""
@@ -106,7 +106,7 @@ class Fake:
                 "HTTP_PROXY_PORT": "15080",
                 "WEFT_AGENT": "true",
                 "LABELS": {"app": f"w{self.number}"},
-                "ON_DEMAND": str(self._calls is not None).lower(),
+                "WEFT_ON_DEMAND": str(self._calls is not None).lower(),
             }
         )
         await self._send(first)

@@ -11,7 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from controlplane.emit import clients, clusters, credentials, gateway, jwt, listeners, routes
+from controlplane.emit import (
+    clients,
+    clusters,
+    credentials,
+    gateway,
+    jwt,
+    listeners,
+    on_demand,
+    routes,
+)
 from controlplane.emit.access import Guards, jwks_places
 from controlplane.emit.gateways.places import place_of
 from controlplane.emit.gateways.whole import gateways
@@ -49,8 +58,9 @@ def outbound(mesh: Mesh, node: Node) -> Draft:
     draft += Draft(secrets=credentials.of_services(mesh, node.namespace))
     if not node.http_proxy_port:
         return draft
-    result = routes.http_proxy(known, node)
-    return draft + Draft(routes=(result.configuration,), unresolved=result.unresolved)
+    result = routes.http_proxy(clients.imported(known, mesh.imports, node), node)
+    table = on_demand.fetched(result.configuration) if node.on_demand else result.configuration
+    return draft + Draft(routes=(table,), unresolved=result.unresolved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +94,7 @@ def sidecar(of: Beside, node: Node) -> Draft:
     found = [listeners.inbound(p, of.trust_domains, guards, denied=denied) for p in ports]
     routes = [listeners.inbound_routes(p, denied) for p in ports] if denied is not None else []
     if node.http_proxy_port:
-        found.append(listeners.http_proxy(node.http_proxy_port))
+        found.append(listeners.http_proxy(node.http_proxy_port, fetches=node.on_demand))
     draft = Draft(
         clusters=tuple(own.values()),
         listeners=tuple(found),

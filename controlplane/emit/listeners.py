@@ -20,7 +20,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 )
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
-from controlplane.emit import http_actions, managers, names, revoked, tls, tunnels
+from controlplane.emit import http_actions, managers, names, on_demand, revoked, tls, tunnels
 from controlplane.emit.access import Guards, http_filters, network_filters
 from controlplane.emit.explanations import of_tokens
 from controlplane.emit.managers import NO_GUARDS, HttpConnectionManager
@@ -121,9 +121,10 @@ def _inbound_routes(port: InboundPort, cluster: str) -> RouteConfiguration:
     return RouteConfiguration(name=cluster, virtual_hosts=[host])
 
 
-def http_proxy(port: int) -> Listener:
-    """Istio's proxyHttpPort: the application reaches every service by name through it."""
-    filters = http_actions.http_filters()
+def http_proxy(port: int, *, fetches: bool = False) -> Listener:
+    """Istio's proxyHttpPort: the application reaches every service by name through it. fetches:
+    routes and clusters come on demand."""
+    filters = [*([on_demand.http_filter()] if fetches else []), *http_actions.http_filters()]
     manager = managers.manager(f"outbound_{port}", guarding=filters)
     manager.upgrade_configs.add(upgrade_type=tunnels.CONNECT)
     return _outbound("127.0.0.1", port, manager, names.HTTP_PROXY_ROUTES)

@@ -16,7 +16,8 @@ Dialect = Literal["envoy"]
 class Node:
     """The words are Istio's node metadata. weft_agent: a Weft proxy, which holds its own key.
     http_proxy_port 0: no outbound HTTP proxy listener is wanted. gateway: where a laptop's gateway
-    listens (WEFT_GATEWAY, e.g. "127.0.0.1:8080")."""
+    listens (WEFT_GATEWAY, e.g. "127.0.0.1:8080"). on_demand: it asks for the services that it
+    calls by name, by VHDS and on-demand CDS, instead of taking all (WEFT_ON_DEMAND)."""
 
     id: str
     namespace: str = "default"
@@ -27,6 +28,7 @@ class Node:
     gateway: tuple[str, int] | None = None
     locality: tuple[str, str, str] = ("", "", "")
     weft_agent: bool = False
+    on_demand: bool = False
     user_agent: str = ""
     dialect: Dialect = "envoy"
 
@@ -50,6 +52,7 @@ def parse(node: EnvoyNode) -> Node:
         gateway=_gateway(metadata),
         locality=(node.locality.region, node.locality.zone, node.locality.sub_zone),
         weft_agent=_text(metadata, "WEFT_AGENT").lower() == "true",
+        on_demand=_text(metadata, "WEFT_ON_DEMAND").lower() == "true",
         user_agent=_user_agent(node),
     )
 

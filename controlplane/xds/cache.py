@@ -4,6 +4,7 @@
     shared     everybody: services that all clients see alike
     scope      clients of a namespace (and labels): other services, routes, credentials
     own        one node: its inbound side, its listeners
+    needed     one node on demand: services' clusters that its listeners name
     secrets    one node, mostly the same for all
     extras     one node, while a rehearsal runs
 
@@ -16,20 +17,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import is_
+from typing import NamedTuple
 
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
-from controlplane.emit import clients, credentials, envoy
+from controlplane.emit import clients, credentials, envoy, on_demand
 from controlplane.emit.clients import Client
 from controlplane.emit.node import Node
 from controlplane.mesh.model import Mesh
-from controlplane.resources import NO_LAYER, NOTHING, Layer, Resources, Snapshot, assemble
+from controlplane.resources import NO_LAYER, NOTHING, TYPES, Layer, Resources, Snapshot, assemble
 from controlplane.snapshot import Draft, check
-from controlplane.xds.catalog import Catalog, Kept
-from protos.types import CDS, PUSH_ORDER, RDS, SDS
+from controlplane.xds.catalog import FETCHED_TABLE, Catalog, Kept
+from protos.types import CDS, EDS, RDS, SDS, VHDS
 
 log = logging.getLogger("weft.controlplane.xds")
 
@@ -42,25 +44,36 @@ MAX_SECRETS = 10_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part:
-    """type URL -> its layer. Compared by identity. layers: of all types, in PUSH_ORDER."""
+    """type URL -> its layer. Compared by identity. layers: of all types, in TYPES."""
 
     types: Mapping[str, Layer]
     layers: tuple[Layer, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        layers = tuple(self.types.get(type_url, NO_LAYER) for type_url in PUSH_ORDER)
+        layers = tuple(self.types.get(type_url, NO_LAYER) for type_url in TYPES)
         object.__setattr__(self, "layers", layers)
 
 
 _NOTHING = _Part({})
+_LAZY = (CDS, EDS, VHDS)
+"""Of these types a node on demand gets what it names, and of no service what it does not."""
+
+
+class _Scope(NamedTuple):
+    """Nodes that are alike. proxies_http: they have the outbound HTTP proxy."""
+
+    client: Client
+    proxies_http: bool
+    on_demand: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Own:
-    """A node's own part, and of what it was made."""
+    """A node's own part, and of what it was made. clusters: of services, that listeners name."""
 
     of: envoy.Beside
     part: _Part
+    clusters: frozenset[str] = frozenset()
 
 
 class SnapshotCache:
@@ -73,7 +86,7 @@ class SnapshotCache:
         self.extras_for: Callable[[Node], Draft] | None = None
         self._catalog = Catalog(mesh)
         self._shared = _NOTHING
-        self._scopes: dict[tuple[Client, bool], _Part] = {}
+        self._scopes: dict[_Scope, _Part] = {}
         self._parts: Kept[_Part] = Kept()
         self._own: Kept[_Own] = Kept()
         self._snapshots: Kept[Snapshot] = Kept()
@@ -104,28 +117,33 @@ class SnapshotCache:
         own = self._own_part(key, node, scope)
         secrets = self._encoded(tuple(self._secrets_for(node)))
         extras = _Part(self.extras_for(node).encode()) if self.extras_for else _NOTHING
-        parts = (self._shared, scope, own, secrets, extras)
-        return self._snapshots.get(key, parts, partial(_assembled, parts))
+        needed = self._needed(key, own, scope) if node.on_demand else _NOTHING
+        parts = (self._shared, scope, own.part, needed, secrets, extras)
+        lazy = _LAZY if node.on_demand else ()
+        return self._snapshots.get(key, parts, partial(_assembled, parts, lazy))
 
     # ------------------------------------------------------------------ scopes
 
     def _scope(self, node: Node) -> _Part:
         client = clients.client_of(node, self._catalog.client_labels)
-        key = (client, bool(node.http_proxy_port))
+        key = _Scope(client, bool(node.http_proxy_port), node.on_demand)
         if key not in self._scopes:
-            self._scopes[key] = self._made_scope(*key)
+            self._scopes[key] = self._made_scope(key)
         return self._scopes[key]
 
-    def _made_scope(self, client: Client, proxies_http: bool) -> _Part:
-        catalog = self._catalog
+    def _made_scope(self, scope: _Scope) -> _Part:
+        catalog, client = self._catalog, scope.client
         views = clients.seen(catalog.own, client)
         types = catalog.layers(client, views)
-        if proxies_http:
+        if scope.proxies_http and scope.on_demand:
+            types[RDS] = catalog.layer("fetched", {FETCHED_TABLE.name: FETCHED_TABLE})
+            types[VHDS] = catalog.hosts(client, views)
+        elif scope.proxies_http:
             table = catalog.table(client, views)
             types[RDS] = catalog.layer((client, RDS), {table.name: table})
         held = credentials.of_services(catalog.mesh, client.namespace)
         types[SDS] = catalog.layer((client, SDS), Draft(secrets=held).encode()[SDS])
-        return self._part((client, proxies_http), types)
+        return self._part(scope, types)
 
     def _part(self, key: Hashable, types: dict[str, Layer]) -> _Part:
         """The last one of this key, if it has the same layers."""
@@ -133,7 +151,14 @@ class SnapshotCache:
 
     # ------------------------------------------------------------------ of one node
 
-    def _own_part(self, key: Hashable, node: Node, scope: _Part) -> _Part:
+    def _needed(self, key: Hashable, own: _Own, scope: _Part) -> _Part:
+        """The services' clusters that a node on demand has to have unasked."""
+        there = _names(CDS, self._shared, scope)
+        clusters = {name: there[name] for name in own.clusters if name in there}
+        layer = self._catalog.layer((key, "needed"), clusters)
+        return self._part((key, "needed"), {CDS: layer}) if layer else _NOTHING
+
+    def _own_part(self, key: Hashable, node: Node, scope: _Part) -> _Own:
         """A node that is no gateway has the same part on the same ground."""
         ground: tuple[object, ...] = (self._ground, self._revoked())
 
@@ -141,15 +166,15 @@ class SnapshotCache:
             of = envoy.beside(self.mesh, node, self._revoked())
             if last is not None and last.of == of:
                 return last
-            part = self._build(node, of, scope)
-            return _Own(of, part or (last.part if last is not None else _NOTHING))
+            made = self._build(node, of, scope)
+            return made or (replace(last, of=of) if last is not None else _Own(of, _NOTHING))
 
         known = self._own.last(key)
         if known is not None and known[1].of.edge is not None:
             ground = (self.mesh, self._revoked())
-        return self._own.get(key, ground, make).part
+        return self._own.get(key, ground, make)
 
-    def _build(self, node: Node, of: envoy.Beside, scope: _Part) -> _Part | None:
+    def _build(self, node: Node, of: envoy.Beside, scope: _Part) -> _Own | None:
         try:
             draft = envoy.sidecar(of, node)
             problems = check(draft, _names(CDS, self._shared, scope), _names(RDS, scope))
@@ -161,7 +186,7 @@ class SnapshotCache:
         if problems:
             log.error("configuration of %s stays as it was: %s", node.id, "; ".join(problems))
             return None
-        return _Part(types)
+        return _Own(of, _Part(types), on_demand.clusters_of(draft.listeners))
 
     def _encoded(self, secrets: tuple[Secret, ...]) -> _Part:
         """The same objects are the same secrets."""
@@ -173,12 +198,16 @@ class SnapshotCache:
         return self._secrets[key][1]
 
 
+_OF_SERVICES = 2
+"""Of a node's layers those that are not its own: shared, and its scope's."""
+
+
 def _own_key(node: Node) -> Hashable:
     """Its labels count while the mesh does not know the workload: policies select by them."""
     labels = tuple(sorted(node.labels.items()))
     return (
         *(node.namespace, node.workload, node.http_proxy_port, node.gateway),
-        *(node.weft_agent, labels),
+        *(node.weft_agent, node.on_demand, labels),
     )
 
 
@@ -187,13 +216,11 @@ def _names(type_url: str, *parts: _Part) -> Resources:
     return Resources(tuple(part.types.get(type_url, NO_LAYER) for part in parts))
 
 
-def _assembled(parts: tuple[_Part, ...], last: Snapshot | None) -> Snapshot:
+def _assembled(parts: tuple[_Part, ...], lazy: tuple[str, ...], last: Snapshot | None) -> Snapshot:
     """Types whose layers are those of before are the same object."""
     types = {}
-    for url, layers in zip(
-        PUSH_ORDER, zip(*(part.layers for part in parts), strict=True), strict=True
-    ):
+    for url, layers in zip(TYPES, zip(*(part.layers for part in parts), strict=True), strict=True):
         old = last.of(url) if last is not None else NOTHING
         alike = len(old.layers) == len(layers) and all(map(is_, old.layers, layers))
-        types[url] = old if alike else Resources(layers)
+        types[url] = old if alike else Resources(layers, _OF_SERVICES if url in lazy else 0)
     return assemble(types)

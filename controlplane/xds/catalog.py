@@ -8,22 +8,22 @@ last that could stays, so that one bad service takes no other down.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import is_
 from typing import Generic, TypeVar
 
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
-from controlplane.emit import clients, envoy, names, routes
+from controlplane.emit import clients, envoy, names, on_demand, routes
 from controlplane.emit.clients import Client
 from controlplane.emit.targets import Targets
 from controlplane.mesh.model import Mesh, Service
 from controlplane.resources import NO_LAYER, Layer, Resource
 from controlplane.snapshot import check, encode
 from controlplane.xds.wire import field
-from protos.types import CDS, EDS, RDS
+from protos.types import CDS, EDS, RDS, VHDS
 
 log = logging.getLogger("weft.controlplane.xds")
 
@@ -104,6 +104,7 @@ class Catalog:
         self._encoded: Kept[Encoded] = Kept()
         self._hosts: Kept[bytes] = Kept()
         self._tables: Kept[tuple[tuple[bytes, ...], Resource]] = Kept()
+        self._fetched: Kept[Resource] = Kept()
         self._domains: Kept[routes.Domains] = Kept()
         self._facts: Kept[_Facts] = Kept()
         self._layers: Kept[Layer] = Kept()
@@ -115,6 +116,7 @@ class Catalog:
         for kept in (self._encoded, self._hosts, self._tables, self._domains, self._facts):
             kept.sweep()
         self._layers.sweep()
+        self._fetched.sweep()
         self.mesh = mesh
         facts = [
             self._facts.get(one.hostname, (one,), partial(_Facts.of, one)) for one in mesh.services
@@ -122,7 +124,8 @@ class Catalog:
         pairs = tuple(zip(mesh.services, facts, strict=True))
         self.common = tuple(service for service, about in pairs if about.common)
         self.own = tuple(service for service, about in pairs if not about.common)
-        self.client_labels = frozenset(name for about in facts for name in about.labels)
+        asked = frozenset(name for about in facts for name in about.labels)
+        self.client_labels = asked.union(clients.labels_of_imports(mesh.imports))
 
     # ------------------------------------------------------------------ clusters, endpoints
 
@@ -161,23 +164,40 @@ class Catalog:
     def table(self, client: Client, views: tuple[Service, ...]) -> Resource:
         """The routes of the outbound HTTP proxy of such clients. views: what they see of the
         services that are not the same to all."""
-        services = self.common
-        if views:
-            services = tuple(sorted((*services, *views), key=lambda one: one.hostname))
-        domains = self._domains_of(client, services)
-        targets = Targets(())
-        hosts = [
-            self._host(client, service, port, tuple(own), targets)
-            for service in services
-            for port in routes.tcp_ports(service)
-            if (own := domains.of(service, port))
-        ]
+        made = tuple(host for _, _, host in self._hosts_of(client, views))
         found = self._tables.last(client)
         last = found[1] if found is not None else None
-        made = tuple(hosts)
         if last is None or last[0] != made:
             last = (made, _table(made))
         return self._tables.put(client, last)[1]
+
+    def hosts(self, client: Client, views: tuple[Service, ...]) -> Layer:
+        """The virtual hosts of that table one by one, by each of their domains (VHDS)."""
+        found: dict[str, Resource] = {}
+        for place, domains, host in self._hosts_of(client, views):
+            if host:
+                make = partial(_fetched, place, domains, host)
+                one = self._fetched.get((client, place), (domains, host), make)
+                found |= dict.fromkeys((one.name, *one.aliases), one)
+        return self.layer((client, VHDS), found)
+
+    def _hosts_of(
+        self, client: Client, views: tuple[Service, ...]
+    ) -> Iterator[tuple[str, tuple[str, ...], bytes]]:
+        """(name, domains, message) of each."""
+        services = self._known_to(client, views)
+        known, targets = self._domains_of(client, services), Targets(())
+        for service in services:
+            for port in routes.tcp_ports(service):
+                if domains := tuple(known.of(service, port)):
+                    host = self._host(client, service, port, domains, targets)
+                    yield names.virtual_host(service.hostname, port), domains, host
+
+    def _known_to(self, client: Client, views: tuple[Service, ...]) -> tuple[Service, ...]:
+        services = self.common
+        if views:
+            services = tuple(sorted((*services, *views), key=lambda one: one.hostname))
+        return clients.imported(services, self.mesh.imports, client)
 
     def _domains_of(self, client: Client, services: tuple[Service, ...]) -> routes.Domains:
         shape = tuple(map(_shape, services))
@@ -250,3 +270,21 @@ def _table(hosts: Iterable[bytes]) -> Resource:
     everything_else = routes.block_all().SerializeToString(deterministic=True)
     between = (field(2, host) for host in (*hosts, everything_else) if host)
     return encode(RDS, name, b"".join((begin, *between, end)))
+
+
+def _fetched(place: str, domains: tuple[str, ...], host: bytes, last: Resource | None) -> Resource:
+    """A virtual host by itself."""
+    name = on_demand.resource_name(names.HTTP_PROXY_ROUTES, place)
+    aliases = (on_demand.resource_name(names.HTTP_PROXY_ROUTES, one) for one in domains)
+    made = replace(encode(VHDS, name, host), aliases=tuple(one for one in aliases if one != name))
+    return last if last is not None and last == made else made
+
+
+FETCHED_TABLE = encode(
+    RDS,
+    names.HTTP_PROXY_ROUTES,
+    on_demand.fetched(routes.configuration(names.HTTP_PROXY_ROUTES)).SerializeToString(
+        deterministic=True
+    ),
+)
+"""The table of routes of who fetches virtual hosts one by one."""

@@ -9,7 +9,8 @@
     response_nonce (with error_detail)        ACK (NACK) of that response; an unknown one is stale
 
 One request may be several of these at once. A first request for CDS or LDS without names, or the
-name `*`, is a subscription to all.
+name `*`, is a subscription to all. Virtual hosts are asked for by any of their domains (aliases);
+`sent` knows them by the names that were asked for.
 """
 
 from __future__ import annotations
@@ -25,10 +26,14 @@ from controlplane.xds.stream import (
     Event,
     Stream,
     Subscription,
+    by_wildcard,
     rejection_of,
 )
 from controlplane.xds.wire import Push, delta_push
-from protos.types import CDS, EDS, SDS
+from protos.types import CDS, EDS, SDS, VHDS
+
+NO_NAME = "none"
+"""Removed where nothing is: after an empty answer about virtual hosts Envoy warms for ever."""
 
 
 class DeltaStream(Stream):
@@ -53,10 +58,22 @@ class DeltaStream(Stream):
         legacy = type_url in LEGACY_WILDCARD_TYPES and not names
         subscription.wild = legacy or WILDCARD in names
         subscription.names = names - {WILDCARD}
+        if type_url == VHDS:
+            self._take_aliases(subscription)
         subscription.open = subscription.names | subscription.sent.keys()
         self._tell_missing(type_url, subscription, subscription.names)
-        pushes = self._respond(type_url, must=legacy or WILDCARD in names)
+        must = legacy or WILDCARD in names or (type_url == VHDS and not names)
+        pushes = self._respond(type_url, must=must)
         return Answer("subscribe", type_url, "", (*pushes, *self._advance()))
+
+    def _take_aliases(self, subscription: Subscription) -> None:
+        """A client tells the versions of virtual hosts by their own names."""
+        hosts, sent = self._rollout.visible(VHDS), {}
+        for name in subscription.names:
+            found = hosts.get(name) or by_wildcard(hosts, name)
+            if found is not None and found.name in subscription.sent:
+                sent[name] = subscription.sent[found.name]
+        subscription.sent = sent
 
     def _follow(self, subscription: Subscription, request: DeltaDiscoveryRequest) -> set[str]:
         """Takes over the request's names; answers those it asks for now."""
@@ -101,42 +118,52 @@ class DeltaStream(Stream):
         if not (changed or removed or must):
             return None
         if type_url == CDS:
-            self._note_clusters(tuple(r.name for r in changed))
+            self._note_clusters(tuple(changed))
         return self._send(type_url, subscription, changed, removed)
 
     def _lacking(
         self, type_url: str, subscription: Subscription, visible: Resources
-    ) -> tuple[list[Resource], list[str]]:
-        """What the client has to get and to forget, for it to be level with `visible`."""
+    ) -> tuple[dict[str, Resource], list[str]]:
+        """What the client has to get, by the names it asks for, and to forget."""
         names = visible.changed_from(subscription.level)
-        if not subscription.wild:
+        if type_url == VHDS and any("*" in name for name in names):
+            names = frozenset(subscription.names)
+        elif not subscription.wild:
             names = names & subscription.names
         if subscription.open:
             names = names | subscription.open
             subscription.open = set()
         subscription.level = visible
-        changed, removed, sent = [], [], subscription.sent
+        changed, removed, sent = dict[str, Resource](), list[str](), subscription.sent
         for name in sorted(names):
             resource = self._wanted_as(type_url, subscription, name)
             if resource is None:
                 if sent.get(name, GONE) != GONE:
                     removed.append(name)
             elif sent.get(name) != resource.version:
-                changed.append(resource)
+                changed[name] = resource
         return changed, removed
 
     def _send(
-        self, type_url: str, subscription: Subscription, changed: list[Resource], removed: list[str]
+        self,
+        type_url: str,
+        subscription: Subscription,
+        changed: dict[str, Resource],
+        removed: list[str],
     ) -> Push:
-        subscription.sent.update((r.name, r.version) for r in changed)
+        for name, resource in changed.items():
+            subscription.sent[name] = resource.version
         for name in removed:
             if name in subscription.names:
                 subscription.sent[name] = GONE
             else:
                 del subscription.sent[name]
+        if type_url == VHDS and not (changed or removed):
+            removed = [NO_NAME]
         subscription.version = self.snapshot.version
         subscription.nonce = self._next_nonce()
-        push = delta_push(type_url, subscription.nonce, subscription.version, changed, removed)
+        once = dict.fromkeys(changed.values())  # several names may mean one virtual host
+        push = delta_push(type_url, subscription.nonce, subscription.version, once, removed)
         subscription.awaiting[push.nonce] = push
         return push
 

@@ -7,18 +7,21 @@ from typing import Any
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_components_pb2 import VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from google.protobuf import any_pb2, json_format
 
-from controlplane.resources import Resource, Snapshot
-from protos.types import CDS, EDS, LDS, PUSH_ORDER, RDS, SDS, short_name
+from controlplane.resources import TYPES, Resource, Snapshot
+from protos.types import CDS, EDS, LDS, RDS, SDS, VHDS, short_name
 
-_CLASSES: dict[str, type[Cluster | ClusterLoadAssignment | Listener | RouteConfiguration]] = {
+_Message = Cluster | ClusterLoadAssignment | Listener | RouteConfiguration | VirtualHost
+_CLASSES: dict[str, type[_Message]] = {
     CDS: Cluster,
     EDS: ClusterLoadAssignment,
     LDS: Listener,
     RDS: RouteConfiguration,
+    VHDS: VirtualHost,
 }
 
 
@@ -29,7 +32,7 @@ def dump(snapshot: Snapshot) -> dict[str, Any]:
             name: {"version": resource.version, "resource": _resource(type_url, resource)}
             for name, resource in sorted(snapshot.of(type_url).items())
         }
-        for type_url in PUSH_ORDER
+        for type_url in TYPES
     }
     return {"version": snapshot.version, **types}
 

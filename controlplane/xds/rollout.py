@@ -2,7 +2,7 @@
 
     stage  visible                                       pushed          goes on when answered
     0      clusters, endpoints, secrets: old and new     CDS EDS SDS     CDS, EDS
-    1      listeners: new; routes: old and new           LDS RDS         LDS, RDS
+    1      listeners: new; routes: old and new           LDS RDS VHDS    LDS RDS VHDS
     2      everything: new (what is gone, goes)          all             -
 
 Envoy withholds the ACK of a cluster until it is warm, so waiting for it means that no route ever
@@ -11,11 +11,11 @@ names a cluster that cannot serve yet. A NACK is an answer too. It knows no subs
 
 from __future__ import annotations
 
-from controlplane.resources import NOTHING, Resources, Snapshot
-from protos.types import CDS, EDS, LDS, PUSH_ORDER, RDS, SDS
+from controlplane.resources import NOTHING, TYPES, Resources, Snapshot
+from protos.types import CDS, EDS, LDS, RDS, SDS, VHDS
 
-_STAGES = ((CDS, EDS, SDS), (LDS, RDS), PUSH_ORDER)
-_GATES: tuple[tuple[str, ...], ...] = ((), (CDS, EDS), (LDS, RDS))
+_STAGES = ((CDS, EDS, SDS), (LDS, RDS, VHDS), TYPES)
+_GATES: tuple[tuple[str, ...], ...] = ((), (CDS, EDS), (LDS, RDS, VHDS))
 
 
 class Rollout:
@@ -25,7 +25,7 @@ class Rollout:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._target = snapshot
-        self._visible = {type_url: snapshot.of(type_url) for type_url in PUSH_ORDER}
+        self._visible = {type_url: snapshot.of(type_url) for type_url in TYPES}
         self._stage = len(_STAGES)
 
     @property

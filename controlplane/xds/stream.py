@@ -7,7 +7,7 @@ document and from what Envoy 1.40 was measured to do; each is named where it is 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -18,11 +18,14 @@ from controlplane.resources import NOTHING, Resource, Resources, Snapshot
 from controlplane.snapshot import encode
 from controlplane.xds.rollout import Rollout
 from controlplane.xds.wire import Push
-from protos.types import CDS, EDS, LDS, RDS
+from protos.types import CDS, EDS, LDS, RDS, VHDS
 
 WILDCARD = "*"
 LEGACY_WILDCARD_TYPES = frozenset((CDS, LDS))
 """Types where a first request without names means all of them."""
+
+NO_HOST = "none"
+"""The version of a virtual host that does not exist."""
 
 GONE = ""
 """In place of a version: the client was told that the resource is no more."""
@@ -167,6 +170,8 @@ class Stream(ABC):
             return visible.get(name) if subscription.wild and visible.of_all(name) else None
         if (resource := visible.get(name)) is not None:
             return resource
+        if type_url == VHDS and (resource := by_wildcard(visible, name)) is not None:
+            return resource
         stand_in = placeholder(type_url, name)
         if stand_in is None:
             return None
@@ -188,6 +193,16 @@ class Stream(ABC):
         return str(self._nonces)
 
 
+def by_wildcard(hosts: Resources, name: str) -> Resource | None:
+    """The virtual host of `TABLE/HOST`, if it is of a domain like *.example.org."""
+    table, _, host = name.rpartition("/")
+    while "." in host:
+        host = host.partition(".")[2]
+        if (found := hosts.get(f"{table}/*.{host}")) is not None:
+            return replace(found, aliases=(*found.aliases, name))
+    return None
+
+
 def placeholder(type_url: str, name: str) -> Resource | None:
     """What to answer for a name that does not exist, where silence would stall Envoy.
 
@@ -199,6 +214,9 @@ def placeholder(type_url: str, name: str) -> Resource | None:
         empty = ClusterLoadAssignment(cluster_name=name).SerializeToString()
     elif type_url == RDS:
         empty = RouteConfiguration(name=name).SerializeToString()
+    elif type_url == VHDS:
+        # Without a body: Envoy answers 404 at once. A removed one would leave the request hanging.
+        return Resource(name, NO_HOST, b"", (name,))
     else:
         return None
     return encode(type_url, name, empty)

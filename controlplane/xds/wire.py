@@ -61,8 +61,10 @@ def _delta(
 
 
 def _delta_resource(item: Resource) -> bytes:
-    """discovery.v3.Resource: version 1, resource 2, name 3."""
-    return _text(1, item.version) + field(2, item.body) + _text(3, item.name)
+    """discovery.v3.Resource: version 1, resource 2, name 3, aliases 4."""
+    body = field(2, item.body) if item.body else b""
+    aliases = b"".join(_text(4, alias) for alias in item.aliases)
+    return _text(1, item.version) + body + _text(3, item.name) + aliases
 
 
 def _text(number: int, value: str) -> bytes:
