@@ -159,6 +159,8 @@ class Clusters:
         elif config != cluster.config:
             cluster.configure(config)
         self._tls[name] = material
+        if renewed:
+            _tell_ends(cluster, snapshot.secrets)
         if self._watches is not None:
             check = config.health_check
             labels = check.socket_match if check is not None else None
@@ -243,6 +245,15 @@ class Clusters:
         self._memberships.pop(name, None)
         self._tls.pop(name, None)
         return cluster
+
+
+def _tell_ends(cluster: Cluster, secrets: Mapping[str, Secret]) -> None:
+    config = cluster.config
+    for tls in (config.tls, *(one.tls for one in config.tls_matches)):
+        if tls is not None:
+            from proxy.tls.expiry import tell  # as for contexts
+
+            tell(cluster.all_stats, cluster.prefix, tls.common, secrets)
 
 
 def _resolver_of(cluster: Cluster) -> DnsResolver | None:

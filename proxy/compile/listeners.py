@@ -27,6 +27,7 @@ from proxy.l4.manager import TcpManager
 from proxy.l4.tcp import DownstreamTcp
 from proxy.l7.manager import HttpManager
 from proxy.l7.sniffer import downstream
+from proxy.stats import Stats
 from proxy.tls.failure import TlsConfigError
 from proxy.upstream import tcp
 
@@ -83,7 +84,8 @@ class CompiledListener:
 class CompiledListeners:
     """`running` by name. `apply` answers it anew; old chains drain."""
 
-    def __init__(self, make_manager: MakeManager, make_guards: MakeGuards) -> None:
+    def __init__(self, make_manager: MakeManager, make_guards: MakeGuards, stats: Stats) -> None:
+        self._stats = stats
         self._make_guards = make_guards
         self.running: dict[str, CompiledListener] = {}
         self._make_manager = make_manager
@@ -111,6 +113,19 @@ class CompiledListeners:
             for chain, tls in fresh:
                 chain.tls = tls
             known.material = material
+        else:
+            return
+        self._tell_ends(self.running[name], secrets)
+
+    def _tell_ends(self, listener: CompiledListener, secrets: Mapping[str, Secret]) -> None:
+        config = listener.config
+        prefix = config.stat_prefix or str(config.address)
+        for chain in listener.all_chains():
+            if chain.config.tls is not None:
+                from proxy.tls.expiry import tell  # as for contexts
+
+                base = f"listener.{prefix.replace(':', '_')}."
+                tell(self._stats, base, chain.config.tls.common, secrets)
 
     def http_managers(self) -> Iterator[HttpManager]:
         for listener in self.running.values():

@@ -74,7 +74,7 @@ class Runtime:
         self.denials = Denials()
         self.clusters = Clusters(stats, worker.random, open_connection, watches)
         self._asker = Asker(self.clusters.running, worker.call_later)
-        self._listeners = CompiledListeners(self._manager, self._guards)
+        self._listeners = CompiledListeners(self._manager, self._guards, stats)
         self._tables: dict[TableKey, tuple[RouteConfiguration, Table[RouteEntry]]] = {}
         self._routed: dict[HttpManager, RouteConfiguration] = {}
         worker.swept += [self.clusters, self._tcp_connections]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -226,6 +227,21 @@ class TestTls:
             assert chain.manager is manager and not manager.draining
             assert chain.tls is not before
             assert play.cluster().hosts[0] is host and host.tls is not upstream
+
+    def test_gauges_follow_who_serves(self) -> None:
+        names = [
+            f"{of}.ssl.certificate.{name}.expiration_unix_time_seconds"
+            for of in ("listener.127.0.0.1_80", "cluster.a")
+            for name in ("default", "ROOTCA")
+        ]
+        old, new = Authority(), Authority(lifetime=timedelta(days=9))
+        with Playbook(config=with_tls(secrets(old))) as play:
+            gauges = [play.stats.gauge(name) for name in names]
+            before = [gauge.value for gauge in gauges]
+            assert all(before)
+            play.apply(with_tls(secrets(new)))
+            after = [gauge.value for gauge in gauges]
+            assert [after[1] - before[1], after[3] - before[3]] == [8 * 86400] * 2
 
     def test_the_same_material_keeps_the_context(self) -> None:
         found = secrets(Authority())
