@@ -49,6 +49,7 @@ from controlplane.federation.metrics import FederationMetrics
 from controlplane.federation.serve import BundleOptions, serve_bundle
 from controlplane.federation.shelf import Shelf
 from controlplane.inventory import Inventory
+from controlplane.mesh.credentials import Credential
 from controlplane.mesh.model import Mesh, Status
 from controlplane.metrics import Metrics
 from controlplane.openid.discovery import Discovery
@@ -122,7 +123,7 @@ class Plane:
         self.ads = AdsService(self._prove, cache, observers, time.time)
         progress = Progress(self.roster, self.authority, keys, sds.root_version)
         self.conductor = self._conductor(progress)
-        self.reports, self.doctor = self._doctor(keys, sds)
+        self.reports, self.doctor = self._doctor(keys, sds, lambda: cache.mesh.credentials)
         self._rehearsals = Rehearsals(
             *(options.state_dir, self.roster, partial(self._show, cache), reachable(options.host)),
             gives_keys=allowed,
@@ -179,7 +180,12 @@ class Plane:
         OpenIdMetrics(self.metrics.registry, lambda: discovery.followed, time.time)
         return discovery
 
-    def _doctor(self, keys: EnvoySecrets | None, sds: SdsSecrets) -> tuple[Reports, Watch]:
+    def _doctor(
+        self,
+        keys: EnvoySecrets | None,
+        sds: SdsSecrets,
+        credentials: Callable[[], tuple[Credential, ...]],
+    ) -> tuple[Reports, Watch]:
         reports = Reports(self.roster.connected)
         patients = Patients(
             self.authority,
@@ -191,6 +197,7 @@ class Plane:
             sds.root_version,
             self.options.certificate_ttl_s,
             lambda: sds.unheeded,
+            credentials,
         )
         watch = Watch(Doctor(patients).examine, time.time)
         DoctorMetrics(self.metrics.registry, lambda: watch.findings)

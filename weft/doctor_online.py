@@ -26,6 +26,7 @@ _NAMES = {
     "serving": "serving certificate",
     "identity": "certificate",
     "served": "served certificate",
+    "credential": "certificate of a Secret",
     "bundle": "trust bundle",
     "clock": "clock",
     "away": "away",

@@ -7,7 +7,7 @@ was pushed. What nobody can know is said to be unknown. PURE: it reads, judges a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -20,9 +20,11 @@ from certs.x509 import Certificate, fingerprint, spiffe_id, subject_of, validity
 from controlplane.ca.envoy_secrets import EnvoySecrets
 from controlplane.ca.live import LiveAuthority
 from controlplane.ca.server_credentials import ServingCertificate
+from controlplane.doctor.credentials import look_at
 from controlplane.doctor.findings import Finding, Kind, Life
 from controlplane.doctor.reports import Held, Report, Reports
 from controlplane.emit import names
+from controlplane.mesh.credentials import Credential
 from controlplane.rotation.roster import Absent, Roster
 from controlplane.xds.service import Connection
 from protos.types import SDS
@@ -35,8 +37,6 @@ FIRST_REPORT_S = 60.0
 """Within this time of its connecting a proxy has reported."""
 LEAST_SKEW_S = 2.0
 """What a message may be on its way for is no skew."""
-STRANGE_ROOT_S = 365 * 86400.0
-"""Roots of others live for decades, and a third of that is nothing to warn of."""
 
 _RENEWS = "renewed by itself at half of its life"
 _HANDSHAKES = "its handshakes fail"
@@ -46,7 +46,7 @@ _HANDSHAKES = "its handshakes fail"
 class Patients:
     """Everything that is looked at. keys None: plain Envoys get none from us. root_version: of the
     SDS secret ROOTCA as it is now. ttl_s: how long leaves live. unheeded: why revocation lists are
-    not looked at everywhere, '' if they are."""
+    not looked at everywhere, '' if they are. credentials: what users bring."""
 
     authority: LiveAuthority
     serving: ServingCertificate
@@ -57,6 +57,7 @@ class Patients:
     root_version: Callable[[], str]
     ttl_s: float
     unheeded: Callable[[], str] = str
+    credentials: Callable[[], Iterable[Credential]] = tuple
 
 
 class Doctor:
@@ -69,6 +70,7 @@ class Doctor:
         """Every finding, as it comes: whoever takes them may do other things in between."""
         yield from self._authority(now)
         yield from self._foreign(now)
+        yield from look_at(self._all.credentials(), now)
         ours = {fingerprint(root) for root in self._all.authority.bundle.roots}
         ours |= {fingerprint(one) for roots in self._all.foreign().values() for one in roots}
         for connection in tuple(self._all.roster.connected().values()):
@@ -224,11 +226,9 @@ def _seen(certificate: Certificate) -> Held:
 
 
 def _held(connection: Connection, one: Held, now: float) -> Finding:
-    severity, text = one.life.judge(now)
-    text = f"{one.name} in {one.secret} ({one.source}) {text}"
     trust = one.kind == "trust"
-    if trust and severity is Severity.WARNING and one.life.not_after - now > STRANGE_ROOT_S:
-        severity, text = Severity.OK, text.partition(": less")[0]
+    severity, text = one.life.judge_root(now) if trust else one.life.judge(now)
+    text = f"{one.name} in {one.secret} ({one.source}) {text}"
     breaks = "peers below it are refused" if trust else "peers that it is shown to refuse it"
     return Finding(
         severity, "trust" if trust else "served", connection.node.id, text,

@@ -8,6 +8,7 @@ cross            root of now as a former one has signed it
 serving          the control plane's own certificate
 identity         proxy that is connected: its SVID
 served           other certificate that a proxy shows: of a gateway, or of its origination
+credential       certificate or root in a Secret that the configuration names
 bundle           proxy whose trust is not what it should be
 clock            proxy that is connected
 away             proxy that went without a word and may still serve
@@ -22,9 +23,12 @@ from certs.describe import rfc3339, span
 from certs.doctor import WARN_SHARE, Severity
 
 Kind = Literal[
-    "authority", "crl", "trust", "cross", "serving", "identity", "served", "bundle", "clock", "away"
-]
+    "authority", "crl", "trust", "cross", "serving", "identity", "served", "credential", "bundle",
+    "clock", "away",
+]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
+STRANGE_ROOT_S = 365 * 86400.0
+"""Roots of others live for decades, and a third of that is nothing to warn of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,13 @@ class Life:
         if self.share_left(now) < WARN_SHARE:
             return Severity.WARNING, f"{text}: less than a third of its life is left"
         return Severity.OK, text
+
+    def judge_root(self, now: float) -> tuple[Severity, str]:
+        """The same of somebody else's root."""
+        severity, text = self.judge(now)
+        if severity is Severity.WARNING and self.not_after - now > STRANGE_ROOT_S:
+            return Severity.OK, text.partition(": less")[0]
+        return severity, text
 
 
 @dataclass(frozen=True, slots=True)
