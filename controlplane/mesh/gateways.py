@@ -18,6 +18,9 @@ SecretName = tuple[str, str]
 """Namespace and name."""
 
 
+Mode = Literal["SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "INSECURE_FALLBACK", "ISTIO_MUTUAL"]
+
+
 @dataclass(frozen=True, slots=True)
 class ServerTls:
     """How a server proves who it is, and whom it lets in.
@@ -26,7 +29,7 @@ class ServerTls:
     MUTUAL and OPTIONAL_MUTUAL verify clients by `roots` (a Secret), `roots_file` or `roots_pem`;
     INSECURE_FALLBACK asks for a certificate and takes any. Versions '' are the default."""
 
-    mode: Literal["SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "INSECURE_FALLBACK", "ISTIO_MUTUAL"]
+    mode: Mode
     credentials: tuple[SecretName, ...] = ()
     files: tuple[tuple[str, str], ...] = ()
     roots: SecretName | None = None

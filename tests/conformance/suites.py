@@ -62,6 +62,8 @@ _LIST = (
     Suite("istio-samples", "istio_samples"),
     Suite("istio-pilot-config", "istio_pilot_config"),
     Suite("gwapi-schema", "gwapi_schema"),
+    Suite("ingress-conformance", "ingress_features"),
+    Suite("istio-gatewayapi-golden", "gateway_status"),
     Suite("gwapi-conformance", "gwapi_conformance", stride=7),
     Suite("h2spec", "h2spec"),
     Suite("hpack-test-case", "hpack_stories", stride=5),

@@ -10,13 +10,19 @@ from controlplane.kinds.core import ROOTS, ConfigMap
 from controlplane.kinds.gateway_api.gateway import Gateway, ListenerSet, Validation
 from controlplane.kinds.gateway_api.references import Referring, SecretReference
 from controlplane.kinds.objects import Object
-from controlplane.mesh.gateways import SecretName, ServerTls
+from controlplane.mesh.gateways import Mode, SecretName, ServerTls
 from controlplane.translate.credentials import Credentials
 from controlplane.translate.gateways.grants import Grants
 from controlplane.translate.gateways.listeners import State
 from controlplane.translate.gateways.words import Fault
 
 _TERMINATE = ("HTTPS", "TLS")
+MODE_OPTION = "gateway.istio.io/tls-terminate-mode"
+"""Istio's option of a listener's tls."""
+
+MODES: Mapping[str, Mode] = {
+    mode: mode for mode in ("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "ISTIO_MUTUAL")
+}
 
 
 class Authorities:
@@ -69,15 +75,49 @@ class Authorities:
         tls = state.listener.tls
         if state.listener.protocol not in _TERMINATE or tls is None or tls.mode != "Terminate":
             return
+        wanted = tls.options.get(MODE_OPTION, "SIMPLE")
+        if wanted not in MODES:
+            known = ", ".join(MODES)
+            state.accepted = Fault("UnsupportedValue", f"{MODE_OPTION} is none of {known}")
+            return
+        if wanted == "ISTIO_MUTUAL":
+            state.tls = ServerTls("ISTIO_MUTUAL")
+            return
         names = self._pairs(state, tls.certificate_refs)
         clients = self._clients(state, validation) if validation is not None else ""
         if not names or state.accepted is not None:
             return
-        state.tls = ServerTls("SIMPLE", names)
         if validation is not None:
-            fallback = validation.mode == "AllowInsecureFallback"
-            mode = "INSECURE_FALLBACK" if fallback else "MUTUAL"
-            state.tls = ServerTls(mode, names, roots_pem=clients)  # type: ignore[arg-type]
+            mode = MODES["OPTIONAL_MUTUAL" if wanted == "OPTIONAL_MUTUAL" else "MUTUAL"]
+            if validation.mode == "AllowInsecureFallback":
+                mode = "INSECURE_FALLBACK"
+            state.tls = ServerTls(mode, names, roots_pem=clients)
+        elif wanted == "SIMPLE":
+            state.tls = ServerTls("SIMPLE", names)
+        else:
+            state.tls = self._by_own_roots(state, MODES[wanted], names)
+
+    def _by_own_roots(
+        self, state: State, mode: Mode, names: tuple[SecretName, ...]
+    ) -> ServerTls | None:
+        """Istio: the Secret with the certificate also has the roots of clients."""
+        why_not = self._credentials.why_not(*names[0], "roots")
+        if why_not:
+            state.references = Fault("InvalidCertificateRef", why_not)
+            return None
+        return ServerTls(mode, names, roots=names[0])
+
+    def client_fault(self, gateway: Gateway) -> Fault | None:
+        """What is wrong with the certificate that a gateway shows to backends."""
+        backend = gateway.spec.tls.backend
+        reference = backend.client_certificate_ref if backend is not None else None
+        if reference is None:
+            return None
+        namespace = reference.namespace or gateway.namespace
+        fault = self._pair_fault(gateway, reference, namespace)
+        if fault is not None and fault.reason == "InvalidCertificateRef":
+            return Fault("InvalidClientCertificateRef", fault.message)
+        return fault
 
     def _pairs(self, state: State, references: Iterable[SecretReference]) -> tuple[SecretName, ...]:
         found: list[SecretName] = []

@@ -18,6 +18,9 @@ from controlplane.translate.gateways.words import Fault, judged
 from controlplane.translate.index import DOMAIN
 from controlplane.translate.report import Report
 
+IGNORED = "istio.io/ignore-policy-attachment"
+"""An annotation: with "true" a policy is for other implementations."""
+
 PortOf = tuple[str, int]
 """A service's host name and the number of one of its ports."""
 
@@ -29,6 +32,7 @@ class _Judged:
     accepted: Fault | None = None
     unresolved: Fault | None = None
     targets: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
 
 
 class BackendTls:
@@ -47,14 +51,25 @@ class BackendTls:
         self._settings: dict[PortOf, ClientTls] = {}
         self._owners: dict[PortOf, BackendTLSPolicy] = {}
         self.shut: set[PortOf] = set()
-        self._judged = [self._judge(policy) for policy in sorted(policies, key=seniority)]
+        heeded = filter(self._is_heeded, sorted(policies, key=seniority))
+        self._judged = [self._judge(policy) for policy in heeded]
         with_tls = {hostname for hostname, _ in self._settings}
         self.services = tuple(
             self._secured(one) if one.hostname in with_tls else one for one in services
         )
 
+    def _is_heeded(self, policy: BackendTLSPolicy) -> bool:
+        if policy.metadata.annotations.get(IGNORED) != "true":
+            return True
+        position = policy.metadata.at(f"annotations.{IGNORED}")
+        self._report.info(policy, position, "NoEffect", f"the annotation {IGNORED} says so")
+        return False
+
     def _judge(self, policy: BackendTLSPolicy) -> _Judged:
         found = _Judged(policy)
+        for name in sorted(policy.spec.options):
+            message = f"spec.options: {name!r} has no meaning here"
+            self._report.info(policy, policy.spec.at("options"), "NoEffect", message)
         self._read(found)
         for index, target in enumerate(policy.spec.target_refs):
             position = policy.spec.at(f"targetRefs[{index}]")
@@ -98,6 +113,7 @@ class BackendTls:
         if service is None or (target.group, target.kind) != ("", "Service"):
             return
         found.targets.add(hostname)
+        found.names.add(target.name)
         for port in service.ports:
             if _is_meant(port, target):
                 yield hostname, port.number
@@ -124,13 +140,15 @@ class BackendTls:
     def conditions(
         self, parents_of: Callable[[str], Iterable[Parent]]
     ) -> Iterator[ObjectConditions]:
-        """parents_of: the gateways that send to a service, of which a policy tells each."""
+        """parents_of: the gateways that send to a service; of each of them and of the services, to
+        which clients of the mesh send, a policy tells."""
         for found in self._judged:
             policy = found.policy
             accepted = judged("Accepted", found.accepted)
             resolved = judged("ResolvedRefs", found.unresolved)
             parents = {parent for host in found.targets for parent in parents_of(host)}
             ordered = sorted(parents, key=lambda one: (one.namespace, one.name))
+            ordered += [Parent("", "Service", "", name) for name in sorted(found.names)]
             told = tuple(ParentConditions(one, (accepted, resolved)) for one in ordered)
             yield ObjectConditions("BackendTLSPolicy", policy.namespace, policy.name, parents=told)
 

@@ -24,7 +24,7 @@ from controlplane.kinds.objects import Object
 from controlplane.mesh import gateways as model
 from controlplane.mesh.conditions import Condition, ObjectConditions, Parent, ParentConditions
 from controlplane.mesh.model import Workload
-from controlplane.mesh.scopes import Scope
+from controlplane.mesh.scopes import GATEWAY_NAME, Scope
 from controlplane.translate.gateways.attach import Attached, Attacher, Attachment, Place
 from controlplane.translate.gateways.authorities import Authorities
 from controlplane.translate.gateways.backends import Backends
@@ -39,6 +39,7 @@ from controlplane.translate.gateways.listeners import (
 from controlplane.translate.gateways.precedence import seniority
 from controlplane.translate.gateways.servers import HttpRouteOrGrpc, Servers
 from controlplane.translate.gateways.streams import L4Route, resolve
+from controlplane.translate.gateways.unheeded import tell_gateway, tell_route
 from controlplane.translate.gateways.words import Fault, bad, good, judged
 from controlplane.translate.index import DOMAIN
 from controlplane.translate.report import Report
@@ -60,6 +61,7 @@ class _Place:
     http: list[tuple[HttpRouteOrGrpc, Attachment]] = field(default_factory=list)
     streams: list[tuple[L4Route, Attachment]] = field(default_factory=list)
     fault: Fault | None = None
+    unresolved: Fault | None = None
     scope: Scope | None = None
 
     servers: tuple[model.Server, ...] = ()
@@ -120,6 +122,8 @@ class GatewayApi:
             place = _Place(gateway, states(gateway))
             place.fault = _gateway_fault(gateway)
             place.scope = self._scope(gateway)
+            place.unresolved = authorities.client_fault(gateway)
+            tell_gateway(gateway, place.unresolved, self._report)
             _secure(gateway, place.own, authorities)
             found[gateway.namespace, gateway.name] = place
         return found
@@ -208,6 +212,7 @@ class GatewayApi:
     ) -> Iterator[ObjectConditions]:
         if not attached:
             return
+        tell_route(route, self._report)
         resolved = judged("ResolvedRefs", unresolved)
         for one in attached:
             if one.fault is not None:
@@ -262,9 +267,9 @@ class GatewayApi:
     def _of_gateway(self, place: _Place) -> ObjectConditions:
         gateway = place.gateway
         self._tell(gateway, place.fault, place.own)
-        accepted = _accepted(place.fault, place.states, "gateway")
+        accepted = _accepted(place.fault, place.own, "gateway")
         programmed = self._programmed(place, accepted)
-        conditions = (accepted, programmed, good("ResolvedRefs"))
+        conditions = (accepted, programmed, judged("ResolvedRefs", place.unresolved))
         return ObjectConditions(
             "Gateway",
             gateway.namespace,
@@ -279,30 +284,47 @@ class GatewayApi:
     def _programmed(self, place: _Place, accepted: Condition) -> Condition:
         if accepted.status == "False":
             return bad("Programmed", Fault("Invalid", accepted.message))
-        if place.scope is None:
-            named = ", ".join(one.value for one in place.gateway.spec.addresses)
-            fault = Fault("AddressNotUsable", f"there is no Service {named} with a selector")
-            position = place.gateway.spec.at("addresses")
-            self._report.error(place.gateway, position, fault.reason, fault.message)
-            return bad("Programmed", fault)
-        unusable = self._address_fault(place)
-        if unusable is not None:
-            position = place.gateway.spec.at("addresses")
-            self._report.error(place.gateway, position, unusable.reason, unusable.message)
-            return bad("Programmed", unusable)
-        return good("Programmed")
+        fault = self._address_fault(place)
+        if fault is None:
+            return good("Programmed")
+        position = place.gateway.spec.at("addresses")
+        self._report.warning(place.gateway, position, fault.reason, fault.message)
+        return bad("Programmed", fault)
 
     def _address_fault(self, place: _Place) -> Fault | None:
-        """An address can be had where one of the gateway's proxies is."""
-        scope = place.scope
-        have = {
-            one.address
-            for one in self._proxies
-            if scope is not None and scope.takes(one.namespace, one.labels)
-        }
-        for address in place.gateway.spec.addresses:
-            if address.type == "IPAddress" and address.value and address.value not in have:
+        """An address is where one of the gateway's proxies is, or a Service before them, which
+        must have the listeners' ports. Without any there is nowhere to come in."""
+        gateway, scope = place.gateway, place.scope
+        if scope is None:
+            named = ", ".join(one.value for one in gateway.spec.addresses)
+            return Fault("AddressNotUsable", f"there is no Service {named} with a selector")
+        if scope.gateways is None:
+            return self._port_fault(place)
+        have = {one.address for one in self._proxies if scope.takes(one.namespace, one.labels)}
+        for address in gateway.spec.addresses:
+            if address.value and address.value not in have:
                 return Fault("AddressNotUsable", f"no proxy of the gateway is at {address.value}")
+        if have:
+            return None
+        message = f"no workload of {gateway.namespace!r} has the label {GATEWAY_NAME}"
+        return Fault("AddressNotUsable", f"{message}: {gateway.name}")
+
+    def _port_fault(self, place: _Place) -> Fault | None:
+        """Ports are those of the Service that the address names."""
+        scope = place.scope
+        ports = {
+            port.port
+            for (namespace, _), service in self._services.items()
+            if scope is not None
+            and namespace == scope.namespace
+            and service.spec.selector == scope.labels
+            for port in service.spec.ports
+        }
+        for state in place.states:
+            if (number := state.listener.port) not in ports:
+                known = ", ".join(map(str, sorted(ports)))
+                message = f"the Service before the gateway has no port {number} (it has {known})"
+                return Fault("AddressNotUsable", message)
         return None
 
     def _of_set(self, one: ListenerSet) -> ObjectConditions:
@@ -355,12 +377,12 @@ def _gateway_fault(gateway: Gateway) -> Fault | None:
 
 
 def _accepted(fault: Fault | None, found: list[State], kind: str) -> Condition:
+    """With a listener that can be programmed; that of a Gateway tells of others that can't."""
     if fault is not None:
         return bad("Accepted", fault)
-    valid = sum(state.is_valid for state in found)
-    if not valid:
+    if not any(state.is_programmed for state in found):
         return bad("Accepted", Fault("ListenersNotValid", f"no listener of the {kind} is valid"))
-    if valid < len(found):
+    if kind == "gateway" and not all(state.is_valid for state in found):
         return good("Accepted", "ListenersNotValid", "some listeners are not valid")
     return good("Accepted")
 

@@ -75,7 +75,8 @@ class State:
             yield good("Programmed")
         else:
             fault = self.accepted or self.conflict or self.references
-            yield bad("Programmed", Fault("Invalid", fault.message if fault else ""))
+            reason = self.conflict.reason if self.conflict is not None else "Invalid"
+            yield bad("Programmed", Fault(reason, fault.message if fault else ""))
         yield judged("ResolvedRefs", self.references)
 
 

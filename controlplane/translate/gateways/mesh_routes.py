@@ -1,4 +1,4 @@
-"""HTTPRoutes and GRPCRoutes with a Service as parent: rules for the mesh's clients (GAMMA).
+"""Routes with a Service or a ServiceEntry as parent: rules for the mesh's clients (GAMMA).
 
 One in the Service's own namespace is for every client, one of another namespace for clients of
 that namespace. Where a port has rules, a request that none takes gets 404; ports without rules
@@ -11,18 +11,34 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from controlplane.kinds.gateway_api.grpc_route import GRPCRoute
+from controlplane.kinds.gateway_api.http_route import HTTPRoute
+from controlplane.kinds.gateway_api.l4_routes import TLSRoute
 from controlplane.kinds.gateway_api.references import ParentReference
+from controlplane.kinds.objects import Object
+from controlplane.kinds.service_entry import ServiceEntry
 from controlplane.mesh.conditions import ObjectConditions, Parent, ParentConditions
-from controlplane.mesh.model import Destination, DirectResponse, HttpRule, RouteMatch, Service
+from controlplane.mesh.model import (
+    Destination,
+    DirectResponse,
+    HttpRule,
+    RouteMatch,
+    Service,
+    ServicePort,
+    StreamMatch,
+    StreamRule,
+)
 from controlplane.translate.gateways.backends import Backends
 from controlplane.translate.gateways.http_rules import Entrance, HttpRules
-from controlplane.translate.gateways.precedence import in_order
+from controlplane.translate.gateways.precedence import in_order, seniority
 from controlplane.translate.gateways.servers import HttpRouteOrGrpc
+from controlplane.translate.gateways.streams import L4Route, resolve
 from controlplane.translate.gateways.words import Fault, judged
 from controlplane.translate.index import DOMAIN
 from controlplane.translate.report import Report
 
 _HTTP = ("HTTP", "HTTP2", "GRPC")
+_PARENTS = (("", "Service"), ("core", "Service"), ("networking.istio.io", "ServiceEntry"))
 
 Scope = tuple[str, int]
 """The namespace of clients ('' for all) and the port for which rules are."""
@@ -36,17 +52,27 @@ class _Wanted:
     rules: defaultdict[Scope, list[tuple[HttpRouteOrGrpc, HttpRule]]] = field(
         default_factory=lambda: defaultdict(list)
     )
+    streams: list[tuple[L4Route, StreamRule]] = field(default_factory=list)
+
+    def made(self) -> Service:
+        rules = tuple(_joined(self)) if self.rules else self.service.rules
+        ordered = sorted(self.streams, key=lambda one: seniority(one[0]))
+        streams = tuple(rule for _, rule in ordered) or self.service.stream_rules
+        return replace(self.service, rules=rules, stream_rules=streams)
 
 
 class MeshRoutes:
     def __init__(
         self,
-        routes: Iterable[HttpRouteOrGrpc],
+        routes: Iterable[HttpRouteOrGrpc | L4Route],
         services: tuple[Service, ...],
+        entries: Iterable[ServiceEntry],
         backends: Backends,
         report: Report,
     ) -> None:
         self._by_name = {one.hostname: one for one in services}
+        self._entries = {(one.namespace, one.name): one for one in entries}
+        self._backends = backends
         self._rules = HttpRules(backends)
         self._report = report
         self._wanted: dict[str, _Wanted] = {}
@@ -54,17 +80,15 @@ class MeshRoutes:
             told for route in routes if (told := self._place(route)) is not None
         )
         self.services = tuple(
-            replace(one, rules=tuple(_joined(self._wanted[one.hostname])))
-            if one.hostname in self._wanted
-            else one
+            self._wanted[one.hostname].made() if one.hostname in self._wanted else one
             for one in services
         )
 
-    def _place(self, route: HttpRouteOrGrpc) -> ObjectConditions | None:
+    def _place(self, route: HttpRouteOrGrpc | L4Route) -> ObjectConditions | None:
         """What is to be said about its parents that are services."""
         told = []
         for parent in route.spec.parent_refs:
-            if parent.kind == "Service" and parent.group in ("", "core"):
+            if (parent.group, parent.kind) in _PARENTS:
                 fault, unresolved = self._attach(route, parent)
                 conditions = (judged("Accepted", fault), judged("ResolvedRefs", unresolved))
                 told.append(ParentConditions(_named(parent), conditions))
@@ -75,36 +99,70 @@ class MeshRoutes:
             return None
         return ObjectConditions(route.kind(), route.namespace, route.name, parents=tuple(told))
 
+    def _services(self, route: Object, parent: ParentReference) -> tuple[Service, ...]:
+        namespace = parent.namespace or route.namespace
+        if parent.kind == "Service":
+            hosts: tuple[str, ...] = (f"{parent.name}.{namespace}.svc.{DOMAIN}",)
+        else:
+            entry = self._entries.get((namespace, parent.name))
+            hosts = entry.spec.hosts if entry is not None else ()
+        return tuple(self._by_name[host] for host in hosts if host in self._by_name)
+
     def _attach(
-        self, route: HttpRouteOrGrpc, parent: ParentReference
+        self, route: HttpRouteOrGrpc | L4Route, parent: ParentReference
     ) -> tuple[Fault | None, Fault | None]:
         """(why it is not accepted, what is not resolved)."""
-        namespace = parent.namespace or route.namespace
-        service = self._by_name.get(f"{parent.name}.{namespace}.svc.{DOMAIN}")
-        made = self._rules.of(route, Entrance(parent.port or 80, "http"))
-        if service is None:
-            message = f"there is no Service {namespace}/{parent.name}"
-            return Fault("NoMatchingParent", message), made.unresolved
-        ports = [
-            port.number
-            for port in service.ports
-            if port.protocol in _HTTP
-            and parent.port in (None, port.number)
-            and parent.section_name in ("", port.name)
-        ]
-        if not ports:
-            message = f"{service.hostname} has no such port that speaks HTTP"
-            return Fault("NoMatchingParent", message), made.unresolved
-        if service.rules:
-            message = f"a VirtualService routes {service.hostname} and is in force alone"
-            return Fault("NotAllowedByListeners", message), made.unresolved
-        wanted = self._wanted.setdefault(service.hostname, _Wanted(service))
-        clients = "" if route.namespace == namespace else route.namespace
+        http = isinstance(route, HTTPRoute | GRPCRoute)
+        if isinstance(route, HTTPRoute | GRPCRoute):
+            made = self._rules.of(route, Entrance(parent.port or 80, "http"))
+            unresolved = made.unresolved
+            refused = made.unsupported if made.broken == len(route.spec.rules) else None
+        else:
+            unresolved, refused = resolve(route, self._backends).unresolved, None
+        services = self._services(route, parent)
+        if not services:
+            namespace = parent.namespace or route.namespace
+            message = f"there is no {parent.kind} {namespace}/{parent.name}"
+            return Fault("NoMatchingParent", message), unresolved
+        for service in services:
+            ports = [port.number for port in service.ports if _is_meant(port, parent, http)]
+            fault = _fault(service, ports, http)
+            if fault is not None:
+                return fault, unresolved
+            wanted = self._wanted.setdefault(service.hostname, _Wanted(service))
+            self._add(wanted, route, ports)
+        return refused, unresolved
+
+    def _add(self, wanted: _Wanted, route: HttpRouteOrGrpc | L4Route, ports: list[int]) -> None:
+        clients = "" if route.namespace == wanted.service.namespace else route.namespace
         for port in ports:
-            rules = self._rules.of(route, Entrance(port, "http")).rules
-            wanted.rules[clients, port].extend((route, rule) for rule in rules)
-        broken = made.unsupported is not None and made.broken == len(route.spec.rules)
-        return made.unsupported if broken else None, made.unresolved
+            if isinstance(route, HTTPRoute | GRPCRoute):
+                rules = self._rules.of(route, Entrance(port, "http")).rules
+                wanted.rules[clients, port].extend((route, rule) for rule in rules)
+                continue
+            names = route.spec.hostnames if isinstance(route, TLSRoute) else ()
+            match = StreamMatch(port, names, source_namespace=clients)
+            made = resolve(route, self._backends).route
+            wanted.streams.append((route, StreamRule((match,), made.destinations, made.position)))
+
+
+def _is_meant(port: ServicePort, parent: ParentReference, http: bool) -> bool:
+    return (
+        (port.protocol in _HTTP) == http
+        and port.protocol != "UDP"
+        and parent.port in (None, port.number)
+        and parent.section_name in ("", port.name)
+    )
+
+
+def _fault(service: Service, ports: list[int], http: bool) -> Fault | None:
+    if not ports:
+        what = "that speaks HTTP" if http else "of TCP"
+        return Fault("NoMatchingParent", f"{service.hostname} has no such port {what}")
+    if service.rules if http else service.stream_rules:
+        message = f"a VirtualService routes {service.hostname} and is in force alone"
+        return Fault("NotAllowedByListeners", message)
+    return None
 
 
 def _named(parent: ParentReference) -> Parent:

@@ -21,6 +21,7 @@ from controlplane.kinds.gateway_api.l4_routes import (
 )
 from controlplane.kinds.gateway_api.policies import BackendTLSPolicy, ReferenceGrant
 from controlplane.kinds.ingress import Ingress, IngressClass
+from controlplane.kinds.service_entry import ServiceEntry
 from controlplane.kinds.virtual_service import VirtualService
 from controlplane.mesh.conditions import ObjectConditions, ParentConditions
 from controlplane.mesh.gateways import Gateway as NeutralGateway
@@ -37,6 +38,7 @@ from controlplane.translate.gateways.ingress import Ingresses
 from controlplane.translate.gateways.istio import IstioGateways
 from controlplane.translate.gateways.mesh_routes import MeshRoutes
 from controlplane.translate.gateways.servers import HttpRouteOrGrpc
+from controlplane.translate.gateways.streams import L4Route
 from controlplane.translate.index import Hosts
 from controlplane.translate.report import Report
 
@@ -58,6 +60,7 @@ KINDS = (
     ReferenceGrant,
     BackendTLSPolicy,
     IstioGateway,
+    ServiceEntry,
     VirtualService,
     Ingress,
     IngressClass,
@@ -89,11 +92,12 @@ def build(
     tls = BackendTls(snapshot.of(BackendTLSPolicy), services, authorities, report)
     backends = Backends(tls.services, grants, tls.shut)
     api = GatewayApi(snapshot, backends, authorities, proxies, report)
-    routes: tuple[HttpRouteOrGrpc, ...] = snapshot.of(HTTPRoute)
-    routes += snapshot.of(GRPCRoute)
-    in_mesh = MeshRoutes(routes, tls.services, backends.for_mesh(), report)
-    told = (*api.conditions(), *in_mesh.conditions, *tls.conditions(api.parents_of))
     of = snapshot.of
+    routes: tuple[HttpRouteOrGrpc | L4Route, ...] = (*of(HTTPRoute),)
+    routes += (*of(GRPCRoute), *of(TLSRoute), *of(OldTLSRoute), *of(TCPRoute), *of(OldTCPRoute))
+    entries = of(ServiceEntry)
+    in_mesh = MeshRoutes(routes, tls.services, entries, backends.for_mesh(), report)
+    told = (*api.conditions(), *in_mesh.conditions, *tls.conditions(api.parents_of))
     istio = IstioGateways(
         of(IstioGateway), of(VirtualService), hosts, delegates, credentials, report
     )
