@@ -47,9 +47,10 @@ class YamlError(Exception):
         self.column = column
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scalar:
-    """path: the field's, in an object that has no lines (kinds.json_nodes)."""
+    """path: the field's, in an object that has no lines (kinds.json_nodes). Nodes never change;
+    frozen they would take four times as long to make, and there are millions."""
 
     value: str
     kind: ScalarKind
@@ -59,7 +60,7 @@ class Scalar:
     path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sequence:
     items: tuple[Node, ...]
     line: int
@@ -68,7 +69,7 @@ class Sequence:
     path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Mapping:
     """entries: (key, value) in the order of the text, keys unique."""
 

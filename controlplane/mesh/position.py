@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(slots=True, order=True, unsafe_hash=True)
 class Position:
     """`source` is a file, or e.g. 'api' with line 0, or 'kubernetes:Service/default/web' with the
-    path of a field."""
+    path of a field. It never changes; frozen it would take four times as long to make, and every
+    value of every object has one."""
 
     source: str
     line: int = 0

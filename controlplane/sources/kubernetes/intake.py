@@ -11,22 +11,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from controlplane.inventory import Inventory, Origin
+from controlplane.kinds.core import EndpointSlice, Service, SliceEndpoint
+from controlplane.kinds.objects import Metadata, Object
 from controlplane.kinds.parse import parse_value
+from controlplane.kinds.registry import KINDS
 from controlplane.sources.held_shut import stand_ins
-from controlplane.sources.kubernetes.answers import Document, Resource, mapping
+from controlplane.sources.kubernetes.answers import Document, Resource
 from controlplane.sources.kubernetes.replica import Name
 
 SOURCE = "kubernetes"
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-_FILLED_IN = {
-    "Service": {
-        "sessionAffinity": "None",
-        "internalTrafficPolicy": "Cluster",
-        "externalTrafficPolicy": "Cluster",
-    }
-}
-"""What the API server writes where the user wrote nothing: nobody is to be told that it has no
-effect."""
+_FILLED_IN = {"sessionAffinity": "None", "internalTrafficPolicy": "Cluster"}
+"""What the API server writes into a Service where the user wrote nothing: nobody is to be told that
+it has no effect."""
 
 
 def source_of(resource: Resource, name: Name) -> str:
@@ -69,19 +66,34 @@ class Intake:
 
 
 def lean(resource: Resource, document: Document) -> Document:
-    """The object as a manifest would have it; items of a list don't say what they are."""
-    said = mapping(document.get("metadata"))
-    metadata = {key: value for key, value in said.items() if key != "managedFields"}
-    notes = mapping(metadata.get("annotations"))
-    if _LAST_APPLIED in notes:
-        kept = {key: value for key, value in notes.items() if key != _LAST_APPLIED}
-        metadata["annotations"] = kept
-    made = {**document, "apiVersion": resource.api_version, "kind": resource.kind}
-    made["metadata"] = metadata
-    if resource.kind in _FILLED_IN and not resource.group:
-        made["spec"] = _unsaid(mapping(document.get("spec")), _FILLED_IN[resource.kind])
+    """The object as a manifest would have it, without what has no effect: reading that costs most.
+    Items of a list don't say what they are."""
+    cls = KINDS.get((resource.api_version, resource.kind), Object)
+    made = {key: value for key, value in document.items() if key not in cls.IGNORED}
+    made |= {"apiVersion": resource.api_version, "kind": resource.kind}
+    if isinstance(said := document.get("metadata"), dict):
+        made["metadata"] = _metadata(said)
+    spec, endpoints = made.get("spec"), made.get("endpoints")
+    if cls is Service and isinstance(spec, dict):
+        made["spec"] = _unsaid(spec)
+    elif cls is EndpointSlice and isinstance(endpoints, list):
+        made["endpoints"] = [_endpoint(one) for one in endpoints]
     return made
 
 
-def _unsaid(spec: Mapping[str, Any], filled_in: Mapping[str, str]) -> dict[str, Any]:
-    return {key: value for key, value in spec.items() if filled_in.get(key) != value}
+def _metadata(said: Mapping[str, Any]) -> dict[str, Any]:
+    made = {key: value for key, value in said.items() if key not in Metadata.IGNORED}
+    notes = made.get("annotations")
+    if isinstance(notes, dict) and _LAST_APPLIED in notes:
+        made["annotations"] = {k: v for k, v in notes.items() if k != _LAST_APPLIED}
+    return made
+
+
+def _unsaid(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in spec.items() if _FILLED_IN.get(key) != value}
+
+
+def _endpoint(said: object) -> object:
+    if not isinstance(said, dict):
+        return said
+    return {key: value for key, value in said.items() if key not in SliceEndpoint.IGNORED}
