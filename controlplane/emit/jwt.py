@@ -25,6 +25,13 @@ NAME = JWT_AUTHN
 CACHE_S = 300.0
 """How long fetched keys are used, Istio's."""
 
+REFETCH_S = 10.0
+"""How long after a failure it is tried again."""
+
+AHEAD = jwt_pb2.JwksAsyncFetch(fast_listener=True, failed_refetch_duration=seconds(REFETCH_S))
+"""Before anybody needs them, so that the last good ones stay while their server is away; no
+listener waits for the first ones."""
+
 CONNECT_TIMEOUT_S = 10.0
 NO_KEYS = HttpUri(uri="http://keys.invalid/", cluster="jwks|unknown", timeout=seconds(1.0))
 """For an issuer whose keys are not known: no such cluster, so every token of it is refused."""
@@ -101,6 +108,7 @@ def _remote(rule: TokenRule) -> jwt_pb2.RemoteJwks:
     return jwt_pb2.RemoteJwks(
         http_uri=HttpUri(uri=rule.jwks_uri, cluster=cluster, timeout=seconds(rule.timeout_s)),
         cache_duration=seconds(CACHE_S),
+        async_fetch=AHEAD,
     )
 
 

@@ -2,7 +2,7 @@
 
 A fetch is shared by all who wait for it. Where keys are to be there before anybody asks, they are
 fetched when the filter is made, and anew by the first request that finds them near their end; that
-request does not wait.
+request does not wait. Such keys outlive their end while their server gives no others (Envoy).
 """
 
 from __future__ import annotations
@@ -69,8 +69,11 @@ class RemoteKeys:
     def keys(self) -> KeySet | None:
         """None: they must be fetched first."""
         now = self._context.now()
-        if self._keys is None or now >= self._until:
+        if self._keys is None:
             return None
+        if now >= self._until:
+            just_failed = self._config.ahead and now < self._not_before
+            return self._keys if just_failed else None
         if self._config.ahead and now >= self._until - AHEAD_S and now >= self._not_before:
             self._refresh()
         return self._keys
@@ -116,9 +119,10 @@ class RemoteKeys:
         else:
             self._good.value += 1
             self._keys, self._until = found, now + self._config.cache_s
+        there = found is not None or (self._config.ahead and self._keys is not None)
         waiting, self._waiting = self._waiting, []
         for then in waiting:
-            then(found is not None)
+            then(there)
 
 
 KeySource = LocalKeys | RemoteKeys

@@ -138,6 +138,36 @@ def test_keys_that_are_fetched_ahead_are_renewed_without_waiting() -> None:
     assert found.ask()[1] is None and not found.server.waiting
 
 
+def test_keys_that_are_fetched_ahead_outlive_their_end_while_there_are_no_others() -> None:
+    found = Filter({"cache_duration": "60s", "async_fetch": {"failed_refetch_duration": "2s"}})
+    found.clock.advance(0)
+    found.server.answer(jwks())
+    found.clock.advance(3600)
+    stream, answer = found.ask()
+    assert answer is WAIT  # whoever comes after a long time asks first
+    found.server.answer(status=503)
+    assert stream.resumed == [None]
+    assert found.ask()[1] is None and not found.server.waiting  # not before two seconds
+    found.clock.advance(2)
+    other, answer = found.ask()
+    assert answer is WAIT
+    found.server.answer(jwks(OTHER_SECRET))
+    (refusal,) = other.resumed
+    assert isinstance(refusal, Reply) and refusal.status == 401
+
+
+def test_keys_that_are_fetched_for_a_request_end() -> None:
+    found = Filter({"cache_duration": "60s"})
+    found.ask()
+    found.server.answer(jwks())
+    found.clock.advance(61)
+    stream, answer = found.ask()
+    assert answer is WAIT
+    found.server.answer(status=503)
+    (refusal,) = stream.resumed
+    assert isinstance(refusal, Reply) and refusal.body == b"Jwks remote fetch is failed"
+
+
 def test_a_cache_forgets_what_was_used_least() -> None:
     cache: Any = TokenCache(2)
     for name in ("a", "b"):
