@@ -140,7 +140,7 @@ class Authority:
         if not may_sign_lists(self.certificate):
             raise CertificateError(
                 f"{subject_of(self.certificate)!r} may not sign revocation lists (key usage has no "
-                "cRLSign): have it issued with it, or deny the identity by an AuthorizationPolicy"
+                "cRLSign): have it issued with it, or revoke the identity"
             )
         return make_crl(self.certificate, self._key, {**self.listed, **revoked}, now)
 

@@ -25,7 +25,15 @@ from certs.keys import key_from_pem
 from certs.path import check_signed
 from certs.profiles import BACK_DATE_S
 from certs.rotation import Phase
-from certs.store import CA_FOLDER, CROSS_PEM, ROOT_PEM, STATE_FILE, StoredAuthority, load_store
+from certs.store import (
+    CA_FOLDER,
+    CROSS_PEM,
+    ROOT_PEM,
+    STATE_FILE,
+    StoredAuthority,
+    is_encrypted,
+    load_store,
+)
 from certs.x509 import (
     Certificate,
     chain_from_pem,
@@ -100,6 +108,9 @@ def _state_directory(state_dir: Path, now: float, passphrase: bytes | None) -> I
     try:
         stored = load_store(state_dir, None, passphrase)
     except CertificateError as error:
+        if passphrase is None and _is_encrypted(state_dir):
+            yield Finding(Severity.WARNING, "authority", str(state_dir), f"not looked at: {error}")
+            return
         yield _error("authority", state_dir, str(error), "the control plane does not start")
         for each in sorted(path.parent for path in folder.glob("*/ca-cert.pem")):
             yield from _cacerts(each, now, passphrase)
@@ -114,6 +125,13 @@ def _state_directory(state_dir: Path, now: float, passphrase: bytes | None) -> I
     yield _issued(folder, stored, now)
     yield from _strays(state_dir, stored)
     yield from _sidecars(state_dir, now)
+
+
+def _is_encrypted(state_dir: Path) -> bool:
+    try:
+        return is_encrypted(state_dir)
+    except CertificateError:
+        return False
 
 
 def _sidecars(state_dir: Path, now: float) -> Iterator[Finding]:

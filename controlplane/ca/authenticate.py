@@ -114,8 +114,9 @@ class Authenticator:
             check_valid_at(peer.leaf, now, "client certificate")
         except CertificateError as error:
             return _bad_certificate(str(error), "certificate_time")
-        if revoked := self._revoked(peer.leaf):
-            return _bad_certificate(revoked, "certificate_revoked")
+        for one in (peer.leaf, *peer.signers):
+            if revoked := self._revoked(one):
+                return _bad_certificate(revoked, "certificate_revoked")
         if peer.identity.trust_domain != self._trust_domain:
             return Unauthenticated(
                 f"client certificate is of trust domain {peer.identity.trust_domain}, "

@@ -125,7 +125,7 @@ class Revocations:
                 f"{MAX_REVOCATIONS} revocations are there already: take some back, or replace the "
                 "authority (weft ca rotate)"
             )
-        if not may_sign_lists(self._authority.certificate):
+        if not what.startswith(SCHEME) and not may_sign_lists(self._authority.certificate):
             self._authority.authority.crl({}, self._clock())  # says what to do
         revocation = Revocation(what, reason or "no reason given", self._clock())
         self._keep({**self._all, what: revocation})

@@ -15,24 +15,30 @@ from controlplane.ca.caller import Context
 
 # gRPC's name for the peer's certificate, there only if the handshake verified it.
 _PEER_CERTIFICATE = "x509_pem_cert"
+_PEER_CHAIN = "x509_pem_cert_chain"
 MAX_KEPT = 4096
 """Some 3 KB each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
+    """signers: what came with the leaf, to lead to a root."""
+
     leaf: Certificate
     identity: SpiffeId
+    signers: tuple[Certificate, ...] = ()
 
 
 def shown(context: Context) -> Shown | None:
     """None if there is no client certificate. CertificateError: it is no SVID."""
-    for pem in context.auth_context().get(_PEER_CERTIFICATE, ()):
-        return _read(pem)
+    facts = context.auth_context()
+    for pem in facts.get(_PEER_CERTIFICATE, ()):
+        return _read(pem, b"".join(facts.get(_PEER_CHAIN, ())))
     return None
 
 
 @lru_cache(maxsize=MAX_KEPT)
-def _read(pem: bytes) -> Shown:
+def _read(pem: bytes, chain_pem: bytes) -> Shown:
     chain = chain_from_pem(pem, "client certificate")
-    return Shown(chain[0], check_svid(chain))
+    more = chain_from_pem(chain_pem, "client certificate's chain") if chain_pem.strip() else ()
+    return Shown(chain[0], check_svid(chain), tuple(one for one in more if one != chain[0]))

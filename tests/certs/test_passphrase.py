@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 from certs import cli, steps
 from certs.authority import Authority
 from certs.cacerts import save_cacerts
+from certs.doctor import Severity, examine
 from certs.errors import CertificateError
 from certs.files import write_secret
 from certs.keys import generate_key, is_encrypted, key_to_pem
@@ -124,6 +125,13 @@ def test_an_encrypted_key_does_not_come_to_lie_beside_open_ones(
     with pytest.raises(CertificateError, match="which encrypts them"):
         cli.stage(tmp_path / "state", NOW, theirs, None, WORDS)
     assert load_store(tmp_path / "state", NOW).state.phase is Phase.STEADY
+
+
+def test_the_doctor_does_not_take_it_for_an_illness(tmp_path: Path) -> None:
+    open_store(tmp_path, "td", NOW, WORDS)
+    (found,) = examine(tmp_path, NOW)
+    assert (found.severity, "--state-passphrase-file" in found.text) == (Severity.WARNING, True)
+    assert all(one.severity is Severity.OK for one in examine(tmp_path, NOW, WORDS))
 
 
 def test_the_commands_take_it_and_never_print_it(tmp_path: Path, theirs: Path) -> None:

@@ -73,6 +73,7 @@ class Authority:
         ips: tuple[str, ...] = (),
         lifetime: timedelta = timedelta(hours=1),
         begins_in: timedelta = timedelta(hours=-1),
+        key_usage: bool = True,
     ) -> KeyPair:
         """A leaf for client and server use; a negative `lifetime` makes it expired."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -85,11 +86,12 @@ class Authority:
             _name("test leaf"), self._certificate.subject, key.public_key(), lifetime, begins_in
         )
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        if key_usage:
+            builder = builder.add_extension(_SIGNS, critical=True)
         certificate = (
             builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-            .add_extension(_SIGNS, critical=True)
             .sign(self._key, hashes.SHA256())
         )
         return KeyPair(_pem(certificate), _pem_key(key))

@@ -28,6 +28,7 @@ class Connection:
 
     metadata: tuple[tuple[str, str | bytes], ...] = ()
     certificate: str = ""
+    chain: str = ""
 
     def invocation_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
         return self.metadata
@@ -35,7 +36,8 @@ class Connection:
     def auth_context(self) -> Mapping[str, Iterable[bytes]]:
         if not self.certificate:
             return {"transport_security_type": [b"ssl"]}
-        return {"x509_pem_cert": [self.certificate.encode()]}
+        found = {"x509_pem_cert": [self.certificate.encode()]}
+        return found | ({"x509_pem_cert_chain": [self.chain.encode()]} if self.chain else {})
 
 
 def bearer(token: str) -> Connection:
@@ -148,6 +150,22 @@ async def test_a_certificate_that_was_accepted_is_revoked(tokens: JoinTokens, sv
     outcome = await door.authenticate(Connection((), svid), NOW)
     assert isinstance(outcome, Unauthenticated)
     assert (outcome.kind, "stolen" in outcome.reason) == ("certificate_revoked", True)
+
+
+async def test_whoever_comes_by_a_revoked_intermediate_is_refused(
+    tokens: JoinTokens, svid: str
+) -> None:
+    below = Authority.create("td", NOW).create_intermediate(NOW)
+    bad = below.certificate.serial_number
+    door = Authenticator(
+        *(tokens, ADMIN_TOKEN, "td"),
+        revoked=lambda one: "its root says so" if one.serial_number == bad else "",
+    )
+    leaf, chain = certificate_to_pem(signed_by(below, CART)), certificate_to_pem(below.certificate)
+    outcome = await door.authenticate(Connection((), leaf, chain), NOW)
+    assert isinstance(outcome, Unauthenticated)
+    assert outcome.kind == "certificate_revoked"
+    assert isinstance(await door.authenticate(Connection((), svid, svid), NOW), Caller)
 
 
 async def test_certificates_that_are_no_identity(door: Authenticator) -> None:

@@ -31,6 +31,7 @@ from controlplane.ca.revocations import (
     REVOKED_FILE,
     Revocation,
     Revocations,
+    Told,
 )
 from tests.support.live import stored as stored_as
 
@@ -149,6 +150,9 @@ def test_an_authority_that_may_not_sign_lists_says_so(tmp_path: Path) -> None:
     with pytest.raises(CertificateError, match="no cRLSign"):
         revocations.revoke("abc", "leaked")
     assert revocations.all() == ()
+    # An identity needs no list.
+    revocations.revoke(str(CART), "leaked")
+    assert revocations.told() == Told(identities=(str(CART),))
 
 
 def test_a_serial_stays_listed_when_the_issue_log_forgets_it(ca: Ca) -> None:
