@@ -8,6 +8,7 @@ from controlplane.kinds.authorization_policy import AuthorizationPolicy
 from controlplane.mesh.model import InboundPort, Workload
 from controlplane.mesh.policy import AccessPolicy, Authorizer, Clause, Rule
 from controlplane.translate.clauses import ClauseMaker
+from controlplane.translate.doubts import tell_doubts
 from controlplane.translate.index import age
 from controlplane.translate.report import Report
 from controlplane.translate.scopes import Population, scope_of, tell_unused
@@ -29,6 +30,7 @@ def policies(
         policy = _policy(item, trust_domains, report)
         made.append(policy)
         tell_unused(item, item.spec, policy.scope, population, report)
+        tell_doubts(item, report)
         _tell_provider(item, known, report)
         _tell_tcp(item, policy, population, report)
         _tell_unasked(item, policy, known, population, report)
