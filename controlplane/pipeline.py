@@ -17,6 +17,7 @@ from controlplane.debounce import Debouncer
 from controlplane.emit.node import Node
 from controlplane.federation.federation import Federation
 from controlplane.inventory import Inventory
+from controlplane.mesh.conditions import ObjectConditions
 from controlplane.mesh.model import Mesh, Status
 from controlplane.mesh.statuses import in_order
 from controlplane.metrics import Metrics
@@ -57,6 +58,7 @@ class Pipeline:
         self._said: tuple[tuple[Status, ...], tuple[Status, ...]] | None = None
         self._statuses: tuple[Status, ...] = ()
         self._debouncer = Debouncer(self.rebuild)
+        self.on_conditions: Callable[[tuple[ObjectConditions, ...]], None] = lambda found: None
 
     @property
     def statuses(self) -> tuple[Status, ...]:
@@ -85,6 +87,7 @@ class Pipeline:
             self._tell(in_order((*said, *others)))
         to.registry.configured(self._version(mesh), mesh, self._statuses, self._clock())
         to.ads.publish()
+        self.on_conditions(mesh.conditions)
 
     def _tell(self, statuses: tuple[Status, ...]) -> None:
         for line in announcements(self._statuses, statuses):
@@ -101,8 +104,10 @@ class Pipeline:
             for one in mesh.workloads
         )
         security = kept.get("security", (mesh.security,), partial(_digest, mesh.security))
+        edges = kept.get("gateways", (mesh.gateways,), partial(_digest, mesh.gateways))
         outbound = self._outlets.cache.snapshot(_ANY_SIDECAR).version
-        return hashlib.sha256(f"{outbound}{digest}{security}".encode()).hexdigest()[:16]
+        every = f"{outbound}{digest}{security}{edges}"
+        return hashlib.sha256(every.encode()).hexdigest()[:16]
 
     def close(self) -> None:
         self._debouncer.cancel()

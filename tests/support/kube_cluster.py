@@ -75,6 +75,8 @@ CRDS = (
         status=True,
     ),
     Kind("gateway.networking.k8s.io", ("v1", "v1beta1"), "httproutes", "HTTPRoute", status=True),
+    Kind("gateway.networking.k8s.io", ("v1", "v1beta1"), "gateways", "Gateway", status=True),
+    Kind("gateway.networking.k8s.io", ("v1",), "gatewayclasses", "GatewayClass", False, True),
 )
 
 

@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from controlplane.sources.kubernetes.answers import Event
+from controlplane.sources.kubernetes.answers import Document, Event, metadata
+from controlplane.sources.kubernetes.conditions import GROUP as STATUS_GROUP
 from controlplane.sources.kubernetes.health import Trouble, message_of
 from controlplane.sources.kubernetes.intake import Intake
 from controlplane.sources.kubernetes.reflector import Reflector
-from controlplane.sources.kubernetes.replica import Change, Replica
+from controlplane.sources.kubernetes.replica import Change, Name, Replica
 from controlplane.sources.kubernetes.wanted import Followed
 from controlplane.tasks import spawn
 
@@ -56,6 +57,7 @@ class Collection:
         self.trouble = Trouble(clock)
         self.events: Counter[str] = Counter()
         self.lists: Counter[str] = Counter()
+        self.generations: dict[Name, int] = {}
         self._source = source
         self._intake = intake
         self._reflector: Reflector | None = None
@@ -78,6 +80,7 @@ class Collection:
         resource, starting = self.followed.resource, not self._source.is_ready
         touched = False
         for count, (name, document) in enumerate(changes, start=1):
+            touched |= self._generation(name, document)
             if document is None:
                 touched |= self._intake.drop(resource, name)
             else:
@@ -86,6 +89,17 @@ class Collection:
                 await asyncio.sleep(0)
         if touched:
             self._source.changed()
+
+    def _generation(self, name: Name, document: Document | None) -> bool:
+        """Which one is in force, for kinds of which we say so. True: it is another, so that it is
+        to be said, even if it means the same."""
+        if self.followed.resource.group != STATUS_GROUP:
+            return False
+        before = self.generations.pop(name, None)
+        now = metadata(document).get("generation") if document is not None else None
+        if isinstance(now, int):
+            self.generations[name] = now
+        return self.generations.get(name) != before
 
     def listed(self, why: str) -> None:
         self.lists[why] += 1

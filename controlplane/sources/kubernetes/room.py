@@ -14,8 +14,10 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from controlplane.inventory import Inventory
+from controlplane.mesh.conditions import ObjectConditions
 from controlplane.sources.kubernetes.access import MOUNT, AccessOptions, open_access
 from controlplane.sources.kubernetes.client import Client
+from controlplane.sources.kubernetes.conditions import edit_of, key_of, withdrawn
 from controlplane.sources.kubernetes.leader import Leader
 from controlplane.sources.kubernetes.metrics import KubernetesMetrics
 from controlplane.sources.kubernetes.source import KubernetesSource
@@ -36,11 +38,33 @@ class SourceOptions:
     lease_namespace: str = ""
 
 
+CONTROLLER = "weft.dev/gateway-controller"
+"""The controllerName of what we say of routes and policies."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kubernetes:
     source: KubernetesSource
     leader: Leader
     status: StatusWriter
+
+    def tell(self, found: tuple[ObjectConditions, ...]) -> None:
+        """Has the conditions of Gateway API's objects written, of those that are from here. Call it
+        when the inventory was translated: the generations are those of now."""
+        gone = set(self.status.keys)
+        for one in found:
+            key = key_of(one)
+            generation = self.source.generation_of(key)
+            if generation is not None:
+                gone.discard(key)
+                self.status.write_status(key, edit_of(one, generation, CONTROLLER))
+        for key in gone:
+            resource = self.source.resource_of(key.kind)
+            edit = resource and withdrawn(resource.kind, CONTROLLER)
+            if edit and self.source.generation_of(key) is not None:
+                self.status.write_status(key, edit)
+            else:
+                self.status.forget(key)
 
 
 async def open_kubernetes(

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from controlplane.announce import announcements
 from controlplane.inventory import Inventory, Origin
+from controlplane.kinds.objects import ObjectKey
 from controlplane.kinds.registry import KINDS
 from controlplane.mesh.model import Position, Status
 from controlplane.sources.kubernetes.answers import ApiError, Resource
@@ -173,12 +174,23 @@ class KubernetesSource:
 
     def resource_of(self, kind: str) -> Resource | None:
         """Of an ObjectKey's kind; None if it is not followed."""
+        return next((one.followed.resource for one in self._of_kind(kind)), None)
+
+    def generation_of(self, key: ObjectKey) -> int | None:
+        """Of the object that was taken last, of a kind whose status we write; None: it is not from
+        here."""
+        for one in self._of_kind(key.kind):
+            namespace = key.namespace if one.followed.resource.namespaced else ""
+            if (found := one.generations.get((namespace, key.name))) is not None:
+                return found
+        return None
+
+    def _of_kind(self, kind: str) -> Iterator[Collection]:
         for collection in self.collections.values():
             resource = collection.followed.resource
             cls = KINDS.get((resource.api_version, resource.kind))
             if cls is not None and kind == (cls.KIND or cls.__name__):
-                return resource
-        return None
+                yield collection
 
     # ------------------------------------------------------------------ what is said of it
 

@@ -68,6 +68,11 @@ class StatusWriter:
         self._wanted.pop(key, None)
         self._pending.pop(key, None)
 
+    @property
+    def keys(self) -> tuple[ObjectKey, ...]:
+        """Of what there is something to say."""
+        return tuple(self._wanted)
+
     async def run(self) -> NoReturn:
         while True:
             term = self._term()

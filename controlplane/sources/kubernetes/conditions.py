@@ -1,0 +1,95 @@
+"""Gateway API's conditions, as translation found them -> what is to be written into a status. Pure.
+
+`observedGeneration` is that of the object that was translated: whoever waits for it may believe the
+rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from controlplane.kinds.objects import ObjectKey
+from controlplane.kinds.registry import KINDS
+from controlplane.mesh.conditions import Condition, ListenerConditions, ObjectConditions, Parent
+from controlplane.sources.kubernetes.edits import Ancestors, Edit, Fields, Parents
+
+GROUP = "gateway.networking.k8s.io"
+_POLICIES = frozenset({"BackendTLSPolicy"})
+_OWN = frozenset({"Gateway", "GatewayClass", "ListenerSet"})
+
+
+def key_of(told: ObjectConditions) -> ObjectKey:
+    """As the inventory has it; what is of no namespace is in 'default'."""
+    cls = KINDS.get((f"{GROUP}/v1", told.kind))
+    kind = told.kind if cls is None else cls.KIND or cls.__name__
+    return ObjectKey(kind, told.namespace or "default", told.name)
+
+
+def edit_of(told: ObjectConditions, generation: int, controller: str) -> Edit:
+    """controller: the controllerName under which we speak of routes and policies."""
+    if told.kind in _OWN:
+        return Fields(_own(told, generation))
+    parents = [
+        (_reference(one.parent), _conditions(one.conditions, generation)) for one in told.parents
+    ]
+    if told.kind in _POLICIES:
+        made = [{"ancestorRef": to, "conditions": conditions} for to, conditions in parents]
+        return Ancestors(controller, made)
+    made = [{"parentRef": to, "conditions": conditions} for to, conditions in parents]
+    return Parents(controller, made)
+
+
+def withdrawn(kind: str, controller: str) -> Edit | None:
+    """When nothing is said of an object any more: what we said of a route or policy goes."""
+    if kind in _OWN:
+        return None
+    return Ancestors(controller, ()) if kind in _POLICIES else Parents(controller, ())
+
+
+def _own(told: ObjectConditions, generation: int) -> dict[str, Any]:
+    made: dict[str, Any] = {"conditions": _conditions(told.conditions, generation)}
+    if told.kind != "GatewayClass":
+        made["listeners"] = [_listener(one, generation) for one in told.listeners]
+    if told.attached_sets:
+        made["attachedListenerSets"] = told.attached_sets
+    return made
+
+
+def _listener(told: ListenerConditions, generation: int) -> dict[str, Any]:
+    return {
+        "name": told.name,
+        "supportedKinds": [{"group": group, "kind": kind} for group, kind in told.supported_kinds],
+        "attachedRoutes": told.attached_routes,
+        "conditions": _conditions(told.conditions, generation),
+    }
+
+
+def _conditions(told: Iterable[Condition], generation: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "type": one.type,
+            "status": one.status,
+            "reason": one.reason,
+            "message": one.message,
+            "observedGeneration": generation,
+        }
+        for one in told
+    ]
+
+
+def _reference(parent: Parent) -> dict[str, Any]:
+    """With the defaults that the API server fills in, so that it is recognized when it is read."""
+    kind = parent.kind or "Gateway"
+    made: dict[str, Any] = {
+        "group": parent.group or ("" if kind == "Service" else GROUP),
+        "kind": kind,
+        "name": parent.name,
+    }
+    if parent.namespace:
+        made["namespace"] = parent.namespace
+    if parent.section_name:
+        made["sectionName"] = parent.section_name
+    if parent.port is not None:
+        made["port"] = parent.port
+    return made

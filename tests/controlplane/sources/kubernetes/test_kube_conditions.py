@@ -1,0 +1,174 @@
+"""Gateway API's conditions come back to the objects that they are about."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from controlplane.kinds.objects import ObjectKey
+from controlplane.mesh.conditions import (
+    Condition,
+    ListenerConditions,
+    ObjectConditions,
+    Parent,
+    ParentConditions,
+)
+from controlplane.sources.kubernetes.conditions import GROUP, edit_of, key_of, withdrawn
+from controlplane.sources.kubernetes.leader import Leader
+from controlplane.sources.kubernetes.lease import Terms
+from controlplane.sources.kubernetes.room import CONTROLLER, Kubernetes
+from controlplane.sources.kubernetes.status_writer import StatusWriter
+from controlplane.translate import build
+from tests.support.kube_running import Running, delete, put, running, service
+from tests.support.kube_server import KubeServer
+
+ACCEPTED = Condition("Accepted", "True", "Accepted")
+WRITTEN = {
+    "type": "Accepted",
+    "status": "True",
+    "reason": "Accepted",
+    "message": "",
+    "observedGeneration": 4,
+    "lastTransitionTime": "T",
+}
+
+
+def parent(*words: Any) -> ParentConditions:
+    return ParentConditions(Parent(*words), (ACCEPTED,))
+
+
+@pytest.mark.parametrize(
+    ("words", "reference"),
+    [
+        (("", "", "", "gw"), {"group": GROUP, "kind": "Gateway", "name": "gw"}),
+        (
+            (GROUP, "Gateway", "n", "gw", "http", 80),
+            {
+                "group": GROUP,
+                "kind": "Gateway",
+                "name": "gw",
+                "namespace": "n",
+                "sectionName": "http",
+                "port": 80,
+            },
+        ),
+        (("", "Service", "", "web"), {"group": "", "kind": "Service", "name": "web"}),
+    ],
+)
+def test_parents_are_named_as_the_server_has_them(
+    words: tuple[Any, ...], reference: dict[str, Any]
+) -> None:
+    told = ObjectConditions("HTTPRoute", "n", "r", parents=(parent(*words),))
+    made = edit_of(told, 4, "us")({}, "T")
+    entry = {"parentRef": reference, "conditions": [WRITTEN], "controllerName": "us"}
+    assert made == {"parents": [entry]}
+    policy = ObjectConditions("BackendTLSPolicy", "n", "r", parents=(parent(*words),))
+    entry = {"ancestorRef": reference, "conditions": [WRITTEN], "controllerName": "us"}
+    assert edit_of(policy, 4, "us")({}, "T") == {"ancestors": [entry]}
+
+
+def test_a_gateway_and_its_listeners() -> None:
+    listener = ListenerConditions("http", ((GROUP, "HTTPRoute"),), 2, (ACCEPTED,))
+    told = ObjectConditions("Gateway", "n", "gw", (ACCEPTED,), (listener,), attached_sets=1)
+    assert key_of(told) == ObjectKey("Gateway.gateway.networking.k8s.io", "n", "gw")
+    assert edit_of(told, 4, "us")({"addresses": [1]}, "T") == {
+        "addresses": [1],
+        "conditions": [WRITTEN],
+        "listeners": [
+            {
+                "name": "http",
+                "supportedKinds": [{"group": GROUP, "kind": "HTTPRoute"}],
+                "attachedRoutes": 2,
+                "conditions": [WRITTEN],
+            }
+        ],
+        "attachedListenerSets": 1,
+    }
+
+
+def test_a_class_has_conditions_only_and_is_of_no_namespace() -> None:
+    told = ObjectConditions("GatewayClass", "", "weft", (ACCEPTED,))
+    assert key_of(told).namespace == "default"
+    assert edit_of(told, 4, "us")({}, "T") == {"conditions": [WRITTEN]}
+
+
+def test_what_is_taken_back() -> None:
+    assert withdrawn("Gateway", "us") is None
+    mine = {"controllerName": "us"}
+    route, policy = withdrawn("HTTPRoute", "us"), withdrawn("BackendTLSPolicy", "us")
+    assert route and route({"parents": [mine, {}]}, "T") == {"parents": [{}]}
+    assert policy and policy({"ancestors": [mine]}, "T") == {"ancestors": []}
+
+
+# --------------------------------------------------------------------------- objects to statuses
+
+
+def gateway(**more: Any) -> dict[str, Any]:
+    listener = {"name": "http", "port": 80, "protocol": "HTTP"}
+    spec = {"gatewayClassName": "ours", "listeners": [listener], **more}
+    return {"metadata": {"name": "gw"}, "spec": spec}
+
+
+def route(name: str = "gw") -> dict[str, Any]:
+    rules = [{"backendRefs": [{"name": "web", "port": 80}]}]
+    return {"metadata": {"name": "r"}, "spec": {"parentRefs": [{"name": name}], "rules": rules}}
+
+
+def conditions(server: KubeServer, plural: str, key: tuple[str, str]) -> dict[str, Any]:
+    """type -> (status, observed generation) of the object itself, or of its only parent."""
+    status = server.cluster.objects(plural)[key].get("status") or {}
+    holder = status["parents"][0] if status.get("parents") else status
+    found = holder.get("conditions") or ()
+    return {one["type"]: (one["status"], one["observedGeneration"]) for one in found}
+
+
+def desk(one: Running) -> Kubernetes:
+    leader = Leader(one.client, "weft", "me", lambda why: None, Terms(retry_s=0.01))
+    status = StatusWriter(
+        one.client, one.source.resource_of, lambda: leader.term, random.random, lambda *why: None
+    )
+    return Kubernetes(one.source, leader, status)
+
+
+async def test_from_objects_to_statuses() -> None:
+    server = KubeServer()
+    spec = {"controllerName": CONTROLLER}
+    put(server, "gatewayclasses", {"metadata": {"name": "ours"}, "spec": spec})
+    put(server, "gateways", gateway())
+    put(server, "httproutes", route())
+    put(server, "services", service("web"))
+    async with running(server) as one:
+        room = desk(one)
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(room.leader.run())]
+        await one.until(lambda: room.leader.term)
+        tasks.append(loop.create_task(room.status.run()))
+
+        def tell() -> None:
+            room.tell(build(one.snapshot, "td")[0].conditions)
+
+        def of_route() -> dict[str, Any]:
+            return conditions(server, "httproutes", ("default", "r"))
+
+        tell()
+        await one.until(lambda: of_route().get("Accepted") == ("True", 1))
+        of_class = conditions(server, "gatewayclasses", ("", "ours"))
+        assert of_class["Accepted"] == ("True", 1)
+        assert "Programmed" in conditions(server, "gateways", ("default", "gw"))
+        changes = one.changes
+        put(server, "httproutes", {**route(), "spec": {**route()["spec"], "hostnames": []}})
+        await one.until(lambda: one.changes > changes, "another generation of the same meaning")
+        tell()
+        await one.until(lambda: of_route().get("Accepted") == ("True", 2))
+        delete(server, "gateways", "gw")
+        put(server, "httproutes", route("elsewhere"))
+        await one.until(lambda: not one.find("Gateway.gateway.networking.k8s.io", "gw"))
+        await one.until(lambda: "elsewhere" in repr(one.find("HTTPRoute", "r")))
+        tell()
+        await one.until(lambda: not of_route())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
