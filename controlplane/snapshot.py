@@ -155,7 +155,8 @@ def _tcp_clusters(chain: FilterChain) -> Iterable[str]:
     for item in chain.filters:
         proxy = TcpProxy()
         if item.typed_config.Unpack(proxy):
-            yield proxy.cluster
+            weighted = [entry.name for entry in proxy.weighted_clusters.clusters]
+            yield from weighted or [proxy.cluster]
 
 
 def _check_routes(where: str, routes: RouteConfiguration, clusters: Container[str]) -> list[str]:

@@ -45,8 +45,8 @@ def resource_name(table: str, host: str) -> str:
     return f"{table}/{host}"
 
 
-def clusters_of(listeners: Iterable[Listener]) -> frozenset[str]:
-    """Names of services' clusters in listeners, as of authorization services, which no request's
-    route leads to and which so have to be there."""
-    texts = (listener.SerializeToString() for listener in listeners)
+def clusters_of(messages: Iterable[Listener | RouteConfiguration]) -> frozenset[str]:
+    """Names of services' clusters in a node's own listeners and tables (as of authorization
+    services, and of a gateway's routes), which are not fetched and so have to be there."""
+    texts = (message.SerializeToString() for message in messages)
     return frozenset(found.decode() for text in texts for found in _CLUSTER.findall(text))

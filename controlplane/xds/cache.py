@@ -186,7 +186,8 @@ class SnapshotCache:
         if problems:
             log.error("configuration of %s stays as it was: %s", node.id, "; ".join(problems))
             return None
-        return _Own(of, _Part(types), on_demand.clusters_of(draft.listeners))
+        named = on_demand.clusters_of((*draft.listeners, *draft.routes))
+        return _Own(of, _Part(types), named)
 
     def _encoded(self, secrets: tuple[Secret, ...]) -> _Part:
         """The same objects are the same secrets."""
