@@ -114,6 +114,10 @@ class _Resolver(AbstractResolver):
 
 
 def _line(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientConnectorError):
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        error = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
         error = error.os_error
+    elif isinstance(error, aiohttp.ClientError):
+        return "no answer of HTTP"  # the library's words quote what came instead
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -16,6 +16,9 @@ from certs.errors import CertificateError
 _CLOUD = IPv6Network("fd00:ec2::/32")
 """EC2's metadata among the private addresses of IPv6."""
 
+_NAT64 = IPv6Network("64:ff9b::/96")
+"""Where a network of IPv6 alone reaches IPv4 (RFC 6052)."""
+
 
 class Reach:
     """loopback: this machine's own services may be asked."""
@@ -39,6 +42,8 @@ class Reach:
         if isinstance(address, IPv6Address):
             if address.scope_id is not None or address in _CLOUD:
                 return False
+            if address in _NAT64:
+                return self._is_allowed(IPv4Address(address.packed[-4:]))
             address = address.ipv4_mapped or address.sixtofour or address
         if address.is_loopback:
             return self._loopback

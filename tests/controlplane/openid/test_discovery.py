@@ -92,6 +92,8 @@ def test_keys_mean_the_same_in_any_order_and_without_what_nobody_needs() -> None
         ("::ffff:127.0.0.1", True, False),
         ("169.254.169.254", False, False),
         ("::ffff:169.254.169.254", False, False),
+        ("64:ff9b::8efa:b4ae", True, True),
+        ("64:ff9b::a9fe:a9fe", False, False),
         ("fd00:ec2::254", False, False),
         ("fe80::1", False, False),
         ("fe80::1%eth0", False, False),
@@ -194,6 +196,21 @@ def test_nobody_there_to_ask() -> None:
         with pytest.raises(FetchError, match=r"openid-configuration: .*[Cc]onnect") as failed:
             asyncio.run(_asked(Fetcher(HERE, ssl.create_default_context()), issuer))
         assert "ssl" not in str(failed.value)
+
+
+def test_what_speaks_no_http_is_not_quoted() -> None:
+    async def ask() -> None:
+        def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"SSH-2.0-hush\r\n\r\n")
+            writer.close()
+
+        async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+            issuer = f"http://localhost:{server.sockets[0].getsockname()[1]}"
+            await Fetcher(HERE, ssl.create_default_context())(issuer, 20.0)
+
+    with pytest.raises(FetchError, match="no answer of HTTP") as failed:
+        asyncio.run(ask())
+    assert "hush" not in str(failed.value)
 
 
 def test_names_of_forbidden_addresses_are_not_asked() -> None:
