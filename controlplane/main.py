@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import json
 import logging
 import os
@@ -58,6 +59,9 @@ ROOTS_EVERY_S = 1.0
 EXPIRE_S = 10.0
 """How long after a crash objects stay that were applied before it and not again."""
 
+GARBAGE_THRESHOLDS = (10_000, 20, 100)
+"""Of CPython's collector of cycles, which are rare here."""
+
 INTERRUPTED = 130
 
 
@@ -83,6 +87,13 @@ async def _main(options: ControlPlaneOptions) -> int:
     async with AsyncExitStack() as stack:
         await _serve(options, stack, stopped)
         return await stopped
+
+
+def _spare_what_stays() -> None:
+    """Looking for cycles through the whole mesh would hold the loop for half a second at times."""
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
+    gc.enable()
 
 
 def _stop(stopped: asyncio.Future[int], code: int) -> None:
@@ -176,6 +187,7 @@ async def _kubernetes(
     changed, registry = plane.pipeline.changed, plane.metrics.registry
     room = await open_kubernetes(options.source, inventory, changed, _say, registry, stack)
     admin.troubles = lambda: room.source.troubles
+    plane.pipeline.on_conditions = room.tell
     waiting = spawn(room.source.ready(), "waiting for Kubernetes")
     await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()

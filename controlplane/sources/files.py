@@ -198,7 +198,7 @@ class FileSource:
     def _replace(self, path: str, parsed: Parsed) -> bool:
         origin = Origin.file(path)
         before = self._inventory.objects_of(origin)
-        if self._starting:
+        if self._starting and (parsed.failed or not parsed.whole):
             before = self._last_good.policies(self._below(path), str(self._directory))
         self._doubt(path, parsed)
         objects = {item.key: item for item in _still_good(parsed, before)}
@@ -219,7 +219,9 @@ class FileSource:
             self._unknown[path] = parsed.statuses[0]
 
     def _below(self, path: str) -> str:
-        return os.path.relpath(path, self._directory)
+        folder = str(self._directory) + os.sep
+        inside = path.startswith(folder)
+        return path[len(folder) :] if inside else os.path.relpath(path, self._directory)
 
 
 def _held(path: str, parsed: Parsed, kept: tuple[Object, ...]) -> Status:

@@ -66,7 +66,9 @@ class LastGood:
         return tuple(found)
 
     def _at(self, path: str) -> Iterator[str]:
-        return (one for one in sorted(self._kept) if one == path or one.startswith(path + os.sep))
+        if path in self._kept:
+            return iter((path,))
+        return (one for one in sorted(self._kept) if one.startswith(path + os.sep))
 
     def note(self, path: str, text: str, parsed: Parsed) -> None:
         """A file was read. Of what is wrong now the last that was not stays."""
