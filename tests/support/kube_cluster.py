@@ -175,7 +175,10 @@ class Cluster:
             raise conflict(kind, key[1])
         document = copy.deepcopy(document)
         if part == "status":
-            document = {**before, "status": document.get("status")}
+            said = document.get("metadata") or {}
+            managers = {k: v for k, v in said.items() if k == "managedFields"}
+            metadata = {**before["metadata"], **managers}
+            document = {**before, "metadata": metadata, "status": document.get("status")}
         elif kind.status and "status" in before:
             document["status"] = before["status"]
         kept = {name: before["metadata"].get(name) for name in ("uid", "creationTimestamp")}

@@ -207,7 +207,12 @@ class KubeServer:
                 raise not_found(kind, key[1])
             return dict(cluster.create(kind, key[0], body))
         before = cluster.get(kind, key)
-        return cluster.update(kind, key, _merged(before, body), part)
+        after = _merged(before, body)
+        if manager := request.query.get("fieldManager"):
+            known = before["metadata"].get("managedFields") or []
+            new = [] if {"manager": manager} in known else [{"manager": manager}]
+            after["metadata"] = {**after["metadata"], "managedFields": [*known, *new]}
+        return cluster.update(kind, key, after, part)
 
     async def _watch(
         self, request: web.Request, kind: Kind, version: str, namespace: str
