@@ -72,6 +72,8 @@ def redirect(item: Redirect, port: int) -> RedirectAction:
     action = RedirectAction(response_code=_REDIRECT_CODES[item.code])
     if item.uri:
         action.path_redirect = item.uri
+    if item.prefix:
+        action.prefix_rewrite = item.prefix
     if item.pattern:
         action.regex_rewrite.pattern.regex = item.pattern
         action.regex_rewrite.substitution = item.substitution

@@ -14,6 +14,7 @@ from controlplane.kinds.decoders import (
     boolean,
     enum,
     label,
+    line,
     list_of,
     matching,
     text,
@@ -46,10 +47,10 @@ class ClientTls(Record):
     )
     sni: str = optional(matching(r"[^\0\r\n]*", "at most 255 characters", 255), "")
     subject_alt_names: tuple[str, ...] = optional(list_of(text), ())
-    ca_certificates: str = optional(text, "")
-    ca_crl: str = optional(text, "")
-    client_certificate: str = optional(text, "")
-    private_key: str = optional(text, "")
+    ca_certificates: str = optional(line, "")
+    ca_crl: str = optional(line, "")
+    client_certificate: str = optional(line, "")
+    private_key: str = optional(line, "")
     credential_name: str = optional(_credential, "")
     insecure_skip_verify: bool = optional(boolean, False)
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from controlplane.kinds.decoders import PORT, enum, integer, line, text
 from controlplane.kinds.regex import fault_of
-from controlplane.kinds.schema import Place, Record, names, obj, optional, record, required
+from controlplane.kinds.schema import Place, Record, obj, optional, record, required
 from controlplane.kinds.yaml_nodes import Node
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -19,8 +19,8 @@ MAX_BODY_BYTES = 1024 * 1024
 
 @record
 class HttpRedirect(Record):
-    UNSUPPORTED = names("prefixRewrite")
     uri: str = optional(line, "")
+    prefix_rewrite: str = optional(line, "")
     authority: str = optional(line, "")
     scheme: Literal["", "http", "https"] = optional(enum("http", "https"), "")
     port: int | None = optional(PORT)
@@ -32,8 +32,11 @@ class HttpRedirect(Record):
     def check(self) -> Iterator[tuple[str, str]]:
         if self.redirect_code not in (301, 302, 303, 307, 308):
             yield "redirectCode", f"expected 301, 302, 303, 307 or 308, got {self.redirect_code}"
-        if not (self.uri or self.authority or self.scheme or self.port or self.derive_port):
+        path = self.uri or self.prefix_rewrite
+        if not (path or self.authority or self.scheme or self.port or self.derive_port):
             yield "", "needs a uri, authority, scheme or port"
+        if self.uri and self.prefix_rewrite:
+            yield "prefixRewrite", "and uri exclude each other"
         if self.port is not None and self.derive_port:
             yield "derivePort", "and port exclude each other"
 

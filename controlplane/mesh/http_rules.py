@@ -102,7 +102,8 @@ class Retry:
 @dataclass(frozen=True, slots=True)
 class Redirect:
     """port_of_request: the port at which the request came, in place of `port`. pattern (RE2) and
-    substitution make the path of the request's, in place of `uri`."""
+    substitution make the path of the request's, in place of `uri`; prefix stands for what the
+    match took of the path."""
 
     uri: str = ""
     authority: str = ""
@@ -112,6 +113,7 @@ class Redirect:
     port_of_request: bool = False
     pattern: str = ""
     substitution: str = ""
+    prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ def redirect(item: http_answer.HttpRedirect | None) -> model.Redirect | None:
         item.port,
         item.redirect_code,
         port_of_request=item.derive_port == "FROM_REQUEST_PORT",
+        prefix=item.prefix_rewrite,
     )
 
 

@@ -73,6 +73,7 @@ def _found(
         report.warning(rule, rule.spec.at("host"), "SelectsNothing", message)
     _tell_unknown_ports(rule, targets, report)
     _tell_credentials(rule, credentials, report)
+    _tell_failover(rule, report)
     _tell_foreign(rule, targets, report)
     specificity = len(hostname) if hostname.startswith("*") else _EXACT
     return specificity, tuple(service.hostname for service in targets)
@@ -213,6 +214,23 @@ def _tell_unknown_ports(
         if services and item.port.number not in known:
             message = f"portLevelSettings: {rule.spec.host!r} has no port {item.port.number}"
             report.warning(rule, item.position, "SelectsNothing", message)
+
+
+def _tell_failover(rule: DestinationRule, report: Report) -> None:
+    """Where nobody finds out that endpoints fail, nobody goes on to the next ones."""
+    policies = (rule.spec.traffic_policy, *(s.traffic_policy for s in rule.spec.subsets))
+    above = rule.spec.traffic_policy.outlier_detection if rule.spec.traffic_policy else None
+    for policy in filter(None, policies):
+        holders: tuple[kinds.TrafficPolicy | kinds.PortPolicy, ...]
+        holders = (policy, *policy.port_level_settings)
+        for holder in holders:
+            settings = holder.load_balancer.locality_lb_setting if holder.load_balancer else None
+            detected = holder.outlier_detection or (above if holder is policy else None)
+            if settings is None or detected is not None or settings.enabled is False:
+                continue
+            if settings.failover or settings.failover_priority:
+                message = "failover has no effect without outlierDetection beside it"
+                report.warning(rule, settings.position, "NoEffect", message)
 
 
 def _tell_credentials(rule: DestinationRule, credentials: Credentials, report: Report) -> None:

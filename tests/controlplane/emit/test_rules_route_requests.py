@@ -105,6 +105,23 @@ spec:
     route: [{{destination: {{host: spread.test}}}}]}}]
 ---
 apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: narrow}}
+spec:
+  hosts: [narrow.test]
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+  resolution: STATIC
+  endpoints: [{{address: 127.0.0.1, ports: {{http: {a}}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: narrow}}
+spec:
+  host: narrow.test
+  trafficPolicy:
+    connectionPool: {{tcp: {{maxConnections: 1}}, http: {{http1MaxPendingRequests: 1}}}}
+---
+apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {{name: delegate}}
 spec:
@@ -134,6 +151,15 @@ spec:
     route: [{{destination: {{host: a.test}}}}]
   - match: [{{uri: {{exact: /moved}}}}]
     redirect: {{uri: /new, derivePort: FROM_REQUEST_PORT, redirectCode: 308}}
+  - match: [{{uri: {{prefix: /old/}}}}]
+    redirect: {{prefixRewrite: /new/, authority: other.test}}
+  - match: [{{uri: {{exact: /never}}}}]
+    timeout: 50ms
+    route: [{{destination: {{host: a.test}}}}]
+  - match: [{{uri: {{exact: /shifted}}}}]
+    route:
+    - {{destination: {{host: a.test}}, weight: 0}}
+    - {{destination: {{host: mirror.test}}, weight: 100}}
   - match: [{{uri: {{exact: /long}}}}]
     directResponse: {{status: 200, body: {{string: "{long}"}}}}
   - match: [{{uri: {{prefix: /s}}, scheme: {{exact: https}}}}]
@@ -150,11 +176,12 @@ LONG = "x" * 9000
 
 @dataclass(slots=True)
 class Backend:
-    """Answers each request with its name and what was asked for."""
+    """Answers each request with its name and what was asked for; /never once it is `open`."""
 
     name: str
     port: int = 0
     asked: list[str] = field(default_factory=list)
+    open: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -162,6 +189,8 @@ class Backend:
                 path = head.split(" ", 2)[1]
                 host = next(x[6:] for x in head.split("\r\n") if x.lower().startswith("host: "))
                 self.asked.append(f"{host}{path}")
+                if path == "/never":
+                    await self.open.wait()
                 body = f"{self.name} {path}".encode()
                 writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
         except (EOFError, OSError):
@@ -242,11 +271,13 @@ async def meshed(directory: Path, proxy: str) -> AsyncIterator[Meshed]:
 
 
 def has_all(judge: Judge) -> bool:
-    (machine,) = [connection.machine for connection in judge.ads.connections] or [None]
-    if machine is None or LDS not in machine.subscriptions:
-        return False
-    assert not machine.rejections, machine.rejections
-    return not any(one.awaiting for one in machine.subscriptions.values())
+    machines = [connection.machine for connection in judge.ads.connections]
+    assert not any(machine.rejections for machine in machines), machines[0].rejections
+    return any(
+        LDS in machine.subscriptions
+        and not any(one.awaiting for one in machine.subscriptions.values())
+        for machine in machines
+    )
 
 
 @pytest.mark.parametrize("proxy", PROXIES)
@@ -267,6 +298,10 @@ async def http_rules(mesh: Meshed) -> None:
     assert (await mesh.get("a.test", "/long")).body == LONG
     moved = await mesh.get("a.test", "/moved")
     assert (moved.status, moved.headers["location"]) == (308, "http://a.test:80/new")
+    renamed = await mesh.get("a.test", "/old/b?c")
+    assert (renamed.status, renamed.headers["location"]) == (301, "http://other.test/new/b?c")
+    assert (await mesh.get("a.test", "/never")).status == 504
+    assert (await mesh.get("a.test", "/shifted")).body == "c /shifted"
     allowed = await mesh.get("a.test", "/cors", origin="http://web.test")
     assert allowed.headers["access-control-allow-origin"] == "http://web.test"
     other = await mesh.get("a.test", "/cors", origin="http://other.test")
@@ -277,8 +312,8 @@ async def http_rules(mesh: Meshed) -> None:
     assert preflight.headers["access-control-max-age"] == "60"
     assert (await mesh.get("a.test", "/mirrored/1")).body == "a /mirrored/1"
     copies = mesh.backends["c"].asked
-    await eventually_async(lambda: bool(copies), 10.0, "the copy came")
-    assert copies == ["a.test-shadow/mirrored/1"]
+    await eventually_async(lambda: len(copies) > 1, 10.0, "the copy came")
+    assert copies == ["a.test/shifted", "a.test-shadow/mirrored/1"]
 
 
 async def policies(mesh: Meshed) -> None:
@@ -289,6 +324,14 @@ async def policies(mesh: Meshed) -> None:
     assert first == again
     assert len(Counter(first)) == 2
     assert {(await mesh.get("near.test")).body for _ in range(6)} == {"b /"}
+    async with asyncio.TaskGroup() as group:
+        asked = mesh.backends["a"].asked
+        crowd = [group.create_task(mesh.get("narrow.test", "/never"))]
+        await eventually_async(lambda: asked[-1] == "narrow.test/never", 10.0, "one is served")
+        crowd += [group.create_task(mesh.get("narrow.test", "/never")) for _ in range(4)]
+        await eventually_async(lambda: sum(one.done() for one in crowd) >= 3, 10.0, "3 are refused")
+        mesh.backends["a"].open.set()
+    assert sorted(one.result().status for one in crowd) == [200, 200, 503, 503, 503]
 
 
 async def other_ways(mesh: Meshed) -> None:
