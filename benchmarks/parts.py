@@ -74,7 +74,7 @@ def _histogram() -> Body:
     return record
 
 
-@part("tls: 400 bytes encrypted by a client, decrypted by our transport, 600 encrypted")
+@part("tls over a socket pair: 400 bytes from a client, 600 back, both sides")
 def _tls() -> Body:
     return Secured()
 

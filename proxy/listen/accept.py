@@ -90,12 +90,14 @@ class Acceptor:
         self._any_address = self.address[0] in ("0.0.0.0", "::")
         self._loop = loop
         self._sock = sock
-        self._establisher = Establisher(loop, counters, inspectors)
+        self._establisher = Establisher(loop, counters, inspectors, self._read_on)
         self._find_listener = find_listener
         self._values = values
         self._pending: set[asyncio.Task[None]] = set()
         self._paused: asyncio.TimerHandle | None = None
         self._reading = False
+        self._some = 1  # are accepted before the loop is asked again
+        self._limit_key = _limit_key(runtime)
         self._read()
 
     def swap(self, runtime: ListenerRuntime, counters: ListenerCounters) -> None:
@@ -103,6 +105,7 @@ class Acceptor:
         if runtime.config.tcp_backlog_size != self.runtime.config.tcp_backlog_size:
             self._sock.listen(runtime.config.tcp_backlog_size)
         self.runtime = runtime
+        self._limit_key = _limit_key(runtime)
         self._establisher.counters = counters
 
     def close(self) -> None:
@@ -112,6 +115,7 @@ class Acceptor:
             self._paused.cancel()
             self._paused = None
         self._sock.close()
+        self._establisher.abandon()
         for task in self._pending:
             # One turn later: a task cancelled before its first step would leave its socket open.
             self._loop.call_soon(task.cancel)
@@ -130,9 +134,12 @@ class Acceptor:
             self._reading = False
 
     def _accept_some(self) -> None:
-        for _ in range(MAX_ACCEPTS_PER_TURN):
-            if len(self._pending) >= MAX_PENDING:
-                self._stop_reading()  # _done goes on
+        """Few come by ones and twos: asking for one more in vain costs as much as a turn."""
+        some = self._some
+        self._some = 1
+        for _ in range(some):
+            if len(self._pending) + len(self._establisher.shaking) >= MAX_PENDING:
+                self._stop_reading()  # _read_on goes on
                 return
             try:
                 sock, remote = self._sock.accept()
@@ -148,6 +155,7 @@ class Acceptor:
             except Exception:
                 log.exception("%s: connection dropped", self.runtime.config.name)
                 sock.close()
+        self._some = min(2 * some, MAX_ACCEPTS_PER_TURN)
 
     def _accept_failed(self, error: OSError) -> None:
         """Out of descriptors: the socket stays readable, so without a pause the loop would spin."""
@@ -182,9 +190,7 @@ class Acceptor:
             self._spawn(rest)
 
     def _is_full(self) -> bool:
-        """Envoy's runtime key `envoy.resource_limits.listener.<name>.connection_limit`."""
-        key = f"envoy.resource_limits.listener.{self.runtime.config.name}.connection_limit"
-        limit = self._values.integer(key, -1)
+        limit = self._values.integer(self._limit_key, -1)
         return 0 <= limit <= self._establisher.counters.cx_active.value
 
     def _redirected(self, sock: socket.socket, info: ConnectionInfo) -> ListenerRuntime | None:
@@ -211,8 +217,16 @@ class Acceptor:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._pending.discard(task)
+        self._read_on()
+
+    def _read_on(self) -> None:
         if not self._reading and self._paused is None:
             self._read()
+
+
+def _limit_key(runtime: ListenerRuntime) -> str:
+    """Of Envoy's runtime."""
+    return f"envoy.resource_limits.listener.{runtime.config.name}.connection_limit"
 
 
 def _local(sock: socket.socket) -> tuple[str, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from time import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,7 +19,8 @@ from proxy.listen.proxied import read_proxy_header
 from proxy.listen.runtime import DEFAULT_HANDSHAKE_TIMEOUT_S, ChainRuntime, ListenerRuntime
 from proxy.listen.sniff import peek_until
 from proxy.tls.failure import CHAIN, TIMEOUT, TlsFailed
-from proxy.tls.transport import Handshake, TlsTransport
+from proxy.tls.handshake import Handshake
+from proxy.tls.transport import TlsTransport
 from proxy.wire import client_hello, http_preface
 
 if TYPE_CHECKING:
@@ -30,29 +31,43 @@ log = logging.getLogger("weft.listen")
 
 
 class Establisher:
-    """Makes connections of one listening address."""
+    """Makes connections of one listening address. shaking: the hands that are shaken now."""
 
-    __slots__ = ("_inspectors", "_loop", "counters")
+    __slots__ = ("_inspectors", "_on_room", "counters", "loop", "shaking")
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         counters: ListenerCounters,
         inspectors: InspectorCounters,
+        on_room: Callable[[], None],
     ) -> None:
-        self._loop = loop
+        """on_room: called when there are fewer in `shaking`."""
+        self.loop = loop
         self.counters = counters
         self._inspectors = inspectors
+        self._on_room = on_room
+        self.shaking: set[_TlsGate] = set()
 
     def begin(
         self, runtime: ListenerRuntime, sock: socket.socket, info: ConnectionInfo
     ) -> Coroutine[Any, Any, None] | None:
-        """What is to be done for `sock`; None if it had no filter chain and is closed."""
+        """What is to be done for `sock` yet; None if nothing is left to wait for."""
         proxied = runtime.config.proxy_protocol is not None
         if proxied or runtime.needs_tls_inspector or runtime.needs_http_inspector:
             return self._inspect(runtime, sock, info)
         chain = self._choose(runtime, sock, info, "raw_buffer")
-        return None if chain is None else self._serve(chain, sock, info)
+        if chain is None:
+            return None
+        if chain.tls is None:
+            return self._serve(chain, sock, info)
+        self._terminate_tls(chain, chain.tls, sock, info)
+        return None
+
+    def abandon(self) -> None:
+        """Drops whose handshake is not over."""
+        for gate in list(self.shaking):
+            gate.abandon()
 
     # ----------------------------------------------------------------------- listener filters
 
@@ -83,7 +98,11 @@ class Establisher:
             sock.close()
             return
         chain = self._choose(runtime, sock, info, transport_protocol)
-        if chain is not None:
+        if chain is None:
+            return
+        if chain.tls is not None:
+            self._terminate_tls(chain, chain.tls, sock, info)
+        else:
             await self._serve(chain, sock, info)
 
     async def _listener_filters(
@@ -154,55 +173,74 @@ class Establisher:
     # ----------------------------------------------------------------------- serving
 
     async def _serve(self, chain: ChainRuntime, sock: socket.socket, info: ConnectionInfo) -> None:
-        if chain.tls is not None:
-            await self._terminate_tls(chain, chain.tls, sock, info)
-            return
+        """Plaintext."""
         try:
             protocol = chain.connect(info)
         except BaseException:
             info.on_closed()
             sock.close()
             raise
-        await self._loop.connect_accepted_socket(lambda: protocol, sock)
+        await self.loop.connect_accepted_socket(lambda: protocol, sock)
 
-    async def _terminate_tls(
+    def _terminate_tls(
         self, chain: ChainRuntime, tls: ServerTls, sock: socket.socket, info: ConnectionInfo
     ) -> None:
-        gate = _TlsGate(chain, tls, info, self.counters)
-        timeout_s = chain.handshake_timeout_s or DEFAULT_HANDSHAKE_TIMEOUT_S
-        handshake = Handshake(
-            self._loop, gate.session, gate.enter, chain.close_notify_wait_s, timeout_s
-        )
         try:
-            await self._loop.connect_accepted_socket(lambda: handshake, sock)
-            failure = await handshake.finished
-            if failure is not None:
-                gate.refuse(failure)
-        except OSError as error:
-            log.info("TLS handshake with %s:%d: %s", *info.remote, error)
-        finally:
-            handshake.abort()
-            if not gate.made:
-                info.on_closed()
+            gate = _TlsGate(chain, tls, sock, info, self)
+        except BaseException:
+            info.on_closed()
+            sock.close()
+            raise
+        self.shaking.add(gate)
+
+    def shaken(self, gate: _TlsGate) -> None:
+        self.shaking.discard(gate)
+        self._on_room()
 
 
 class _TlsGate:
     """Lets connections in whose handshake is over. The protocol behind it so is made with
     everything known. made: there is one, which will tell of the connection's end."""
 
+    __slots__ = ("_chain", "_counters", "_handshake", "_info", "_keeper", "_tls", "made", "session")
+
     def __init__(
         self,
         chain: ChainRuntime,
         tls: ServerTls,
+        sock: socket.socket,
         info: ConnectionInfo,
-        counters: ListenerCounters,
+        keeper: Establisher,
     ) -> None:
         self.made = False
         self.session = tls.session()
         self._chain = chain
         self._tls = tls
         self._info = info
-        self._counters = counters
+        self._keeper = keeper
+        self._counters = keeper.counters
+        timeout_s = chain.handshake_timeout_s or DEFAULT_HANDSHAKE_TIMEOUT_S
+        self._handshake = Handshake(
+            keeper.loop,
+            sock,
+            self.session,
+            self.enter,
+            self._end,
+            chain.close_notify_wait_s,
+            timeout_s,
+        )
+
+    def _end(self, failure: TlsFailed | None) -> None:
+        if failure is not None:
+            self.refuse(failure)
+        if not self.made:
+            self._info.on_closed()
+        self._keeper.shaken(self)
+
+    def abandon(self) -> None:
+        self._handshake.abort()
+        self._info.on_closed()
+        self._keeper.shaken(self)
 
     def enter(self, transport: TlsTransport) -> asyncio.Protocol | None:
         """Who serves the connection; None: it must be dropped."""

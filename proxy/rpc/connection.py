@@ -7,7 +7,8 @@ by the connection, and a second one would cost both of us a handshake.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+import socket
+from typing import TYPE_CHECKING, Any, cast
 
 from proxy.http.grpc import RpcError
 from proxy.http.h2 import ClientConnection, ConnectionFailed, Options, error_name
@@ -42,24 +43,17 @@ async def open_call(
     max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> Call:
     """Connects and begins the call `path`. address: 'host:port' or 'unix:PATH'. Raises RpcError."""
-    loop = asyncio.get_running_loop()
     link = Link("http" if tls is None else "https", authority)
-
-    async def connect(lowest: asyncio.Protocol) -> None:
-        if address.startswith("unix:"):
-            await loop.create_unix_connection(lambda: lowest, address.removeprefix("unix:"))
-        else:
-            host, _, port = address.rpartition(":")
-            await loop.create_connection(lambda: lowest, host.strip("[]"), int(port))
-
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             if tls is None:
-                await connect(link)
+                await _plain(link, address)
             else:
                 from proxy.tls.originate import originate  # not needed without TLS
 
-                await originate(tls.session(), link, connect, CLOSE_NOTIFY_WAIT_S)
+                await originate(
+                    tls.session(), link, lambda: _connected(address), CLOSE_NOTIFY_WAIT_S
+                )
     except TimeoutError:
         raise RpcError("UNAVAILABLE", f"{address} did not answer in time") from None
     except TlsFailed as failure:
@@ -69,6 +63,43 @@ async def open_call(
     if tls is not None:
         link.check_protocol(address)
     return link.start(path, metadata, max_message_bytes)
+
+
+async def _plain(link: Link, address: str) -> None:
+    loop = asyncio.get_running_loop()
+    if address.startswith("unix:"):
+        await loop.create_unix_connection(lambda: link, address.removeprefix("unix:"))
+    else:
+        host, _, port = address.rpartition(":")
+        await loop.create_connection(lambda: link, host.strip("[]"), int(port))
+
+
+async def _connected(address: str) -> socket.socket:
+    """To the first address of a name that answers. Raises OSError."""
+    if address.startswith("unix:"):
+        return await _connect(socket.AF_UNIX, address.removeprefix("unix:"))
+    host, _, port = address.rpartition(":")
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    for family, _, _, _, target in found[:-1]:
+        try:
+            return await _connect(family, target)
+        except OSError:
+            pass
+    return await _connect(found[-1][0], found[-1][4])
+
+
+async def _connect(family: int, target: Any) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        if family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(sock, target)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 class Link(asyncio.Protocol):

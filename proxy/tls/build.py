@@ -22,7 +22,12 @@ from OpenSSL import SSL, crypto
 from proxy.config.model import CommonTls, DataSource, TlsCertificate, ValidationContext
 from proxy.tls.domain_roots import DomainRoots
 from proxy.tls.failure import TlsConfigError
-from proxy.tls.openssl import MODE_NO_AUTO_CHAIN, set_groups, set_signature_algorithms
+from proxy.tls.openssl import (
+    MODE_NO_AUTO_CHAIN,
+    MODE_WRITES_IN_PARTS,
+    set_groups,
+    set_signature_algorithms,
+)
 from proxy.tls.verify import Stores, Verifier
 
 # Envoy's default TLS 1.2 cipher suites, in its order; those of TLS 1.3 can't be configured.
@@ -49,7 +54,9 @@ def new_context(method: int, common: CommonTls) -> SSL.Context:
     context.set_min_proto_version(_VERSIONS[common.min_version])
     context.set_max_proto_version(_VERSIONS[common.max_version])
     context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
-    context.set_mode(MODE_NO_AUTO_CHAIN | SSL.MODE_RELEASE_BUFFERS)
+    # The end of TCP is the end of the peer's direction, with or without a close_notify.
+    context.set_options(SSL.OP_IGNORE_UNEXPECTED_EOF)
+    context.set_mode(MODE_NO_AUTO_CHAIN | MODE_WRITES_IN_PARTS | SSL.MODE_RELEASE_BUFFERS)
     _set_ciphers(context, common.ciphers or DEFAULT_CIPHERS)
     if not set_groups(context, common.curves or DEFAULT_CURVES):
         raise TlsConfigError(f"unknown ecdh_curves: {', '.join(common.curves)}")

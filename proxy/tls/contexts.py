@@ -35,7 +35,7 @@ from proxy.tls.openssl import choose_alpn, set_verify
 from proxy.tls.own import OwnCertificates
 from proxy.tls.peer import certificate_facts
 from proxy.tls.revoked import revoked_now
-from proxy.tls.session import Session, judged
+from proxy.tls.session import Resumable, Session, judged
 from proxy.tls.verify import Verifier, described
 
 Contexts = MutableMapping[tuple[object, ...], SSL.Context]
@@ -69,7 +69,7 @@ class ClientTls:
     verifier: Verifier | None
     own: OwnCertificates
     make: Callable[[tuple[str, ...]], SSL.Context]
-    kept: deque[tuple[str, SSL.Session]]
+    kept: deque[tuple[str, Resumable]]
     alpn: tuple[str, ...] = ()
     auto_host_sni: bool = False
     auto_sni_san_validation: bool = False
@@ -101,9 +101,9 @@ class ClientSession(Session):
         )
         self._tls = tls
         self._sni = sni
-        if tls.kept and tls.kept[-1][0] == sni:
+        if tls.kept and tls.kept[-1][0] == sni and tls.kept[-1][1].context is context:
             # Each ticket is good for once (RFC 8446 appendix C.4).
-            self.connection.set_session(tls.kept.pop()[1])
+            self.resume(tls.kept.pop()[1])
 
     def secured(self) -> Secured:
         own = self._tls.own.facts
@@ -115,7 +115,7 @@ class ClientSession(Session):
 
     def keep(self) -> None:
         """Its session may be resumed; its tickets have come with the first answer."""
-        session = self.connection.get_session() if self._tls.kept.maxlen else None
+        session = self.resumable() if self._tls.kept.maxlen else None
         if session is not None:
             self._tls.kept.append((self._sni, session))
 
@@ -130,11 +130,6 @@ class ClientSession(Session):
             return failure
         ours = f"our certificate is {self._tls.own.told()}"
         return TlsFailed(failure.statistic, f"{failure.why}; {ours}")
-
-    def __del__(self) -> None:
-        # OpenSSL spoils the session of a connection that has had no end. RFC 5246 section 7.2.1
-        # has dropped that rule, and many a connection to a host is broken off.
-        self.connection.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
 
 
 def _holds(verifier: Verifier | None, session: Session, now: float) -> bool:
@@ -239,7 +234,7 @@ def client_context(
 
     make(common.alpn or alpn)
     shown = OwnCertificates.of_client(certificates)
-    kept: deque[tuple[str, SSL.Session]] = deque(maxlen=tls.max_session_keys)
+    kept: deque[tuple[str, Resumable]] = deque(maxlen=tls.max_session_keys)
     return ClientTls(
         *(tls.sni, verifier, shown, make, kept, common.alpn),
         auto_host_sni=tls.auto_host_sni,

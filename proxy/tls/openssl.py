@@ -11,23 +11,29 @@ handshake, no way to close one direction.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from OpenSSL import SSL
 
 lib: Any = SSL._lib  # type: ignore[attr-defined]
 ffi: Any = SSL._ffi  # type: ignore[attr-defined]
 
+NULL: Any = ffi.NULL
+
 # What every read goes through: all belongs to one thread, and nothing is left for later.
-SIZE = 64 * 1024
-BUFFER = ffi.new("char[]", SIZE)
-VIEW = ffi.buffer(BUFFER)
+SIZE: Final = 64 * 1024
+BUFFER: Any = ffi.new("char[]", SIZE)
+VIEW: Any = ffi.buffer(BUFFER)
 _scratch = lib.BIO_new(lib.BIO_s_mem())
 _ciphers: dict[int, str] = {}  # by address: they are OpenSSL's constants
 
 # openssl/ssl.h: a server sends the chain that it was given, and does not build (and verify) one
 # anew in each handshake: a seventh of its work. What BoringSSL does, too.
-MODE_NO_AUTO_CHAIN = 0x8
+MODE_NO_AUTO_CHAIN: Final = 0x8
+# A write says how much has gone, and what was cut off may be written again from elsewhere.
+MODE_WRITES_IN_PARTS: Final = 0x1 | 0x2
+_CHOOSE_NAME = "int (*)(SSL *, int *, void *)"
 _CHOOSE_ALPN = (
     "int (*)(SSL *, unsigned char **, unsigned char *, const unsigned char *, unsigned int, void *)"
 )
@@ -94,6 +100,30 @@ def choose_alpn(context: SSL.Context, protocols: tuple[str, ...]) -> None:
     kept = ffi.callback(_CHOOSE_ALPN, choose, error=lib.SSL_TLSEXT_ERR_ALERT_FATAL)
     context._alpn_select_callback = kept  # where pyOpenSSL keeps its own
     lib.SSL_CTX_set_alpn_select_cb(context._context, kept, ffi.NULL)
+
+
+def choose_by_name(context: SSL.Context, choose: Callable[[str], SSL.Context | None]) -> None:
+    """The server's certificate by the client's SNI (in lower case, '' for none): `choose` answers
+    the context that has it, which must never be let go, or None for this one."""
+
+    def chosen(ssl: Any, _: Any, __: Any) -> int:
+        name = lib.SSL_get_servername(ssl, lib.TLSEXT_NAMETYPE_host_name)
+        found = choose(text(name).lower())
+        if found is not None:
+            lib.SSL_set_SSL_CTX(ssl, found._context)
+        return int(lib.SSL_TLSEXT_ERR_OK)
+
+    kept = ffi.callback(_CHOOSE_NAME, chosen, error=lib.SSL_TLSEXT_ERR_ALERT_FATAL)
+    context._tlsext_servername_callback = kept  # where pyOpenSSL keeps its own
+    lib.SSL_CTX_set_tlsext_servername_callback(context._context, kept)
+
+
+def text(pointer: Any) -> str:
+    """Of a `const char *`; '' for none."""
+    if pointer == NULL:
+        return ""
+    found: bytes = ffi.string(pointer)
+    return found.decode("latin-1")
 
 
 def errors() -> list[str]:

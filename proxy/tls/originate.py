@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from time import time
 
 from proxy.tls.contexts import ClientSession
 from proxy.tls.failure import TlsFailed
-from proxy.tls.transport import Handshake, TlsTransport
+from proxy.tls.handshake import Handshake
+from proxy.tls.transport import TlsTransport
 
-Connect = Callable[[asyncio.Protocol], Awaitable[None]]
-"""Makes the connection beneath, for the protocol that it is given."""
+Connect = Callable[[], Awaitable[socket.socket]]
+"""Makes the connection beneath: a non-blocking socket that belongs to who asked."""
 
 
 async def originate(
@@ -31,10 +33,17 @@ async def originate(
         return None if refused else protocol
 
     loop = asyncio.get_running_loop()
-    handshake = Handshake(loop, session, use, close_notify_wait_s)
+    finished: asyncio.Future[TlsFailed | None] = loop.create_future()
+
+    def finish(failure: TlsFailed | None) -> None:
+        if not finished.done():
+            finished.set_result(failure)
+
+    sock = await connect()
+    handshake = Handshake(loop, sock, session, use, finish, close_notify_wait_s)
     try:
-        await connect(handshake)
-        failure = await handshake.finished
+        handshake.begin()
+        failure = await finished
     finally:
         handshake.abort()
     if refused:

@@ -15,6 +15,7 @@ from proxy.config.model import TlsCertificate
 from proxy.connection import PeerCertificate
 from proxy.tls.build import leaf_of
 from proxy.tls.names import dns_name_matches
+from proxy.tls.openssl import choose_by_name
 from proxy.tls.peer import certificate_facts
 from proxy.tls.verify import date_of, described
 
@@ -36,7 +37,7 @@ class OwnCertificates:
         self._by_name: list[tuple[frozenset[str], SSL.Context]] = []
         if len(first) < len(certificates):
             self._sort_out(certificates, make)
-            self.context.set_tlsext_servername_callback(self._choose)
+            choose_by_name(self.context, self._choose)
 
     @classmethod
     def of_client(cls, certificates: Sequence[Named]) -> OwnCertificates:
@@ -64,16 +65,14 @@ class OwnCertificates:
         for names, some in groups.items():
             self._by_name.append((names, make(_one_of_each_kind(some))))
 
-    def _choose(self, connection: SSL.Connection) -> None:
-        asked = (connection.get_servername() or b"").decode("ascii", "replace").lower()
+    def _choose(self, asked: str) -> SSL.Context | None:
         exact = [context for names, context in self._by_name if asked in names]
         covering = exact or [
             context
             for names, context in self._by_name
             if any(dns_name_matches(asked, name) for name in names)
         ]
-        if asked and covering:
-            connection.set_context(covering[0])
+        return covering[0] if asked and covering else None
 
 
 def _with_end(facts: PeerCertificate) -> str:

@@ -1,37 +1,49 @@
-"""One side of one TLS connection: the peer's bytes in, plaintext out, and the other way round.
+"""One side of one TLS connection, over a socket that OpenSSL reads and writes itself.
 
-    shaking hands (`shake` until it says so) -> open (`decrypt`, `encrypt`) -> each direction ends
-    by itself: ours by `close_notify`, the peer's when `ended` is set
+    shaking hands (`shake` until it says so) -> open (`read`, `write`) -> each direction ends by
+    itself: ours by `close_notify`, the peer's when `ended` is set
 
-Opens nothing. All sessions share one buffer: they belong to one thread.
+The socket is somebody else's, and non-blocking. What was read is copied out of one buffer that all
+sessions share: they belong to one thread.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import os
+from typing import Any, Final, Protocol
 
 from OpenSSL import SSL
 
 from proxy.connection import Secured
 from proxy.tls.failure import CHAIN, CONNECTION, NO_CERTIFICATE, Refusal, TlsFailed
-from proxy.tls.openssl import BUFFER, SIZE, VIEW, cipher_name, der_of, errors, ffi, lib
+from proxy.tls.openssl import BUFFER, NULL, SIZE, VIEW, cipher_name, der_of, errors, ffi, lib, text
 
-RECORD = 16 * 1024  # RFC 8446 section 5.1: what one record carries at most
-_HEADER = 5
-_GROUPS = {
+RECORD: Final = 16 * 1024  # RFC 8446 section 5.1: what one record carries at most
+_GROUPS: Final = {
     "x25519": "X25519", "secp256r1": "P-256", "prime256v1": "P-256", "secp384r1": "P-384",
     "secp521r1": "P-521", "x25519mlkem768": "X25519MLKEM768",
 }  # fmt: skip
 # What comes of a client that was meant for another port, or another mode.
-_PLAIN_WORDS = {
+_PLAIN_WORDS: Final = {
     "http request": "the peer speaks plain HTTP, not TLS",
     "wrong version number": "what the peer says is no TLS",
 }
-_VERSIONS = {SSL.TLS1_2_VERSION: "TLSv1.2", SSL.TLS1_3_VERSION: "TLSv1.3"}
+_VERSIONS: Final = {SSL.TLS1_2_VERSION: "TLSv1.2", SSL.TLS1_3_VERSION: "TLSv1.3"}
+_GONE: Final = "the peer has closed the connection"
 
-_new_bio, _memory = lib.BIO_new, lib.BIO_s_mem
-_bio_read, _bio_write = lib.BIO_read, lib.BIO_write
-_ssl_read, _ssl_write = lib.SSL_read, lib.SSL_write
+_ssl_new: Final[Any] = lib.SSL_new
+_ssl_free: Final[Any] = lib.SSL_free
+_ssl_read: Final[Any] = lib.SSL_read
+_ssl_write: Final[Any] = lib.SSL_write
+_ssl_error: Final[Any] = lib.SSL_get_error
+_shake_hands: Final[Any] = lib.SSL_do_handshake
+_address: Final[Any] = ffi.from_buffer
+_WANT_READ: Final[int] = lib.SSL_ERROR_WANT_READ
+_WANT_WRITE: Final[int] = lib.SSL_ERROR_WANT_WRITE
+_ZERO_RETURN: Final[int] = lib.SSL_ERROR_ZERO_RETURN
+_SYSCALL: Final[int] = lib.SSL_ERROR_SYSCALL
+_HOST_NAME: Final[int] = lib.TLSEXT_NAMETYPE_host_name
+_BOTH_SHUT_DOWN: Final[int] = lib.SSL_SENT_SHUTDOWN | lib.SSL_RECEIVED_SHUTDOWN
 
 
 class Judge(Protocol):
@@ -67,18 +79,27 @@ judged: Any = ffi.callback("int (*)(int, X509_STORE_CTX *)", _judge, error=0)
 _shaking: list[Session] = []
 
 
+class Resumable:
+    """A session that another connection of the same context may resume."""
+
+    __slots__ = ("context", "session")
+
+    def __init__(self, context: SSL.Context, session: Any) -> None:
+        """session: an `SSL_SESSION *` of ours."""
+        self.context = context
+        self.session = session
+
+
 class Session:
-    """ended: the peer will say nothing more (close_notify). refusal: what the verification of the
-    peer's certificate has to say. wanted_name: one that the peer's certificate must have beside
-    what is configured, '' for none."""
+    """ended: the peer will say nothing more (close_notify, or the end of TCP). blocked: what waits
+    to be written has no room in the socket. refusal: what the verification of the peer's
+    certificate has to say. wanted_name: one that the peer's certificate must have beside what is
+    configured, '' for none."""
 
     __slots__ = (
-        "_aligned",
-        "_incoming",
-        "_missing",
-        "_outgoing",
+        "_context",
         "_ssl",
-        "connection",
+        "blocked",
         "ended",
         "refusal",
         "server",
@@ -98,124 +119,88 @@ class Session:
     ) -> None:
         """verifier: judges the peer's certificate, where `context` asks `judged`. server_name: the
         SNI to send, '' for none."""
-        connection = self.connection = SSL.Connection(context)
-        self._ssl = connection._ssl
-        self._incoming = connection._into_ssl
-        self._outgoing = connection._from_ssl
-        self._aligned = True  # what came ends with a record
-        self._missing = 0  # else: bytes of the record that has begun, -1 if that can't be told
+        self._context = context  # it keeps the callbacks
+        self._ssl = ssl = ffi.gc(_ssl_new(context._context), _ssl_free)
         self.ended = False
+        self.blocked = False
         self.refusal = Refusal()
         self.verifier = verifier
         self.shown = b""  # the peer's certificate, if it was looked at in the handshake
         self.wanted_name = wanted_name
         self.server = server
         if server:
-            connection.set_accept_state()
+            lib.SSL_set_accept_state(ssl)
         else:
-            connection.set_connect_state()
+            lib.SSL_set_connect_state(ssl)
             if server_name:
-                connection.set_tlsext_host_name(server_name.encode())
+                lib.SSL_set_tlsext_host_name(ssl, server_name.encode())
+
+    def attach(self, descriptor: int) -> None:
+        """The socket to use, before anything else; whoever owns it closes it."""
+        lib.SSL_set_fd(self._ssl, descriptor)
 
     # ------------------------------------------------------------------ the handshake
 
-    def shake(self, data: bytes) -> bool:
-        """Goes on with what the peer sent; True when the handshake is over. `taken` is to be sent
-        in any case, also when this raises TlsFailed."""
-        if data:
-            _bio_write(self._incoming, data, len(data))
-            self._measure(data)
+    def shake(self) -> bool:
+        """Goes on with what is there; True when the handshake is over. Raises TlsFailed, of which
+        the peer was told."""
+        self.blocked = False
         _shaking.append(self)
-        done: int = lib.SSL_do_handshake(self._ssl)
+        done: int = _shake_hands(self._ssl)
         _shaking.pop()
         if done == 1:
             return True
-        if lib.SSL_get_error(self._ssl, done) != lib.SSL_ERROR_WANT_READ:
+        if not self._waits(done):
             raise self._failure()
         return False
 
-    def _settle(self) -> None:
-        """Gives OpenSSL's buffers back, which never shrink; nothing waits in them."""
-        incoming, outgoing = _new_bio(_memory()), _new_bio(_memory())
-        lib.SSL_set_bio(self._ssl, incoming, outgoing)
-        self._incoming = self.connection._into_ssl = incoming
-        self._outgoing = self.connection._from_ssl = outgoing
-
     # ------------------------------------------------------------------ open
 
-    def decrypt(self, data: bytes) -> bytes:
-        """The plaintext that is whole with `data`; may be nothing. Raises TlsFailed.
-
-        After the peer's close_notify all is passed over (RFC 8446 section 6.1): OpenSSL would keep
-        it and never look at it."""
-        if self.ended:
-            return b""
-        size = len(data)
-        _bio_write(self._incoming, data, size)
-        if self._aligned and size > _HEADER and size == _HEADER + (data[3] << 8 | data[4]):
-            got: int = _ssl_read(self._ssl, BUFFER, SIZE)
-            if got > 0:
-                return VIEW[:got]  # type: ignore[no-any-return]
-            self._no_more(got)
-            return b""
-        self._measure(data)
-        return self.rest(size)
-
-    def rest(self, size: int = 0) -> bytes:
-        """What came with the end of the handshake."""
-        parts: list[bytes] = []
-        while (got := _ssl_read(self._ssl, BUFFER, SIZE)) > 0:
-            parts.append(VIEW[:got])
-        self._no_more(got)
-        if self._aligned and (not size or size > SIZE // 2):
-            self._settle()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def _no_more(self, result: int) -> None:
-        error = lib.SSL_get_error(self._ssl, result)
-        if error == lib.SSL_ERROR_WANT_READ:
-            return
-        if error == lib.SSL_ERROR_ZERO_RETURN:
-            self.ended = True
-            return
-        raise self._failure()
-
-    def _measure(self, data: bytes) -> None:
-        """Does a record end where `data` ends? Then the next read need not be tried in vain."""
-        if self._missing < 0:
-            return
-        at, size = self._missing, len(data)
-        while at + _HEADER <= size:
-            at += _HEADER + (data[at + 3] << 8 | data[at + 4])
-        self._aligned = at == size
-        self._missing = at - size if at >= size else -1
-
-    def encrypt(self, data: bytes) -> bytes:
-        """What to send for `data`. Raises TlsFailed."""
-        size = len(data)
-        if size <= RECORD:
-            if not size:
-                return b""
-            done: int = _ssl_write(self._ssl, data, size)
-            if done <= 0:
-                raise self._failure()
-            got: int = _bio_read(self._outgoing, BUFFER, SIZE)
+    def read(self) -> bytes:
+        """The plaintext of the next record; nothing when it is not there yet, or has nothing for
+        us, or after the end. Raises TlsFailed and OSError."""
+        got: int = _ssl_read(self._ssl, BUFFER, SIZE)
+        if got > 0:
             return VIEW[:got]  # type: ignore[no-any-return]
-        # A record at a time, so that OpenSSL's buffer stays small.
-        return b"".join(self.encrypt(data[at : at + RECORD]) for at in range(0, size, RECORD))
+        error: int = _ssl_error(self._ssl, got)
+        if error == _ZERO_RETURN:
+            self.ended = True
+        elif error != _WANT_READ and error != _WANT_WRITE:
+            raise self._broken(error)
+        return b""
 
-    def taken(self) -> bytes:
-        """What the protocol itself has to send: handshakes, tickets, alerts, key updates."""
-        parts: list[bytes] = []
-        while (got := _bio_read(self._outgoing, BUFFER, SIZE)) > 0:
-            parts.append(VIEW[:got])
-        return b"".join(parts)
+    def write(self, data: bytes) -> int:
+        """How many bytes of `data` were sent, or wait within OpenSSL for nothing but room: less
+        than all only where `blocked` is set, and then the same rest is to be written again, or
+        more. Raises TlsFailed and OSError."""
+        size = len(data)
+        done: int = _ssl_write(self._ssl, data, size)
+        if done == size:
+            return done
+        sent = 0
+        start = _address(data)
+        while done > 0:
+            sent += done
+            if sent == size:
+                return sent
+            done = _ssl_write(self._ssl, start + sent, size - sent)
+        if not self._waits(done):
+            raise self._broken(_ssl_error(self._ssl, done))
+        return sent
 
-    def close_notify(self) -> bytes:
-        """Our direction is over (RFC 8446 section 6.1); what to send. The peer's may go on."""
-        lib.SSL_shutdown(self._ssl)
+    def close_notify(self) -> bool:
+        """Our direction is over (RFC 8446 section 6.1). The peer's may go on. False: there is no
+        room for the message, so say it again."""
+        done: int = lib.SSL_shutdown(self._ssl)
+        said = done >= 0 or not self._waits(done)
         lib.ERR_clear_error()
-        return self.taken()
+        return said
+
+    def over(self) -> None:
+        """The connection is at its end, however that came. OpenSSL spoils the session of one that
+        has had no proper end; RFC 5246 section 7.2.1 has dropped that rule, and many a connection
+        to a host is broken off."""
+        lib.SSL_set_shutdown(self._ssl, _BOTH_SHUT_DOWN)
 
     def secured(self) -> Secured | None:
         """For who logs a connection to a host: a client's matter."""
@@ -224,12 +209,26 @@ class Session:
     def keep(self) -> None:
         """The peer may have sent what resumes this session: a client's matter."""
 
+    # ------------------------------------------------------------------ resumption, a client's
+
+    def resume(self, earlier: Resumable) -> None:
+        """Before the handshake; `earlier` is of the same context."""
+        lib.SSL_set_session(self._ssl, earlier.session)
+
+    def resumable(self) -> Resumable | None:
+        session = lib.SSL_get1_session(self._ssl)
+        if session == NULL:
+            return None
+        return Resumable(self._context, ffi.gc(session, lib.SSL_SESSION_free))
+
     # ------------------------------------------------------------------ facts, once it is open
 
     @property
     def only_tickets_left(self) -> bool:
-        """What a server says after a handshake of TLS 1.3 (RFC 8446 section 4.6.1) can wait."""
-        return self.server and lib.SSL_version(self._ssl) == SSL.TLS1_3_VERSION
+        """What a server says at the end of a handshake of TLS 1.3 (RFC 8446 section 4.6.1) can
+        wait. Not known before the first words of the client are."""
+        version: int = lib.SSL_version(self._ssl)
+        return self.server and version == SSL.TLS1_3_VERSION
 
     @property
     def version(self) -> str:
@@ -242,17 +241,19 @@ class Session:
     @property
     def group(self) -> str:
         """Of the key exchange, in Envoy's words: X25519, P-256."""
-        name = self.connection.get_group_name() or ""
+        name = text(lib.SSL_get0_group_name(self._ssl))
         return _GROUPS.get(name.lower(), name)
 
     @property
     def alpn(self) -> str:
-        return self.connection.get_alpn_proto_negotiated().decode("latin-1")
+        lib.SSL_get0_alpn_selected(self._ssl, _alpn, _alpn_size)
+        size: int = _alpn_size[0]
+        return ffi.buffer(_alpn[0], size)[:].decode("latin-1") if size else ""
 
     @property
     def server_name(self) -> str:
         """The client's SNI in lower case, '' when it sent none."""
-        return (self.connection.get_servername() or b"").decode("latin-1").lower()
+        return text(lib.SSL_get_servername(self._ssl, _HOST_NAME)).lower()
 
     @property
     def resumed(self) -> bool:
@@ -262,18 +263,36 @@ class Session:
     def peer_der(self) -> bytes:
         """Its certificate, b"" when it has shown none."""
         if not self.shown:
-            found = self.connection.get_peer_certificate()
-            self.shown = b"" if found is None else der_of(found._x509)
+            found = lib.SSL_get_peer_certificate(self._ssl)
+            if found != NULL:
+                self.shown = der_of(ffi.gc(found, lib.X509_free))
         return self.shown
 
     def peer_chain(self) -> tuple[bytes, ...]:
         """What it has shown beside its certificate."""
         der = self.peer_der
-        shown = self.connection.get_peer_cert_chain() or []
-        others = [der_of(one._x509) for one in shown]
+        shown = lib.SSL_get_peer_cert_chain(self._ssl)
+        if shown == NULL:
+            return ()
+        count: int = lib.sk_X509_num(shown)
+        others = [der_of(lib.sk_X509_value(shown, at)) for at in range(count)]
         return tuple(one for one in others if one != der)
 
     # ------------------------------------------------------------------ failure
+
+    def _waits(self, result: int) -> bool:
+        """For the peer, or for room."""
+        error: int = _ssl_error(self._ssl, result)
+        self.blocked = error == _WANT_WRITE
+        return self.blocked or error == _WANT_READ
+
+    def _broken(self, error: int) -> Exception:
+        """What ended a connection that was open; as the socket's error where it was that."""
+        number: int = ffi.errno
+        if error == _SYSCALL and number:
+            lib.ERR_clear_error()
+            return OSError(number, os.strerror(number))
+        return self._failure()
 
     def _failure(self) -> TlsFailed:
         """What OpenSSL says, put into Envoy's statistics."""
@@ -286,5 +305,9 @@ class Session:
         if "peer did not return a certificate" in words:
             return TlsFailed(NO_CERTIFICATE, "the peer has shown no certificate")
         if not words:
-            return TlsFailed("", "the peer has closed the connection")
+            return TlsFailed("", _GONE)
         return TlsFailed(CONNECTION, _PLAIN_WORDS.get(words[-1], words[-1]))
+
+
+_alpn: Final[Any] = ffi.new("unsigned char **")
+_alpn_size: Final[Any] = ffi.new("unsigned int *")

@@ -1,21 +1,28 @@
-"""TLS between an asyncio transport and the protocol that uses it.
+"""TLS on a connected socket, as asyncio has transports.
 
-    Handshake (behind the raw transport) -> TlsTransport (in its place) -> closed
+    Handshake (until the peer is verified) -> TlsTransport (in its place) -> closed
 
-What the loop's own TLS transports can't do: tell why a handshake failed, verify names within it,
-close one direction and hear the other, and cost little. Knows no listener and no cluster.
+OpenSSL reads and writes the socket itself, so that a record is one call each way. What the loop's
+own TLS transports can't do: tell why a handshake failed, verify names within it, close one
+direction and hear the other, and cost little. Knows no listener and no cluster.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from proxy.tls.failure import TIMEOUT, TlsFailed
+from proxy.tls.failure import TlsFailed
 
 if TYPE_CHECKING:
     from proxy.tls.session import Session
+
+RECORDS_PER_TURN: Final = 4  # then other connections have their turn
+HIGH_BYTES: Final = 64 * 1024
+_READ: Final = 16 * 1024  # a record that is full: more may be there
+_DRAIN_BYTES: Final = 64 * 1024
 
 
 def open_transports() -> list[TlsTransport]:
@@ -23,22 +30,28 @@ def open_transports() -> list[TlsTransport]:
     return list(_open)
 
 
-class TlsTransport(asyncio.Protocol):
-    """A transport to the protocol above it, a protocol to the raw transport beneath.
+class TlsTransport:
+    """To the protocol above it what asyncio's transports are.
 
     EOF of TCP without a close_notify ends the peer's direction like one (Envoy, too): whoever
     frames his messages notices what is missing, and the others could not tell anyway."""
 
     __slots__ = (
         "_closing",
+        "_corked",
+        "_ending",
+        "_fd",
         "_first",
-        "_held",
+        "_full",
+        "_high",
         "_loop",
+        "_low",
+        "_out",
+        "_out_bytes",
         "_paused",
         "_protocol",
-        "_raw",
         "_said_eof",
-        "_unread",
+        "_sock",
         "_wait_s",
         "_waiting",
         "session",
@@ -47,72 +60,68 @@ class TlsTransport(asyncio.Protocol):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        raw: asyncio.Transport,
+        sock: socket.socket,
         session: Session,
         close_notify_wait_s: float,
-        tickets: bytes = b"",
+        corked: bool = False,
     ) -> None:
-        """close_notify_wait_s: how long a closed connection may write none of its rest. tickets:
-        they go with the first answer, which is one packet less (BoringSSL)."""
-        self._held = tickets
+        """sock: connected and non-blocking, of which the session knows; it is ours from here on.
+        close_notify_wait_s: how long a closed connection may write none of its rest. corked: what
+        the handshake has said last goes with the first answer, which is one packet less."""
+        self._corked = corked
         self._loop = loop
-        self._raw = raw
+        self._sock = sock
+        self._fd = sock.fileno()
         self.session = session
         self._wait_s = close_notify_wait_s
-        self._protocol: asyncio.Protocol = self
+        self._protocol: asyncio.Protocol = _NOBODY
         self._paused = False
         self._first = not session.server
-        self._unread = True  # what came with the handshake was not looked at yet
         self._said_eof = False
         self._closing = False
+        self._ending = False  # a close_notify goes behind what waits
+        self._out: deque[bytes] | None = None  # what waits for room, if anything does
+        self._out_bytes = 0
+        self._full = False
+        self._high = HIGH_BYTES
+        self._low = HIGH_BYTES // 4
         self._waiting: asyncio.TimerHandle | None = None
 
     def begin(self, protocol: asyncio.Protocol) -> None:
-        """Puts `protocol` above, and hands it what is here already."""
+        """Puts `protocol` above. Takes the place of whoever has read the socket before.
+
+        The first words of a client are mostly here by now; those of a server wait for the next
+        turn, until whoever has asked for the connection knows that he has it."""
         self._protocol = protocol
         _open.add(self)
         protocol.connection_made(cast(asyncio.BaseTransport, self))
-        self._read_rest()
+        if not self._paused and not self._closing:
+            self._loop.add_reader(self._fd, self._readable)
+            if self.session.server:
+                self._readable()
 
     # ------------------------------------------------------------------ the loop's side
 
-    def data_received(self, data: bytes) -> None:
-        try:
-            plain = self.session.decrypt(data)
-        except TlsFailed as failure:
-            self._break(failure)
-            return
-        if plain and not self._closing:
-            if self._first:
-                self._hear_first()
-            self._protocol.data_received(plain)
-        if not plain or self.session.ended:
-            self._protocol_only()
-
-    def _protocol_only(self) -> None:
-        """No plaintext came, so TLS itself had something to say."""
-        words = self._held + self.session.taken()
-        self._held = b""
-        if words:
-            self._raw.write(words)
-        if self.session.ended and not self._said_eof:
-            self._end_of_peer()
-
-    def _read_rest(self) -> None:
-        if not self._unread or self._paused or self._closing:
-            return
-        self._unread = False
-        try:
-            plain = self.session.rest()
-        except TlsFailed as failure:
-            self._break(failure)
-            return
-        if plain:
-            if self._first:
-                self._hear_first()
-            self._protocol.data_received(plain)
-        if self.session.ended:
-            self._end_of_peer()
+    def _readable(self) -> None:
+        session = self.session
+        for _ in range(RECORDS_PER_TURN):
+            try:
+                plain = session.read()
+            except TlsFailed as failure:
+                self._break(failure)
+                return
+            except OSError as error:
+                self._lose(error)
+                return
+            if plain:
+                if self._first:
+                    self._hear_first()
+                self._protocol.data_received(plain)
+            elif session.ended:
+                self._end_of_peer()
+                return
+            if len(plain) < _READ or self._paused or self._closing:
+                return
 
     def _hear_first(self) -> None:
         """By now a server has sent its tickets."""
@@ -120,56 +129,129 @@ class TlsTransport(asyncio.Protocol):
         self.session.keep()
 
     def _end_of_peer(self) -> None:
+        if self._said_eof:
+            return
         self._said_eof = True
-        if self._closing:
-            self._raw.close()
-        elif not self._protocol.eof_received():
+        self._loop.remove_reader(self._fd)
+        if not self._protocol.eof_received():
             self.close()
 
-    def eof_received(self) -> bool:
-        if not self._said_eof:
-            self._end_of_peer()
-        return not self._raw.is_closing()
+    def _writable(self) -> None:
+        try:
+            self._write_waiting()
+        except TlsFailed as failure:
+            self._break(failure)
+            return
+        except OSError as error:
+            self._lose(error)
+            return
+        if self._full and self._out_bytes <= self._low:
+            self._full = False
+            self._protocol.resume_writing()
+        if self._out is None:
+            self._loop.remove_writer(self._fd)
+            if self._ending:
+                self._say_end()
 
-    def connection_lost(self, error: Exception | None) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
-        _open.discard(self)
-        self._closing = True
+    def _write_waiting(self) -> None:
+        out = self._out
+        while out:
+            data = out[0]
+            sent = self.session.write(data)
+            self._out_bytes -= sent
+            if sent < len(data):
+                out[0] = data[sent:]
+                return
+            out.popleft()
+        self._out = None
+
+    def _break(self, failure: TlsFailed) -> None:
+        """The peer has sent an alert, or something that is no TLS; OpenSSL has told it so."""
+        if self._protocol is _NOBODY:
+            return
+        protocol, self._protocol = self._protocol, _NOBODY
+        self._end(failure)
+        protocol.connection_lost(failure)
+
+    def _lose(self, error: Exception | None) -> None:
+        """The end; the protocol hears of it in the loop's next turn, as asyncio has it."""
+        if self._sock.fileno() != -1:
+            self._end(error)
+            self._loop.call_soon(self._lost, error)
+
+    def _lost(self, error: Exception | None) -> None:
         protocol, self._protocol = self._protocol, _NOBODY
         protocol.connection_lost(error)
 
-    def pause_writing(self) -> None:
-        self._protocol.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._protocol.resume_writing()
-
-    def _break(self, failure: TlsFailed) -> None:
-        """The peer has sent an alert, or something that is no TLS."""
-        words = self.session.taken()
-        if words and not self._raw.is_closing():
-            self._raw.write(words)
+    def _end(self, error: Exception | None) -> None:
+        """The descriptor may be another connection's from here on."""
         self._closing = True
-        protocol, self._protocol = self._protocol, _NOBODY
-        self._raw.close()
-        self._stop_waiting_soon()
-        protocol.connection_lost(failure)
+        if self._sock.fileno() == -1:
+            return
+        _open.discard(self)
+        if self._waiting is not None:
+            self._waiting.cancel()
+        self._loop.remove_reader(self._fd)
+        if self._out is not None:
+            self._loop.remove_writer(self._fd)
+            self._out = None
+            self._out_bytes = 0
+        self.session.over()
+        if error is None:
+            self._sock.close()
+        else:
+            close_heard(self._sock)
 
     # ------------------------------------------------------------------ the protocol's side
 
     def write(self, data: bytes) -> None:
-        if self._closing:
+        if self._closing or self._ending or not data:
+            return
+        if self._out is not None:
+            self._out.append(data)
+            self._out_bytes += len(data)
+            self._mind_the_mark()
+            return
+        if self._first and self._was_reset():
             return
         try:
-            words = self.session.encrypt(data)
-        except TlsFailed as failure:
-            self._loop.call_soon(self._break, failure)
+            sent = self.session.write(data)
+        except (TlsFailed, OSError) as error:
+            self._closing = True
+            self._loop.call_soon(self._fail, error)
             return
-        if self._held:
-            words = self._held + words
-            self._held = b""
-        self._raw.write(words)
+        if self._corked:
+            self._uncork()
+        if sent < len(data):
+            self._wait(data[sent:])
+
+    def _was_reset(self) -> bool:
+        """By a server that has refused our certificate, which it tells when our part of the
+        handshake is over (TLS 1.3). A write that fails would keep OpenSSL from reading why; like
+        this we are about to hear it."""
+        return self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+
+    def _fail(self, error: TlsFailed | OSError) -> None:
+        """A write did; whoever wrote was not disturbed in what he did."""
+        if isinstance(error, TlsFailed):
+            self._break(error)
+        else:
+            self._lose(error)
+
+    def _wait(self, rest: bytes) -> None:
+        self._out = deque((rest,))
+        self._out_bytes = len(rest)
+        self._loop.add_writer(self._fd, self._writable)
+        self._mind_the_mark()
+
+    def _mind_the_mark(self) -> None:
+        if not self._full and self._out_bytes > self._high:
+            self._full = True
+            self._protocol.pause_writing()
+
+    def _uncork(self) -> None:
+        self._corked = False
+        cork(self._sock, 0)
 
     def writelines(self, parts: list[bytes]) -> None:
         self.write(b"".join(parts))
@@ -179,61 +261,72 @@ class TlsTransport(asyncio.Protocol):
 
     def write_eof(self) -> None:
         """A close_notify; what the peer still says is heard (RFC 8446 section 6.1)."""
-        if not self._closing:
-            self._raw.write(self._last_words())
+        if not self._closing and not self._ending:
+            self._ending = True
+            if self._out is None:
+                self._say_end()
+
+    def _say_end(self) -> None:
+        """And close, if that was asked for."""
+        if not self.session.close_notify():
+            self._out = deque()
+            self._loop.add_writer(self._fd, self._writable)
+        elif self._closing:
+            self._lose(None)
+        elif self._corked:
+            self._uncork()
 
     def close(self) -> None:
         """Writes what waits, says close_notify and closes; the peer's is not waited for."""
         if self._closing:
             return
         self._closing = True
-        words = self._last_words()
-        if words:
-            self._raw.write(words)
-        self._raw.close()
-        self._stop_waiting_soon()
-
-    def _last_words(self) -> bytes:
-        words = self._held + self.session.close_notify()
-        self._held = b""
-        return words
+        if self._out is None and self._ending:
+            self._lose(None)
+            return
+        self._ending = True
+        if self._out is None:
+            self._say_end()
+        if self._out is not None:
+            if not self._said_eof:
+                self._loop.remove_reader(self._fd)
+            self._stop_waiting_soon()
 
     def _stop_waiting_soon(self, before: int | None = None) -> None:
         """A peer that reads nothing must not keep a connection that is over; one that reads slowly
         gets all. before: how much waited last time."""
-        size = self._raw.get_write_buffer_size()
-        if size and (before is None or size < before):
+        size = self._out_bytes
+        if before is None or size < before:
             self._waiting = self._loop.call_later(self._wait_s, self._stop_waiting_soon, size)
-        elif size:
-            self._raw.abort()
+        else:
+            self._lose(None)
 
     def abort(self) -> None:
-        self._closing = True
-        self._raw.abort()
+        self._lose(None)
 
     def is_closing(self) -> bool:
-        return self._closing or self._raw.is_closing()
+        return self._closing
 
     def pause_reading(self) -> None:
+        if not self._paused and not self._closing and not self._said_eof:
+            self._loop.remove_reader(self._fd)
         self._paused = True
-        if not self._raw.is_closing():
-            self._raw.pause_reading()
 
     def resume_reading(self) -> None:
+        if self._paused and not self._closing and not self._said_eof:
+            self._loop.add_reader(self._fd, self._readable)
         self._paused = False
-        if not self._raw.is_closing():
-            self._raw.resume_reading()
-        if self._unread:
-            self._loop.call_soon(self._read_rest)
 
     def is_reading(self) -> bool:
         return not self._paused and not self._closing
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        self._raw.set_write_buffer_limits(high, low)
+        self._high = high if high is not None else HIGH_BYTES if low is None else 4 * low
+        self._low = low if low is not None else self._high // 4
+        self._mind_the_mark()
 
     def get_write_buffer_size(self) -> int:
-        return self._raw.get_write_buffer_size()
+        return self._out_bytes
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """`tls` is the session, `secured` what the access log tells of it."""
@@ -241,7 +334,16 @@ class TlsTransport(asyncio.Protocol):
             return self.session
         if name == "secured":
             return self.session.secured()
-        return self._raw.get_extra_info(name, default)
+        if name == "socket":
+            return self._sock
+        try:
+            if name == "peername":
+                return self._sock.getpeername()
+            if name == "sockname":
+                return self._sock.getsockname()
+        except OSError:  # it is closed
+            pass
+        return default
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._protocol = cast(asyncio.Protocol, protocol)
@@ -250,109 +352,24 @@ class TlsTransport(asyncio.Protocol):
         return self._protocol
 
 
-_NOBODY = asyncio.Protocol()
-_open: set[TlsTransport] = set()
+def cork(sock: socket.socket, on: int) -> None:
+    """What is written waits for more, 200 ms at most (tcp(7), TCP_CORK), or no longer."""
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, on)
+    except OSError:  # not TCP, or over
+        pass
 
-OnDone = Callable[[TlsTransport], asyncio.Protocol | None]
+
+def close_heard(sock: socket.socket) -> None:
+    """So that the peer gets our last words: what he says and nobody reads would make the kernel
+    reset the connection, and that would overtake them."""
+    try:
+        sock.shutdown(socket.SHUT_WR)
+        sock.recv(_DRAIN_BYTES)
+    except OSError:
+        pass
+    sock.close()
 
 
-class Handshake(asyncio.Protocol):
-    """finished: set to None when the connection is established and `on_done` has answered who
-    uses it; else to why not. Whoever gives up calls `abort`."""
-
-    __slots__ = ("_loop", "_on_done", "_raw", "_session", "_timer", "_wait_s", "finished")
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        session: Session,
-        on_done: OnDone,
-        close_notify_wait_s: float,
-        timeout_s: float | None = None,
-    ) -> None:
-        """on_done: the peer is verified; who uses the connection, or None to drop it.
-        timeout_s: how long it may take; None: whoever waits says so."""
-        self._loop = loop
-        self._session = session
-        self._on_done = on_done
-        self._wait_s = close_notify_wait_s
-        self._raw: asyncio.Transport | None = None
-        self.finished: asyncio.Future[TlsFailed | None] = loop.create_future()
-        self._timer: asyncio.TimerHandle | None = None
-        if timeout_s is not None:
-            self._timer = loop.call_later(timeout_s, self._time_out, timeout_s)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._raw = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
-        self._shake(b"")
-
-    def data_received(self, data: bytes) -> None:
-        self._shake(data)
-
-    def _shake(self, data: bytes) -> None:
-        raw = self._raw
-        if raw is None:  # it has failed
-            return
-        try:
-            done = self._session.shake(data)
-        except TlsFailed as failure:
-            self._fail(failure)
-            return
-        words = self._session.taken()
-        if done and self._session.only_tickets_left:
-            self._step_aside(raw, words)
-            return
-        if words:
-            raw.write(words)
-        if done:
-            self._step_aside(raw, b"")
-
-    def _step_aside(self, raw: asyncio.Transport, tickets: bytes) -> None:
-        self._raw = None
-        transport = TlsTransport(self._loop, raw, self._session, self._wait_s, tickets)
-        try:
-            protocol = self._on_done(transport)
-        except BaseException:
-            raw.abort()
-            self._finish(TlsFailed("", "internal error"))
-            raise
-        if protocol is None:
-            raw.abort()
-        else:
-            raw.set_protocol(transport)
-            transport.begin(protocol)
-        self._finish(None)
-
-    def _fail(self, failure: TlsFailed) -> None:
-        """The alert goes out, and then the connection ends."""
-        raw, self._raw = self._raw, None
-        if raw is not None:
-            words = self._session.taken()
-            if words:
-                raw.write(words)
-            raw.close()
-        self._finish(failure)
-
-    def _time_out(self, timeout_s: float) -> None:
-        raw, self._raw = self._raw, None
-        if raw is not None:
-            raw.abort()
-        self._finish(TlsFailed(TIMEOUT, f"the TLS handshake took more than {timeout_s:g} s"))
-
-    def _finish(self, failure: TlsFailed | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if not self.finished.done():
-            self.finished.set_result(failure)
-
-    def eof_received(self) -> None:
-        self._fail(TlsFailed("", "the peer has closed the connection"))
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._raw = None
-        self._finish(TlsFailed("", str(error) if error else "the peer has closed the connection"))
-
-    def abort(self) -> None:
-        raw, self._raw = self._raw, None
-        if raw is not None:
-            raw.abort()
+_NOBODY: Final = asyncio.Protocol()
+_open: Final[set[TlsTransport]] = set()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -103,7 +104,7 @@ class Verifier:
             return
         sans = sans_of(der)
         is_id = asked.startswith(SCHEME) if asked else self._matches_ids
-        ambiguous = ambiguous_identity(sans) if is_id else None
+        ambiguous = _ambiguous(der) if is_id else None
         if ambiguous is not None:
             session.refusal.say(NAMES, ambiguous)
         elif asked:
@@ -215,6 +216,12 @@ def ambiguous_identity(sans: Sans) -> str | None:
     except CertificateError as error:
         return f"its name is no identity: {error}"
     return None if "URI" in sans else f"a SPIFFE id must be a URI: {shown(sans)}"
+
+
+@lru_cache(maxsize=1024)
+def _ambiguous(der: bytes) -> str | None:
+    """Only what stands in the certificate: peers come back with the same ones."""
+    return ambiguous_identity(sans_of(der))
 
 
 def not_a_leaf(certificate: x509.Certificate) -> str | None:

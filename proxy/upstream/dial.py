@@ -86,16 +86,16 @@ async def _connect(
     tls = cast("ClientTls | None", host.tls)
     sockets = cluster.config.sockets.over(cluster.default_sockets)
 
-    async def connect(lowest: asyncio.Protocol) -> None:
-        if sockets or host.others or preface:
-            await _adopt(lowest, await connected((address, *host.others), sockets, preface))
-        elif address.path:
-            await loop.create_unix_connection(lambda: lowest, address.path)
-        else:
-            await loop.create_connection(lambda: lowest, address.host, address.port)
+    async def connect() -> socket.socket:
+        return await connected((address, *host.others), sockets, preface)
 
     if tls is None:
-        await connect(protocol)
+        if sockets or host.others or preface:
+            await _adopt(protocol, await connect())
+        elif address.path:
+            await loop.create_unix_connection(lambda: protocol, address.path)
+        else:
+            await loop.create_connection(lambda: protocol, address.host, address.port)
     else:
         asked = (ALPN[way.version], way.server_name, way.san) if way is not None else ((), "", "")
         session = tls.session(*asked, host_name=host.hostname)

@@ -7,11 +7,13 @@ around the codecs; what an answer means is `health_judge`'s part.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
 from proxy.config.model import GrpcCheck, HttpCheck, SocketAddress, TcpCheck
+from proxy.config.model.connecting import NO_SOCKETS
 from proxy.http.errors import Malformed
 from proxy.http.h1 import Limits, ResponseReader, request_head
 from proxy.http.h2 import ClientConnection, ConnectionFailed, Options
@@ -26,6 +28,7 @@ from proxy.upstream.health_judge import (
     judge_grpc,
     judge_http,
 )
+from proxy.upstream.sockets import connected
 
 if TYPE_CHECKING:
     from proxy.tls.contexts import ClientTls
@@ -101,12 +104,15 @@ class Wire:
             from proxy.tls.originate import originate  # a plaintext proxy has no use for it
 
             session = tls.session(self.target.alpn)
-            await originate(session, protocol, self._connect, CLOSE_NOTIFY_WAIT_S)
+            await originate(session, protocol, self._connected, CLOSE_NOTIFY_WAIT_S)
         if protocol.transport is None:
             raise ConnectionResetError(f"{self.target.address} has closed the connection")
         self.reader = reader
         self.writer = asyncio.StreamWriter(protocol.transport, protocol, reader, loop)
         return self.reader, self.writer
+
+    async def _connected(self) -> socket.socket:
+        return await connected((self.target.address,), NO_SOCKETS, b"")
 
     async def _connect(self, protocol: asyncio.Protocol) -> None:
         loop, address = asyncio.get_running_loop(), self.target.address

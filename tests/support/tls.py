@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import socket
 import ssl
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 from proxy.config import model
-from proxy.tls.contexts import ClientSession, ClientTls, ServerTls
+from proxy.tls.contexts import ClientTls, ServerTls
 from proxy.tls.session import Session
 from tests.support.pki import Authority, KeyPair
 
@@ -52,11 +56,89 @@ def load(context: ssl.SSLContext, pair: KeyPair) -> None:
         context.load_cert_chain(file.name)
 
 
+@contextlib.contextmanager
+def accepting(use: Callable[[socket.socket], None]) -> Iterator[int]:
+    """The port of a server that hands each connection to `use`."""
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+
+        def accept() -> None:
+            sock, _ = listening.accept()
+            sock.setblocking(False)
+            use(sock)
+
+        loop.add_reader(listening, accept)
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            loop.remove_reader(listening)
+
+
+async def connected_to(port: int) -> socket.socket:
+    sock = socket.socket()
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    return sock
+
+
 class Side(Protocol):
-    """One end of a handshake in memory: the proxy's sessions are such."""
+    """One end of a handshake within one process."""
 
     def shake(self, data: bytes) -> bool: ...
     def taken(self) -> bytes: ...
+
+
+class SessionSide:
+    """A session of the proxy, and the other end of its socket. What the session tells of itself is
+    here, too."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._its, self._ours = socket.socketpair()
+        for sock in (self._its, self._ours):
+            sock.setblocking(False)
+            for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                sock.setsockopt(socket.SOL_SOCKET, option, 4 << 20)
+        session.attach(self._its.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.session, name)
+
+    def __del__(self) -> None:
+        self._its.close()
+        self._ours.close()
+
+    def hear(self, data: bytes) -> None:
+        if data:
+            self._ours.sendall(data)
+
+    def shake(self, data: bytes) -> bool:
+        self.hear(data)
+        return self.session.shake()
+
+    def taken(self) -> bytes:
+        """What it has said."""
+        parts = []
+        with contextlib.suppress(BlockingIOError):
+            while part := self._ours.recv(1 << 20):
+                parts.append(part)
+        return b"".join(parts)
+
+    def decrypt(self, data: bytes) -> bytes:
+        self.hear(data)
+        parts = []
+        while part := self.session.read():
+            parts.append(part)
+        return b"".join(parts)
+
+    def encrypt(self, data: bytes) -> bytes:
+        assert self.session.write(data) == len(data)
+        return self.taken()
+
+    def close_notify(self) -> bytes:
+        assert self.session.close_notify()
+        return self.taken()
 
 
 class PythonSide:
@@ -90,8 +172,11 @@ class PythonSide:
         return self.taken()
 
 
-def shake_hands(client: Side, server: Side) -> None:
+def shake_hands(client: Side | Session, server: Side | Session) -> None:
     """Raises what either side raises. What the server says after the end is left in it."""
+    client, server = (
+        SessionSide(one) if isinstance(one, Session) else one for one in (client, server)
+    )
     words, client_done, server_done = b"", False, False
     while not (client_done and server_done):
         client_done = client_done or client.shake(words)
@@ -101,16 +186,16 @@ def shake_hands(client: Side, server: Side) -> None:
             words = server.taken()
 
 
-def handshake(client: ClientTls, server: ServerTls) -> tuple[ClientSession, Session]:
-    """Both sessions after a handshake in memory."""
-    sides = client.session(), server.session()
+def handshake(client: ClientTls, server: ServerTls) -> tuple[SessionSide, SessionSide]:
+    """Both after a handshake."""
+    sides = SessionSide(client.session()), SessionSide(server.session())
     shake_hands(*sides)
     return sides
 
 
 def python_handshake(
     client: ssl.SSLContext, server: ServerTls, server_name: str | None = None
-) -> tuple[PythonSide, Session]:
-    sides = PythonSide(client, server_name), server.session()
+) -> tuple[PythonSide, SessionSide]:
+    sides = PythonSide(client, server_name), SessionSide(server.session())
     shake_hands(*sides)
     return sides

@@ -14,9 +14,11 @@ from proxy.config import model
 from proxy.tls.contexts import client_context, server_context
 from proxy.tls.failure import TlsConfigError, TlsFailed
 from proxy.tls.peer import certificate_facts
+from proxy.tls.session import Session
 from tests.support.pki import Authority
 from tests.support.tls import (
     PythonSide,
+    SessionSide,
     Side,
     certificate,
     handshake,
@@ -82,7 +84,7 @@ def test_what_is_offered_unless_the_configuration_says_it() -> None:
     assert sides[1].alpn == "istio"
 
 
-def refused(client: Side, server: Side) -> TlsFailed:
+def refused(client: Side | Session, server: Side | Session) -> TlsFailed:
     with pytest.raises(TlsFailed) as caught:
         shake_hands(client, server)
     return caught.value
@@ -179,7 +181,7 @@ def test_versions(server: Any, client: Any, expected: str | None) -> None:
     ],
 )
 def test_what_is_no_tls_is_called_so(said: bytes, why: str) -> None:
-    session = server_context(model.DownstreamTls(common()), {}).session()
+    session = SessionSide(server_context(model.DownstreamTls(common()), {}).session())
     with pytest.raises(TlsFailed, match=why) as caught:
         session.shake(said)
     assert caught.value.statistic == "connection_error"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -13,11 +14,12 @@ import pytest
 from proxy.config import model
 from proxy.tls.contexts import ServerTls, client_context, server_context
 from proxy.tls.failure import TlsFailed
+from proxy.tls.handshake import Handshake
 from proxy.tls.originate import originate
 from proxy.tls.revoked import Revoked, end_revoked, put_in_force
-from proxy.tls.transport import Handshake, TlsTransport, open_transports
+from proxy.tls.transport import TlsTransport, open_transports
 from tests.support.pki import Authority, KeyPair
-from tests.support.tls import certificate, handshake, validation
+from tests.support.tls import accepting, certificate, connected_to, handshake, validation
 
 ROOT, OTHER = Authority("root"), Authority("other")
 SERVER = ROOT.issue(dns=("server.test",))
@@ -55,23 +57,17 @@ class Mesh:
             self.served.put_nowait(end := End())
             return end
 
-        def accept() -> asyncio.Protocol:
-            return Handshake(loop, tls.session(), accepted, 1.0)
+        def accept(sock: socket.socket) -> None:
+            Handshake(loop, sock, tls.session(), accepted, lambda _: None, 1.0)
 
-        server = await loop.create_server(accept, "127.0.0.1", 0)
-        self.stack.callback(server.close)
-        self.port = server.sockets[0].getsockname()[1]
+        self.port = self.stack.enter_context(accepting(accept))
 
     async def join(self, pair: KeyPair) -> tuple[End, End]:
         common = model.CommonTls(certificates=(certificate(pair),), validation=validation(ROOT))
         tls = client_context(model.UpstreamTls(common), {})
         end = End()
 
-        async def connect(lowest: asyncio.Protocol) -> None:
-            loop = asyncio.get_running_loop()
-            await loop.create_connection(lambda: lowest, "127.0.0.1", self.port)
-
-        await originate(tls.session(), end, connect, 1.0)
+        await originate(tls.session(), end, lambda: connected_to(self.port), 1.0)
         served = await asyncio.wait_for(self.served.get(), 20)
         for one in (end, served):
             self.stack.callback(one.transport.close)
@@ -204,11 +200,11 @@ async def test_a_handshake_that_began_before_the_list_does_not_end_well(mesh: Me
     there = client_context(model.UpstreamTls(common), {})
     ends = handshake(there, here)
     put_in_force(Revoked([ROOT.crl(CART).encode()], KNOWN))
-    assert not here.verify(ends[1], 0.0)
+    assert not here.verify(ends[1].session, 0.0)
     assert ends[1].refusal.statistic == "fail_verify_error"
     assert "the certificate is revoked: spiffe://td/cart" in ends[1].refusal.why
     assert ends[0].verify(0.0)  # the server is not revoked
     put_in_force(Revoked([ROOT.crl(SERVER).encode()], KNOWN))
-    assert here.verify(ends[1], 0.0)
+    assert here.verify(ends[1].session, 0.0)
     with pytest.raises(TlsFailed, match=r"is revoked: server\.test"):
         await mesh.join(SHOP)

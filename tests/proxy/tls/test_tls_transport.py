@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import re
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,17 +14,19 @@ from typing import Any, cast
 import pytest
 
 from proxy.config import model
-from proxy.tls import openssl
+from proxy.tls import openssl, session, verify
 from proxy.tls.contexts import ClientTls, client_context, server_context
 from proxy.tls.failure import TlsFailed
+from proxy.tls.handshake import Handshake
 from proxy.tls.originate import originate
-from proxy.tls.transport import Handshake, TlsTransport
+from proxy.tls.transport import TlsTransport
 from tests.support.pki import Authority
-from tests.support.tls import certificate, python_client, validation
+from tests.support.tls import accepting, certificate, connected_to, python_client, validation
 
 ROOT = Authority()
 SERVER = ROOT.issue(dns=("server.test",))
 CLIENT = ROOT.issue(uris=("spiffe://td/client",))
+USERS_OF_OPENSSL = (openssl, session, verify)
 BIG = bytes(range(256)) * 8192  # 2 MiB, of which no two neighbours are the same
 
 
@@ -74,25 +79,19 @@ def client_tls(version: str = "TLSv1_3", shown: Any = CLIENT) -> ClientTls:
 async def listening(tls: Any, end: End) -> AsyncIterator[int]:
     loop = asyncio.get_running_loop()
 
-    def accept() -> asyncio.Protocol:
-        return Handshake(loop, tls.session(), lambda _: end, 1.0)
+    def accept(sock: socket.socket) -> None:
+        Handshake(loop, sock, tls.session(), lambda _: end, lambda _: None, 1.0)
 
-    server = await loop.create_server(accept, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        if end.transport is not None:
-            end.transport.abort()
+    with accepting(accept) as port:
+        try:
+            yield port
+        finally:
+            if end.transport is not None:
+                end.transport.abort()
 
 
 async def connected(port: int, end: End, tls: ClientTls) -> None:
-    loop = asyncio.get_running_loop()
-
-    async def connect(lowest: asyncio.Protocol) -> None:
-        await loop.create_connection(lambda: lowest, "127.0.0.1", port)
-
-    await originate(tls.session(), end, connect, 1.0)
+    await originate(tls.session(), end, lambda: connected_to(port), 1.0)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -183,7 +182,7 @@ async def test_what_is_no_tls_ends_the_connection_with_a_reason() -> None:
     async with listening(server_tls(), here) as port:
         await connected(port, there, client_tls())
         await asyncio.wait_for(here.ready.wait(), 20)
-        there.tls._raw.write(b"GET / HTTP/1.1\r\n\r\n")
+        there.tls.get_extra_info("socket").send(b"GET / HTTP/1.1\r\n\r\n")
         error = await asyncio.wait_for(here.lost, 20)
         assert isinstance(error, TlsFailed)
         assert error.statistic == "connection_error"
@@ -206,13 +205,7 @@ async def test_a_client_of_python_gets_tickets_with_the_first_answer() -> None:
 def test_the_names_beneath_pyopenssl_are_there() -> None:
     """What `openssl` and `session` use of its private names; a new version of it has to have
     them."""
-    for name in (
-        "BIO_new", "BIO_read", "BIO_s_mem", "BIO_write", "ERR_clear_error", "ERR_get_error",
-        "ERR_reason_error_string", "SSL_CTX_set1_curves_list", "SSL_CTX_set1_sigalgs_list",
-        "SSL_do_handshake", "SSL_get_error", "SSL_read", "SSL_session_reused", "SSL_set_bio",
-        "SSL_shutdown", "SSL_version", "SSL_write", "X509_verify_cert_error_string",
-    ):  # fmt: skip
-        assert callable(getattr(openssl.lib, name))
-    session = client_tls().session()
-    for name in ("_ssl", "_into_ssl", "_from_ssl"):
-        assert getattr(session.connection, name) is not None
+    used = set(re.findall(r"\blib\.(\w+)", "".join(map(inspect.getsource, USERS_OF_OPENSSL))))
+    assert "SSL_do_handshake" in used
+    assert not [name for name in used if not hasattr(openssl.lib, name)]
+    assert client_tls().make(("h2",))._context

@@ -16,7 +16,7 @@ from proxy.config import model
 from proxy.tls.contexts import ClientTls, ServerTls, client_context, server_context
 from proxy.tls.failure import TlsFailed
 from tests.support.pki import Authority, KeyPair
-from tests.support.tls import certificate, shake_hands, uri
+from tests.support.tls import SessionSide, certificate, shake_hands, uri
 
 ROOT, OTHER = Authority(), Authority("another root")
 WEB, DB = "spiffe://td/ns/default/sa/web", "spiffe://td/ns/default/sa/db"
@@ -102,7 +102,10 @@ def test_reasons(
 
 def test_the_peer_is_told_by_an_alert() -> None:
     for pair, words in ((EXPIRED, "certificate expired"), (RIGHT, "certificate revoked")):
-        there, here = client(pair).session(), server(REVOKING).session()
+        there, here = (
+            SessionSide(client(pair).session()),
+            SessionSide(server(REVOKING).session()),
+        )
         with pytest.raises(TlsFailed):
             shake_hands(there, here)
         with pytest.raises(TlsFailed, match=words) as caught:
@@ -279,12 +282,15 @@ def test_an_expired_root_that_is_tolerated_still_has_to_have_signed() -> None:
 
 def resume(at_client: ClientTls, at_server: ServerTls, server_name: str = "") -> bool:
     """Whether a connection resumed an earlier one; its tickets are kept for the next."""
-    there, here = at_client.session(server_name=server_name), at_server.session()
+    there = SessionSide(at_client.session(server_name=server_name))
+    here = SessionSide(at_server.session())
     shake_hands(there, here)
     assert there.decrypt(here.taken() + here.encrypt(b"x")) == b"x"
     there.keep()
+    for one in (there, here):
+        one.over()
     assert there.resumed == here.resumed
-    return here.resumed
+    return bool(here.resumed)
 
 
 def test_sessions_are_resumed_by_the_same_name_only() -> None:

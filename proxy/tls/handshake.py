@@ -1,0 +1,143 @@
+"""A TLS handshake on a connected socket: until the peer is verified, or it is known why not.
+
+Knows no listener and no cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from proxy.tls.failure import TIMEOUT, TlsFailed
+from proxy.tls.transport import TlsTransport, close_heard, cork
+
+if TYPE_CHECKING:
+    from proxy.tls.session import Session
+
+OnDone = Callable[[TlsTransport], asyncio.Protocol | None]
+OnEnd = Callable[[TlsFailed | None], None]
+
+
+class Handshake:
+    """`on_end` hears once how it went, unless somebody calls `abort` before."""
+
+    __slots__ = (
+        "_answered",
+        "_fd",
+        "_loop",
+        "_on_done",
+        "_on_end",
+        "_over",
+        "_session",
+        "_sock",
+        "_timer",
+        "_wait_s",
+        "_writing",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        session: Session,
+        on_done: OnDone,
+        on_end: OnEnd,
+        close_notify_wait_s: float,
+        timeout_s: float | None = None,
+    ) -> None:
+        """sock: connected, non-blocking, and ours from here on. on_done: the peer is verified; who
+        uses the connection, or None to drop it. on_end: told None when somebody uses the
+        connection or has dropped it, else why not. timeout_s: how long it may take; None: whoever
+        waits says so."""
+        self._loop = loop
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._session = session
+        self._on_done = on_done
+        self._on_end = on_end
+        self._wait_s = close_notify_wait_s
+        self._answered = False  # the client's first words were
+        self._writing = False
+        self._over = False
+        self._timer: asyncio.TimerHandle | None = None
+        session.attach(self._fd)
+        loop.add_reader(self._fd, self._go_on)
+        if timeout_s is not None:
+            self._timer = loop.call_later(timeout_s, self._time_out, timeout_s)
+
+    def begin(self) -> None:
+        """For a client, who has the first word."""
+        self._go_on()
+
+    def _go_on(self) -> None:
+        # A server's last words in TLS 1.3 are tickets: they wait for its first answer (BoringSSL).
+        last = self._answered and self._session.only_tickets_left
+        if last:
+            cork(self._sock, 1)
+        try:
+            done = self._session.shake()
+        except TlsFailed as failure:
+            self._fail(failure)
+            return
+        if done:
+            self._step_aside(last)
+            return
+        self._answered = True
+        if last:  # there is another round (RFC 8446 section 4.1.4)
+            cork(self._sock, 0)
+        self._wait_for_room(self._session.blocked)
+
+    def _wait_for_room(self, blocked: bool) -> None:
+        if blocked != self._writing:
+            self._writing = blocked
+            if blocked:
+                self._loop.add_writer(self._fd, self._go_on)
+            else:
+                self._loop.remove_writer(self._fd)
+
+    def _step_aside(self, corked: bool) -> None:
+        self._stop()
+        transport = TlsTransport(self._loop, self._sock, self._session, self._wait_s, corked)
+        try:
+            protocol = self._on_done(transport)
+        except BaseException:
+            self._drop()
+            self._on_end(TlsFailed("", "internal error"))
+            raise
+        if protocol is None:
+            self._drop()
+            self._on_end(None)
+            return
+        try:
+            transport.begin(protocol)
+        finally:
+            self._on_end(None)
+
+    def _fail(self, failure: TlsFailed) -> None:
+        """OpenSSL has sent the alert."""
+        self._stop()
+        self._loop.remove_reader(self._fd)
+        close_heard(self._sock)
+        self._on_end(failure)
+
+    def _time_out(self, timeout_s: float) -> None:
+        self.abort()
+        self._on_end(TlsFailed(TIMEOUT, f"the TLS handshake took more than {timeout_s:g} s"))
+
+    def abort(self) -> None:
+        """Whatever its state; a connection that is established lives on."""
+        if not self._over:
+            self._stop()
+            self._drop()
+
+    def _stop(self) -> None:
+        self._over = True
+        self._wait_for_room(False)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _drop(self) -> None:
+        self._loop.remove_reader(self._fd)
+        self._sock.close()
