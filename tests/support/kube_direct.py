@@ -81,12 +81,17 @@ class Heard:
     events: list[Event] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
     changes: int = 0
+    breaks: Exception | None = None
+    """Raised once."""
 
     async def changed(self, changes: Sequence[Change]) -> None:
+        if self.breaks is not None:
+            error, self.breaks = self.breaks, None
+            raise error
         for name, document in changes:
             self.changes += 1
             if document is None:
-                del self.state[name]
+                self.state.pop(name, None)
             else:
                 self.state[name] = document
         await asyncio.sleep(0)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import socket
 from collections.abc import AsyncGenerator, Callable, Mapping
 from types import TracebackType
@@ -171,8 +172,13 @@ class Client:
             auto_decompress=True,
             read_bufsize=2**18,
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
-            trust_env=self._access.proxy is None,
+            trust_env=self._access.proxy is None and _names_a_proxy(os.environ),
         )
+
+
+def _names_a_proxy(environment: Mapping[str, str]) -> bool:
+    """Else aiohttp would only look for passwords in a .netrc."""
+    return any(name.lower() in ("http_proxy", "https_proxy") for name in environment)
 
 
 def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
@@ -202,9 +208,9 @@ def _document(data: bytes) -> Document:
     try:
         said: Any = json.loads(data)
     except (ValueError, RecursionError):
-        raise Broken(f"no JSON: {data[:80]!r}") from None
+        raise Broken(f"an answer of {len(data)} bytes is no JSON") from None
     if not isinstance(said, dict):
-        raise Broken(f"no object of an API: {data[:80]!r}")
+        raise Broken(f"an answer of {len(data)} bytes is no object of an API")
     return said
 
 

@@ -19,7 +19,7 @@ from controlplane.tasks import spawn
 
 log = logging.getLogger("weft.controlplane.kubernetes")
 
-SLICE = 50
+SLICE = 10
 """How many objects are read before others have their turn in the loop."""
 EVENTS = frozenset({"ADDED", "MODIFIED", "DELETED", "BOOKMARK"})
 

@@ -38,7 +38,12 @@ def _event(line: bytes) -> Event:
         said = json.loads(line)
         kind, document = said["type"], said["object"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise Broken(f"no event of a watch: {line[:80]!r}") from None
+        raise Broken(_what(line)) from None
     if not isinstance(kind, str) or not isinstance(document, dict):
-        raise Broken(f"no event of a watch: {line[:80]!r}")
+        raise Broken(_what(line))
     return Event(kind, document)
+
+
+def _what(line: bytes) -> str:
+    """Without any of it: it may be of a Secret."""
+    return f"no event of a watch: {len(line)} bytes of something else"

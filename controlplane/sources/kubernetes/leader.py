@@ -66,6 +66,9 @@ class Leader:
             except UNREACHABLE as error:
                 self._lease = None
                 log.info("the Lease can not be renewed: %s", str(error) or "timeout")
+            except Exception:
+                self._lease = None
+                log.exception("the Lease is not understood")
             await asyncio.sleep(self._terms.retry_s)
 
     async def _round(self) -> None:

@@ -107,6 +107,10 @@ class Reflector:
                 wait_s = error.retry_after_s
             except UNREACHABLE as error:
                 self._listener.failed(error)
+            except Exception as error:
+                log.exception("%s: something is wrong in the control plane itself", self._path)
+                self.replica.anew()
+                self._listener.failed(error)
             await self._pace.sleep(self._backoff.next_s(wait_s))
 
     def _refused(self, error: ApiError) -> None:

@@ -12,6 +12,7 @@ metric, and before everything was listed once the reason why nothing is served.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -31,6 +32,8 @@ from controlplane.sources.kubernetes.reflector import Pace, Reflector
 from controlplane.sources.kubernetes.replica import Change, Replica
 from controlplane.sources.kubernetes.wanted import Followed, Plan, groups, plan
 from controlplane.tasks import spawn
+
+log = logging.getLogger("weft.controlplane.kubernetes")
 
 DISCOVER_EVERY_S = 15.0
 
@@ -111,6 +114,9 @@ class KubernetesSource:
             found = plan(await served(self._client, groups()))
             await self._adopt(found)
         except (ApiError, *UNREACHABLE) as error:
+            self._discovery.failed(error)
+        except Exception as error:  # an answer that is none: all others go on
+            log.exception("discovery")
             self._discovery.failed(error)
         else:
             self._discovered = True

@@ -90,6 +90,8 @@ class StatusWriter:
                 await self._sleep(EVERY_S)
             except (ApiError, *UNREACHABLE) as error:
                 await self._failed(key, error)
+            except Exception:
+                log.exception("the status of %s is not understood; it is left as it is", key)
 
     async def _wait(self) -> None:
         self._news.clear()

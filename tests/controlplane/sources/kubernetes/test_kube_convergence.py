@@ -117,5 +117,5 @@ class Convergence(RuleBasedStateMachine):
         self.runner.close()
 
 
-Convergence.TestCase.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+Convergence.TestCase.settings = settings(max_examples=30, stateful_step_count=18, deadline=None)
 TestConvergence = Convergence.TestCase

@@ -48,7 +48,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
-@settings(max_examples=150)
+@settings(max_examples=70)
 @given(st.sampled_from(list(GOOD)), st.data())
 def test_whatever_stands_somewhere(resource: Resource, data: st.DataObject) -> None:
     document = copy.deepcopy(GOOD[resource])

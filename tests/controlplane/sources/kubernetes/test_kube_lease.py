@@ -95,7 +95,7 @@ class Elections(RuleBasedStateMachine):
         assert self.candidates[1].leads(self.clock(1))
 
 
-Elections.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Elections.TestCase.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
 TestElections = Elections.TestCase
 
 

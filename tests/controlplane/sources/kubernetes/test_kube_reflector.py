@@ -177,6 +177,15 @@ async def test_a_version_that_this_server_does_not_know_yet(cluster: Cluster, st
     assert one.heard.lists == ["start", "expired"]
 
 
+async def test_an_error_of_our_own_ends_nothing(cluster: Cluster, start: Start) -> None:
+    one = start()
+    await one.settle()
+    one.heard.breaks = KeyError("a bug")
+    put(cluster, "f")
+    await one.settle()
+    assert one.heard.lists[0] == "start" and len(one.heard.lists) == 2
+
+
 async def test_an_event_of_an_unknown_type_breaks_the_watch(cluster: Cluster, start: Start) -> None:
     one = start()
     await one.settle()

@@ -7,6 +7,7 @@ import dataclasses
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from controlplane.inventory import Origin
 from controlplane.kinds.core import Service
@@ -239,6 +240,21 @@ async def test_a_server_that_breaks_one_kind(server: KubeServer) -> None:
         put(server, "virtualservices", route(["web"]))
         await one.until(lambda: one.find("VirtualService", "v"))
         assert one.find("Service", "web")
+
+
+@pytest.mark.parametrize(
+    "answer", [[], {"groups": 5}, {"kind": "APIGroupDiscoveryList", "items": [3]}]
+)
+async def test_an_answer_to_discovery_that_is_none(server: KubeServer, answer: Any) -> None:
+    async with running(server) as one:
+        groups = server._discovery
+        server._discovery = lambda *words: web.json_response(answer)  # type: ignore[method-assign]
+        asked = len(server.requests)
+        await one.until(lambda: len(server.requests) > asked + 4)
+        assert one.find("Service", "web")
+        server._discovery = groups  # type: ignore[method-assign]
+        put(server, "virtualservices", route(["web"]))
+        await one.until(lambda: one.find("VirtualService", "v") and not one.statuses())
 
 
 async def test_errors_of_discovery(server: KubeServer) -> None:

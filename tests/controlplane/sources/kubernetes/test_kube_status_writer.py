@@ -162,6 +162,14 @@ async def test_an_object_that_is_gone_is_forgotten(server: KubeServer) -> None:
         one.writer.forget(KEY)
 
 
+async def test_a_status_that_is_none_of_the_kind_stops_no_others(server: KubeServer) -> None:
+    put(server, "httproutes", {"metadata": {"name": "odd"}, "spec": {}, "status": {"parents": 5}})
+    async with desk(server) as one:
+        one.writer.write_status(KEY._replace(name="odd"), parents(accepted()))
+        one.writer.write_status(KEY, parents(accepted()))
+        await one.until(lambda: one.status)
+
+
 # --------------------------------------------------------------------------- edits
 
 
