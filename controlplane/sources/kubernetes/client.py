@@ -172,11 +172,11 @@ class Client:
             auto_decompress=True,
             read_bufsize=2**18,
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
-            trust_env=self._access.proxy is None and _names_a_proxy(os.environ),
+            trust_env=self._access.proxy is None and names_a_proxy(os.environ),
         )
 
 
-def _names_a_proxy(environment: Mapping[str, str]) -> bool:
+def names_a_proxy(environment: Mapping[str, str]) -> bool:
     """Else aiohttp would only look for passwords in a .netrc."""
     return any(name.lower() in ("http_proxy", "https_proxy") for name in environment)
 

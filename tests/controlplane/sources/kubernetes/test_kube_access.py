@@ -21,7 +21,7 @@ from controlplane.sources.kubernetes.access import (
     open_access,
 )
 from controlplane.sources.kubernetes.answers import ApiError
-from controlplane.sources.kubernetes.client import Client, _names_a_proxy
+from controlplane.sources.kubernetes.client import Client, names_a_proxy
 from tests.support import pki
 from tests.support.kube_running import Ticket
 from tests.support.kube_server import KubeServer, kubeconfig, serving
@@ -177,7 +177,7 @@ def test_which_of_them(tmp_path: Path) -> None:
     [({}, False), ({"NO_PROXY": "*"}, False), ({"https_proxy": "x"}, True)],
 )
 def test_passwords_of_a_netrc_are_not_looked_for(environment: dict[str, str], named: bool) -> None:
-    assert _names_a_proxy(environment) == named
+    assert names_a_proxy(environment) == named
 
 
 async def test_a_client_goes_on_with_a_renewed_token() -> None:
