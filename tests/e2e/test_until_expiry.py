@@ -115,6 +115,16 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
         yield Mesh(tmp_path_factory.mktemp("expiry"), stack)
 
 
+def test_a_renewal_opens_one_connection(mesh: Mesh) -> None:
+    """That of the discovery stream with the new certificate; upon the one before, it was asked for
+    and, upon the new one, what the proxy holds is reported."""
+    before, opened = mesh.each("renewals"), mesh.plane.mtls.accepted
+    eventually(lambda: mesh.renewed_since(before), 60, "renewal by both")
+    # One that had only just been renewed may still have been on its way to reconnect.
+    renewed = sum(mesh.each("renewals")) - sum(before)
+    assert mesh.plane.mtls.accepted - opened <= renewed + 1
+
+
 def test_away_for_longer_than_half_a_life_nothing_fails_and_all_is_renewed(mesh: Mesh) -> None:
     with (
         load(mesh.caller.outbound, "fresh:8081", per_second=20, connections=2) as anew,

@@ -12,9 +12,10 @@ _PIECE_BYTES = 65536
 
 class Relay:
     """`port` leads to `target` until `cut`, and again from `mend` on. While it is cut connections
-    are refused, and those that there were have ended."""
+    are refused, and those that there were have ended. `accepted`: how many there were."""
 
     def __init__(self, target: int) -> None:
+        self.accepted = 0
         self._target = target
         self._ends: list[socket.socket] = []
         self._lock = threading.Lock()
@@ -40,6 +41,7 @@ class Relay:
         with suppress(OSError), door:
             while True:
                 near, _ = door.accept()
+                self.accepted += 1
                 far = socket.create_connection(("127.0.0.1", self._target))
                 with self._lock:
                     self._ends += near, far
