@@ -1,6 +1,7 @@
 """The resources that Envoy Gateway makes, over xDS: acknowledged where Envoy 1.40 acknowledges.
 
-What Weft lacks it must name. Sets that Envoy's messages can't hold (`protoError`) are not asked.
+The status that it gives objects of Gateway API is judged by `eg_status`. What Weft lacks it must
+name. Sets that Envoy's messages can't hold (`protoError`) are not asked.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from google.protobuf import json_format
 from protos.types import CDS, EDS, LDS, RDS, SDS
 from proxy.config.decode import RESOURCES, decode
 from proxy.config.rejected import Rejected
+from tests.conformance import eg_status
 from tests.conformance.loading import crashed, judged
 from tests.conformance.suite import Result
 
@@ -35,6 +37,7 @@ def run(cases: Path) -> Iterator[Result]:
             path = cases / FOLDER / f"{name}.{kind}.yaml"
             if kind in KINDS and path.exists():
                 yield _judge(f"{name}/{kind}", KINDS[kind], path, verdict == "ACK")
+    yield from eg_status.run(cases)
 
 
 def _judge(name: str, type_url: str, path: Path, envoy_acks: bool) -> Result:

@@ -82,9 +82,9 @@ def _judged(name: str, source: Path, golden: Path, around: list[Document]) -> It
             kind, metadata = document["kind"], document["metadata"]
             key = (kind, metadata.get("namespace", ""), metadata["name"])
             found = told.get(key, ObjectConditions(*key))
-            faults = list(_faults(document.get("status") or {}, found))
+            wrong = list(faults(document.get("status") or {}, found))
             label = f"{name}/{kind} {key[1]}/{key[2]}"
-            yield Result(label, "; ".join(faults[:3]))
+            yield Result(label, "; ".join(wrong[:3]))
 
 
 def _translated(source: Path, around: list[Document]) -> Mesh:
@@ -101,7 +101,7 @@ def _translated(source: Path, around: list[Document]) -> Mesh:
 # --------------------------------------------------------------------------- judgement
 
 
-def _faults(status: Document, found: ObjectConditions) -> Iterator[str]:
+def faults(status: Document, found: ObjectConditions) -> Iterator[str]:
     yield from _missing(status.get("conditions", ()), found.conditions, "")
     have = {one.name: one for one in found.listeners}
     for listener in status.get("listeners", ()):
@@ -116,17 +116,19 @@ def _faults(status: Document, found: ObjectConditions) -> Iterator[str]:
     parents = [(one, "parentRef") for one in status.get("parents", ())]
     parents += [(one, "ancestorRef") for one in status.get("ancestors", ())]
     for parent, key in parents:
-        reference = parent[key]
-        of = [one.conditions for one in found.parents if _is_parent(one.parent, reference)]
+        reference, whole = parent[key], key == "ancestorRef"
+        of = [one.conditions for one in found.parents if _is_parent(one.parent, reference, whole)]
         if not of:
             yield f"nothing is said of the parent {reference}"
         for conditions in of[:1]:
             yield from _missing(parent["conditions"], conditions, str(reference["name"]))
 
 
-def _is_parent(parent: Parent, reference: Document) -> bool:
+def _is_parent(parent: Parent, reference: Document, whole: bool) -> bool:
+    """A policy tells of whole Gateways, where others tell of their listeners."""
     names = (parent.name, parent.section_name, parent.port)
-    wanted = (reference["name"], reference.get("sectionName", ""), reference.get("port"))
+    section = reference.get("sectionName", "") if parent.section_name or not whole else ""
+    wanted = (reference["name"], section, reference.get("port"))
     namespace = reference.get("namespace", "")
     return names == wanted and (not namespace or parent.namespace in ("", namespace))
 

@@ -38,6 +38,7 @@ from controlplane.kinds.objects import Object
 from controlplane.kinds.schema import Record, names, obj, optional, record, required
 
 _PLAIN = ("HTTP", "TCP", "UDP")
+_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 
 
 # --------------------------------------------------------------------------- selectors
@@ -45,20 +46,26 @@ _PLAIN = ("HTTP", "TCP", "UDP")
 
 @record
 class Requirement(Record):
+    """The CRDs let any operator through; `fault` says what is wrong with it."""
+
     key: str = required(text)
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = required(
-        enum("In", "NotIn", "Exists", "DoesNotExist")
-    )
+    operator: str = required(text)
     values: tuple[str, ...] = optional(list_of(text), ())
 
-    def check(self) -> Iterator[tuple[str, str]]:
+    @property
+    def fault(self) -> str:
+        if self.operator not in _OPERATORS:
+            return f"no operator {self.operator!r}; these are: {', '.join(_OPERATORS)}"
         if self.operator in ("In", "NotIn") and not self.values:
-            yield "values", f"is required for {self.operator}"
+            return f"{self.operator} needs values"
         if self.operator in ("Exists", "DoesNotExist") and self.values:
-            yield "values", f"must be empty for {self.operator}"
+            return f"{self.operator} takes no values"
+        return ""
 
     def takes(self, labels: Mapping[str, str]) -> bool:
         """Kubernetes' rule: NotIn takes an object without the label, too."""
+        if self.fault:
+            return False
         if self.operator in ("In", "Exists"):
             there = self.key in labels
             return there and (self.operator == "Exists" or labels[self.key] in self.values)
@@ -86,6 +93,16 @@ class Namespaces(Record):
         enum("All", "Selector", "Same", "None"), "Same", key="from"
     )
     selector: LabelSelector | None = optional(obj(LabelSelector))
+
+    @property
+    def fault(self) -> str:
+        """Why it can't be told whom it takes."""
+        if self.source != "Selector":
+            return ""
+        if self.selector is None:
+            return "from: Selector needs a selector"
+        faults = (one.fault for one in self.selector.match_expressions)
+        return next((fault for fault in faults if fault), "")
 
 
 # --------------------------------------------------------------------------- listeners

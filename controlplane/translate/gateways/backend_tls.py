@@ -21,6 +21,9 @@ from controlplane.translate.report import Report
 IGNORED = "istio.io/ignore-policy-attachment"
 """An annotation: with "true" a policy is for other implementations."""
 
+MAX_PARENTS = 16
+"""As many as a status can hold (`ancestors`)."""
+
 PortOf = tuple[str, int]
 """A service's host name and the number of one of its ports."""
 
@@ -30,6 +33,7 @@ class _Judged:
     policy: BackendTLSPolicy
     tls: ClientTls | None = None
     accepted: Fault | None = None
+    conflict: Fault | None = None
     unresolved: Fault | None = None
     targets: set[str] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
@@ -49,10 +53,15 @@ class BackendTls:
         self._report = report
         self._by_name = {one.hostname: one for one in services}
         self._settings: dict[PortOf, ClientTls] = {}
-        self._owners: dict[PortOf, BackendTLSPolicy] = {}
+        self._owners: dict[PortOf, tuple[BackendTLSPolicy, bool]] = {}
         self.shut: set[PortOf] = set()
         heeded = filter(self._is_heeded, sorted(policies, key=seniority))
         self._judged = [self._judge(policy) for policy in heeded]
+        for sectioned in (True, False):
+            for found in self._judged:
+                self._claim(found, sectioned)
+        for found in self._judged:
+            self._tell(found)
         with_tls = {hostname for hostname, _ in self._settings}
         self.services = tuple(
             self._secured(one) if one.hostname in with_tls else one for one in services
@@ -71,18 +80,27 @@ class BackendTls:
             message = f"spec.options: {name!r} has no meaning here"
             self._report.info(policy, policy.spec.at("options"), "NoEffect", message)
         self._read(found)
+        return found
+
+    def _claim(self, found: _Judged, sectioned: bool) -> None:
+        """A policy for one port goes before one for a whole service, however old that is."""
+        policy = found.policy
         for index, target in enumerate(policy.spec.target_refs):
-            position = policy.spec.at(f"targetRefs[{index}]")
+            if bool(target.section_name) != sectioned:
+                continue
             places = tuple(self._places(policy, target, found))
             if not places:
+                position = policy.spec.at(f"targetRefs[{index}]")
                 message = f"there is no Service {target.name!r} with such a port"
                 self._report.warning(policy, position, "TargetNotFound", message)
             for place in places:
-                self._apply(found, place)
-        for fault in (found.accepted, found.unresolved):
+                self._apply(found, place, sectioned)
+
+    def _tell(self, found: _Judged) -> None:
+        for fault in (found.accepted, found.conflict, found.unresolved):
             if fault is not None:
+                policy = found.policy
                 self._report.error(policy, policy.position, fault.reason, fault.message)
-        return found
 
     def _read(self, found: _Judged) -> None:
         """Settles what TLS is to be, or why it can't be."""
@@ -118,11 +136,12 @@ class BackendTls:
             if _is_meant(port, target):
                 yield hostname, port.number
 
-    def _apply(self, found: _Judged, place: PortOf) -> None:
-        first = self._owners.setdefault(place, found.policy)
+    def _apply(self, found: _Judged, place: PortOf, sectioned: bool) -> None:
+        first, was_sectioned = self._owners.setdefault(place, (found.policy, sectioned))
         if first is not found.policy:
-            message = f"{first.key} at {first.position} is older and has {place[0]}"
-            found.accepted = Fault("Conflicted", message)
+            if was_sectioned == sectioned:
+                message = f"{first.key} at {first.position} is older and has {place[0]}"
+                found.conflict = Fault("Conflicted", message)
         elif found.accepted is not None:
             self.shut.add(place)
         elif found.tls is not None:
@@ -144,12 +163,13 @@ class BackendTls:
         which clients of the mesh send, a policy tells."""
         for found in self._judged:
             policy = found.policy
-            accepted = judged("Accepted", found.accepted)
+            accepted = judged("Accepted", found.accepted or found.conflict)
             resolved = judged("ResolvedRefs", found.unresolved)
             parents = {parent for host in found.targets for parent in parents_of(host)}
-            ordered = sorted(parents, key=lambda one: (one.namespace, one.name))
-            ordered += [Parent("", "Service", "", name) for name in sorted(found.names)]
-            told = tuple(ParentConditions(one, (accepted, resolved)) for one in ordered)
+            ordered = [Parent("", "Service", "", name) for name in sorted(found.names)]
+            ordered += sorted(parents, key=lambda one: (one.namespace, one.name))
+            some = ordered[:MAX_PARENTS]
+            told = tuple(ParentConditions(one, (accepted, resolved)) for one in some)
             yield ObjectConditions("BackendTLSPolicy", policy.namespace, policy.name, parents=told)
 
 

@@ -97,6 +97,8 @@ def _protocol_fault(state: State) -> Fault | None:
         return Fault("UnsupportedProtocol", message)
     if protocol == "HTTPS" and state.listener.tls is None:
         return Fault("Invalid", "a listener of protocol HTTPS needs tls")
+    if selecting := state.listener.allowed_routes.namespaces.fault:
+        return Fault("Invalid", f"allowedRoutes.namespaces: {selecting}")
     return None
 
 

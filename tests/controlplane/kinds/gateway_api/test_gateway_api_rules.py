@@ -137,5 +137,14 @@ def test_defaults_are_those_of_the_crds() -> None:
     ],
 )
 def test_selectors(operator: str, values: tuple[str, ...], takes: list[bool]) -> None:
-    one = Requirement(key="a", operator=operator, values=values)  # type: ignore[arg-type]
+    one = Requirement(key="a", operator=operator, values=values)
     assert [one.takes(labels) for labels in ({}, {"a": "x"}, {"a": "y"})] == takes
+
+
+@pytest.mark.parametrize(("operator", "values"), [("Like", ("x",)), ("In", ()), ("Exists", ("x",))])
+def test_a_requirement_that_can_not_be_meant_takes_nothing(
+    operator: str, values: tuple[str, ...]
+) -> None:
+    one = Requirement(key="a", operator=operator, values=values)
+    assert one.fault
+    assert not one.takes({"a": "x"})
