@@ -26,7 +26,7 @@ from controlplane.status import StatusRegistry
 from controlplane.translate import build
 from controlplane.translate.memo import Memo
 from controlplane.xds.cache import SnapshotCache
-from controlplane.xds.catalog import Kept
+from controlplane.xds.kept import Kept
 from controlplane.xds.service import AdsService
 
 _ANY_SIDECAR = Node("", http_proxy_port=1, weft_agent=True)

@@ -105,6 +105,7 @@ class Resources(Mapping[str, Resource]):
 
     __hash__ = object.__hash__
 
+    @lru_cache(_REMEMBERED)  # noqa: B019  few are kept, and what they hold is shared
     def changed_from(self, old: Resources) -> frozenset[str]:
         """The names that are new, gone, or not at the version that they had."""
         if self._is_unlike(old):
@@ -119,6 +120,7 @@ class Resources(Mapping[str, Resource]):
     def _is_unlike(self, other: Resources) -> bool:
         return len(self.layers) != len(other.layers) or self.lazy != other.lazy
 
+    @lru_cache(_REMEMBERED)  # noqa: B019
     def with_old(self, old: Resources) -> Resources:
         """These, and what only `old` has."""
         if self._is_unlike(old):
@@ -153,12 +155,22 @@ def version_of(resources: Mapping[str, Resource]) -> str:
     return f"{digest & _MASK:016x}"
 
 
+@lru_cache(4 * _REMEMBERED)
+def of_layers(layers: tuple[Layer, ...], lazy: int) -> Resources:
+    """The same object for all nodes that have these."""
+    return Resources(layers, lazy)
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """type_url -> Resources, and one version for all of it."""
 
     types: Mapping[str, Resources]
-    version: str
+
+    @property
+    def version(self) -> str:
+        digest = sum(_factor(type_url) * found.digest for type_url, found in self.types.items())
+        return f"{digest & _MASK:016x}"
 
     def of(self, type_url: str) -> Resources:
         return self.types.get(type_url, NOTHING)
@@ -170,8 +182,7 @@ def assemble(types: Mapping[str, Mapping[str, Resource]]) -> Snapshot:
         type_url: found if isinstance(found, Resources) else Resources((Layer(found),))
         for type_url, found in types.items()
     }
-    digest = sum(_factor(type_url) * found.digest for type_url, found in made.items())
-    return Snapshot(made, f"{digest & _MASK:016x}")
+    return Snapshot(made)
 
 
 EMPTY = assemble({})

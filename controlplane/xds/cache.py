@@ -28,9 +28,19 @@ from controlplane.emit import clients, credentials, envoy, on_demand
 from controlplane.emit.clients import Client
 from controlplane.emit.node import Node
 from controlplane.mesh.model import Mesh
-from controlplane.resources import NO_LAYER, NOTHING, TYPES, Layer, Resources, Snapshot, assemble
+from controlplane.resources import (
+    NO_LAYER,
+    NOTHING,
+    TYPES,
+    Layer,
+    Resources,
+    Snapshot,
+    assemble,
+    of_layers,
+)
 from controlplane.snapshot import Draft, check
-from controlplane.xds.catalog import FETCHED_TABLE, Catalog, Kept
+from controlplane.xds.catalog import FETCHED_TABLE, Catalog
+from controlplane.xds.kept import Kept
 from protos.types import CDS, EDS, RDS, SDS, VHDS
 
 log = logging.getLogger("weft.controlplane.xds")
@@ -133,7 +143,7 @@ class SnapshotCache:
 
     def _made_scope(self, scope: _Scope) -> _Part:
         catalog, client = self._catalog, scope.client
-        views = clients.seen(catalog.own, client)
+        views = catalog.views(client)
         types = catalog.layers(client, views)
         if scope.proxies_http and scope.on_demand:
             types[RDS] = catalog.layer("fetched", {FETCHED_TABLE.name: FETCHED_TABLE})
@@ -223,5 +233,5 @@ def _assembled(parts: tuple[_Part, ...], lazy: tuple[str, ...], last: Snapshot |
     for url, layers in zip(TYPES, zip(*(part.layers for part in parts), strict=True), strict=True):
         old = last.of(url) if last is not None else NOTHING
         alike = len(old.layers) == len(layers) and all(map(is_, old.layers, layers))
-        types[url] = old if alike else Resources(layers, _OF_SERVICES if url in lazy else 0)
+        types[url] = old if alike else of_layers(layers, _OF_SERVICES if url in lazy else 0)
     return assemble(types)

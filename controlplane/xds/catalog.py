@@ -8,11 +8,9 @@ last that could stays, so that one bad service takes no other down.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field, replace
 from functools import partial
-from operator import is_
-from typing import Generic, TypeVar
 
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
@@ -22,59 +20,11 @@ from controlplane.emit.targets import Targets
 from controlplane.mesh.model import Mesh, Service
 from controlplane.resources import NO_LAYER, Layer, Resource
 from controlplane.snapshot import check, encode
-from controlplane.xds.wire import field
+from controlplane.xds import wire
+from controlplane.xds.kept import Column, Kept
 from protos.types import CDS, EDS, RDS, VHDS
 
 log = logging.getLogger("weft.controlplane.xds")
-
-T = TypeVar("T")
-
-
-class Kept(Generic[T]):
-    """The last one made for each key, and of what; keys that nobody asks for are forgotten by
-    every second `sweep`."""
-
-    __slots__ = ("_now", "_old")
-
-    def __init__(self) -> None:
-        self._now: dict[Hashable, tuple[tuple[object, ...], T]] = {}
-        self._old: dict[Hashable, tuple[tuple[object, ...], T]] = {}
-
-    def last(self, key: Hashable) -> tuple[tuple[object, ...], T] | None:
-        return self._now.get(key) or self._old.get(key)
-
-    def get(self, key: Hashable, made_of: tuple[object, ...], make: Callable[[T | None], T]) -> T:
-        """make(the last one), unless that was made of the very same."""
-        found = self.last(key)
-        if found is None or not _same(found[0], made_of):
-            found = (made_of, make(found[1] if found is not None else None))
-        self._now[key] = found
-        return found[1]
-
-    def put(self, key: Hashable, value: T) -> T:
-        """Keeps what was made by other means."""
-        self._now[key] = ((), value)
-        return value
-
-    def sweep(self) -> None:
-        self._old, self._now = self._now, {}
-
-
-_BY_IDENTITY = (Service, Mesh)
-"""Comparing them would take longer than making what is made of them."""
-
-
-_BY_IDENTITY = (Service, Mesh)
-"""Comparing them would take longer than making what is made of them."""
-
-
-def _same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
-    if len(one) != len(other):
-        return False
-    return all(map(is_, one, other)) or all(
-        a is b or (not isinstance(a, _BY_IDENTITY) and a == b)
-        for a, b in zip(one, other, strict=True)
-    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,41 +47,64 @@ class _Facts:
         return cls(clients.is_common(service), frozenset(clients.labels_of(service)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """A virtual host. value: the message, serialized; fetched: the resource of it alone (VHDS)."""
+
+    domains: tuple[str, ...]
+    value: bytes
+    fetched: Resource
+
+
+@dataclass(slots=True)
+class _Routes:
+    """Of the outbound HTTP proxies of some clients."""
+
+    shapes: Column[tuple[object, ...]] = field(default_factory=Column)
+    hosts: Column[tuple[_Host, ...]] = field(default_factory=Column)
+    domains: routes.Domains | None = None
+    table: Resource | None = None
+    layer: Layer | None = None
+
+
 class Catalog:
     """Of one mesh after the other. `mesh` is the present one."""
 
     def __init__(self, mesh: Mesh) -> None:
-        self._encoded: Kept[Encoded] = Kept()
-        self._hosts: Kept[bytes] = Kept()
-        self._tables: Kept[tuple[tuple[bytes, ...], Resource]] = Kept()
-        self._fetched: Kept[Resource] = Kept()
-        self._domains: Kept[routes.Domains] = Kept()
-        self._facts: Kept[_Facts] = Kept()
+        self._facts: Column[_Facts] = Column()
+        self._encoded: Kept[Column[Encoded]] = Kept()
+        self._views: Kept[Column[Service | None]] = Kept()
+        self._routes: Kept[_Routes] = Kept()
         self._layers: Kept[Layer] = Kept()
-        self.mesh = mesh
         self.use(mesh)
 
     def use(self, mesh: Mesh) -> None:
         """From now on everything is of this mesh."""
-        for kept in (self._encoded, self._hosts, self._tables, self._domains, self._facts):
+        for kept in (self._encoded, self._views, self._routes, self._layers):
             kept.sweep()
-        self._layers.sweep()
-        self._fetched.sweep()
         self.mesh = mesh
-        facts = [
-            self._facts.get(one.hostname, (one,), partial(_Facts.of, one)) for one in mesh.services
-        ]
-        pairs = tuple(zip(mesh.services, facts, strict=True))
-        self.common = tuple(service for service, about in pairs if about.common)
-        self.own = tuple(service for service, about in pairs if not about.common)
-        asked = frozenset(name for about in facts for name in about.labels)
+        self._facts.update(mesh.services, (), _Facts.of)
+        about = self._facts.values
+        pairs = tuple(zip(mesh.services, about, strict=True))
+        self.common = tuple([service for service, facts in pairs if facts.common])
+        self.own = tuple([service for service, facts in pairs if not facts.common])
+        asked = frozenset([name for facts in about for name in facts.labels])
         self.client_labels = asked.union(clients.labels_of_imports(mesh.imports))
+
+    def views(self, client: Client) -> tuple[Service, ...]:
+        """What such clients see of the services that are not the same to all."""
+        column = self._views.made(client, Column)
+        column.update(self.own, (), lambda service, _: clients.seen_by(service, client))
+        return tuple(view for view in column.values if view is not None)
 
     # ------------------------------------------------------------------ clusters, endpoints
 
-    def layers(self, name: Hashable, services: Iterable[Service]) -> dict[str, Layer]:
+    def layers(self, name: Hashable, services: tuple[Service, ...]) -> dict[str, Layer]:
         """The clusters and endpoints of services, which are some client's or everybody's."""
-        made = [self._of(name, service) for service in services]
+        column = self._encoded.made(name, Column)
+        domains = self.mesh.own_domains
+        column.update(services, (domains,), lambda one, last: _tried(one, domains, last))
+        made = column.values
         clusters = {one.name: one for item in made for one in item.clusters}
         endpoints = {one.name: one for item in made for one in item.endpoints}
         return {CDS: self.layer((name, CDS), clusters), EDS: self.layer((name, EDS), endpoints)}
@@ -146,52 +119,37 @@ class Catalog:
             last = Layer(resources)
         return self._layers.put(key, last)
 
-    def _of(self, name: Hashable, service: Service) -> Encoded:
-        domains = self.mesh.own_domains
-
-        def make(last: Encoded | None) -> Encoded:
-            try:
-                return _encoded(service, domains, last or Encoded())
-            except Exception as error:
-                # Whatever it is, proxies must keep what they have and others get what is new.
-                log.exception("configuration of %s cannot be built: %s", service.hostname, error)
-                return last or Encoded()
-
-        return self._encoded.get((name, service.hostname), (service, domains), make)
-
     # ------------------------------------------------------------------ routes
 
     def table(self, client: Client, views: tuple[Service, ...]) -> Resource:
-        """The routes of the outbound HTTP proxy of such clients. views: what they see of the
-        services that are not the same to all."""
-        made = tuple(host for _, _, host in self._hosts_of(client, views))
-        found = self._tables.last(client)
-        last = found[1] if found is not None else None
-        if last is None or last[0] != made:
-            last = (made, _table(made))
-        return self._tables.put(client, last)[1]
+        """The routes of the outbound HTTP proxy of such clients. views: see `views`."""
+        made, changed = self._routes_of(client, views)
+        if changed or made.table is None:
+            made.table = _table(host.value for group in made.hosts.values for host in group)
+        return made.table
 
     def hosts(self, client: Client, views: tuple[Service, ...]) -> Layer:
         """The virtual hosts of that table one by one, by each of their domains (VHDS)."""
-        found: dict[str, Resource] = {}
-        for place, domains, host in self._hosts_of(client, views):
-            if host:
-                make = partial(_fetched, place, domains, host)
-                one = self._fetched.get((client, place), (domains, host), make)
-                found |= dict.fromkeys((one.name, *one.aliases), one)
-        return self.layer((client, VHDS), found)
+        made, changed = self._routes_of(client, views)
+        if changed or made.layer is None:
+            found: dict[str, Resource] = {}
+            for host in (host for group in made.hosts.values for host in group if host.value):
+                found |= dict.fromkeys((host.fetched.name, *host.fetched.aliases), host.fetched)
+            made.layer = Layer(found)
+        return made.layer
 
-    def _hosts_of(
-        self, client: Client, views: tuple[Service, ...]
-    ) -> Iterator[tuple[str, tuple[str, ...], bytes]]:
-        """(name, domains, message) of each."""
+    def _routes_of(self, client: Client, views: tuple[Service, ...]) -> tuple[_Routes, bool]:
+        """And whether there is another virtual host."""
+        made = self._routes.made(client, _Routes)
         services = self._known_to(client, views)
-        known, targets = self._domains_of(client, services), Targets(())
-        for service in services:
-            for port in routes.tcp_ports(service):
-                if domains := tuple(known.of(service, port)):
-                    host = self._host(client, service, port, domains, targets)
-                    yield names.virtual_host(service.hostname, port), domains, host
+        if made.shapes.update(services, (), _shape) or made.domains is None:
+            made.domains = routes.Domains(services, client.namespace)
+        domains = made.domains
+        make = partial(_hosts, client, domains)
+        changed = made.hosts.update(services, (domains,), make)
+        if changed:
+            made.table, made.layer = None, None
+        return made, changed
 
     def _known_to(self, client: Client, views: tuple[Service, ...]) -> tuple[Service, ...]:
         services = self.common
@@ -199,47 +157,56 @@ class Catalog:
             services = tuple(sorted((*services, *views), key=lambda one: one.hostname))
         return clients.imported(services, self.mesh.imports, client)
 
-    def _domains_of(self, client: Client, services: tuple[Service, ...]) -> routes.Domains:
-        shape = tuple(map(_shape, services))
-        namespace = client.namespace
-        return self._domains.get(client, shape, lambda _: routes.Domains(services, namespace))
 
-    def _host(
-        self,
-        client: Client,
-        service: Service,
-        port: int,
-        domains: tuple[str, ...],
-        targets: Targets,
-    ) -> bytes:
-        """A VirtualHost, serialized; empty if it can't be made and never could."""
-
-        def make(last: bytes | None) -> bytes:
-            try:
-                host = routes.proxied(service, port, list(domains), client, targets)
-                value = host.SerializeToString(deterministic=True)
-            except Exception as error:
-                log.exception("routes of %s cannot be built: %s", service.hostname, error)
-                return last or b""
-            return last if last == value else value
-
-        return self._hosts.get((client, service.hostname, port), (service, domains), make)
+def _tried(service: Service, domains: tuple[str, ...], last: Encoded | None) -> Encoded:
+    try:
+        return _encoded(service, domains, last or Encoded())
+    except Exception as error:
+        # Whatever it is, proxies must keep what they have and others get what is new.
+        log.exception("configuration of %s cannot be built: %s", service.hostname, error)
+        return last or Encoded()
 
 
 def _alike(one: dict[str, Resource], other: dict[str, Resource]) -> bool:
     return all(other[name] is resource for name, resource in one.items())
 
 
-def _shape(service: Service) -> tuple[object, ...]:
+def _shape(service: Service, last: tuple[object, ...] | None) -> tuple[object, ...]:
     """What virtual hosts' domains depend on."""
-    return (
-        service.hostname,
-        service.namespace,
-        service.ports,
-        service.aliases,
-        service.local_aliases,
-        service.addresses,
+    shape = (
+        *(service.hostname, service.namespace, service.ports),
+        *(service.aliases, service.local_aliases, service.addresses),
     )
+    return last if last == shape else shape
+
+
+def _hosts(
+    client: Client, known: routes.Domains, service: Service, last: tuple[_Host, ...] | None
+) -> tuple[_Host, ...]:
+    """Of the ports of a service; what is as it was stays the same object."""
+    before = {host.fetched.name: host for host in last or ()}
+    made = []
+    for port in routes.tcp_ports(service):
+        if domains := tuple(known.of(service, port)):
+            place = names.virtual_host(service.hostname, port)
+            old = before.get(on_demand.resource_name(names.HTTP_PROXY_ROUTES, place))
+            value = _host_value(client, service, port, domains, old)
+            if old is None or (old.domains, old.value) != (domains, value):
+                old = _Host(domains, value, _fetched(place, domains, value))
+            made.append(old)
+    return last if last is not None and last == tuple(made) else tuple(made)
+
+
+def _host_value(
+    client: Client, service: Service, port: int, domains: tuple[str, ...], last: _Host | None
+) -> bytes:
+    """Empty if it can't be made and never could."""
+    try:
+        host = routes.proxied(service, port, list(domains), client, Targets(()))
+        return host.SerializeToString(deterministic=True)
+    except Exception as error:
+        log.exception("routes of %s cannot be built: %s", service.hostname, error)
+        return last.value if last is not None else b""
 
 
 def _encoded(service: Service, trust_domains: tuple[str, ...], last: Encoded) -> Encoded:
@@ -268,16 +235,15 @@ def _table(hosts: Iterable[bytes]) -> Resource:
     begin = RouteConfiguration(name=name).SerializeToString()
     end = routes.configuration(name).SerializeToString(deterministic=True)[len(begin) :]
     everything_else = routes.block_all().SerializeToString(deterministic=True)
-    between = (field(2, host) for host in (*hosts, everything_else) if host)
+    between = (wire.field(2, host) for host in (*hosts, everything_else) if host)
     return encode(RDS, name, b"".join((begin, *between, end)))
 
 
-def _fetched(place: str, domains: tuple[str, ...], host: bytes, last: Resource | None) -> Resource:
+def _fetched(place: str, domains: tuple[str, ...], host: bytes) -> Resource:
     """A virtual host by itself."""
     name = on_demand.resource_name(names.HTTP_PROXY_ROUTES, place)
     aliases = (on_demand.resource_name(names.HTTP_PROXY_ROUTES, one) for one in domains)
-    made = replace(encode(VHDS, name, host), aliases=tuple(one for one in aliases if one != name))
-    return last if last is not None and last == made else made
+    return replace(encode(VHDS, name, host), aliases=tuple(one for one in aliases if one != name))
 
 
 FETCHED_TABLE = encode(

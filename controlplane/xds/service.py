@@ -237,7 +237,7 @@ class AdsService:
             connection.wake.clear()
             connection.due = False
             snapshot = self._cache.snapshot(connection.node)
-            if snapshot.version != connection.machine.snapshot.version:
+            if snapshot is not connection.machine.snapshot:
                 pushes = connection.machine.on_snapshot(snapshot)
                 await self._write(connection, pushes, context)
             self._settle(connection)

@@ -1,0 +1,117 @@
+"""What was made before is not made again while it would be the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from operator import is_
+from typing import Generic, TypeVar
+
+from controlplane.mesh.model import Mesh, Service
+
+T = TypeVar("T")
+
+
+class Kept(Generic[T]):
+    """The last one made for each key, and of what; keys that nobody asks for are forgotten by
+    every second `sweep`."""
+
+    __slots__ = ("_now", "_old")
+
+    def __init__(self) -> None:
+        self._now: dict[Hashable, tuple[tuple[object, ...], T]] = {}
+        self._old: dict[Hashable, tuple[tuple[object, ...], T]] = {}
+
+    def last(self, key: Hashable) -> tuple[tuple[object, ...], T] | None:
+        return self._now.get(key) or self._old.get(key)
+
+    def get(self, key: Hashable, made_of: tuple[object, ...], make: Callable[[T | None], T]) -> T:
+        """make(the last one), unless that was made of the very same."""
+        found = self.last(key)
+        if found is None or not same(found[0], made_of):
+            found = (made_of, make(found[1] if found is not None else None))
+        self._now[key] = found
+        return found[1]
+
+    def made(self, key: Hashable, make: Callable[[], T]) -> T:
+        """make() if there is none; it is kept and may change."""
+        found = self.last(key)
+        return self.put(key, found[1] if found is not None else make())
+
+    def put(self, key: Hashable, value: T) -> T:
+        """Keeps what was made by other means."""
+        self._now[key] = ((), value)
+        return value
+
+    def sweep(self) -> None:
+        self._old, self._now = self._now, {}
+
+
+_BY_IDENTITY = (Service, Mesh)
+"""Comparing them would take longer than making what is made of them."""
+
+
+_BY_IDENTITY = (Service, Mesh)
+"""Comparing them would take longer than making what is made of them."""
+
+
+def same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
+    if len(one) != len(other):
+        return False
+    return all(map(is_, one, other)) or all(
+        a is b or (not isinstance(a, _BY_IDENTITY) and a == b)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+class Column(Generic[T]):
+    """A value for each service of a list, made again where the service is another object."""
+
+    __slots__ = ("_ground", "_services", "values")
+
+    def __init__(self) -> None:
+        self._services: tuple[Service, ...] = ()
+        self._ground: tuple[object, ...] = ()
+        self.values: tuple[T, ...] = ()
+
+    def update(
+        self,
+        services: tuple[Service, ...],
+        ground: tuple[object, ...],
+        make: Callable[[Service, T | None], T],
+    ) -> bool:
+        """make(service, the last value of its host name). ground: what else all values depend on.
+        True: there is another value."""
+        before, alike = self.values, same(self._ground, ground)
+        if alike and self._is_in_place(services):
+            made = list(before)
+            for place, (old, new) in enumerate(zip(self._services, services, strict=True)):
+                if old is not new:
+                    made[place] = make(new, before[place])
+        else:
+            known = {
+                one.hostname: (one, value)
+                for one, value in zip(self._services, before, strict=True)
+            }
+            made = [_made(one, known.get(one.hostname), alike, make) for one in services]
+        self._services, self._ground = services, ground
+        if len(made) == len(before) and all(map(is_, made, before)):
+            return False
+        self.values = tuple(made)
+        return True
+
+    def _is_in_place(self, services: tuple[Service, ...]) -> bool:
+        return len(services) == len(self._services) and all(
+            old is new or old.hostname == new.hostname
+            for old, new in zip(self._services, services, strict=True)
+        )
+
+
+def _made(
+    service: Service,
+    known: tuple[Service, T] | None,
+    alike: bool,
+    make: Callable[[Service, T | None], T],
+) -> T:
+    if known is not None and alike and known[0] is service:
+        return known[1]
+    return make(service, known[1] if known is not None else None)
