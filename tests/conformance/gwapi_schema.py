@@ -22,8 +22,10 @@ _REFUSED = 422
 def run(cases: Path) -> Iterator[Result]:
     verdicts = json.loads((cases / "kube-apiserver-1.36.verdicts.json").read_text())
     for name, rows in sorted(verdicts.items()):
+        if not any(row["kind"].startswith(_GROUP) for row in rows):
+            continue
         text = (cases / name).read_text()
-        documents = [one for one in yaml.safe_load_all(text) if one is not None]
+        documents = [one for one in yaml.load_all(text, yaml.CSafeLoader) if one is not None]
         for row in rows:
             if row["kind"].startswith(_GROUP):
                 refused = row["code"] == _REFUSED
@@ -32,7 +34,7 @@ def run(cases: Path) -> Iterator[Result]:
 
 
 def _judged(label: str, document: object, refused: bool) -> Result:
-    parsed = parse(yaml.safe_dump(document), label)
+    parsed = parse(json.dumps(document), label)
     errors = [str(one) for one in parsed.statuses if one.severity == "error"]
     if refused and parsed.objects:
         return Result(label, "the API server refuses it, Weft takes it")
