@@ -61,9 +61,9 @@ class ConnectionInfo:
     keeps `downstream_cx_active`.
 
     own: the certificate that the listener shows. peer_chain: what the peer has shown beside its
-    certificate, DER. failure: why TLS failed, for
-    `DOWNSTREAM_TRANSPORT_FAILURE_REASON`. termination: why we ended the connection, for
-    `CONNECTION_TERMINATION_DETAILS`."""
+    certificate, DER. ja3, ja4: fingerprints of its ClientHello, if the listener wants them.
+    failure: why TLS failed, for `DOWNSTREAM_TRANSPORT_FAILURE_REASON`. termination: why we ended
+    the connection, for `CONNECTION_TERMINATION_DETAILS`."""
 
     remote: tuple[str, int]
     local: tuple[str, int]
@@ -77,6 +77,8 @@ class ConnectionInfo:
     peer: PeerCertificate | None = None
     own: PeerCertificate | None = None
     peer_chain: Callable[[], tuple[bytes, ...]] = _nothing_shown
+    ja3: str = ""
+    ja4: str = ""
     failure: str = ""
     termination: str = ""
     filter_chain: str = ""

@@ -90,6 +90,8 @@ def listener(
         if message.HasField("default_filter_chain")
         else None,
         tls_inspector=tls_inspector_pb2.TlsInspector in inspectors,
+        ja3="ja3" in inspectors,
+        ja4="ja4" in inspectors,
         http_inspector=http_inspector_pb2.HttpInspector in inspectors,
         original_dst=original_dst_pb2.OriginalDst in inspectors,
         use_original_dst=message.use_original_dst.value,
@@ -136,8 +138,11 @@ def _inspectors(
             continue
         if kind is None:
             raise unsupported_type(each.typed_config, where, (*_INSPECTORS, PROXY_PROTOCOL))
-        unpack(kind, each.typed_config, where)
+        made = unpack(kind, each.typed_config, where)
         found.add(kind)
+        if isinstance(made, tls_inspector_pb2.TlsInspector):
+            found.update(["ja3"] if made.enable_ja3_fingerprinting.value else ())
+            found.update(["ja4"] if made.enable_ja4_fingerprinting.value else ())
     return frozenset(found)
 
 

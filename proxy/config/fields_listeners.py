@@ -46,11 +46,11 @@ LISTENERS: Table = {
     _LISTENER + "Filter": Fields("name typed_config"),
     _LISTENER + "ListenerFilter": Fields("name typed_config"),
     _INSPECTOR + "tls_inspector.v3.TlsInspector": Fields(
+        "enable_ja3_fingerprinting enable_ja4_fingerprinting",
         no_effect={
             "initial_read_buffer_size": "the buffer grows as it is needed",
             "max_client_hello_size": "a client hello may have 16 KiB",
         },
-        only={"enable_ja3_fingerprinting": False, "enable_ja4_fingerprinting": False},
     ),
     _INSPECTOR + "http_inspector.v3.HttpInspector": Fields(),
     _INSPECTOR + "original_dst.v3.OriginalDst": Fields(),

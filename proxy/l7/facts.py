@@ -222,6 +222,8 @@ TEXTS: Mapping[str, Callable[[Logged], str]] = {
     "DOWNSTREAM_TLS_CIPHER": lambda stream: stream.down.info.cipher,
     "DOWNSTREAM_TLS_VERSION": lambda stream: stream.down.info.tls_version,
     "FILTER_CHAIN_NAME": lambda stream: stream.down.info.filter_chain,
+    "TLS_JA3_FINGERPRINT": lambda stream: stream.down.info.ja3,
+    "TLS_JA4_FINGERPRINT": lambda stream: stream.down.info.ja4,
     "ROUTE_NAME": lambda stream: "" if stream.route is None else stream.route.name,
     "SPAN_ID": never,
     "TRACE_ID": never,

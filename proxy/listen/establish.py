@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from time import time
 from typing import TYPE_CHECKING, Any, cast
 
+from proxy.config.model import Listener
 from proxy.connection import ConnectionInfo
 from proxy.listen.connection_log import log_refused, logged_at_end
 from proxy.listen.counters import InspectorCounters, ListenerCounters
@@ -125,6 +126,8 @@ class Establisher:
                 return None
             if isinstance(found, client_hello.ClientHello):
                 self._note_client_hello(info, found)
+                if runtime.config.ja3 or runtime.config.ja4:
+                    _note_fingerprints(runtime.config, info, data or b"")
                 return "tls"
             self._inspectors.tls_not_found.value += 1
         if runtime.needs_http_inspector:
@@ -295,3 +298,12 @@ def _enough_for_tls(data: bytes) -> bool:
 
 def _enough_for_http(data: bytes) -> bool:
     return http_preface.detect(data) != "need_more"
+
+
+def _note_fingerprints(config: Listener, info: ConnectionInfo, data: bytes) -> None:
+    from proxy.wire import fingerprint  # few ask for it
+
+    lists = fingerprint.read(data)
+    if lists is not None:
+        info.ja3 = fingerprint.ja3(lists) if config.ja3 else ""
+        info.ja4 = fingerprint.ja4(lists) if config.ja4 else ""

@@ -34,11 +34,11 @@ class ClientHello:
     versions: tuple[int, ...] = ()
 
 
-class _Malformed(Exception):
-    """A length points beyond its enclosing field; caught in `parse`."""
+class Malformed(Exception):
+    """A length points beyond its enclosing field; `parse` catches it."""
 
 
-class _Reader:
+class Reader:
     """Length-prefixed fields of a TLS message (RFC 8446 section 3.4)."""
 
     __slots__ = ("data", "position")
@@ -50,7 +50,7 @@ class _Reader:
     def take(self, count: int) -> bytes:
         end = self.position + count
         if end > len(self.data):
-            raise _Malformed
+            raise Malformed
         taken = self.data[self.position : end]
         self.position = end
         return taken
@@ -58,8 +58,8 @@ class _Reader:
     def number(self, size_bytes: int) -> int:
         return int.from_bytes(self.take(size_bytes), "big")
 
-    def vector(self, length_bytes: int) -> _Reader:
-        return _Reader(self.take(self.number(length_bytes)))
+    def vector(self, length_bytes: int) -> Reader:
+        return Reader(self.take(self.number(length_bytes)))
 
     @property
     def more(self) -> bool:
@@ -69,15 +69,15 @@ class _Reader:
 def parse(data: bytes) -> ClientHello | Unfinished:
     """The ClientHello at the start of `data`, or why there is none (yet)."""
     try:
-        message = _handshake_message(data)
+        message = handshake_message(data)
         if isinstance(message, bytes):
-            return _client_hello(_Reader(message))
-    except _Malformed:
+            return _client_hello(Reader(message))
+    except Malformed:
         return "not_tls"
     return message
 
 
-def _handshake_message(data: bytes) -> bytes | Unfinished:
+def handshake_message(data: bytes) -> bytes | Unfinished:
     """The body of the first handshake message, put together from its records."""
     fragments = b""
     position = 0
@@ -109,7 +109,7 @@ def _may_be_record(header: bytes) -> bool:
     return header[1:2] in (b"", b"\x03")
 
 
-def _client_hello(body: _Reader) -> ClientHello:
+def _client_hello(body: Reader) -> ClientHello:
     legacy_version = body.number(2)
     body.take(32)  # random
     body.vector(1)  # legacy_session_id
@@ -130,7 +130,7 @@ def _client_hello(body: _Reader) -> ClientHello:
     return ClientHello(server_name, alpn, versions)
 
 
-def _server_name(value: _Reader) -> str:
+def _server_name(value: Reader) -> str:
     """The first entry of type host_name; a server's empty echo has none."""
     names = value.vector(2) if value.more else value
     while names.more:
@@ -141,7 +141,7 @@ def _server_name(value: _Reader) -> str:
     return ""
 
 
-def _alpn(value: _Reader) -> tuple[str, ...]:
+def _alpn(value: Reader) -> tuple[str, ...]:
     names = value.vector(2)
     found = []
     while names.more:
@@ -149,7 +149,7 @@ def _alpn(value: _Reader) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _supported_versions(value: _Reader) -> tuple[int, ...]:
+def _supported_versions(value: Reader) -> tuple[int, ...]:
     listed = value.vector(1)
     found = []
     while listed.more:

@@ -181,6 +181,8 @@ class Listener:
     filter_chains: tuple[FilterChain, ...] = ()
     default_filter_chain: FilterChain | None = None
     tls_inspector: bool = False
+    ja3: bool = False
+    ja4: bool = False
     http_inspector: bool = False
     original_dst: bool = False
     use_original_dst: bool = False
