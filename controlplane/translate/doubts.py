@@ -6,6 +6,7 @@ Each is valid, and Istio takes it in silence: a DENY rule with one denies nobody
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 
 from controlplane.kinds.authorization_policy import AuthorizationPolicy, Condition
 from controlplane.kinds.schema import Record, names, plan_of
@@ -47,7 +48,8 @@ def _token(value: str) -> str:
     return "the principal of a token is ISSUER/SUBJECT"
 
 
-_DOUBTS: Mapping[str, Callable[[str], str]] = {
+Doubt = Callable[[str], str]
+_DOUBTS: Mapping[str, Doubt] = {
     "principals": _principal,
     "methods": _method,
     "paths": _path,
@@ -79,11 +81,20 @@ def _found(item: AuthorizationPolicy) -> Iterator[tuple[Position, str, str, str]
 
 
 def _of_fields(record: Record, path: str) -> Iterator[tuple[Position, str, str, str]]:
-    for key, (name, _) in plan_of(type(record)).fields.items():
+    for key, name, doubt in _doubtful(type(record)):
+        if values := getattr(record, name):
+            yield from _doubted(doubt, record, path, key, values)
+
+
+@cache
+def _doubtful(cls: type[Record]) -> tuple[tuple[str, str, Doubt], ...]:
+    """The fields that are looked at: in YAML, in Python, and how."""
+    found = []
+    for key, (name, _) in plan_of(cls).fields.items():
         bare = key.removeprefix("not")
-        doubt = _DOUBTS.get(bare[:1].lower() + bare[1:])
-        if doubt is not None:
-            yield from _doubted(doubt, record, path, key, getattr(record, name))
+        if (doubt := _DOUBTS.get(bare[:1].lower() + bare[1:])) is not None:
+            found.append((key, name, doubt))
+    return tuple(found)
 
 
 def _of_condition(item: Condition, path: str) -> Iterator[tuple[Position, str, str, str]]:
@@ -94,7 +105,7 @@ def _of_condition(item: Condition, path: str) -> Iterator[tuple[Position, str, s
 
 
 def _doubted(
-    doubt: Callable[[str], str], record: Record, path: str, key: str, values: Iterable[str]
+    doubt: Doubt, record: Record, path: str, key: str, values: Iterable[str]
 ) -> Iterator[tuple[Position, str, str, str]]:
     for index, value in enumerate(values):
         if hint := doubt(value):
