@@ -237,7 +237,7 @@ NAME = matching(
     r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", "a name of lower-case letters, digits, '-' and '.'"
 )
 HOST = matching(
-    r"\*|\*?[A-Za-z0-9_.]([-A-Za-z0-9_.]*[A-Za-z0-9_])?\.?",
+    r"\*|(?=.*[A-Za-z0-9_])\*?[A-Za-z0-9_.]([-A-Za-z0-9_.]*[A-Za-z0-9_])?\.?",
     "a host name (a '*' only alone or in front)",
 )
 _LABEL_NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
