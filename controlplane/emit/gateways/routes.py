@@ -12,7 +12,7 @@ from envoy.config.route.v3 import route_components_pb2 as parts
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from controlplane.emit.clients import Caller
-from controlplane.emit.routes import rule_routes
+from controlplane.emit.routes import MAX_BODY_BYTES, rule_routes
 from controlplane.emit.targets import Targets
 from controlplane.mesh.gateways import VirtualHost
 from controlplane.mesh.model import HttpRule
@@ -22,11 +22,13 @@ def configuration(
     name: str, hosts: Iterable[VirtualHost], port: int, node: Caller, targets: Targets
 ) -> RouteConfiguration:
     """port: the gateway's, for rules that ask for one. Ports in Host headers do not matter."""
-    return RouteConfiguration(
+    made = RouteConfiguration(
         name=name,
         virtual_hosts=list(_virtual_hosts(hosts, port, node, targets)),
         ignore_port_in_host_matching=True,
     )
+    made.max_direct_response_body_size_bytes.value = MAX_BODY_BYTES
+    return made
 
 
 def _virtual_hosts(
