@@ -6,9 +6,13 @@ Each is valid, and Istio takes it in silence: a DENY rule with one denies nobody
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
 
-from controlplane.kinds.authorization_policy import AuthorizationPolicy, Condition
+from controlplane.kinds.authorization_policy import (
+    AuthorizationPolicy,
+    Condition,
+    Operation,
+    Source,
+)
 from controlplane.kinds.schema import Record, names, plan_of
 from controlplane.mesh.model import Position
 from controlplane.translate.report import Report
@@ -80,13 +84,12 @@ def _found(item: AuthorizationPolicy) -> Iterator[tuple[Position, str, str, str]
             yield from _of_condition(condition, f"{path}.when[{number}]")
 
 
-def _of_fields(record: Record, path: str) -> Iterator[tuple[Position, str, str, str]]:
-    for key, name, doubt in _doubtful(type(record)):
+def _of_fields(record: Source | Operation, path: str) -> Iterator[tuple[Position, str, str, str]]:
+    for key, name, doubt in _LOOKED_AT[type(record)]:
         if values := getattr(record, name):
             yield from _doubted(doubt, record, path, key, values)
 
 
-@cache
 def _doubtful(cls: type[Record]) -> tuple[tuple[str, str, Doubt], ...]:
     """The fields that are looked at: in YAML, in Python, and how."""
     found = []
@@ -95,6 +98,9 @@ def _doubtful(cls: type[Record]) -> tuple[tuple[str, str, Doubt], ...]:
         if (doubt := _DOUBTS.get(bare[:1].lower() + bare[1:])) is not None:
             found.append((key, name, doubt))
     return tuple(found)
+
+
+_LOOKED_AT = {cls: _doubtful(cls) for cls in (Source, Operation)}
 
 
 def _of_condition(item: Condition, path: str) -> Iterator[tuple[Position, str, str, str]]:
