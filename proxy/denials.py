@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from heapq import merge
 
 from proxy.connection import ConnectionInfo
 from proxy.http.message import Request
@@ -63,16 +64,19 @@ def of_request(
 
 
 class Denials:
-    """The last MAX_DENIALS; newest first."""
+    """The last MAX_DENIALS that were real, and as many that were not; newest first. Whoever is
+    turned away again and again takes no place from what is tried."""
 
     def __init__(self) -> None:
-        self._last: deque[Denial] = deque(maxlen=MAX_DENIALS)
+        self._real: deque[Denial] = deque(maxlen=MAX_DENIALS)
+        self._tried: deque[Denial] = deque(maxlen=MAX_DENIALS)
 
     def note(self, denial: Denial) -> None:
-        self._last.append(denial)
+        (self._tried if denial.shadow else self._real).append(denial)
 
     def __iter__(self) -> Iterator[Denial]:
-        return reversed(self._last)
+        both = reversed(self._real), reversed(self._tried)
+        return merge(*both, key=lambda one: -one.unix_s)
 
     def __len__(self) -> int:
-        return len(self._last)
+        return len(self._real) + len(self._tried)

@@ -343,7 +343,8 @@ def test_who_was_denied(proxy: Proxy) -> None:
     ):
         proxy.view.denials.note(
             Denial(
-                NOW_S, shadow, "http.in.", "DENY", "p" if shadow else "", "a.yaml:3:1", who, *rest
+                *(NOW_S + shadow, shadow, "http.in.", "DENY", "p" if shadow else "", "a.yaml:3:1"),
+                *(who, *rest),
             )
         )
     first, second = proxy.text("/rbac").splitlines()

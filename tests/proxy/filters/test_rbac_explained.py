@@ -87,6 +87,13 @@ def test_the_list_has_an_end() -> None:
         denials.note(Denial(float(number), False, "", "DENY", "p", "", info()))
     found = list(denials)
     assert len(found) == MAX_DENIALS and found[0].unix_s == MAX_DENIALS + 9
+    denials.note(Denial(100.5, True, "", "DENY", "tried", "", info()))
+    denials.note(Denial(1000.0, False, "", "DENY", "p", "", info()))
+    found = list(denials)
+    assert len(found) == MAX_DENIALS + 1  # what is real takes no place from what is tried
+    assert found[0].unix_s == 1000.0
+    (place,) = (index for index, one in enumerate(found) if one.shadow)
+    assert found[place - 1].unix_s > 100.5 > found[place + 1].unix_s
 
 
 @pytest.mark.parametrize(
