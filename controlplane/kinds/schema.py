@@ -189,6 +189,57 @@ def _camel(name: str) -> str:
     return head + "".join(part.capitalize() for part in rest)
 
 
+class Places(MappingType[str, Position]):
+    """Where the fields of a record are, with the items of lists ('hosts[1]') and the entries of
+    mappings ('labels.app'): looked up when somebody asks, as most are never asked for."""
+
+    __slots__ = ("_fields", "_node", "_source")
+
+    def __init__(self, source: str, node: Mapping, fields: MappingType[str, object]) -> None:
+        """fields: what is known; what is null is not there."""
+        self._source = source
+        self._node = node
+        self._fields = fields
+
+    def __getitem__(self, key: str) -> Position:
+        for name, value in self._node.entries:
+            known = name.value
+            if key.startswith(known) and known in self._fields and not _is_null(value):
+                node = value if len(key) == len(known) else _inside(value, key[len(known) :])
+                if node is not None:
+                    return self._position(node)
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        for name, value in self._node.entries:
+            if name.value in self._fields and not _is_null(value):
+                yield name.value
+                yield from _keys(name.value, value)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _position(self, node: Node) -> Position:
+        return Position(self._source, node.line, node.column, node.path)
+
+
+def _keys(key: str, value: Node) -> Iterator[str]:
+    if isinstance(value, Sequence):
+        yield from (f"{key}[{index}]" for index in range(len(value.items)))
+    elif isinstance(value, Mapping):
+        yield from (f"{key}.{name.value}" for name, _ in value.entries)
+
+
+def _inside(value: Node, rest: str) -> Node | None:
+    """rest: '[1]' or '.app'."""
+    if isinstance(value, Sequence) and rest[0] == "[" and rest[1:-1].isdigit():
+        index = int(rest[1:-1])
+        return value.items[index] if index < len(value.items) else None
+    if isinstance(value, Mapping) and rest[0] == ".":
+        return value.get(rest[1:])
+    return None
+
+
 # --------------------------------------------------------------------------- objects
 
 
@@ -207,13 +258,12 @@ def _decode_record(cls: type[R], node: Mapping, place: Place) -> R:
     plan = plan_of(cls)
     problems: list[Problem] = []
     values: dict[str, Any] = {}
-    where: dict[str, Position] = {}
+    where = Places(place.source, node, plan.fields)
     for name, value in node.entries:
         if name.value not in plan.fields:
             problems += _other_field(cls, name, value, place)
         elif not _is_null(value):
             attribute, spec = plan.fields[name.value]
-            where.update(_positions(name.value, value, place))
             try:
                 values[attribute] = spec.decode(value, place.child(name.value))
             except Invalid as invalid:
@@ -232,16 +282,6 @@ def _decode_record(cls: type[R], node: Mapping, place: Place) -> R:
 
 def _is_null(node: Node) -> bool:
     return isinstance(node, Scalar) and node.kind == "null"
-
-
-def _positions(key: str, value: Node, place: Place) -> Iterator[tuple[str, Position]]:
-    yield key, place.position(value)
-    if isinstance(value, Sequence):
-        for index, item in enumerate(value.items):
-            yield f"{key}[{index}]", place.position(item)
-    elif isinstance(value, Mapping):
-        for name, item in value.entries:
-            yield f"{key}.{name.value}", place.position(item)
 
 
 def _fault(made: Record, place: Place, key: str, message: str) -> Problem:

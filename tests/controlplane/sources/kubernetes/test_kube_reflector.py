@@ -243,7 +243,9 @@ async def test_a_server_that_knows_no_streaming_lists_never_ends_one(
     cluster.watch = lambda kind, query, matches: watch(  # type: ignore[method-assign]
         kind, {k: v for k, v in query.items() if k != "sendInitialEvents"}, matches
     )
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(20):
+        while len(one.api.asked) < 2:  # noqa: ASYNC110 -- a real timeout of the reflector's
+            await asyncio.sleep(0.005)
     await one.settle()
     assert one.heard.lists == ["start"]
 
