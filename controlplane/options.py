@@ -17,6 +17,7 @@ class ControlPlaneOptions:
     """config None: no files, only Kubernetes. Port 0: any free one.
     allow_sds_keys: plain Envoys may get their private key by SDS.
     certificate_ttl_s: how long workloads' certificates live, unless they ask for less.
+    block_jwks: networks that are not asked for the keys of token issuers.
     state_passphrase_file: where the passphrase of the authority's keys is, a path or env:NAME."""
 
     config: Path | None
@@ -40,6 +41,7 @@ class ControlPlaneOptions:
     service_account_jwks: Path | None = None
     service_account_issuer: str = ""
     token_audiences: tuple[str, ...] = (DEFAULT_AUDIENCE,)
+    block_jwks: tuple[str, ...] = ()
     bundle_port: int | None = None
     bundle_certificate: Path | None = None
     bundle_key: Path | None = None

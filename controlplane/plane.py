@@ -55,7 +55,7 @@ from controlplane.metrics import Metrics
 from controlplane.openid.discovery import Discovery
 from controlplane.openid.fetch import Fetcher
 from controlplane.openid.metrics import OpenIdMetrics
-from controlplane.openid.reach import Reach
+from controlplane.openid.reach import Reach, networks
 from controlplane.openid.shelf import Shelf as KeyShelf
 from controlplane.options import ControlPlaneOptions
 from controlplane.pipeline import Outlets, Pipeline
@@ -171,10 +171,12 @@ class Plane:
         return federation
 
     def _discovery(self) -> Discovery:
-        reach = Reach(loopback=is_loopback(self.options.host))
+        options = self.options
+        blocked = networks(options.block_jwks)
+        reach = Reach(loopback=is_loopback(options.host), blocked=blocked)
         discovery = Discovery(
             Fetcher(reach, ssl.create_default_context()),
-            KeyShelf(self.options.state_dir),
+            KeyShelf(options.state_dir),
             lambda: self.pipeline.changed(),
         )
         OpenIdMetrics(self.metrics.registry, lambda: discovery.followed, time.time)

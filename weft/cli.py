@@ -277,6 +277,12 @@ def proxy(
     show_default=True,
     help="Whom a service-account token must be for; any one of several.",
 )
+@click.option(
+    "--block-jwks",
+    multiple=True,
+    metavar="CIDR",
+    help="Networks where no issuer is asked for its keys (OpenID discovery).",
+)
 @click.option("--log-level", default="warning", show_default=True, type=LOG_LEVELS)
 def controlplane(**options: Any) -> None:
     """Run the control plane alone: xDS, certificates and the management API.

@@ -16,12 +16,13 @@ from joserfc.jwk import ECKey
 
 from certs.errors import CertificateError
 from controlplane.emit import jwt
+from controlplane.errors import StartError
 from controlplane.mesh.policy import Security, TokenPolicy, TokenRule
 from controlplane.openid.discovery import Discovery
 from controlplane.openid.document import MAX_BYTES, count, discovery_url, keys_url, public_keys
 from controlplane.openid.fetch import Fetcher, FetchError
 from controlplane.openid.followed import LATE_AFTER_S, REFRESH_S, Followed
-from controlplane.openid.reach import Reach
+from controlplane.openid.reach import Reach, networks
 from controlplane.openid.shelf import Shelf
 from controlplane.tasks import spawn
 from tests.support.jwt import jwks
@@ -110,6 +111,15 @@ def test_which_addresses_may_be_asked(address: str, machine: bool, mesh: bool) -
         else:
             with pytest.raises(CertificateError, match="not one to ask"):
                 reach.allowed([address])
+
+
+def test_networks_that_the_operator_blocks() -> None:
+    reach = Reach(loopback=True, blocked=networks(["10.0.0.0/8", "::1/128"]))
+    assert reach.allowed(["10.1.2.3", "11.0.0.1", "::1", "127.0.0.1"]) == ("11.0.0.1", "127.0.0.1")
+    with pytest.raises(CertificateError, match="blocked"):
+        reach.allowed(["::ffff:10.0.0.1"])
+    with pytest.raises(StartError, match=r"--block-jwks: 10\.0\.0\.1/8 has host bits"):
+        networks(["10.0.0.1/8"])
 
 
 # --------------------------------------------------------------------------- fetching
