@@ -307,6 +307,7 @@ class Identity:
         if secret.name == REVOKED_SECRET and context is not None:
             self.revoked = frozenset(one.matcher.value for one in context.match_sans)
             self.on_revoked()
+            return False
         if context is None or context.trusted_ca is None:
             return False
         try:

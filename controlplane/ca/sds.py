@@ -101,10 +101,11 @@ class SdsSecrets:
         material = (self._authority.stored, bundle, told, foreign, aliases)
         if material != self._made:
             issuer = self._authority.certificate
-            root = self._root(bundle.to_pem(), told, foreign, aliases)
+            own = bundle.to_pem()
+            root = self._root(own, told, foreign, aliases)
             spread_s = self._proxies() // RENEWALS_PER_S
             issuing = secrets.issuer(chain_to_pem((issuer,)), spread_s)
-            self._trust = (root, secrets.revoked(told.identities), issuing)
+            self._trust = (root, secrets.revoked(told.identities, own), issuing)
             self._root_version = version(root)
             self._made = material
         return self._trust

@@ -51,10 +51,12 @@ def root(
     return Secret(name=names.ROOT_SECRET, validation_context=context)
 
 
-def revoked(identities: Iterable[str]) -> Secret:
+def revoked(identities: Iterable[str], bundle_pem: bytes) -> Secret:
     """`weft.dev/revoked`: whom Weft's proxies refuse, whichever certificate they show. Envoy has no
-    words for that: these are the names of a validation context that verifies nobody."""
+    words for that: these are the names of a validation context that verifies nobody. Its roots only
+    make it one that proxies accept."""
     context = CertificateValidationContext(
+        trusted_ca=DataSource(inline_bytes=bundle_pem),
         match_typed_subject_alt_names=[
             SubjectAltNameMatcher(
                 san_type=SubjectAltNameMatcher.URI, matcher=StringMatcher(exact=identity)

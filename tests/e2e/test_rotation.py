@@ -6,6 +6,8 @@ live for 10 s and are renewed about every 5 s meanwhile. Long: `python -m benchm
 
 from __future__ import annotations
 
+import socket
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,6 +16,10 @@ import grpc
 import pytest
 
 from certs.cli import stage
+from certs.keys import generate_key, key_to_pem
+from certs.spiffe import SpiffeId
+from certs.store import load_store
+from certs.x509 import chain_to_pem
 from protos.gen.weft.v1 import authority_pb2 as pb
 from protos.gen.weft.v1 import authority_pb2_grpc
 from tests.support.handmade import synced
@@ -76,7 +82,7 @@ def test_only_the_administrator_may_replace_or_revoke(mesh: Rotating) -> None:
 
 
 def test_who_is_revoked_is_out_within_seconds_and_may_come_back(mesh: Rotating) -> None:
-    """Also on the connections that both have: Weft ends them, Envoy refuses what comes over them."""
+    """Also on connections that are there: Weft ends them, Envoy refuses what comes over them."""
     caller = "spiffe://cluster.local/ns/default/sa/caller"
     with load(mesh.caller.outbound, "web:8080", per_second=50) as flowing:
         flowing.more(20)
@@ -90,6 +96,9 @@ def test_who_is_revoked_is_out_within_seconds_and_may_come_back(mesh: Rotating) 
         eventually(lambda: f"{caller} is revoked: stolen" in mesh.plane.log, 30, "its stream ended")
         with pytest.raises(UserError, match="neither a serial number"):
             revoke_online(mesh.plane.state, "caller")
+        # Also with a certificate that the issue log does not know, and no list.
+        eventually(lambda: strangers(mesh, "caller") == ["refused", "403"], 30, "its other key")
+        assert strangers(mesh, "another") == ["200", "200"]
         said: list[str] = []
         assert revocations_online(mesh.plane.state, say=said.append) == 0
         assert caller in said[0]
@@ -102,6 +111,30 @@ def test_who_is_revoked_is_out_within_seconds_and_may_come_back(mesh: Rotating) 
 def kept(mesh: Rotating) -> list[int]:
     """Answers to requests over connections that are kept open, to one server and to the other."""
     return [loopback.get_now(mesh.caller.outbound, "/", "web:8080").status for _ in range(4)]
+
+
+def strangers(mesh: Rotating, account: str) -> list[str]:
+    """What comes of a request to each server itself with a new certificate for the account."""
+    authority, key = load_store(mesh.plane.state, time.time()).authority, generate_key()
+    identity = SpiffeId.workload("cluster.local", "default", account)
+    chain = authority.sign(key.public_key(), identity, 60.0, time.time())
+    context = ssl.create_default_context(cadata=mesh.plane.root_pem.decode())
+    context.check_hostname = False
+    shown = mesh.directory / "stranger.pem"
+    shown.write_bytes(chain_to_pem(chain[:-1]) + key_to_pem(key))
+    context.load_cert_chain(shown)
+    return [answer(server.listen["http"], context) for server in mesh.servers]
+
+
+def answer(port: int, context: ssl.SSLContext) -> str:
+    """The status of one request, "refused" where none is served."""
+    try:
+        plain = socket.create_connection(("127.0.0.1", port), 20)
+        with plain, context.wrap_socket(plain) as tls:
+            tls.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            return tls.recv(100).split(b" ")[1].decode()
+    except (OSError, IndexError):
+        return "refused"
 
 
 def fresh(mesh: Rotating) -> list[int]:

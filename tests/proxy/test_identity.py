@@ -339,8 +339,8 @@ async def test_whom_the_mesh_refuses_is_told_on(options: IdentityOptions) -> Non
         SanMatcher("URI", StringMatcher("exact", f"spiffe://td/{name}")) for name in ("a", "b")
     )
     for told in (names, ()):
-        secret = Secret(module.REVOKED_SECRET, validation=ValidationContext(match_sans=told))
-        assert not await identity.told(secret)
+        context = ValidationContext(DataSource(b"roots"), match_sans=told)
+        assert not await identity.told(Secret(module.REVOKED_SECRET, validation=context))
     assert heard == [{"spiffe://td/a", "spiffe://td/b"}, frozenset()]
 
 
