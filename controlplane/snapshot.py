@@ -20,7 +20,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from google.protobuf.any_pb2 import Any
 
-from controlplane.resources import Layer, Resource
+from controlplane.resources import NO_LAYER, Layer, Resource
 from protos.types import CDS, EDS, LDS, RDS, SDS
 
 
@@ -67,12 +67,11 @@ _Message = Cluster | ClusterLoadAssignment | Listener | RouteConfiguration | Sec
 
 
 def _encode_all(type_url: str, messages: Iterable[tuple[str, _Message]]) -> Layer:
-    return Layer(
-        {
-            name: encode(type_url, name, message.SerializeToString(deterministic=True))
-            for name, message in messages
-        }
-    )
+    found = {
+        name: encode(type_url, name, message.SerializeToString(deterministic=True))
+        for name, message in messages
+    }
+    return Layer(found) if found else NO_LAYER
 
 
 # --------------------------------------------------------------------------- check

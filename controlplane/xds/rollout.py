@@ -49,8 +49,9 @@ class Rollout:
         return () if self.complete else _GATES[self._stage]
 
     def step(self) -> tuple[str, ...]:
-        """Makes the next stage visible; answers the types to push now, in order."""
-        types = _STAGES[self._stage]
+        """Makes the next stage visible; answers the types to push now, in order: those that are
+        others than before, and endpoints with their clusters."""
+        types, changed = _STAGES[self._stage], set[str]()
         last = self._stage == len(_STAGES) - 1
         for type_url in types:
             new, old = self._target.of(type_url), self._visible[type_url]
@@ -58,5 +59,8 @@ class Rollout:
                 continue
             keep_old = not last and type_url != LDS
             self._visible[type_url] = new.with_old(old) if keep_old else new
+            changed.add(type_url)
         self._stage += 1
-        return types
+        if CDS in changed:
+            changed.add(EDS)
+        return tuple(type_url for type_url in types if type_url in changed) if changed else ()
