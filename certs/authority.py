@@ -14,6 +14,7 @@ from certs.bundle import TrustBundle
 from certs.crl import RevocationList, check_not_listed
 from certs.csr import open_csr
 from certs.errors import CertificateError
+from certs.issuance import Issuance
 from certs.keys import PrivateKey, PublicKey, check_public_key, generate_key
 from certs.path import check_may_name, check_path_at, find_path
 from certs.profiles import (
@@ -28,8 +29,10 @@ from certs.spiffe import SpiffeId
 from certs.template import LeafTemplate, general_names
 from certs.x509 import (
     Certificate,
+    certificate_to_pem,
     chain_to_pem,
     check_authority,
+    der_to_pem,
     matches_key,
     may_sign_lists,
     path_length,
@@ -52,6 +55,7 @@ class Authority:
     """
 
     __slots__ = (
+        "_above",
         "_end",
         "_key",
         "_start",
@@ -92,6 +96,7 @@ class Authority:
         self.lists = tuple(lists)
         self.certificate = certificate
         self.intermediates, self.root = path[:-1], path[-1]
+        self._above = tuple(map(certificate_to_pem, path))
         self.id = _id(path, self.bundle)
         self._key = key
         self._template = LeafTemplate(certificate, key)
@@ -188,14 +193,25 @@ class Authority:
         asks for another identity, an identity of another trust domain, a kind of key or a lifetime
         that is not issued, a certificate of the path that is not valid now.
         """
-        if identity.trust_domain != self.trust_domain:
-            raise CertificateError(
-                f"identity {identity} is not of this authority's trust domain {self.trust_domain}"
-            )
+        self._check_domain(identity)
         names = general_names(identity, dns_names, ip_addresses)
         start, end = self._leaf_validity(ttl_s, now)
         leaf = self._template.make(_key_of(subject, identity), names, start, end)
         return (leaf, *self.intermediates, self.root)
+
+    def issue(self, key: PublicKey, identity: SpiffeId, ttl_s: float, now: float) -> Issuance:
+        """As `sign` for a workload's key, where nobody looks into the certificate."""
+        self._check_domain(identity)
+        names = general_names(identity)
+        start, end = self._leaf_validity(ttl_s, now)
+        data, serial = self._template.encode(check_public_key(key), names, start, end)
+        return Issuance((der_to_pem(data), *self._above), serial, float(int(end)))
+
+    def _check_domain(self, identity: SpiffeId) -> None:
+        if identity.trust_domain != self.trust_domain:
+            raise CertificateError(
+                f"identity {identity} is not of this authority's trust domain {self.trust_domain}"
+            )
 
     def _leaf_validity(self, ttl_s: float, now: float) -> tuple[float, float]:
         if not self._start <= now < self._end:

@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import SignatureAlgorithmOID
 
 from certs import der
 from certs.errors import CertificateError
@@ -21,6 +22,10 @@ from certs.spiffe import SpiffeId
 from certs.template import general_names
 
 MAX_CSR_BYTES = 16 * 1024
+_USUAL = {
+    SignatureAlgorithmOID.ECDSA_WITH_SHA256: ec.ECDSA(hashes.SHA256()),
+    SignatureAlgorithmOID.ECDSA_WITH_SHA384: ec.ECDSA(hashes.SHA384()),
+}
 _SAN_OID = der.object_id("2.5.29.17")
 
 Reason = Literal["oversized", "malformed", "signature", "key", "identity"]
@@ -132,7 +137,10 @@ def _check_signature(request: x509.CertificateSigningRequest, key: PublicKey, bo
 def _verify_ecdsa(
     request: x509.CertificateSigningRequest, key: ec.EllipticCurvePublicKey, body: bytes
 ) -> None:
-    algorithm = request.signature_algorithm_parameters
-    if not isinstance(algorithm, ec.ECDSA):
-        raise InvalidSignature
+    algorithm = _USUAL.get(request.signature_algorithm_oid)
+    if algorithm is None:
+        other = request.signature_algorithm_parameters
+        if not isinstance(other, ec.ECDSA):
+            raise InvalidSignature
+        algorithm = other
     key.verify(request.signature, body, algorithm)

@@ -68,7 +68,14 @@ class LeafTemplate:
         self, public_key: PublicKey, names: bytes, not_before: float, not_after: float
     ) -> Certificate:
         """A signed leaf for the key. `names` are of `general_names`; times in Unix seconds."""
-        subject_key = public_key_der(public_key)
+        data, _ = self.encode(public_key, names, not_before, not_after)
+        return x509.load_der_x509_certificate(data)
+
+    def encode(
+        self, public_key: PublicKey, names: bytes, not_before: float, not_after: float
+    ) -> tuple[bytes, int]:
+        """The same as DER, and its serial number."""
+        subject_key, serial = public_key_der(public_key), _serial()
         extensions = (
             _SUBJECT_KEY_ID
             + _key_id(subject_key)
@@ -81,7 +88,7 @@ class LeafTemplate:
             0x30,
             _VERSION_3
             + _SERIAL
-            + _serial()
+            + serial
             + self._issued_by
             + _validity(int(not_before), int(not_after))
             + _EMPTY_NAME
@@ -89,7 +96,8 @@ class LeafTemplate:
             + der.tlv(0xA3, der.tlv(0x30, extensions)),
         )
         signature = der.bit_string(self._sign(body))
-        return x509.load_der_x509_certificate(der.tlv(0x30, body + self._algorithm + signature))
+        whole = der.tlv(0x30, body + self._algorithm + signature)
+        return whole, int.from_bytes(serial, "big")
 
 
 @lru_cache(maxsize=16)
@@ -105,13 +113,25 @@ def general_names(
 
     CertificateError: an identity without a path (X.509-SVID section 3.1), a malformed name.
     """
-    if not identity.path:
-        raise CertificateError(f"leaf identity {identity} needs a path")
+    if not dns_names and not ip_addresses:
+        return _only(identity)
     return der.sequence(
-        der.tlv(_URI, str(identity).encode("ascii")),
+        _uri(identity),
         *(der.tlv(_DNS, _dns_name(name)) for name in dns_names),
         *(der.tlv(_IP, _ip_address(text)) for text in ip_addresses),
     )
+
+
+@lru_cache(maxsize=256)
+def _only(identity: SpiffeId) -> bytes:
+    """Needed twice for a certificate: the CSR must name nobody else."""
+    return der.sequence(_uri(identity))
+
+
+def _uri(identity: SpiffeId) -> bytes:
+    if not identity.path:
+        raise CertificateError(f"leaf identity {identity} needs a path")
+    return der.tlv(_URI, str(identity).encode("ascii"))
 
 
 def signature_hash(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384:

@@ -7,8 +7,8 @@ files. Signatures of a peer's chain are verified by the TLS stack, not here.
 from __future__ import annotations
 
 import re
+from binascii import b2a_base64
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from itertools import pairwise
 
 from cryptography import x509
@@ -24,6 +24,8 @@ from certs.spiffe import SpiffeId
 Certificate = x509.Certificate
 
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
+_BEGIN_LINE = "-----BEGIN CERTIFICATE-----\n"
+_END_LINE = "-----END CERTIFICATE-----\n"
 _BLOCK = re.compile(_BEGIN + rb".*?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -56,14 +58,10 @@ def certificate_to_pem(certificate: Certificate) -> str:
     return certificate.public_bytes(Encoding.PEM).decode("ascii")
 
 
-def pem_blocks(chain: Sequence[Certificate]) -> tuple[str, ...]:
-    """A PEM block for each, of a chain with the leaf first. Those above it are few, and kept."""
-    return (certificate_to_pem(chain[0]), *map(_kept_pem, chain[1:]))
-
-
-@lru_cache(maxsize=64)
-def _kept_pem(certificate: Certificate) -> str:
-    return certificate_to_pem(certificate)
+def der_to_pem(data: bytes) -> str:
+    """The same of a certificate's DER (RFC 7468): 64 characters a line, which are 48 bytes."""
+    lines = [b2a_base64(data[at : at + 48]) for at in range(0, len(data), 48)]
+    return f"{_BEGIN_LINE}{b''.join(lines).decode('ascii')}{_END_LINE}"
 
 
 def chain_to_pem(chain: Iterable[Certificate]) -> bytes:

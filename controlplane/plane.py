@@ -308,7 +308,7 @@ class Plane:
             self._authenticator,
             self._tokens,
             CaMetrics(self.metrics.registry),
-            record=Records(self._issues),
+            record=Records(self._issues).issued,
             limits=read_limits(self.options.issue_limits),
             default_ttl_s=self.options.certificate_ttl_s,
         )

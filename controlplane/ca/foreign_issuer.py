@@ -19,6 +19,7 @@ import grpc.aio
 from certs.bundle import TrustBundle
 from certs.errors import CertificateError
 from certs.files import version_of
+from certs.issuance import Issuance, issuance_of
 from certs.path import check_path_at, check_signed
 from certs.spiffe import SpiffeId
 from certs.x509 import Certificate, chain_from_pem, check_svid, is_issued_by, matches_key
@@ -90,7 +91,7 @@ class ForeignIssuer:
         await old.close(TIMEOUT_S)
         return True
 
-    async def issue(self, order: Order, now: float) -> tuple[Certificate, ...]:
+    async def issue(self, order: Order, now: float) -> Issuance:
         address = self._options.address
         if reason := self.why_not(order.identity):
             raise IssuerRefusedError(reason)
@@ -114,7 +115,7 @@ class ForeignIssuer:
             raise IssuerUnavailableError(said) from error
         # Not every CA dates back: what it has just signed begins after we have asked.
         now += time.monotonic() - began_s
-        return self._checked(order, "".join(response.cert_chain), now)
+        return issuance_of(self._checked(order, "".join(response.cert_chain), now))
 
     def _checked(self, order: Order, pem: str, now: float) -> tuple[Certificate, ...]:
         """The chain, root last. CertificateError if it is not what was ordered."""

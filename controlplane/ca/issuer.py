@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from certs.issuance import Issuance
 from certs.keys import PublicKey
 from certs.spiffe import SpiffeId
-from certs.x509 import Certificate
-from controlplane.ca.live import Signer
+from controlplane.ca.live import WorkloadSigner
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +36,21 @@ class IssuerRefusedError(Exception):
 
 
 class Issuer(Protocol):
-    """issue answers the chain, leaf first and root last. CertificateError: it cannot sign at all,
-    e.g. since its root has expired."""
+    """issue: CertificateError: it cannot sign at all, e.g. since its root has expired."""
 
-    async def issue(self, order: Order, now: float) -> tuple[Certificate, ...]: ...
+    async def issue(self, order: Order, now: float) -> Issuance: ...
 
 
 class LocalIssuer:
     """The mesh's own authority, in this process. why_not: why nobody may be an identity."""
 
     def __init__(
-        self, authority: Signer, why_not: Callable[[SpiffeId], str] = lambda identity: ""
+        self, authority: WorkloadSigner, why_not: Callable[[SpiffeId], str] = lambda identity: ""
     ) -> None:
         self._authority = authority
         self._why_not = why_not
 
-    async def issue(self, order: Order, now: float) -> tuple[Certificate, ...]:
+    async def issue(self, order: Order, now: float) -> Issuance:
         if reason := self._why_not(order.identity):
             raise IssuerRefusedError(reason)
-        return self._authority.sign(order.key, order.identity, order.ttl_s, now)
+        return self._authority.issue(order.key, order.identity, order.ttl_s, now)

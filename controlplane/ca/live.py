@@ -11,6 +11,7 @@ from typing import Protocol
 
 from certs.authority import Authority
 from certs.bundle import TrustBundle
+from certs.issuance import Issuance
 from certs.keys import PublicKey
 from certs.spiffe import SpiffeId
 from certs.store import StoredAuthority
@@ -38,6 +39,12 @@ class Signer(Protocol):
         ip_addresses: Sequence[str] = (),
     ) -> tuple[Certificate, ...]:
         """Leaf first, root last."""
+
+
+class WorkloadSigner(Protocol):
+    """What signs for workloads' keys; an Authority and a LiveAuthority do."""
+
+    def issue(self, key: PublicKey, identity: SpiffeId, ttl_s: float, now: float) -> Issuance: ...
 
 
 class LiveAuthority:
@@ -91,6 +98,10 @@ class LiveAuthority:
         return self._stored.authority.sign(
             subject, identity, ttl_s, now, dns_names=dns_names, ip_addresses=ip_addresses
         )
+
+    def issue(self, key: PublicKey, identity: SpiffeId, ttl_s: float, now: float) -> Issuance:
+        """As `Authority.issue`, by whoever signs now."""
+        return self._stored.authority.issue(key, identity, ttl_s, now)
 
     def trust_also(self, bundle: TrustBundle) -> None:
         """The roots of a foreign issuer are trusted beside our own from now on."""

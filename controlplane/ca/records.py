@@ -10,6 +10,7 @@ import logging
 
 from google.protobuf.struct_pb2 import Struct
 
+from certs.issuance import Issuance
 from certs.issue_log import Issued, IssueLog
 from certs.spiffe import SpiffeId
 from certs.x509 import Certificate, validity
@@ -47,7 +48,15 @@ class Records:
         self._issues = issues
 
     def __call__(self, leaf: Certificate, identity: SpiffeId, asked: str, now: float) -> None:
-        serial, not_after = f"{leaf.serial_number:x}", validity(leaf)[1]
+        self._note(leaf.serial_number, validity(leaf)[1], identity, asked, now)
+
+    def issued(self, issuance: Issuance, identity: SpiffeId, asked: str, now: float) -> None:
+        self._note(issuance.serial, issuance.not_after, identity, asked, now)
+
+    def _note(
+        self, number: int, not_after: float, identity: SpiffeId, asked: str, now: float
+    ) -> None:
+        serial = f"{number:x}"
         try:
             self._issues.record(Issued(serial, str(identity), asked, not_after, now))
         except OSError as error:

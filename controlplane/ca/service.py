@@ -18,9 +18,9 @@ import grpc
 
 from certs.csr import CertificateRequest, CsrRefused, open_csr
 from certs.errors import CertificateError
+from certs.issuance import Issuance
 from certs.keys import public_key_der
 from certs.spiffe import SpiffeId
-from certs.x509 import Certificate, pem_blocks
 from controlplane.ca.authenticate import Authenticator, refused
 from controlplane.ca.caller import Caller, Unauthenticated
 from controlplane.ca.issuer import Issuer, IssuerRefusedError, IssuerUnavailableError, Order
@@ -44,8 +44,8 @@ RETRY_S = 5.0
 _UNSUPPORTED_METADATA = ("ImpersonatedIdentity", "CertSigner")
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Request, Response]"
-Record = Callable[[Certificate, SpiffeId, str, float], None]
-"""(leaf, identity, on whose word, Unix seconds)"""
+Record = Callable[[Issuance, SpiffeId, str, float], None]
+"""(what, identity, on whose word, Unix seconds)"""
 
 
 class CertificateService:
@@ -61,7 +61,7 @@ class CertificateService:
         tokens: JoinTokens,
         metrics: CaMetrics,
         *,
-        record: Record = lambda leaf, identity, asked, now: None,
+        record: Record = lambda what, identity, asked, now: None,
         limits: IssueLimits = DEFAULT_LIMITS,
         default_ttl_s: int = MAX_TTL_S,
         max_ttl_s: int = MAX_TTL_S,
@@ -94,15 +94,13 @@ class CertificateService:
         try:
             if wait_s := self._rates.admit_source(source, self._tick()):
                 raise slow_down(f"from {source}", wait_s)
-            chain = await self._create(request, context, peer)
+            issuance = await self._create(request, context, peer)
         except RefusedError as error:
             await self._desk.refuse(context, error, source, self._tick())
         self._metrics.issued()
-        return Response(cert_chain=pem_blocks(chain))
+        return Response(cert_chain=issuance.pems)
 
-    async def _create(
-        self, request: Request, context: Context, peer: str
-    ) -> tuple[Certificate, ...]:
+    async def _create(self, request: Request, context: Context, peer: str) -> Issuance:
         """The checks, cheapest first; a join token is spent when all others have passed."""
         now = self._clock()
         caller = await self._caller(context, now)
@@ -114,17 +112,17 @@ class CertificateService:
         if caller.join_token:
             identity = await self._spend(caller.join_token, csr, now)
         order = Order(csr.key, identity, ttl_s, request.csr, caller.bearer)
-        chain = await self._issue(order, now)
+        issuance = await self._issue(order, now)
         asked = asked_by(caller, peer, request)
-        self._record(chain[0], identity, asked, now)
+        self._record(issuance, identity, asked, now)
         log.info(
             "issued certificate ttl_s=%d serial=%x identity=%s how=%s",
             ttl_s,
-            chain[0].serial_number,
+            issuance.serial,
             identity,
             asked,
         )
-        return chain
+        return issuance
 
     async def _caller(self, context: Context, now: float) -> Caller:
         caller = await self._authenticator.authenticate_for_certificate(context, now)
@@ -163,7 +161,7 @@ class CertificateService:
             raise _unauthenticated(refused(spent))
         return spent
 
-    async def _issue(self, order: Order, now: float) -> tuple[Certificate, ...]:
+    async def _issue(self, order: Order, now: float) -> Issuance:
         try:
             return await self._issuer.issue(order, now)
         except IssuerUnavailableError as error:

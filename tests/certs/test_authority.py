@@ -20,12 +20,14 @@ from cryptography.x509.verification import PolicyBuilder, Store
 from certs.authority import Authority
 from certs.csr import CsrRefused, make_csr
 from certs.errors import CertificateError
+from certs.issuance import issuance_of
 from certs.keys import PrivateKey, generate_key, key_to_pem, public_key_der
 from certs.profiles import BACK_DATE_S, INTERMEDIATE_LIFETIME_S, ROOT_LIFETIME_S
 from certs.renewal import renew_at
 from certs.spiffe import SpiffeId
 from certs.x509 import (
     Certificate,
+    chain_from_pem,
     chain_to_pem,
     check_chain_order,
     check_svid,
@@ -55,6 +57,27 @@ def chain(authority: Authority) -> tuple[Certificate, ...]:
         dns_names=["localhost"],
         ip_addresses=["127.0.0.1", "::1"],
     )
+
+
+@pytest.mark.parametrize("below", [False, True])
+def test_what_is_handed_out_is_what_is_signed(authority: Authority, below: bool) -> None:
+    """Without an object of the certificate: the facts are those that stand in it."""
+    issuer = authority.create_intermediate(NOW) if below else authority
+    for ttl_s in (60, DAY_S + 0.7):
+        made = issuer.issue(KEY.public_key(), IDENTITY, ttl_s, NOW + 0.3)
+        chain = chain_from_pem("".join(made.pems).encode())
+        signed = issuer.sign(KEY.public_key(), IDENTITY, ttl_s, NOW + 0.3)
+        assert made == issuance_of(chain)
+        assert chain[1:] == signed[1:] and len(made.pems) == len(chain)
+        assert validity(chain[0]) == validity(signed[0])
+        assert check_svid(chain) == IDENTITY
+        check_chain_order(chain)
+    with pytest.raises(CertificateError, match="trust domain"):
+        issuer.issue(KEY.public_key(), SpiffeId("other", "/x"), 60, NOW)
+    with pytest.raises(CertificateError, match="Ed25519"):
+        issuer.issue(ed25519.Ed25519PrivateKey.generate().public_key(), IDENTITY, 60, NOW)  # type: ignore[arg-type]
+    with pytest.raises(CertificateError, match="needs a path"):
+        issuer.issue(KEY.public_key(), SpiffeId("cluster.local"), 60, NOW)
 
 
 def test_the_root(authority: Authority) -> None:

@@ -23,8 +23,8 @@ from certs.x509 import (
     check_chain_order,
     check_svid,
     check_valid_at,
+    der_to_pem,
     matches_key,
-    pem_blocks,
     spiffe_id,
     uri_sans,
     validity,
@@ -48,7 +48,17 @@ def test_a_chain_round_trips_among_keys_and_comments(pem: bytes) -> None:
     chain = chain_from_pem(text)
     assert chain_to_pem(chain) == pem
     assert "".join(map(certificate_to_pem, chain)).encode() == pem
-    assert "".join(pem_blocks(chain)).encode() == pem
+    ders = [one.public_bytes(Encoding.DER) for one in chain]
+    assert "".join(map(der_to_pem, ders)).encode() == pem
+
+
+@given(st.binary(min_size=1, max_size=200))
+def test_pem_of_any_bytes(data: bytes) -> None:
+    """RFC 7468 section 2: lines of 64 characters, only the last one shorter."""
+    first, *lines, last = der_to_pem(data).splitlines()
+    assert (first, last) == ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----")
+    assert b64decode("".join(lines)) == data
+    assert {len(line) for line in lines[:-1]} <= {64} and 0 < len(lines[-1]) <= 64
 
 
 @pytest.mark.parametrize(

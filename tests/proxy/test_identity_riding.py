@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from certs.csr import make_csr
+from certs.issuance import Issuance
 from certs.keys import generate_key, key_to_pem
 from certs.spiffe import SpiffeId
-from certs.x509 import Certificate, chain_to_pem
+from certs.x509 import chain_to_pem
 from controlplane.ca.limits import IssueLimits, Limit
 from controlplane.ca.server_credentials import SERVER_NAME
 from protos.gen.istio.ca_pb2 import IstioCertificateRequest
@@ -53,7 +54,7 @@ class World:
 async def world(tmp_path: Path, limits: IssueLimits, jitter: float = 0.0) -> AsyncIterator[World]:
     """Time passes when the identity sleeps, and only then: half life comes soon."""
 
-    def record(leaf: Certificate, identity: SpiffeId, asked: str, now: float) -> None:
+    def record(issuance: Issuance, identity: SpiffeId, asked: str, now: float) -> None:
         made.asked.append(asked)
 
     async def sleep(seconds: float) -> None:

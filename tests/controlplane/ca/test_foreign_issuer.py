@@ -16,6 +16,7 @@ from grpc import aio
 from certs.authority import Authority
 from certs.csr import make_csr, open_csr
 from certs.errors import CertificateError
+from certs.issuance import Issuance, issuance_of
 from certs.keys import generate_key
 from certs.spiffe import SpiffeId
 from certs.x509 import Certificate, chain_from_pem, check_svid
@@ -152,8 +153,8 @@ class Lying:
     def __init__(self, chain: tuple[Certificate, ...]) -> None:
         self._chain = chain
 
-    async def issue(self, order: Order, now: float) -> tuple[Certificate, ...]:
-        return self._chain
+    async def issue(self, order: Order, now: float) -> Issuance:
+        return issuance_of(self._chain)
 
 
 def signed(

@@ -16,9 +16,10 @@ from google.protobuf.struct_pb2 import Struct
 from grpc import aio
 
 from certs.csr import make_csr
+from certs.issuance import Issuance
 from certs.keys import generate_key
 from certs.spiffe import SpiffeId
-from certs.x509 import Certificate, chain_from_pem, check_svid
+from certs.x509 import chain_from_pem, check_svid
 from controlplane.ca.limits import IssueLimits, Limit
 from controlplane.ca.refuse import PUSHBACK
 from controlplane.ca.token_review import TokenReviews
@@ -60,7 +61,7 @@ async def test_a_pods_token_buys_its_certificate_and_what_is_known_is_recorded(
     tmp_path: Path,
 ) -> None:
     fake = FakeApiServer()
-    records: list[tuple[Certificate, SpiffeId, str, float]] = []
+    records: list[tuple[Issuance, SpiffeId, str, float]] = []
     metadata = Struct()
     metadata.update({"WorkloadName": "cart\nforged", "ClusterID": "c1", "Other": "x"})
     async with kubernetes_ca(tmp_path, fake, record=lambda *row: records.append(row)) as (ca, door):
@@ -69,7 +70,7 @@ async def test_a_pods_token_buys_its_certificate_and_what_is_known_is_recorded(
         leaf = chain_from_pem(pems[0].encode())
         assert check_svid(leaf) == CART
         ((recorded, identity, asked, _),) = records
-        assert (recorded, identity) == (leaf[0], CART)
+        assert (recorded.serial, identity) == (leaf[0].serial_number, CART)
         assert asked.startswith("kubernetes pod=cart-1 pod_uid=u-cart-1 node=n1 credential=")
         assert " peer=ipv4:127.0.0.1:" in asked
         assert asked.endswith(" said: WorkloadName=cart?forged ClusterID=c1")
