@@ -11,11 +11,14 @@ import ssl
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import grpc
 import pytest
 
-from certs.cli import stage
+from certs.authority import Authority
+from certs.cacerts import CRL_PEM, load_cacerts, save_cacerts
+from certs.cli import init, stage
 from certs.keys import generate_key, key_to_pem
 from certs.spiffe import SpiffeId
 from certs.store import load_store
@@ -44,7 +47,25 @@ TTL_S = 10
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rotating]:
     with ExitStack() as stack:
         directory = tmp_path_factory.mktemp("rotation")
+        _begin_with_lists(directory)
         yield Rotating(directory, stack, "weft", ("weft", "envoy"), TTL_S)
+
+
+def _begin_with_lists(directory: Path) -> None:
+    """An intermediate, and the list of its root: proxies look up whole chains."""
+    now, folder = time.time(), directory / "cacerts"
+    root = Authority.create("cluster.local", now)
+    save_cacerts(folder, root.create_intermediate(now))
+    save_cacerts(directory / "fallen", fallen := root.create_intermediate(now))
+    listed = root.crl({fallen.certificate.serial_number: now}, now)
+    (folder / CRL_PEM).write_bytes(listed)
+    init(directory / "state", "cluster.local", now, source=folder)
+
+
+def test_an_intermediate_that_its_root_has_revoked_is_refused(mesh: Rotating) -> None:
+    fallen = load_cacerts(mesh.directory / "fallen", time.time())
+    assert strangers(mesh, "another", fallen) == ["refused", "refused"]
+    assert strangers(mesh, "another") == ["200", "200"]
 
 
 def test_every_proxy_tries_a_new_chain_before_anything_changes(mesh: Rotating) -> None:
@@ -113,9 +134,10 @@ def kept(mesh: Rotating) -> list[int]:
     return [loopback.get_now(mesh.caller.outbound, "/", "web:8080").status for _ in range(4)]
 
 
-def strangers(mesh: Rotating, account: str) -> list[str]:
+def strangers(mesh: Rotating, account: str, issuer: Authority | None = None) -> list[str]:
     """What comes of a request to each server itself with a new certificate for the account."""
-    authority, key = load_store(mesh.plane.state, time.time()).authority, generate_key()
+    authority = issuer or load_store(mesh.plane.state, time.time()).authority
+    key = generate_key()
     identity = SpiffeId.workload("cluster.local", "default", account)
     chain = authority.sign(key.public_key(), identity, 60.0, time.time())
     context = ssl.create_default_context(cadata=mesh.plane.root_pem.decode())
