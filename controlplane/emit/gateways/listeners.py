@@ -51,8 +51,9 @@ def listeners(context: Context) -> Made:
     grouped: dict[tuple[str, int], list[tuple[Gateway, Server]]] = {}
     for gateway in context.place.gateways:
         for server in gateway.servers:
-            place = (context.place.address_of(server), context.place.port_of(server))
-            grouped.setdefault(place, []).append((gateway, server))
+            address = context.place.address_of(server)
+            for port in context.place.ports_of(server):
+                grouped.setdefault((address, port), []).append((gateway, server))
     for (address, port), servers in sorted(grouped.items(), key=lambda item: item[0]):
         builder = _Builder(context, port, made)
         listener = Listener(
@@ -91,13 +92,13 @@ class _Builder:
     def _plain(self, servers: list[Server]) -> Iterator[FilterChain]:
         """All servers of the port share one chain, and their hosts one route configuration."""
         if servers and (free := self._free(False, ())) is not None:
-            name = names.plain_routes(servers[0].port, servers[0].bind)
+            name = names.plain_routes(self._port, servers[0].bind)
             yield self._http(name, servers, free)
 
     def _secured(self, gateway: Gateway, server: Server) -> Iterator[FilterChain]:
         if (free := self._free(True, server.hosts)) is None:
             return
-        name = names.secured_routes(server.port, server.name, gateway.name)
+        name = names.secured_routes(self._port, server.name, gateway.name)
         chain = self._http(name, [server], free)
         if server.tls is not None:
             own = self._context.trust_domains

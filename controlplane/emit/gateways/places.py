@@ -19,19 +19,19 @@ ROUTER = "router~"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A proxy as a gateway. ports: of a Service before it -> where it listens for it. proven: it
+    """A proxy as a gateway. ports: of Services before it -> where it listens for them. proven: it
     is the workload that it says, so that it may have private keys."""
 
     gateways: tuple[Gateway, ...]
     address: str
-    ports: Mapping[int, int]
+    ports: Mapping[int, tuple[int, ...]]
     proven: bool
 
     def address_of(self, server: Server) -> str:
         return server.bind or self.address
 
-    def port_of(self, server: Server) -> int:
-        return self.ports.get(server.port, server.port)
+    def ports_of(self, server: Server) -> tuple[int, ...]:
+        return self.ports.get(server.port, (server.port,))
 
 
 def place_of(mesh: Mesh, node: Node) -> Place | None:
@@ -63,15 +63,17 @@ def _address(workload: Workload | None) -> str:
     return EVERYWHERE
 
 
-def _ports(mesh: Mesh, workload: Workload | None) -> Mapping[int, int]:
-    """By the Services that have it as an endpoint; the first by name where they differ."""
+def _ports(mesh: Mesh, workload: Workload | None) -> Mapping[int, tuple[int, ...]]:
+    """By the Services that have it as an endpoint, as a workload or by its address, which on a
+    laptop is everybody's."""
     if workload is None:
         return {}
     own = f"{workload.namespace}/{workload.name}"
-    found: dict[int, int] = {}
+    address = workload.address if _address(workload) == EVERYWHERE else ""
+    found: dict[int, dict[int, None]] = {}
     for service in mesh.services:
         for endpoint in service.endpoints:
-            if endpoint.workload == own:
+            if endpoint.workload == own or (address and endpoint.address == address):
                 for port, target in endpoint.ports.items():
-                    found.setdefault(port, target)
-    return found
+                    found.setdefault(port, {})[target] = None
+    return {port: tuple(targets) for port, targets in found.items()}

@@ -27,6 +27,8 @@ def configuration(
         virtual_hosts=list(_virtual_hosts(hosts, port, node, targets)),
         ignore_port_in_host_matching=True,
     )
+    if not made.virtual_hosts:
+        made.virtual_hosts.add(name=f"blackhole:{port}", domains=["*"])
     made.max_direct_response_body_size_bytes.value = MAX_BODY_BYTES
     return made
 
@@ -34,8 +36,8 @@ def configuration(
 def _virtual_hosts(
     hosts: Iterable[VirtualHost], port: int, node: Caller, targets: Targets
 ) -> Iterator[parts.VirtualHost]:
-    for rules, redirects, domains in _grouped(hosts):
-        made = parts.VirtualHost(name=f"{domains[0]}:{port}", domains=domains)
+    for name, rules, redirects, domains in _grouped(hosts):
+        made = parts.VirtualHost(name=name, domains=domains)
         made.include_request_attempt_count = True
         if redirects:
             made.require_tls = parts.VirtualHost.ALL
@@ -44,20 +46,23 @@ def _virtual_hosts(
         yield made
 
 
-_Group = tuple[tuple[HttpRule, ...], bool, list[str]]
-"""Rules, whether plain HTTP is redirected, and the hosts for which they are."""
+_Group = tuple[str, tuple[HttpRule, ...], bool, list[str]]
+"""A name, rules, whether plain HTTP is redirected, and the hosts for which they are."""
 
 
 def _grouped(hosts: Iterable[VirtualHost]) -> list[_Group]:
+    names: dict[str, str] = {}
     rules: dict[str, tuple[HttpRule, ...]] = {}
     redirects: set[str] = set()
     for host in hosts:
         for domain in map(str.lower, host.hosts):
+            names.setdefault(domain, host.name)
             rules[domain] = (*rules.get(domain, ()), *host.rules)
             if host.redirect_to_https:
                 redirects.add(domain)
     groups: dict[tuple[tuple[int, ...], bool], _Group] = {}
     for domain, found in rules.items():
         key = (tuple(map(id, found)), domain in redirects)
-        groups.setdefault(key, (found, domain in redirects, []))[2].append(domain)
+        group = (names[domain], found, domain in redirects, list[str]())
+        groups.setdefault(key, group)[3].append(domain)
     return list(groups.values())

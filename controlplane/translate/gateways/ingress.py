@@ -125,7 +125,8 @@ class Ingresses:
         if service is None:
             message = f"no service named {hostname!r}; requests will get 503"
             self._report.error(ingress, wanted.at("name"), "UnknownService", message)
-            return Destination(INVALID, port=HTTP, resolved=False, position=wanted.position)
+            number = wanted.port.number or HTTP
+            return Destination(hostname, port=number, resolved=False, position=wanted.position)
         for port in service.ports:
             if port.number == wanted.port.number or (port.name and port.name == wanted.port.name):
                 return Destination(hostname, port=port.number, position=wanted.at("name"))

@@ -29,7 +29,12 @@ from controlplane.translate.report import Report
 from controlplane.translate.rules import RuleMaker
 
 _HTTP = ("HTTP", "HTTP2", "GRPC", "GRPC-WEB")
+_SECURED = ("HTTPS", "TLS")
 _PASSED_ON = ("PASSTHROUGH", "AUTO_PASSTHROUGH")
+
+
+_Socket = tuple[frozenset[tuple[str, str]], str, str, int]
+"""Of which proxies (selector and namespace), and the address and port there."""
 
 
 class _Bound(NamedTuple):
@@ -51,12 +56,13 @@ class IstioGateways:
         credentials: Credentials,
         report: Report,
     ) -> None:
-        self._gateways = sorted(gateways, key=age)
+        self._gateways = sorted(gateways, key=_seniority)
         self._hosts = hosts
         self._maker = RuleMaker(hosts, report, delegates)
         self._destinations = Destinations(hosts, report)
         self._credentials = credentials
         self._report = report
+        self._families: dict[_Socket, tuple[str, Gateway, Server]] = {}
         self._bound: dict[str, list[VirtualService]] = defaultdict(list)
         for item in sorted(virtual_services, key=age):
             self._bind(item)
@@ -77,6 +83,7 @@ class IstioGateways:
 
     def made(self, proxies: Sequence[Workload]) -> Iterator[model.Gateway]:
         """proxies: workloads that are gateways."""
+        self._families.clear()
         for gateway in self._gateways:
             found = [one for one in proxies if _is_for(gateway, one)]
             if not found:
@@ -92,6 +99,7 @@ class IstioGateways:
         servers = (
             self._server(gateway, server, bound, namespace or gateway.namespace)
             for server in gateway.spec.servers
+            if self._fits(gateway, server, namespace)
         )
         return model.Gateway(
             name=f"{gateway.name}.{gateway.namespace}",
@@ -116,7 +124,7 @@ class IstioGateways:
     ) -> model.Server | None:
         """None: it can't be as it is written, which was told."""
         port, settings = server.port, server.tls
-        secured = port.protocol in ("HTTPS", "TLS")
+        secured = port.protocol in _SECURED
         passes = secured and settings is not None and settings.mode in _PASSED_ON
         if passes and settings is not None and settings.mode == "AUTO_PASSTHROUGH":
             message = "tls.mode: AUTO_PASSTHROUGH is not supported yet"
@@ -142,6 +150,20 @@ class IstioGateways:
             position=server.position,
         )
 
+    def _fits(self, gateway: Gateway, server: Server, namespace: str) -> bool:
+        """A port carries plain HTTP, TLS, or other bytes of one server: the oldest decides."""
+        protocol = server.port.protocol
+        family = "HTTP" if protocol in _HTTP else "TLS" if protocol in _SECURED else "TCP"
+        selector = frozenset(gateway.spec.selector.items())
+        socket = (selector, namespace, server.bind, server.port.number)
+        mine = (family, gateway, server)
+        taken, first, _ = found = self._families.setdefault(socket, mine)
+        if found is mine or (taken == family and family != "TCP"):
+            return True
+        message = f"the port {server.port.number} carries {taken} by {first.key} already"
+        self._report.error(gateway, server.position, "Conflict", message)
+        return False
+
     def _has_credentials(self, gateway: Gateway, settings: ServerTls, namespace: str) -> bool:
         wanted: list[tuple[str, str, Need]] = [
             ("credentialName", name, "pair") for name in settings.credentials
@@ -157,6 +179,11 @@ class IstioGateways:
                 self._report.error(gateway, settings.at(key), "MissingCredential", message)
                 return False
         return True
+
+
+def _seniority(gateway: Gateway) -> tuple[str, str]:
+    """As Istio sorts them: the oldest first, of those without an age by name."""
+    return gateway.metadata.creation_timestamp, f"{gateway.name}.{gateway.namespace}"
 
 
 def _is_for(gateway: Gateway, workload: Workload) -> bool:

@@ -187,7 +187,7 @@ def test_what_several_say_of_a_host_is_put_together() -> None:
         routed("younger", "/b", "two"),
         routed("web", "/c", "three", "b.com"),
     )
-    assert [one.name for one in draft.routes] == ["http.80"]
+    assert [one.name for one in draft.routes] == ["http.8080"]
     assert draft.routes[0].ignore_port_in_host_matching
     found = {name: [r.name for r in host.routes] for name, host in hosts_of(draft).items()}
     assert found == {"a.com": ["one", "two"], "b.com": ["three"]}
@@ -221,3 +221,22 @@ spec:
     relay = TcpProxy()
     assert listener.filter_chains[0].filters[-1].typed_config.Unpack(relay)
     assert [one.weight for one in relay.weighted_clusters.clusters] == [3, 1]
+
+
+def test_two_services_before_it_have_two_ports() -> None:
+    other = """
+apiVersion: v1
+kind: Service
+metadata: {name: other, namespace: istio-system}
+spec: {selector: {istio: ingressgateway}, ports: [{name: http, port: 80, targetPort: 9080}]}
+"""
+    draft = drafted(KNOWN, proxy(LABELS), other, istio(HTTP), routed("web", "/a", "one"))
+    assert [one.name for one in draft.listeners] == ["127.0.0.1_8080", "127.0.0.1_9080"]
+
+
+def test_of_two_that_want_a_port_otherwise_the_first_has_it() -> None:
+    """By name, where none is older; a warning tells the other."""
+    tcp = HTTP.replace("protocol: HTTP", "protocol: TCP")
+    texts = (proxy(LABELS), istio(tcp, "young"), istio(HTTP, "able"))
+    draft = drafted(KNOWN, *texts, routed("able", "/a", "one"))
+    assert [one.name for one in draft.routes] == ["http.8080"]
