@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from controlplane.mesh.model import Mesh, Service, Status
 from controlplane.xds.service import Connection
-from controlplane.xds.stream import Answer
+from controlplane.xds.stream import GONE, Answer
 from controlplane.xds.wire import Push
 from protos.types import PUSH_ORDER, short_name
 
@@ -145,9 +145,8 @@ def _types(connection: Connection) -> Iterable[TypeStatus]:
     subscriptions = connection.machine.subscriptions
     for type_url in sorted(subscriptions, key=_push_order):
         held = subscriptions[type_url]
-        yield TypeStatus(
-            type_url, held.version, held.acked_version, len(held.sent), dict(held.rejected)
-        )
+        there = sum(version != GONE for version in held.sent.values())
+        yield TypeStatus(type_url, held.version, held.acked_version, there, dict(held.rejected))
 
 
 def _push_order(type_url: str) -> tuple[int, str]:

@@ -10,7 +10,8 @@
 
 One request may be several of these at once. A first request for CDS or LDS without names, or the
 name `*`, is a subscription to all. Virtual hosts are asked for by any of their domains (aliases);
-`sent` knows them by the names that were asked for.
+`sent` knows them by the names that were asked for. To a first request for none of them something is
+removed that never was: after an empty answer Envoy's listener would warm for ever.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from controlplane.resources import NOTHING, Resource, Resources
 from controlplane.xds.stream import (
     GONE,
     LEGACY_WILDCARD_TYPES,
+    NO_HOST,
     WILDCARD,
     Answer,
     Event,
@@ -30,10 +32,7 @@ from controlplane.xds.stream import (
     rejection_of,
 )
 from controlplane.xds.wire import Push, delta_push
-from protos.types import CDS, EDS, SDS, VHDS
-
-NO_NAME = "none"
-"""Removed where nothing is: after an empty answer about virtual hosts Envoy warms for ever."""
+from protos.types import CDS, EDS, RDS, SDS, VHDS
 
 
 class DeltaStream(Stream):
@@ -159,13 +158,18 @@ class DeltaStream(Stream):
             else:
                 del subscription.sent[name]
         if type_url == VHDS and not (changed or removed):
-            removed = [NO_NAME]
+            removed = self._no_hosts()
         subscription.version = self.snapshot.version
         subscription.nonce = self._next_nonce()
         once = dict.fromkeys(changed.values())  # several names may mean one virtual host
         push = delta_push(type_url, subscription.nonce, subscription.version, once, removed)
         subscription.awaiting[push.nonce] = push
         return push
+
+    def _no_hosts(self) -> list[str]:
+        """Of each table of routes, as Envoy looks at what stands before the slash."""
+        tables = self.subscriptions.get(RDS, Subscription()).names
+        return [f"{table}/{NO_HOST}" for table in sorted(tables)]
 
 
 def _settle(subscription: Subscription, nonce: str, rejection: str | None) -> Event:

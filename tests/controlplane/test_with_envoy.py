@@ -100,7 +100,7 @@ class Mesh:
     def weights(self, v1: int, v2: int) -> None:
         (self.config / "routes.yaml").write_text(ROUTES.format(v1=v1, v2=v2))
 
-    def sidecar(self, delta: bool) -> ProxyProcess:
+    def sidecar(self, delta: bool, **metadata: str) -> ProxyProcess:
         bootstrap = sidecar_bootstrap(
             self.plane.port,
             self.plane.root_pem,
@@ -109,6 +109,7 @@ class Mesh:
             service_account="messenger",
             http_proxy_port=self.proxy_port,
             delta=delta,
+            metadata=metadata,
         )
         return envoy(bootstrap, self.directory)
 
@@ -169,6 +170,29 @@ async def test_envoy_serves_inbound_mtls_and_routes_outbound(mesh: Mesh, variant
             assert proxy["user_agent"].startswith("envoy 1.")
             assert all(not known["rejected"] for known in proxy["types"].values())
             dump_hides_the_key(mesh)
+
+
+async def test_envoy_on_demand_holds_what_it_calls(mesh: Mesh) -> None:
+    async with Upstream([Answer(body=b"one")]) as one, Upstream([Answer(body=b"two")]) as two:
+        mesh.write(one.port, two.port)
+        with mesh.plane, mesh.sidecar(True, WEFT_ON_DEMAND="true"):
+            await wait_synced(mesh)
+            assert holds(mesh) == {"CDS": 1, "VHDS": 0}
+            for host in ("messenger:8080", "messenger"):
+                assert await fetch(mesh.proxy_port, host=host) == (200, b"one")
+            assert (await fetch(mesh.proxy_port, host="stranger"))[0] == 404
+            assert (await fetch(mesh.proxy_port, "/lost"))[0] == 503
+            await weights_reach_it(mesh)
+            await wait_synced(mesh)
+            found = holds(mesh)
+            # Its own application's; of the service's three the two that requests went to.
+            assert (found["CDS"], found["EDS"]) == (1 + 2, 2)
+
+
+def holds(mesh: Mesh) -> dict[str, int]:
+    """type -> how many resources the one proxy has of it; of listeners' types too many to say."""
+    types = mesh.plane.status()["proxies"][0]["types"]
+    return {name: types[name]["resources"] for name in ("CDS", "EDS", "VHDS") if name in types}
 
 
 async def inbound_takes_mutual_tls_only(mesh: Mesh, app: Upstream) -> None:

@@ -20,7 +20,7 @@ from controlplane.mesh.model import Mesh
 from controlplane.mesh.policy import AccessPolicy, Authorizer, Rule, Security
 from controlplane.resources import Resource
 from controlplane.xds.cache import SnapshotCache
-from controlplane.xds.delta import NO_NAME, DeltaStream
+from controlplane.xds.delta import DeltaStream
 from controlplane.xds.wire import Push
 from protos.types import CDS, EDS, LDS, RDS, VHDS
 from tests.support.mesh import endpoint, inbound, mesh, node, service, workload
@@ -171,8 +171,9 @@ def test_who_comes_back_with_what_it_has_gets_nothing() -> None:
 
 def test_an_empty_subscription_to_virtual_hosts_is_answered() -> None:
     client = Client(cache_of(mesh(ONE)))
+    client.ask(RDS, "http_proxy")
     client.ask(VHDS)
-    assert list(client.responses[-1].removed_resources) == [NO_NAME]
+    assert list(client.responses[-1].removed_resources) == [name_of("none")]
 
 
 def test_what_its_listeners_name_comes_unasked() -> None:
