@@ -15,6 +15,7 @@ from functools import partial
 from controlplane.announce import announcements
 from controlplane.debounce import Debouncer
 from controlplane.emit.node import Node
+from controlplane.emit.patch_values import faults as patch_faults
 from controlplane.federation.federation import Federation
 from controlplane.inventory import Inventory
 from controlplane.mesh.conditions import ObjectConditions
@@ -81,7 +82,11 @@ class Pipeline:
             mesh = replace(mesh, security=security)
         to.cache.set_mesh(mesh)
         to.federation.configure(mesh.federated, mesh.security.trust_domain_aliases)
-        others = (*to.federation.statuses(), *to.discovery.statuses(asked))
+        others = (
+            *to.federation.statuses(),
+            *to.discovery.statuses(asked),
+            *patch_faults(mesh.patches),
+        )
         if self._said is None or said is not self._said[0] or others != self._said[1]:
             self._said = (said, others)
             self._tell(in_order((*said, *others)))
@@ -105,8 +110,9 @@ class Pipeline:
         )
         security = kept.get("security", (mesh.security,), partial(_digest, mesh.security))
         edges = kept.get("gateways", (mesh.gateways,), partial(_digest, mesh.gateways))
+        patches = kept.get("patches", (mesh.patches,), partial(_digest, mesh.patches))
         outbound = self._outlets.cache.snapshot(_ANY_SIDECAR).version
-        every = f"{outbound}{digest}{security}{edges}"
+        every = f"{outbound}{digest}{security}{edges}{patches}"
         return hashlib.sha256(every.encode()).hexdigest()[:16]
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ sidecar    `Beside`: the node's own workload, policies     one workload's proxie
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from controlplane.emit import (
@@ -19,6 +19,7 @@ from controlplane.emit import (
     jwt,
     listeners,
     on_demand,
+    patches,
     routes,
 )
 from controlplane.emit.access import Guards, jwks_places
@@ -26,6 +27,7 @@ from controlplane.emit.gateways.places import place_of
 from controlplane.emit.gateways.whole import gateways
 from controlplane.emit.node import Node
 from controlplane.mesh.model import Mesh, Service, Workload
+from controlplane.mesh.patches import EnvoyPatch
 from controlplane.snapshot import Draft
 
 
@@ -74,16 +76,25 @@ class Beside:
     trust_domains: tuple[str, ...]
     edge: Mesh | None = None
     denied: tuple[str, ...] | None = None
+    patches: tuple[EnvoyPatch, ...] = ()
 
 
 def beside(mesh: Mesh, node: Node, revoked: tuple[str, ...] = ()) -> Beside:
     workload = mesh.workload(node.namespace, node.workload)
     edge = mesh if node.gateway is not None or place_of(mesh, node) is not None else None
     denied = None if node.weft_agent else revoked
-    return Beside(workload, _guards(mesh, node, workload), mesh.trust_domains, edge, denied)
+    labels = _labels(node, workload)
+    ours = tuple(one for one in mesh.patches if one.scope.takes(node.namespace, labels))
+    guards = Guards.of(mesh.security, node.namespace, labels)
+    return Beside(workload, guards, mesh.trust_domains, edge, denied, ours)
 
 
 def sidecar(of: Beside, node: Node) -> Draft:
+    """The node's own side, with users' patches."""
+    return patches.applied(_own_side(of, node), of.patches, node)
+
+
+def _own_side(of: Beside, node: Node) -> Draft:
     """The inbound side of the node's workload (nothing while it is unknown), its listeners, and
     the gateway's where the node is one."""
     workload, guards = of.workload, of.guards
@@ -105,7 +116,6 @@ def sidecar(of: Beside, node: Node) -> Draft:
     return draft + gateway.gateway(of.edge, node, guards) + gateways(of.edge, node, guards)
 
 
-def _guards(mesh: Mesh, node: Node, workload: Workload | None) -> Guards:
-    """By the labels that the mesh knows of the workload; of an unknown one by its own word."""
-    labels = workload.labels if workload is not None else node.labels
-    return Guards.of(mesh.security, node.namespace, labels)
+def _labels(node: Node, workload: Workload | None) -> Mapping[str, str]:
+    """Those that the mesh knows of the workload; of an unknown one its own word."""
+    return workload.labels if workload is not None else node.labels

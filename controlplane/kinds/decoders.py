@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping as MappingType
 from ipaddress import ip_address, ip_network
@@ -187,6 +188,27 @@ def map_of(decode: Decoder[T]) -> Decoder[MappingType[str, T]]:
         return dict(sorted(values.items()))
 
     return decode_map
+
+
+def json_object(node: Node, place: Place) -> str:
+    """A mapping with any content, as JSON."""
+    if not isinstance(node, Mapping):
+        raise place.refuse(node, "a mapping")
+    return json.dumps(_plain(node, place))
+
+
+def _plain(node: Node, place: Place) -> Any:
+    if isinstance(node, Mapping):
+        return {name.value: _plain(value, place.child(name.value)) for name, value in node.entries}
+    if isinstance(node, Sequence):
+        return [_plain(item, place.item(index)) for index, item in enumerate(node.items)]
+    if node.kind == "boolean":
+        return is_true(node)
+    if node.kind == "integer":
+        return _to_int(node.value)
+    if node.kind == "number":
+        return _to_float(node)
+    return None if node.kind == "null" else node.value
 
 
 def opaque(node: Node, place: Place) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from controlplane.kinds.decoders import enum, integer, list_of, map_of, opaque, text
+from controlplane.kinds.decoders import enum, integer, json_object, list_of, map_of, opaque, text
 from controlplane.kinds.objects import Object
 from controlplane.kinds.schema import Record, names, obj, optional, record, required
 from controlplane.kinds.selectors import TARGET_REF, TargetRef
@@ -127,10 +127,10 @@ class PatchMatch(Record):
 
 @record
 class Patch(Record):
-    """value: a message of Envoy's, kept as text only in what a user reads."""
+    """value: a message of Envoy's, as JSON."""
 
     operation: str = optional(_OPERATION, "")
-    value: None = optional(opaque)
+    value: str = optional(json_object, "")
     filter_class: str = optional(enum("UNSPECIFIED", "AUTHN", "AUTHZ", "STATS"), "UNSPECIFIED")
 
 
@@ -176,5 +176,4 @@ class EnvoyFilterSpec(Record):
 @record
 class EnvoyFilter(Object):
     API_VERSIONS = names("networking.istio.io/v1alpha3")
-    PENDING = "an EnvoyFilter has no effect yet: no patch is applied"
     spec: EnvoyFilterSpec = optional(obj(EnvoyFilterSpec), EnvoyFilterSpec())

@@ -30,6 +30,7 @@ from controlplane.mesh.http_rules import Rewrite as Rewrite
 from controlplane.mesh.http_rules import RouteMatch as RouteMatch
 from controlplane.mesh.http_rules import StringMatch as StringMatch
 from controlplane.mesh.imports import Import
+from controlplane.mesh.patches import EnvoyPatch
 from controlplane.mesh.policy import Security
 from controlplane.mesh.position import NOWHERE as NOWHERE
 from controlplane.mesh.position import Position as Position
@@ -71,6 +72,7 @@ class Mesh:
     gateways: tuple[Gateway, ...] = ()
     conditions: tuple[ObjectConditions, ...] = ()
     imports: tuple[Import, ...] = ()
+    patches: tuple[EnvoyPatch, ...] = ()
     _services: Mapping[str, Service] = field(init=False, repr=False, compare=False)
     _workloads: Mapping[tuple[str, str], Workload] = field(init=False, repr=False, compare=False)
 

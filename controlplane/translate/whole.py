@@ -12,6 +12,7 @@ from __future__ import annotations
 from controlplane.inventory import Snapshot
 from controlplane.kinds import core
 from controlplane.kinds.destination_rule import DestinationRule
+from controlplane.kinds.envoy_filter import EnvoyFilter
 from controlplane.kinds.federation import ClusterFederatedTrustDomain
 from controlplane.kinds.gateway import Gateway as IstioGateway
 from controlplane.kinds.peer_authentication import PeerAuthentication
@@ -23,6 +24,7 @@ from controlplane.mesh.model import Mesh, Status
 from controlplane.translate import (
     federation,
     imports,
+    patches,
     policies,
     routes,
     security,
@@ -69,17 +71,8 @@ def build(
     attached = memo.once("attached", services.attachments, places)
     beside = memo.stage("beside", workloads.build, entries, attached, sidecars, report)
     proxies = memo.once("proxies", gateways.proxies, of(IstioGateway), beside)
-    edges = memo.once(
-        "gateways",
-        gateways.build,
-        snapshot.only(*gateways.KINDS),
-        with_rules,
-        proxies,
-        subsets,
-        delegates,
-        credentials,
-        report,
-    )
+    edging, lookups = snapshot.only(*gateways.KINDS), (subsets, delegates, credentials)
+    edges = memo.once("gateways", gateways.build, edging, with_rules, proxies, lookups, report)
     every = memo.stage("joined", services.joined, edges.services, places)
 
     deciding = snapshot.only(*security.KINDS)
@@ -91,7 +84,17 @@ def build(
     asked_for = (*names_in(with_policies), *gateways.names_in(edges.gateways))
     used = memo.once("used", Credentials.named, credentials, asked_for, report)
     known = memo.once("imports", imports.build, of(Sidecar), report)
+    patched = memo.once("patches", patches.build, of(EnvoyFilter), report)
     mesh = Mesh(
-        trust_domain, every, beside, decided, foreign, used, edges.gateways, edges.conditions, known
+        trust_domain,
+        every,
+        beside,
+        decided,
+        foreign,
+        used,
+        edges.gateways,
+        edges.conditions,
+        known,
+        patched,
     )
     return mesh, memo.statuses(snapshot.statuses)

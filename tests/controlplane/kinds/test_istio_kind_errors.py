@@ -83,6 +83,8 @@ WRONG = [
      "spec.metrics[0].overrides[0].match.customMetric: and metric exclude"),
     ("EnvoyFilter", f"{{configPatches: [{{applyTo: HTTP_FILTER, {INSERT}}}]}}",
      "spec.configPatches[0].match: INSERT_BEFORE needs the filter"),
+    ("EnvoyFilter", "{configPatches: [{applyTo: CLUSTER, patch: {operation: ADD, value: [1]}}]}",
+     "spec.configPatches[0].patch.value: expected a mapping, got a list"),
     ("EnvoyFilter", "{configPatches: [{applyTo: CLUSTER, patch: {operation: MERGE}}]}",
      "spec.configPatches[0].patch: MERGE needs a value"),
     ("EnvoyFilter", "{configPatches: [{applyTo: CLUSTER, patch: {operation: REMOVE, value: {}}}]}",

@@ -1,0 +1,160 @@
+"""Values of EnvoyFilter's patches: JSON read as Envoy's messages, and how they are merged.
+
+A value that is not Envoy's message is told (`faults`), and its patch left out.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, ListenerFilter
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_components_pb2 import Route, VirtualHost
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.network.http_connection_manager.v3 import (
+    http_connection_manager_pb2 as hcm_pb2,
+)
+from google.protobuf import json_format, symbol_database
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+
+from controlplane.mesh.model import Status
+from controlplane.mesh.patches import EnvoyPatch
+
+_TYPES: Mapping[str, Callable[[], Message]] = {
+    "LISTENER": Listener,
+    "FILTER_CHAIN": FilterChain,
+    "LISTENER_FILTER": ListenerFilter,
+    "NETWORK_FILTER": Filter,
+    "HTTP_FILTER": hcm_pb2.HttpFilter,
+    "ROUTE_CONFIGURATION": RouteConfiguration,
+    "VIRTUAL_HOST": VirtualHost,
+    "HTTP_ROUTE": Route,
+    "CLUSTER": Cluster,
+}
+_PACKAGE = re.compile(r"(?:envoy|udpa|xds)(?:\.[a-z0-9_]+)+")
+_TYPE_URL = re.compile(r"type\.googleapis\.com/([a-z0-9_.]+)\.[A-Za-z0-9_]+")
+
+
+def faults(patches: Iterable[EnvoyPatch]) -> tuple[Status, ...]:
+    """What is wrong with values, as Envoy's API sees them."""
+    return tuple(
+        Status(
+            patch.position,
+            "error",
+            "InvalidPatch",
+            patch.object,
+            f"{patch.path}.patch.value: {fault}",
+        )
+        for patch in patches
+        if (fault := _read(patch.apply_to, patch.value)[1])
+    )
+
+
+def value_of(patch: EnvoyPatch) -> Message | None:
+    """None: it has none, or a wrong one."""
+    return _read(patch.apply_to, patch.value)[0]
+
+
+@lru_cache(maxsize=4096)
+def _read(apply_to: str, value: str) -> tuple[Message | None, str]:
+    """The message, or why there is none."""
+    if not value:
+        return None, ""
+    tree = json.loads(value)
+    for package in set(_packages(tree)):
+        _know(package)
+    try:
+        return json_format.ParseDict(tree, _TYPES[apply_to]()), ""
+    except (json_format.ParseError, TypeError, ValueError) as error:
+        return None, str(error)
+
+
+def clusters_in(patch: EnvoyPatch) -> frozenset[str]:
+    """Those that the value names, which nobody but the user knows to be there."""
+    return frozenset(_clusters(json.loads(patch.value))) if patch.value else frozenset()
+
+
+def _clusters(tree: Any) -> Iterator[str]:
+    if isinstance(tree, dict):
+        for key, item in tree.items():
+            if key in ("cluster", "name") and isinstance(item, str):
+                yield item
+            else:
+                yield from _clusters(item)
+    elif isinstance(tree, list):
+        for item in tree:
+            yield from _clusters(item)
+
+
+def _packages(tree: Any) -> Iterator[str]:
+    """Of the messages that `@type` names."""
+    if isinstance(tree, dict):
+        found = _TYPE_URL.fullmatch(str(tree.get("@type", "")))
+        if found and _PACKAGE.fullmatch(found.group(1)):
+            yield found.group(1)
+        for item in tree.values():
+            yield from _packages(item)
+    elif isinstance(tree, list):
+        for item in tree:
+            yield from _packages(item)
+
+
+def _know(package: str) -> None:
+    """Loads the messages of one of Envoy's packages, if there is such a one."""
+    try:
+        found = importlib.import_module(package)
+    except ModuleNotFoundError:
+        return
+    for module in pkgutil.iter_modules(found.__path__):
+        if module.name.endswith("_pb2"):
+            importlib.import_module(f"{package}.{module.name}")
+
+
+# --------------------------------------------------------------------------- merging
+
+
+def merge(target: Message, value: Message, replace_lists: bool) -> None:
+    if isinstance(target, AnyMessage) and isinstance(value, AnyMessage):
+        _merge_packed(target, value, replace_lists)
+        return
+    for descriptor, given in value.ListFields():
+        name = descriptor.name
+        if descriptor.is_repeated:
+            if replace_lists:
+                target.ClearField(name)
+            part = type(value)()
+            getattr(part, name).MergeFrom(given)
+            target.MergeFrom(part)
+        elif descriptor.message_type is not None:
+            getattr(target, name).SetInParent()
+            merge(getattr(target, name), given, replace_lists)
+        else:
+            setattr(target, name, given)
+
+
+def _merge_packed(target: AnyMessage, value: AnyMessage, replace_lists: bool) -> None:
+    if target.type_url != value.type_url:
+        target.CopyFrom(value)
+        return
+    try:
+        ours, theirs = _unpacked(target), _unpacked(value)
+    except KeyError:
+        target.CopyFrom(value)
+        return
+    merge(ours, theirs, replace_lists)
+    target.Pack(ours, deterministic=True)
+
+
+def _unpacked(packed: AnyMessage) -> Message:
+    """KeyError: of a type that nobody knows."""
+    made: Message = symbol_database.Default().GetSymbol(packed.TypeName())()
+    packed.Unpack(made)
+    return made

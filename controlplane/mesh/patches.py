@@ -1,0 +1,47 @@
+"""Patches that users make to what is emitted for Envoy, in Envoy's own words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from controlplane.mesh.position import NOWHERE, Position
+from controlplane.mesh.scopes import Scope
+
+Context = Literal["ANY", "SIDECAR_INBOUND", "SIDECAR_OUTBOUND", "GATEWAY"]
+
+
+@dataclass(frozen=True, slots=True)
+class PatchMatch:
+    """What is patched; '' and 0 are anything. filter is one of a chain's (or of the listener's),
+    http_filter one of its HTTP connection manager's."""
+
+    listener: str = ""
+    port: int = 0
+    chain: str = ""
+    server_name: str = ""
+    transport: str = ""
+    filter: str = ""
+    http_filter: str = ""
+    route_configuration: str = ""
+    virtual_host: str = ""
+    domain: str = ""
+    route: str = ""
+    route_action: str = "ANY"
+    cluster: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoyPatch:
+    """apply_to and operation are Istio's words; value is JSON, '' where there is none. object: who
+    says so, as in a Status; path: where in it."""
+
+    apply_to: str
+    operation: str
+    value: str
+    context: Context = "ANY"
+    match: PatchMatch = field(default_factory=PatchMatch)
+    scope: Scope = field(default_factory=Scope)
+    object: str = field(default="", compare=False)
+    path: str = field(default="", compare=False)
+    position: Position = field(default=NOWHERE, compare=False)
