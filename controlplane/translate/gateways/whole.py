@@ -81,12 +81,12 @@ def build(
     snapshot: Snapshot,
     services: tuple[Service, ...],
     proxies: tuple[Workload, ...],
-    hosts: Hosts,
-    delegates: Delegates,
-    credentials: Credentials,
+    lookups: tuple[Hosts, Delegates, Credentials],
     report: Report,
 ) -> Translated:
-    """proxies: workloads that are gateways. hosts: the services, with their subsets."""
+    """proxies: workloads that are gateways. lookups: the services, with their subsets; what
+    VirtualServices delegate to; Secrets."""
+    hosts, delegates, credentials = lookups
     grants = Grants(snapshot.of(ReferenceGrant))
     authorities = Authorities(snapshot.of(core.ConfigMap), credentials, grants)
     tls = BackendTls(snapshot.of(BackendTLSPolicy), services, authorities, report)
