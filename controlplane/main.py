@@ -187,7 +187,7 @@ async def _kubernetes(
     changed, registry = plane.pipeline.changed, plane.metrics.registry
     room = await open_kubernetes(options.source, inventory, changed, _say, registry, stack)
     admin.troubles = lambda: room.source.troubles
-    plane.pipeline.on_conditions = room.tell
+    plane.pipeline.on_conditions = lambda found: room.tell(found, plane.pipeline.statuses)
     waiting = spawn(room.source.ready(), "waiting for Kubernetes")
     await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from controlplane.sources.kubernetes.answers import Document, Event, metadata
-from controlplane.sources.kubernetes.conditions import GROUP as STATUS_GROUP
 from controlplane.sources.kubernetes.health import Trouble, message_of
 from controlplane.sources.kubernetes.intake import Intake
 from controlplane.sources.kubernetes.reflector import Reflector
@@ -21,6 +20,15 @@ log = logging.getLogger("weft.controlplane.kubernetes")
 
 SLICE = 10
 """How many objects are read before others have their turn in the loop."""
+STATUS_GROUPS = frozenset(
+    {
+        "gateway.networking.k8s.io",
+        "networking.istio.io",
+        "security.istio.io",
+        "telemetry.istio.io",
+    }
+)
+"""Of their objects we say what became of them, and of which generation."""
 EVENTS = frozenset({"ADDED", "MODIFIED", "DELETED", "BOOKMARK"})
 
 
@@ -93,7 +101,7 @@ class Collection:
     def _generation(self, name: Name, document: Document | None) -> bool:
         """Which one is in force, for kinds of which we say so. True: it is another, so that it is
         to be said, even if it means the same."""
-        if self.followed.resource.group != STATUS_GROUP:
+        if self.followed.resource.group not in STATUS_GROUPS:
             return False
         before = self.generations.pop(name, None)
         now = metadata(document).get("generation") if document is not None else None

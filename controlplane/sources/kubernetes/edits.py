@@ -34,6 +34,21 @@ class Fields:
 
 
 @dataclass(frozen=True)
+class Cleared:
+    """These fields, and the condition of this type, were ours and go."""
+
+    fields: tuple[str, ...]
+    condition: str
+
+    def __call__(self, status: Json, now: str) -> dict[str, Any]:
+        made = {k: copy.deepcopy(v) for k, v in status.items() if k not in self.fields}
+        if "conditions" in made:
+            there = made["conditions"] or ()
+            made["conditions"] = [one for one in there if one.get("type") != self.condition]
+        return made
+
+
+@dataclass(frozen=True)
 class Parents:
     """Of a Gateway API route: each of `parents` (parentRef, conditions) is what our controller
     says; entries of other controllers stay, those of ours that are not named go."""

@@ -6,7 +6,7 @@ import os
 import random
 import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,14 @@ from prometheus_client import CollectorRegistry
 
 from controlplane.inventory import Inventory
 from controlplane.mesh.conditions import ObjectConditions
+from controlplane.mesh.model import Status
 from controlplane.sources.kubernetes.access import MOUNT, AccessOptions, open_access
 from controlplane.sources.kubernetes.client import Client
-from controlplane.sources.kubernetes.conditions import edit_of, key_of, withdrawn
 from controlplane.sources.kubernetes.leader import Leader
 from controlplane.sources.kubernetes.metrics import KubernetesMetrics
 from controlplane.sources.kubernetes.source import KubernetesSource
 from controlplane.sources.kubernetes.status_writer import StatusWriter
+from controlplane.sources.kubernetes.teller import Teller
 from controlplane.tasks import spawn
 
 DEFAULT_NAMESPACE = "weft-system"
@@ -38,33 +39,13 @@ class SourceOptions:
     lease_namespace: str = ""
 
 
-CONTROLLER = "weft.dev/gateway-controller"
-"""The controllerName of what we say of routes and policies."""
-
-
 @dataclass(frozen=True, slots=True)
 class Kubernetes:
+    """tell: what a translation has to say of the objects that are from here."""
+
     source: KubernetesSource
     leader: Leader
-    status: StatusWriter
-
-    def tell(self, found: tuple[ObjectConditions, ...]) -> None:
-        """Has the conditions of Gateway API's objects written, of those that are from here. Call it
-        when the inventory was translated: the generations are those of now."""
-        gone = set(self.status.keys)
-        for one in found:
-            key = key_of(one)
-            generation = self.source.generation_of(key)
-            if generation is not None:
-                gone.discard(key)
-                self.status.write_status(key, edit_of(one, generation, CONTROLLER))
-        for key in gone:
-            resource = self.source.resource_of(key.kind)
-            edit = resource and withdrawn(resource.kind, CONTROLLER)
-            if edit and self.source.generation_of(key) is not None:
-                self.status.write_status(key, edit)
-            else:
-                self.status.forget(key)
+    tell: Callable[[Iterable[ObjectConditions], Iterable[Status]], None]
 
 
 async def open_kubernetes(
@@ -91,7 +72,7 @@ async def open_kubernetes(
     for name, work in (("kubernetes", source.run()), ("leader", leader.run())):
         stack.callback(spawn(work, name).cancel)
     stack.callback(spawn(status.run(), "status").cancel)
-    return Kubernetes(source, leader, status)
+    return Kubernetes(source, leader, Teller(source, status).tell)
 
 
 def _own_namespace(mount: Path = MOUNT) -> str:

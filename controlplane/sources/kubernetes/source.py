@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from controlplane.announce import announcements
 from controlplane.inventory import Inventory, Origin
@@ -67,6 +67,7 @@ class KubernetesSource:
         self._ready = asyncio.Event()
         self._look = asyncio.Event()
         self.collections: dict[tuple[str, str, str], Collection] = {}
+        self._kinds: dict[str, list[Collection]] = {}
         self.last_contact = 0.0
         self._outage: Failure | None = None
         self._remarks: dict[str, Status] = {}
@@ -142,6 +143,7 @@ class KubernetesSource:
                 collection = self.collections.pop(identity)
                 collection.stop()
                 await collection.changed([Change(name, None) for name in collection.replica.names])
+        self._index()
 
     def _selected(self, found: Iterable[Followed]) -> Iterable[Followed]:
         for one in found:
@@ -191,12 +193,16 @@ class KubernetesSource:
                 return found
         return None
 
-    def _of_kind(self, kind: str) -> Iterator[Collection]:
+    def _of_kind(self, kind: str) -> Sequence[Collection]:
+        return self._kinds.get(kind, ())
+
+    def _index(self) -> None:
+        self._kinds = {}
         for collection in self.collections.values():
             resource = collection.followed.resource
             cls = KINDS.get((resource.api_version, resource.kind))
-            if cls is not None and kind == (cls.KIND or cls.__name__):
-                yield collection
+            if cls is not None:
+                self._kinds.setdefault(cls.KIND or cls.__name__, []).append(collection)
 
     # ------------------------------------------------------------------ what is said of it
 

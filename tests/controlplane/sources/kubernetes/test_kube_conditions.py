@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -19,8 +21,8 @@ from controlplane.mesh.conditions import (
 from controlplane.sources.kubernetes.conditions import GROUP, edit_of, key_of, withdrawn
 from controlplane.sources.kubernetes.leader import Leader
 from controlplane.sources.kubernetes.lease import Terms
-from controlplane.sources.kubernetes.room import CONTROLLER, Kubernetes
 from controlplane.sources.kubernetes.status_writer import StatusWriter
+from controlplane.sources.kubernetes.teller import CONTROLLER, Teller
 from controlplane.translate import build
 from tests.support.kube_running import Running, delete, put, running, service
 from tests.support.kube_server import KubeServer
@@ -125,12 +127,29 @@ def conditions(server: KubeServer, plural: str, key: tuple[str, str]) -> dict[st
     return {one["type"]: (one["status"], one["observedGeneration"]) for one in found}
 
 
-def desk(one: Running) -> Kubernetes:
+@asynccontextmanager
+async def telling(one: Running) -> AsyncIterator[Callable[[], None]]:
+    """What translates and says what came of it, with a leader who writes it."""
     leader = Leader(one.client, "weft", "me", lambda why: None, Terms(retry_s=0.01))
-    status = StatusWriter(
+    writer = StatusWriter(
         one.client, one.source.resource_of, lambda: leader.term, random.random, lambda *why: None
     )
-    return Kubernetes(one.source, leader, status)
+    teller = Teller(one.source, writer)
+
+    def tell() -> None:
+        mesh, statuses = build(one.snapshot, "td")
+        teller.tell(mesh.conditions, statuses)
+
+    loop = asyncio.get_running_loop()
+    tasks = [loop.create_task(leader.run())]
+    await one.until(lambda: leader.term)
+    tasks.append(loop.create_task(writer.run()))
+    try:
+        yield tell
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_from_objects_to_statuses() -> None:
@@ -140,15 +159,7 @@ async def test_from_objects_to_statuses() -> None:
     put(server, "gateways", gateway())
     put(server, "httproutes", route())
     put(server, "services", service("web"))
-    async with running(server) as one:
-        room = desk(one)
-        loop = asyncio.get_running_loop()
-        tasks = [loop.create_task(room.leader.run())]
-        await one.until(lambda: room.leader.term)
-        tasks.append(loop.create_task(room.status.run()))
-
-        def tell() -> None:
-            room.tell(build(one.snapshot, "td")[0].conditions)
+    async with running(server) as one, telling(one) as tell:
 
         def of_route() -> dict[str, Any]:
             return conditions(server, "httproutes", ("default", "r"))
@@ -169,6 +180,39 @@ async def test_from_objects_to_statuses() -> None:
         await one.until(lambda: "elsewhere" in repr(one.find("HTTPRoute", "r")))
         tell()
         await one.until(lambda: not of_route())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_what_is_wrong_with_an_object_of_istio() -> None:
+    server = KubeServer()
+    to = [{"destination": {"host": "nowhere"}}]
+    spec: dict[str, Any] = {"hosts": ["web"], "http": [{"route": to}]}
+    put(server, "virtualservices", {"metadata": {"name": "v"}, "spec": spec})
+    put(server, "services", service("web"))
+    theirs = {"type": "Reconciled", "status": "True"}
+    stored = server.cluster.objects("virtualservices")[("default", "v")]
+    stored["status"] = {"conditions": [theirs]}
+
+    def status() -> dict[str, Any]:
+        found = server.cluster.objects("virtualservices")[("default", "v")]
+        return dict(found.get("status") or {})
+
+    async with running(server) as one, telling(one) as tell:
+        tell()
+        await one.until(lambda: "validationMessages" in status())
+        (message,) = status()["validationMessages"]
+        assert message["level"] in ("ERROR", "WARNING")
+        kept, ours = status()["conditions"]
+        assert kept == theirs
+        assert (ours["type"], ours["observedGeneration"]) == ("Accepted", 1)
+        assert ours["reason"] == message["type"]["code"]
+        assert "nowhere" in ours["message"]
+        requests = len(server.requests)
+        tell()
+        await asyncio.sleep(0.1)
+        writes = [path for method, path in server.requests[requests:] if "/virtual" in path]
+        assert not [path for path in writes if path.endswith("/status")], "nothing is new"
+        spec["http"][0]["route"][0]["destination"]["host"] = "web"
+        put(server, "virtualservices", {"metadata": {"name": "v"}, "spec": spec})
+        await one.until(lambda: "'nowhere'" not in repr(one.find("VirtualService", "v")))
+        tell()
+        await one.until(lambda: status() == {"conditions": [theirs]})
