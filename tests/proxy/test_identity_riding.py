@@ -19,6 +19,7 @@ from certs.x509 import chain_to_pem
 from controlplane.ca.limits import IssueLimits, Limit
 from controlplane.ca.server_credentials import SERVER_NAME
 from protos.gen.istio.ca_pb2 import IstioCertificateRequest
+from proxy.http.grpc import RpcError
 from proxy.identity import Identity, IdentityOptions, NotNowError
 from proxy.rpc.call import Call
 from proxy.rpc.connection import open_call
@@ -104,6 +105,7 @@ async def test_a_renewal_rides_on_a_connection_that_is_there(tmp_path: Path, bro
             return carrier.beside(path) if not broken else riderless
 
         riderless = Call(carrier._connection, 99, 10)
+        riderless.over(RpcError("UNAVAILABLE", "the connection broke"))
         made.identity.ride = ride
         await eventually_async(lambda: len(made.asked) >= 2, what="the renewal")
         running.cancel()
