@@ -37,11 +37,13 @@ _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryL
 
 @dataclass
 class KubeServer:
-    """forbidden: (verb, plural) pairs. minor: of the version that it says it is."""
+    """forbidden: (verb, plural) pairs. broken: plurals with which it has trouble itself. minor: of
+    the version that it says it is."""
 
     cluster: Cluster = field(default_factory=Cluster)
     tokens: set[str] = field(default_factory=lambda: {TOKEN})
     forbidden: set[tuple[str, str]] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
     failures: list[Refused] = field(default_factory=list)
     aggregated: bool = True
     minor: int = 36
@@ -156,6 +158,8 @@ class KubeServer:
         verb = _verb(request, key)
         if (verb, kind.plural) in self.forbidden:
             raise _forbidden(verb, kind, namespace)
+        if kind.plural in self.broken:
+            raise Refused(500, "InternalError", "conversion webhook failed")
         if verb == "watch":
             return await self._watch(request, kind, version, namespace)
         body = await _body(request)

@@ -62,7 +62,7 @@ class Collection:
     ) -> None:
         self.followed = followed
         self.complete = False
-        self.trouble = Trouble(clock)
+        self.trouble = Trouble(clock, followed.kind)
         self.events: Counter[str] = Counter()
         self.lists: Counter[str] = Counter()
         self.generations: dict[Name, int] = {}

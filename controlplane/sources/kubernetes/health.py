@@ -51,9 +51,11 @@ def message_of(error: Exception) -> str:
 class Trouble:
     """Failures in a row; `told` when there is something to tell."""
 
-    __slots__ = ("_clock", "failures", "told")
+    __slots__ = ("_about", "_clock", "failures", "told")
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], about: str = "discovery") -> None:
+        """about: what the server is asked for; it may have trouble with that alone."""
+        self._about = about
         self._clock = clock
         self.failures = 0
         self.told: Failure | None = None
@@ -67,7 +69,10 @@ class Trouble:
         if trouble in ("away", "refused") and self.failures < TELL_AFTER:
             return False
         since = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds")
-        self.told = Failure(trouble, message_of(error), since)
+        message = message_of(error)
+        if trouble == "away" and isinstance(error, ApiError):
+            message = f"{self._about}: {message}"
+        self.told = Failure(trouble, message, since)
         return True
 
     def succeeded(self) -> bool:

@@ -231,6 +231,18 @@ async def test_a_server_that_is_away_changes_nothing_but_a_status(server: KubeSe
         await one.until(lambda: one.find("Service", "new") and not one.find("Service", "web"))
 
 
+async def test_a_kind_with_which_the_server_has_trouble_is_named(server: KubeServer) -> None:
+    async with running(server) as one:
+        server.broken.add("services")
+        server.cluster.cut("services")
+        await one.until(one.statuses)
+        (status,) = one.statuses()
+        assert status.code == "ApiServerAway"
+        assert "(Service: 500 conversion webhook failed)" in status.message
+        server.broken.clear()
+        await one.until(lambda: not one.statuses())
+
+
 async def test_a_server_that_breaks_one_kind(server: KubeServer) -> None:
     async with running(server) as one:
         server.forbidden |= {("list", "services"), ("watch", "services")}
