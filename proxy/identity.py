@@ -59,6 +59,10 @@ log = logging.getLogger("weft.identity")
 SERVER_NAME = "weft-controlplane.weft-system.svc"
 _METHOD = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 _CALL_TIMEOUT_S = 10.0
+_PATIENCE_S = 30.0
+"""So long a call may take where the certificate lives on for long: when all proxies renew at once
+the last ones wait, and whoever gives up early asks again by a costlier way."""
+_CALLS_LEFT = 20.0
 _LONGEST_SLEEP_S = 60.0
 """Half life is looked for by the wall clock, which may jump (a laptop that slept)."""
 _LEAST_SPREAD_S = 2.0
@@ -256,6 +260,9 @@ class Identity:
             return min(delay_s, _LATE_RETRY_S)
         return min(delay_s, max(retry_delay_s(1), left_s / _RETRIES_LEFT))
 
+    def _timeout_s(self) -> float:
+        return min(_PATIENCE_S, max(_CALL_TIMEOUT_S, self.left_s() / _CALLS_LEFT))
+
     def left_s(self) -> float:
         """How long our certificate still counts; 0 without one, negative after its end."""
         return self.svid.valid[1] - self._clock() if self.svid is not None else 0.0
@@ -412,7 +419,7 @@ class Identity:
         known = self.svid.spiffe_id if self.svid is not None else self._options.identity
         request = ca_pb2.IstioCertificateRequest(csr=make_csr(key, known).decode())
         try:
-            async with asyncio.timeout(_CALL_TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s()):
                 body = await _answer(await beginning, request.SerializeToString())
         except TimeoutError:
             raise CertificateError(f"{address}: DEADLINE_EXCEEDED") from None

@@ -154,3 +154,18 @@ async def test_no_ca_is_left_alone_for_long(tmp_path: Path) -> None:
     for said_s in (0.0, 4.0, 86400.0):
         await identity._wait_after(NotNowError("too many", said_s), 1)
     assert slept == [0.0, 6.0, 300.0]
+
+
+async def test_patience_lasts_as_long_as_the_certificate_does(tmp_path: Path) -> None:
+    async with world(tmp_path, IssueLimits()) as made:
+        assert made.identity._timeout_s() == 10.0  # none yet
+        running = spawn(made.identity.run(), "identity")
+        await made.first_certificate()
+        running.cancel()
+        await asyncio.wait([running])
+        assert made.identity.left_s() > 600
+        assert made.identity._timeout_s() == 30.0
+        made.pauses.append(made.identity.left_s() - 300)
+        assert made.identity._timeout_s() == pytest.approx(15.0)
+        made.pauses.append(200)
+        assert made.identity._timeout_s() == 10.0
