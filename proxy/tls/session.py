@@ -28,7 +28,8 @@ _PLAIN_WORDS: Final = {
     "http request": "the peer speaks plain HTTP, not TLS",
     "wrong version number": "what the peer says is no TLS",
 }
-_VERSIONS: Final = {SSL.TLS1_2_VERSION: "TLSv1.2", SSL.TLS1_3_VERSION: "TLSv1.3"}
+_TLS_1_3: Final[int] = SSL.TLS1_3_VERSION
+_VERSIONS: Final = {SSL.TLS1_2_VERSION: "TLSv1.2", _TLS_1_3: "TLSv1.3"}
 _GONE: Final = "the peer has closed the connection"
 
 _ssl_new: Final[Any] = lib.SSL_new
@@ -37,6 +38,7 @@ _ssl_read: Final[Any] = lib.SSL_read
 _ssl_write: Final[Any] = lib.SSL_write
 _ssl_error: Final[Any] = lib.SSL_get_error
 _shake_hands: Final[Any] = lib.SSL_do_handshake
+_version: Final[Any] = lib.SSL_version
 _address: Final[Any] = ffi.from_buffer
 _WANT_READ: Final[int] = lib.SSL_ERROR_WANT_READ
 _WANT_WRITE: Final[int] = lib.SSL_ERROR_WANT_WRITE
@@ -169,16 +171,20 @@ class Session:
             raise self._broken(error)
         return b""
 
-    def write(self, data: bytes) -> int:
-        """How many bytes of `data` were sent, or wait within OpenSSL for nothing but room: less
-        than all only where `blocked` is set, and then the same rest is to be written again, or
-        more. Raises TlsFailed and OSError."""
+    def write(self, data: bytes, sent: int = 0) -> int:
+        """How many bytes of `data` were sent by now, where `sent` were before: less than all only
+        where `blocked` is set, and then the rest is to be written again before anything else.
+        Raises TlsFailed and OSError."""
         size = len(data)
-        done: int = _ssl_write(self._ssl, data, size)
-        if done == size:
-            return done
-        sent = 0
-        start = _address(data)
+        start: Any = data
+        if sent:
+            start = _address(data)
+            done: int = _ssl_write(self._ssl, start + sent, size - sent)
+        else:
+            done = _ssl_write(self._ssl, data, size)
+            if done == size:
+                return done
+            start = _address(data)
         while done > 0:
             sent += done
             if sent == size:
@@ -227,12 +233,12 @@ class Session:
     def only_tickets_left(self) -> bool:
         """What a server says at the end of a handshake of TLS 1.3 (RFC 8446 section 4.6.1) can
         wait. Not known before the first words of the client are."""
-        version: int = lib.SSL_version(self._ssl)
-        return self.server and version == SSL.TLS1_3_VERSION
+        version: int = _version(self._ssl)
+        return self.server and version == _TLS_1_3
 
     @property
     def version(self) -> str:
-        return _VERSIONS[lib.SSL_version(self._ssl)]
+        return _VERSIONS[_version(self._ssl)]
 
     @property
     def cipher(self) -> str:

@@ -10,6 +10,7 @@ direction and hear the other, and cost little. Knows no listener and no cluster.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -51,6 +52,7 @@ class TlsTransport:
         "_paused",
         "_protocol",
         "_said_eof",
+        "_sent",
         "_sock",
         "_wait_s",
         "_waiting",
@@ -82,6 +84,7 @@ class TlsTransport:
         self._ending = False  # a close_notify goes behind what waits
         self._out: deque[bytes] | None = None  # what waits for room, if anything does
         self._out_bytes = 0
+        self._sent = 0  # of the first of them
         self._full = False
         self._high = HIGH_BYTES
         self._low = HIGH_BYTES // 4
@@ -121,7 +124,31 @@ class TlsTransport:
                 self._end_of_peer()
                 return
             if len(plain) < _READ or self._paused or self._closing:
+                break
+        if not self._closing:
+            self._mind_a_reset()
+
+    def _mind_a_reset(self) -> bool:
+        """libuv tells of a reset once, and then watches the socket no more: what was read just now
+        may have been all that we hear of it."""
+        error = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            self._loop.call_soon(self._hear_the_rest, OSError(error, os.strerror(error)))
+        return bool(error)
+
+    def _hear_the_rest(self, reset: OSError) -> None:
+        while not self._closing and not self._paused:
+            try:
+                plain = self.session.read()
+            except TlsFailed as failure:
+                self._break(failure)
                 return
+            except OSError:
+                break
+            if not plain:
+                break
+            self._protocol.data_received(plain)
+        self._lose(reset)
 
     def _hear_first(self) -> None:
         """By now a server has sent its tickets."""
@@ -157,11 +184,12 @@ class TlsTransport:
         out = self._out
         while out:
             data = out[0]
-            sent = self.session.write(data)
-            self._out_bytes -= sent
+            sent = self.session.write(data, self._sent)
+            self._out_bytes -= sent - self._sent
             if sent < len(data):
-                out[0] = data[sent:]
+                self._sent = sent
                 return
+            self._sent = 0
             out.popleft()
         self._out = None
 
@@ -191,7 +219,8 @@ class TlsTransport:
         _open.discard(self)
         if self._waiting is not None:
             self._waiting.cancel()
-        self._loop.remove_reader(self._fd)
+        if not self._paused and not self._said_eof:
+            self._loop.remove_reader(self._fd)
         if self._out is not None:
             self._loop.remove_writer(self._fd)
             self._out = None
@@ -212,7 +241,9 @@ class TlsTransport:
             self._out_bytes += len(data)
             self._mind_the_mark()
             return
-        if self._first and self._was_reset():
+        if self._first and self._mind_a_reset():
+            # By a server that has refused our certificate, which it tells when our part of the
+            # handshake is over (TLS 1.3). A failed write would keep OpenSSL from reading why.
             return
         try:
             sent = self.session.write(data)
@@ -223,13 +254,7 @@ class TlsTransport:
         if self._corked:
             self._uncork()
         if sent < len(data):
-            self._wait(data[sent:])
-
-    def _was_reset(self) -> bool:
-        """By a server that has refused our certificate, which it tells when our part of the
-        handshake is over (TLS 1.3). A write that fails would keep OpenSSL from reading why; like
-        this we are about to hear it."""
-        return self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+            self._wait(data, sent)
 
     def _fail(self, error: TlsFailed | OSError) -> None:
         """A write did; whoever wrote was not disturbed in what he did."""
@@ -238,9 +263,10 @@ class TlsTransport:
         else:
             self._lose(error)
 
-    def _wait(self, rest: bytes) -> None:
-        self._out = deque((rest,))
-        self._out_bytes = len(rest)
+    def _wait(self, data: bytes, sent: int) -> None:
+        self._out = deque((data,))
+        self._sent = sent
+        self._out_bytes = len(data) - sent
         self._loop.add_writer(self._fd, self._writable)
         self._mind_the_mark()
 

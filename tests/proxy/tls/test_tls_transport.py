@@ -7,6 +7,7 @@ import inspect
 import re
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -34,8 +35,9 @@ class End(asyncio.Protocol):
     """Keeps what it hears. stays: the peer's end of its direction does not end ours."""
 
     def __init__(self, stays: bool = True) -> None:
-        self.heard = b""
+        self.heard = bytearray()
         self.stays = stays
+        self.full = False
         self.ready = asyncio.Event()
         self.eof = asyncio.Event()
         self.lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
@@ -47,6 +49,12 @@ class End(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard += data
+
+    def pause_writing(self) -> None:
+        self.full = True
+
+    def resume_writing(self) -> None:
+        self.full = False
 
     def eof_received(self) -> bool:
         self.eof.set()
@@ -76,11 +84,11 @@ def client_tls(version: str = "TLSv1_3", shown: Any = CLIENT) -> ClientTls:
 
 
 @asynccontextmanager
-async def listening(tls: Any, end: End) -> AsyncIterator[int]:
+async def listening(tls: Any, end: End, close_notify_wait_s: float = 1.0) -> AsyncIterator[int]:
     loop = asyncio.get_running_loop()
 
     def accept(sock: socket.socket) -> None:
-        Handshake(loop, sock, tls.session(), lambda _: end, lambda _: None, 1.0)
+        Handshake(loop, sock, tls.session(), lambda _: end, lambda _: None, close_notify_wait_s)
 
     with accepting(accept) as port:
         try:
@@ -175,6 +183,53 @@ async def test_a_server_that_refuses_says_so_to_a_client_that_has_finished() -> 
         assert error.by_alert
         assert "unknown ca" in error.why
         assert here.transport is None
+
+
+async def test_a_reset_behind_data_is_not_missed() -> None:
+    """libuv calls us once for both."""
+    here, there = End(), End()
+    async with listening(server_tls(), here) as port:
+        await connected(port, there, client_tls())
+        await asyncio.wait_for(here.ready.wait(), 20)
+        there.tls.write(b"last words")
+        sock = there.tls.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        there.tls.abort()
+        assert isinstance(await asyncio.wait_for(here.lost, 20), ConnectionResetError)
+
+
+async def test_a_reader_that_is_slow_gets_all_and_the_writer_is_told() -> None:
+    here, there = End(), End()
+    async with listening(server_tls(), here) as port:
+        await connected(port, there, client_tls())
+        await asyncio.wait_for(here.ready.wait(), 20)
+        there.tls.pause_reading()
+        while not here.full:
+            here.tls.write(BIG)
+        written = here.tls.get_write_buffer_size()
+        assert written > 64 * 1024
+        here.tls.close()
+        assert here.tls.is_closing() and not here.lost.done()
+        there.tls.resume_reading()
+        await asyncio.wait_for(there.eof.wait(), 20)
+        assert here.tls.get_write_buffer_size() == 0
+        assert len(there.heard) % len(BIG) == 0
+        assert there.heard == BIG * (len(there.heard) // len(BIG))
+        assert await asyncio.wait_for(here.lost, 20) is None
+        await gone(there)
+
+
+async def test_who_reads_nothing_keeps_no_closed_connection() -> None:
+    here, there = End(), End()
+    async with listening(server_tls(), here, close_notify_wait_s=0.01) as port:
+        await connected(port, there, client_tls())
+        await asyncio.wait_for(here.ready.wait(), 20)
+        there.tls.pause_reading()
+        while not here.full:
+            here.tls.write(BIG)
+        here.tls.close()
+        assert await asyncio.wait_for(here.lost, 20) is None
+        await gone(there)
 
 
 async def test_what_is_no_tls_ends_the_connection_with_a_reason() -> None:
