@@ -14,7 +14,7 @@ nor streams nor messages. An EDS resource has the name of its cluster.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import is_
@@ -106,19 +106,35 @@ class Resources(Mapping[str, Resource]):
     __hash__ = object.__hash__
 
     @lru_cache(_REMEMBERED)  # noqa: B019  few are kept, and what they hold is shared
-    def changed_from(self, old: Resources) -> frozenset[str]:
-        """The names that are new, gone, or not at the version that they had."""
+    def changed_from(self, old: Resources, *, of_all: bool = False) -> frozenset[str]:
+        """The names that are new, gone, or not at the version that they had. of_all: only of what
+        there is for who subscribes to all."""
         if self._is_unlike(old):
-            return frozenset(self) | frozenset(old)
+            names = frozenset(self) | frozenset(old)
+            return frozenset(filter(self._may_be_of_all(old), names)) if of_all else names
+        first = self.lazy if of_all else 0
         found: frozenset[str] = frozenset()
-        for before, now in zip(old.layers, self.layers, strict=True):
+        for before, now in zip(self._facing(old)[first:], self.layers[first:], strict=True):
             if before is not now:
                 changed = _difference(before, now)
                 found = found | changed if found else changed
         return found
 
+    def _may_be_of_all(self, old: Resources) -> Callable[[str], bool]:
+        return lambda name: self.of_all(name) or old.of_all(name)
+
+    @lru_cache(_REMEMBERED)  # noqa: B019
+    def changes_wildcards(self, old: Resources) -> bool:
+        """Whether one of the names that changed is a wildcard's."""
+        return any("*" in name for name in self.changed_from(old))
+
     def _is_unlike(self, other: Resources) -> bool:
-        return len(self.layers) != len(other.layers) or self.lazy != other.lazy
+        """Whether the layers can't be compared one by one. Nothing is like everything."""
+        shape = (len(other.layers), other.lazy)
+        return bool(other.layers) and shape != (len(self.layers), self.lazy)
+
+    def _facing(self, other: Resources) -> tuple[Layer, ...]:
+        return other.layers or (NO_LAYER,) * len(self.layers)
 
     @lru_cache(_REMEMBERED)  # noqa: B019
     def with_old(self, old: Resources) -> Resources:
@@ -126,7 +142,7 @@ class Resources(Mapping[str, Resource]):
         if self._is_unlike(old):
             gone = {name: resource for name, resource in old.items() if name not in self}
             return Resources((*self.layers, Layer(gone)), self.lazy)
-        joined = tuple(map(_joined, old.layers, self.layers))
+        joined = tuple(map(_joined, self._facing(old), self.layers))
         return self if all(map(is_, joined, self.layers)) else Resources(joined, self.lazy)
 
 

@@ -16,11 +16,12 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from certs.files import write_public
-from certs.x509 import validity
+from certs.x509 import Certificate, validity
 from controlplane.xds.service import Connection
 from controlplane.xds.stream import Answer
 from controlplane.xds.wire import Push
@@ -165,8 +166,14 @@ def _by_key(one: Absent) -> ProxyKey:
 
 def _seen(connection: Connection, now: float) -> Absent:
     leaf = connection.leaf
-    until = validity(leaf)[1] if leaf is not None else now + UNKNOWN_LIFE_S
+    until = _end_of(leaf) if leaf is not None else now + UNKNOWN_LIFE_S
     return Absent(connection.node.id, str(connection.identity), now, until)
+
+
+@lru_cache(MAX_PROXIES)
+def _end_of(leaf: Certificate) -> float:
+    """Everybody's is asked for each time that somebody comes or goes."""
+    return validity(leaf)[1]
 
 
 def _absent(one: Mapping[str, Any]) -> Absent:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from operator import is_
 from typing import NamedTuple
@@ -116,7 +116,7 @@ class SnapshotCache:
         self._own.sweep()
         self._snapshots.sweep()
         self._scopes = {}
-        ground = (mesh.workloads, mesh.security, mesh.gateways, mesh.federated)
+        ground = tuple(getattr(mesh, name) for name in _GROUND)
         if not all(map(is_, ground, self._ground or (None,) * len(ground))):
             self._ground = ground
         self._shared = self._part("shared", catalog.layers("shared", catalog.common))
@@ -208,6 +208,9 @@ class SnapshotCache:
             self._secrets[key] = (secrets, _Part(Draft(secrets=secrets).encode()))
         return self._secrets[key][1]
 
+
+_GROUND = tuple(one.name for one in fields(Mesh) if one.init and one.name != "services")
+"""What of a mesh a node's own side depends on; services are for gateways."""
 
 _OF_SERVICES = 2
 """Of a node's layers those that are not its own: shared, and its scope's."""

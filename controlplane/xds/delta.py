@@ -124,11 +124,12 @@ class DeltaStream(Stream):
         self, type_url: str, subscription: Subscription, visible: Resources
     ) -> tuple[dict[str, Resource], list[str]]:
         """What the client has to get, by the names it asks for, and to forget."""
-        names = visible.changed_from(subscription.level)
-        if type_url == VHDS and any("*" in name for name in names):
-            names = frozenset(subscription.names)
-        elif not subscription.wild:
-            names = names & subscription.names
+        level, named = subscription.level, subscription.names
+        names = visible.changed_from(level, of_all=True) if subscription.wild else frozenset()
+        if named and type_url == VHDS and visible.changes_wildcards(level):
+            names = names | named
+        elif named:
+            names = names | (visible.changed_from(level) & named)
         if subscription.open:
             names = names | subscription.open
             subscription.open = set()
