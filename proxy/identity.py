@@ -25,9 +25,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.message import DecodeError
-
-from certs.csr import make_csr
 from certs.errors import CertificateError
 from certs.files import read_public, read_secret, write_secret
 from certs.keys import PrivateKey, generate_key, key_to_pem
@@ -37,16 +34,10 @@ from certs.x509 import (
     Certificate,
     chain_from_pem,
     chain_to_pem,
-    check_chain_order,
-    check_svid,
-    check_valid_at,
     is_issued_by,
-    matches_key,
-    validity,
 )
-from protos.gen.istio import ca_pb2
+from proxy.certificate_call import METHOD, NotNowError, Svid, checked_svid, request_certificate
 from proxy.config.model import DataSource, Secret, TlsCertificate
-from proxy.http.grpc import RpcError
 from proxy.kept_identity import FILE, decode_file, encode_file, passphrase
 from proxy.rpc.call import Call, Ride, on_foot
 from proxy.rpc.connection import open_call
@@ -57,7 +48,6 @@ from proxy.trust import Trust
 log = logging.getLogger("weft.identity")
 
 SERVER_NAME = "weft-controlplane.weft-system.svc"
-_METHOD = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 _CALL_TIMEOUT_S = 10.0
 _PATIENCE_S = 30.0
 """So long a call may take where the certificate lives on for long: when all proxies renew at once
@@ -102,31 +92,6 @@ class IdentityOptions:
     secret_name: str = "default"
     server_name: str = SERVER_NAME
     follow_mesh: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Svid:
-    """A key and its certificates, leaf first, without the root."""
-
-    key: PrivateKey
-    chain: tuple[Certificate, ...]
-
-    @property
-    def spiffe_id(self) -> SpiffeId:
-        return check_svid(self.chain)
-
-    @property
-    def valid(self) -> tuple[float, float]:
-        """(not before, not after) in Unix seconds."""
-        return validity(self.chain[0])
-
-
-class NotNowError(CertificateError):
-    """The CA says when it wants to be asked again: by no other way, and not sooner."""
-
-    def __init__(self, reason: str, after_s: float) -> None:
-        super().__init__(reason)
-        self.after_s = after_s
 
 
 class Identity:
@@ -384,7 +349,7 @@ class Identity:
         """On the discovery stream's connection, which saves both sides a handshake, or a new
         one."""
         key = generate_key()
-        riding = self.ride(address, _METHOD)
+        riding = self.ride(address, METHOD)
         if riding is not None:
             try:
                 return await self._exchange(address, key, _begun(riding))
@@ -408,30 +373,16 @@ class Identity:
 
         async def dial() -> Call:
             tls = client_tls(address, roots, name, *own)
-            return await open_call(address, _METHOD, tls=tls, authority=name, metadata=metadata)
+            return await open_call(address, METHOD, tls=tls, authority=name, metadata=metadata)
 
         return await self._exchange(address, key, dial())
 
     async def _exchange(
         self, address: str, key: PrivateKey, beginning: Coroutine[Any, Any, Call]
     ) -> Svid:
-        """One CreateCertificate on a call that is about to begin."""
         known = self.svid.spiffe_id if self.svid is not None else self._options.identity
-        request = ca_pb2.IstioCertificateRequest(csr=make_csr(key, known).decode())
-        try:
-            async with asyncio.timeout(self._timeout_s()):
-                body = await _answer(await beginning, request.SerializeToString())
-        except TimeoutError:
-            raise CertificateError(f"{address}: DEADLINE_EXCEEDED") from None
-        except RpcError as error:
-            if error.pushback_s is not None:
-                raise NotNowError(f"{address}: {error}", error.pushback_s) from None
-            raise CertificateError(f"{address}: {error}") from None
-        try:
-            response = ca_pb2.IstioCertificateResponse.FromString(body)
-        except DecodeError:
-            raise CertificateError(f"{address}: the answer is not what was asked for") from None
-        return checked_svid(key, response.cert_chain, self._clock())
+        pems = await request_certificate(address, key, known, beginning, self._timeout_s())
+        return checked_svid(key, pems, self._clock())
 
     # ----------------------------------------------------------------- the disk
 
@@ -471,40 +422,11 @@ async def _begun(call: Call) -> Call:
     return call
 
 
-async def _answer(call: Call, request: bytes) -> bytes:
-    try:
-        await call.send(request, end=True)
-        body = await call.receive()
-        if body is None:
-            raise RpcError("INTERNAL", "the CA ended the call without an answer")
-        return body
-    finally:
-        call.close()
-
-
 def read_token(path: Path) -> bytes:
     """A join token's file must be private. A Kubernetes token's is not (the kubelet mounts it with
     mode 0644), but nobody outside of the pod sees it."""
     token = read_public(path)
     return token if token.count(b".") == 2 else read_secret(path)
-
-
-def checked_svid(key: PrivateKey, pems: Sequence[str], now: float) -> Svid:
-    """The SVID in a CA's answer, leaf first; roots at its end (istiod's are all that it trusts) are
-    left out."""
-    chain = chain_from_pem("\n".join(pems).encode(), "certificate of the CA")
-    roots: list[Certificate] = []
-    while len(chain) > 1 and chain[-1].issuer == chain[-1].subject:
-        roots.append(chain[-1])
-        chain = chain[:-1]
-    check_chain_order(chain)
-    if roots and not any(is_issued_by(chain[-1], root) for root in roots):
-        raise CertificateError("certificate of the CA is not signed by the root that came with it")
-    check_svid(chain)
-    check_valid_at(chain[0], now)
-    if not matches_key(chain[0], key.public_key()):
-        raise CertificateError("the certificate is not for our key")
-    return Svid(key, chain)
 
 
 def _when(at_s: float) -> str:

@@ -16,8 +16,9 @@ from certs.keys import generate_key
 from certs.spiffe import SpiffeId
 from certs.x509 import chain_to_pem
 from controlplane.ca.token_review import TokenReviews
+from proxy.certificate_call import checked_svid
 from proxy.config.model import Secret
-from proxy.identity import Identity, IdentityOptions, checked_svid, read_token
+from proxy.identity import Identity, IdentityOptions, read_token
 from proxy.tasks import spawn
 from tests.support.api_server import FakeApiServer, serving
 from tests.support.ca import RunningCa, running_ca

@@ -19,8 +19,9 @@ from certs.x509 import chain_to_pem
 from controlplane.ca.limits import IssueLimits, Limit
 from controlplane.ca.server_credentials import SERVER_NAME
 from protos.gen.istio.ca_pb2 import IstioCertificateRequest
+from proxy.certificate_call import NotNowError
 from proxy.http.grpc import RpcError
-from proxy.identity import Identity, IdentityOptions, NotNowError
+from proxy.identity import Identity, IdentityOptions
 from proxy.rpc.call import Call
 from proxy.rpc.connection import open_call
 from proxy.rpc.credentials import client_tls

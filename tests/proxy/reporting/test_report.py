@@ -26,10 +26,11 @@ from controlplane.ca.tokens import JoinTokens
 from controlplane.doctor.reports import Report, Reports
 from controlplane.doctor.watch import Watch
 from protos.gen.weft.v1 import doctor_pb2 as pb
+from proxy.certificate_call import Svid
 from proxy.config.model import Cluster, CommonTls, DataSource, TlsCertificate, UpstreamTls
 from proxy.config.snapshot import Snapshot
 from proxy.http.grpc import RpcError
-from proxy.identity import Identity, IdentityOptions, Svid
+from proxy.identity import Identity, IdentityOptions
 from proxy.reporting.report import METHOD, Reporter, Target
 from proxy.rpc.connection import open_call
 from proxy.rpc.credentials import client_tls
