@@ -30,6 +30,8 @@ _PLAIN_WORDS: Final = {
 }
 _TLS_1_3: Final[int] = SSL.TLS1_3_VERSION
 _VERSIONS: Final = {SSL.TLS1_2_VERSION: "TLSv1.2", _TLS_1_3: "TLSv1.3"}
+# X509_V_ERR_PERMITTED_VIOLATION, which peers hear as certificate_unknown (Envoy's alert, too).
+_REFUSED: Final = 47
 _GONE: Final = "the peer has closed the connection"
 
 _ssl_new: Final[Any] = lib.SSL_new
@@ -72,6 +74,8 @@ def _judge(ok: int, store: Any) -> int:
         session.shown = der
     error: int = lib.X509_STORE_CTX_get_error(store)
     if not verifier.judge(session, der, error, depth, ok):
+        if ok:  # what we say is none of OpenSSL's errors, and the peer would hear "internal error"
+            lib.X509_STORE_CTX_set_error(store, _REFUSED)
         return 0
     lib.X509_STORE_CTX_set_error(store, lib.X509_V_OK)
     return 1

@@ -113,6 +113,17 @@ def test_the_peer_is_told_by_an_alert() -> None:
         assert caught.value.by_alert
 
 
+def test_a_name_that_is_refused_is_no_internal_error() -> None:
+    there = SessionSide(client(RIGHT).session())
+    trust = replace(TRUST, match_sans=(uri("spiffe://other/", "prefix"),))
+    here = SessionSide(server(trust).session())
+    with pytest.raises(TlsFailed):
+        shake_hands(there, here)
+    with pytest.raises(TlsFailed, match="certificate unknown") as caught:
+        there.decrypt(here.taken())
+    assert caught.value.by_alert
+
+
 def digests(pair: KeyPair) -> tuple[bytes, bytes]:
     """SHA-256 of the certificate and of its public key."""
     parsed = x509.load_pem_x509_certificate(pair.certificate.encode())
