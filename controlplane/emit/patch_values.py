@@ -73,8 +73,9 @@ def _read(apply_to: str, value: str) -> tuple[Message | None, str]:
         _know(package)
     try:
         return json_format.ParseDict(tree, _TYPES[apply_to]()), ""
-    except (json_format.ParseError, TypeError, ValueError) as error:
-        return None, str(error)
+    except Exception as error:
+        # Not only a ParseError: a number as "@type", for one, is an AttributeError.
+        return None, str(error) or type(error).__name__
 
 
 def clusters_in(patch: EnvoyPatch) -> frozenset[str]:

@@ -136,6 +136,7 @@ def test_patches_are_for_the_workloads_that_they_choose() -> None:
     [
         ({"nmae": "x"}, 'no field named "nmae"'),
         ({"name": 1}, "name"),
+        ({"typed_config": {"@type": 1}}, "split"),
         ({"typed_config": {"@type": "type.googleapis.com/envoy.no.such.v3.Thing"}}, "Thing"),
         ({"typed_config": {"@type": "type.googleapis.com/os.path.Thing"}}, "Thing"),
     ],
