@@ -62,7 +62,7 @@ def revoked(identities: Iterable[str], bundle_pem: bytes) -> Secret:
                 san_type=SubjectAltNameMatcher.URI, matcher=StringMatcher(exact=identity)
             )
             for identity in identities
-        ]
+        ],
     )
     return Secret(name=names.REVOKED_SECRET, validation_context=context)
 

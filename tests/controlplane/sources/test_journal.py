@@ -118,7 +118,8 @@ kind: WorkloadEntry
 metadata:
   name: a
   labels: {day: 2026-11-21, count: 1_000, "v": !!str 1}
-  annotations: {time: 12:30:45, sign: =, text: "tab\\t, quote \\", back\\\\slash, \\u0085, caf\u00e9, \U0001f600"}
+  annotations: {time: 12:30:45, sign: =,
+    text: "tab\\t, quote \\", back\\\\slash, \\u0085, caf\u00e9, \U0001f600"}
 spec: {address: 127.0.0.1, ports: {http: 0x10}, weight: 010}
 """
 
