@@ -23,6 +23,7 @@ from proxy.config.model import CommonTls, DataSource, TlsCertificate, Validation
 from proxy.tls.domain_roots import DomainRoots
 from proxy.tls.failure import TlsConfigError
 from proxy.tls.openssl import (
+    MODE_AUTO_RETRY,
     MODE_NO_AUTO_CHAIN,
     MODE_WRITES_IN_PARTS,
     set_groups,
@@ -57,6 +58,9 @@ def new_context(method: int, common: CommonTls) -> SSL.Context:
     # The end of TCP is the end of the peer's direction, with or without a close_notify.
     context.set_options(SSL.OP_IGNORE_UNEXPECTED_EOF)
     context.set_mode(MODE_NO_AUTO_CHAIN | MODE_WRITES_IN_PARTS | SSL.MODE_RELEASE_BUFFERS)
+    # A read ends with a record that is none for us, too: a peer may send such without end
+    # (KeyUpdate takes 27 bytes of him and 100 us of us), and others want their turn.
+    context.clear_mode(MODE_AUTO_RETRY)
     _set_ciphers(context, common.ciphers or DEFAULT_CIPHERS)
     if not set_groups(context, common.curves or DEFAULT_CURVES):
         raise TlsConfigError(f"unknown ecdh_curves: {', '.join(common.curves)}")

@@ -33,6 +33,8 @@ _ciphers: dict[int, str] = {}  # by address: they are OpenSSL's constants
 MODE_NO_AUTO_CHAIN: Final = 0x8
 # A write says how much has gone, and what was cut off may be written again from elsewhere.
 MODE_WRITES_IN_PARTS: Final = 0x1 | 0x2
+# A read goes on behind a record that carries nothing for us. OpenSSL's default.
+MODE_AUTO_RETRY: Final = 0x4
 _CHOOSE_NAME = "int (*)(SSL *, int *, void *)"
 _CHOOSE_ALPN = (
     "int (*)(SSL *, unsigned char **, unsigned char *, const unsigned char *, unsigned int, void *)"

@@ -97,7 +97,11 @@ class TlsTransport:
         turn, until whoever has asked for the connection knows that he has it."""
         self._protocol = protocol
         _open.add(self)
-        protocol.connection_made(cast(asyncio.BaseTransport, self))
+        try:
+            protocol.connection_made(cast(asyncio.BaseTransport, self))
+        except BaseException:
+            self._lose(None)
+            raise
         if not self._paused and not self._closing:
             self._loop.add_reader(self._fd, self._readable)
             if self.session.server:
@@ -119,7 +123,7 @@ class TlsTransport:
             if plain:
                 if self._first:
                     self._hear_first()
-                self._protocol.data_received(plain)
+                self._give(plain)
             elif session.ended:
                 self._end_of_peer()
                 return
@@ -133,11 +137,16 @@ class TlsTransport:
         may have been all that we hear of it."""
         error = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
+            self._loop.remove_reader(self._fd)
             self._loop.call_soon(self._hear_the_rest, OSError(error, os.strerror(error)))
         return bool(error)
 
     def _hear_the_rest(self, reset: OSError) -> None:
-        while not self._closing and not self._paused:
+        """Some of it, and more in the next turn. Records that are none for us may stand between."""
+        plain = b""
+        for _ in range(RECORDS_PER_TURN):
+            if self._closing or self._paused:
+                break
             try:
                 plain = self.session.read()
             except TlsFailed as failure:
@@ -145,10 +154,20 @@ class TlsTransport:
                 return
             except OSError:
                 break
-            if not plain:
-                break
+            if plain:
+                self._give(plain)
+        if plain:
+            self._loop.call_soon(self._hear_the_rest, reset)
+        else:
+            self._lose(reset)
+
+    def _give(self, plain: bytes) -> None:
+        """Whoever fails at what he hears is not left with a connection that he does not serve."""
+        try:
             self._protocol.data_received(plain)
-        self._lose(reset)
+        except Exception as error:
+            self._lose(error)
+            raise
 
     def _hear_first(self) -> None:
         """By now a server has sent its tickets."""
@@ -172,13 +191,13 @@ class TlsTransport:
         except OSError as error:
             self._lose(error)
             return
-        if self._full and self._out_bytes <= self._low:
-            self._full = False
-            self._protocol.resume_writing()
         if self._out is None:
             self._loop.remove_writer(self._fd)
             if self._ending:
                 self._say_end()
+        if self._full and self._out_bytes <= self._low:
+            self._full = False
+            self._protocol.resume_writing()
 
     def _write_waiting(self) -> None:
         out = self._out
@@ -334,9 +353,11 @@ class TlsTransport:
         return self._closing
 
     def pause_reading(self) -> None:
-        if not self._paused and not self._closing and not self._said_eof:
-            self._loop.remove_reader(self._fd)
+        if self._paused or self._closing:  # whoever closes stops reading
+            return
         self._paused = True
+        if not self._said_eof:
+            self._loop.remove_reader(self._fd)
 
     def resume_reading(self) -> None:
         if self._paused and not self._closing and not self._said_eof:

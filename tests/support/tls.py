@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -127,10 +128,13 @@ class SessionSide:
 
     def decrypt(self, data: bytes) -> bytes:
         self.hear(data)
-        parts = []
-        while part := self.session.read():
-            parts.append(part)
+        parts = [self.session.read()]
+        while parts[-1] or self._has_more():  # what was read may have been none for us
+            parts.append(self.session.read())
         return b"".join(parts)
+
+    def _has_more(self) -> bool:
+        return not self.session.ended and bool(select.select((self._its,), (), (), 0)[0])
 
     def encrypt(self, data: bytes) -> bytes:
         assert self.session.write(data) == len(data)

@@ -232,6 +232,54 @@ async def test_who_reads_nothing_keeps_no_closed_connection() -> None:
         await gone(there)
 
 
+async def test_who_fails_at_what_he_hears_has_no_connection_left() -> None:
+    class Failing(End):
+        def data_received(self, data: bytes) -> None:
+            raise LookupError(data)
+
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what["exception"]))
+    here, there = Failing(), End(stays=False)
+    async with listening(server_tls(), here) as port:
+        await connected(port, there, client_tls())
+        there.tls.write(b"question")
+        assert isinstance(await asyncio.wait_for(here.lost, 20), LookupError)
+        await asyncio.wait_for(there.lost, 20)
+        assert told == [here.lost.result()]
+
+
+async def test_who_fails_as_he_is_connected_has_no_connection_left() -> None:
+    class Failing(End):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            raise LookupError
+
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what["exception"]))
+    here, there = Failing(), End(stays=False)
+    async with listening(server_tls(), here) as port:
+        await connected(port, there, client_tls())
+        await asyncio.wait_for(there.lost, 20)
+        await asyncio.wait_for(here.lost, 20)
+        assert len(told) == 1
+
+
+async def test_who_pauses_behind_a_failed_write_leaves_no_reader_behind() -> None:
+    """The descriptor will be another connection's, which would hear nothing."""
+    here, there = End(), End(stays=False)
+    async with listening(server_tls(), here) as port:
+        await connected(port, there, client_tls())
+        await asyncio.wait_for(here.ready.wait(), 20)
+        sock = here.tls.get_extra_info("socket")
+        descriptor = sock.fileno()
+        sock.shutdown(socket.SHUT_WR)  # what is written fails from here on
+        here.tls.write(b"answer")
+        here.tls.pause_reading()
+        await asyncio.wait_for(here.lost, 20)
+        assert not asyncio.get_running_loop().remove_reader(descriptor)
+        await gone(there)
+
+
 async def test_what_is_no_tls_ends_the_connection_with_a_reason() -> None:
     here, there = End(), End()
     async with listening(server_tls(), here) as port:
