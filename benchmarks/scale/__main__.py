@@ -28,6 +28,7 @@ from tests.support.control_plane import ControlPlane
 CALLED = 5
 """Services that a proxy on demand calls."""
 QUIET_S = 0.7
+IDLE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,8 @@ def main() -> int:
         plane = ControlPlane(config, Path(directory, "state"), "--log-level", "warning")
         with plane:
             run = Run(plane, options)
-            run.note(f"cold start with {objects} objects", _s(time.monotonic() - began_s), "5 s")
+            took = f"{time.monotonic() - began_s:.1f} s, CPU {machine.cpu_s(run.pid):.1f} s"
+            run.note(f"cold start with {objects} objects", took, "5 s")
             _measure(run)
     return 0
 
@@ -103,6 +105,10 @@ def _measure(run: Run) -> None:
         run.apply(mesh.endpoints(number, options.endpoints))
         run.apply(mesh.rules(number))
     run.note("control plane, no proxy: RSS", f"{machine.rss_mb(run.pid):.0f} MB")
+    cpu_s = machine.cpu_s(run.pid)
+    time.sleep(IDLE_S)
+    idle_ms = 1000 * (machine.cpu_s(run.pid) - cpu_s) / IDLE_S
+    run.note("control plane, idle: CPU", f"{idle_ms:.0f} ms per second")
     authority = load_store(run.plane.state, time.time()).authority
     address, roots = run.plane.serving["mtls_address"], run.plane.root_pem
     calls = [_calls(number, options) for number in range(options.proxies)]
@@ -144,10 +150,6 @@ def _changes(run: Run, fleet: Fleet) -> None:
     if run.options.on_demand and run.options.processes == 1:
         alone = [mesh.endpoints(mesh.LONELY, count, step) for step in steps]
         run.change("a change for one proxy", fleet, alone, 1, "")
-
-
-def _s(seconds: float) -> str:
-    return f"{seconds:.1f} s"
 
 
 if __name__ == "__main__":
