@@ -19,7 +19,7 @@ import os
 from pathlib import Path
 
 from controlplane.kinds.objects import ObjectKey
-from controlplane.mesh.model import Status
+from controlplane.mesh.model import Position, Status
 from controlplane.sources.held_shut import KINDS
 from controlplane.sources.manifests import flow, objects_of
 from controlplane.sources.memory import MemorySource
@@ -49,7 +49,8 @@ class Journal:
         except FileNotFoundError:
             return 0
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            log.warning("%s is passed over: %s", self._path, error)
+            log.error("%s is passed over: %s", self._path, error)
+            self._source.say(_lost(self._path, error))
         self._provisional = {key for key in self._entries if key.kind not in KINDS}
         return len(self._entries)
 
@@ -105,6 +106,14 @@ class Journal:
             os.replace(temporary, self._path)
         except OSError as error:
             log.warning("%s cannot be written: %s", self._path, error)
+
+
+def _lost(path: Path, error: Exception) -> Status:
+    message = (
+        f"what was applied before the crash can't be read ({error}): workloads come back by "
+        "themselves, policies must be applied again"
+    )
+    return Status(Position(str(path)), "error", "Unreadable", f"File {path}", message)
 
 
 def _errors(statuses: tuple[Status, ...]) -> list[Status]:

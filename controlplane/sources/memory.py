@@ -64,5 +64,10 @@ class MemorySource:
             self._inventory.replace(Origin.held(str(key)), objects, [status])
             self._on_change()
 
+    def say(self, status: Status) -> None:
+        """Something that no object can be blamed for, until the next start."""
+        self._inventory.replace(Origin.held(status.object), (), [status])
+        self._on_change()
+
     def _release(self, key: ObjectKey) -> bool:
         return self._inventory.replace(Origin.held(str(key)), ())

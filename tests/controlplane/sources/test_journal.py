@@ -217,3 +217,12 @@ def test_one_that_a_file_has_now_is_not_held_shut(path: Path) -> None:
 
 def _value(words: str) -> str:
     return words.partition(": ")[2] or words
+
+
+def test_a_spoiled_file_is_told_in_the_status(path: Path) -> None:
+    path.write_text('[{"manifest": "kind')
+    plane = Plane(path)
+    assert plane.journal.restore() == 0
+    (told,) = plane.inventory.snapshot().statuses
+    assert (told.severity, told.code, str(told.position)) == ("error", "Unreadable", str(path))
+    assert "policies must be applied again" in told.message
