@@ -27,10 +27,10 @@ from weft import loopback
 
 pytestmark = pytest.mark.timeout(120)
 
-TTL_S = 7
+TTL_S = 8
 AWAY_S = 0.53 * TTL_S
 OURS = r"spiffe://cluster.local/ns/default/sa/\w+"
-FRESH_S = 5
+FRESH_S = 6
 """So much is left of both leaves when the way is cut."""
 
 
