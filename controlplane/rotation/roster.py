@@ -61,12 +61,23 @@ class Roster:
     """Implements the streams' Observer. Of those who are away at most MAX_OF_ONE_IDENTITY of an
     identity are known, and MAX_PROXIES of all; the identity that has most loses its oldest."""
 
-    __slots__ = ("_absent", "_away", "_clock", "_here", "_path", "_saved", "_told", "changes")
+    __slots__ = (
+        "_absent",
+        "_away",
+        "_clock",
+        "_here",
+        "_path",
+        "_saved",
+        "_seen",
+        "_told",
+        "changes",
+    )
 
     def __init__(self, path: Path, clock: Callable[[], float]) -> None:
         self._path = path
         self._clock = clock
         self._here: dict[ProxyKey, Connection] = {}
+        self._seen: set[Connection] = set()
         self._absent: dict[str, dict[ProxyKey, Absent]] = {}
         self._away = 0
         self._told = False
@@ -108,6 +119,9 @@ class Roster:
     # ------------------------------------------------------------------ Observer
 
     def changed(self, connection: Connection) -> None:
+        if connection.open and connection in self._seen:
+            return
+        (self._seen.add if connection.open else self._seen.discard)(connection)
         key = key_of(connection)
         known = self._here.get(key)
         if connection.open:

@@ -98,6 +98,7 @@ class SnapshotCache:
         self._shared = _NOTHING
         self._scopes: dict[_Scope, _Part] = {}
         self._parts: Kept[_Part] = Kept()
+        self._keys: Kept[Node] = Kept()
         self._own: Kept[_Own] = Kept()
         self._snapshots: Kept[Snapshot] = Kept()
         self._ground: tuple[object, ...] = ()
@@ -113,6 +114,7 @@ class SnapshotCache:
         catalog = self._catalog
         catalog.use(mesh)
         self._parts.sweep()
+        self._keys.sweep()
         self._own.sweep()
         self._snapshots.sweep()
         self._scopes = {}
@@ -123,7 +125,8 @@ class SnapshotCache:
 
     def snapshot(self, node: Node) -> Snapshot:
         """Everything for `node`. The same content has the same version, for any node."""
-        scope, key = self._scope(node), _own_key(node)
+        key = self._keys.get(id(node), (node,), partial(_own_key, node))
+        scope = self._scope(key)
         own = self._own_part(key, node, scope)
         secrets = self._encoded(tuple(self._secrets_for(node)))
         extras = _Part(self.extras_for(node).encode()) if self.extras_for else _NOTHING
@@ -216,13 +219,10 @@ _OF_SERVICES = 2
 """Of a node's layers those that are not its own: shared, and its scope's."""
 
 
-def _own_key(node: Node) -> Hashable:
-    """Its labels count while the mesh does not know the workload: policies select by them."""
-    labels = tuple(sorted(node.labels.items()))
-    return (
-        *(node.namespace, node.workload, node.http_proxy_port, node.gateway),
-        *(node.weft_agent, node.on_demand, labels),
-    )
+def _own_key(node: Node, last: Node | None) -> Node:
+    """All of it but for its name: of an id only the role counts. Two nodes that call themselves the
+    same workload may be of different identities, and only one of them may have its keys."""
+    return replace(node, id=node.id.partition("~")[0])
 
 
 def _names(type_url: str, *parts: _Part) -> Resources:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
@@ -26,6 +27,9 @@ NODES = (
     node("one", "x", namespace="shop", labels={"app": "b", "version": "v2"}),
     node("edge", "x", gateway=("127.0.0.1", 8080)),
     node("quiet", "x", http_proxy_port=0),
+    # Others who call themselves so: what they may have depends on who they are.
+    replace(node("messenger-1", "messenger"), service_account="stranger"),
+    replace(node("messenger-1", "messenger"), id="router~127.0.0.1~messenger-1"),
 )
 
 
@@ -98,3 +102,11 @@ def test_a_service_that_can_not_be_made_holds_up_no_other(
     ]
     assert [after[name] is good[name] for name in names] == [True, False]
     assert "one.default.svc.cluster.local cannot be built" in caplog.text
+
+
+def test_who_calls_itself_the_same_gets_not_what_another_may_have() -> None:
+    """A gateway's keys are for the account of its workload."""
+    cache = SnapshotCache(mesh(ONE), no_secrets)
+    one, other = NODES[0], NODES[-2]
+    assert (one.workload, one.labels) == (other.workload, other.labels)
+    assert cache.snapshot(one) is not cache.snapshot(other)
