@@ -40,6 +40,14 @@ spec: {action: %s, rules: [{}]}
 """
 
 
+PATCH = """
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: patch}
+spec: {configPatches: [{applyTo: LISTENER, patch: {operation: MERGE, value: %s}}]}
+"""
+
+
 def entry(number: int) -> str:
     return f"""
 apiVersion: networking.istio.io/v1
@@ -114,6 +122,19 @@ async def test_a_policy_is_a_new_version_and_the_same_one_is_not() -> None:
         plane.pipeline.rebuild()
         versions.append(plane.registry.version)
     assert versions[0] != versions[1] == versions[2]
+    plane.pipeline.close()
+
+
+async def test_a_patch_is_a_new_version_and_a_wrong_one_is_told() -> None:
+    plane = Plane()
+    said, versions = [], []
+    for value in ("{name: a}", "{name: b}", "{nmae: c}"):
+        plane.memory.apply(PATCH % value)
+        plane.pipeline.rebuild()
+        versions.append(plane.registry.version)
+        said.append([status.code for status in plane.pipeline.statuses])
+    assert len(set(versions)) == 3
+    assert ["InvalidPatch" in codes for codes in said] == [False, False, True]
     plane.pipeline.close()
 
 
