@@ -86,6 +86,8 @@ async def _said(url: str, text: Awaitable[bytes], read: Callable[[bytes], str]) 
 def _check(url: str, reach: Reach) -> None:
     """What the resolver does not see."""
     parts = urlsplit(url)
+    if not url.isascii():  # the client makes digits of what looks like them: of wide ones, say
+        raise CertificateError("an URL that is not ASCII")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise CertificateError("not an http or https URL without a user")
     try:

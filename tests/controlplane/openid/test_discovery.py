@@ -230,6 +230,7 @@ def test_names_of_forbidden_addresses_are_not_asked() -> None:
         "http://169.254.169.254/latest": "not one to ask",
         "http://[::ffff:169.254.169.254]": "not one to ask",
         "http://a:b@idp.test": "without a user",
+        "http://\uff11\uff16\uff19.254.169.254": "not ASCII",  # wide digits
     }.items():
         fetch = Fetcher(HERE, ssl.create_default_context())
         with pytest.raises(FetchError, match=why):
