@@ -74,6 +74,7 @@ def _found(
     _tell_unknown_ports(rule, targets, report)
     _tell_credentials(rule, credentials, report)
     _tell_failover(rule, report)
+    _tell_idle(rule, report)
     _tell_foreign(rule, targets, report)
     specificity = len(hostname) if hostname.startswith("*") else _EXACT
     return specificity, tuple(service.hostname for service in targets)
@@ -231,6 +232,22 @@ def _tell_failover(rule: DestinationRule, report: Report) -> None:
             if settings.failover or settings.failover_priority:
                 message = "failover has no effect without outlierDetection beside it"
                 report.warning(rule, settings.position, "NoEffect", message)
+
+
+def _tell_idle(rule: DestinationRule, report: Report) -> None:
+    """Settings that others beside them leave nothing to do."""
+    policies = (rule.spec.traffic_policy, *(s.traffic_policy for s in rule.spec.subsets))
+    for policy in filter(None, policies):
+        for lb in (policy.load_balancer, *(p.load_balancer for p in policy.port_level_settings)):
+            if lb is None or (lb.warmup is None and lb.warmup_duration_secs_s is None):
+                continue
+            if lb.simple == "RANDOM" or lb.consistent_hash is not None:
+                message = "warm-up has no effect with RANDOM or consistentHash"
+                report.warning(rule, lb.position, "NoEffect", message)
+        retries = policy.connection_pool and policy.connection_pool.http.max_retries
+        if policy.retry_budget is not None and retries is not None:
+            message = "http.maxRetries has no effect beside a retryBudget"
+            report.warning(rule, policy.at("connectionPool"), "NoEffect", message)
 
 
 def _tell_credentials(rule: DestinationRule, credentials: Credentials, report: Report) -> None:

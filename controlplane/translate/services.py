@@ -297,6 +297,9 @@ class _Finder:
     def _of_entry(self, made: Service, entry: ServiceEntry) -> Reached:
         spec = entry.spec
         if spec.resolution in ("NONE", "DYNAMIC_DNS"):
+            if spec.workload_selector is not None:
+                message = f"workloadSelector has no effect with resolution {spec.resolution}"
+                self._report.warning(entry, spec.at("workloadSelector"), "NoEffect", message)
             return Reached()
         found: list[Endpoint] = []
         for workload in spec.endpoints:
