@@ -103,14 +103,7 @@ class FileSource:
 
     def load(self) -> None:
         """Reads the directory for the first time. Does not call on_change."""
-        if not self._directory.is_dir():
-            what = "is not a directory" if self._directory.exists() else "does not exist"
-            raise SourceError(f"the configuration directory {self._directory} {what}")
-        try:
-            os.listdir(self._directory)
-        except OSError as error:
-            reason = f"can not be read: {error.strerror}"
-            raise SourceError(f"the configuration directory {self._directory} {reason}") from None
+        _must_be_listed(self._directory)
         self._last_good.load()
         found = self._scan() or {}
         unseen = [self._below(path) for path, file in found.items() if not file.parsed.whole]
@@ -224,6 +217,29 @@ class FileSource:
         return path[len(folder) :] if inside else os.path.relpath(path, self._directory)
 
 
+def read_once(path: Path) -> dict[str, Parsed]:
+    """What a file, or each manifest below a directory, says now, by path. Raises SourceError."""
+    if path.is_file():
+        return {str(path): _read(str(path), None).parsed}
+    _must_be_listed(path)
+    closed: list[OSError] = []
+    found = {name: _read(name, None) for name in _manifests(path, closed.append)}
+    for error in closed:
+        found |= _out_of_reach(error, {})
+    return {name: file.parsed for name, file in found.items()}
+
+
+def _must_be_listed(directory: Path) -> None:
+    if not directory.is_dir():
+        what = "is not a directory" if directory.exists() else "does not exist"
+        raise SourceError(f"the configuration directory {directory} {what}")
+    try:
+        os.listdir(directory)
+    except OSError as error:
+        reason = f"can not be read: {error.strerror}"
+        raise SourceError(f"the configuration directory {directory} {reason}") from None
+
+
 def _held(path: str, parsed: Parsed, kept: tuple[Object, ...]) -> Status:
     names = ", ".join(str(item.key) for item in kept)
     message = f"can't be read; in force as before the start: {names}"
@@ -296,7 +312,7 @@ def _read(path: str, known: _File | None) -> _File:
         return _File(_UNSTAMPED, known.data, known.parsed, emptied=True)
     if known is not None and known.data == data and data:
         return _File(stamp, data, known.parsed)
-    return _File(stamp, data, _parse_data(path, data))
+    return _File(stamp, data, parse_data(path, data))
 
 
 def _unreadable(parsed: Parsed, known: _File | None) -> _File:
@@ -306,7 +322,8 @@ def _unreadable(parsed: Parsed, known: _File | None) -> _File:
     return _File(_UNSTAMPED, b"", parsed)
 
 
-def _parse_data(path: str, data: bytes) -> Parsed:
+def parse_data(path: str, data: bytes) -> Parsed:
+    """What the bytes of a file say, or what is wrong with them."""
     if len(data) > MAX_BYTES:
         return _broken(path, f"is larger than {MAX_BYTES} bytes")
     try:

@@ -40,12 +40,17 @@ class _Held(NamedTuple):
     version: str
 
 
+class _Found(NamedTuple):
+    version: str
+    there: bool
+
+
 class Replica:
     __slots__ = ("_found", "_gone", "_held", "_latest", "_listed", "_vouched")
 
     def __init__(self) -> None:
         self._held: dict[Name, _Held] = {}
-        self._found: set[Name] = set()
+        self._found: dict[Name, _Found] = {}
         self._gone: OrderedDict[Name, str] = OrderedDict()
         self._listed = self._latest = ""
         self._vouched: str | None = None
@@ -71,7 +76,9 @@ class Replica:
         changes: list[Change] = []
         for document in documents:
             name, item = place_of(document), _held(document)
-            self._found.add(name)
+            if self._is_late(name, item.version):
+                continue
+            self._found[name] = _Found(item.version, True)
             if not item.version or self._held.get(name) != item:
                 self._held[name] = item
                 changes.append(Change(name, document))
@@ -79,11 +86,19 @@ class Replica:
 
     def not_listed(self, document: Document) -> None:
         """Deleted while the list was on its way."""
-        self._found.discard(place_of(document))
+        name, version = place_of(document), version_of(document)
+        if not self._is_late(name, version):
+            self._found[name] = _Found(version, False)
+
+    def _is_late(self, name: Name, version: str) -> bool:
+        """The same list has told something newer of it, as streaming lists may."""
+        found = self._found.get(name)
+        return found is not None and not is_newer(version, found.version)
 
     def list_ends(self, version: str) -> list[Change]:
         """It was the whole of the collection at `version`: what is gone."""
-        gone = [name for name in self._held if name not in self._found]
+        there = {name for name, found in self._found.items() if found.there}
+        gone = [name for name in self._held if name not in there]
         for name in gone:
             del self._held[name]
         self._found.clear()

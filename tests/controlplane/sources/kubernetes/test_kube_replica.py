@@ -54,6 +54,20 @@ def test_a_list_that_was_broken_off_deletes_nothing() -> None:
     assert listing(replica, 9, thing("a", 1), thing("c", 6)) == [("b", False)]
 
 
+def test_a_streaming_list_in_any_order() -> None:
+    replica = Replica()
+    replica.list_begins()
+    replica.not_listed(thing("a", 8))
+    assert replica.page([thing("a", 4)]) == []
+    assert len(replica.page([thing("b", 9)])) == 1
+    assert replica.page([thing("b", 5)]) == []
+    assert len(replica.page([thing("c", 3)])) == 1
+    replica.not_listed(thing("c", 7))
+    (gone,) = replica.list_ends("10")
+    assert gone.name[1] == "c"
+    assert [name[1] for name in replica.names] == ["b"]
+
+
 @pytest.mark.parametrize("kind", ["ADDED", "MODIFIED"])
 def test_each_version_is_taken_once(kind: str) -> None:
     replica = Replica()
