@@ -68,8 +68,8 @@ class Roster:
         "_here",
         "_path",
         "_saved",
-        "_seen",
         "_told",
+        "_youngest",
         "changes",
     )
 
@@ -77,7 +77,7 @@ class Roster:
         self._path = path
         self._clock = clock
         self._here: dict[ProxyKey, Connection] = {}
-        self._seen: set[Connection] = set()
+        self._youngest: set[Connection | None] = set()
         self._absent: dict[str, dict[ProxyKey, Absent]] = {}
         self._away = 0
         self._told = False
@@ -119,18 +119,20 @@ class Roster:
     # ------------------------------------------------------------------ Observer
 
     def changed(self, connection: Connection) -> None:
-        if connection.open and connection in self._seen:
-            return
-        (self._seen.add if connection.open else self._seen.discard)(connection)
+        if connection.open and connection in self._youngest:
+            return  # as nearly always
         key = key_of(connection)
         known = self._here.get(key)
         if connection.open:
             if known is None or known.connected_at < connection.connected_at:
                 self._here[key] = connection
+                self._youngest.discard(known)
+                self._youngest.add(connection)
                 self._forget(key)
                 self.changes += 1
         elif known is connection:
             del self._here[key]
+            self._youngest.discard(connection)
             self.changes += 1
             if not connection.left and not connection.unwanted:
                 self._miss(_seen(connection, self._clock()))

@@ -83,6 +83,16 @@ def test_of_several_streams_of_a_node_the_youngest_counts(roster: Roster, sds: S
     assert roster.absent() == ()
 
 
+def test_the_older_stream_counts_again_when_the_youngest_has_gone(
+    roster: Roster, sds: SdsSecrets
+) -> None:
+    older = Meshed("a", sds, roster, leaf_of=AUTHORITY, now=NOW)
+    younger = Meshed("a", sds, roster, leaf_of=AUTHORITY, now=NOW + 1)
+    younger.go()
+    roster.changed(older.connection)
+    assert roster.connected() == {older.key: older.connection}
+
+
 def test_nobody_stands_for_a_proxy_of_another_identity(roster: Roster, sds: SdsSecrets) -> None:
     """Node ids are free: the younger stream of a stranger is another proxy with the same name."""
     victim = Meshed("a", sds, roster, now=NOW, acknowledges=False)
