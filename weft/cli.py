@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
@@ -22,9 +22,9 @@ PATH = click.Path(path_type=Path)
 
 
 class Commands(click.Group):
-    """ELSEWHERE are groups of commands, each in a module of its name."""
+    """ELSEWHERE are commands, and groups of them, in modules of their own."""
 
-    ELSEWHERE = ("authz", "ca")
+    ELSEWHERE: ClassVar = {"authz": "weft.authz", "ca": "weft.ca", "check": "weft.offline"}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self.ELSEWHERE])
@@ -32,7 +32,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.ELSEWHERE:
             return super().get_command(ctx, cmd_name)
-        found: click.Command = getattr(import_module(f"weft.{cmd_name}"), cmd_name)
+        found: click.Command = getattr(import_module(self.ELSEWHERE[cmd_name]), cmd_name)
         return found
 
 
@@ -45,6 +45,7 @@ def weft() -> None:
       weft run --service messenger -- python messenger.py
                                         one more process in it
       weft status                       how it is
+      weft check mesh/                  what is wrong with YAML, without running anything
       weft proxy -c envoy.yaml          the proxy alone, with an Envoy bootstrap
       weft controlplane --config DIR    the control plane alone
       weft ca show                      its certificate authority
