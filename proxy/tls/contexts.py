@@ -133,15 +133,15 @@ class ClientSession(Session):
 
 
 def _holds(verifier: Verifier | None, session: Session, now: float) -> bool:
-    revoked = revoked_now()
-    if revoked and session.peer_der and revoked.has(session.peer_der, session.peer_chain):
+    revoked, der = revoked_now(), session.peer_der
+    if revoked and der and revoked.has_chain(der, session.peer_chain):
         # Since the context was made that has shaken hands.
-        facts = certificate_facts(session.peer_der)
-        session.refusal.say(CHAIN, f"the certificate is revoked: {described(facts)}")
+        own = revoked.has(der, session.peer_chain)
+        whose = "the certificate" if own else "an issuer of the certificate"
+        session.refusal.say(CHAIN, f"{whose} is revoked: {described(certificate_facts(der))}")
         return False
     if verifier is None or not session.resumed:
         return True
-    der = session.peer_der
     return not der or verifier.again(session, der, now)
 
 

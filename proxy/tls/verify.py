@@ -82,7 +82,7 @@ class Verifier:
         dates_matter = self._chain_matters or self._stores is not None
         if facts.not_after < now and dates_matter and not self._tolerated:
             session.refusal.say(CHAIN, why_chain(EXPIRED, 0, der))
-        elif session.wanted_name:
+        else:  # other names may have been wanted
             self._judge_names(session, der)
         return self._trusting or not session.refusal.why
 

@@ -208,3 +208,17 @@ async def test_a_handshake_that_began_before_the_list_does_not_end_well(mesh: Me
     assert here.verify(ends[1].session, 0.0)
     with pytest.raises(TlsFailed, match=r"is revoked: server\.test"):
         await mesh.join(SHOP)
+
+
+@pytest.mark.usefixtures("nothing_revoked_afterwards")
+def test_nor_one_of_an_authority_that_is_revoked() -> None:
+    below = Authority("below", above=ROOT)
+    leaf = below.issue(uris=("spiffe://td/a",))
+    pair = KeyPair(leaf.certificate + below.pem, leaf.key)
+    here = server_tls()
+    common = model.CommonTls(certificates=(certificate(pair),), validation=validation(ROOT))
+    ends = handshake(client_context(model.UpstreamTls(common), {}), here)
+    assert here.verify(ends[1].session, 0.0)
+    put_in_force(Revoked([ROOT.crl(below).encode()], KNOWN))
+    assert not here.verify(ends[1].session, 0.0)
+    assert "an issuer of the certificate is revoked: spiffe://td/a" in ends[1].refusal.why

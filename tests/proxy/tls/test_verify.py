@@ -291,9 +291,11 @@ def test_an_expired_root_that_is_tolerated_still_has_to_have_signed() -> None:
 # --------------------------------------------------------------------------- resumption
 
 
-def resume(at_client: ClientTls, at_server: ServerTls, server_name: str = "") -> bool:
+def resume(
+    at_client: ClientTls, at_server: ServerTls, server_name: str = "", wanted_name: str = ""
+) -> bool:
     """Whether a connection resumed an earlier one; its tickets are kept for the next."""
-    there = SessionSide(at_client.session(server_name=server_name))
+    there = SessionSide(at_client.session(server_name=server_name, wanted_name=wanted_name))
     here = SessionSide(at_server.session())
     shake_hands(there, here)
     assert there.decrypt(here.taken() + here.encrypt(b"x")) == b"x"
@@ -346,3 +348,17 @@ def test_a_resumed_session_is_for_the_wanted_name_too() -> None:
     assert there.resumed
     assert not there.verify(0.0)
     assert there.refusal.why == f"the certificate is not for {WEB}, but for {DB}"
+
+
+def test_a_session_for_a_wanted_name_is_not_one_for_the_configured_names() -> None:
+    picky = model.CommonTls(validation=replace(TRUST, match_sans=(uri(WEB),)))
+    at_client, at_server = (
+        client_context(model.UpstreamTls(picky), {}),
+        server_context(model.DownstreamTls(model.CommonTls(certificates=(SERVER,))), {}),
+    )
+    resume(at_client, at_server, wanted_name=DB)
+    there, here = at_client.session(), at_server.session()
+    shake_hands(there, here)
+    assert there.resumed
+    assert not there.verify(0.0)
+    assert "do not match" in there.refusal.why
