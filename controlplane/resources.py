@@ -18,12 +18,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import is_
+from typing import Any, TypeVar, overload
 
 from protos.types import CDS, EDS, LDS, RDS, SDS, VHDS
 
 TYPES = (CDS, EDS, LDS, RDS, VHDS, SDS)
 """What is served, in the order in which it is pushed."""
 
+T = TypeVar("T")
 _MASK = (1 << 64) - 1
 _REMEMBERED = 512
 """Pairs of layers whose difference is remembered."""
@@ -85,10 +87,20 @@ class Resources(Mapping[str, Resource]):
         self.digest = sum([layer.digest for layer in layers]) & _MASK
 
     def __getitem__(self, name: str) -> Resource:
+        found = self.get(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    @overload
+    def get(self, name: str, /) -> Resource | None: ...
+    @overload
+    def get(self, name: str, /, default: Resource | T) -> Resource | T: ...
+    def get(self, name: str, /, default: Any = None) -> Any:
         for layer in reversed(self.layers):
             if name in layer:
                 return layer[name]
-        raise KeyError(name)
+        return default
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys(name for layer in self.layers for name in layer))
@@ -101,7 +113,10 @@ class Resources(Mapping[str, Resource]):
 
     def of_all(self, name: str) -> bool:
         """Whether it is there for who subscribes to all."""
-        return any(name in layer for layer in self.layers[self.lazy :])
+        for layer in self.layers[self.lazy :]:  # noqa: SIM110  any() takes four times as long
+            if name in layer:
+                return True
+        return False
 
     __hash__ = object.__hash__
 

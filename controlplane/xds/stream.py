@@ -167,7 +167,8 @@ class Stream(ABC):
         """What the client should have under this name."""
         visible = self._rollout.visible(type_url)
         if name not in subscription.names:
-            return visible.get(name) if subscription.wild and visible.of_all(name) else None
+            lazy = not subscription.wild or (visible.lazy and not visible.of_all(name))
+            return None if lazy else visible.get(name)
         if (resource := visible.get(name)) is not None:
             return resource
         if type_url == VHDS and (resource := by_wildcard(visible, name)) is not None:

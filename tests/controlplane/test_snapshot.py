@@ -11,7 +11,7 @@ from protos.types import CDS, EDS
 from tests.support.emit_cases import CASES
 from tests.support.mesh import node
 
-DRAFT = emit(CASES["strict"](), node())
+DRAFT = emit(CASES["strict"](), node(weft_agent=True))
 CLUSTER = "outbound|8080||messenger.default.svc.cluster.local"
 
 
