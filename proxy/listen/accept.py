@@ -26,7 +26,9 @@ from proxy.tasks import spawn
 log = logging.getLogger("weft.listen")
 
 MAX_ACCEPTS_PER_TURN = 32
-MAX_PENDING = 1024  # sniffing or shaking hands; beyond it the kernel's backlog holds them
+MAX_PENDING = 1024  # sniffing or shaking hands; beyond it the kernel's backlog holds them,
+PATIENCE_S = 1.0  # and who has taken longer than this gives way to others
+PAUSE_WHILE_FULL_S = 0.05
 PAUSE_WITHOUT_DESCRIPTORS_S = 0.5
 
 _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -90,10 +92,10 @@ class Acceptor:
         self._any_address = self.address[0] in ("0.0.0.0", "::")
         self._loop = loop
         self._sock = sock
-        self._establisher = Establisher(loop, counters, inspectors, self._read_on)
+        self._establisher = Establisher(loop, counters, inspectors)
         self._find_listener = find_listener
         self._values = values
-        self._pending: set[asyncio.Task[None]] = set()
+        self._pending: dict[asyncio.Task[None], float] = {}  # and when it began, in that order
         self._paused: asyncio.TimerHandle | None = None
         self._reading = False
         self._some = 1  # are accepted before the loop is asked again
@@ -138,8 +140,9 @@ class Acceptor:
         some = self._some
         self._some = 1
         for _ in range(some):
-            if len(self._pending) + len(self._establisher.shaking) >= MAX_PENDING:
-                self._stop_reading()  # _read_on goes on
+            if not self._has_room():
+                self._stop_reading()
+                self._paused = self._loop.call_later(PAUSE_WHILE_FULL_S, self._read)
                 return
             try:
                 sock, remote = self._sock.accept()
@@ -156,6 +159,25 @@ class Acceptor:
                 log.exception("%s: connection dropped", self.runtime.config.name)
                 sock.close()
         self._some = min(2 * some, MAX_ACCEPTS_PER_TURN)
+
+    def _has_room(self) -> bool:
+        """For one more, if need be in place of one who takes long: a thousand who say nothing must
+        not keep others out."""
+        shaking, pending = self._establisher.shaking, self._pending
+        if len(shaking) + len(pending) < MAX_PENDING:
+            return True
+        before = self._loop.time() - PATIENCE_S
+        if len(shaking) >= len(pending):
+            gate, began = next(iter(shaking.items()))
+            if began <= before:
+                gate.give_way()
+            return began <= before
+        task, began = next(iter(pending.items()))
+        if began <= before:
+            del pending[task]
+            self._establisher.counters.pre_cx_timeout.value += 1
+            self._loop.call_soon(task.cancel)
+        return began <= before
 
     def _accept_failed(self, error: OSError) -> None:
         """Out of descriptors: the socket stays readable, so without a pause the loop would spin."""
@@ -212,16 +234,11 @@ class Acceptor:
 
     def _spawn(self, rest: Coroutine[Any, Any, None]) -> None:
         task = spawn(rest, "establish a connection")
-        self._pending.add(task)
+        self._pending[task] = self._loop.time()
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._pending.discard(task)
-        self._read_on()
-
-    def _read_on(self) -> None:
-        if not self._reading and self._paused is None:
-            self._read()
+        self._pending.pop(task, None)
 
 
 def _limit_key(runtime: ListenerRuntime) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from time import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,23 +32,21 @@ log = logging.getLogger("weft.listen")
 
 
 class Establisher:
-    """Makes connections of one listening address. shaking: the hands that are shaken now."""
+    """Makes connections of one listening address. shaking: the hands that are shaken now, in the
+    order of their beginnings, and when that was (the loop's seconds)."""
 
-    __slots__ = ("_inspectors", "_on_room", "counters", "loop", "shaking")
+    __slots__ = ("_inspectors", "counters", "loop", "shaking")
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         counters: ListenerCounters,
         inspectors: InspectorCounters,
-        on_room: Callable[[], None],
     ) -> None:
-        """on_room: called when there are fewer in `shaking`."""
         self.loop = loop
         self.counters = counters
         self._inspectors = inspectors
-        self._on_room = on_room
-        self.shaking: set[_TlsGate] = set()
+        self.shaking: dict[_TlsGate, float] = {}
 
     def begin(
         self, runtime: ListenerRuntime, sock: socket.socket, info: ConnectionInfo
@@ -194,11 +192,10 @@ class Establisher:
             info.on_closed()
             sock.close()
             raise
-        self.shaking.add(gate)
+        self.shaking[gate] = self.loop.time()
 
     def shaken(self, gate: _TlsGate) -> None:
-        self.shaking.discard(gate)
-        self._on_room()
+        self.shaking.pop(gate, None)
 
 
 class _TlsGate:
@@ -244,6 +241,11 @@ class _TlsGate:
         self._handshake.abort()
         self._info.on_closed()
         self._keeper.shaken(self)
+
+    def give_way(self) -> None:
+        """To others, who are kept out as there are too many of us."""
+        self.refuse(TlsFailed(TIMEOUT, "others wait, and the TLS handshake takes long"))
+        self.abandon()
 
     def enter(self, transport: TlsTransport) -> asyncio.Protocol | None:
         """Who serves the connection; None: it must be dropped."""

@@ -205,6 +205,32 @@ async def test_a_handshake_that_never_begins_times_out(house: House) -> None:
     await eventually_async(lambda: house.count("downstream_cx_active") == 0)
 
 
+@pytest.mark.parametrize("inspected", [False, True], ids=["shaking hands", "inspected"])
+@pytest.mark.parametrize("patience_s", [0.0, 20.0])
+async def test_many_who_say_nothing_keep_nobody_out(
+    house: House, monkeypatch: pytest.MonkeyPatch, inspected: bool, patience_s: float
+) -> None:
+    """patience_s: whether they give way at once, or when their own time is over."""
+    monkeypatch.setattr(accept, "MAX_PENDING", 3)
+    monkeypatch.setattr(accept, "PATIENCE_S", patience_s)
+    time_s = 20.0 if patience_s == 0.0 else 0.1
+    match = model.FilterChainMatch(transport_protocol="tls" if inspected else "")
+    chain = Chain("chain", match, server_tls(False), handshake_timeout_s=time_s)
+    port = house.up(chain, listener_filters_timeout_s=time_s)
+    async with contextlib.AsyncExitStack() as stack:
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+        for _, writer in silent:
+            stack.callback(writer.close)
+        assert await say(port, python_client(ROOT)) == "chain hello"
+        assert await _read(silent[0][0]) == b""
+    gone = (
+        "downstream_pre_cx_timeout"
+        if inspected
+        else "downstream_cx_transport_socket_connect_timeout"
+    )
+    assert house.count(gone) >= 3
+
+
 # --------------------------------------------------------------------------- choosing a chain
 
 
