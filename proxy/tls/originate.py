@@ -26,11 +26,15 @@ async def originate(
     certificate where the server refused it, and what `connect` raises."""
 
     refused = False
+    opened: TlsTransport | None = None
 
-    def use(_: TlsTransport) -> asyncio.Protocol | None:
-        nonlocal refused
+    def use(transport: TlsTransport) -> asyncio.Protocol | None:
+        nonlocal refused, opened
         refused = not session.verify(time())
-        return None if refused else protocol
+        if refused:
+            return None
+        opened = transport
+        return protocol
 
     loop = asyncio.get_running_loop()
     finished: asyncio.Future[TlsFailed | None] = loop.create_future()
@@ -44,8 +48,11 @@ async def originate(
     try:
         handshake.begin()
         failure = await finished
-    finally:
+    except BaseException:
         handshake.abort()
+        if opened is not None:  # whoever has asked does not hear of it any more
+            opened.abort()
+        raise
     if refused:
         failure = TlsFailed(session.refusal.statistic, session.refusal.why)
     if failure is not None:

@@ -15,6 +15,7 @@ from typing import Any, cast
 import pytest
 
 from proxy.config import model
+from proxy.tasks import spawn
 from proxy.tls import openssl, session, verify
 from proxy.tls.contexts import ClientTls, client_context, server_context
 from proxy.tls.failure import TlsFailed
@@ -262,6 +263,21 @@ async def test_who_fails_as_he_is_connected_has_no_connection_left() -> None:
         await asyncio.wait_for(there.lost, 20)
         await asyncio.wait_for(here.lost, 20)
         assert len(told) == 1
+
+
+async def test_who_gives_up_as_the_connection_is_there_leaves_none() -> None:
+    class Late(End):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            asking.cancel()
+
+    here, there = End(stays=False), Late()
+    async with listening(server_tls(), here) as port:
+        asking = spawn(connected(port, there, client_tls()), "connect")
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await asyncio.wait_for(there.lost, 20)
+        await asyncio.wait_for(here.lost, 20)
 
 
 async def test_who_pauses_behind_a_failed_write_leaves_no_reader_behind() -> None:
