@@ -176,6 +176,10 @@ class Inventory:
         holders = self._holders.get(key, set()) - {besides}
         return self._holdings[min(holders)].objects[key] if holders else None
 
+    def origin_of(self, key: ObjectKey) -> Origin | None:
+        """Who holds the object that is in force."""
+        return min(self._holders.get(key, ()), default=None)
+
     def snapshot(self) -> Snapshot:
         for kind, items in self._in_force.items():
             if kind not in self._kinds:

@@ -50,8 +50,9 @@ from controlplane.federation.serve import BundleOptions, serve_bundle
 from controlplane.federation.shelf import Shelf
 from controlplane.inventory import Inventory
 from controlplane.mesh.credentials import Credential
-from controlplane.mesh.model import Mesh, Status
+from controlplane.mesh.model import Mesh
 from controlplane.metrics import Metrics
+from controlplane.objects import Objects, Rooms
 from controlplane.openid.discovery import Discovery
 from controlplane.openid.fetch import Fetcher
 from controlplane.openid.metrics import OpenIdMetrics
@@ -137,6 +138,8 @@ class Plane:
         self.pipeline = Pipeline(inventory, domain, outlets, time.time)
         memory = MemorySource(inventory, self.pipeline.changed)
         self.journal = Journal(options.state_dir / APPLIED_FILE, memory)
+        held = Rooms(self.pipeline.settled, lambda: self.pipeline.statuses, self.registry)
+        self._objects = Objects(inventory, memory, self.journal, held, domain, time.time)
 
     def _serving_certificate(self) -> ServingCertificate:
         dns_names, ip_addresses = names_of(self.options.host)
@@ -257,20 +260,6 @@ class Plane:
         await self.conductor.relist(pem, what)
         self._revoked()
 
-    async def _apply(self, manifest: str, source: str) -> tuple[Status, ...]:
-        """What parsing says and, if all of it could be put in place, translation too."""
-        statuses = self.journal.apply(manifest, source)
-        if any(status.severity == "error" for status in statuses):
-            return statuses
-        await self.pipeline.settled()
-        translated = {s for s in self.pipeline.statuses if s.position.source == source}
-        return tuple(sorted({*statuses, *translated}))
-
-    async def _delete(self, kind: str, namespace: str, name: str) -> bool:
-        existed = self.journal.delete(kind, namespace, name)
-        await self.pipeline.settled()
-        return existed
-
     async def start_bundle(self, stack: AsyncExitStack) -> int | None:
         """The bundle endpoint, if there is to be one: its port."""
         options = self.options
@@ -313,7 +302,8 @@ class Plane:
             default_ttl_s=self.options.certificate_ttl_s,
         )
         register_certificates(certificates, server)
-        actions = Actions(self._apply, self._delete)
+        objects = self._objects
+        actions = Actions(objects.apply, objects.delete, objects.find)
         register_management(
             ManagementService(self._authenticator, self._tokens, actions, self.registry), server
         )

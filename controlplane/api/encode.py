@@ -5,6 +5,8 @@ from __future__ import annotations
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from controlplane.mesh.model import Status
+from controlplane.objects import Outcome, Stored
+from controlplane.rollout import Progress
 from controlplane.status import MeshStatus, ProxyStatus
 from protos.gen.weft.v1 import management_pb2 as pb
 
@@ -62,3 +64,50 @@ def _proxy(proxy: ProxyStatus) -> pb.ProxyStatus:
     if proxy.last_push_at:
         result.last_push_at.CopyFrom(timestamp(proxy.last_push_at))
     return result
+
+
+def encode_outcome(outcome: Outcome) -> pb.ApplyResponse:
+    return pb.ApplyResponse(
+        statuses=[encode_object(status) for status in outcome.statuses],
+        objects=[
+            pb.AppliedObject(kind=key.kind, namespace=key.namespace, name=key.name, change=change)
+            for key, change in outcome.changes
+        ],
+        rollout=None if outcome.rollout is None else _rollout(outcome.rollout),
+    )
+
+
+def _rollout(progress: Progress) -> pb.Rollout:
+    return pb.Rollout(
+        concerned=progress.concerned,
+        live=progress.live,
+        refused=[pb.Refusal(node_id=node, message=why) for node, why in progress.refused],
+        over=progress.over,
+    )
+
+
+def encode_stored(stored: Stored) -> pb.StoredObject:
+    return pb.StoredObject(
+        kind=stored.key.kind,
+        namespace=stored.key.namespace,
+        name=stored.key.name,
+        labels=stored.labels,
+        source=stored.source,
+        position=stored.position,
+        manifest=stored.manifest,
+        statuses=[encode_object(status) for status in stored.statuses],
+    )
+
+
+def encode_proxy(proxy: ProxyStatus) -> pb.Proxy:
+    """With what is known of each type."""
+    types = [
+        pb.TypeSync(
+            type_url=one.type_url,
+            sent_version=one.sent_version,
+            acked_version=one.acked_version,
+            resources=one.resources,
+        )
+        for one in proxy.types
+    ]
+    return pb.Proxy(status=_proxy(proxy), variant=proxy.variant, types=types)

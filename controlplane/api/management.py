@@ -15,11 +15,18 @@ import grpc
 import grpc.aio
 
 from certs.errors import CertificateError
-from controlplane.api.encode import encode_object, encode_status, timestamp
+from controlplane.api.encode import (
+    encode_outcome,
+    encode_proxy,
+    encode_status,
+    encode_stored,
+    timestamp,
+)
 from controlplane.ca.authenticate import Authenticator
 from controlplane.ca.caller import Unauthenticated
 from controlplane.ca.tokens import DEFAULT_TTL_S, JoinTokens, TooManyTokensError
-from controlplane.mesh.model import Status
+from controlplane.kinds.nouns import UnknownWord
+from controlplane.objects import Application, Outcome, Query, Stored
 from controlplane.status import StatusRegistry
 from protos.gen.weft.v1 import management_pb2 as pb
 from protos.gen.weft.v1 import management_pb2_grpc
@@ -32,12 +39,11 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 @dataclass(frozen=True, slots=True)
 class Actions:
-    """apply(manifest, source) -> what is said of it; delete(kind, namespace, name) -> existed.
+    """delete(kind, namespace, name) -> existed. These two raise UnknownWord for a kind."""
 
-    Both answer when it is in force."""
-
-    apply: Callable[[str, str], Awaitable[tuple[Status, ...]]]
+    apply: Callable[[Application], Awaitable[Outcome]]
     delete: Callable[[str, str, str], Awaitable[bool]]
+    find: Callable[[Query], list[Stored]]
 
 
 class ManagementService(management_pb2_grpc.ManagementServicer):
@@ -85,8 +91,10 @@ class ManagementService(management_pb2_grpc.ManagementServicer):
 
     async def Apply(self, request: pb.ApplyRequest, context: Context) -> pb.ApplyResponse:
         await self._require_admin(context)
-        statuses = await self._actions.apply(request.manifest, request.source or "api")
-        return pb.ApplyResponse(statuses=[encode_object(status) for status in statuses])
+        wait_s = request.wait.ToMicroseconds() / 1e6 if request.HasField("wait") else None
+        source = request.source or "api"
+        asked = Application(request.manifest, source, request.dry_run, wait_s)
+        return encode_outcome(await self._actions.apply(asked))
 
     async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.DeleteResponse:
         await self._require_admin(context)
@@ -94,8 +102,47 @@ class ManagementService(management_pb2_grpc.ManagementServicer):
             if not getattr(request, name):
                 await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, f"{name} is empty")
         namespace = request.namespace or "default"
-        existed = await self._actions.delete(request.kind, namespace, request.name)
+        try:
+            existed = await self._actions.delete(request.kind, namespace, request.name)
+        except UnknownWord as error:
+            return await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         return pb.DeleteResponse(existed=existed)
+
+    async def Get(self, request: pb.GetRequest, context: Context) -> pb.StoredObject:
+        await self._require_admin(context)
+        for name in ("kind", "name"):
+            if not getattr(request, name):
+                await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, f"{name} is empty")
+        namespace = request.namespace or "default"
+        query = Query(request.kind, namespace, request.name, manifests=True)
+        found = await self._find(query, context)
+        if not found:
+            reason = f"there is no {request.kind} {namespace}/{request.name}"
+            return await _refuse(context, grpc.StatusCode.NOT_FOUND, reason)
+        if len(found) > 1:
+            reason = f"{request.kind} is ambiguous: {' and '.join(str(one.key) for one in found)}"
+            return await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, reason)
+        return encode_stored(found[0])
+
+    async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:
+        await self._require_admin(context)
+        labels = dict(request.labels)
+        query = Query(request.kind, request.namespace, request.name, labels, request.manifests)
+        found = await self._find(query, context)
+        return pb.ListResponse(objects=[encode_stored(one) for one in found])
+
+    async def _find(self, query: Query, context: Context) -> list[Stored]:
+        try:
+            return self._actions.find(query)
+        except UnknownWord as error:
+            return await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+
+    async def ListProxies(
+        self, request: pb.ListProxiesRequest, context: Context
+    ) -> pb.ListProxiesResponse:
+        await self._require_admin(context)
+        proxies = self._registry.current().proxies
+        return pb.ListProxiesResponse(proxies=[encode_proxy(one) for one in proxies])
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.MeshStatus:
         await self._require_admin(context)

@@ -79,6 +79,10 @@ class Journal:
                 self._provisional.discard(key)
         return statuses
 
+    def text_of(self, key: ObjectKey) -> str:
+        """YAML of one that was applied; empty where there is none, and of a Secret."""
+        return self._entries.get(key, {}).get("manifest", "")
+
     def delete(self, kind: str, namespace: str, name: str) -> bool:
         """MemorySource.delete, forgotten here too."""
         key = ObjectKey(kind, namespace, name)

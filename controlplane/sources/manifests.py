@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controlplane.kinds.objects import ObjectKey
+from controlplane.kinds.registry import class_of
 from controlplane.kinds.yaml_nodes import Mapping, Node, Scalar, Sequence, compose_all
 
 
@@ -28,7 +29,10 @@ def _inside(node: Node) -> Iterator[tuple[ObjectKey, Mapping]]:
     metadata = node.get("metadata")
     if isinstance(metadata, Mapping):
         namespace = _text(metadata, "namespace") or "default"
-        yield ObjectKey(_text(node, "kind"), namespace, _text(metadata, "name")), node
+        kind = _text(node, "kind")
+        key = ObjectKey(kind, namespace, _text(metadata, "name"))
+        cls = class_of(_text(node, "apiVersion"), kind, key)
+        yield key._replace(kind=(cls and cls.KIND) or kind), node
 
 
 def _text(node: Mapping, key: str) -> str:

@@ -20,7 +20,7 @@ from controlplane.inventory import (
     duplicates,
 )
 from controlplane.kinds.objects import ObjectKey
-from controlplane.kinds.parse import parse
+from controlplane.kinds.parse import Parsed, parse
 from controlplane.mesh.model import Status
 from controlplane.sources.held_shut import shut
 
@@ -34,6 +34,16 @@ class MemorySource:
 
     def apply(self, manifest: str, source: str = "api") -> tuple[Status, ...]:
         """Puts every object of `manifest` in place, or none when a status is an error."""
+        parsed, statuses = self.examine(manifest, source)
+        if not any(status.severity == "error" for status in statuses):
+            changes = [self._inventory.put(item) for item in parsed.objects]
+            changes += [self._release(item.key) for item in parsed.objects]
+            if any(changes):
+                self._on_change()
+        return statuses
+
+    def examine(self, manifest: str, source: str = "api") -> tuple[Parsed, tuple[Status, ...]]:
+        """What `apply` would take, and what it would say."""
         parsed = parse(manifest, source)
         statuses = [*parsed.statuses, *duplicates(parsed.objects)]
         statuses += [
@@ -41,12 +51,7 @@ class MemorySource:
             for item in parsed.objects
             if (first := self._inventory.find(item.key, besides=API)) is not None
         ]
-        if not any(status.severity == "error" for status in statuses):
-            changes = [self._inventory.put(item) for item in parsed.objects]
-            changes += [self._release(item.key) for item in parsed.objects]
-            if any(changes):
-                self._on_change()
-        return tuple(statuses)
+        return parsed, tuple(statuses)
 
     def delete(self, kind: str, namespace: str, name: str) -> bool:
         """Removes an object that was applied; False when there is none."""

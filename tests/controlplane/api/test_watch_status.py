@@ -10,7 +10,7 @@ from typing import Any
 from controlplane.api.management import Actions, ManagementService
 from controlplane.ca.authenticate import Authenticator
 from controlplane.ca.tokens import JoinTokens
-from controlplane.mesh.model import Status
+from controlplane.objects import Application, Outcome
 from controlplane.status import StatusRegistry
 from controlplane.tasks import spawn
 from protos.gen.weft.v1 import management_pb2 as pb
@@ -28,8 +28,8 @@ class AdminContext:
         return {}
 
 
-async def _apply(manifest: str, source: str) -> tuple[Status, ...]:
-    return ()
+async def _apply(asked: Application) -> Outcome:
+    return Outcome(())
 
 
 async def _delete(kind: str, namespace: str, name: str) -> bool:
@@ -43,7 +43,9 @@ async def test_many_changes_are_few_messages_and_the_last_one_is_the_newest(
     registry = StatusRegistry()
     tokens = JoinTokens(tmp_path / "tokens.json", "td")
     authenticator = Authenticator(tokens, "a-long-admin-token", "td")
-    service = ManagementService(authenticator, tokens, Actions(_apply, _delete), registry)
+    service = ManagementService(
+        authenticator, tokens, Actions(_apply, _delete, lambda query: []), registry
+    )
     seen: list[str] = []
 
     async def watch() -> None:

@@ -26,37 +26,67 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18weft/v1/management.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"~\n\x16\x43reateJoinTokenRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x17\n\x0fservice_account\x18\x02 \x01(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08reusable\x18\x04 \x01(\x08\"\\\n\tJoinToken\x12\r\n\x05token\x18\x01 \x01(\t\x12\x10\n\x08identity\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"0\n\x0c\x41pplyRequest\x12\x10\n\x08manifest\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\"8\n\rApplyResponse\x12\'\n\x08statuses\x18\x01 \x03(\x0b\x32\x15.weft.v1.ObjectStatus\">\n\rDeleteRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"!\n\x0e\x44\x65leteResponse\x12\x0f\n\x07\x65xisted\x18\x01 \x01(\x08\"\x12\n\x10GetStatusRequest\"\xc6\x01\n\nMeshStatus\x12\x0f\n\x07version\x18\x01 \x01(\t\x12.\n\nchanged_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x08services\x18\x03 \x03(\x0b\x32\x16.weft.v1.ServiceStatus\x12%\n\x07proxies\x18\x04 \x03(\x0b\x32\x14.weft.v1.ProxyStatus\x12&\n\x07objects\x18\x05 \x03(\x0b\x32\x15.weft.v1.ObjectStatus\"h\n\rServiceStatus\x12\x10\n\x08hostname\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x17\n\x0f\x65ndpoints_total\x18\x03 \x01(\r\x12\x19\n\x11\x65ndpoints_healthy\x18\x04 \x01(\r\"\xfb\x01\n\x0bProxyStatus\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x10\n\x08workload\x18\x03 \x01(\t\x12\x10\n\x08identity\x18\x04 \x01(\t\x12\x12\n\nuser_agent\x18\x05 \x01(\t\x12\x30\n\x0c\x63onnected_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06synced\x18\x07 \x01(\x08\x12\x30\n\x0clast_push_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x05nacks\x18\t \x03(\x0b\x32\r.weft.v1.Nack\")\n\x04Nack\x12\x10\n\x08type_url\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"a\n\x0cObjectStatus\x12\x0e\n\x06object\x18\x01 \x01(\t\x12\x10\n\x08severity\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x10\n\x08position\x18\x05 \x01(\t2\xc5\x02\n\nManagement\x12\x46\n\x0f\x43reateJoinToken\x12\x1f.weft.v1.CreateJoinTokenRequest\x1a\x12.weft.v1.JoinToken\x12\x36\n\x05\x41pply\x12\x15.weft.v1.ApplyRequest\x1a\x16.weft.v1.ApplyResponse\x12\x39\n\x06\x44\x65lete\x12\x16.weft.v1.DeleteRequest\x1a\x17.weft.v1.DeleteResponse\x12;\n\tGetStatus\x12\x19.weft.v1.GetStatusRequest\x1a\x13.weft.v1.MeshStatus\x12?\n\x0bWatchStatus\x12\x19.weft.v1.GetStatusRequest\x1a\x13.weft.v1.MeshStatus0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18weft/v1/management.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"~\n\x16\x43reateJoinTokenRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x17\n\x0fservice_account\x18\x02 \x01(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08reusable\x18\x04 \x01(\x08\"\\\n\tJoinToken\x12\r\n\x05token\x18\x01 \x01(\t\x12\x10\n\x08identity\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"j\n\x0c\x41pplyRequest\x12\x10\n\x08manifest\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x12\'\n\x04wait\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x84\x01\n\rApplyResponse\x12\'\n\x08statuses\x18\x01 \x03(\x0b\x32\x15.weft.v1.ObjectStatus\x12\'\n\x07objects\x18\x02 \x03(\x0b\x32\x16.weft.v1.AppliedObject\x12!\n\x07rollout\x18\x03 \x01(\x0b\x32\x10.weft.v1.Rollout\"N\n\rAppliedObject\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06\x63hange\x18\x04 \x01(\t\"[\n\x07Rollout\x12\x11\n\tconcerned\x18\x01 \x01(\r\x12\x0c\n\x04live\x18\x02 \x01(\r\x12!\n\x07refused\x18\x03 \x03(\x0b\x32\x10.weft.v1.Refusal\x12\x0c\n\x04over\x18\x04 \x01(\x08\"+\n\x07Refusal\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\";\n\nGetRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"\xb0\x01\n\x0bListRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x30\n\x06labels\x18\x04 \x03(\x0b\x32 .weft.v1.ListRequest.LabelsEntry\x12\x11\n\tmanifests\x18\x05 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"6\n\x0cListResponse\x12&\n\x07objects\x18\x01 \x03(\x0b\x32\x15.weft.v1.StoredObject\"\xfc\x01\n\x0cStoredObject\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x31\n\x06labels\x18\x04 \x03(\x0b\x32!.weft.v1.StoredObject.LabelsEntry\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x10\n\x08position\x18\x06 \x01(\t\x12\x10\n\x08manifest\x18\x07 \x01(\t\x12\'\n\x08statuses\x18\x08 \x03(\x0b\x32\x15.weft.v1.ObjectStatus\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x14\n\x12ListProxiesRequest\"6\n\x13ListProxiesResponse\x12\x1f\n\x07proxies\x18\x01 \x03(\x0b\x32\x0e.weft.v1.Proxy\"`\n\x05Proxy\x12$\n\x06status\x18\x01 \x01(\x0b\x32\x14.weft.v1.ProxyStatus\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12 \n\x05types\x18\x03 \x03(\x0b\x32\x11.weft.v1.TypeSync\"\\\n\x08TypeSync\x12\x10\n\x08type_url\x18\x01 \x01(\t\x12\x14\n\x0csent_version\x18\x02 \x01(\t\x12\x15\n\racked_version\x18\x03 \x01(\t\x12\x11\n\tresources\x18\x04 \x01(\r\">\n\rDeleteRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"!\n\x0e\x44\x65leteResponse\x12\x0f\n\x07\x65xisted\x18\x01 \x01(\x08\"\x12\n\x10GetStatusRequest\"\xc6\x01\n\nMeshStatus\x12\x0f\n\x07version\x18\x01 \x01(\t\x12.\n\nchanged_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x08services\x18\x03 \x03(\x0b\x32\x16.weft.v1.ServiceStatus\x12%\n\x07proxies\x18\x04 \x03(\x0b\x32\x14.weft.v1.ProxyStatus\x12&\n\x07objects\x18\x05 \x03(\x0b\x32\x15.weft.v1.ObjectStatus\"h\n\rServiceStatus\x12\x10\n\x08hostname\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x17\n\x0f\x65ndpoints_total\x18\x03 \x01(\r\x12\x19\n\x11\x65ndpoints_healthy\x18\x04 \x01(\r\"\xfb\x01\n\x0bProxyStatus\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x10\n\x08workload\x18\x03 \x01(\t\x12\x10\n\x08identity\x18\x04 \x01(\t\x12\x12\n\nuser_agent\x18\x05 \x01(\t\x12\x30\n\x0c\x63onnected_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06synced\x18\x07 \x01(\x08\x12\x30\n\x0clast_push_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x05nacks\x18\t \x03(\x0b\x32\r.weft.v1.Nack\")\n\x04Nack\x12\x10\n\x08type_url\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"a\n\x0cObjectStatus\x12\x0e\n\x06object\x18\x01 \x01(\t\x12\x10\n\x08severity\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x10\n\x08position\x18\x05 \x01(\t2\xf7\x03\n\nManagement\x12\x46\n\x0f\x43reateJoinToken\x12\x1f.weft.v1.CreateJoinTokenRequest\x1a\x12.weft.v1.JoinToken\x12\x36\n\x05\x41pply\x12\x15.weft.v1.ApplyRequest\x1a\x16.weft.v1.ApplyResponse\x12\x39\n\x06\x44\x65lete\x12\x16.weft.v1.DeleteRequest\x1a\x17.weft.v1.DeleteResponse\x12\x31\n\x03Get\x12\x13.weft.v1.GetRequest\x1a\x15.weft.v1.StoredObject\x12\x33\n\x04List\x12\x14.weft.v1.ListRequest\x1a\x15.weft.v1.ListResponse\x12H\n\x0bListProxies\x12\x1b.weft.v1.ListProxiesRequest\x1a\x1c.weft.v1.ListProxiesResponse\x12;\n\tGetStatus\x12\x19.weft.v1.GetStatusRequest\x1a\x13.weft.v1.MeshStatus\x12?\n\x0bWatchStatus\x12\x19.weft.v1.GetStatusRequest\x1a\x13.weft.v1.MeshStatus0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weft.v1.management_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LISTREQUEST_LABELSENTRY']._loaded_options = None
+  _globals['_LISTREQUEST_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_STOREDOBJECT_LABELSENTRY']._loaded_options = None
+  _globals['_STOREDOBJECT_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_CREATEJOINTOKENREQUEST']._serialized_start=102
   _globals['_CREATEJOINTOKENREQUEST']._serialized_end=228
   _globals['_JOINTOKEN']._serialized_start=230
   _globals['_JOINTOKEN']._serialized_end=322
   _globals['_APPLYREQUEST']._serialized_start=324
-  _globals['_APPLYREQUEST']._serialized_end=372
-  _globals['_APPLYRESPONSE']._serialized_start=374
-  _globals['_APPLYRESPONSE']._serialized_end=430
-  _globals['_DELETEREQUEST']._serialized_start=432
-  _globals['_DELETEREQUEST']._serialized_end=494
-  _globals['_DELETERESPONSE']._serialized_start=496
-  _globals['_DELETERESPONSE']._serialized_end=529
-  _globals['_GETSTATUSREQUEST']._serialized_start=531
-  _globals['_GETSTATUSREQUEST']._serialized_end=549
-  _globals['_MESHSTATUS']._serialized_start=552
-  _globals['_MESHSTATUS']._serialized_end=750
-  _globals['_SERVICESTATUS']._serialized_start=752
-  _globals['_SERVICESTATUS']._serialized_end=856
-  _globals['_PROXYSTATUS']._serialized_start=859
-  _globals['_PROXYSTATUS']._serialized_end=1110
-  _globals['_NACK']._serialized_start=1112
-  _globals['_NACK']._serialized_end=1153
-  _globals['_OBJECTSTATUS']._serialized_start=1155
-  _globals['_OBJECTSTATUS']._serialized_end=1252
-  _globals['_MANAGEMENT']._serialized_start=1255
-  _globals['_MANAGEMENT']._serialized_end=1580
+  _globals['_APPLYREQUEST']._serialized_end=430
+  _globals['_APPLYRESPONSE']._serialized_start=433
+  _globals['_APPLYRESPONSE']._serialized_end=565
+  _globals['_APPLIEDOBJECT']._serialized_start=567
+  _globals['_APPLIEDOBJECT']._serialized_end=645
+  _globals['_ROLLOUT']._serialized_start=647
+  _globals['_ROLLOUT']._serialized_end=738
+  _globals['_REFUSAL']._serialized_start=740
+  _globals['_REFUSAL']._serialized_end=783
+  _globals['_GETREQUEST']._serialized_start=785
+  _globals['_GETREQUEST']._serialized_end=844
+  _globals['_LISTREQUEST']._serialized_start=847
+  _globals['_LISTREQUEST']._serialized_end=1023
+  _globals['_LISTREQUEST_LABELSENTRY']._serialized_start=978
+  _globals['_LISTREQUEST_LABELSENTRY']._serialized_end=1023
+  _globals['_LISTRESPONSE']._serialized_start=1025
+  _globals['_LISTRESPONSE']._serialized_end=1079
+  _globals['_STOREDOBJECT']._serialized_start=1082
+  _globals['_STOREDOBJECT']._serialized_end=1334
+  _globals['_STOREDOBJECT_LABELSENTRY']._serialized_start=978
+  _globals['_STOREDOBJECT_LABELSENTRY']._serialized_end=1023
+  _globals['_LISTPROXIESREQUEST']._serialized_start=1336
+  _globals['_LISTPROXIESREQUEST']._serialized_end=1356
+  _globals['_LISTPROXIESRESPONSE']._serialized_start=1358
+  _globals['_LISTPROXIESRESPONSE']._serialized_end=1412
+  _globals['_PROXY']._serialized_start=1414
+  _globals['_PROXY']._serialized_end=1510
+  _globals['_TYPESYNC']._serialized_start=1512
+  _globals['_TYPESYNC']._serialized_end=1604
+  _globals['_DELETEREQUEST']._serialized_start=1606
+  _globals['_DELETEREQUEST']._serialized_end=1668
+  _globals['_DELETERESPONSE']._serialized_start=1670
+  _globals['_DELETERESPONSE']._serialized_end=1703
+  _globals['_GETSTATUSREQUEST']._serialized_start=1705
+  _globals['_GETSTATUSREQUEST']._serialized_end=1723
+  _globals['_MESHSTATUS']._serialized_start=1726
+  _globals['_MESHSTATUS']._serialized_end=1924
+  _globals['_SERVICESTATUS']._serialized_start=1926
+  _globals['_SERVICESTATUS']._serialized_end=2030
+  _globals['_PROXYSTATUS']._serialized_start=2033
+  _globals['_PROXYSTATUS']._serialized_end=2284
+  _globals['_NACK']._serialized_start=2286
+  _globals['_NACK']._serialized_end=2327
+  _globals['_OBJECTSTATUS']._serialized_start=2329
+  _globals['_OBJECTSTATUS']._serialized_end=2426
+  _globals['_MANAGEMENT']._serialized_start=2429
+  _globals['_MANAGEMENT']._serialized_end=2932
 # @@protoc_insertion_point(module_scope)

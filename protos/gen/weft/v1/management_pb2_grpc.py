@@ -49,6 +49,21 @@ class ManagementStub:
                 request_serializer=weft_dot_v1_dot_management__pb2.DeleteRequest.SerializeToString,
                 response_deserializer=weft_dot_v1_dot_management__pb2.DeleteResponse.FromString,
                 _registered_method=True)
+        self.Get = channel.unary_unary(
+                '/weft.v1.Management/Get',
+                request_serializer=weft_dot_v1_dot_management__pb2.GetRequest.SerializeToString,
+                response_deserializer=weft_dot_v1_dot_management__pb2.StoredObject.FromString,
+                _registered_method=True)
+        self.List = channel.unary_unary(
+                '/weft.v1.Management/List',
+                request_serializer=weft_dot_v1_dot_management__pb2.ListRequest.SerializeToString,
+                response_deserializer=weft_dot_v1_dot_management__pb2.ListResponse.FromString,
+                _registered_method=True)
+        self.ListProxies = channel.unary_unary(
+                '/weft.v1.Management/ListProxies',
+                request_serializer=weft_dot_v1_dot_management__pb2.ListProxiesRequest.SerializeToString,
+                response_deserializer=weft_dot_v1_dot_management__pb2.ListProxiesResponse.FromString,
+                _registered_method=True)
         self.GetStatus = channel.unary_unary(
                 '/weft.v1.Management/GetStatus',
                 request_serializer=weft_dot_v1_dot_management__pb2.GetStatusRequest.SerializeToString,
@@ -84,6 +99,26 @@ class ManagementServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Get(self, request, context):
+        """Objects that are in force, of whatever source, and where they come from.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def List(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProxies(self, request, context):
+        """Every connected proxy with what it was sent and has acknowledged, by type.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStatus(self, request, context):
         """The state of the mesh now, and again after every change.
         """
@@ -114,6 +149,21 @@ def add_ManagementServicer_to_server(servicer, server):
                     servicer.Delete,
                     request_deserializer=weft_dot_v1_dot_management__pb2.DeleteRequest.FromString,
                     response_serializer=weft_dot_v1_dot_management__pb2.DeleteResponse.SerializeToString,
+            ),
+            'Get': grpc.unary_unary_rpc_method_handler(
+                    servicer.Get,
+                    request_deserializer=weft_dot_v1_dot_management__pb2.GetRequest.FromString,
+                    response_serializer=weft_dot_v1_dot_management__pb2.StoredObject.SerializeToString,
+            ),
+            'List': grpc.unary_unary_rpc_method_handler(
+                    servicer.List,
+                    request_deserializer=weft_dot_v1_dot_management__pb2.ListRequest.FromString,
+                    response_serializer=weft_dot_v1_dot_management__pb2.ListResponse.SerializeToString,
+            ),
+            'ListProxies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProxies,
+                    request_deserializer=weft_dot_v1_dot_management__pb2.ListProxiesRequest.FromString,
+                    response_serializer=weft_dot_v1_dot_management__pb2.ListProxiesResponse.SerializeToString,
             ),
             'GetStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatus,
@@ -207,6 +257,87 @@ class Management:
             '/weft.v1.Management/Delete',
             weft_dot_v1_dot_management__pb2.DeleteRequest.SerializeToString,
             weft_dot_v1_dot_management__pb2.DeleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Get(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.v1.Management/Get',
+            weft_dot_v1_dot_management__pb2.GetRequest.SerializeToString,
+            weft_dot_v1_dot_management__pb2.StoredObject.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def List(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.v1.Management/List',
+            weft_dot_v1_dot_management__pb2.ListRequest.SerializeToString,
+            weft_dot_v1_dot_management__pb2.ListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProxies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.v1.Management/ListProxies',
+            weft_dot_v1_dot_management__pb2.ListProxiesRequest.SerializeToString,
+            weft_dot_v1_dot_management__pb2.ListProxiesResponse.FromString,
             options,
             channel_credentials,
             insecure,
