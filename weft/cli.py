@@ -24,7 +24,12 @@ PATH = click.Path(path_type=Path)
 class Commands(click.Group):
     """ELSEWHERE are commands, and groups of them, in modules of their own."""
 
-    ELSEWHERE: ClassVar = {"authz": "weft.authz", "ca": "weft.ca", "check": "weft.offline"}
+    ELSEWHERE: ClassVar = {
+        "authz": "weft.authz",
+        "ca": "weft.ca",
+        "check": "weft.offline",
+        **dict.fromkeys(("apply", "delete", "get", "proxies"), "weft.objects"),
+    }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self.ELSEWHERE])
@@ -46,6 +51,8 @@ def weft() -> None:
                                         one more process in it
       weft status                       how it is
       weft check mesh/                  what is wrong with YAML, without running anything
+      weft apply -f route.yaml --wait   change it, and know when every proxy has it
+      weft get vs                       what is in force, and where it comes from
       weft proxy -c envoy.yaml          the proxy alone, with an Envoy bootstrap
       weft controlplane --config DIR    the control plane alone
       weft ca show                      its certificate authority

@@ -5,7 +5,7 @@ One `Management` is one channel, for one loop. It starts nothing and keeps nothi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,9 +18,22 @@ from weft.bootstrap import CONTROL_PLANE_NAME
 from weft.errors import UserError
 from weft.state import StateDir
 from weft.tasks import spawn
-from weft.view import MeshFacts, ObjectFacts, ProxyFacts, ServiceFacts
+from weft.view import (
+    AppliedFacts,
+    MeshFacts,
+    ObjectFacts,
+    ProxyFacts,
+    RolloutFacts,
+    ServiceFacts,
+    StoredFacts,
+    SyncFacts,
+    TypeFacts,
+)
 
 CALL_TIMEOUT_S = 5.0
+CHANGE_TIMEOUT_S = 30.0
+"""Of calls that go through everything that there is."""
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 Answer = TypeVar("Answer", bound=Message)
 
@@ -50,6 +63,7 @@ class Management:
             # A restarted control plane is back within a second: do not wait longer to look.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1000),
+            ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
         ]
         return grpc.aio.secure_channel(self._address, credentials, options)
 
@@ -83,6 +97,40 @@ class Management:
         answer = await self._call("Apply", request, pb.ApplyResponse)
         return [_object(status) for status in answer.statuses]
 
+    async def put(
+        self, manifest: str, source: str, *, dry_run: bool = False, wait_s: float | None = None
+    ) -> AppliedFacts:
+        """`apply` with all that comes of it. wait_s: how long to wait for the proxies."""
+        request = pb.ApplyRequest(manifest=manifest, source=source, dry_run=dry_run)
+        if wait_s is not None:
+            request.wait.FromMicroseconds(round(wait_s * 1e6))
+        timeout_s = CHANGE_TIMEOUT_S + (wait_s or 0.0)
+        answer = await self._call("Apply", request, pb.ApplyResponse, timeout_s)
+        changes = ((one.kind, one.namespace, one.name, one.change) for one in answer.objects)
+        rollout = _rollout(answer.rollout) if answer.HasField("rollout") else None
+        return AppliedFacts(tuple(map(_object, answer.statuses)), tuple(changes), rollout)
+
+    async def list_objects(
+        self,
+        kind: str,
+        namespace: str,
+        name: str,
+        labels: Mapping[str, str],
+        *,
+        manifests: bool = False,
+    ) -> list[StoredFacts]:
+        """Those in force that are asked for; '' is any. manifests: with their texts."""
+        request = pb.ListRequest(
+            kind=kind, namespace=namespace, name=name, labels=labels, manifests=manifests
+        )
+        answer = await self._call("List", request, pb.ListResponse, CHANGE_TIMEOUT_S)
+        return [_stored(one) for one in answer.objects]
+
+    async def proxies(self) -> list[SyncFacts]:
+        """Every connected proxy, with what it was sent and has acknowledged."""
+        answer = await self._call("ListProxies", pb.ListProxiesRequest(), pb.ListProxiesResponse)
+        return [_sync(one) for one in answer.proxies]
+
     async def delete(self, kind: str, namespace: str, name: str) -> bool:
         """False when there was no such object."""
         request = pb.DeleteRequest(kind=kind, namespace=namespace, name=name)
@@ -92,7 +140,13 @@ class Management:
         """The state of the mesh now."""
         return _facts(await self._call("GetStatus", pb.GetStatusRequest(), pb.MeshStatus))
 
-    async def _call(self, name: str, request: Message, answer: type[Answer]) -> Answer:
+    async def _call(
+        self,
+        name: str,
+        request: Message,
+        answer: type[Answer],
+        timeout_s: float = CALL_TIMEOUT_S,
+    ) -> Answer:
         await self._follow_roots()
         method = self._channel.unary_unary(
             f"/weft.v1.Management/{name}",
@@ -100,7 +154,7 @@ class Management:
             response_deserializer=answer.FromString,
         )
         try:
-            reply: Answer = await method(request, metadata=self._metadata, timeout=CALL_TIMEOUT_S)
+            reply: Answer = await method(request, metadata=self._metadata, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             if error.code() in _AWAY:
                 message = f"the control plane does not answer ({error.details()})"
@@ -136,4 +190,30 @@ def _proxy(status: pb.ProxyStatus) -> ProxyFacts:
 
 
 def _object(status: pb.ObjectStatus) -> ObjectFacts:
-    return ObjectFacts(status.object, status.severity, status.message, status.position)
+    said = (status.object, status.severity, status.message, status.position, status.code)
+    return ObjectFacts(*said)
+
+
+def _rollout(rollout: pb.Rollout) -> RolloutFacts:
+    refused = tuple((one.node_id, one.message) for one in rollout.refused)
+    return RolloutFacts(rollout.concerned, rollout.live, refused, rollout.over)
+
+
+def _stored(one: pb.StoredObject) -> StoredFacts:
+    return StoredFacts(
+        kind=one.kind,
+        namespace=one.namespace,
+        name=one.name,
+        source=one.source,
+        position=one.position,
+        manifest=one.manifest,
+        statuses=tuple(map(_object, one.statuses)),
+    )
+
+
+def _sync(one: pb.Proxy) -> SyncFacts:
+    types = (
+        TypeFacts(each.type_url, each.sent_version, each.acked_version, each.resources)
+        for each in one.types
+    )
+    return SyncFacts(one.status.node_id, _proxy(one.status), one.variant, tuple(types))

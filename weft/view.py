@@ -35,6 +35,7 @@ class ObjectFacts:
     severity: str
     message: str
     position: str
+    code: str = ""
 
     def __str__(self) -> str:
         return f"{self.position}: {self.severity}: {self.message} ({self.object})"
@@ -54,3 +55,55 @@ class MeshFacts:
         rank = {"error": 0, "warning": 1} | ({"info": 2} if notes else {})
         found = [one for one in self.objects if one.severity in rank]
         return sorted(found, key=lambda one: (rank[one.severity], one.position))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFacts:
+    """source: 'file', 'kubernetes' or 'api'. manifest: YAML, '' where there is none to be had."""
+
+    kind: str
+    namespace: str
+    name: str
+    source: str
+    position: str
+    manifest: str
+    statuses: tuple[ObjectFacts, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutFacts:
+    """Of the proxies that a change concerns. refused: node id and why."""
+
+    concerned: int
+    live: int
+    refused: tuple[tuple[str, str], ...]
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedFacts:
+    """changes: kind, namespace, name and what became of it. rollout: None if nobody waited."""
+
+    statuses: tuple[ObjectFacts, ...]
+    changes: tuple[tuple[str, str, str, str], ...]
+    rollout: RolloutFacts | None
+
+
+@dataclass(frozen=True, slots=True)
+class TypeFacts:
+    """Of a resource type on one stream: content hashes, and how many resources."""
+
+    type_url: str
+    sent: str
+    acked: str
+    resources: int
+
+
+@dataclass(frozen=True, slots=True)
+class SyncFacts:
+    """A proxy with its types. variant: 'delta' or 'sotw'."""
+
+    node_id: str
+    proxy: ProxyFacts
+    variant: str
+    types: tuple[TypeFacts, ...]
