@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from proxy.config.any_types import message_type
 from tests.support.hash_judge import Case, Picked, envoy_picks, weft_picks
 
 _LB = "type.googleapis.com/envoy.extensions.load_balancing_policies."
@@ -42,6 +43,7 @@ def zone(name: str, weight: int) -> dict[str, Any]:
 def typed(name: str, **fields: Any) -> dict[str, Any]:
     kind = "".join(part.title() for part in name.split("_"))
     config = {"@type": f"{_LB}{name}.v3.{kind}", **fields}
+    message_type(config["@type"].rpartition("/")[2])  # protobuf's JSON knows what was imported only
     policies = [{"typed_extension_config": {"name": name, "typed_config": config}}]
     return {"policies": policies}
 
