@@ -28,6 +28,7 @@ class Commands(click.Group):
         "authz": "weft.authz",
         "ca": "weft.ca",
         "check": "weft.offline",
+        "diff": "weft.diff",
         **dict.fromkeys(("apply", "delete", "get", "proxies"), "weft.objects"),
     }
 

@@ -22,6 +22,10 @@ from weft.view import AppliedFacts, ObjectFacts, RolloutFacts, StoredFacts, Sync
 
 T = TypeVar("T")
 SUFFIXES = (".yaml", ".yml", ".json")
+FILES = click.option(
+    "-f", "--filename", "paths", multiple=True, required=True, metavar="FILE|DIR|-",
+    type=click.Path(path_type=Path, allow_dash=True), help="Manifests; any number.",
+)  # fmt: skip
 STATE_DIR = click.option(
     "--state-dir", default=".weft", show_default=True, type=Path, help="Of the control plane."
 )
@@ -32,7 +36,7 @@ OUTPUT = click.option(
 Output = Literal["table", "yaml", "json"]
 
 
-def _asked(state_dir: Path, ask: Callable[[Management], Awaitable[T]]) -> T:
+def asked(state_dir: Path, ask: Callable[[Management], Awaitable[T]]) -> T:
     """What the control plane of this state directory answers."""
 
     async def work() -> T:
@@ -49,10 +53,7 @@ def _asked(state_dir: Path, ask: Callable[[Management], Awaitable[T]]) -> T:
 
 
 @click.command()
-@click.option(
-    "-f", "--filename", "paths", multiple=True, required=True, metavar="FILE|DIR|-",
-    type=click.Path(path_type=Path, allow_dash=True), help="Manifests; any number.",
-)  # fmt: skip
+@FILES
 @click.option("--dry-run", is_flag=True, help="Say what would be, change nothing.")
 @click.option("--wait", is_flag=True, help="Until every proxy that it concerns has it.")
 @click.option(
@@ -79,7 +80,7 @@ def apply(
     """
     if dry_run and wait:
         raise click.UsageError("--wait has nothing to wait for with --dry-run")
-    texts = _texts(paths)
+    texts = read_texts(paths)
     wait_s = timeout_s if wait else None
 
     async def put(management: Management) -> list[AppliedFacts]:
@@ -88,13 +89,13 @@ def apply(
             for source, text in texts.items()
         ]
 
-    results = _asked(state_dir, put)
+    results = asked(state_dir, put)
     suffix = " (dry run)" if dry_run else ""
     good = [_shown(one, suffix, wait_s) for one in results]
     sys.exit(0 if all(good) else 1)
 
 
-def _texts(paths: Iterable[Path]) -> dict[str, str]:
+def read_texts(paths: Iterable[Path]) -> dict[str, str]:
     """The texts by the names of their files."""
     found: dict[str, str] = {}
     for path in paths:
@@ -202,7 +203,7 @@ def get(
         texts = output != "table"
         return await management.list_objects(asked_kind, where, name, labels, manifests=texts)
 
-    found = _asked(state_dir, ask)
+    found = asked(state_dir, ask)
     if not found and name:
         place = "any namespace" if all_namespaces else f"namespace {namespace}"
         raise UserError(f"there is no {kind} {name} in {place}; see: weft get {kind} -A")
@@ -263,7 +264,7 @@ def delete(kind: str, name: str, namespace: str, state_dir: Path) -> None:
         existed = await management.delete(kind, namespace, name)
         return existed, await management.list_objects(kind, namespace, name, {})
 
-    existed, left = _asked(state_dir, ask)
+    existed, left = asked(state_dir, ask)
     if existed:
         click.echo(f"{kind} {namespace}/{name} deleted")
         return
@@ -287,7 +288,7 @@ def proxies(output: Output, state_dir: Path) -> None:
 
     Exit code 1 when one refused something.
     """
-    found = _asked(state_dir, Management.proxies)
+    found = asked(state_dir, Management.proxies)
     if output == "table":
         _table(("PROXY", "NAMESPACE", "STATE", "XDS", "TYPES", "VERSION"), map(_proxy_row, found))
         for one in found:
