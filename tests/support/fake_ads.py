@@ -34,6 +34,7 @@ class FakeAds:
     _server: Any = None
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _nonce: int = 0
+    _pushes: int = 0
 
     async def start(self, credentials: grpc.ServerCredentials | None = None) -> None:
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
@@ -70,6 +71,7 @@ class FakeAds:
     async def push(self) -> None:
         """Every stream compares what it has sent with what there is."""
         async with self._changed:
+            self._pushes += 1
             self._changed.notify_all()
 
     def said(self, type_url: str) -> list[Any]:
@@ -95,18 +97,24 @@ class FakeAds:
         await self._run(requests, _SotwStream(self, context))
 
     async def _run(self, requests: AsyncIterator[Any], stream: _Stream) -> None:
-        async def pushing() -> None:
+        writing = asyncio.Lock()  # gRPC takes one message at a time
+
+        async def pushing(seen: int) -> None:
             while True:
                 async with self._changed:
-                    await self._changed.wait()
-                for type_url in tuple(stream.wanted):
-                    await stream.compare(type_url)
+                    while self._pushes == seen:
+                        await self._changed.wait()
+                    seen = self._pushes
+                async with writing:
+                    for type_url in tuple(stream.wanted):
+                        await stream.compare(type_url)
 
-        pusher = asyncio.get_running_loop().create_task(pushing())
+        pusher = asyncio.get_running_loop().create_task(pushing(self._pushes))
         try:
             async for request in requests:
                 self.requests.append(request)
-                await stream.heard(request)
+                async with writing:
+                    await stream.heard(request)
         finally:
             pusher.cancel()
 
