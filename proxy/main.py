@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("weft")
 
 _CRL = b"-----BEGIN X509 CRL-----"
+Told = tuple[frozenset[bytes], frozenset[bytes], frozenset[str]]
+"""Texts with CRLs for whole chains, with CRLs for leaves alone, revoked identities."""
 
 # How long a change of the configuration may keep requests waiting.
 SLICE_S = 0.002
@@ -113,7 +115,7 @@ class Proxy:
         self.serving = False  # before that, problems are reasons not to start
         self.snapshot = Snapshot()
         self.problems: dict[str, str] = {}
-        self._revocations: tuple[frozenset[bytes], frozenset[str]] = (frozenset(), frozenset())
+        self._revocations: Told = (frozenset(), frozenset(), frozenset())
         self.logs = LogWriters(self.stats)
         self.worker = Worker(Random(), self.stats, RuntimeValues(config.runtime))
         self.watches = self._watches()
@@ -383,24 +385,32 @@ class Proxy:
 
     def _follow_revocations(self) -> None:
         """Connections of whoever is revoked since end, too."""
-        lists, identities = self._revocations_told()
-        if (lists, identities) == self._revocations:
+        told = self._revocations_told()
+        if told == self._revocations:
             return
-        self._revocations = (lists, identities)
+        self._revocations = told
         # Not needed while nothing is revoked.
         from proxy.tls.revoked import Revoked, end_revoked, put_in_force
 
-        revoked = Revoked(lists, self._certificates_told(), identities)
+        whole, of_leaves, identities = told
+        revoked = Revoked(whole, self._certificates_told(), identities, of_leaves)
         put_in_force(revoked)
         spawn(self._count_revoked(end_revoked(revoked)), "end revoked connections")
 
-    def _revocations_told(self) -> tuple[frozenset[bytes], frozenset[str]]:
-        """Texts with CRLs of all contexts, and the identities that the mesh has revoked."""
-        contexts = [one.validation for one in self._secrets() if one.validation is not None]
-        texts = {one.crl.data for one in contexts if one.crl is not None}
-        texts.update(text for one in contexts for text in _trusted(one) if _CRL in text)
+    def _revocations_told(self) -> Told:
+        """Texts with CRLs of all contexts (of those for whole chains, of those for leaves), and the
+        identities that the mesh has revoked."""
+        whole, of_leaves = set[bytes](), set[bytes]()
+        for one in self._secrets():
+            if (context := one.validation) is not None:
+                texts = of_leaves if context.only_verify_leaf_crl else whole
+                if context.crl is not None:
+                    texts.add(context.crl.data)
+                if context.trusted_ca is not None and _CRL in context.trusted_ca.data:
+                    texts.add(context.trusted_ca.data)
+                whole.update(_bundles(context))  # Envoy's SPIFFE validator knows no other way
         names = self.identity.revoked if self.identity is not None else frozenset()
-        return frozenset(texts), names
+        return frozenset(whole), frozenset(of_leaves), names
 
     def _certificates_told(self) -> set[bytes]:
         """Texts with the certificates of whoever may have signed a CRL."""
@@ -486,6 +496,11 @@ def _trusted(context: ValidationContext) -> Iterator[bytes]:
         yield context.trusted_ca.data
     for domain in context.trust_domains:
         yield domain.bundle.data
+
+
+def _bundles(context: ValidationContext) -> Iterator[bytes]:
+    """Those of trust domains in which CRLs stand."""
+    return (one.bundle.data for one in context.trust_domains if _CRL in one.bundle.data)
 
 
 def _settle_collector() -> None:

@@ -34,16 +34,18 @@ Others = Callable[[], Iterable[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class _List:
-    """issuers: those at hand that have signed it."""
+    """issuers: those at hand that have signed it. of_leaves: it judges no authorities."""
 
     crl: x509.CertificateRevocationList
     serials: frozenset[int]
     issuers: tuple[x509.Certificate, ...]
+    of_leaves: bool
 
 
 class Revoked:
-    """pems: texts with CRLs, several in one, that were accepted, so that they can be read. known:
-    PEM texts with certificates that may be issuers. identities: SPIFFE ids."""
+    """pems: texts with CRLs, several in one, that were accepted, so that they can be read.
+    of_leaves: such as judge leaves alone (`only_verify_leaf_cert_crl`). known: PEM texts with
+    certificates that may be issuers. identities: SPIFFE ids."""
 
     __slots__ = ("_identities", "_lists")
 
@@ -52,11 +54,13 @@ class Revoked:
         pems: Iterable[bytes],
         known: Iterable[bytes] = (),
         identities: Iterable[str] = (),
+        of_leaves: Iterable[bytes] = (),
     ) -> None:
         self._identities = frozenset(map(_normal, identities))
         self._lists: dict[bytes, list[_List]] = {}
         at_hand = _by_name(known)
-        for block in sorted({block for pem in pems for block in _BLOCK.findall(pem)}):
+        whole = _blocks(pems)
+        for block in sorted(whole | _blocks(of_leaves)):
             crl = x509.load_pem_x509_crl(block)
             issuer = crl.issuer.public_bytes()
             named = at_hand.get(issuer, ())
@@ -66,13 +70,18 @@ class Revoked:
                 log.warning("a CRL is not believed: %s, which it names, has not signed it", name)
                 continue
             if serials := frozenset(one.serial_number for one in crl):
-                self._lists.setdefault(issuer, []).append(_List(crl, serials, issuers))
+                self._lists.setdefault(issuer, []).append(
+                    _List(crl, serials, issuers, block not in whole)
+                )
 
     def __bool__(self) -> bool:
         return bool(self._lists or self._identities)
 
     def has(self, der: bytes, others: Others = tuple) -> bool:
         """Whether this certificate (DER) or its identity is revoked."""
+        return self._has(der, others, leaf=True)
+
+    def _has(self, der: bytes, others: Others, *, leaf: bool) -> bool:
         try:
             certificate = x509.load_der_x509_certificate(der)
             names = sans_of(der).get("URI", ()) if self._identities else ()
@@ -80,13 +89,13 @@ class Revoked:
             return False
         if any(_normal(name) in self._identities for name in names):
             return True
-        return self._listed(certificate, others)
+        return self._listed(certificate, others, leaf)
 
-    def _listed(self, certificate: x509.Certificate, others: Others) -> bool:
+    def _listed(self, certificate: x509.Certificate, others: Others, leaf: bool) -> bool:
         serial = certificate.serial_number
         lists = self._lists.get(certificate.issuer.public_bytes(), ())
         for one in lists:
-            if serial not in one.serials:
+            if serial not in one.serials or (one.of_leaves and not leaf):
                 continue
             issuers = one.issuers or _by_name_der(others()).get(one.crl.issuer.public_bytes(), ())
             if any(_issued(certificate, each) and _signed(one.crl, each) for each in issuers):
@@ -97,7 +106,7 @@ class Revoked:
         """The same, also for the authorities that the peer has shown."""
         if self.has(der, others):
             return True
-        return bool(self._lists) and any(self.has(one, others) for one in others())
+        return bool(self._lists) and any(self._has(one, others, leaf=False) for one in others())
 
 
 def revoked_now() -> Revoked:
@@ -137,6 +146,10 @@ def _normal(name: str) -> str:
         return name
     domain, slash, path = name[len(SCHEME) :].partition("/")
     return f"{SCHEME}{domain.lower()}{slash}{path}"
+
+
+def _blocks(pems: Iterable[bytes]) -> set[bytes]:
+    return {block for pem in pems for block in _BLOCK.findall(pem)}
 
 
 def _by_name(pems: Iterable[bytes]) -> dict[bytes, tuple[x509.Certificate, ...]]:

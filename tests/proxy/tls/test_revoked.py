@@ -177,6 +177,13 @@ def test_a_list_of_an_intermediate_counts_by_what_the_peer_has_shown() -> None:
     by_chain = Revoked([ROOT.crl(below).encode()], [ROOT.pem.encode()])
     assert not by_chain.has(der, lambda: [shown])
     assert by_chain.has_chain(der, lambda: [shown])
+    # `only_verify_leaf_cert_crl`, unless another context wants whole chains looked at.
+    text = [ROOT.crl(below).encode()]
+    of_leaves = Revoked((), [ROOT.pem.encode()], of_leaves=text)
+    assert not of_leaves.has_chain(der, lambda: [shown])
+    assert of_leaves.has(shown)
+    both = Revoked(text, [ROOT.pem.encode()], of_leaves=text)
+    assert both.has_chain(der, lambda: [shown])
 
 
 def test_several_lists_in_one_text() -> None:
