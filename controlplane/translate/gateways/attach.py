@@ -58,7 +58,7 @@ class Attacher:
         found: Iterable[State],
         hosts: tuple[str, ...],
     ) -> Attached:
-        named = _named(parent)
+        named = parent_of(parent)
         meant = [
             state
             for state in found
@@ -97,7 +97,8 @@ def _place(route: Object, parent: ParentReference) -> Place:
     return kind, parent.namespace or route.namespace, parent.name
 
 
-def _named(parent: ParentReference) -> Parent:
+def parent_of(parent: ParentReference) -> Parent:
+    """What conditions call it."""
     return Parent(
         parent.group,
         parent.kind,

@@ -17,7 +17,7 @@ from controlplane.kinds.gateway_api.l4_routes import TLSRoute
 from controlplane.kinds.gateway_api.references import ParentReference
 from controlplane.kinds.objects import Object
 from controlplane.kinds.service_entry import ServiceEntry
-from controlplane.mesh.conditions import ObjectConditions, Parent, ParentConditions
+from controlplane.mesh.conditions import ObjectConditions, ParentConditions
 from controlplane.mesh.model import (
     Destination,
     DirectResponse,
@@ -28,6 +28,7 @@ from controlplane.mesh.model import (
     StreamMatch,
     StreamRule,
 )
+from controlplane.translate.gateways.attach import parent_of
 from controlplane.translate.gateways.backends import Backends
 from controlplane.translate.gateways.http_rules import Entrance, HttpRules
 from controlplane.translate.gateways.precedence import in_order, seniority
@@ -91,7 +92,7 @@ class MeshRoutes:
             if (parent.group, parent.kind) in _PARENTS:
                 fault, unresolved = self._attach(route, parent)
                 conditions = (judged("Accepted", fault), judged("ResolvedRefs", unresolved))
-                told.append(ParentConditions(_named(parent), conditions))
+                told.append(ParentConditions(parent_of(parent), conditions))
                 for one in (fault, unresolved):
                     if one is not None:
                         self._report.error(route, parent.position, one.reason, one.message)
@@ -163,17 +164,6 @@ def _fault(service: Service, ports: list[int], http: bool) -> Fault | None:
         message = f"a VirtualService routes {service.hostname} and is in force alone"
         return Fault("NotAllowedByListeners", message)
     return None
-
-
-def _named(parent: ParentReference) -> Parent:
-    return Parent(
-        parent.group,
-        parent.kind,
-        parent.namespace,
-        parent.name,
-        parent.section_name,
-        parent.port,
-    )
 
 
 def _joined(wanted: _Wanted) -> Iterator[HttpRule]:
