@@ -105,6 +105,7 @@ async def _serve(
     options: ControlPlaneOptions, stack: AsyncExitStack, stopped: asyncio.Future[int]
 ) -> None:
     """Starts everything, unless it is stopped before; `stack` stops it again, last things first."""
+    gc.disable()  # what is read now stays
     inventory = Inventory()
     files = _files(options, inventory, lambda: plane.pipeline.changed())
     place = options.state_passphrase_file
@@ -132,6 +133,7 @@ async def _serve(
     _announce_serving(options, (*ports, admin_port), bundle_port, stack)
     stack.callback(plane.journal.forget)
     plane.conductor.resume()
+    _spare_what_stays()
     admin.serving = True
 
 
@@ -184,6 +186,7 @@ async def _kubernetes(
     """Waits until everything was listed there, if it is a source. False: stopped before."""
     if options.source is None:
         return True
+    gc.enable()  # this may take long
     changed, registry = plane.pipeline.changed, plane.metrics.registry
     room = await open_kubernetes(options.source, inventory, changed, _say, registry, stack)
     admin.troubles = lambda: room.source.troubles
