@@ -155,12 +155,6 @@ class Authority:
         ours = (one.serials for one in self.lists if one.is_of(self.certificate))
         return {serial: at for serials in ours for serial, at in serials.items()}
 
-    def other_lists(self, now: float) -> tuple[RevocationList, ...]:
-        """Those of other issuers that came with it and count at `now`."""
-        return tuple(
-            one for one in self.lists if now < one.ends_at and not one.is_of(self.certificate)
-        )
-
     @property
     def path(self) -> tuple[Certificate, ...]:
         """The issuing certificate first, its root last."""

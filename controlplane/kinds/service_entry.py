@@ -81,9 +81,9 @@ def PortNumbers(node: Node, place: Place) -> Mapping[str, int]:
 
 
 @record
-class Workload(Record):
-    """Where a workload is. ports: port name -> number at `address`. address '': in another
-    network, behind its gateway."""
+class WorkloadTemplate(Record):
+    """What workloads of one kind have in common; a WorkloadGroup's, too. ports: port name -> number
+    at `address`."""
 
     address: str = optional(Address, "")
     network: str = optional(text, "")
@@ -94,10 +94,18 @@ class Workload(Record):
     service_account: str = optional(NAME, "")
 
     def check(self) -> Iterator[tuple[str, str]]:
-        if not self.address and not self.network:
-            yield "address", "is required"
         if self.address.startswith(UNIX) and self.ports:
             yield "ports", "a unix socket has no ports"
+
+
+@record
+class Workload(WorkloadTemplate):
+    """Where a workload is. address '': in another network, behind its gateway."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if not self.address and not self.network:
+            yield "address", "is required"
+        yield from WorkloadTemplate.check(self)  # a class with slots is made twice: no super()
 
 
 @record

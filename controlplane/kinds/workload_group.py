@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 
 from controlplane.kinds.decoders import (
     LABELS,
-    NAME,
     PORT,
     enum,
     integer,
@@ -21,7 +20,7 @@ from controlplane.kinds.decoders import (
 )
 from controlplane.kinds.objects import Object
 from controlplane.kinds.schema import Record, obj, optional, record, required
-from controlplane.kinds.service_entry import NETWORKING, UNIX, Address, PortNumbers
+from controlplane.kinds.service_entry import NETWORKING, WorkloadTemplate
 
 _SECONDS = integer(0, 2**31 - 1)
 
@@ -30,23 +29,6 @@ _SECONDS = integer(0, 2**31 - 1)
 class GroupMetadata(Record):
     labels: Mapping[str, str] = optional(LABELS, {})
     annotations: Mapping[str, str] = optional(map_of(text), {})
-
-
-@record
-class GroupTemplate(Record):
-    """A WorkloadEntry whose address comes from the workload itself."""
-
-    address: str = optional(Address, "")
-    network: str = optional(text, "")
-    ports: Mapping[str, int] = optional(PortNumbers, {})
-    labels: Mapping[str, str] = optional(LABELS, {})
-    locality: str = optional(text, "")
-    weight: int = optional(integer(0, 2**32 - 1), 1)
-    service_account: str = optional(NAME, "")
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        if self.address.startswith(UNIX) and self.ports:
-            yield "ports", "a unix socket has no ports"
 
 
 @record
@@ -109,7 +91,7 @@ class ReadinessProbe(Record):
 @record
 class WorkloadGroupSpec(Record):
     metadata: GroupMetadata = optional(obj(GroupMetadata), GroupMetadata())
-    template: GroupTemplate = required(obj(GroupTemplate))
+    template: WorkloadTemplate = required(obj(WorkloadTemplate))
     probe: ReadinessProbe | None = optional(obj(ReadinessProbe))
 
 
