@@ -32,7 +32,7 @@ from controlplane.mesh.model import (
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
+class Target:
     """What one outbound cluster leads to."""
 
     service: Service
@@ -59,24 +59,24 @@ def of_service(
     """Its clusters. They depend on nothing else, so that they need not be made again."""
     for port in service.ports:
         if port.protocol != "UDP":
-            yield from map(_outbound, _targets(service, port, trust_domains))
+            yield from map(_outbound, targets(service, port, trust_domains))
 
 
-def _targets(
+def targets(
     service: Service, port: ServicePort, trust_domains: tuple[str, ...]
-) -> Iterable[_Target]:
+) -> Iterable[Target]:
     """The port as a whole, then each subset."""
     number = port.number
     policy = service.port_policies.get(number, service.policy)
     every = select(service, number, {})
-    yield _Target(service, port, "", policy, every, trust_domains)
+    yield Target(service, port, "", policy, every, trust_domains)
     for subset in service.subsets:
         policy = subset.port_policies.get(number, subset.policy)
         some = select(service, number, subset.labels)
-        yield _Target(service, port, subset.name, policy, some, trust_domains)
+        yield Target(service, port, subset.name, policy, some, trust_domains)
 
 
-def _outbound(target: _Target) -> tuple[Cluster, ClusterLoadAssignment | None]:
+def _outbound(target: Target) -> tuple[Cluster, ClusterLoadAssignment | None]:
     policy = target.policy
     cluster = Cluster(name=target.name)
     limits.bound(cluster, policy.pool)
@@ -90,7 +90,7 @@ def _outbound(target: _Target) -> tuple[Cluster, ClusterLoadAssignment | None]:
     return cluster, _discover(cluster, target)
 
 
-def _discover(cluster: Cluster, target: _Target) -> ClusterLoadAssignment | None:
+def _discover(cluster: Cluster, target: Target) -> ClusterLoadAssignment | None:
     """How the proxy finds endpoints: EDS, or DNS where one of them is a name."""
     number, service = target.port.number, target.service
     found = arranged(target.endpoints, target.policy, service.seen_from)
@@ -119,8 +119,8 @@ def _discover(cluster: Cluster, target: _Target) -> ClusterLoadAssignment | None
 # --------------------------------------------------------------------------- TLS
 
 
-def _secure(cluster: Cluster, target: _Target) -> None:
-    settings = _named(target)
+def _secure(cluster: Cluster, target: Target) -> None:
+    settings = settings_of(target)
     mode = settings.mode if settings else "AUTO"
     if mode == "DISABLE" or (settings is not None and settings.closed):
         return
@@ -128,13 +128,13 @@ def _secure(cluster: Cluster, target: _Target) -> None:
         sni = settings.sni or target.service.hostname
         alpn = names.outside_alpn(target.port.protocol)
         cluster.transport_socket.CopyFrom(tls.upstream_outside(settings, sni, alpn))
-    elif mode == "ISTIO_MUTUAL" or _all_mesh(target.service, target.endpoints):
+    elif mode == "ISTIO_MUTUAL" or all_mesh(target.service, target.endpoints):
         cluster.transport_socket.CopyFrom(_mutual(target))
     elif any(endpoint.mesh for endpoint in target.endpoints):
         _by_endpoint(cluster, _mutual(target))
 
 
-def _named(target: _Target) -> ClientTls | None:
+def settings_of(target: Target) -> ClientTls | None:
     """The rule's settings, with the service's own names where the rule expects none."""
     settings, own = target.policy.tls, target.service.subject_alt_names
     if settings is None or settings.subject_alt_names or not own:
@@ -142,21 +142,21 @@ def _named(target: _Target) -> ClientTls | None:
     return replace(settings, subject_alt_names=own)
 
 
-def _mutual(target: _Target) -> TransportSocket:
+def _mutual(target: Target) -> TransportSocket:
     """TLS between sidecars; a DestinationRule may name the SNI and who is accepted, and so may a
     ServiceEntry."""
-    settings = _named(target) or ClientTls("ISTIO_MUTUAL")
+    settings = settings_of(target) or ClientTls("ISTIO_MUTUAL")
     hostname, number = target.service.hostname, target.port.number
     expected = settings.subject_alt_names or target.service.subject_alt_names
     return tls.upstream_mutual(
         settings.sni or names.outbound_sni(hostname, number, target.subset),
-        expected or _identities(target.endpoints),
+        expected or identities(target.endpoints),
         target.trust_domains,
         names.client_alpn(target.port.protocol),
     )
 
 
-def _all_mesh(service: Service, endpoints: tuple[Endpoint, ...]) -> bool:
+def all_mesh(service: Service, endpoints: tuple[Endpoint, ...]) -> bool:
     """True for a mesh service without endpoints too: those that come will have sidecars, and the
     cluster need not change with the first of them."""
     if not endpoints:
@@ -164,7 +164,7 @@ def _all_mesh(service: Service, endpoints: tuple[Endpoint, ...]) -> bool:
     return all(endpoint.mesh for endpoint in endpoints)
 
 
-def _identities(endpoints: tuple[Endpoint, ...]) -> tuple[str, ...]:
+def identities(endpoints: tuple[Endpoint, ...]) -> tuple[str, ...]:
     """The ids to accept; none (so: the trust domain's) where a sidecar's is not known."""
     mesh = [endpoint.identity for endpoint in endpoints if endpoint.mesh]
     return tuple(mesh) if all(mesh) else ()
