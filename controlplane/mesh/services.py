@@ -18,9 +18,13 @@ TlsMode = Literal["STRICT", "PERMISSIVE", "DISABLE"]
 
 @dataclass(frozen=True, slots=True)
 class ServicePort:
+    """assumed: nobody says what it speaks, and `protocol` is the guess of who can't look at the
+    first bytes."""
+
     number: int
     name: str
     protocol: Protocol
+    assumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,9 @@ class Service:
     them also with ':port'). policy and port_policies come from its DestinationRule; the first of
     for_clients whose scope takes a client holds in their place. visible_in: namespaces of the
     clients that may know it, None for all. subject_alt_names: by which its TLS is verified where
-    no rule says so. seen_from: set in what one client sees, where its place decides."""
+    no rule says so. seen_from: set in what one client sees, where its place decides. headless: it
+    has no address of its own, but those of its endpoints. as_addressed: set in what a client sees
+    whose connections are intercepted: they go where the application sends them."""
 
     hostname: str
     name: str
@@ -76,15 +82,19 @@ class Service:
     rules: tuple[HttpRule, ...] = ()
     stream_rules: tuple[StreamRule, ...] = ()
     seen_from: Viewpoint | None = None
+    headless: bool = False
+    as_addressed: bool = False
     position: Position = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
 class InboundPort:
-    """A port of a workload: its sidecar listens at listen_*, the application at app_*.
+    """A port of a workload: its sidecar listens at listen_*, the application at app_*. Of
+    connections that are intercepted listen_port is where they go, and app_address '' stands for
+    their destination.
 
     service_port is the service's port number behind it; hostnames are the services it serves.
-    numbers: all port numbers under which policies may know it."""
+    numbers: all port numbers under which policies may know it. assumed: as of a ServicePort."""
 
     listen_address: str
     listen_port: int
@@ -96,11 +106,16 @@ class InboundPort:
     hostnames: tuple[str, ...] = ()
     service_port: int | None = None
     numbers: tuple[int, ...] = ()
+    assumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What a sidecar stands beside: found by namespace and name in its node metadata."""
+    """What a sidecar stands beside: found by namespace and name in its node metadata.
+
+    inbound: where a sidecar listens by itself (explicit mode). captured: the ports that services
+    have there, for a sidecar that intercepts connections; mtls holds for its other ports, but for
+    those of port_mtls."""
 
     name: str
     namespace: str
@@ -108,4 +123,7 @@ class Workload:
     labels: Mapping[str, str]
     address: str
     inbound: tuple[InboundPort, ...] = ()
+    captured: tuple[InboundPort, ...] = ()
+    mtls: TlsMode = "PERMISSIVE"
+    port_mtls: Mapping[int, TlsMode] = field(default_factory=dict)
     position: Position = NOWHERE
