@@ -16,7 +16,7 @@ demo: $(VENV)/.ready  ## run the postcard mesh: two services, four sidecars, a g
 test: $(VENV)/.ready-dev .peers/.ready .native/.ready  ## install everything, then lint, types and all tests
 	@$(MAKE) --no-print-directory check
 	@echo "== tests"
-	@$(PY) -m pytest -n 2 --dist loadfile
+	@$(PY) -m pytest -n 2 --dist loadfile --maxfail=40
 
 check: $(VENV)/.ready-dev .stubs/.ready  ## lint, format and types, without the tests
 	@echo "== ruff" && $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
