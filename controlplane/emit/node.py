@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from envoy.config.core.v3.base_pb2 import Node as EnvoyNode
 from google.protobuf.struct_pb2 import Struct
 
-Dialect = Literal["envoy"]
+from controlplane.mesh.model import Workload
+
+Interception = Literal["NONE", "REDIRECT", "TPROXY"]
+"""Istio's INTERCEPTION_MODE: how connections of the workload come to the proxy without its doing."""
+
+Dialect = Literal["envoy", "grpc"]
+"""What a client understands: all of Envoy, or what gRPC's own xDS has of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +23,8 @@ class Node:
     """The words are Istio's node metadata. weft_agent: a Weft proxy, which holds its own key.
     http_proxy_port 0: no outbound HTTP proxy listener is wanted. gateway: where a laptop's gateway
     listens (WEFT_GATEWAY, e.g. "127.0.0.1:8080"). on_demand: it asks for the services that it
-    calls by name, by VHDS and on-demand CDS, instead of taking all (WEFT_ON_DEMAND)."""
+    calls by name, by VHDS and on-demand CDS, instead of taking all (WEFT_ON_DEMAND). pod: the name
+    of its pod, if it is in one."""
 
     id: str
     namespace: str = "default"
@@ -31,6 +38,25 @@ class Node:
     on_demand: bool = False
     user_agent: str = ""
     dialect: Dialect = "envoy"
+    interception: Interception = "NONE"
+    pod: str = ""
+
+    @property
+    def address(self) -> str:
+        """Its own, as it stands in Istio's ids: 'sidecar~10.0.0.7~NAME.NAMESPACE~DOMAIN'."""
+        return self.id.split("~")[1] if self.id.count("~") == 3 else ""
+
+    @property
+    def intercepts(self) -> bool:
+        return self.interception != "NONE"
+
+
+def seated(node: Node, workload: Workload | None) -> Node:
+    """With what the mesh knows of the pod that it is in: labels, and where its node stands."""
+    if workload is None or not workload.pod:
+        return node
+    locality = node.locality if any(node.locality) else workload.locality
+    return replace(node, labels=workload.labels, locality=locality)
 
 
 class BadNode(ValueError):
@@ -46,6 +72,7 @@ def parse(node: EnvoyNode) -> Node:
         id=node.id,
         namespace=_text(metadata, "NAMESPACE") or "default",
         workload=_text(metadata, "WORKLOAD_NAME"),
+        pod=_pod(node),
         service_account=_text(metadata, "SERVICE_ACCOUNT") or "default",
         labels=_labels(metadata),
         http_proxy_port=_port(metadata, "HTTP_PROXY_PORT"),
@@ -54,7 +81,17 @@ def parse(node: EnvoyNode) -> Node:
         weft_agent=_text(metadata, "WEFT_AGENT").lower() == "true",
         on_demand=_text(metadata, "WEFT_ON_DEMAND").lower() == "true",
         user_agent=_user_agent(node),
+        dialect=_dialect(node),
+        interception=_interception(node),
     )
+
+
+def _pod(node: EnvoyNode) -> str:
+    """Istio's NAME; else what stands in its ids, 'sidecar~ADDRESS~NAME.NAMESPACE~DOMAIN'."""
+    if name := _text(node.metadata, "NAME"):
+        return name
+    parts = node.id.split("~")
+    return parts[2].rpartition(".")[0] if len(parts) == 4 else ""
 
 
 def _text(metadata: Struct, name: str) -> str:
@@ -96,6 +133,29 @@ def _gateway(metadata: Struct) -> tuple[str, int] | None:
     if not address or not port.isdigit() or not 0 < int(port) < 65536:
         raise BadNode(f"node.metadata.WEFT_GATEWAY: {text!r} is not ADDRESS:PORT")
     return address, int(port)
+
+
+def _dialect(node: EnvoyNode) -> Dialect:
+    """gRPC's clients and servers call themselves "gRPC C-core", "gRPC Go" and so on; Istio's agent
+    names them in the metadata."""
+    named = _text(node.metadata, "GENERATOR") == "grpc"
+    return "grpc" if named or node.user_agent_name.startswith("gRPC") else "envoy"
+
+
+def _interception(node: EnvoyNode) -> Interception:
+    """Unset is Istio's default for sidecars, but where an HTTP proxy is asked for."""
+    word = _text(node.metadata, "INTERCEPTION_MODE")
+    if word == "NONE":
+        return "NONE"
+    if word in ("REDIRECT", "TPROXY"):
+        return "TPROXY" if word == "TPROXY" else "REDIRECT"
+    if word:
+        raise BadNode(
+            f"node.metadata.INTERCEPTION_MODE: {word!r} is not one of REDIRECT, TPROXY and NONE"
+        )
+    explicit = any(name in node.metadata.fields for name in ("HTTP_PROXY_PORT", "WEFT_GATEWAY"))
+    by_itself = node.id.startswith("sidecar~") and not explicit
+    return "REDIRECT" if by_itself and _dialect(node) == "envoy" else "NONE"
 
 
 def _user_agent(node: EnvoyNode) -> str:

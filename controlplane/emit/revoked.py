@@ -35,7 +35,7 @@ def http_filter() -> hcm_pb2.HttpFilter:
 def refuse(routes: RouteConfiguration, identities: Sequence[str]) -> None:
     """Has the filter refuse them on every route."""
     if identities:
-        per_route = packed(RBACPerRoute(rbac=HttpRbac(rules=_deny(identities))))
+        per_route = packed(RBACPerRoute(rbac=HttpRbac(rules=deny(identities))))
         for host in routes.virtual_hosts:
             host.typed_per_filter_config[NAME].CopyFrom(per_route)
 
@@ -44,11 +44,12 @@ def network_filters(identities: Sequence[str]) -> list[Filter]:
     """Before the relay of a TCP port; nothing while nobody is revoked."""
     if not identities:
         return []
-    config = packed(NetworkRbac(rules=_deny(identities), stat_prefix=STAT_PREFIX))
+    config = packed(NetworkRbac(rules=deny(identities), stat_prefix=STAT_PREFIX))
     return [Filter(name=NAME, typed_config=config)]
 
 
-def _deny(identities: Sequence[str]) -> RBAC:
+def deny(identities: Sequence[str]) -> RBAC:
+    """Whatever they ask."""
     ids = [
         Principal(authenticated=Principal.Authenticated(principal_name=StringMatcher(exact=one)))
         for one in identities

@@ -88,7 +88,7 @@ def proxied(
     action = RouteAction(timeout=seconds(0))
     if is_http:
         rules = ((m, r.destinations) for r in service.rules for m in r.matches or (RouteMatch(),))
-        applying = ((match, found) for match, found in rules if _applies(match, port, node))
+        applying = ((match, found) for match, found in rules if applies(match, port, node))
         places = tunnels.destinations(service, applying)
     else:
         places = tunnels.of_streams(service, port, node.namespace, node.labels)
@@ -129,7 +129,7 @@ class Domains:
         every = [(service, tuple(_claims(service))) for service in services]
         for level in range(3):
             for service, claims in every:
-                for name in _names(service, namespace, level):
+                for name in names_at(service, namespace, level):
                     host = f"[{name}]" if ":" in name else name.lower()
                     for port, suffix in claims:
                         taken.setdefault(host + suffix, (service.hostname, port))
@@ -150,7 +150,7 @@ def _claims(service: Service) -> Iterable[tuple[int, str]]:
             yield port, ""
 
 
-def _names(service: Service, namespace: str, level: int) -> tuple[str, ...]:
+def names_at(service: Service, namespace: str, level: int) -> tuple[str, ...]:
     if level == 0:
         return (service.hostname,)
     if level == 1:
@@ -162,10 +162,13 @@ def _names(service: Service, namespace: str, level: int) -> tuple[str, ...]:
 
 
 def _routes(service: Service, port: int, node: Caller, targets: Targets) -> Iterable[Route]:
-    if not service.rules:
-        yield from rule_routes(_default_rule(service, port), port, node, targets)
-    for rule in service.rules:
+    for rule in rules_of(service, port):
         yield from rule_routes(rule, port, node, targets)
+
+
+def rules_of(service: Service, port: int) -> tuple[HttpRule, ...]:
+    """Its own, or the one that sends everything to it."""
+    return service.rules or (_default_rule(service, port),)
 
 
 def _default_rule(service: Service, port: int) -> HttpRule:
@@ -176,7 +179,7 @@ def _default_rule(service: Service, port: int) -> HttpRule:
 def rule_routes(rule: HttpRule, port: int, node: Caller, targets: Targets) -> Iterable[Route]:
     """The routes of one rule for requests that come for `port`."""
     for match in rule.matches or (RouteMatch(),):
-        if _applies(match, port, node):
+        if applies(match, port, node):
             for variant in variants(match, rule.retry) if rule.destinations else _ONE:
                 yield _route(rule, match, variant, port, targets)
 
@@ -184,7 +187,7 @@ def rule_routes(rule: HttpRule, port: int, node: Caller, targets: Targets) -> It
 _ONE = (Variant(False, None),)
 
 
-def _applies(match: RouteMatch, port: int, node: Caller) -> bool:
+def applies(match: RouteMatch, port: int, node: Caller) -> bool:
     """Source and port are known here: they are decided now and not per request."""
     return (
         match.port in (None, port)

@@ -53,11 +53,17 @@ def upstream_mutual(
 ) -> TransportSocket:
     """A sidecar's outbound TLS: exactly these identities, by any name of the mesh's trust domain
     (its own first, then aliases); with none known, whoever is of it."""
+    matchers = accepted(identities, trust_domains)
+    context = UpstreamTlsContext(common_tls_context=_mutual(matchers, alpn), sni=sni)
+    return TransportSocket(name=TLS_SOCKET, typed_config=packed(context))
+
+
+def accepted(identities: Iterable[str], trust_domains: tuple[str, ...]) -> list[StringMatcher]:
+    """These, by any name of the trust domain; whoever is of it where none is known."""
     wanted = {name for identity in identities for name in _aliased(identity, trust_domains)}
     matchers = [StringMatcher(exact=identity) for identity in sorted(wanted)]
     anybody = [StringMatcher(prefix=names.trust_domain_prefix(name)) for name in trust_domains]
-    context = UpstreamTlsContext(common_tls_context=_mutual(matchers or anybody, alpn), sni=sni)
-    return TransportSocket(name=TLS_SOCKET, typed_config=packed(context))
+    return matchers or anybody
 
 
 def _aliased(identity: str, trust_domains: tuple[str, ...]) -> Iterable[str]:

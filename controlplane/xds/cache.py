@@ -26,8 +26,8 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
 from controlplane.emit import clients, credentials, envoy, on_demand
 from controlplane.emit.clients import Client
-from controlplane.emit.node import Node
-from controlplane.mesh.model import Mesh
+from controlplane.emit.node import Node, seated
+from controlplane.mesh.model import Mesh, Workload
 from controlplane.resources import (
     NO_LAYER,
     NOTHING,
@@ -41,6 +41,7 @@ from controlplane.resources import (
 from controlplane.snapshot import Draft, check
 from controlplane.xds.catalog import FETCHED_TABLE, Catalog
 from controlplane.xds.kept import Kept
+from controlplane.xds.proxyless import Proxyless
 from protos.types import CDS, EDS, RDS, SDS, VHDS
 
 log = logging.getLogger("weft.controlplane.xds")
@@ -95,6 +96,7 @@ class SnapshotCache:
         self._secrets_for = secrets_for
         self.extras_for: Callable[[Node], Draft] | None = None
         self._catalog = Catalog(mesh)
+        self.proxyless = Proxyless(self._catalog, revoked)
         self._shared = _NOTHING
         self._scopes: dict[_Scope, _Part] = {}
         self._parts: Kept[_Part] = Kept()
@@ -117,6 +119,7 @@ class SnapshotCache:
         self._keys.sweep()
         self._own.sweep()
         self._snapshots.sweep()
+        self.proxyless.sweep()
         self._scopes = {}
         ground = tuple(getattr(mesh, name) for name in _GROUND)
         if not all(map(is_, ground, self._ground or (None,) * len(ground))):
@@ -125,9 +128,12 @@ class SnapshotCache:
 
     def snapshot(self, node: Node) -> Snapshot:
         """Everything for `node`. The same content has the same version, for any node."""
-        key = self._keys.get(id(node), (node,), partial(_own_key, node))
+        if node.dialect == "grpc":
+            return self.proxyless.snapshot(node)
+        beside = self.mesh.workload_of(node.namespace, node.pod, node.workload)
+        key = self._keys.get(id(node), (node, beside), partial(_own_key, node, beside))
         scope = self._scope(key)
-        own = self._own_part(key, node, scope)
+        own = self._own_part(key, node, scope, beside)
         secrets = self._encoded(tuple(self._secrets_for(node)))
         extras = _Part(self.extras_for(node).encode()) if self.extras_for else _NOTHING
         needed = self._needed(key, own, scope) if node.on_demand else _NOTHING
@@ -171,9 +177,9 @@ class SnapshotCache:
         layer = self._catalog.layer((key, "needed"), clusters)
         return self._part((key, "needed"), {CDS: layer}) if layer else _NOTHING
 
-    def _own_part(self, key: Hashable, node: Node, scope: _Part) -> _Own:
+    def _own_part(self, key: Hashable, node: Node, scope: _Part, beside: Workload | None) -> _Own:
         """A node that is no gateway has the same part on the same ground."""
-        ground: tuple[object, ...] = (self._ground, self._revoked())
+        ground: tuple[object, ...] = (self._ground, self._revoked(), beside)
 
         def make(last: _Own | None) -> _Own:
             of = envoy.beside(self.mesh, node, self._revoked())
@@ -212,17 +218,19 @@ class SnapshotCache:
         return self._secrets[key][1]
 
 
-_GROUND = tuple(one.name for one in fields(Mesh) if one.init and one.name != "services")
-"""What of a mesh a node's own side depends on; services are for gateways."""
+_GROUND = tuple(
+    one.name for one in fields(Mesh) if one.init and one.name not in ("services", "pods")
+)
+"""What of a mesh a node's own side depends on, but for its own pod; services are for gateways."""
 
 _OF_SERVICES = 2
 """Of a node's layers those that are not its own: shared, and its scope's."""
 
 
-def _own_key(node: Node, last: Node | None) -> Node:
+def _own_key(node: Node, beside: Workload | None, last: Node | None) -> Node:
     """All of it but for its name: of an id only the role counts. Two nodes that call themselves the
     same workload may be of different identities, and only one of them may have its keys."""
-    return replace(node, id=node.id.partition("~")[0])
+    return seated(replace(node, id=node.id.partition("~")[0]), beside)
 
 
 def _names(type_url: str, *parts: _Part) -> Resources:

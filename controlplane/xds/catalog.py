@@ -26,6 +26,9 @@ from protos.types import CDS, EDS, RDS, VHDS
 
 log = logging.getLogger("weft.controlplane.xds")
 
+Shape = tuple[object, ...]
+"""What the names of a service depend on, by which clients call it."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
@@ -60,7 +63,7 @@ class _Host:
 class _Routes:
     """Of the outbound HTTP proxies of some clients."""
 
-    shapes: Column[tuple[object, ...]] = field(default_factory=Column)
+    shapes: Column[Shape] = field(default_factory=Column)
     hosts: Column[tuple[_Host, ...]] = field(default_factory=Column)
     domains: routes.Domains | None = None
     table: Resource | None = None
@@ -141,8 +144,8 @@ class Catalog:
     def _routes_of(self, client: Client, views: tuple[Service, ...]) -> tuple[_Routes, bool]:
         """And whether there is another virtual host."""
         made = self._routes.made(client, _Routes)
-        services = self._known_to(client, views)
-        if made.shapes.update(services, (), _shape) or made.domains is None:
+        services = self.known_to(client, views)
+        if made.shapes.update(services, (), shape_of) or made.domains is None:
             made.domains = routes.Domains(services, client.namespace)
         domains = made.domains
         make = partial(_hosts, client, domains)
@@ -151,7 +154,8 @@ class Catalog:
             made.table, made.layer = None, None
         return made, changed
 
-    def _known_to(self, client: Client, views: tuple[Service, ...]) -> tuple[Service, ...]:
+    def known_to(self, client: Client, views: tuple[Service, ...]) -> tuple[Service, ...]:
+        """All that such clients may call by name. views: see `views`."""
         services = self.common
         if views:
             services = tuple(sorted((*services, *views), key=lambda one: one.hostname))
@@ -171,7 +175,7 @@ def _alike(one: dict[str, Resource], other: dict[str, Resource]) -> bool:
     return all(other[name] is resource for name, resource in one.items())
 
 
-def _shape(service: Service, last: tuple[object, ...] | None) -> tuple[object, ...]:
+def shape_of(service: Service, last: Shape | None) -> Shape:
     """What virtual hosts' domains depend on."""
     shape = (
         *(service.hostname, service.namespace, service.ports),

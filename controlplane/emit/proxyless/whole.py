@@ -1,0 +1,77 @@
+"""All that a mesh comes to for gRPC's clients and servers: by service, and for a workload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+
+from controlplane.emit.clients import Caller
+from controlplane.emit.envoy import Beside
+from controlplane.emit.proxyless import clusters, listeners, routes
+from controlplane.emit.proxyless.losses import Losses
+from controlplane.emit.routes import Domains, tcp_ports
+from controlplane.emit.words import over_ads
+from controlplane.mesh.model import Service, Status
+from controlplane.snapshot import Draft
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What came of something, and what was lost on the way. clusters: those that routes name."""
+
+    draft: Draft
+    statuses: tuple[Status, ...] = ()
+    clusters: frozenset[str] = frozenset()
+
+
+def of_service(service: Service, trust_domains: tuple[str, ...]) -> Made:
+    """Its clusters and endpoints, which are the same to all clients that see it alike."""
+    losses = Losses.of(service)
+    made = list(clusters.of_service(service, trust_domains, losses))
+    draft = Draft(
+        clusters=tuple(cluster for cluster, _ in made),
+        endpoints=tuple(endpoints for _, endpoints in made if endpoints is not None),
+    )
+    return Made(draft, tuple(losses.statuses()))
+
+
+def ways_to(service: Service, domains: Domains, caller: Caller) -> Made:
+    """Its routes, and a listener for each name that the client may call it by."""
+    losses = Losses.of(service)
+    tables = []
+    entries = []
+    for port in tcp_ports(service):
+        table = routes.configuration(service, port, caller, losses)
+        tables.append(table)
+        names = domains.of(service, port)
+        entries += [listeners.for_client(name, table.name) for name in names]
+    named = frozenset(name for table in tables for name in routes.clusters_of(table) if name)
+    draft = Draft(listeners=tuple(entries), routes=tuple(tables))
+    return Made(draft, tuple(losses.statuses()), named)
+
+
+def of_workload(of: Beside) -> Made:
+    """The listeners of a workload's own servers."""
+    workload = of.workload
+    if workload is None:
+        return Made(Draft())
+    where = f"WorkloadEntry {workload.namespace}/{workload.name}"
+    losses = Losses(where, workload.position)
+    made = tuple(listeners.for_servers(workload, of.guards, of.denied or (), losses))
+    return Made(Draft(listeners=made), tuple(losses.statuses()))
+
+
+def empty(names: Iterable[str]) -> Draft:
+    """Clusters without endpoints, in place of those that routes name in vain: gRPC would hold up
+    every call of its channel for 15 s."""
+    several = tuple(sorted(names))
+    made = []
+    for name in several:
+        cluster = Cluster(name=name, type=Cluster.EDS)
+        cluster.eds_cluster_config.eds_config.CopyFrom(over_ads())
+        made.append(cluster)
+    endpoints = tuple(ClusterLoadAssignment(cluster_name=name) for name in several)
+    return Draft(clusters=tuple(made), endpoints=endpoints)

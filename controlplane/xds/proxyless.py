@@ -1,0 +1,190 @@
+"""Snapshots of gRPC's own clients and servers: made of services one by one, as for Envoys.
+
+    layer      of whom
+    common     services that all clients see alike: clusters and endpoints
+    seen       those that clients of a namespace (and labels) see in their own way
+    ways       all names by which these clients call services, and the routes behind them
+    own        one workload: the listeners of its servers
+
+What is lost to a gRPC client is told of those services only that one of them has asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from controlplane.emit import clients, envoy
+from controlplane.emit.clients import Client
+from controlplane.emit.node import Node
+from controlplane.emit.proxyless import listeners, whole
+from controlplane.emit.proxyless.whole import Made
+from controlplane.emit.routes import Domains
+from controlplane.mesh.model import Service, Status
+from controlplane.resources import Layer, Resource, Snapshot, assemble
+from controlplane.snapshot import Draft
+from controlplane.xds.catalog import Catalog, Shape, shape_of
+from controlplane.xds.kept import Column, Kept
+from protos.types import CDS, EDS, LDS, RDS
+
+log = logging.getLogger("weft.controlplane.xds")
+
+MAX_CALLERS = 1_000
+"""Kinds of nodes of which it is remembered what they call."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """Of one service or workload, encoded."""
+
+    hostname: str
+    types: dict[str, Layer] = field(default_factory=dict)
+    statuses: tuple[Status, ...] = ()
+    clusters: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class _Ways:
+    """To services, of some clients."""
+
+    shapes: Column[Shape] = field(default_factory=Column)
+    parts: Column[_Part] = field(default_factory=Column)
+    domains: Domains | None = None
+
+
+class Proxyless:
+    def __init__(self, catalog: Catalog, revoked: Callable[[], tuple[str, ...]]) -> None:
+        """catalog: of the present mesh. revoked: the identities that servers are to refuse."""
+        self._catalog = catalog
+        self._revoked = revoked
+        self._columns: Kept[Column[_Part]] = Kept()
+        self._ways: Kept[_Ways] = Kept()
+        self._own: Kept[_Part] = Kept()
+        self._snapshots: Kept[Snapshot] = Kept()
+        self._called: dict[Node, set[str]] = {}
+
+    def sweep(self) -> None:
+        """There is another mesh."""
+        for kept in (self._columns, self._ways, self._own, self._snapshots):
+            kept.sweep()
+
+    def snapshot(self, node: Node) -> Snapshot:
+        parts = self._parts_of(node)
+        client = self._client(node)
+        layers: dict[str, Layer] = {}
+        for type_url in (CDS, EDS, LDS, RDS):
+            found: dict[str, Resource] = {}
+            for part in parts:
+                found |= part.types.get(type_url, {})
+            layers[type_url] = self._catalog.layer(("grpc", client, node.workload, type_url), found)
+        key = (client, node.namespace, node.workload, node.service_account)
+        return self._snapshots.get(key, tuple(layers.values()), lambda _: assemble(layers))
+
+    # ------------------------------------------------------------------ what is lost
+
+    def note(self, node: Node, names: Iterable[str]) -> bool:
+        """Remembers that such a node has asked for resources of these names; True if that is new
+        and something may be to tell about it."""
+        key = _kind(node)
+        if key not in self._called and len(self._called) >= MAX_CALLERS:
+            return False
+        known = self._called.setdefault(key, set())
+        fresh = {asked for name in names if (asked := _hostname(name)) and asked not in known}
+        known |= fresh
+        return bool(fresh)
+
+    def statuses(self) -> tuple[Status, ...]:
+        """What the nodes that were noted do without."""
+        told: dict[Status, None] = {}
+        for node, called in self._called.items():
+            for part in self._parts_of(node):
+                if part.hostname in called:
+                    told |= dict.fromkeys(part.statuses)
+        return tuple(told)
+
+    # ------------------------------------------------------------------ parts
+
+    def _client(self, node: Node) -> Client:
+        return clients.client_of(node, self._catalog.client_labels)
+
+    def _parts_of(self, node: Node) -> tuple[_Part, ...]:
+        client = self._client(node)
+        common = self._targets("common", self._catalog.common)
+        views = self._catalog.views(client)
+        seen = self._targets(client, views)
+        ways = self._ways_of(client, views)
+        here = {name for part in (*common, *seen) for name in part.types.get(CDS, ())}
+        named = {name for part in ways for name in part.clusters}
+        missing = _Part("", whole.empty(named - here).encode())
+        return (*common, *seen, *ways, missing, self._own_part(node))
+
+    def _targets(self, key: Hashable, services: tuple[Service, ...]) -> tuple[_Part, ...]:
+        column = self._columns.made(key, Column)
+        domains = self._catalog.mesh.own_domains
+
+        def make(service: Service, last: _Part | None) -> _Part:
+            return _tried(service.hostname, partial(whole.of_service, service, domains), last)
+
+        column.update(services, (domains,), make)
+        return column.values
+
+    def _ways_of(self, client: Client, views: tuple[Service, ...]) -> tuple[_Part, ...]:
+        made = self._ways.made(client, _Ways)
+        services = self._catalog.known_to(client, views)
+        if made.shapes.update(services, (), shape_of) or made.domains is None:
+            made.domains = Domains(services, client.namespace)
+        domains = made.domains
+
+        def make(service: Service, last: _Part | None) -> _Part:
+            build = partial(whole.ways_to, service, domains, client)
+            return _tried(service.hostname, build, last)
+
+        made.parts.update(services, (domains,), make)
+        return made.parts.values
+
+    def _own_part(self, node: Node) -> _Part:
+        beside = envoy.beside(self._catalog.mesh, node, self._revoked())
+
+        def make(last: _Part | None) -> _Part:
+            return _tried(listeners.SERVER, partial(whole.of_workload, beside), last)
+
+        return self._own.get(_kind(node), (beside,), make)
+
+
+def _kind(node: Node) -> Node:
+    """All of it but for its name."""
+    return replace(node, id="", user_agent="")
+
+
+def _tried(name: str, build: Callable[[], Made], last: _Part | None) -> _Part:
+    """name: of whom it is told what was lost."""
+    try:
+        made = build()
+    except Exception as error:
+        # Whatever it is, clients must keep what they have and others get what is new.
+        log.exception("gRPC configuration of %s cannot be built: %s", name, error)
+        return last or _Part(name)
+    return _Part(name, _kept(made.draft, last), made.statuses, made.clusters)
+
+
+def _kept(draft: Draft, last: _Part | None) -> dict[str, Layer]:
+    """What is as it was stays the same object."""
+    types = draft.encode()
+    before = last.types if last is not None else {}
+    return {
+        url: old if (old := before.get(url)) is not None and _alike(old, layer) else layer
+        for url, layer in types.items()
+    }
+
+
+def _alike(old: Layer, new: Layer) -> bool:
+    return old.keys() == new.keys() and all(old[k].version == r.version for k, r in new.items())
+
+
+def _hostname(name: str) -> str:
+    """Of the service whose routes have this name, or the word for a workload's own servers."""
+    if name.startswith(listeners.SERVER):
+        return listeners.SERVER
+    return name.rpartition("|")[2] if name.startswith("outbound|") else ""

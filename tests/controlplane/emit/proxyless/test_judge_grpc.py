@@ -1,0 +1,86 @@
+"""What is emitted in the gRPC dialect, shown to gRPC's own client: it refuses nothing of it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.network.http_connection_manager.v3 import (
+    http_connection_manager_pb2 as hcm_pb2,
+)
+from google.protobuf.any_pb2 import Any as AnyMessage
+
+from controlplane.emit.proxyless.routes import clusters_of
+from controlplane.mesh.model import Mesh
+from controlplane.resources import Resource, Snapshot
+from protos.types import CDS, EDS, LDS, RDS
+from tests.support.emit_cases import CASES
+from tests.support.grpc_xds import (
+    GrpcJudge,
+    GrpcProgram,
+    grpc_judging,
+    grpc_program,
+    write_bootstrap,
+)
+from tests.support.mesh import node
+
+FILES = ("certificate_file", "private_key_file", "ca_certificate_file")
+NODE = node(dialect="grpc")
+
+
+def test_a_real_client_refuses_nothing(tmp_path: Path) -> None:
+    nothing = tmp_path / "there.are.no.certificates"
+    nothing.touch()
+
+    async def scenario() -> None:
+        async with grpc_judging() as judge:
+            path = write_bootstrap(
+                tmp_path / "bootstrap.json",
+                f"127.0.0.1:{judge.port}",
+                certificates=dict.fromkeys(FILES, str(nothing)),
+            )
+            with grpc_program(path) as client:
+                judged = 0
+                for name, build in CASES.items():
+                    named, refused = await shown(judge, client, build())
+                    assert refused == {}, name
+                    judged += named
+                assert judged > len(CASES)
+
+    asyncio.run(scenario())
+
+
+async def shown(
+    judge: GrpcJudge, client: GrpcProgram, candidate: Mesh
+) -> tuple[int, dict[str, dict[str, str]]]:
+    """How many tables of routes there are, each of which the client calls by one name; and what it
+    refuses."""
+    judge.show(candidate)
+    snapshot = judge.cache.snapshot(NODE)
+    names = {table: name for name, table in tables_by_name(snapshot).items()}
+    clusters = {c for table in snapshot.of(RDS).values() for c in clusters_of(routes(table)) if c}
+    assert clusters <= set(snapshot.of(CDS)), "gRPC would wait 15 s for what is not there"
+    await asyncio.to_thread(client.order, watch=[f"xds:///{name}" for name in names.values()])
+    wanted = {LDS: set(names.values()), RDS: set(names), CDS: clusters}
+    wanted[EDS] = clusters & set(snapshot.of(EDS))
+    return len(names), await judge.settled(wanted)
+
+
+def tables_by_name(snapshot: Snapshot) -> dict[str, str]:
+    found = {}
+    for name, resource in snapshot.of(LDS).items():
+        manager = hcm_pb2.HttpConnectionManager()
+        listener = Listener.FromString(value_of(resource))
+        if listener.api_listener.api_listener.Unpack(manager):
+            found[name] = manager.rds.route_config_name
+    return found
+
+
+def routes(resource: Resource) -> RouteConfiguration:
+    return RouteConfiguration.FromString(value_of(resource))
+
+
+def value_of(resource: Resource) -> bytes:
+    return AnyMessage.FromString(resource.body).value
