@@ -9,6 +9,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Protocol
 
@@ -80,7 +81,7 @@ def check(
     from controlplane.analyze import analyze
 
     manifests = _read(paths)
-    found = analyze(manifests, trust_domain)
+    found = analyze(manifests, trust_domain, datetime.now(UTC))
     shown = SEVERITIES[: SEVERITIES.index(severity) + 1]
     statuses = [one for one in found.statuses if one.severity in shown]
     if output == "json":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from controlplane.kinds.json_nodes import compose_value
@@ -22,12 +22,14 @@ from controlplane.mesh.model import Position, Status
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """whole False: some text could not be attributed to any object."""
+    """whole False: some text could not be attributed to any object. documents: all that was read,
+    also of kinds that are nothing to a mesh."""
 
     objects: tuple[Object, ...] = ()
     statuses: tuple[Status, ...] = ()
     failed: frozenset[ObjectKey] = frozenset()
     whole: bool = True
+    documents: tuple[Node, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def has_errors(self) -> bool:
@@ -45,7 +47,7 @@ def parse(text: str, source: str) -> Parsed:
     reader = _Reader(source)
     for document in documents:
         reader.read(document, "")
-    return reader.result()
+    return replace(reader.result(), documents=tuple(documents))
 
 
 def parse_value(value: object, source: str) -> Parsed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from controlplane.snapshot import Draft
 from weft.cli import weft
 
 ROOT = Path(__file__).parents[2]
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TILL = """\
 apiVersion: v1
 kind: Service
@@ -132,12 +134,12 @@ def test_what_does_not_hold_together_on_the_wire_is_an_error(
 ) -> None:
     """Emission without what others refer to: our own mistake, which no proxy must get to see."""
     manifests = {"a.yaml": parse(TILL, "a.yaml")}
-    assert analyze(manifests, "td").statuses == ()
+    assert analyze(manifests, "td", NOW).statuses == ()
     outbound = envoy.outbound
     monkeypatch.setattr(
         envoy, "outbound", lambda mesh, node: replace(outbound(mesh, node), routes=())
     )
-    (found,) = analyze(manifests, "td").statuses
+    (found,) = analyze(manifests, "td", NOW).statuses
     assert (found.code, found.object) == ("Emission", "Namespace default")
     assert "names route configuration" in found.message
 
@@ -154,6 +156,6 @@ def test_what_cannot_be_emitted_for_one_is_told_and_others_are_looked_at(
         raise RuntimeError("it burns")
 
     monkeypatch.setattr(envoy, "sidecar", sidecar)
-    found = analyze(manifests, "td").statuses
+    found = analyze(manifests, "td", NOW).statuses
     assert sorted(seen) == ["default", "other"]
     assert ["it burns" in one.message for one in found] == [True, True]

@@ -4,14 +4,20 @@ Everything that a control plane would say of them: reading, translation, and whe
 become for each proxy that they can have holds together. Nothing is kept in force from before, so
 an object with an error is not there for those that refer to it.
 
-    found = analyze({"mesh/a.yaml": parse(text, "mesh/a.yaml")}, "cluster.local")
+    found = analyze({"mesh/a.yaml": parse(text, "mesh/a.yaml")}, "cluster.local", now)
+
+Then what `istioctl analyze` would say, which also looks at kinds that are nothing to a mesh.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
+from controlplane.analyze.analyzers import findings
+from controlplane.analyze.finding import beside
+from controlplane.analyze.items import Items
 from controlplane.emit import clients, envoy
 from controlplane.emit.clients import Client
 from controlplane.emit.node import Node
@@ -36,13 +42,15 @@ class Findings:
     objects: int
 
 
-def analyze(manifests: Mapping[str, Parsed], trust_domain: str) -> Findings:
-    """manifests: what was read, by the source's name."""
+def analyze(manifests: Mapping[str, Parsed], trust_domain: str, now: datetime) -> Findings:
+    """manifests: what was read, by the source's name. now: of which certificates are valid."""
     inventory = Inventory()
     for name, parsed in manifests.items():
         inventory.replace(Origin.file(name), parsed.objects, parsed.statuses)
     mesh, said = build(inventory.snapshot(), trust_domain)
-    found = {*said, *patch_faults(mesh.patches), *_emitted(mesh)}
+    known = {*said, *patch_faults(mesh.patches), *_emitted(mesh)}
+    items = Items({name: parsed.documents for name, parsed in manifests.items()}, now)
+    found = beside(known, findings(items))
     return Findings(in_order(found), sum(len(one.objects) for one in manifests.values()))
 
 
