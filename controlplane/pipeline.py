@@ -111,8 +111,10 @@ class Pipeline:
         security = kept.get("security", (mesh.security,), partial(_digest, mesh.security))
         edges = kept.get("gateways", (mesh.gateways,), partial(_digest, mesh.gateways))
         patches = kept.get("patches", (mesh.patches,), partial(_digest, mesh.patches))
+        pods = kept.get("pods", (mesh.pods.stamp,), partial(_digest, mesh.pods.stamp))
+        logs = kept.get("logs", (mesh.logs,), partial(_digest, mesh.logs))
         outbound = self._outlets.cache.snapshot(_ANY_SIDECAR).version
-        every = f"{outbound}{digest}{security}{edges}{patches}"
+        every = f"{outbound}{digest}{security}{edges}{patches}{logs}{pods}"
         return hashlib.sha256(every.encode()).hexdigest()[:16]
 
     def close(self) -> None:

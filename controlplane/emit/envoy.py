@@ -23,6 +23,7 @@ from controlplane.emit import (
     routes,
 )
 from controlplane.emit.access import Guards, jwks_places
+from controlplane.emit.access_logs import DEFAULT
 from controlplane.emit.gateways.places import place_of
 from controlplane.emit.gateways.whole import gateways
 from controlplane.emit.node import Node
@@ -33,6 +34,7 @@ from controlplane.snapshot import Draft
 
 def emit(mesh: Mesh, node: Node) -> Draft:
     return shared(mesh) + outbound(mesh, node) + sidecar(beside(mesh, node), node)
+from controlplane.mesh.telemetry import Logs
 
 
 def shared(mesh: Mesh) -> Draft:
@@ -73,6 +75,18 @@ class Beside:
 
     workload: Workload | None
     guards: Guards
+def capture_for(mesh: Mesh, node: Node) -> Capture | None:
+    """What the outbound side of a node that intercepts depends on; None for any other."""
+    if not node.intercepts:
+        return None
+    labels = _labels(node, mesh.workload_of(node.namespace, node.pod, node.workload))
+    return capture_of(mesh, node, labels, _logs(mesh, node, labels))
+
+
+def _logs(mesh: Mesh, node: Node, labels: Mapping[str, str]) -> Logs:
+    return next((one.logs for one in mesh.logs if one.scope.takes(node.namespace, labels)), DEFAULT)
+
+
     trust_domains: tuple[str, ...]
     edge: Mesh | None = None
     denied: tuple[str, ...] | None = None
@@ -85,8 +99,12 @@ def beside(mesh: Mesh, node: Node, revoked: tuple[str, ...] = ()) -> Beside:
     denied = None if node.weft_agent else revoked
     labels = _labels(node, workload)
     ours = tuple(one for one in mesh.patches if one.scope.takes(node.namespace, labels))
+    logs: Logs = DEFAULT
+    capture: Capture | None = None
     guards = Guards.of(mesh.security, node.namespace, labels)
-    return Beside(workload, guards, mesh.trust_domains, edge, denied, ours)
+    logs = _logs(mesh, node, labels)
+    capture = capture_for(mesh, node)
+    return Beside(workload, guards, mesh.trust_domains, edge, denied, ours, logs, capture)
 
 
 def sidecar(of: Beside, node: Node) -> Draft:
@@ -102,10 +120,11 @@ def _own_side(of: Beside, node: Node) -> Draft:
     own = {cluster.name: cluster for cluster in map(clusters.inbound, ports)}
     own |= {jwt.cluster_name(rule): jwt.cluster(rule) for rule in jwks_places(guards.tokens)}
     denied = of.denied
-    found = [listeners.inbound(p, of.trust_domains, guards, denied=denied) for p in ports]
+    domains, logs = of.trust_domains, of.logs
+    found = [listeners.inbound(p, domains, guards, denied=denied, logs=logs) for p in ports]
     routes = [listeners.inbound_routes(p, denied) for p in ports] if denied is not None else []
     if node.http_proxy_port:
-        found.append(listeners.http_proxy(node.http_proxy_port, fetches=node.on_demand))
+        found.append(listeners.http_proxy(node.http_proxy_port, fetches=node.on_demand, logs=logs))
     draft = Draft(
         clusters=tuple(own.values()),
         listeners=tuple(found),
@@ -113,7 +132,18 @@ def _own_side(of: Beside, node: Node) -> Draft:
     )
     if of.edge is None:
         return draft
-    return draft + gateway.gateway(of.edge, node, guards) + gateways(of.edge, node, guards)
+    laptop = gateway.gateway(of.edge, node, guards, logs)
+    return draft + laptop + gateways(of.edge, node, guards, logs)
+
+
+def _captured(of: Beside, workload: Workload, capture: Capture) -> Draft:
+    """The inbound side where connections are intercepted."""
+    inside = inbound.Inside(workload, capture, of.guards, of.trust_domains, of.denied)
+    return Draft(
+        clusters=tuple(application_clusters(workload, capture).values()),
+        listeners=tuple(inbound.inbound(inside)),
+        routes=tuple(inbound.tables(inside)),
+    )
 
 
 def _labels(node: Node, workload: Workload | None) -> Mapping[str, str]:

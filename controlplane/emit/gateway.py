@@ -16,9 +16,11 @@ from envoy.config.route.v3.route_components_pb2 import (
 
 from controlplane.emit import clients, listeners, names, routes
 from controlplane.emit.access import Guards
+from controlplane.emit.access_logs import DEFAULT
 from controlplane.emit.node import Node
 from controlplane.emit.targets import Targets
 from controlplane.mesh.model import Mesh, Service
+from controlplane.mesh.telemetry import Logs
 from controlplane.snapshot import Draft
 
 UNKNOWN_HOST_BODY = (
@@ -26,7 +28,7 @@ UNKNOWN_HOST_BODY = (
 )
 
 
-def gateway(mesh: Mesh, node: Node, guards: Guards) -> Draft:
+def gateway(mesh: Mesh, node: Node, guards: Guards, logs: Logs = DEFAULT) -> Draft:
     """Listener and routes of a node that has metadata WEFT_GATEWAY; nothing for another."""
     if node.gateway is None:
         return Draft()
@@ -39,7 +41,7 @@ def gateway(mesh: Mesh, node: Node, guards: Guards) -> Draft:
     ]
     hosts.append(_unknown_host(port))
     return Draft(
-        listeners=(listeners.gateway(address, port, guards),),
+        listeners=(listeners.gateway(address, port, guards, logs),),
         routes=(routes.configuration(names.GATEWAY_ROUTES, hosts),),
         unresolved=targets.missing,
     )

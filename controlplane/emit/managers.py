@@ -1,14 +1,11 @@
-"""The HTTP connection manager and the access log that every listener of ours has."""
+"""The HTTP connection manager that every listener of ours has, and its access logs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
-from envoy.config.core.v3.base_pb2 import DataSource
-from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog as EnvoyLog
 from envoy.config.listener.v3.listener_components_pb2 import Filter, ListenerFilter
-from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
@@ -16,27 +13,15 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 )
 
 from controlplane.emit.access import Guards
+from controlplane.emit.access_logs import envoy_logs
 from controlplane.emit.words import packed, seconds
-
-ACCESS_LOG_FORMAT = (
-    '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" '
-    "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "
-    '"%UPSTREAM_TRANSPORT_FAILURE_REASON%" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% '
-    '%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" '
-    '"%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" %UPSTREAM_CLUSTER% '
-    "%UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% "
-    "%REQUESTED_SERVER_NAME% %ROUTE_NAME%\n"
-)
-"""Istio's default text format."""
-
-DENIED_AT = " %DYNAMIC_METADATA(weft.rbac:source)%"
-"""Behind it where policies hold: the place of the rule that denied. Envoy has '-' there."""
+from controlplane.mesh.telemetry import AccessLog
 
 HttpConnectionManager = hcm_pb2.HttpConnectionManager
 
 HCM = "envoy.filters.network.http_connection_manager"
 NO_GUARDS = Guards()
-NEW_LINE = "\n"
+DEFAULT_LOGS = (AccessLog(),)
 
 
 def inspector() -> ListenerFilter:
@@ -49,23 +34,21 @@ def as_filter(made: HttpConnectionManager) -> Filter:
     return Filter(name=HCM, typed_config=packed(made))
 
 
-def access_log(guards: Guards) -> AccessLog:
-    text = ACCESS_LOG_FORMAT
-    if guards.access or guards.tokens:
-        text = f"{text.removesuffix(NEW_LINE)}{DENIED_AT}{NEW_LINE}"
-    log_format = SubstitutionFormatString(text_format_source=DataSource(inline_string=text))
-    log = packed(StdoutAccessLog(log_format=log_format))
-    return AccessLog(name="envoy.access_loggers.stdout", typed_config=log)
+def access_logs(logs: Iterable[AccessLog], guards: Guards) -> list[EnvoyLog]:
+    return envoy_logs(logs, bool(guards.access or guards.tokens))
 
 
 def manager(
-    stat_prefix: str, guards: Guards = NO_GUARDS, guarding: Iterable[hcm_pb2.HttpFilter] = ()
+    stat_prefix: str,
+    guards: Guards = NO_GUARDS,
+    guarding: Iterable[hcm_pb2.HttpFilter] = (),
+    logs: Iterable[AccessLog] = DEFAULT_LOGS,
 ) -> hcm_pb2.HttpConnectionManager:
     """What inbound and outbound share, as in Istio: WebSocket passes, and streams have no idle
     timeout. guarding: filters that stand before the router."""
     made = HttpConnectionManager(
         stat_prefix=stat_prefix,
-        access_log=[access_log(guards)],
+        access_log=access_logs(logs, guards),
         http_filters=[
             *guarding,
             hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router())),

@@ -54,18 +54,18 @@ def _set_path(result: EnvoyMatch, match: RouteMatch) -> None:
 
 
 def _headers(match: RouteMatch) -> list[HeaderMatcher]:
-    matchers = [_header(name, m) for name, m in sorted(match.headers.items())]
-    matchers += [_header(n, m, invert=True) for n, m in sorted(match.without_headers.items())]
+    matchers = [header(name, m) for name, m in sorted(match.headers.items())]
+    matchers += [header(n, m, invert=True) for n, m in sorted(match.without_headers.items())]
     if match.method is not None:
-        matchers.append(_header(":method", match.method))
+        matchers.append(header(":method", match.method))
     if match.scheme is not None:
-        matchers.append(_header(":scheme", match.scheme))
+        matchers.append(header(":scheme", match.scheme))
     if match.authority is not None:
-        matchers.append(_header(":authority", match.authority))
+        matchers.append(header(":authority", match.authority))
     return matchers
 
 
-def _header(name: str, match: StringMatch | None, invert: bool = False) -> HeaderMatcher:
+def header(name: str, match: StringMatch | None, invert: bool = False) -> HeaderMatcher:
     if match is None:
         return HeaderMatcher(name=name, present_match=True, invert_match=invert)
     matcher = string_matcher(match)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from typing import Literal
 
 from controlplane.kinds.decoders import (
     PORT,
@@ -24,6 +25,7 @@ from controlplane.kinds.decoders import (
     positive_duration,
     text,
 )
+from controlplane.kinds.log_providers import DefaultProviders, FileAccessLog, absolute_path
 from controlplane.kinds.objects import Object
 from controlplane.kinds.schema import (
     Invalid,
@@ -49,6 +51,7 @@ from controlplane.kinds.yaml_nodes import (
     compose_all,
 )
 
+Encoding = Literal["TEXT", "JSON"]
 ROOT_NAMESPACE = "istio-system"
 NAME = "istio"
 KEY = "mesh"
@@ -57,8 +60,8 @@ DENIAL_DETAILS = "weft.dev/denial-details"
 
 _NOT_YET = "has no effect yet"
 _UNUSED = (
-    "accessLogEncoding accessLogFile accessLogFormat configSources connectTimeout "
-    "defaultConfig defaultDestinationRuleExportTo defaultHttpRetryPolicy defaultProviders "
+    "configSources connectTimeout "
+    "defaultConfig defaultDestinationRuleExportTo defaultHttpRetryPolicy "
     "defaultServiceExportTo defaultVirtualServiceExportTo disableEnvoyListenerLog "
     "discoverySelectors dnsRefreshRate enableAutoMtls enableEnvoyAccessLogService "
     "enablePrometheusMerge enableTracing h2UpgradePolicy hboneIdleTimeout inboundClusterStatName "
@@ -68,7 +71,7 @@ _UNUSED = (
     "tcpKeepalive"
 )
 _OTHER_PROVIDERS = (
-    "datadog envoyFileAccessLog envoyHttpAls envoyOtelAls envoyTcpAls lightstep opencensus "
+    "datadog envoyHttpAls envoyOtelAls envoyTcpAls lightstep opencensus "
     "opentelemetry prometheus sds skywalking stackdriver zipkin"
 )
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -157,10 +160,18 @@ class ExtensionProvider(Record):
     name: str = required(named)
     envoy_ext_authz_http: ExtAuthzHttp | None = optional(obj(ExtAuthzHttp))
     envoy_ext_authz_grpc: ExtAuthzGrpc | None = optional(obj(ExtAuthzGrpc))
+    envoy_file_access_log: FileAccessLog | None = optional(obj(FileAccessLog))
 
     def check(self) -> Iterator[tuple[str, str]]:
-        if self.envoy_ext_authz_http and self.envoy_ext_authz_grpc:
-            yield "envoyExtAuthzGrpc", "only one provider can stand under one name"
+        kinds = ("envoyExtAuthzHttp", "envoyExtAuthzGrpc", "envoyFileAccessLog")
+        given = [key for key in kinds if key in self.where]
+        if len(given) > 1:
+            yield given[1], "only one provider can stand under one name"
+
+
+def _log_file(node: Node, place: Place) -> str:
+    """Empty: nothing is logged."""
+    return absolute_path(node, place) if text(node, place) else ""
 
 
 def _root(node: Node, place: Place) -> str:
@@ -216,6 +227,10 @@ class MeshConfig(Record):
     extension_providers: tuple[ExtensionProvider, ...] = optional(
         list_of(obj(ExtensionProvider)), ()
     )
+    access_log_file: str | None = optional(_log_file)
+    access_log_format: str = optional(text, "")
+    access_log_encoding: Encoding = optional(enum("TEXT", "JSON"), "TEXT")
+    default_providers: DefaultProviders | None = optional(obj(DefaultProviders))
     verify_certificate_at_client: bool = optional(_verified, True)
     path_normalization: PathNormalization | None = optional(obj(PathNormalization))
     mesh_mtls: TlsConfig | None = optional(obj(TlsConfig), key="meshMTLS")

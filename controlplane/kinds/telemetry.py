@@ -171,7 +171,4 @@ class TelemetrySpec(Record):
 @record
 class Telemetry(Object):
     API_VERSIONS = names("telemetry.istio.io/v1 telemetry.istio.io/v1alpha1")
-    PENDING = (
-        "a Telemetry has no effect yet: every proxy writes Istio's access log and has all metrics"
-    )
     spec: TelemetrySpec = optional(obj(TelemetrySpec), TelemetrySpec())

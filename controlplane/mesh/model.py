@@ -45,6 +45,7 @@ from controlplane.mesh.services import Viewpoint as Viewpoint
 from controlplane.mesh.services import Workload as Workload
 from controlplane.mesh.stream_rules import StreamMatch as StreamMatch
 from controlplane.mesh.stream_rules import StreamRule as StreamRule
+from controlplane.mesh.telemetry import ScopedLogs
 from controlplane.mesh.traffic_policy import ClientPolicy as ClientPolicy
 from controlplane.mesh.traffic_policy import ClientTls as ClientTls
 from controlplane.mesh.traffic_policy import ConnectionPool as ConnectionPool
@@ -73,6 +74,7 @@ class Mesh:
     conditions: tuple[ObjectConditions, ...] = ()
     imports: tuple[Import, ...] = ()
     patches: tuple[EnvoyPatch, ...] = ()
+    logs: tuple[ScopedLogs, ...] = ()
     _services: Mapping[str, Service] = field(init=False, repr=False, compare=False)
     _workloads: Mapping[tuple[str, str], Workload] = field(init=False, repr=False, compare=False)
 

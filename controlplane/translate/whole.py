@@ -29,6 +29,7 @@ from controlplane.translate import (
     routes,
     security,
     services,
+    telemetry,
     workloads,
 )
 from controlplane.translate.credentials import Credentials, names_in
@@ -85,6 +86,7 @@ def build(
     used = memo.once("used", Credentials.named, credentials, asked_for, report)
     known = memo.once("imports", imports.build, of(Sidecar), report)
     patched = memo.once("patches", patches.build, of(EnvoyFilter), report)
+    logging = memo.once("telemetry", telemetry.build, snapshot.only(*telemetry.KINDS), report)
     mesh = Mesh(
         trust_domain,
         every,
@@ -96,5 +98,6 @@ def build(
         edges.conditions,
         known,
         patched,
+        logs=logging,
     )
     return mesh, memo.statuses(snapshot.statuses)

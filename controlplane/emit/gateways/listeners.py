@@ -14,6 +14,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from controlplane.emit import http_actions, managers, names
 from controlplane.emit.access import Guards, http_filters, network_filters
+from controlplane.emit.access_logs import DEFAULT
 from controlplane.emit.explanations import of_tokens
 from controlplane.emit.gateways import tls
 from controlplane.emit.gateways.places import Place
@@ -23,6 +24,7 @@ from controlplane.emit.targets import Targets
 from controlplane.emit.words import over_ads, packed, seconds, socket_address
 from controlplane.mesh.gateways import Gateway, Server, StreamRoute
 from controlplane.mesh.model import Destination
+from controlplane.mesh.telemetry import Logs
 
 HttpConnectionManager = managers.HttpConnectionManager
 TCP_PROXY = "envoy.filters.network.tcp_proxy"
@@ -44,6 +46,7 @@ class Context:
     guards: Guards
     targets: Targets
     trust_domains: tuple[str, ...]
+    logs: Logs = DEFAULT
 
 
 def listeners(context: Context) -> Made:
@@ -114,7 +117,8 @@ class _Builder:
         )
         guarding = http_filters(context.guards, self._port, (number,), reroute=True)
         guarding += http_actions.http_filters()
-        manager = managers.manager(f"outbound_0.0.0.0_{self._port}", context.guards, guarding)
+        stat_prefix = f"outbound_0.0.0.0_{self._port}"
+        manager = managers.manager(stat_prefix, context.guards, guarding, context.logs.client)
         manager.rds.route_config_name = name
         manager.rds.config_source.CopyFrom(over_ads())
         manager.use_remote_address.value = True
@@ -145,7 +149,8 @@ class _Builder:
     def _relay(self, server: Server, route: StreamRoute) -> list[Filter]:
         context = self._context
         proxy = TcpProxy(stat_prefix=f"outbound_{self._port}")
-        proxy.access_log.append(managers.access_log(context.guards))
+        logs = managers.access_logs(context.logs.client, context.guards)
+        proxy.access_log.extend(logs)
         _set_clusters(proxy, route.destinations, server.port, context.targets)
         relay = Filter(name=TCP_PROXY, typed_config=packed(proxy))
         return [*network_filters(context.guards, self._port, (server.port,)), relay]

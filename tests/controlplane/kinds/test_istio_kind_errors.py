@@ -137,7 +137,7 @@ def test_what_is_wrong_is_said_with_its_path(kind: str, spec: str, expected: str
 
 
 def test_kinds_without_effect_yet_say_so_by_a_warning() -> None:
-    text = "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {name: a}\n"
+    text = "apiVersion: networking.istio.io/v1beta1\nkind: ProxyConfig\nmetadata: {name: a}\n"
     (status,) = parse(text, "m.yaml").statuses
     assert (status.severity, status.code) == ("warning", "NoEffect")
 

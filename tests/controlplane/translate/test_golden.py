@@ -61,6 +61,7 @@ def shown(mesh: Mesh, statuses: tuple[Status, ...]) -> str:
         "services": plain(mesh.services),
         "workloads": plain(mesh.workloads),
         **({"patches": plain(mesh.patches)} if mesh.patches else {}),
+        **({"logs": plain(mesh.logs)} if mesh.logs else {}),
         **({"imports": plain(mesh.imports)} if mesh.imports else {}),
         **({"security": plain(mesh.security)} if mesh.security != Security() else {}),
         **({"gateways": plain(mesh.gateways)} if mesh.gateways else {}),

@@ -1,0 +1,50 @@
+"""The part of Istio's MeshConfig that says where access logs go and how they look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controlplane.kinds.decoders import boolean, json_object, list_of, text
+from controlplane.kinds.schema import Place, Record, notes, obj, optional, record, required
+from controlplane.kinds.selectors import named
+from controlplane.kinds.yaml_nodes import Node
+
+
+def absolute_path(node: Node, place: Place) -> str:
+    value = named(node, place)
+    if not value.startswith("/") or "\0" in value:
+        raise place.refuse(node, "the path of a file, such as /dev/stdout")
+    return value
+
+
+@record
+class LogFormat(Record):
+    """text, or labels: a JSON object whose strings are texts of that kind."""
+
+    text: str = optional(text, "")
+    labels: str | None = optional(json_object)
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.text and self.labels is not None:
+            yield "labels", "and text exclude each other"
+
+
+@record
+class FileAccessLog(Record):
+    path: str = required(absolute_path)
+    log_format: LogFormat | None = optional(obj(LogFormat))
+    omit_empty_values: bool = optional(boolean, False)
+
+
+_NAMES = list_of(named)
+
+
+@record
+class DefaultProviders(Record):
+    """By name, of extensionProviders."""
+
+    NOTED = notes(
+        tracing="has no effect: proxies make no trace spans",
+        metrics="has no effect: every proxy has Envoy's statistics, and Istio's metrics none",
+    )
+    access_logging: tuple[str, ...] = optional(_NAMES, ())

@@ -1,0 +1,76 @@
+"""What proxies log of the streams that have ended, and to where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from controlplane.mesh.http_rules import StringMatch
+from controlplane.mesh.scopes import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A number of a stream: its status code (0: it has none), or the milliseconds it took."""
+
+    of: Literal["status", "duration_ms"]
+    op: Literal["EQ", "NE", "GE", "LE"]
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderTest:
+    """A header of the request. match None: it is there. inverted: the opposite, which is also true
+    of a header that is not there."""
+
+    name: str
+    match: StringMatch | None = None
+    inverted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """All of them; without any: always."""
+
+    tests: tuple[LogTest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Some:
+    """One of them; without any: never."""
+
+    tests: tuple[LogTest, ...] = ()
+
+
+LogTest = Compared | HeaderTest | Every | Some
+ALWAYS = Every()
+NEVER = Some()
+
+STDOUT = "/dev/stdout"
+Encoding = Literal["TEXT", "JSON"]
+
+
+@dataclass(frozen=True, slots=True)
+class AccessLog:
+    """One line for each stream that `wanted` takes. format: text, or for JSON an object; '' is
+    Istio's. Its operators are Envoy's. omits_empty: an operator without a value has none."""
+
+    path: str = STDOUT
+    encoding: Encoding = "TEXT"
+    format: str = ""
+    omits_empty: bool = False
+    wanted: LogTest = ALWAYS
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """Of one workload: of what comes in (server) and of what it calls, or a gateway passes on."""
+
+    client: tuple[AccessLog, ...] = (AccessLog(),)
+    server: tuple[AccessLog, ...] = (AccessLog(),)
+
+
+@dataclass(frozen=True, slots=True)
+class ScopedLogs:
+    scope: Scope
+    logs: Logs = field(default_factory=Logs)
