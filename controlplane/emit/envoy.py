@@ -29,12 +29,12 @@ from controlplane.emit.gateways.whole import gateways
 from controlplane.emit.node import Node
 from controlplane.mesh.model import Mesh, Service, Workload
 from controlplane.mesh.patches import EnvoyPatch
+from controlplane.mesh.telemetry import Logs
 from controlplane.snapshot import Draft
 
 
 def emit(mesh: Mesh, node: Node) -> Draft:
     return shared(mesh) + outbound(mesh, node) + sidecar(beside(mesh, node), node)
-from controlplane.mesh.telemetry import Logs
 
 
 def shared(mesh: Mesh) -> Draft:
@@ -75,22 +75,11 @@ class Beside:
 
     workload: Workload | None
     guards: Guards
-def capture_for(mesh: Mesh, node: Node) -> Capture | None:
-    """What the outbound side of a node that intercepts depends on; None for any other."""
-    if not node.intercepts:
-        return None
-    labels = _labels(node, mesh.workload_of(node.namespace, node.pod, node.workload))
-    return capture_of(mesh, node, labels, _logs(mesh, node, labels))
-
-
-def _logs(mesh: Mesh, node: Node, labels: Mapping[str, str]) -> Logs:
-    return next((one.logs for one in mesh.logs if one.scope.takes(node.namespace, labels)), DEFAULT)
-
-
     trust_domains: tuple[str, ...]
     edge: Mesh | None = None
     denied: tuple[str, ...] | None = None
     patches: tuple[EnvoyPatch, ...] = ()
+    logs: Logs = DEFAULT
 
 
 def beside(mesh: Mesh, node: Node, revoked: tuple[str, ...] = ()) -> Beside:
@@ -99,12 +88,9 @@ def beside(mesh: Mesh, node: Node, revoked: tuple[str, ...] = ()) -> Beside:
     denied = None if node.weft_agent else revoked
     labels = _labels(node, workload)
     ours = tuple(one for one in mesh.patches if one.scope.takes(node.namespace, labels))
-    logs: Logs = DEFAULT
-    capture: Capture | None = None
     guards = Guards.of(mesh.security, node.namespace, labels)
-    logs = _logs(mesh, node, labels)
-    capture = capture_for(mesh, node)
-    return Beside(workload, guards, mesh.trust_domains, edge, denied, ours, logs, capture)
+    logs = next((one.logs for one in mesh.logs if one.scope.takes(node.namespace, labels)), DEFAULT)
+    return Beside(workload, guards, mesh.trust_domains, edge, denied, ours, logs)
 
 
 def sidecar(of: Beside, node: Node) -> Draft:
@@ -134,16 +120,6 @@ def _own_side(of: Beside, node: Node) -> Draft:
         return draft
     laptop = gateway.gateway(of.edge, node, guards, logs)
     return draft + laptop + gateways(of.edge, node, guards, logs)
-
-
-def _captured(of: Beside, workload: Workload, capture: Capture) -> Draft:
-    """The inbound side where connections are intercepted."""
-    inside = inbound.Inside(workload, capture, of.guards, of.trust_domains, of.denied)
-    return Draft(
-        clusters=tuple(application_clusters(workload, capture).values()),
-        listeners=tuple(inbound.inbound(inside)),
-        routes=tuple(inbound.tables(inside)),
-    )
 
 
 def _labels(node: Node, workload: Workload | None) -> Mapping[str, str]:
