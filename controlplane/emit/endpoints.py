@@ -58,8 +58,12 @@ def _locality(group: Group, port: int) -> parts.LocalityLbEndpoints:
 
 
 def _endpoint(endpoint: Endpoint, port: int) -> parts.LbEndpoint:
+    number = endpoint.ports[port]
+    place = parts.Endpoint(address=socket_address(endpoint.address, number))
+    for address in endpoint.more_addresses:
+        place.additional_addresses.add(address=socket_address(address, number))
     return parts.LbEndpoint(
-        endpoint=parts.Endpoint(address=socket_address(endpoint.address, endpoint.ports[port])),
+        endpoint=place,
         health_status=_HEALTH[endpoint.health],
         load_balancing_weight=UInt32Value(value=endpoint.weight or 1),
         metadata=_metadata(endpoint),

@@ -20,6 +20,7 @@ from controlplane.kinds.decoders import (
 )
 from controlplane.kinds.objects import Object
 from controlplane.kinds.schema import Place, Record, names, notes, obj, optional, record, required
+from controlplane.kinds.yaml_nodes import Mapping as Mapping_
 from controlplane.kinds.yaml_nodes import Node, Scalar
 
 _TRANSPORT = enum("TCP", "UDP", "SCTP")
@@ -56,9 +57,9 @@ class ServicePort(Record):
 @record
 class ServiceSpec(Record):
     IGNORED = names(
-        "allocateLoadBalancerNodePorts clusterIPs externalIPs externalTrafficPolicy "
-        "healthCheckNodePort ipFamilies ipFamilyPolicy loadBalancerClass loadBalancerIP "
-        "loadBalancerSourceRanges publishNotReadyAddresses sessionAffinityConfig"
+        "allocateLoadBalancerNodePorts clusterIPs externalTrafficPolicy "
+        "healthCheckNodePort ipFamilyPolicy loadBalancerClass loadBalancerIP "
+        "loadBalancerSourceRanges sessionAffinityConfig"
     )
     NOTED = notes(
         sessionAffinity="has no effect in a mesh: each request is balanced; see DestinationRule",
@@ -72,6 +73,9 @@ class ServiceSpec(Record):
     selector: Mapping[str, str] = optional(LABELS, {})
     cluster_ip: str = optional(_ip_or_none, "", key="clusterIP")
     external_name: str = optional(HOST, "")
+    external_ips: tuple[str, ...] = optional(list_of(ip), (), key="externalIPs")
+    ip_families: tuple[str, ...] = optional(list_of(enum("IPv4", "IPv6")), ())
+    publish_not_ready_addresses: bool = optional(boolean, False)
 
     def check(self) -> Iterator[tuple[str, str]]:
         if self.type == "ExternalName" and not self.external_name:
@@ -89,18 +93,61 @@ class ServiceSpec(Record):
 
 
 @record
+class LoadBalancerPlace(Record):
+    """Where a load balancer is: ip or hostname."""
+
+    IGNORED = names("ipMode ports")
+    ip: str = optional(text, "")
+    hostname: str = optional(text, "")
+
+
+@record
+class LoadBalancer(Record):
+    ingress: tuple[LoadBalancerPlace, ...] = optional(list_of(obj(LoadBalancerPlace)), ())
+
+
+@record
+class ServiceStatus(Record):
+    IGNORED = names("conditions")
+    load_balancer: LoadBalancer = optional(obj(LoadBalancer), LoadBalancer())
+
+
+@record
 class Service(Object):
     API_VERSIONS = names("v1")
+    IGNORED = Object.IGNORED - {"status"}
     spec: ServiceSpec = required(obj(ServiceSpec))
+    status: ServiceStatus = optional(obj(ServiceStatus), ServiceStatus())
 
 
 # --------------------------------------------------------------------------- endpoints
 
 
+PodName = tuple[str, str]
+"""Namespace and name of a pod; names are '' where none is meant."""
+NO_POD: PodName = ("", "")
+
+
+def _pod(node: Node, place: Place) -> PodName:
+    """An ObjectReference: of interest if it is to a Pod."""
+    if not isinstance(node, Mapping_):
+        raise place.refuse(node, "a reference to an object")
+    said = {
+        key: one.value
+        for key in ("kind", "namespace", "name")
+        if isinstance(one := node.get(key), Scalar)
+    }
+    if said.get("kind") != "Pod":
+        return NO_POD
+    return said.get("namespace", ""), said.get("name", "")
+
+
 @record
 class EndpointAddress(Record):
-    IGNORED = names("hostname nodeName targetRef")
+    IGNORED = names("hostname")
     ip: str = required(ip)
+    node_name: str = optional(text, "")
+    pod: PodName = optional(_pod, NO_POD, key="targetRef")
 
 
 @record
@@ -135,9 +182,11 @@ class EndpointConditions(Record):
 
 @record
 class SliceEndpoint(Record):
-    IGNORED = names("deprecatedTopology hints hostname nodeName targetRef")
+    IGNORED = names("deprecatedTopology hints hostname")
     addresses: tuple[str, ...] = required(list_of(address, 1))
     conditions: EndpointConditions = optional(obj(EndpointConditions), EndpointConditions())
+    node_name: str = optional(text, "")
+    pod: PodName = optional(_pod, NO_POD, key="targetRef")
     zone: str = optional(text, "")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from controlplane.kinds import mesh_config
 from controlplane.kinds.apps import Deployment
 from controlplane.kinds.authorization_policy import AuthorizationPolicy
+from controlplane.kinds.cluster_node import Node
 from controlplane.kinds.core import (
     ConfigMap,
     Endpoints,
@@ -33,6 +34,7 @@ from controlplane.kinds.ingress import Ingress, IngressClass
 from controlplane.kinds.mesh_config import MeshConfigMap
 from controlplane.kinds.objects import Object, ObjectKey
 from controlplane.kinds.peer_authentication import PeerAuthentication
+from controlplane.kinds.pod import Pod
 from controlplane.kinds.proxy_config import ProxyConfig
 from controlplane.kinds.request_authentication import RequestAuthentication
 from controlplane.kinds.schema import names
@@ -53,6 +55,8 @@ KINDS: dict[tuple[str, str], type[Object]] = {
         Namespace,
         ConfigMap,
         Secret,
+        Pod,
+        Node,
         Deployment,
         ServiceEntry,
         WorkloadEntry,
@@ -105,7 +109,7 @@ def versions_of(kind: str) -> tuple[str, ...]:
 _GROUPS = {version.rpartition("/")[0] for version, _ in KINDS} | {"extensions.istio.io"}
 _WITHOUT_EFFECT = names(
     "ClusterSPIFFEID ClusterStaticEntry ComponentStatus ControllerRevision DaemonSet Event "
-    "LimitRange NetworkPolicy Node PersistentVolume PersistentVolumeClaim Pod PodTemplate "
+    "LimitRange NetworkPolicy PersistentVolume PersistentVolumeClaim PodTemplate "
     "ReplicaSet ReplicationController ResourceQuota StatefulSet"
 )
 

@@ -140,8 +140,10 @@ def record(cls: type[T]) -> type[T]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A YAML mapping with known fields."""
+    """A YAML mapping with known fields. PLACES False: where each of them stands is not kept, which
+    costs more memory than the values."""
 
+    PLACES: ClassVar[bool] = True
     UNSUPPORTED: ClassVar[frozenset[str]] = frozenset()
     IGNORED: ClassVar[frozenset[str]] = frozenset()
     NOTED: ClassVar[MappingType[str, str]] = {}
@@ -273,7 +275,8 @@ def _decode_record(cls: type[R], node: Mapping, place: Place) -> R:
             problems.append(place.child(key).problem(node, "is required", "MissingField"))
     if problems:
         raise Invalid(problems)
-    made = cls(position=place.position(node), where=where, **values)
+    kept = where if cls.PLACES else {}
+    made = cls(position=place.position(node), where=kept, **values)
     faults = [_fault(made, place, *fault) for fault in made.check()]
     if faults:
         raise Invalid(faults)

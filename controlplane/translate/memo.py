@@ -4,6 +4,7 @@
     each      inside of a stage: one object; made again when its inputs are other ones, or when a
               question that it asked an index has another answer now
     index     a look-up table over other objects, whose questions (`@asked`) are remembered
+    grown     a table of very many objects, made of the one before and of what is new
 
 Inputs are compared by identity (a kind's equality leaves positions out), tuples by their elements,
 and what is equal to what was made before *is* it, so that what follows finds nothing new. A first
@@ -44,6 +45,11 @@ class Index:
 
     slot = ""
     memo: Memo | None = None
+
+    def spares(self, before: Index, args: tuple[Any, ...]) -> bool:
+        """Whether a question with these arguments surely has the answer that `before`, the table
+        that this one is in place of, gave."""
+        return False
 
 
 I = TypeVar("I", bound=Index)  # noqa: E741
@@ -152,6 +158,23 @@ class Memo:
         value: T = made.value
         return value
 
+    def grown(
+        self,
+        name: str,
+        make: Callable[Concatenate[T | None, P], T],
+        *args: P.args,
+        **named: P.kwargs,
+    ) -> T:
+        """make(last, ...), where `last` is what it made before, from which it may take what is as
+        it was: the answer must be the same without it."""
+        inputs = (*args, *named.values())
+        known = self._made.get(name)
+        if known is None or not _identical(known.inputs, inputs):
+            value = make(None if known is None else known.value, *args, **named)
+            known = self._made[name] = _Made(inputs, value, frozenset(), self.epoch)
+        found: T = known.value
+        return found
+
     def stage(
         self, name: str, make: Callable[Concatenate[Each, P], T], *args: P.args, **named: P.kwargs
     ) -> T:
@@ -229,19 +252,21 @@ class Memo:
             made.epoch = self.epoch
             return True
         now = {index.slot: self._indexes[index.slot] for index in made.indexes}
-        moved = {index.slot for index in made.indexes if now[index.slot] is not index}
+        moved = {index.slot: index for index in made.indexes if now[index.slot] is not index}
         outer, self._trace = self._trace, None
         try:
             for question in made.questions:
-                if question.slot in moved and not self._answered_alike(question, now):
+                before, index = moved.get(question.slot), now[question.slot]
+                if before is None or index.spares(before, question.args):
+                    continue
+                if not self._answered_alike(question, index):
                     return False
         finally:
             self._trace = outer
         made.indexes, made.epoch = tuple(now.values()), self.epoch
         return True
 
-    def _answered_alike(self, question: _Question, indexes: dict[str, Index]) -> bool:
-        index = indexes[question.slot]
+    def _answered_alike(self, question: _Question, index: Index) -> bool:
         with self.report.apart() as told:
             answer = question.query(index, *question.args, **question.named)
         return same(answer, question.answer) and told == question.told

@@ -13,7 +13,7 @@ from controlplane.mesh.policy import Security
 from controlplane.translate import access, tokens
 from controlplane.translate.authorizers import authorizers
 from controlplane.translate.report import Report
-from controlplane.translate.scopes import Population
+from controlplane.translate.scopes import Planned, Population
 from controlplane.translate.trust_domains import TrustDomains
 
 KINDS = (MeshConfigMap, AuthorizationPolicy, RequestAuthentication, Deployment, Gateway)
@@ -24,10 +24,12 @@ def build(
     snapshot: Snapshot,
     trust_domain: str,
     services: tuple[Service, ...],
-    workloads: tuple[Workload, ...],
+    running: tuple[tuple[Workload, ...], tuple[Planned, ...]],
     report: Report,
 ) -> Security:
-    """The services and workloads are those of the mesh that is being made."""
+    """The services are those of the mesh that is being made. running: workloads, and namespace and
+    labels of pods."""
+    workloads, pods = running
     settings = next(iter(snapshot.of(MeshConfigMap)), None)
     config = settings.data.mesh if settings is not None else None
     aliases = config.trust_domain_aliases if config is not None else ()
@@ -40,7 +42,7 @@ def build(
         (item.namespace, item.spec.template.metadata.labels) for item in snapshot.of(Deployment)
     )
     gateways = ((item.namespace, item.name) for item in snapshot.of(Gateway))
-    population = Population(workloads, tuple(planned), gateways)
+    population = Population(workloads, (*pods, *planned), gateways)
     return Security(
         access=access.policies(policies, domains, asked, population, report),
         tokens=tokens.policies(snapshot.of(RequestAuthentication), services, population, report),

@@ -37,7 +37,7 @@ class Place:
 def place_of(mesh: Mesh, node: Node) -> Place | None:
     """None for a proxy that is no gateway. Labels are those that the mesh knows of the workload;
     of an unknown one, which gets no keys, its own word."""
-    workload = mesh.workload(node.namespace, node.workload)
+    workload = mesh.workload_of(node.namespace, node.pod, node.workload)
     labels = workload.labels if workload is not None else node.labels
     found = tuple(
         gateway

@@ -1,29 +1,19 @@
 """Documents of the API server -> the inventory: typed, with provenance, the last good one kept.
 
 An object that can not be read keeps its last good version in force; a policy that has none at the
-start shuts its namespace (controlplane.sources.held_shut). What only the server itself needs is
-dropped before anything else is done.
+start shuts its namespace (controlplane.sources.held_shut).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from controlplane.inventory import Inventory, Origin
-from controlplane.kinds.core import EndpointSlice, Service, SliceEndpoint
-from controlplane.kinds.objects import Metadata, Object
 from controlplane.kinds.parse import parse_value
-from controlplane.kinds.registry import KINDS
 from controlplane.sources.held_shut import stand_ins
 from controlplane.sources.kubernetes.answers import Document, Resource
+from controlplane.sources.kubernetes.lean import lean
 from controlplane.sources.kubernetes.replica import Name
 
 SOURCE = "kubernetes"
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-_FILLED_IN = {"sessionAffinity": "None", "internalTrafficPolicy": "Cluster"}
-"""What the API server writes into a Service where the user wrote nothing: nobody is to be told that
-it has no effect."""
 
 
 def source_of(resource: Resource, name: Name) -> str:
@@ -63,37 +53,3 @@ class Intake:
     def drop(self, resource: Resource, name: Name) -> bool:
         """True: it was there."""
         return self._inventory.replace(origin_of(resource, name), ())
-
-
-def lean(resource: Resource, document: Document) -> Document:
-    """The object as a manifest would have it, without what has no effect: reading that costs most.
-    Items of a list don't say what they are."""
-    cls = KINDS.get((resource.api_version, resource.kind), Object)
-    made = {key: value for key, value in document.items() if key not in cls.IGNORED}
-    made |= {"apiVersion": resource.api_version, "kind": resource.kind}
-    if isinstance(said := document.get("metadata"), dict):
-        made["metadata"] = _metadata(said)
-    spec, endpoints = made.get("spec"), made.get("endpoints")
-    if cls is Service and isinstance(spec, dict):
-        made["spec"] = _unsaid(spec)
-    elif cls is EndpointSlice and isinstance(endpoints, list):
-        made["endpoints"] = [_endpoint(one) for one in endpoints]
-    return made
-
-
-def _metadata(said: Mapping[str, Any]) -> dict[str, Any]:
-    made = {key: value for key, value in said.items() if key not in Metadata.IGNORED}
-    notes = made.get("annotations")
-    if isinstance(notes, dict) and _LAST_APPLIED in notes:
-        made["annotations"] = {k: v for k, v in notes.items() if k != _LAST_APPLIED}
-    return made
-
-
-def _unsaid(spec: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in spec.items() if _FILLED_IN.get(key) != value}
-
-
-def _endpoint(said: object) -> object:
-    if not isinstance(said, dict):
-        return said
-    return {key: value for key, value in said.items() if key not in SliceEndpoint.IGNORED}

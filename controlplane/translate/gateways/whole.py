@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from controlplane.inventory import Snapshot
@@ -21,6 +21,7 @@ from controlplane.kinds.gateway_api.l4_routes import (
 )
 from controlplane.kinds.gateway_api.policies import BackendTLSPolicy, ReferenceGrant
 from controlplane.kinds.ingress import Ingress, IngressClass
+from controlplane.kinds.pod import Pod
 from controlplane.kinds.service_entry import ServiceEntry
 from controlplane.kinds.virtual_service import VirtualService
 from controlplane.mesh.conditions import ObjectConditions, ParentConditions
@@ -40,6 +41,7 @@ from controlplane.translate.gateways.mesh_routes import MeshRoutes
 from controlplane.translate.gateways.servers import HttpRouteOrGrpc
 from controlplane.translate.gateways.streams import L4Route
 from controlplane.translate.index import Hosts
+from controlplane.translate.pods.table import PodTable
 from controlplane.translate.report import Report
 
 KINDS = (
@@ -107,16 +109,34 @@ def build(
 
 
 def proxies(
-    gateways: tuple[IstioGateway, ...], workloads: tuple[Workload, ...]
+    gateways: tuple[IstioGateway, ...], workloads: tuple[Workload, ...], pods: tuple[Pod, ...]
 ) -> tuple[Workload, ...]:
     """The workloads that some Gateway may choose, by the label of Gateway API or a selector."""
+    mark = _marked(gateways)
+    found = [one for one in workloads if mark(one.labels)]
+    return (*found, *(_workload(pod) for pod in pods if pod.addresses))
+
+
+def pods(gateways: tuple[IstioGateway, ...], table: PodTable) -> tuple[Pod, ...]:
+    """The same of pods."""
+    mark = _marked(gateways)
+    kins = [kin for kin in table.population if mark(kin[1])]
+    return tuple(pod for kin in kins for pod in table.kin_of(*kin))
+
+
+def _marked(gateways: tuple[IstioGateway, ...]) -> Callable[[Mapping[str, str]], bool]:
     selectors = {frozenset(one.spec.selector.items()) for one in gateways} - {frozenset()}
-    return tuple(
-        one
-        for one in workloads
-        if GATEWAY_NAME in one.labels
-        or any(selector <= one.labels.items() for selector in selectors)
-    )
+
+    def mark(labels: Mapping[str, str]) -> bool:
+        return GATEWAY_NAME in labels or any(some <= labels.items() for some in selectors)
+
+    return mark
+
+
+def _workload(pod: Pod) -> Workload:
+    account = pod.spec.service_account_name or "default"
+    labels, address = pod.metadata.labels, pod.addresses[0]
+    return Workload(pod.name, pod.namespace, account, labels, address, pod=True)
 
 
 def _in_order(told: tuple[ObjectConditions, ...]) -> tuple[ObjectConditions, ...]:

@@ -81,10 +81,10 @@ def test_what_was_taken_again_is_no_news(resource: Resource) -> None:
 
 
 def test_what_has_no_effect_is_not_read() -> None:
-    endpoint = {"addresses": ["10.0.0.1"], "targetRef": {"kind": "Pod"}, "zone": "z"}
+    endpoint = {"addresses": ["10.0.0.1"], "hints": {"forZones": []}, "zone": "z"}
     metadata = {"name": "a", "uid": "u", "managedFields": [1], "resourceVersion": "5"}
     document = {"metadata": metadata, "endpoints": [endpoint], "addressType": "IPv4"}
     made = lean(SLICE, document)
     assert made["metadata"] == {"name": "a"}
     assert made["endpoints"] == [{"addresses": ["10.0.0.1"], "zone": "z"}]
-    assert endpoint["targetRef"], "what was given is not changed"
+    assert endpoint["hints"], "what was given is not changed"

@@ -1,0 +1,140 @@
+"""Documents of the API server, as a manifest would have them, without what has no effect on a mesh.
+
+Reading costs most of what an object costs, so what only the server, the scheduler and the kubelet
+need is dropped before. Of pods, of which there are most, only what is named here stays; fields that
+a newer Kubernetes has invented can't take one out of the mesh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from controlplane.kinds.cluster_node import Node
+from controlplane.kinds.core import EndpointSlice, Service, SliceEndpoint
+from controlplane.kinds.objects import Metadata, Object
+from controlplane.kinds.pod import (
+    Pod,
+    PodAddress,
+    PodCondition,
+    PodContainer,
+    PodMetadata,
+    PodPort,
+    PodStatus,
+    RunningPodSpec,
+)
+from controlplane.kinds.registry import KINDS
+from controlplane.kinds.schema import Record, plan_of
+from controlplane.sources.kubernetes.answers import Document, Resource
+
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_FILLED_IN = {"sessionAffinity": "None", "internalTrafficPolicy": "Cluster"}
+"""What the API server writes into a Service where the user wrote nothing: nobody is to be told that
+it has no effect."""
+
+
+def lean(resource: Resource, document: Document) -> Document:
+    """Items of a list don't say what they are."""
+    cls = KINDS.get((resource.api_version, resource.kind), Object)
+    prune = _PRUNE.get(cls)
+    made = prune(document) if prune is not None else _plain(cls, document)
+    return made | {"apiVersion": resource.api_version, "kind": resource.kind}
+
+
+def _plain(cls: type[Object], document: Mapping[str, Any]) -> Document:
+    made = {key: value for key, value in document.items() if key not in cls.IGNORED}
+    if isinstance(said := document.get("metadata"), dict):
+        made["metadata"] = _metadata(said)
+    return made
+
+
+def _metadata(said: Mapping[str, Any]) -> dict[str, Any]:
+    made = {key: value for key, value in said.items() if key not in Metadata.IGNORED}
+    notes = made.get("annotations")
+    if isinstance(notes, dict) and _LAST_APPLIED in notes:
+        made["annotations"] = {k: v for k, v in notes.items() if k != _LAST_APPLIED}
+    return made
+
+
+def _without(said: Mapping[str, Any], ignored: Collection[str]) -> dict[str, Any]:
+    return {key: value for key, value in said.items() if key not in ignored}
+
+
+def _listed(said: dict[str, Any], key: str, prune: Callable[[Any], Any]) -> None:
+    """Prunes the items of the list under `key`, in place, where they are mappings."""
+    if isinstance(items := said.get(key), list):
+        said[key] = [prune(one) if isinstance(one, dict) else one for one in items]
+
+
+# --------------------------------------------------------------------------- services
+
+
+def _service(document: Mapping[str, Any]) -> Document:
+    made = _plain(Service, document)
+    if isinstance(spec := made.get("spec"), dict):
+        made["spec"] = {k: value for k, value in spec.items() if _FILLED_IN.get(k) != value}
+    return made
+
+
+def _slice(document: Mapping[str, Any]) -> Document:
+    made = _plain(EndpointSlice, document)
+    _listed(made, "endpoints", lambda one: _without(one, SliceEndpoint.IGNORED))
+    return made
+
+
+# --------------------------------------------------------------------------- pods and nodes
+
+
+def _only(cls: type[Record]) -> Callable[[Any], Any]:
+    fields = frozenset(plan_of(cls).fields)
+    return lambda said: {key: value for key, value in said.items() if key in fields}
+
+
+_OF_METADATA, _OF_SPEC, _OF_STATUS = _only(PodMetadata), _only(RunningPodSpec), _only(PodStatus)
+_OF_CONTAINER, _OF_PORT = _only(PodContainer), _only(PodPort)
+_OF_CONDITION, _OF_ADDRESS = _only(PodCondition), _only(PodAddress)
+
+
+def _pod(document: Mapping[str, Any]) -> Document:
+    metadata, spec, status = (document.get(key) for key in ("metadata", "spec", "status"))
+    made: Document = {"metadata": metadata, "spec": spec, "status": status}
+    if isinstance(metadata, dict):
+        made["metadata"] = _OF_METADATA(metadata)
+    if isinstance(spec, dict):
+        made["spec"] = _OF_SPEC(spec)
+        _listed(made["spec"], "containers", _container)
+        _listed(made["spec"], "initContainers", _container)
+    if isinstance(status, dict):
+        made["status"] = _OF_STATUS(status)
+        _listed(made["status"], "podIPs", _OF_ADDRESS)
+        _conditions(made["status"])
+    return made
+
+
+def _container(said: Any) -> Any:
+    made = _OF_CONTAINER(said)
+    _listed(made, "ports", _OF_PORT)
+    return made
+
+
+def _conditions(status: dict[str, Any]) -> None:
+    """Of several only Ready says something here."""
+    if isinstance(every := status.get("conditions"), list):
+        ready = [one for one in every if isinstance(one, dict) and one.get("type") == "Ready"]
+        status["conditions"] = [_OF_CONDITION(one) for one in ready]
+
+
+def _node(document: Mapping[str, Any]) -> Document:
+    """Its labels; its annotations are kubelet's."""
+    made = _plain(Node, document)
+    if isinstance(said := made.get("metadata"), dict):
+        made["metadata"] = _without(said, ("annotations",))
+    return made
+
+
+_PRUNE: dict[type[Object], Callable[[Mapping[str, Any]], Document]] = {
+    Service: _service,
+    EndpointSlice: _slice,
+    Pod: _pod,
+    Node: _node,
+}

@@ -1,0 +1,1 @@
+"""Pods: found by name, address and labels; as endpoints of services and as workloads."""

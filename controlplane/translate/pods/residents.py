@@ -1,0 +1,152 @@
+"""What clients of a pod must know: where it is, who it is, whether a sidecar answers and if it may
+be asked now.
+
+A sidecar is told by the label that Istio's and Weft's injection sets (security.istio.io/tlsMode:
+istio) or the annotation weft.dev/sidecar. Without a policy its ports take mutual TLS and plain
+text (PERMISSIVE), as in Istio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from controlplane.kinds.cluster_node import Node
+from controlplane.kinds.pod import Pod
+from controlplane.mesh.model import Endpoint, TlsMode
+from controlplane.translate.memo import Index, asked
+from controlplane.translate.peers import PeerModes
+from controlplane.translate.pods.table import Name, PodTable, selected_by
+from controlplane.translate.sidecars import SIDECAR, TLS_MODE
+
+_LOCALITY = "istio-locality"
+"""Istio's label of a pod that stands elsewhere than its node: region/zone/subzone, or with dots."""
+
+Place = tuple[str, str, str]
+NOWHERE: Place = ("", "", "")
+
+
+def places(nodes: Iterable[Node]) -> Mapping[str, Place]:
+    """Where each node is, by its name."""
+    return {node.name: node.locality for node in nodes}
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A pod. mode: of the ports that `modes` does not name; DISABLE without a sidecar."""
+
+    pod: Pod
+    labels: Mapping[str, str]
+    identity: str
+    locality: Place = NOWHERE
+    modes: Mapping[int, TlsMode] = field(default_factory=dict)
+    mode: TlsMode = "DISABLE"
+
+    @property
+    def health(self) -> Literal["HEALTHY", "UNHEALTHY", "DRAINING"]:
+        """As Kubernetes' endpoints controller has it."""
+        if not self.pod.is_ready:
+            return "UNHEALTHY"
+        return "DRAINING" if self.pod.is_leaving else "HEALTHY"
+
+    def takes_mtls(self, port: int) -> bool:
+        return self.modes.get(port, self.mode) != "DISABLE"
+
+    def endpoints(
+        self,
+        address: str,
+        ports: Mapping[int, int],
+        health: Literal["HEALTHY", "UNHEALTHY", "DRAINING"],
+        more: tuple[str, ...] = (),
+    ) -> Iterable[Endpoint]:
+        """One endpoint, or two where some of the ports take mTLS and others do not."""
+        for mesh in (True, False):
+            mine = {port: at for port, at in ports.items() if self.takes_mtls(at) is mesh}
+            if mine:
+                yield Endpoint(
+                    address,
+                    mine,
+                    self.labels,
+                    self.identity,
+                    mesh,
+                    health,
+                    locality=self.locality,
+                    workload=f"{self.pod.namespace}/{self.pod.name}",
+                    more_addresses=more,
+                )
+
+
+class Residents(Index):
+    def __init__(
+        self, table: PodTable, nodes: Mapping[str, Place], modes: PeerModes, trust_domain: str
+    ) -> None:
+        """nodes: where each is."""
+        self.table = table
+        self.ground = (nodes, modes)
+        self.stamp = modes.stamp
+        self._nodes = nodes
+        self._modes = modes
+        self._trust_domain = trust_domain
+
+    @asked
+    def at(self, names: tuple[Name, ...]) -> tuple[Resident | None, ...]:
+        """The pods of these names or addresses."""
+        found = map(self.table.at, names)
+        return tuple(None if pod is None else self.resident(pod) for pod in found)
+
+    @asked
+    def selected(self, namespace: str, selector: Mapping[str, str]) -> tuple[Resident, ...]:
+        """Those that have an address."""
+        pods = self.table.selected(namespace, selector)
+        return tuple(self.resident(pod) for pod in pods if pod.addresses)
+
+    # A question is by (names or addresses), a node's name, or (namespace, selector).
+
+    def spares(self, before: Index, args: tuple[Any, ...]) -> bool:
+        if not isinstance(before, Residents) or self.table.follows is not before.table.token:
+            return False
+        if self._nodes is not before._nodes or self._modes is not before._modes:
+            return False
+        if len(args) == 1:
+            return isinstance(args[0], str) or self.table.changed.isdisjoint(args[0])
+        namespace, selector = args
+        return not any(
+            isinstance(mark[1], tuple) and mark[0] == namespace and selected_by(mark, selector)
+            for mark in self.table.changed
+        )
+
+    @asked
+    def place_of(self, node: str) -> Place:
+        return self._nodes.get(node, NOWHERE)
+
+    def resident(self, pod: Pod) -> Resident:
+        labels = dict(sorted(pod.metadata.labels.items()))
+        mode, modes = self.modes_at(pod) if has_sidecar(pod) else ("DISABLE", {})
+        account = pod.spec.service_account_name or "default"
+        return Resident(
+            pod,
+            labels,
+            f"spiffe://{self._trust_domain}/ns/{pod.namespace}/sa/{account}",
+            _locality(labels.get(_LOCALITY, "")) or self._nodes.get(pod.spec.node_name, NOWHERE),
+            modes,
+            mode,
+        )
+
+    def modes_at(self, pod: Pod) -> tuple[TlsMode, Mapping[int, TlsMode]]:
+        """What a sidecar demands: by default, and at some ports."""
+        return self._modes.settled(pod.namespace, pod.metadata.labels)
+
+
+def has_sidecar(pod: Pod) -> bool:
+    """In a node's own network nothing is intercepted."""
+    told = pod.metadata.annotations.get(SIDECAR) == "true"
+    told = told or pod.metadata.labels.get(TLS_MODE) == "istio"
+    return told and not pod.spec.host_network
+
+
+def _locality(text: str) -> Place | None:
+    if not text:
+        return None
+    region, zone, subzone = [*text.replace(".", "/").split("/", 2), "", ""][:3]
+    return region, zone, subzone
