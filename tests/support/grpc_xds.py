@@ -37,7 +37,8 @@ class GrpcProgram:
 
     def __init__(self, bootstrap: Path, command: Sequence[str] = (), **env: str) -> None:
         self._command = [*(command or (sys.executable, "-m", "tests.support.grpc_program"))]
-        self._env = {**os.environ, "GRPC_XDS_BOOTSTRAP": str(bootstrap), **env}
+        told = {"GRPC_XDS_BOOTSTRAP": str(bootstrap), "GRPC_VERBOSITY": "NONE"}
+        self._env = {**os.environ, **told, **env}
         self._child = subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -12,6 +13,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 )
 from google.protobuf.any_pb2 import Any as AnyMessage
 
+from controlplane.emit.proxyless.listeners import SERVER
 from controlplane.emit.proxyless.routes import clusters_of
 from controlplane.mesh.model import Mesh
 from controlplane.resources import Resource, Snapshot
@@ -25,6 +27,7 @@ from tests.support.grpc_xds import (
     write_bootstrap,
 )
 from tests.support.mesh import node
+from tests.support.ports import Reservation
 
 FILES = ("certificate_file", "private_key_file", "ca_certificate_file")
 NODE = node(dialect="grpc")
@@ -50,6 +53,43 @@ def test_a_real_client_refuses_nothing(tmp_path: Path) -> None:
                 assert judged > len(CASES)
 
     asyncio.run(scenario())
+
+
+def test_a_real_server_refuses_no_rules_of_access(tmp_path: Path) -> None:
+    cases = {
+        name: build
+        for name, build in CASES.items()
+        if any(one.inbound for one in build().workloads)
+    }
+    assert len(cases) > 3
+
+    async def scenario(ports: Reservation) -> None:
+        async with grpc_judging() as judge:
+            path = write_bootstrap(
+                tmp_path / "bootstrap.json",
+                f"127.0.0.1:{judge.port}",
+                certificates=dict.fromkeys(FILES, str(tmp_path / "none")),
+            )
+            with grpc_program(path) as program:
+                for name, build in cases.items():
+                    refused = await served(judge, program, build(), ports.port())
+                    assert refused == {}, name
+
+    with Reservation() as ports:
+        asyncio.run(scenario(ports))
+
+
+async def served(
+    judge: GrpcJudge, program: GrpcProgram, candidate: Mesh, port: int
+) -> dict[str, dict[str, str]]:
+    """What a server refuses of its listener at `port`, where the first workload of all is."""
+    first = next(one for one in candidate.workloads if one.inbound)
+    there = replace(first.inbound[0], listen_port=port)
+    workload = replace(first, name=NODE.workload, namespace="default", inbound=(there,))
+    judge.show(replace(candidate, workloads=(workload,)))
+    address = f"127.0.0.1:{port}"
+    await asyncio.to_thread(program.order, serve=address, **{"as": "server"})
+    return await judge.settled({LDS: {f"{SERVER}{address}"}})
 
 
 async def shown(
