@@ -24,12 +24,12 @@ def build(
     snapshot: Snapshot,
     trust_domain: str,
     services: tuple[Service, ...],
-    running: tuple[tuple[Workload, ...], tuple[Planned, ...]],
+    workloads: tuple[Workload, ...],
     report: Report,
+    pods: tuple[Planned, ...] = (),
 ) -> Security:
-    """The services are those of the mesh that is being made. running: workloads, and namespace and
-    labels of pods."""
-    workloads, pods = running
+    """The services and workloads are those of the mesh that is being made. pods: namespace and
+    labels of those that there are."""
     settings = next(iter(snapshot.of(MeshConfigMap)), None)
     config = settings.data.mesh if settings is not None else None
     aliases = config.trust_domain_aliases if config is not None else ()
