@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
 from collections.abc import Coroutine
 from time import time
@@ -33,9 +34,10 @@ log = logging.getLogger("weft.listen")
 
 class Establisher:
     """Makes connections of one listening address. shaking: the hands that are shaken now, in the
-    order of their beginnings, and when that was (the loop's seconds)."""
+    order of their beginnings, and when that was (the loop's seconds). One timer stands for all of
+    them, at the first deadline."""
 
-    __slots__ = ("_inspectors", "counters", "loop", "shaking")
+    __slots__ = ("_due", "_inspectors", "_timer", "counters", "loop", "shaking")
 
     def __init__(
         self,
@@ -47,6 +49,8 @@ class Establisher:
         self.counters = counters
         self._inspectors = inspectors
         self.shaking: dict[_TlsGate, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = math.inf  # when it is due
 
     def begin(
         self, runtime: ListenerRuntime, sock: socket.socket, info: ConnectionInfo
@@ -192,17 +196,43 @@ class Establisher:
             info.on_closed()
             sock.close()
             raise
-        self.shaking[gate] = self.loop.time()
+        now = self.loop.time()
+        self.shaking[gate] = now
+        if now + gate.timeout_s < self._due:
+            self._wake_at(now + gate.timeout_s)
 
     def shaken(self, gate: _TlsGate) -> None:
         self.shaking.pop(gate, None)
+
+    def _wake_at(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_at(due, self._time_out)
+        self._due = due
+
+    def _time_out(self) -> None:
+        """Whoever takes too long; then it is looked for the next."""
+        self._timer, self._due = None, math.inf
+        now = self.loop.time()
+        left = math.inf
+        for gate, began in list(self.shaking.items()):
+            due = began + gate.timeout_s
+            if due <= now:
+                gate.time_out()
+            elif due < left:
+                left = due
+        if left < math.inf:
+            self._wake_at(left)
 
 
 class _TlsGate:
     """Lets connections in whose handshake is over. The protocol behind it so is made with
     everything known. made: there is one, which will tell of the connection's end."""
 
-    __slots__ = ("_chain", "_counters", "_handshake", "_info", "_keeper", "_tls", "made", "session")
+    __slots__ = (
+        "_chain", "_counters", "_handshake", "_info", "_keeper", "_tls", "made", "session",
+        "timeout_s",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -219,15 +249,9 @@ class _TlsGate:
         self._info = info
         self._keeper = keeper
         self._counters = keeper.counters
-        timeout_s = chain.handshake_timeout_s or DEFAULT_HANDSHAKE_TIMEOUT_S
+        self.timeout_s = chain.handshake_timeout_s or DEFAULT_HANDSHAKE_TIMEOUT_S
         self._handshake = Handshake(
-            keeper.loop,
-            sock,
-            self.session,
-            self.enter,
-            self._end,
-            chain.close_notify_wait_s,
-            timeout_s,
+            keeper.loop, sock, self.session, self.enter, self._end, chain.close_notify_wait_s
         )
 
     def _end(self, failure: TlsFailed | None) -> None:
@@ -245,6 +269,10 @@ class _TlsGate:
     def give_way(self) -> None:
         """To others, who are kept out as there are too many of us."""
         self.refuse(TlsFailed(TIMEOUT, "others wait, and the TLS handshake takes long"))
+        self.abandon()
+
+    def time_out(self) -> None:
+        self.refuse(TlsFailed(TIMEOUT, f"the TLS handshake took more than {self.timeout_s:g} s"))
         self.abandon()
 
     def enter(self, transport: TlsTransport) -> asyncio.Protocol | None:

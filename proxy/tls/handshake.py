@@ -10,8 +10,9 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from proxy.tls.failure import TIMEOUT, TlsFailed
+from proxy.tls.failure import TlsFailed
 from proxy.tls.transport import TlsTransport, close_heard, cork
+from proxy.tls.watch import watch_of
 
 if TYPE_CHECKING:
     from proxy.tls.session import Session
@@ -32,8 +33,8 @@ class Handshake:
         "_over",
         "_session",
         "_sock",
-        "_timer",
         "_wait_s",
+        "_watch",
         "_writing",
     )
 
@@ -45,13 +46,12 @@ class Handshake:
         on_done: OnDone,
         on_end: OnEnd,
         close_notify_wait_s: float,
-        timeout_s: float | None = None,
     ) -> None:
         """sock: connected, non-blocking, and ours from here on. on_done: the peer is verified; who
         uses the connection, or None to drop it. on_end: told None when somebody uses the
-        connection or has dropped it, else why not. timeout_s: how long it may take; None: whoever
-        waits says so."""
+        connection or has dropped it, else why not. How long it may take is for whoever waits."""
         self._loop = loop
+        self._watch = watch_of(loop)
         self._sock = sock
         self._fd = sock.fileno()
         self._session = session
@@ -61,11 +61,8 @@ class Handshake:
         self._answered = False  # the client's first words were
         self._writing = False
         self._over = False
-        self._timer: asyncio.TimerHandle | None = None
         session.attach(self._fd)
-        loop.add_reader(self._fd, self._go_on)
-        if timeout_s is not None:
-            self._timer = loop.call_later(timeout_s, self._time_out, timeout_s)
+        self._watch.add_reader(self._fd, self._go_on)
 
     def begin(self) -> None:
         """For a client, who has the first word."""
@@ -93,9 +90,9 @@ class Handshake:
         if blocked != self._writing:
             self._writing = blocked
             if blocked:
-                self._loop.add_writer(self._fd, self._go_on)
+                self._watch.add_writer(self._fd, self._go_on)
             else:
-                self._loop.remove_writer(self._fd)
+                self._watch.remove_writer(self._fd)
 
     def _step_aside(self, corked: bool) -> None:
         self._stop()
@@ -118,13 +115,9 @@ class Handshake:
     def _fail(self, failure: TlsFailed) -> None:
         """OpenSSL has sent the alert."""
         self._stop()
-        self._loop.remove_reader(self._fd)
+        self._watch.remove_reader(self._fd)
         close_heard(self._sock)
         self._on_end(failure)
-
-    def _time_out(self, timeout_s: float) -> None:
-        self.abort()
-        self._on_end(TlsFailed(TIMEOUT, f"the TLS handshake took more than {timeout_s:g} s"))
 
     def abort(self) -> None:
         """Whatever its state; a connection that is established lives on."""
@@ -135,9 +128,7 @@ class Handshake:
     def _stop(self) -> None:
         self._over = True
         self._wait_for_room(False)
-        if self._timer is not None:
-            self._timer.cancel()
 
     def _drop(self) -> None:
-        self._loop.remove_reader(self._fd)
+        self._watch.remove_reader(self._fd)
         self._sock.close()

@@ -16,6 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from proxy.tls.failure import TlsFailed
+from proxy.tls.watch import watch_of
 
 if TYPE_CHECKING:
     from proxy.tls.session import Session
@@ -56,6 +57,7 @@ class TlsTransport:
         "_sock",
         "_wait_s",
         "_waiting",
+        "_watch",
         "session",
     )
 
@@ -72,6 +74,7 @@ class TlsTransport:
         the handshake has said last goes with the first answer, which is one packet less."""
         self._corked = corked
         self._loop = loop
+        self._watch = watch_of(loop)
         self._sock = sock
         self._fd = sock.fileno()
         self.session = session
@@ -103,7 +106,7 @@ class TlsTransport:
             self._lose(None)
             raise
         if not self._paused and not self._closing:
-            self._loop.add_reader(self._fd, self._readable)
+            self._watch.add_reader(self._fd, self._readable)
             if self.session.server:
                 self._readable()
 
@@ -129,15 +132,12 @@ class TlsTransport:
                 return
             if len(plain) < _READ or self._paused or self._closing:
                 break
-        if not self._closing:
-            self._mind_a_reset()
 
-    def _mind_a_reset(self) -> bool:
-        """libuv tells of a reset once, and then watches the socket no more: what was read just now
-        may have been all that we hear of it."""
+    def _was_reset(self) -> bool:
+        """The kernel tells of it once, so that what can still be read is read here."""
         error = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
-            self._loop.remove_reader(self._fd)
+            self._watch.remove_reader(self._fd)
             self._loop.call_soon(self._hear_the_rest, OSError(error, os.strerror(error)))
         return bool(error)
 
@@ -178,7 +178,7 @@ class TlsTransport:
         if self._said_eof:
             return
         self._said_eof = True
-        self._loop.remove_reader(self._fd)
+        self._watch.remove_reader(self._fd)
         if not self._protocol.eof_received():
             self.close()
 
@@ -192,7 +192,7 @@ class TlsTransport:
             self._lose(error)
             return
         if self._out is None:
-            self._loop.remove_writer(self._fd)
+            self._watch.remove_writer(self._fd)
             if self._ending:
                 self._say_end()
         if self._full and self._out_bytes <= self._low:
@@ -239,9 +239,9 @@ class TlsTransport:
         if self._waiting is not None:
             self._waiting.cancel()
         if not self._paused and not self._said_eof:
-            self._loop.remove_reader(self._fd)
+            self._watch.remove_reader(self._fd)
         if self._out is not None:
-            self._loop.remove_writer(self._fd)
+            self._watch.remove_writer(self._fd)
             self._out = None
             self._out_bytes = 0
         self.session.over()
@@ -260,7 +260,7 @@ class TlsTransport:
             self._out_bytes += len(data)
             self._mind_the_mark()
             return
-        if self._first and self._mind_a_reset():
+        if self._first and self._was_reset():
             # By a server that has refused our certificate, which it tells when our part of the
             # handshake is over (TLS 1.3). A failed write would keep OpenSSL from reading why.
             return
@@ -286,7 +286,7 @@ class TlsTransport:
         self._out = deque((data,))
         self._sent = sent
         self._out_bytes = len(data) - sent
-        self._loop.add_writer(self._fd, self._writable)
+        self._watch.add_writer(self._fd, self._writable)
         self._mind_the_mark()
 
     def _mind_the_mark(self) -> None:
@@ -315,7 +315,7 @@ class TlsTransport:
         """And close, if that was asked for."""
         if not self.session.close_notify():
             self._out = deque()
-            self._loop.add_writer(self._fd, self._writable)
+            self._watch.add_writer(self._fd, self._writable)
         elif self._closing:
             self._lose(None)
         elif self._corked:
@@ -334,7 +334,7 @@ class TlsTransport:
             self._say_end()
         if self._out is not None:
             if not self._said_eof:
-                self._loop.remove_reader(self._fd)
+                self._watch.remove_reader(self._fd)
             self._stop_waiting_soon()
 
     def _stop_waiting_soon(self, before: int | None = None) -> None:
@@ -357,11 +357,11 @@ class TlsTransport:
             return
         self._paused = True
         if not self._said_eof:
-            self._loop.remove_reader(self._fd)
+            self._watch.remove_reader(self._fd)
 
     def resume_reading(self) -> None:
         if self._paused and not self._closing and not self._said_eof:
-            self._loop.add_reader(self._fd, self._readable)
+            self._watch.add_reader(self._fd, self._readable)
         self._paused = False
 
     def is_reading(self) -> bool:

@@ -22,6 +22,7 @@ from proxy.tls.failure import TlsFailed
 from proxy.tls.handshake import Handshake
 from proxy.tls.originate import originate
 from proxy.tls.transport import TlsTransport
+from proxy.tls.watch import watch_of
 from tests.support.pki import Authority
 from tests.support.tls import accepting, certificate, connected_to, python_client, validation
 
@@ -292,7 +293,7 @@ async def test_who_pauses_behind_a_failed_write_leaves_no_reader_behind() -> Non
         here.tls.write(b"answer")
         here.tls.pause_reading()
         await asyncio.wait_for(here.lost, 20)
-        assert not asyncio.get_running_loop().remove_reader(descriptor)
+        assert not watch_of(asyncio.get_running_loop()).remove_reader(descriptor)
         await gone(there)
 
 

@@ -1,0 +1,144 @@
+"""Who is called for a socket: the one that asked last, as long as he asks, whoever fails beside."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from proxy.tls.watch import Watch, watch_of
+
+TURNS = 20
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ends = socket.socketpair()
+    for end in ends:
+        end.setblocking(False)
+    yield ends
+    for end in ends:
+        end.close()
+
+
+@pytest.fixture
+async def watch() -> Watch:
+    return watch_of(asyncio.get_running_loop())
+
+
+async def turns() -> None:
+    """What is ready by now has been told of."""
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+
+
+async def test_a_loop_has_one(watch: Watch) -> None:
+    assert watch_of(asyncio.get_running_loop()) is watch
+
+
+async def test_the_last_one_who_asked_is_told_until_he_leaves(
+    watch: Watch, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    here, there = pair
+    told: list[str] = []
+    watch.add_reader(here.fileno(), lambda: told.append("first"))
+    watch.add_reader(here.fileno(), lambda: told.append("second"))
+    there.send(b"x")
+    await turns()
+    assert set(told) == {"second"}
+    assert watch.remove_reader(here.fileno())
+    assert not watch.remove_reader(here.fileno())
+    told.clear()
+    await turns()
+    assert told == []
+
+
+async def test_each_direction_is_for_itself(
+    watch: Watch, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    here, there = pair
+    told: list[str] = []
+    fd = here.fileno()
+    watch.add_writer(fd, lambda: told.append("room"))
+    watch.add_reader(fd, lambda: told.append("data"))
+    await turns()
+    assert set(told) == {"room"}
+    there.send(b"x")
+    await turns()
+    assert set(told) == {"room", "data"}
+    assert watch.remove_writer(fd)
+    told.clear()
+    await turns()
+    assert set(told) == {"data"}
+    watch.remove_reader(fd)
+    watch.add_reader(fd, lambda: told.append("again"))
+    watch.add_writer(fd, lambda: told.append("room"))
+    assert watch.remove_reader(fd)
+    told.clear()
+    await turns()
+    assert set(told) == {"room"}
+    assert watch.remove_writer(fd)
+
+
+async def test_who_fails_keeps_nobody_from_his_turn(
+    watch: Watch, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    here, there = pair
+    failures: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, it: failures.append(it["exception"]))
+    told: list[str] = []
+
+    def fail() -> None:
+        watch.remove_reader(here.fileno())
+        raise LookupError
+
+    watch.add_reader(here.fileno(), fail)
+    watch.add_reader(there.fileno(), lambda: told.append("data"))
+    here.send(b"x")
+    there.send(b"x")
+    await turns()
+    assert told
+    assert [type(one) for one in failures] == [LookupError]
+    watch.remove_reader(there.fileno())
+
+
+async def test_who_leaves_within_a_turn_is_not_called_in_it(
+    watch: Watch, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    told: list[int] = []
+    fds = [end.fileno() for end in pair]
+
+    def first_come() -> None:
+        told.append(1)
+        for fd in fds:
+            watch.remove_reader(fd)
+
+    for end, fd in zip(pair, fds, strict=True):
+        end.send(b"x")
+        watch.add_reader(fd, first_come)
+    await turns()
+    assert told == [1]
+
+
+async def test_a_reset_is_told_to_the_reader_and_to_nobody_who_has_left(watch: Watch) -> None:
+    """Nor would the loop ever rest."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        here = socket.create_connection(listening.getsockname())
+        there, _ = listening.accept()
+    told: list[str] = []
+    watch.add_reader(here.fileno(), lambda: told.append("first"))
+    watch.remove_reader(here.fileno())
+    there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    there.close()
+    await turns()
+    assert told == []
+    heard = asyncio.Event()
+    watch.add_reader(here.fileno(), heard.set)
+    await asyncio.wait_for(heard.wait(), 30)
+    watch.remove_reader(here.fileno())
+    with pytest.raises(ConnectionResetError):
+        here.recv(1)
+    here.close()
