@@ -86,6 +86,7 @@ class Pipeline:
             *to.federation.statuses(),
             *to.discovery.statuses(asked),
             *patch_faults(mesh.patches),
+            *to.cache.proxyless.statuses(),
         )
         if self._said is None or said is not self._said[0] or others != self._said[1]:
             self._said = (said, others)

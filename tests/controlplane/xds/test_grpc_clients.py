@@ -22,12 +22,14 @@ from controlplane.mesh.model import (
     HttpRule,
     Mesh,
     Retry,
+    Rewrite,
     RouteMatch,
     Service,
     StringMatch,
     Subset,
 )
 from controlplane.mesh.policy import AccessPolicy, Clause, Fact, Match, Rule, Security, Value
+from controlplane.xds.cache import SnapshotCache
 from tests.support.grpc_xds import (
     GrpcJudge,
     GrpcProgram,
@@ -36,7 +38,16 @@ from tests.support.grpc_xds import (
     grpc_program,
     write_bootstrap,
 )
-from tests.support.mesh import TRUST_DOMAIN, endpoint, identity, inbound, mesh, service, workload
+from tests.support.mesh import (
+    TRUST_DOMAIN,
+    endpoint,
+    identity,
+    inbound,
+    mesh,
+    node,
+    service,
+    workload,
+)
 from tests.support.ports import Reservation
 from tests.support.wait import POLL_S
 
@@ -194,3 +205,18 @@ def denying(path: str) -> Security:
     value = Value(path, (Fact("path", Match("exact", path)),))
     rule = Rule(0, operations=((Clause("paths", "path", (value,)),),))
     return Security(access=(AccessPolicy("default", "no", "DENY", (rule,)),))
+
+
+def test_what_grpc_does_without_is_told_of_what_it_calls() -> None:
+    rules = (HttpRule((), (Destination(HOST),), rewrite=Rewrite("/elsewhere")),)
+    called, other = greeter(rules=rules), service("other", protocol="GRPC", rules=rules)
+    cache = SnapshotCache(mesh(called, other), lambda node: ())
+    client = node(dialect="grpc")
+    assert cache.proxyless.statuses() == ()
+    assert cache.proxyless.note(client, [f"outbound|8080||{HOST}", "greeter:8080"])
+    assert not cache.proxyless.note(replace(client, id="another"), [f"outbound|8080||{HOST}"])
+    (told,) = cache.proxyless.statuses()
+    assert (told.object, told.code) == ("Service default/greeter", "NotForGrpc")
+    assert told.message == "gRPC clients know no rewrites"
+    cache.set_mesh(mesh(greeter(), other))
+    assert cache.proxyless.statuses() == ()
