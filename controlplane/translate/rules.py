@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from controlplane.kinds.http_match import MESH
 from controlplane.kinds.virtual_service import VirtualService
@@ -11,9 +10,10 @@ from controlplane.mesh.model import HttpRule, Mirror, RouteMatch
 from controlplane.translate import http_actions
 from controlplane.translate.delegates import Delegates, OwnedRoute, routes_of
 from controlplane.translate.destinations import Destinations
-from controlplane.translate.http_matches import route_matches, takes_everything
+from controlplane.translate.http_matches import route_matches
 from controlplane.translate.index import Hosts
 from controlplane.translate.report import Report
+from controlplane.translate.shadows import Shadows
 
 NO_DELEGATES = Delegates(())
 
@@ -80,17 +80,18 @@ class RuleMaker:
     # ------------------------------------------------------------------ order
 
     def _tell_shadowed(self, rules: Iterable[tuple[OwnedRoute, HttpRule]]) -> None:
-        """Warns of rules that no request can reach."""
-        earlier: list[RouteMatch] = []
-        everything: HttpRule | None = None
+        """Warns of rules that no request can reach, and tells of matches that take nothing."""
+        earlier = Shadows()
         for owned, rule in rules:
-            nameless = [replace(match, name="", stat_prefix="") for match in rule.matches]
-            if everything is not None:
-                message = f"never reached: the rule at {everything.position} takes every request"
+            over = [earlier.over(match) for match in rule.matches]
+            if all(over):
+                places = " and ".join(dict.fromkeys(map(str, over)))
+                message = f"never reached: all that it matches is taken already, at {places}"
                 self._report.warning(owned.owner, rule.position, "Shadowed", message)
-            elif all(match in earlier for match in nameless):
-                message = "never reached: earlier rules have the same matches"
-                self._report.warning(owned.owner, rule.position, "Shadowed", message)
-            earlier += nameless
-            if everything is None and takes_everything(rule.matches):
-                everything = rule
+            elif len(over) == len(owned.route.match):
+                for said, place in zip(owned.route.match, over, strict=True):
+                    if place is not None:
+                        message = f"takes nothing: the rule at {place} has it already"
+                        self._report.info(owned.owner, said.position, "Shadowed", message)
+            for match in rule.matches:
+                earlier.add(match, rule.position)
