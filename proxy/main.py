@@ -31,6 +31,7 @@ from proxy.config.model import AccessLog, Bootstrap, Secret, ValidationContext
 from proxy.config.positions import BadConfig
 from proxy.config.rejected import Rejected
 from proxy.config.snapshot import Snapshot
+from proxy.demand import Demand
 from proxy.l7.access_log import AccessLogger
 from proxy.l7.log_writer import LogWriters
 from proxy.l7.worker import Worker
@@ -64,7 +65,8 @@ GC_THRESHOLDS = (3_000, 2, 500)
 
 @dataclass(frozen=True, slots=True)
 class ProxyOptions:
-    """What the command line says. ca_address: where certificates are asked for, None for none."""
+    """What the command line says. ca_address: where certificates are asked for, None for none.
+    output_certs: a folder for them and the key, for programs that speak TLS by themselves."""
 
     bootstrap: Path
     state_dir: Path | None = None
@@ -72,6 +74,7 @@ class ProxyOptions:
     ca_server_name: str = ""
     ca_root: Path | None = None
     join_token_file: Path | None = None
+    output_certs: Path | None = None
     log_level: str = "info"
 
 
@@ -118,6 +121,7 @@ class Proxy:
         self._revocations: Told = (frozenset(), frozenset(), frozenset())
         self.logs = LogWriters(self.stats)
         self.worker = Worker(Random(), self.stats, RuntimeValues(config.runtime))
+        self.demand = Demand(self.worker.call_later, monotonic)
         self.watches = self._watches()
         self._next: Snapshot | None = None
         self._applying: asyncio.Task[None] | None = None
@@ -130,7 +134,9 @@ class Proxy:
             self._make_logger,
             node_cluster=config.node.cluster,
             watches=self.watches,
+            demand=self.demand,
         )
+        self.demand.used = self.runtime.used
         self.runtime.clusters.placement = Placement(
             config.node.locality if any(config.node.locality) else None,
             config.local_cluster_name,
@@ -169,12 +175,14 @@ class Proxy:
             version=_version() if self.config.ads else "",
             warming=self._unsettled,
             applying=self._is_applying,
+            demand=self.demand,
         )
         await self._serve_admin()
         following = spawn(self.xds.run(), "xds")
         if self.identity is not None:
             self.identity.on_revoked = self._follow_revocations
             self.identity.ride = self.xds.beside
+            self._output_certs(self.identity)
             spawn(self.identity.run(), "identity")
             self._report(self.identity)
         published = spawn(self.xds.published.wait(), "first configuration")
@@ -193,6 +201,12 @@ class Proxy:
         await asyncio.gather(following, return_exceptions=True)
         await self._finish_streams()
         self.logs.close()
+
+    def _output_certs(self, identity: Identity) -> None:
+        if self.options.output_certs is not None:
+            from proxy.output_certs import OutputCerts  # few have programs that read them
+
+            spawn(OutputCerts(self.options.output_certs, identity).run(), "output certificates")
 
     def _report(self, identity: Identity) -> None:
         """The control plane hears what certificates are here, if it is Weft's."""
@@ -377,6 +391,8 @@ class Proxy:
             for name, problem in self.listeners.apply(runtimes).items():
                 problems[f"listener {name}"] = problem
         self.snapshot = snapshot
+        fetching = (name for name, table in snapshot.routes.items() if table.fetches_hosts)
+        self.demand.settle(frozenset(fetching), snapshot.answers)
         self._follow_revocations()
         for name, problem in problems.items():
             if self.serving and self.problems.get(name) != problem:
@@ -447,6 +463,8 @@ class Proxy:
 
 def _identity(config: Bootstrap, options: ProxyOptions) -> Identity | None:
     if not options.ca_address:
+        if options.output_certs is not None:
+            raise StartError("--output-certs needs --ca-address: who signs the certificate")
         return None
     if options.ca_root is None or options.join_token_file is None:
         raise StartError("--ca-address needs --ca-root and --join-token-file too")

@@ -8,12 +8,19 @@ configurations is one `Hooks`, so that what it counts for a virtual host is coun
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.config.filters.decode_per_route import Disabled, Enabled
 from proxy.config.model import HttpFilter
 from proxy.filters import FILTERS
-from proxy.filters.api import Answer, Filter, FilterContext, FilterStream, Hooks
+from proxy.filters.api import (
+    Answer,
+    Filter,
+    FilterContext,
+    FilterStream,
+    Hooks,
+    MissingCluster,
+)
 from proxy.l7.chain import Chain
 from proxy.l7.stream import Stream
 
@@ -51,6 +58,22 @@ class Chains:
             if (hooks := self._hooks_of(at, one, overrides.get(one.name, ()))) is not None
         ]
         return laid_out(found, len(self._placed), self._router)
+
+    def lost(self) -> Chain | None:
+        """Of requests without a route: who may fetch one comes first. None if nobody does."""
+        found = [self._hooks_of(at, one, ()) for at, one in enumerate(self._placed)]
+        asked = [hooks.on_missing_route for hooks in found if hooks is not None]
+        steps = tuple([step for step in asked if step is not None])
+        if not steps:
+            return None
+        usual, nothing = self.chain({}), (None,) * len(steps)
+        return replace(
+            usual,
+            steps=(*steps, *usual.steps),
+            places=(*(-1 for _ in steps), *usual.places),
+            request_data=(*nothing, *usual.request_data) if usual.request_data else (),
+            request_end=(*nothing, *usual.request_end) if usual.request_end else (),
+        )
 
     def _hooks_of(self, at: int, one: _Placed, given: tuple[object, ...]) -> Hooks | None:
         """What the most specific configuration says decides whether the filter takes part."""
@@ -98,7 +121,12 @@ def laid_out(
         at_end=tuple([hooks.at_end for _, hooks in found if hooks.at_end]),
         looks_at_requests=any(data) or any(ends),
         looks_at_replies=bool(passed or response_ends),
+        missing_cluster=_first([h.on_missing_cluster for _, h in found]),
     )
+
+
+def _first(found: list[MissingCluster | None]) -> MissingCluster | None:
+    return next((one for one in found if one is not None), None)
 
 
 def _go_on(_: FilterStream) -> None:

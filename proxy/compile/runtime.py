@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from time import monotonic, time
 from typing import Any, cast
 
+from protos.types import CDS, VHDS
 from proxy.compile.chains import Chains
 from proxy.compile.clusters import Clusters, OpenConnection
 from proxy.compile.guards import guards
@@ -18,7 +19,7 @@ from proxy.compile.health import Watches
 from proxy.compile.listeners import CompiledListener, CompiledListeners, Manager
 from proxy.compile.local_replies import local_replies
 from proxy.compile.routes.place import RouteContext
-from proxy.compile.routes.tables import table
+from proxy.compile.routes.tables import CompiledTable
 from proxy.config.model import (
     AccessLog,
     Explanations,
@@ -29,6 +30,7 @@ from proxy.config.model import (
     TcpProxy,
 )
 from proxy.config.snapshot import Snapshot
+from proxy.demand import Demand, Key
 from proxy.denials import Denials
 from proxy.filters.api import FilterContext
 from proxy.l4.guard import Guards
@@ -64,18 +66,22 @@ class Runtime:
         open_tcp: OpenTcp = open_tcp,
         node_cluster: str = "",
         watches: Watches | None = None,
+        demand: Demand | None = None,
     ) -> None:
+        """demand: where requests wait for what is not here."""
         self._worker = worker
         self._stats = stats
         self._make_logger = make_logger
         self._open_tcp = open_tcp
         self._node_cluster = node_cluster
         self._tcp_connections = TcpConnections()
+        self._demand = demand
+        self._last_requests: dict[str, int] = {}
         self.denials = Denials()
         self.clusters = Clusters(stats, worker.random, open_connection, watches)
         self._asker = Asker(self.clusters.running, worker.call_later)
         self._listeners = CompiledListeners(self._manager, self._guards, stats)
-        self._tables: dict[TableKey, tuple[RouteConfiguration, Table[RouteEntry]]] = {}
+        self._tables: dict[TableKey, CompiledTable] = {}
         self._routed: dict[HttpManager, RouteConfiguration] = {}
         worker.swept += [self.clusters, self._tcp_connections]
 
@@ -115,18 +121,33 @@ class Runtime:
             routes = snapshot.routes.get(config.rds_name)
         if routes is None or self._routed.get(manager) is routes:
             return
-        manager.route_by(self._table(manager, routes))
+        table = self._table(manager, routes)
+        if table is not manager.table:
+            manager.route_by(table)
         self._routed[manager] = routes
 
     def _table(self, manager: HttpManager, routes: RouteConfiguration) -> Table[RouteEntry]:
         """Shared by all managers with the same routes; they differ by the router filter only."""
         key = _table_key(manager)
         if key is None:
-            return table(routes, self._route_context(manager))
+            return CompiledTable(routes, self._route_context(manager)).table
         known = self._tables.get(key)
-        if known is None or known[0] != routes:
-            known = self._tables[key] = (routes, table(routes, self._route_context(manager)))
-        return known[1]
+        if known is None or not known.follow(routes):
+            known = CompiledTable(routes, self._route_context(manager), known)
+            self._tables[key] = known
+        return known.table
+
+    def used(self) -> Iterator[Key]:
+        """Of what can be asked for by name, what requests have used since the last question."""
+        for (name, *_), compiled in self._tables.items():
+            if compiled.routes.fetches_hosts:
+                for host in compiled.table.lately():
+                    yield VHDS, f"{name}/{host.lower().decode('latin-1')}"
+        last, self._last_requests = self._last_requests, {}
+        for name, cluster in self.clusters.running.items():
+            count = self._last_requests[name] = cluster.stats.upstream_rq_total.value
+            if count != last.get(name, 0):
+                yield CDS, name
 
     def _route_context(self, manager: HttpManager) -> RouteContext:
         worker = self._worker
@@ -180,29 +201,31 @@ class Runtime:
     ) -> HttpManager:
         loggers = tuple(self._make_logger(log) for log in config.access_log)
         worker = self._worker
-        context = self._context(config.stat_prefix, own_uri, explanations)
+        context = self._context(config, own_uri, explanations)
+        chains = Chains(config.filters, context, router)
         manager = HttpManager(
             config,
             worker,
             self._stats,
-            Chains(config.filters, context, router),
+            chains,
             _upgrades(config, context),
             self._open_tcp,
             loggers,
             own_uri,
             listener.per_connection_buffer_limit_bytes,
         )
+        manager.lost_chain = chains.lost()
         if config.local_reply is not None:
             manager.local_replies = local_replies(config.local_reply, worker.random, worker.runtime)
         return manager
 
     def _context(
-        self, stat_prefix: str, own_uri: bytes, explanations: Explanations
+        self, config: HttpConnectionManager, own_uri: bytes, explanations: Explanations
     ) -> FilterContext:
         worker = self._worker
         return FilterContext(
             stats=self._stats,
-            stat_prefix=f"http.{stat_prefix}.",
+            stat_prefix=f"http.{config.stat_prefix}.",
             random=worker.random,
             runtime=worker.runtime,
             clusters=self.clusters.running,
@@ -217,6 +240,8 @@ class Runtime:
             node_cluster=self._node_cluster,
             own_uri=own_uri.decode(),
             explanations=explanations,
+            demand=self._demand,
+            table_name=config.rds_name,
         )
 
     def close(self) -> None:

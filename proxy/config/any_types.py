@@ -58,6 +58,8 @@ _MODULES: Mapping[str, str] = {
         ("filters.http.jwt_authn.v3.JwtAuthentication", "config"),
         ("filters.http.jwt_authn.v3.PerRouteConfig", "config"),
         ("filters.http.local_ratelimit.v3.LocalRateLimit", "local_rate_limit"),
+        ("filters.http.on_demand.v3.OnDemand", "on_demand"),
+        ("filters.http.on_demand.v3.PerRouteConfig", "on_demand"),
         ("filters.http.rbac.v3.RBAC", "rbac"),
         ("filters.http.rbac.v3.RBACPerRoute", "rbac"),
         ("filters.http.router.v3.Router", "router"),

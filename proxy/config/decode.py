@@ -12,16 +12,16 @@ from typing import Any
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
-from envoy.config.route.v3 import route_pb2
+from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from google.protobuf.message import DecodeError
 
-from protos.types import CDS, EDS, LDS, RDS, SDS
+from protos.types import CDS, EDS, LDS, RDS, SDS, VHDS
 from proxy.config.decode_cds import cluster
 from proxy.config.decode_common import parse
 from proxy.config.decode_eds import load_assignment
 from proxy.config.decode_lds import listener
-from proxy.config.decode_rds import route_configuration
+from proxy.config.decode_rds import fetched_host, route_configuration
 from proxy.config.decode_tls import secret
 from proxy.config.frozen import frozen
 from proxy.config.model import (
@@ -30,10 +30,11 @@ from proxy.config.model import (
     Listener,
     RouteConfiguration,
     Secret,
+    VirtualHost,
 )
 from proxy.config.rejected import Rejected
 
-Resource = Listener | RouteConfiguration | Cluster | ClusterLoadAssignment | Secret
+Resource = Listener | RouteConfiguration | VirtualHost | Cluster | ClusterLoadAssignment | Secret
 
 
 @frozen
@@ -48,6 +49,7 @@ RESOURCES: Mapping[str, _Kind] = {
     EDS: _Kind(endpoint_pb2.ClusterLoadAssignment, "cluster_name", load_assignment),
     LDS: _Kind(listener_pb2.Listener, "name", listener),
     RDS: _Kind(route_pb2.RouteConfiguration, "name", route_configuration),
+    VHDS: _Kind(route_components_pb2.VirtualHost, "name", fetched_host),
     SDS: _Kind(secret_pb2.Secret, "name", secret),
 }
 

@@ -231,6 +231,8 @@ def _routes(
 ) -> tuple[str, str, RouteConfiguration | None]:
     """The name and the file of RDS, or the routes."""
     if message.WhichOneof("route_specifier") == "route_config":
+        if message.route_config.HasField("vhds"):
+            raise Rejected(f"{path}.route_config.vhds", "is for tables that come over RDS")
         return "", "", route_configuration(message.route_config, f"{path}.route_config")
     file = source(message.rds.config_source, f"{path}.rds.config_source")
     if not message.rds.route_config_name:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
@@ -15,6 +15,8 @@ from proxy.config.decode_rate_limits import rate_limits_of_route
 from proxy.config.decode_retry import hedges, retry_policy
 from proxy.config.decode_route import request_buffer_limit, route
 from proxy.config.decode_route_tree import route_tree
+from proxy.config.decode_source import source
+from proxy.config.fields import UNSUPPORTED
 from proxy.config.filters.decode_per_route import filter_configs
 from proxy.config.model import RouteConfiguration, VirtualCluster, VirtualHost
 from proxy.config.rejected import Rejected, at
@@ -23,6 +25,7 @@ RequireTls = Literal["NONE", "EXTERNAL_ONLY", "ALL"]
 _REQUIRE_TLS: Mapping[int, RequireTls] = {0: "NONE", 1: "EXTERNAL_ONLY", 2: "ALL"}
 _MAX_DIRECT_BODY_BYTES = 4096
 """Envoy's default of `max_direct_response_body_size_bytes`."""
+MAX_FETCHED_BODY_BYTES = 1024 * 1024
 
 
 def route_configuration(
@@ -31,7 +34,7 @@ def route_configuration(
     """`message` must be checked. Domains must be unique among all its virtual hosts."""
     where = at(path, "virtual_hosts")
     max_body = value_or(message, "max_direct_response_body_size_bytes", _MAX_DIRECT_BODY_BYTES)
-    _unique_domains(message, where)
+    _unique_domains(message.virtual_hosts, lambda i: f"{where}[{i}]")
     return RouteConfiguration(
         name=message.name,
         virtual_hosts=tuple(
@@ -51,15 +54,34 @@ def route_configuration(
         filter_configs=filter_configs(
             message.typed_per_filter_config, at(path, "typed_per_filter_config")
         ),
+        fetches_hosts=_fetches_hosts(message, at(path, "vhds")),
+        max_body_bytes=max_body,
     )
 
 
-def _unique_domains(message: route_pb2.RouteConfiguration, path: str) -> None:
-    """Envoy's rule; domains are compared without regard to case."""
+def fetched_host(message: route_components_pb2.VirtualHost) -> VirtualHost:
+    """A virtual host by itself (VHDS). `message` must be checked. How long bodies may be is the
+    word of its table: the store looks at that."""
+    _unique_domains((message,), lambda _: "")
+    return _virtual_host(message, "", MAX_FETCHED_BODY_BYTES)
+
+
+def _fetches_hosts(message: route_pb2.RouteConfiguration, path: str) -> bool:
+    if not message.HasField("vhds"):
+        return False
+    if source(message.vhds.config_source, f"{path}.config_source"):
+        raise Rejected(f"{path}.config_source", f"a file is {UNSUPPORTED}; use ads")
+    return True
+
+
+def _unique_domains(
+    hosts: Iterable[route_components_pb2.VirtualHost], path: Callable[[int], str]
+) -> None:
+    """Envoy's rule; domains are compared without regard to case. path: of the host of a number."""
     seen: dict[str, str] = {}
-    for i, host in enumerate(message.virtual_hosts):
+    for i, host in enumerate(hosts):
         for j, given in enumerate(host.domains):
-            where, domain = f"{path}[{i}].domains[{j}]", given.lower()
+            where, domain = at(path(i), f"domains[{j}]"), given.lower()
             if "*" in domain[1:-1] or (len(domain) > 1 and domain[0] == domain[-1] == "*"):
                 raise Rejected(where, f"`{given}`: a `*` may only stand at one end")
             if domain in seen:
@@ -77,33 +99,37 @@ def _virtual_host(
         name=message.name,
         domains=tuple(message.domains),
         routes=tuple(
-            route(each, f"{path}.routes[{i}]", max_body_bytes)
+            route(each, at(path, f"routes[{i}]"), max_body_bytes)
             for i, each in enumerate(message.routes)
         ),
         matcher=route_tree(
-            message.matcher, f"{path}.matcher", lambda each, at: route(each, at, max_body_bytes)
+            message.matcher,
+            at(path, "matcher"),
+            lambda each, where: route(each, where, max_body_bytes),
         )
         if message.HasField("matcher")
         else None,
         edits=header_edits(message, path),
-        retry=retry_policy(retry, f"{path}.retry_policy") if retry else None,
+        retry=retry_policy(retry, at(path, "retry_policy")) if retry else None,
         hedge_on_per_try_timeout=hedges(message),
         include_request_attempt_count=message.include_request_attempt_count,
         include_attempt_count_in_response=message.include_attempt_count_in_response,
         include_is_timeout_retry_header=message.include_is_timeout_retry_header,
-        require_tls=choice(_REQUIRE_TLS, message.require_tls, f"{path}.require_tls"),
-        mirrors=mirror_policies(message.request_mirror_policies, f"{path}.request_mirror_policies"),
+        require_tls=choice(_REQUIRE_TLS, message.require_tls, at(path, "require_tls")),
+        mirrors=mirror_policies(
+            message.request_mirror_policies, at(path, "request_mirror_policies")
+        ),
         virtual_clusters=tuple(
-            _virtual_cluster(each, f"{path}.virtual_clusters[{i}]")
+            _virtual_cluster(each, at(path, f"virtual_clusters[{i}]"))
             for i, each in enumerate(message.virtual_clusters)
         ),
         request_buffer_limit_bytes=request_buffer_limit(message),
         filter_configs=with_cors(
-            filter_configs(message.typed_per_filter_config, f"{path}.typed_per_filter_config"),
+            filter_configs(message.typed_per_filter_config, at(path, "typed_per_filter_config")),
             message.cors if message.HasField("cors") else None,
-            f"{path}.cors",
+            at(path, "cors"),
         ),
-        rate_limits=rate_limits_of_route(message.rate_limits, f"{path}.rate_limits"),
+        rate_limits=rate_limits_of_route(message.rate_limits, at(path, "rate_limits")),
     )
 
 

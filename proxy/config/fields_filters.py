@@ -61,6 +61,9 @@ FILTERS: Table = {
         "always_consume_default_token_bucket rate_limited_as_resource_exhausted rate_limits "
         "max_dynamic_descriptors"
     ),
+    _HTTP + "on_demand.v3.OnDemand": Fields("odcds"),
+    _HTTP + "on_demand.v3.PerRouteConfig": Fields("odcds"),
+    _HTTP + "on_demand.v3.OnDemandCds": Fields("source timeout"),
     _HTTP + "peak_ewma.v3alpha.PeakEwmaConfig": Fields(),
     _HTTP + "rbac.v3.RBAC": Fields(
         "rules rules_stat_prefix shadow_rules shadow_rules_stat_prefix track_per_rule_stats "

@@ -20,9 +20,10 @@ ROUTES: Table = {
         _EDITS + "name virtual_hosts internal_only_headers most_specific_header_mutations_wins "
         "validate_clusters max_direct_response_body_size_bytes ignore_port_in_host_matching "
         "ignore_path_parameters_in_path_matching vhost_header request_mirror_policies "
-        "typed_per_filter_config",
+        "typed_per_filter_config vhds",
         {"metadata": _METADATA},
     ),
+    _ROUTE + "Vhds": Fields("config_source"),
     _ROUTE + "VirtualHost": Fields(
         _EDITS + "name domains routes matcher require_tls include_request_attempt_count "
         "include_attempt_count_in_response include_is_timeout_retry_header retry_policy "

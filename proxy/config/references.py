@@ -16,6 +16,7 @@ from proxy.config.model import (
     RouteAction,
     RouteConfiguration,
 )
+from proxy.config.model.on_demand import OnDemandConfig
 from proxy.config.rejected import Rejected
 
 
@@ -46,10 +47,16 @@ def _check_chain(
         return  # Envoy does not look whether a TCP proxy's cluster is there
     if chain.http.rds_name and not chain.http.rds_path and bootstrap.ads is None:
         raise Rejected(f"{where}.rds.config_source", "says ads, and there is no ads_config")
+    if bootstrap.ads is None and any(_fetches(one.config) for one in chain.http.filters):
+        raise Rejected(f"{where}.http_filters", "one fetches over ads, and there is no ads_config")
     routes = chain.http.route_config
     # Envoy: validate_clusters is true by default for a route table that stands inline.
     if routes is not None and routes.validate_clusters is not False:
         _check_routes(routes, f"{where}.route_config", clusters)
+
+
+def _fetches(config: object) -> bool:
+    return isinstance(config, OnDemandConfig) and config.clusters
 
 
 def _check_routes(routes: RouteConfiguration, path: str, clusters: frozenset[str]) -> None:

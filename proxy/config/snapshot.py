@@ -18,13 +18,20 @@ from proxy.config.model import (
     Secret,
 )
 
+Key = tuple[str, str]
+"""(type URL, name)"""
+
 
 @frozen
 class Snapshot:
-    """Maps by name, static resources included. Assignments are keyed by the CLUSTER's name."""
+    """Maps by name, static resources included. Assignments are keyed by the CLUSTER's name.
+
+    answers: of what requests asked for (`demand`), whether it is here; nothing of what nobody has
+    told us of yet."""
 
     listeners: Mapping[str, Listener] = field(default_factory=dict)
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
     assignments: Mapping[str, ClusterLoadAssignment] = field(default_factory=dict)
     routes: Mapping[str, RouteConfiguration] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
+    answers: Mapping[Key, bool] = field(default_factory=dict)

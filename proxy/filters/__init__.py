@@ -22,6 +22,7 @@ _MODULES: Mapping[str, str] = {
     "health_check.v3.HealthCheck": "health_check",
     "jwt_authn.v3.JwtAuthentication": "jwt_authn",
     "local_ratelimit.v3.LocalRateLimit": "local_ratelimit",
+    "on_demand.v3.OnDemand": "on_demand",
     "peak_ewma.v3alpha.PeakEwmaConfig": "peak_ewma",
     "rbac.v3.RBAC": "rbac",
     "set_filter_state.v3.Config": "set_filter_state",

@@ -24,6 +24,8 @@ from proxy.config.model import RouteMatch
 from proxy.config.model.listeners import NO_EXPLANATIONS, Explanations
 from proxy.config.model.rate_limits import RouteRateLimits
 from proxy.connection import ConnectionInfo
+from proxy.demand import Demand
+from proxy.demand import Then as Then  # of who waits, for filters
 from proxy.denials import Denials
 from proxy.http.headers import Headers
 from proxy.http.inquiry import Ask
@@ -151,11 +153,17 @@ class FilterStream(Protocol):
     def reroute(self) -> None:
         """The request was changed: its route is looked for again (Envoy's clearRouteCache)."""
 
+    def restart(self) -> None:
+        """The table has changed, for which it waited: its route is looked for again, and filters
+        are walked from the first one (Envoy's recreateStream)."""
+
 
 Step = Callable[[FilterStream], Answer]
 OnResponse = Callable[[FilterStream, Response], Reply | None]
 OnData = Callable[[FilterStream, bytes, bool], bytes]
 OnEnd = Callable[[FilterStream, Headers | None], None]
+MissingCluster = Callable[[FilterStream, str, Then], Answer]
+"""A cluster's name, and what to call when it is there (if the answer is WAIT)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +178,10 @@ class Hooks:
     `content-length` out and sets the message's `length` to CHUNKED.
 
     on_*_end is called once when a message is whole, with its trailers (which it may edit) or None.
-    at_end: the stream is over, before it is logged."""
+    at_end: the stream is over, before it is logged.
+
+    on_missing_route: there is no route, and no filter was walked; whoever waits for one ends with
+    `restart` or `resume`. on_missing_cluster: the router finds no such cluster."""
 
     on_request: Step | None = None
     on_response: OnResponse | None = None
@@ -179,6 +190,8 @@ class Hooks:
     on_request_end: OnEnd | None = None
     on_response_end: OnEnd | None = None
     at_end: Callable[[FilterStream], None] | None = None
+    on_missing_route: Step | None = None
+    on_missing_cluster: MissingCluster | None = None
 
 
 class Filter(Protocol):
@@ -214,7 +227,8 @@ class FilterContext:
     ValueError. failing: the administrator wants health checks to fail. ask: puts a request of our
     own to a cluster. route_match: compiles what routes match by; None takes every request.
     denials: who was turned away of late. node_cluster: of the node that this proxy is. own_uri: of
-    the certificate that clients see. explanations: of the filter chain's policies."""
+    the certificate that clients see. explanations: of the filter chain's policies. demand:
+    where requests wait for what is fetched. table_name: of the routes over RDS, '' for others."""
 
     stats: Stats
     stat_prefix: str
@@ -232,6 +246,8 @@ class FilterContext:
     node_cluster: str = ""
     own_uri: str = ""
     explanations: Explanations = NO_EXPLANATIONS
+    demand: Demand | None = None
+    table_name: str = ""
 
 
 Builder = Callable[[Any, FilterContext], Filter]

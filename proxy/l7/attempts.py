@@ -55,8 +55,7 @@ def start(stream: Stream) -> Answer:
     assert entry is not None
     cluster = stream.cluster = entry.choose(stream)
     if cluster is None:
-        stream.manager.stats.no_cluster.value += 1
-        return reply.cluster_not_found(entry.not_found_status)
+        return _await_cluster(stream, entry) or _not_found(stream, entry)
     if cluster.drop_share and cluster.random.random() < cluster.drop_share:
         return reply.DROPPED_ALWAYS if cluster.drop_share >= 1 else reply.DROPPED
     stream.breaker = cluster.breakers[entry.priority]
@@ -86,6 +85,29 @@ def start(stream: Stream) -> Answer:
     if answer is WAIT and not stream.responded:
         mirror.begin(stream, body or [])
     return answer
+
+
+def _await_cluster(stream: Stream, entry: RouteEntry) -> Answer:
+    """Whoever fetches clusters on demand may yet find it."""
+    fetch = stream.chain.missing_cluster
+    name = entry.cluster_name if entry.name_of is None else entry.name_of(stream)
+    if fetch is None or not name:
+        return None
+
+    def told(found: bool | None) -> None:
+        if stream.ended or stream.responded:
+            return
+        if found:
+            stream.advance()
+        else:
+            stream.respond(_not_found(stream, entry))
+
+    return fetch(stream, name, told)
+
+
+def _not_found(stream: Stream, entry: RouteEntry) -> Reply:
+    stream.manager.stats.no_cluster.value += 1
+    return reply.cluster_not_found(entry.not_found_status)
 
 
 def _take_extras(stream: Stream, entry: RouteEntry) -> None:

@@ -10,7 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from proxy.filters.api import Answer, FilterStream, OnData, OnEnd, OnResponse
+from proxy.filters.api import (
+    Answer,
+    FilterStream,
+    MissingCluster,
+    OnData,
+    OnEnd,
+    OnResponse,
+)
 
 if TYPE_CHECKING:
     from proxy.l7.stream import Stream
@@ -21,7 +28,8 @@ class Chain:
     """steps: the router is the last. places: which filter of the manager each step is, ascending.
     request_data, request_end: each as long as `steps`, or empty if no filter has one. replies,
     response_data, response_end: in the order of a reply, the last filter first. looks_at_requests,
-    looks_at_replies: there are hooks for bodies or ends of theirs."""
+    looks_at_replies: there are hooks for bodies or ends of theirs. missing_cluster: what is to
+    be done about a cluster that is not here."""
 
     steps: tuple[Callable[[Stream], Answer], ...]
     places: tuple[int, ...]
@@ -33,6 +41,7 @@ class Chain:
     at_end: tuple[Callable[[FilterStream], None], ...] = ()
     looks_at_requests: bool = False
     looks_at_replies: bool = False
+    missing_cluster: MissingCluster | None = None
 
 
 NO_CHAIN: Final = Chain((), ())

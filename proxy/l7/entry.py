@@ -44,7 +44,8 @@ def _nothing(_: Stream) -> None:
 
 class RouteEntry:
     """pick: the weighted cluster's own entry for a request, which it follows instead. choose: the
-    cluster of this request, None if it does not exist. rewrite: edits the request before its first
+    cluster of this request, None if it does not exist. name_of: its name, where that comes with the
+    request. rewrite: edits the request before its first
     attempt. before_send: before each attempt. edit_response: edits an answer that came by this
     route, our own ones too.
 
@@ -66,6 +67,7 @@ class RouteEntry:
     answer: Callable[[Stream], Reply] | None = None
     pick: Callable[[Stream], RouteEntry | None] | None = None
     choose: Callable[[Stream], Cluster | None]
+    name_of: Callable[[Stream], str] | None = None
     rewrite: Callable[[Stream], None]
     before_send: Callable[[Stream], None] | None = None
     edit_response: Callable[[Stream, Response], None] | None = None

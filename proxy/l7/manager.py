@@ -75,9 +75,11 @@ class HttpManager:
     """chain: of routes that say nothing to a filter. loggers: called with each stream at its end.
     own_uri: of our certificate, for XFCC.
     draining: answers end their connections, and idle ones end at drained_at (monotonic).
-    local_replies: what `local_reply_config` makes of our own answers, set by who makes it."""
+    local_replies: what `local_reply_config` makes of our own answers; lost_chain: of requests
+    without a route, where one may yet be fetched. Both are set by who makes it."""
 
     local_replies: Mapper | None = None
+    lost_chain: Chain | None = None
 
     def __init__(
         self,

@@ -274,7 +274,10 @@ class Stream:
         if route is not None and route.begins_plain and not manager.max_stream_duration_s:
             self.chain = manager.chain
         else:
-            self.chain = manager.chain if route is None else manager.chain_of(route)
+            if route is None:
+                self.chain = manager.lost_chain or manager.chain
+            else:
+                self.chain = manager.chain_of(route)
             if route is None or route.limits_duration or manager.max_stream_duration_s:
                 deadlines.begin_stream(self)
         if manager.logs_new_requests:
@@ -340,6 +343,20 @@ class Stream:
         route = self.route = resolve(self)
         chain = self.chain = self.manager.chain if route is None else self.manager.chain_of(route)
         self.at = bisect_right(chain.places, place) - 1
+
+    def restart(self) -> None:
+        """Its route may be there now; else the request goes on without one."""
+        if self.ended or self.responded:
+            return
+        route = self.route = resolve(self)
+        self.chain = self.manager.chain if route is None else self.manager.chain_of(route)
+        self.at = 0
+        deadlines.begin_stream(self)
+        refusal = tunnel.admit(self) if self.request.length == UNTIL_CLOSE else None
+        if refusal is not None:
+            self.respond(refusal)
+        else:
+            self.advance()
 
     def on_request_data(self, data: bytes) -> None:
         self.bytes_received += len(data)

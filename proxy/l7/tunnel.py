@@ -28,7 +28,7 @@ def admit(stream: Stream) -> Reply | None:
     manager, route = stream.manager, stream.route
     kind = stream.request.upgrade.lower() or b"connect"
     if route is None:
-        return NO_ROUTE
+        return None if stream.chain is manager.lost_chain else NO_ROUTE
     allowed = route.upgrades.get(kind)
     configured = manager.upgrades.get(kind)
     if allowed is None:

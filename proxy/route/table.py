@@ -49,7 +49,8 @@ class Table(Generic[Target]):
         self._host_header = host_header
 
     def add(self, domains: Iterable[str], find: Find[Target]) -> None:
-        """A virtual host."""
+        """A virtual host, also of a table in use: its domains mean nothing else from now on."""
+        self._forget(domains)
         for domain in domains:
             name = domain.lower().encode()
             if name == b"*":
@@ -61,6 +62,19 @@ class Table(Generic[Target]):
             else:
                 self._exact[name] = find
 
+    def _forget(self, domains: Iterable[str]) -> None:
+        """What hosts were found to be that may be these."""
+        if any("*" in domain for domain in domains):
+            self._seen.clear()
+            return
+        names = {domain.lower().encode() for domain in domains}
+        for host in [host for host in self._seen if self._name_of(host) in names]:
+            del self._seen[host]
+
+    def lately(self) -> list[bytes]:
+        """Hosts that requests have named, as clients spelled them."""
+        return list(self._seen)
+
     def find(self, request: Request, stream: Seen) -> Target | None:
         host = request.authority
         if self._host_header:
@@ -70,18 +84,22 @@ class Table(Generic[Target]):
             host = named
         find = self._seen.get(host)
         if find is None:
-            find = self._by_name(host.lower())
+            find = self._by_name(self._name_of(host))
             if len(host) <= MAX_SEEN_BYTES:
                 if len(self._seen) >= MAX_SEEN:
                     self._seen.clear()
                 self._seen[host] = find
         return find(request, stream)
 
-    def _by_name(self, host: bytes) -> Find[Target]:
+    def _name_of(self, host: bytes) -> bytes:
+        host = host.lower()
         if self._ignore_port:
             colon = host.rfind(b":")
             if colon > host.rfind(b"]"):
-                host = host[:colon]
+                return host[:colon]
+        return host
+
+    def _by_name(self, host: bytes) -> Find[Target]:
         return (
             self._exact.get(host)
             or self._suffixes.longest(host)

@@ -19,19 +19,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from certs.errors import CertificateError
-from protos.types import CDS, LDS, PUSH_ORDER, SDS, short_name
+from protos.types import CDS, LDS, PUSH_ORDER, SDS, VHDS, short_name
 from proxy.config.decode import Resource, decode
 from proxy.config.model import Bootstrap, Secret
 from proxy.config.snapshot import Snapshot
+from proxy.demand import Demand
 from proxy.tasks import spawn
 from proxy.xds import persist
 from proxy.xds.ads import SotwMachine
 from proxy.xds.delta import DeltaMachine
 from proxy.xds.files import Files
 from proxy.xds.intake import Clock, Intake
+from proxy.xds.raw import Raw
 from proxy.xds.session import Session
 from proxy.xds.status import XdsStatus
-from proxy.xds.store import Raw, Store
+from proxy.xds.store import Store
 from proxy.xds.target import ChannelTls, Target, own_certificate, target_of
 from proxy.xds.update import Machine, Update, node_message
 
@@ -100,9 +102,11 @@ class XdsClient:
         last_good_grace_s: float = LAST_GOOD_GRACE_S,
         warming: Callable[[], bool] = lambda: False,
         applying: Callable[[], bool] = lambda: False,
+        demand: Demand | None = None,
     ) -> None:
         """warming, applying: of what was published something is not warm, is not in force yet;
-        `warmed` and `applied` are to be called when that has ended."""
+        `warmed` and `applied` are to be called when that has ended. demand: what requests ask
+        for."""
         local = frozenset({identity.secret_name} if identity is not None else ())
         self._bootstrap = bootstrap
         self._on_snapshot = on_snapshot
@@ -125,6 +129,9 @@ class XdsClient:
             self._session = Session(
                 target, bootstrap.ads, machine, self, lambda: self._credentials(target), jitter
             )
+        self._demand = demand
+        if demand is not None:
+            demand.on_change = self._demanded
         self.published = asyncio.Event()  # what is static or in files has been handed on
         self._files = Files(self._store.files, self._take_file, self._changed)
         self._published: int | None = None
@@ -294,6 +301,12 @@ class XdsClient:
         self._renewed = False
         self._session.resubscribe()
 
+    def _demanded(self) -> None:
+        """Requests ask for something else than before."""
+        assert self._demand is not None
+        self._store.demand(self._demand.names)
+        self._changed()
+
     def _follow_identity(self) -> None:
         if self._identity is None:
             return
@@ -350,7 +363,7 @@ class XdsClient:
     # ----------------------------------------------------------------- the disk
 
     def _raws(self) -> tuple[Raw, ...]:
-        return tuple(raw for kind in PUSH_ORDER for raw in self._store.raws(kind))
+        return tuple(raw for kind in (*PUSH_ORDER, VHDS) for raw in self._store.raws(kind))
 
     async def _restore(self) -> None:
         if self._state_dir is None:
@@ -361,6 +374,10 @@ class XdsClient:
         if not found.resources:
             return
         self._hold_until_s = time.monotonic() + self._last_good_grace_s
+        if self._demand is not None:
+            hosts = (one for one in found.resources if one.type_url == VHDS)
+            self._demand.adopt((VHDS, name) for one in hosts for name in one.aliases)
+            self._store.demand(self._demand.names)
         count, errors = await self._intake.restore(found.resources)
         self._from_last_good = True
         self._tell_identity(kept=True)  # what has not changed since is not pushed again

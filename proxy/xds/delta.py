@@ -16,7 +16,11 @@ from collections.abc import Mapping
 from envoy.config.core.v3 import base_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
+from protos.types import VHDS
 from proxy.xds.update import Held, Update, fill_error, received
+
+WILDCARD = "*"
+_ALL = frozenset((WILDCARD,))
 
 
 class DeltaMachine:
@@ -38,9 +42,11 @@ class DeltaMachine:
         if type_url not in self._subscribed:
             return self._first(type_url, names, held)
         before = self._subscribed[type_url]
-        if names is None or before is None or names == before:
+        if names == before:
             return None
         self._subscribed[type_url] = names
+        # Who has named anything no longer means all by naming nothing (xDS, wildcards).
+        names, before = _ALL if names is None else names, before or frozenset()
         return self._request(
             type_url,
             resource_names_subscribe=sorted(names - before),
@@ -54,7 +60,8 @@ class DeltaMachine:
             return None
         self._subscribed[type_url] = names
         have = held()
-        versions = {k: v for k, v in have.items() if names is None or k in names}
+        every = names is None or WILDCARD in names or type_url == VHDS  # aliases are asked for
+        versions = {k: v for k, v in have.items() if every or k in (names or ())}
         return self._request(
             type_url,
             resource_names_subscribe=sorted(names or ()),
@@ -68,13 +75,14 @@ class DeltaMachine:
             response.type_url,
             response.nonce,
             response.system_version_info,
-            # One without a body is a heartbeat of its TTL, or does not exist (VHDS): no news.
+            # One without a body is a heartbeat of its TTL, or (VHDS) says that there is none.
             tuple(
-                received(each.name, each.version, each.resource)
+                received(each.name, each.version, each.resource, tuple(each.aliases))
                 for each in response.resources
                 if each.HasField("resource")
             ),
             tuple(response.removed_resources),
+            absent=_absent(response) if response.type_url == VHDS else (),
         )
 
     def answer(
@@ -104,3 +112,8 @@ class DeltaMachine:
             request.node.CopyFrom(self._node)
             self._node_sent = True
         return request
+
+
+def _absent(response: discovery_pb2.DeltaDiscoveryResponse) -> tuple[str, ...]:
+    empty = [each for each in response.resources if not each.HasField("resource")]
+    return tuple(dict.fromkeys(name for one in empty for name in (one.name, *one.aliases)))

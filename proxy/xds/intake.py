@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
-from protos.types import short_name
+from protos.types import VHDS, short_name
 from proxy.config.decode import Resource, decode, model_name
 from proxy.config.rejected import Rejected
+from proxy.xds.raw import Raw
 from proxy.xds.status import Rejection
-from proxy.xds.store import Raw, Store
+from proxy.xds.store import Store
 from proxy.xds.update import Received, Update
 
 SLICE_S = 0.002
@@ -55,6 +56,7 @@ class Intake:
             if why is not None:
                 errors[each.name] = why
                 self._remember(update.type_url, each, why)
+                self._store.refuse(update.type_url, (each.name, *each.aliases))
             if self._clock.monotonic() - slice_began > SLICE_S:
                 await self._clock.pause()
                 slice_began = self._clock.monotonic()
@@ -70,7 +72,7 @@ class Intake:
         count = 0
         slice_began = self._clock.monotonic()
         for raw in raws:
-            received = Received(raw.name, raw.version, raw.type_url, raw.body)
+            received = Received(raw.name, raw.version, raw.type_url, raw.body, raw.aliases)
             why = await self._accept(raw.type_url, received, raw.updated_at_s)
             if why is None:
                 count += 1
@@ -92,6 +94,7 @@ class Intake:
         for name in gone:
             self.rejected.pop((update.type_url, name), None)
         self._store.remove(update.type_url, sorted(gone), self._clock.monotonic())
+        self._store.deny(update.type_url, update.absent)
 
     async def _accept(self, type_url: str, each: Received, at_s: float | None = None) -> str | None:
         """Why it is refused; None when it is taken."""
@@ -103,11 +106,11 @@ class Intake:
                 model = decode(type_url, each.body)
             else:
                 model = await self._clock.aside(type_url, each.body)
-            if (name := model_name(model)) != each.name:
+            if type_url != VHDS and (name := model_name(model)) != each.name:
                 return f"is `{name}` inside"
             self._store.accept(
                 type_url, each.name, each.version, each.body, model,
-                self._clock.monotonic(), wall_s,
+                self._clock.monotonic(), wall_s, each.aliases,
             )  # fmt: skip
         except Rejected as error:
             return str(error)

@@ -6,7 +6,17 @@ from collections.abc import Iterable, Iterator
 
 from protos.types import EDS, RDS, SDS
 from proxy.config.decode import Resource
-from proxy.config.model import Cluster, CommonTls, FilterChain, Listener, SdsRef, Secret
+from proxy.config.model import (
+    Cluster,
+    CommonTls,
+    DirectResponse,
+    FilterChain,
+    Listener,
+    Route,
+    SdsRef,
+    Secret,
+    VirtualHost,
+)
 
 Key = tuple[str, str]
 """(type URL, name) of a resource."""
@@ -75,3 +85,19 @@ def _chains(listener: Listener) -> Iterable[FilterChain]:
     if listener.default_filter_chain is None:
         return listener.filter_chains
     return (*listener.filter_chains, listener.default_filter_chain)
+
+
+def longest_body(host: VirtualHost) -> int:
+    """Bytes of the longest body that its routes answer with themselves."""
+    found = (one.action for one in routes_of(host))
+    return max((len(one.body) for one in found if isinstance(one, DirectResponse)), default=0)
+
+
+def routes_of(host: VirtualHost) -> Iterator[Route]:
+    yield from host.routes
+    if host.matcher is not None:
+        for branch in host.matcher.branches.values():
+            yield from branch
+        for _, branch in host.matcher.rules:
+            yield from branch
+        yield from host.matcher.otherwise

@@ -1,7 +1,8 @@
 """The last good configuration on disk, so that a proxy starts while its control plane is away.
 
 STATE/last-good.binpb: one line `weft-last-good 1`, the SHA-256 of the rest in hex, then a
-DeltaDiscoveryResponse with every accepted resource (type, name, version, bytes) and the node's id.
+DeltaDiscoveryResponse with every accepted resource (type, name, version, bytes; of a virtual host
+the names that were asked for) and the node's id.
 A secret with a private key is never among them. Written atomically, mode 0600. Reading never
 fails: what is missing, torn, of another version or another node is no configuration, and why.
 """
@@ -18,14 +19,14 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import DecodeError
 
 from certs.files import write_secret
-from protos.types import CDS, EDS, LDS, RDS, SDS
-from proxy.xds.store import Raw
+from protos.types import CDS, EDS, LDS, RDS, SDS, VHDS
+from proxy.xds.raw import Raw
 
 FILE = "last-good.binpb"
 _HEAD = b"weft-last-good 1\n"
 _DIGEST_CHARS = 64
 # Who names others comes first: the store takes only what somebody names.
-ORDER = (CDS, LDS, EDS, RDS, SDS)
+ORDER = (CDS, LDS, EDS, RDS, VHDS, SDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def encode(node_id: str, raws: Iterable[Raw]) -> bytes:
     for raw in raws:
         if raw.type_url == SDS and _has_key(raw.body):
             continue
-        resource = message.resources.add(name=raw.name, version=raw.version)
+        resource = message.resources.add(name=raw.name, version=raw.version, aliases=raw.aliases)
         resource.resource.type_url = raw.type_url
         resource.resource.value = raw.body
     payload = message.SerializeToString()
@@ -73,7 +74,10 @@ def decode(node_id: str, data: bytes, at_s: float) -> LastGood:
     if message.control_plane.identifier != node_id:
         return LastGood(problem=f"it is that of node {message.control_plane.identifier}")
     found = [
-        Raw(each.resource.type_url, each.name, each.version, each.resource.value, at_s)
+        Raw(
+            *(each.resource.type_url, each.name, each.version, each.resource.value, at_s),
+            tuple(each.aliases),
+        )
         for each in message.resources
         if each.resource.type_url in ORDER
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from proxy.xds.store import Raw
+from proxy.xds.raw import Raw
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from protos.types import CDS, EDS, LDS, RDS, SDS
+from protos.types import CDS, EDS, LDS, RDS, SDS, VHDS
 from proxy.config.decode import Resource
 from proxy.config.model import (
     Bootstrap,
@@ -21,25 +21,18 @@ from proxy.config.model import (
     Listener,
     RouteConfiguration,
     Secret,
+    VirtualHost,
 )
 from proxy.config.rejected import Rejected
 from proxy.config.snapshot import Snapshot
-from proxy.xds.needs import Key, files, needs, static_secrets
+from proxy.xds.delta import WILDCARD
+from proxy.xds.fetched import Fetched, table_of
+from proxy.xds.needs import Key, files, longest_body, needs, static_secrets
+from proxy.xds.raw import Raw
 
 FETCH_TIMEOUT_S = 15.0
 _OWNERS = (CDS, LDS)
 _EMPTY: frozenset[Key] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Raw:
-    """An accepted resource as it came; `updated_at_s` in Unix seconds."""
-
-    type_url: str
-    name: str
-    version: str
-    body: bytes = field(repr=False)
-    updated_at_s: float
 
 
 @dataclass(slots=True)
@@ -82,7 +75,10 @@ class Store:
         self._lds_open = not bootstrap.cds_ads
         self._files: dict[Key, str] = {}
         self._started_at = now
-        self.changes = 0
+        self._fetched = Fetched()
+        self._asked_clusters: frozenset[str] = frozenset()
+        self._static_clusters = frozenset(each.name for each in bootstrap.clusters)
+        self._own_changes = 0
         for cluster in bootstrap.clusters:
             self._own((CDS, cluster.name), cluster, now)
         for listener in bootstrap.listeners:
@@ -92,22 +88,29 @@ class Store:
 
     def accept(
         self, type_url: str, name: str, version: str, body: bytes, model: Resource,
-        now: float, at_s: float,
+        now: float, at_s: float, aliases: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         """Takes a decoded resource over. Rejected if it contradicts a static resource."""
         key = (type_url, name)
+        if isinstance(model, VirtualHost):
+            self._check_host(name, model)
+            self._fetched.accept(Raw(type_url, name, version, body, at_s, aliases), model)
+            return
         self._check_static(key, model)
+        if isinstance(model, RouteConfiguration):
+            self._check_table(model)
         if isinstance(model, Listener):
             self._check_address(key, model)
         if type_url not in _OWNERS and key not in self._users and key not in self._standing:
             return  # nobody names it (any more): the answer crossed our unsubscribing
         self._raw[type_url][name] = Raw(type_url, name, version, body, at_s)
         if isinstance(model, Cluster | Listener):
+            self._absent.discard(key)
             self._own(key, model, now)
             return
         if self._models.get(key) != model:
             self._models[key] = model
-            self.changes += 1
+            self._own_changes += 1
         if isinstance(model, ClusterLoadAssignment):
             self._stale_at.pop(key, None)
             if model.stale_after_s:
@@ -121,11 +124,51 @@ class Store:
         """
         for name in names:
             key = (type_url, name)
-            if type_url in _OWNERS:
+            if type_url == VHDS:
+                self._fetched.deny(name)
+            elif type_url in _OWNERS:
                 self._disown(key)
+                self.deny(type_url, (name,))
             elif key not in self._models:
                 self._absent.add(key)
                 self._supplied(key, now)
+
+    def deny(self, type_url: str, names: Iterable[str]) -> None:
+        """The control plane says of what was asked for by name that it is nowhere."""
+        for name in names:
+            if type_url == VHDS and not self._fetched.is_held(name):
+                self._fetched.deny(name)
+            elif type_url == CDS and name in self._named_clusters():
+                self._absent.add((CDS, name))
+                self._own_changes += 1
+
+    def refuse(self, type_url: str, names: Iterable[str]) -> None:
+        """What came of these names is no good: nobody need wait for them."""
+        self.deny(type_url, [one for one in names if (type_url, one) not in self._owners])
+
+    def demand(self, keys: Iterable[Key]) -> None:
+        """What requests ask for, virtual hosts and clusters: exactly these from now on."""
+        wanted = list(keys)
+        self._fetched.ask(name for kind, name in wanted if kind == VHDS)
+        before = self._named_clusters()
+        self._asked_clusters = frozenset(name for kind, name in wanted if kind == CDS)
+        self._forget_clusters(before)
+        self._own_changes += 1
+
+    def _forget_clusters(self, before: frozenset[str]) -> None:
+        """Those that were asked for and are no more: who has them for all sends them again."""
+        for name in before - self._named_clusters():
+            self._disown((CDS, name))
+            self._absent.discard((CDS, name))
+
+    def _named_clusters(self) -> frozenset[str]:
+        """That are asked for by name."""
+        return (self._asked_clusters | self._fetched.clusters()) - self._static_clusters
+
+    @property
+    def changes(self) -> int:
+        """Grows whenever `snapshot` would be another one."""
+        return self._own_changes + self._fetched.changes
 
     def answered(self, type_url: str) -> None:
         """A response of this type has come: for CDS and LDS the wait for the first is over."""
@@ -137,7 +180,7 @@ class Store:
     def set_local_secret(self, secret: Secret, now: float) -> None:
         """A secret of our own (`local_secrets`): new, or renewed."""
         self._models[(SDS, secret.name)] = secret
-        self.changes += 1
+        self._own_changes += 1
         self._supplied((SDS, secret.name), now)
 
     def advance(self, now: float) -> None:
@@ -147,7 +190,7 @@ class Store:
         for key in [key for key, at in self._stale_at.items() if now >= at]:
             del self._stale_at[key]
             self._models[key] = ClusterLoadAssignment(key[1], stale=True)
-            self.changes += 1
+            self._own_changes += 1
             self._supplied(key, now)
         for key in tuple(self._pending):
             self._settle(key, now)
@@ -165,11 +208,13 @@ class Store:
         """
         wanted: dict[str, frozenset[str] | None] = {}
         if self._bootstrap.cds_ads:
-            wanted[CDS] = None
+            named = self._named_clusters()
+            wanted[CDS] = named | {WILDCARD} if named else None
         wanted[EDS] = self._names(EDS)
         if self._bootstrap.lds_ads and self._lds_open:
             wanted[LDS] = None
         wanted[RDS] = self._names(RDS)
+        wanted[VHDS] = frozenset(self._fetched.asked)
         standing = {name for _, name in self._standing} if self._bootstrap.ads else set()
         wanted[SDS] = (self._names(SDS) | standing) - self._local_secrets - self._secrets.keys()
         return wanted
@@ -185,10 +230,14 @@ class Store:
 
     def versions(self, type_url: str) -> dict[str, str]:
         """The version of each resource held, by name."""
+        if type_url == VHDS:
+            return self._fetched.versions()
         return {name: raw.version for name, raw in self._raw[type_url].items()}
 
     def raws(self, type_url: str) -> tuple[Raw, ...]:
         """The accepted resources of a type as they came, for /config_dump and the disk."""
+        if type_url == VHDS:
+            return tuple(self._fetched.raws())
         return tuple(self._raw[type_url].values())
 
     def warming(self, type_url: str) -> frozenset[str]:
@@ -223,19 +272,33 @@ class Store:
 
     def snapshot(self) -> Snapshot:
         """What is warm now."""
-        routes = {}
+        routes: dict[str, RouteConfiguration] = {}
         secrets = dict(self._secrets)
         for key in self._active_needs():
             model = self._models.get(key)
             if key[0] == RDS:
-                routes[key[1]] = (
-                    model if isinstance(model, RouteConfiguration) else RouteConfiguration(key[1])
-                )
+                routes[key[1]] = self._table(key[1], model)
             elif isinstance(model, Secret):
                 secrets[key[1]] = model
         return Snapshot(
-            dict(self._listeners), dict(self._clusters), dict(self._assignments), routes, secrets
+            *(dict(self._listeners), dict(self._clusters), dict(self._assignments)),
+            *(routes, secrets, self._answers()),
         )
+
+    def _table(self, name: str, model: Resource | None) -> RouteConfiguration:
+        if not isinstance(model, RouteConfiguration):
+            return RouteConfiguration(name)
+        return self._fetched.joined(model) if model.fetches_hosts else model
+
+    def _answers(self) -> dict[Key, bool]:
+        """Of what was asked for, what is known of it."""
+        found = {(VHDS, name): there for name, there in self._fetched.answers().items()}
+        for name in self._asked_clusters:
+            if name in self._clusters:
+                found[(CDS, name)] = True
+            elif (CDS, name) in self._absent:
+                found[(CDS, name)] = False
+        return found
 
     def _active_needs(self) -> Iterator[Key]:
         """RDS and SDS keys that something in force names."""
@@ -265,6 +328,17 @@ class Store:
         for secret in static_secrets(model):
             if secret not in self._secrets:
                 raise Rejected("", f"there is no static secret `{secret}`")
+
+    def _check_table(self, model: RouteConfiguration) -> None:
+        ads = self._bootstrap.ads
+        if model.fetches_hosts and (ads is None or not ads.delta):  # Envoy's rule
+            raise Rejected("vhds", "needs api_type DELTA_GRPC in ads_config")
+
+    def _check_host(self, name: str, model: VirtualHost) -> None:
+        """Against the table that it is for."""
+        table = self._models.get((RDS, table_of(name)))
+        if isinstance(table, RouteConfiguration) and longest_body(model) > table.max_body_bytes:
+            raise Rejected("", f"a body is longer than the table's {table.max_body_bytes} bytes")
 
     def _check_address(self, key: Key, listener: Listener) -> None:
         """Envoy: two listeners cannot have one address."""
@@ -347,14 +421,14 @@ class Store:
         if isinstance(model, Listener):
             if self._listeners.get(model.name) != model:
                 self._listeners[model.name] = model
-                self.changes += 1
+                self._own_changes += 1
             return
         assignment = self._assignment(model)
         before = self._clusters.get(model.name), self._assignments.get(model.name)
         if before != (model, assignment):
             self._clusters[model.name] = model
             self._assignments[model.name] = assignment
-            self.changes += 1
+            self._own_changes += 1
 
     def _assignment(self, cluster: Cluster) -> ClusterLoadAssignment:
         name = cluster.eds_service_name or cluster.name
@@ -375,4 +449,4 @@ class Store:
         self._listeners.pop(name, None) if kind == LDS else self._clusters.pop(name, None)
         if kind == CDS:
             self._assignments.pop(name, None)
-        self.changes += 1
+        self._own_changes += 1

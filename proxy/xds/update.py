@@ -30,11 +30,13 @@ class Received:
     version: str
     type_url: str
     body: bytes = field(repr=False)
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One response. complete: what is not in it is gone (state of the world, CDS and LDS)."""
+    """One response. complete: what is not in it is gone (state of the world, CDS and LDS). absent:
+    names that were asked for and are nobody's (VHDS)."""
 
     type_url: str
     nonce: str
@@ -42,6 +44,7 @@ class Update:
     resources: tuple[Received, ...] = ()
     removed: tuple[str, ...] = ()
     complete: bool = False
+    absent: tuple[str, ...] = ()
 
 
 Held = Callable[[], Mapping[str, str]]
@@ -54,7 +57,7 @@ class Machine(Protocol):
 
     open: a new stream begins; nothing sent before counts any more.
     subscribe: the request to send so that exactly `names` are subscribed, None if they are
-        already; names None means all there are (CDS, LDS).
+        already; names None means all there are (CDS, LDS), and so does `*` beside other names.
     feed: a response; None if it is of a type that was never asked for.
     answer: the ACK, or the NACK that says what was wrong with which resource.
     """
@@ -85,8 +88,8 @@ def node_message(node: Node, version: str) -> base_pb2.Node:
     return message
 
 
-def received(name: str, version: str, packed: PackedAny) -> Received:
-    return Received(name, version, packed.type_url, packed.value)
+def received(name: str, version: str, packed: PackedAny, aliases: tuple[str, ...] = ()) -> Received:
+    return Received(name, version, packed.type_url, packed.value, aliases)
 
 
 def fill_error(request: Request, errors: Mapping[str, str]) -> None:

@@ -15,7 +15,7 @@ import yaml
 
 from proxy import match
 from proxy.compile.routes.place import RouteContext
-from proxy.compile.routes.tables import table
+from proxy.compile.routes.tables import CompiledTable
 from proxy.config.model import HttpConnectionManager, RedirectAction
 from proxy.connection import ConnectionInfo
 from proxy.filters.api import Reply
@@ -85,7 +85,7 @@ class _Checks:
         self._random = _Drawn()
         self._runtime = _OneKey(self._random)
         context = RouteContext(_AnyName(), self._random, self._runtime, Stats(), True)
-        self._table = table(route_table(config), context)
+        self._table = CompiledTable(route_table(config), context).table
 
     def judged(self, check: dict[str, Any]) -> str:
         """Why this is not as it should be; '' when it is."""

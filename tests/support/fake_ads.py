@@ -83,7 +83,7 @@ class FakeAds:
         if self.refuse:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, self.refuse)
 
-    def _next_nonce(self) -> str:
+    def next_nonce(self) -> str:
         self._nonce += 1
         return f"n{self._nonce}"
 
@@ -96,7 +96,7 @@ class FakeAds:
         await self._admit(context)
         await self._run(requests, _SotwStream(self, context))
 
-    async def _run(self, requests: AsyncIterator[Any], stream: _Stream) -> None:
+    async def _run(self, requests: AsyncIterator[Any], stream: Stream) -> None:
         writing = asyncio.Lock()  # gRPC takes one message at a time
 
         async def pushing(seen: int) -> None:
@@ -119,7 +119,7 @@ class FakeAds:
             pusher.cancel()
 
 
-class _Stream:
+class Stream:
     def __init__(self, server: FakeAds, context: Any) -> None:
         self.server = server
         self.context = context
@@ -138,7 +138,7 @@ class _Stream:
         return {name: each for name, each in every.items() if names is None or name in names}
 
 
-class _DeltaStream(_Stream):
+class _DeltaStream(Stream):
     async def heard(self, request: Any) -> None:
         type_url = request.type_url
         first = type_url not in self.wanted
@@ -162,7 +162,7 @@ class _DeltaStream(_Stream):
         if not (changed or removed or must):
             return
         response = pb.DeltaDiscoveryResponse(
-            type_url=type_url, nonce=self.server._next_nonce(), removed_resources=removed
+            type_url=type_url, nonce=self.server.next_nonce(), removed_resources=removed
         )
         response.control_plane.identifier = "fake"
         for name, (version, message) in changed.items():
@@ -172,7 +172,7 @@ class _DeltaStream(_Stream):
         await self.context.write(response)
 
 
-class _SotwStream(_Stream):
+class _SotwStream(Stream):
     async def heard(self, request: Any) -> None:
         type_url = request.type_url
         before = self.wanted.get(type_url, "never")
@@ -189,7 +189,7 @@ class _SotwStream(_Stream):
         self.sent[type_url] = versions
         response = pb.DiscoveryResponse(
             type_url=type_url,
-            nonce=self.server._next_nonce(),
+            nonce=self.server.next_nonce(),
             version_info=",".join(sorted(versions.values())),
             resources=[packed(message) for _, message in here.values()],
         )

@@ -60,6 +60,7 @@ class FakeStream:
     resumed: list[Answer] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     throttled: int = 0
+    restarts: int = 0
 
     def resume(self, answer: Answer = None) -> None:
         self.resumed.append(answer)
@@ -75,6 +76,9 @@ class FakeStream:
 
     def reroute(self) -> None:
         raise AssertionError("no filter here asks for another route")
+
+    def restart(self) -> None:
+        self.restarts += 1
 
 
 class Clock:

@@ -136,11 +136,12 @@ def _choose(
     if header:
         values_of = match.request_values(header.encode())
 
-        def by_header(stream: Stream) -> Cluster | None:
+        def name_of(stream: Stream) -> str:
             values = values_of(stream.request)
-            return get(values[0].decode("latin-1")) if values else None
+            return values[0].decode("latin-1") if values else ""
 
-        entry.choose = by_header
+        entry.name_of = name_of
+        entry.choose = lambda stream: get(name_of(stream))
         return
     name = (action.cluster or "") if weighted is None else weighted.name
     entry.cluster_name = name

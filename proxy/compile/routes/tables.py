@@ -1,6 +1,12 @@
-"""A route configuration into its table: virtual hosts, each with its routes in order."""
+"""A route configuration into its table: virtual hosts, each with its routes in order.
+
+A virtual host that did not change is not compiled again, and a table that has only got more of them
+(as they are fetched) is not made anew.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from proxy.compile.routes.answers import to_https
 from proxy.compile.routes.entries import route_entry
@@ -15,15 +21,48 @@ from proxy.route.table import Find, Table
 from proxy.route.tree import find_in_tree
 
 
-def table(config: RouteConfiguration, context: RouteContext) -> Table[RouteEntry]:
-    found: Table[RouteEntry] = Table(
-        config.ignore_port_in_host_matching,
-        config.vhost_header.encode(),
-        tuple([name.encode() for name in config.internal_only_headers]),
-    )
-    for host in config.virtual_hosts:
-        found.add(host.domains, _virtual_host(config, host, context))
-    return found
+class CompiledTable:
+    """The table of `routes`. last: of the same name and context, from which is taken what is as it
+    was."""
+
+    def __init__(
+        self, routes: RouteConfiguration, context: RouteContext, last: CompiledTable | None = None
+    ) -> None:
+        self.routes = routes
+        self._context = context
+        self._hosts: dict[str, tuple[VirtualHost, Find[RouteEntry]]] = {}
+        self.table: Table[RouteEntry] = Table(
+            routes.ignore_port_in_host_matching,
+            routes.vhost_header.encode(),
+            tuple([name.encode() for name in routes.internal_only_headers]),
+        )
+        alike = last is not None and _without_hosts(last.routes) == _without_hosts(routes)
+        known = last._hosts if last is not None and alike else {}
+        for host in routes.virtual_hosts:
+            self.table.add(host.domains, self._find(host, known))
+
+    def follow(self, routes: RouteConfiguration) -> bool:
+        """Is it that of `routes`, perhaps after it has got more virtual hosts?"""
+        before, after = self.routes.virtual_hosts, routes.virtual_hosts
+        if after[: len(before)] != before or _without_hosts(routes) != _without_hosts(self.routes):
+            return False
+        for host in after[len(before) :]:
+            self.table.add(host.domains, self._find(host, {}))
+        self.routes = routes
+        return True
+
+    def _find(
+        self, host: VirtualHost, known: dict[str, tuple[VirtualHost, Find[RouteEntry]]]
+    ) -> Find[RouteEntry]:
+        last = known.get(host.name)
+        if last is None or last[0] != host:
+            last = (host, _virtual_host(self.routes, host, self._context))
+        self._hosts[host.name] = last
+        return last[1]
+
+
+def _without_hosts(routes: RouteConfiguration) -> RouteConfiguration:
+    return replace(routes, virtual_hosts=())
 
 
 def _virtual_host(

@@ -265,6 +265,9 @@ class VirtualHost:
 
 @frozen
 class RouteConfiguration:
+    """fetches_hosts: virtual hosts that it does not have come by name (`vhds`, over ADS).
+    max_body_bytes: of its direct responses."""
+
     name: str
     virtual_hosts: tuple[VirtualHost, ...] = ()
     edits: HeaderEdits = HeaderEdits()
@@ -276,3 +279,5 @@ class RouteConfiguration:
     vhost_header: str = ""
     mirrors: tuple[MirrorPolicy, ...] = ()
     filter_configs: Mapping[str, object] = field(default_factory=dict)
+    fetches_hosts: bool = False
+    max_body_bytes: int = 4096

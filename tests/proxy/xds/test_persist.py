@@ -9,7 +9,7 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
 from protos.types import CDS, EDS, SDS
 from proxy.xds import persist
-from proxy.xds.store import Raw
+from proxy.xds.raw import Raw
 from tests.support.envoy_resources import cluster, endpoints, trust_bundle
 from tests.support.pki import Authority
 

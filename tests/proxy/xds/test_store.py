@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protos.types import CDS, EDS, LDS, RDS, SDS
+from protos.types import CDS, EDS, LDS, RDS, SDS, VHDS
 from proxy.config.bootstrap import decode_bootstrap
 from proxy.config.decode import decode
 from proxy.config.model import Bootstrap, DataSource, Secret, TlsCertificate
@@ -60,7 +60,7 @@ class Feed:
 
 def test_a_cluster_waits_for_its_endpoints_and_a_listener_for_its_routes() -> None:
     feed = Feed()
-    assert feed.store.subscriptions().keys() == {CDS, EDS, RDS, SDS}
+    assert feed.store.subscriptions().keys() == {CDS, EDS, RDS, VHDS, SDS}
     feed.put(CDS, cluster("a"))
     assert feed.warm == ([], [])
     assert feed.asked(EDS) == ["a"]

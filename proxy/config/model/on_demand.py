@@ -1,0 +1,13 @@
+"""What requests wait for when it is not here (`envoy.filters.http.on_demand`)."""
+
+from __future__ import annotations
+
+from proxy.config.frozen import frozen
+
+
+@frozen
+class OnDemandConfig:
+    """clusters: whether they are fetched, too (`odcds`). timeout_s: how long a request waits."""
+
+    clusters: bool = False
+    timeout_s: float = 5.0
