@@ -24,21 +24,25 @@ class Caller(Protocol):
     def labels(self) -> Mapping[str, str]: ...
     @property
     def locality(self) -> tuple[str, str, str]: ...
+    @property
+    def intercepts(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """labels: of a node's those that some service asks for; others differ from pod to pod."""
+    """labels: of a node's those that some service asks for; others differ from pod to pod.
+    intercepts: it knows to which address the application connects."""
 
     namespace: str
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     locality: tuple[str, str, str] = ("", "", "")
+    intercepts: bool = False
 
 
 def client_of(caller: Caller, asked_for: Iterable[str]) -> Client:
     """asked_for: the names of labels that services ask for."""
     labels = {name: caller.labels[name] for name in asked_for if name in caller.labels}
-    return Client(caller.namespace, labels, caller.locality)
+    return Client(caller.namespace, labels, caller.locality, caller.intercepts)
 
 
 def labels_of(service: Service) -> Iterator[str]:
@@ -58,6 +62,7 @@ def labels_of(service: Service) -> Iterator[str]:
 def is_common(service: Service) -> bool:
     """Whether it is itself to every client."""
     everywhere = service.visible_in is None and not service.for_clients
+    everywhere = everywhere and not _has_no_address(service)
     return everywhere and not credentials.differs(service) and not localities.matters(service)
 
 
@@ -75,7 +80,14 @@ def seen_by(service: Service, client: Caller) -> Service | None:
         asked = frozenset(localities.asked_of(service))
         labels = {name: value for name, value in client.labels.items() if name in asked}
         service = replace(service, seen_from=Viewpoint(client.locality, labels))
+    if client.intercepts and _has_no_address(service):
+        service = replace(service, as_addressed=True)
     return credentials.shut(replace(service, for_clients=()), client.namespace)
+
+
+def _has_no_address(service: Service) -> bool:
+    """Its clients choose among its endpoints themselves, as far as they are seen to do so."""
+    return service.headless or service.resolution == "NONE"
 
 
 def _with(service: Service, own: ClientPolicy) -> Service:

@@ -14,7 +14,7 @@ from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from google.protobuf.struct_pb2 import Struct
 
-from controlplane.emit import dynamic, limits, names, tls
+from controlplane.emit import dynamic, limits, names, originals, tls
 from controlplane.emit.balancing import balance
 from controlplane.emit.endpoints import MUTUAL, TLS_MODE, load_assignment, select
 from controlplane.emit.localities import arranged, groups
@@ -97,6 +97,9 @@ def _discover(cluster: Cluster, target: Target) -> ClusterLoadAssignment | None:
     if target.policy.tls is not None and target.policy.tls.closed:
         cluster.type = Cluster.STATIC
         cluster.load_assignment.CopyFrom(load_assignment(target.name, (), number))
+        return None
+    if service.as_addressed:
+        originals.go_as_addressed(cluster)
         return None
     if dynamic.is_dynamic(service.hostname) and not target.endpoints:
         dynamic.look_up(cluster)

@@ -33,7 +33,7 @@ def is_dynamic(hostname: str) -> bool:
 
 
 def http_filter() -> hcm_pb2.HttpFilter:
-    config = packed(FilterConfig(dns_cache_config=_cache()))
+    config = packed(FilterConfig(dns_cache_config=cache()))
     return hcm_pb2.HttpFilter(name=FILTER, typed_config=config, disabled=True)
 
 
@@ -50,10 +50,10 @@ def look_up(cluster: Cluster) -> None:
     if (chosen := cluster.WhichOneof("lb_config")) is not None:
         cluster.ClearField(chosen)
     cluster.cluster_type.name = _CLUSTER
-    config = ClusterConfig(dns_cache_config=_cache(), allow_insecure_cluster_options=True)
+    config = ClusterConfig(dns_cache_config=cache(), allow_insecure_cluster_options=True)
     cluster.cluster_type.typed_config.CopyFrom(packed(config))
 
 
-def _cache() -> DnsCacheConfig:
+def cache() -> DnsCacheConfig:
     """Filter and clusters have the same one, by its name and all it says."""
     return DnsCacheConfig(name="weft", dns_lookup_family=Cluster.V4_PREFERRED)

@@ -26,31 +26,44 @@ from controlplane.emit.access import Guards, jwks_places
 from controlplane.emit.access_logs import DEFAULT
 from controlplane.emit.gateways.places import place_of
 from controlplane.emit.gateways.whole import gateways
-from controlplane.emit.node import Node
+from controlplane.emit.node import Node, seated
+from controlplane.emit.sidecars import inbound
+from controlplane.emit.sidecars.capture import Capture, capture_of
+from controlplane.emit.sidecars.outbound import Outbound
+from controlplane.emit.sidecars.ports import clusters as application_clusters
+from controlplane.emit.targets import Targets
 from controlplane.mesh.model import Mesh, Service, Workload
 from controlplane.mesh.patches import EnvoyPatch
 from controlplane.mesh.telemetry import Logs
 from controlplane.snapshot import Draft
 
+Patches = tuple[EnvoyPatch, ...]
+
 
 def emit(mesh: Mesh, node: Node) -> Draft:
-    return shared(mesh) + outbound(mesh, node) + sidecar(beside(mesh, node), node)
+    node = seated(node, mesh.workload_of(node.namespace, node.pod, node.workload))
+    own = beside(mesh, node)
+    alike = patches.of_scope(own.patches, node.intercepts)
+    return shared(mesh, alike) + outbound(mesh, node, alike) + sidecar(own, node)
 
 
-def shared(mesh: Mesh) -> Draft:
-    return of_services(filter(clients.is_common, mesh.services), mesh.own_domains)
+def shared(mesh: Mesh, alike: Patches = ()) -> Draft:
+    return of_services(filter(clients.is_common, mesh.services), mesh.own_domains, alike)
 
 
-def of_services(services: Iterable[Service], trust_domains: tuple[str, ...]) -> Draft:
-    """Their clusters and endpoints."""
+def of_services(
+    services: Iterable[Service], trust_domains: tuple[str, ...], alike: Patches = ()
+) -> Draft:
+    """Their clusters and endpoints. alike: users' patches of the scope that they are for."""
     made = [pair for one in services for pair in clusters.of_service(one, trust_domains)]
-    return Draft(
+    draft = Draft(
         clusters=tuple(cluster for cluster, _ in made),
         endpoints=tuple(endpoints for _, endpoints in made if endpoints is not None),
     )
+    return patches.outbound(draft, alike)
 
 
-def outbound(mesh: Mesh, node: Node) -> Draft:
+def outbound(mesh: Mesh, node: Node, alike: Patches = ()) -> Draft:
     """What differs by client, and for an outbound HTTP proxy the way to all services."""
     known = clients.seen(mesh.services, node)
     ours = [
@@ -58,13 +71,29 @@ def outbound(mesh: Mesh, node: Node) -> Draft:
         for service in mesh.services
         if not clients.is_common(service) and (view := clients.seen_by(service, node)) is not None
     ]
-    draft = of_services(ours, mesh.own_domains)
+    draft = of_services(ours, mesh.own_domains, alike)
     draft += Draft(secrets=credentials.of_services(mesh, node.namespace))
+    if (capture := capture_for(mesh, node)) is not None:
+        draft += patches.outbound(Outbound(node, capture).draft(known, Targets(known)), alike)
     if not node.http_proxy_port:
         return draft
     result = routes.http_proxy(clients.imported(known, mesh.imports, node), node)
-    table = on_demand.fetched(result.configuration) if node.on_demand else result.configuration
-    return draft + Draft(routes=(table,), unresolved=result.unresolved)
+    own = Draft(routes=(result.configuration,), unresolved=result.unresolved)
+    (table,), unresolved = (own := patches.outbound(own, alike)).routes, own.unresolved
+    table = on_demand.fetched(table) if node.on_demand else table
+    return draft + Draft(routes=(table,), unresolved=unresolved)
+
+
+def capture_for(mesh: Mesh, node: Node) -> Capture | None:
+    """What the outbound side of a node that intercepts depends on; None for any other."""
+    if not node.intercepts:
+        return None
+    labels = _labels(node, mesh.workload_of(node.namespace, node.pod, node.workload))
+    return capture_of(mesh, node, labels, _logs(mesh, node, labels))
+
+
+def _logs(mesh: Mesh, node: Node, labels: Mapping[str, str]) -> Logs:
+    return next((one.logs for one in mesh.logs if one.scope.takes(node.namespace, labels)), DEFAULT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +109,19 @@ class Beside:
     denied: tuple[str, ...] | None = None
     patches: tuple[EnvoyPatch, ...] = ()
     logs: Logs = DEFAULT
+    capture: Capture | None = None
 
 
 def beside(mesh: Mesh, node: Node, revoked: tuple[str, ...] = ()) -> Beside:
-    workload = mesh.workload(node.namespace, node.workload)
+    workload = mesh.workload_of(node.namespace, node.pod, node.workload)
     edge = mesh if node.gateway is not None or place_of(mesh, node) is not None else None
     denied = None if node.weft_agent else revoked
     labels = _labels(node, workload)
-    ours = tuple(one for one in mesh.patches if one.scope.takes(node.namespace, labels))
+    ours = patches.of_node(mesh, node, labels)
     guards = Guards.of(mesh.security, node.namespace, labels)
-    logs = next((one.logs for one in mesh.logs if one.scope.takes(node.namespace, labels)), DEFAULT)
-    return Beside(workload, guards, mesh.trust_domains, edge, denied, ours, logs)
+    logs = _logs(mesh, node, labels)
+    capture = capture_for(mesh, node)
+    return Beside(workload, guards, mesh.trust_domains, edge, denied, ours, logs, capture)
 
 
 def sidecar(of: Beside, node: Node) -> Draft:
@@ -102,7 +133,8 @@ def _own_side(of: Beside, node: Node) -> Draft:
     """The inbound side of the node's workload (nothing while it is unknown), its listeners, and
     the gateway's where the node is one."""
     workload, guards = of.workload, of.guards
-    ports = [p for p in workload.inbound if p.protocol != "UDP"] if workload else []
+    explicit = workload.inbound if workload and of.capture is None else ()
+    ports = [p for p in explicit if p.protocol != "UDP"]
     own = {cluster.name: cluster for cluster in map(clusters.inbound, ports)}
     own |= {jwt.cluster_name(rule): jwt.cluster(rule) for rule in jwks_places(guards.tokens)}
     denied = of.denied
@@ -116,10 +148,29 @@ def _own_side(of: Beside, node: Node) -> Draft:
         listeners=tuple(found),
         routes=tuple(one for one in routes if one is not None),
     )
+    if of.capture is not None and workload is not None:
+        draft += _captured(of, workload, of.capture)
     if of.edge is None:
         return draft
     laptop = gateway.gateway(of.edge, node, guards, logs)
     return draft + laptop + gateways(of.edge, node, guards, logs)
+
+
+def _captured(of: Beside, workload: Workload, capture: Capture) -> Draft:
+    """The inbound side where connections are intercepted."""
+    inside = inbound.Inside(workload, capture, of.guards, of.trust_domains, of.denied)
+    return Draft(
+        clusters=tuple(application_clusters(workload, capture).values()),
+        listeners=tuple(inbound.inbound(inside)),
+        routes=tuple(inbound.tables(inside)),
+    )
+
+
+def alike_patches(mesh: Mesh, node: Node) -> Patches:
+    """Those of what the node has like others of its scope."""
+    workload = mesh.workload_of(node.namespace, node.pod, node.workload)
+    found = patches.of_node(mesh, node, _labels(node, workload))
+    return patches.of_scope(found, node.intercepts)
 
 
 def _labels(node: Node, workload: Workload | None) -> Mapping[str, str]:

@@ -13,20 +13,18 @@ from envoy.config.listener.v3.listener_components_pb2 import (
     FilterChainMatch,
 )
 from envoy.config.listener.v3.listener_pb2 import Listener
-from envoy.config.route.v3.route_components_pb2 import Route, VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm_pb2,
 )
-from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
-from controlplane.emit import http_actions, managers, names, on_demand, revoked, tls, tunnels
-from controlplane.emit.access import Guards, http_filters, network_filters
+from controlplane.emit import entering, http_actions, managers, names, on_demand, tls, tunnels
+from controlplane.emit.access import Guards, http_filters
 from controlplane.emit.access_logs import DEFAULT
 from controlplane.emit.explanations import of_tokens
 from controlplane.emit.managers import NO_GUARDS, HttpConnectionManager
 from controlplane.emit.routes import HTTP_PROTOCOLS
-from controlplane.emit.words import over_ads, packed, seconds, socket_address
+from controlplane.emit.words import over_ads, socket_address
 from controlplane.mesh.model import InboundPort
 from controlplane.mesh.telemetry import Logs
 
@@ -77,51 +75,25 @@ def _split_by_transport(listener: Listener, filters: list[Filter]) -> None:
 def _inbound_filters(
     port: InboundPort, guards: Guards, denied: tuple[str, ...] | None, logs: Logs
 ) -> list[Filter]:
-    stat_prefix = f"inbound_{port.listen_port}"
+    make = entering.over_http if port.protocol in HTTP_PROTOCOLS else entering.as_bytes
+    return make(_place(port), guards, denied, logs)
+
+
+def _place(port: InboundPort) -> entering.Place:
+    prefix = f"inbound_{port.listen_port}"
+    numbers = port.numbers
     cluster = names.inbound_cluster(port)
-    if port.protocol not in HTTP_PROTOCOLS:
-        proxy = TcpProxy(stat_prefix=stat_prefix, cluster=cluster)
-        if guards.access or logs != DEFAULT:
-            proxy.access_log.extend(managers.access_logs(logs.server, guards))
-        relay = Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
-        guarding = network_filters(guards, port.listen_port, port.numbers)
-        return [*revoked.network_filters(denied or ()), *guarding, relay]
-    steps = http_filters(guards, port.listen_port, port.numbers)
-    if denied is not None:
-        steps.insert(0, revoked.http_filter())
-    manager = managers.manager(stat_prefix, guards, steps, logs.server)
-    if denied is None:
-        manager.route_config.CopyFrom(_inbound_routes(port, cluster))
-    else:
-        manager.rds.CopyFrom(_by_rds(cluster))
-    manager.forward_client_cert_details = HttpConnectionManager.APPEND_FORWARD
-    manager.set_current_client_cert_details.subject.value = True
-    manager.set_current_client_cert_details.uri = True
-    return [managers.as_filter(manager)]
+    return entering.Place(cluster, prefix, port.listen_port, numbers, port.app_port)
 
 
 def inbound_routes(port: InboundPort, denied: tuple[str, ...]) -> RouteConfiguration | None:
     """For a plain Envoy: the routes of `inbound`, which refuse these identities; None for a port
     that has none."""
-    if port.protocol not in HTTP_PROTOCOLS:
-        return None
-    routes = _inbound_routes(port, names.inbound_cluster(port))
-    revoked.refuse(routes, denied)
-    return routes
+    return entering.table(_place(port), denied) if port.protocol in HTTP_PROTOCOLS else None
 
 
 def _by_rds(name: str) -> hcm_pb2.Rds:
     return hcm_pb2.Rds(route_config_name=name, config_source=over_ads())
-
-
-def _inbound_routes(port: InboundPort, cluster: str) -> RouteConfiguration:
-    route = Route(name="default")
-    route.match.prefix = "/"
-    route.route.cluster = cluster
-    route.route.timeout.CopyFrom(seconds(0))
-    name = f"inbound|http|{port.app_port}"
-    host = VirtualHost(name=name, domains=["*"], routes=[route])
-    return RouteConfiguration(name=cluster, virtual_hosts=[host])
 
 
 def http_proxy(port: int, *, fetches: bool = False, logs: Logs = DEFAULT) -> Listener:

@@ -12,7 +12,7 @@ from google.protobuf.struct_pb2 import Struct
 from controlplane.mesh.model import Workload
 
 Interception = Literal["NONE", "REDIRECT", "TPROXY"]
-"""Istio's INTERCEPTION_MODE: how connections of the workload come to the proxy without its doing."""
+"""Istio's INTERCEPTION_MODE: how connections come to the proxy without the workload's doing."""
 
 Dialect = Literal["envoy", "grpc"]
 """What a client understands: all of Envoy, or what gRPC's own xDS has of it."""
@@ -24,7 +24,7 @@ class Node:
     http_proxy_port 0: no outbound HTTP proxy listener is wanted. gateway: where a laptop's gateway
     listens (WEFT_GATEWAY, e.g. "127.0.0.1:8080"). on_demand: it asks for the services that it
     calls by name, by VHDS and on-demand CDS, instead of taking all (WEFT_ON_DEMAND). pod: the name
-    of its pod, if it is in one."""
+    of its pod, if it is in one. metadata: all that is a text or a number, as a text."""
 
     id: str
     namespace: str = "default"
@@ -39,6 +39,7 @@ class Node:
     user_agent: str = ""
     dialect: Dialect = "envoy"
     interception: Interception = "NONE"
+    metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
     pod: str = ""
 
     @property
@@ -79,10 +80,11 @@ def parse(node: EnvoyNode) -> Node:
         gateway=_gateway(metadata),
         locality=(node.locality.region, node.locality.zone, node.locality.sub_zone),
         weft_agent=_text(metadata, "WEFT_AGENT").lower() == "true",
-        on_demand=_text(metadata, "WEFT_ON_DEMAND").lower() == "true",
+        on_demand=_on_demand(node),
         user_agent=_user_agent(node),
         dialect=_dialect(node),
         interception=_interception(node),
+        metadata={name: _text(metadata, name) for name in _plain(metadata)},
     )
 
 
@@ -92,6 +94,12 @@ def _pod(node: EnvoyNode) -> str:
         return name
     parts = node.id.split("~")
     return parts[2].rpartition(".")[0] if len(parts) == 4 else ""
+
+
+def _plain(metadata: Struct) -> list[str]:
+    """Names of what is neither a list nor a mapping."""
+    kinds = ((name, value.WhichOneof("kind")) for name, value in metadata.fields.items())
+    return sorted(name for name, kind in kinds if kind in ("string_value", "bool_value"))
 
 
 def _text(metadata: Struct, name: str) -> str:
@@ -140,6 +148,12 @@ def _dialect(node: EnvoyNode) -> Dialect:
     names them in the metadata."""
     named = _text(node.metadata, "GENERATOR") == "grpc"
     return "grpc" if named or node.user_agent_name.startswith("gRPC") else "envoy"
+
+
+def _on_demand(node: EnvoyNode) -> bool:
+    """By name only: who intercepts connections has to know all addresses beforehand."""
+    wanted = _text(node.metadata, "WEFT_ON_DEMAND").lower() == "true"
+    return wanted and _interception(node) == "NONE"
 
 
 def _interception(node: EnvoyNode) -> Interception:

@@ -17,6 +17,7 @@ from envoy.config.route.v3.route_components_pb2 import (
     VirtualHost,
     WeightedCluster,
 )
+from envoy.config.route.v3.route_components_pb2 import RouteMatch as EnvoyMatch
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from controlplane.emit import dynamic, http_actions, names, tunnels
@@ -162,8 +163,15 @@ def names_at(service: Service, namespace: str, level: int) -> tuple[str, ...]:
 
 
 def _routes(service: Service, port: int, node: Caller, targets: Targets) -> Iterable[Route]:
+    """What stands behind a route that takes everything is never asked."""
     for rule in rules_of(service, port):
-        yield from rule_routes(rule, port, node, targets)
+        for route in rule_routes(rule, port, node, targets):
+            yield route
+            if route.match == _EVERYTHING:
+                return
+
+
+_EVERYTHING = EnvoyMatch(prefix="/")
 
 
 def rules_of(service: Service, port: int) -> tuple[HttpRule, ...]:

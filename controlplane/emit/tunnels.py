@@ -43,6 +43,8 @@ def of_streams(
     the server name that TLS will say inside."""
     for rule in service.stream_rules:
         for match in rule.matches:
+            if match.destination_subnets:
+                continue
             names_it = not match.server_names or any(
                 _covers(name, service.hostname) for name in match.server_names
             )

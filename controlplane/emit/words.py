@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from envoy.config.core.v3.address_pb2 import Address, Pipe, SocketAddress
+from envoy.config.core.v3.address_pb2 import Address, CidrRange, Pipe, SocketAddress
 from envoy.config.core.v3.config_source_pb2 import (
     AggregatedConfigSource,
     ApiVersion,
@@ -67,3 +67,15 @@ def is_ip(address: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_ipv6(address: str) -> bool:
+    return is_ip(address) and ":" in address
+
+
+def cidr(written: str) -> CidrRange:
+    """Of an address, or of a range whose address may have bits beyond its prefix."""
+    network = ipaddress.ip_network(written, strict=False)
+    made = CidrRange(address_prefix=str(network.network_address))
+    made.prefix_len.value = network.prefixlen
+    return made

@@ -1,8 +1,9 @@
 """Istio's MeshConfig, as it stands in the ConfigMap `istio` of the root namespace, key `mesh`.
 
-The part that Weft honours: trust-domain aliases and the services that CUSTOM policies ask. Of what
-makes a mesh safer, other values than those that hold anyway are refused: nobody shall believe that
-paths are cleaned more, or old TLS refused, when they are not.
+The part that Weft honours: trust-domain aliases, services that CUSTOM policies ask, access logs,
+and what holds for sidecars that intercept connections. Of what makes a mesh safer, other values
+than those that hold anyway are refused: nobody shall believe that paths are cleaned more, or old
+TLS refused, when they are not.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Literal
 from controlplane.kinds.decoders import (
     PORT,
     boolean,
+    duration,
     enum,
     integer,
     line,
@@ -66,8 +68,7 @@ _UNUSED = (
     "discoverySelectors dnsRefreshRate enableAutoMtls enableEnvoyAccessLogService "
     "enablePrometheusMerge enableTracing h2UpgradePolicy hboneIdleTimeout inboundClusterStatName "
     "inboundTrafficPolicy ingressClass ingressControllerMode ingressSelector ingressService "
-    "localityLbSetting outboundClusterStatName outboundTrafficPolicy protocolDetectionTimeout "
-    "proxyHttpPort proxyInboundListenPort proxyListenPort serviceScopeConfigs serviceSettings "
+    "localityLbSetting outboundClusterStatName proxyHttpPort serviceScopeConfigs serviceSettings "
     "tcpKeepalive"
 )
 _OTHER_PROVIDERS = (
@@ -218,6 +219,16 @@ def _verified(node: Node, place: Place) -> bool:
 
 
 @record
+class OutboundTrafficPolicy(Record):
+    """What sidecars that intercept connections do with those to places that nobody knows."""
+
+    NOTED = notes(tls="has no effect yet: what is looked up is spoken to as the application does")
+    mode: Literal["REGISTRY_ONLY", "ALLOW_ANY", "ALLOW_ANY_DYNAMIC_DNS"] = optional(
+        enum("REGISTRY_ONLY", "ALLOW_ANY", "ALLOW_ANY_DYNAMIC_DNS"), "ALLOW_ANY"
+    )
+
+
+@record
 class MeshConfig(Record):
     NOTED = notes(**dict.fromkeys(_UNUSED.split(), _NOT_YET))
     UNSUPPORTED = names("caCertificates")
@@ -235,6 +246,12 @@ class MeshConfig(Record):
     path_normalization: PathNormalization | None = optional(obj(PathNormalization))
     mesh_mtls: TlsConfig | None = optional(obj(TlsConfig), key="meshMTLS")
     tls_defaults: TlsConfig | None = optional(obj(TlsConfig))
+    outbound_traffic_policy: OutboundTrafficPolicy = optional(
+        obj(OutboundTrafficPolicy), OutboundTrafficPolicy()
+    )
+    proxy_listen_port: int = optional(PORT, 15001)
+    proxy_inbound_listen_port: int = optional(PORT, 15006)
+    protocol_detection_timeout_s: float = optional(duration, 0.0)
 
     def check(self) -> Iterator[tuple[str, str]]:
         seen: set[str] = set()

@@ -30,7 +30,9 @@ from controlplane.mesh.http_rules import Rewrite as Rewrite
 from controlplane.mesh.http_rules import RouteMatch as RouteMatch
 from controlplane.mesh.http_rules import StringMatch as StringMatch
 from controlplane.mesh.imports import Import
+from controlplane.mesh.interception import Interception, Sidecar
 from controlplane.mesh.patches import EnvoyPatch
+from controlplane.mesh.pods import Pods
 from controlplane.mesh.policy import Security
 from controlplane.mesh.position import NOWHERE as NOWHERE
 from controlplane.mesh.position import Position as Position
@@ -74,7 +76,10 @@ class Mesh:
     conditions: tuple[ObjectConditions, ...] = ()
     imports: tuple[Import, ...] = ()
     patches: tuple[EnvoyPatch, ...] = ()
+    interception: Interception = field(default_factory=Interception)
+    sidecars: tuple[Sidecar, ...] = ()
     logs: tuple[ScopedLogs, ...] = ()
+    pods: Pods = field(default_factory=Pods)
     _services: Mapping[str, Service] = field(init=False, repr=False, compare=False)
     _workloads: Mapping[tuple[str, str], Workload] = field(init=False, repr=False, compare=False)
 
@@ -102,7 +107,14 @@ class Mesh:
         return self._services.get(hostname)
 
     def workload(self, namespace: str, name: str) -> Workload | None:
+        """Of a WorkloadEntry."""
         return self._workloads.get((namespace, name))
+
+    def workload_of(self, namespace: str, pod: str, name: str) -> Workload | None:
+        """What a proxy stands beside that says its pod's name, and its workload's: a Deployment's
+        where Istio's agent says it, which may be that of a WorkloadEntry, too."""
+        found = self.pods.get(namespace, pod) if pod else None
+        return found or self.workload(namespace, name)
 
 
 # --------------------------------------------------------------------------- status

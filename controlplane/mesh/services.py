@@ -31,7 +31,8 @@ class ServicePort:
 class Endpoint:
     """One place that serves a service. ports: service port number -> port at `address`.
 
-    mesh: a sidecar answers there with mTLS. identity: its SPIFFE id ('' if unknown)."""
+    mesh: a sidecar answers there with mTLS. identity: its SPIFFE id ('' if unknown).
+    more_addresses: the same place in another family."""
 
     address: str
     ports: Mapping[int, int]
@@ -42,6 +43,7 @@ class Endpoint:
     weight: int = 1
     locality: tuple[str, str, str] = ("", "", "")
     workload: str = ""
+    more_addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ class Workload:
 
     inbound: where a sidecar listens by itself (explicit mode). captured: the ports that services
     have there, for a sidecar that intercepts connections; mtls holds for its other ports, but for
-    those of port_mtls."""
+    those of port_mtls. Of a pod: all of its addresses, whether a sidecar was injected, and where
+    its node is, which its proxy does not know."""
 
     name: str
     namespace: str
@@ -126,4 +129,8 @@ class Workload:
     captured: tuple[InboundPort, ...] = ()
     mtls: TlsMode = "PERMISSIVE"
     port_mtls: Mapping[int, TlsMode] = field(default_factory=dict)
+    pod: bool = False
+    addresses: tuple[str, ...] = ()
+    has_sidecar: bool = False
+    locality: tuple[str, str, str] = ("", "", "")
     position: Position = NOWHERE

@@ -11,12 +11,14 @@ from controlplane.mesh.position import NOWHERE, Position
 
 @dataclass(frozen=True, slots=True)
 class StreamMatch:
-    """server_names: of which TLS's is one ('*.x' stands for all below x); () is any bytes."""
+    """server_names: of which TLS's is one ('*.x' stands for all below x); () is any bytes.
+    destination_subnets: where the client connects to, which only who intercepts it knows."""
 
     port: int | None = None
     server_names: tuple[str, ...] = ()
     source_labels: Mapping[str, str] = field(default_factory=dict)
     source_namespace: str = ""
+    destination_subnets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

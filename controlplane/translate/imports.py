@@ -15,19 +15,12 @@ from controlplane.mesh.scopes import Scope
 from controlplane.translate.index import age
 from controlplane.translate.report import Report
 
-_NO_EFFECT = {
-    "ingress": "sidecars listen where services and WorkloadEntries say",
-    "inboundConnectionPool": "inbound connections are not limited",
-    "outboundTrafficPolicy": "hosts that are not known are refused, as REGISTRY_ONLY says",
-}
-
 
 def build(sidecars: Iterable[Sidecar], report: Report) -> tuple[Import, ...]:
     """The most specific first, then the oldest."""
     found: list[tuple[int, Import]] = []
     first: dict[tuple[int, str], Sidecar] = {}
     for sidecar in sorted(sidecars, key=age):
-        _tell(sidecar, report)
         rank = _rank(sidecar)
         older = first.setdefault((rank, sidecar.namespace), sidecar)
         if rank and older is not sidecar:
@@ -38,6 +31,19 @@ def build(sidecars: Iterable[Sidecar], report: Report) -> tuple[Import, ...]:
     return tuple(one for _, one in sorted(found, key=lambda ranked: ranked[0]))
 
 
+def first_of_each(sidecars: Iterable[Sidecar]) -> tuple[Sidecar, ...]:
+    """Those that are in force for some workload, the most specific first."""
+    first: dict[tuple[int, str], Sidecar] = {}
+    selecting: list[Sidecar] = []
+    for sidecar in sorted(sidecars, key=age):
+        rank = _rank(sidecar)
+        if rank:
+            first.setdefault((rank, sidecar.namespace), sidecar)
+        else:
+            selecting.append(sidecar)
+    return (*selecting, *(first[key] for key in sorted(first)))
+
+
 def _rank(sidecar: Sidecar) -> int:
     """0 for some workloads, 1 for a namespace, 2 for the mesh."""
     selector = sidecar.spec.workload_selector
@@ -46,17 +52,25 @@ def _rank(sidecar: Sidecar) -> int:
     return 2 if sidecar.namespace == ROOT_NAMESPACE else 1
 
 
-def _import(sidecar: Sidecar) -> Import:
+def scope_of(sidecar: Sidecar) -> Scope:
     selector = sidecar.spec.workload_selector
     labels = selector.labels if selector is not None else {}
-    everywhere = _rank(sidecar) == 2
+    return Scope("" if _rank(sidecar) == 2 else sidecar.namespace, labels)
+
+
+def _import(sidecar: Sidecar) -> Import:
     written = [host for item in sidecar.spec.egress for host in item.hosts]
-    return Import(
-        Scope("" if everywhere else sidecar.namespace, labels),
-        tuple(_hosts(written, sidecar.namespace)),
-        tuple(sorted(host[1:].partition("/")[0] for host in written if _excludes(host))),
-        sidecar.position,
-    )
+    hosts, excluded = names_of(written, sidecar.namespace)
+    return Import(scope_of(sidecar), hosts, excluded, sidecar.position)
+
+
+def names_of(
+    written: Iterable[str], own: str
+) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """The hosts that an Import takes, and the namespaces that it does not."""
+    written = tuple(written)
+    excluded = sorted(host[1:].partition("/")[0] for host in written if _excludes(host))
+    return tuple(_hosts(written, own)), tuple(excluded)
 
 
 def _excludes(host: str) -> bool:
@@ -69,21 +83,3 @@ def _hosts(written: Iterable[str], own: str) -> Iterator[tuple[str, str]]:
         namespace, _, name = host.partition("/")
         if not namespace.startswith("~"):
             yield own if namespace == "." else namespace, name.lower()
-
-
-def _tell(sidecar: Sidecar, report: Report) -> None:
-    """What of it has no effect."""
-    spec = sidecar.spec
-    for key, instead in _NO_EFFECT.items():
-        policy = spec.outbound_traffic_policy
-        refuses = key == "outboundTrafficPolicy" and policy and policy.mode == "REGISTRY_ONLY"
-        if key in spec.where and not refuses:
-            message = f"spec.{key} has no effect yet: {instead}"
-            report.warning(sidecar, spec.at(key), "NoEffect", message)
-    for index, item in enumerate(spec.egress):
-        if item.port is not None or item.bind or item.capture_mode != "DEFAULT":
-            message = (
-                f"spec.egress[{index}]: its hosts are known at every port; port, bind and "
-                "captureMode have no effect yet"
-            )
-            report.warning(sidecar, item.position, "NoEffect", message)

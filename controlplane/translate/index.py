@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address
 
 from controlplane.kinds import core
+from controlplane.kinds.decoders import is_ip
 from controlplane.kinds.objects import Object
 from controlplane.kinds.service_entry import WorkloadEntry
 from controlplane.mesh.model import Position, Service
@@ -34,7 +36,9 @@ class Workloads(Index):
 
     def __init__(self, entries: Iterable[WorkloadEntry]) -> None:
         self._by_label: dict[tuple[str, str, str], list[WorkloadEntry]] = defaultdict(list)
+        self._by_address: dict[str, list[WorkloadEntry]] = defaultdict(list)
         for entry in entries:
+            self._by_address[entry.spec.address].append(entry)
             for key, value in labels_of(entry).items():
                 self._by_label[entry.namespace, key, value].append(entry)
 
@@ -44,6 +48,12 @@ class Workloads(Index):
         lists = [self._by_label.get((namespace, k, v), []) for k, v in selector.items()]
         fewest = min(lists, key=len, default=[])
         return tuple(entry for entry in fewest if selects(selector, labels_of(entry)))
+
+    @asked
+    def at(self, address: str) -> tuple[WorkloadEntry, ...]:
+        """Those that have this address alone, as on a laptop all have the loopback's."""
+        alone = is_ip(address) and not ip_address(address).is_loopback
+        return tuple(self._by_address.get(address, ())) if alone else ()
 
 
 EndpointList = core.Endpoints | core.EndpointSlice

@@ -24,7 +24,9 @@ class PeerModes(Index):
         self._report = report
         self._by_namespace: dict[str, PeerAuthentication] = {}
         self._selecting: dict[str, list[PeerAuthentication]] = {}
+        self.stamp = ""
         for policy in sorted(policies, key=age):
+            self.stamp += f"{policy.key} {policy.spec}\n"
             self._add(policy)
 
     def _add(self, policy: PeerAuthentication) -> None:
@@ -47,6 +49,11 @@ class PeerModes(Index):
         self, namespace: str, labels: Mapping[str, str], ports: Iterable[int], default: TlsMode
     ) -> TlsMode:
         """The mode of one port. `ports`: the numbers by which a policy may name it."""
+        return self._mode(namespace, labels, ports, default)
+
+    def _mode(
+        self, namespace: str, labels: Mapping[str, str], ports: Iterable[int], default: TlsMode
+    ) -> TlsMode:
         chain: list[Mode] = []
         if (policy := self._of_workload(namespace, labels)) is not None:
             named = policy.spec.port_level_mtls
@@ -59,6 +66,26 @@ class PeerModes(Index):
             if mode != "UNSET":
                 return mode
         return default
+
+    @asked
+    def ports(self, namespace: str, labels: Mapping[str, str]) -> Mapping[int, TlsMode]:
+        """Of the ports that the workload's own policy names."""
+        return self._ports(namespace, labels)
+
+    def _ports(self, namespace: str, labels: Mapping[str, str]) -> Mapping[int, TlsMode]:
+        policy = self._of_workload(namespace, labels)
+        named = policy.spec.port_level_mtls if policy is not None else {}
+        return {
+            int(port): self._mode(namespace, labels, (int(port),), "PERMISSIVE")
+            for port in sorted(named, key=int)
+        }
+
+    def settled(
+        self, namespace: str, labels: Mapping[str, str]
+    ) -> tuple[TlsMode, Mapping[int, TlsMode]]:
+        """Of a workload's ports, and of those that its own policy names; no question, as for
+        indexes that are made of this one."""
+        return self._mode(namespace, labels, (), "PERMISSIVE"), self._ports(namespace, labels)
 
     def _of_workload(self, namespace: str, labels: Mapping[str, str]) -> PeerAuthentication | None:
         found = [

@@ -51,6 +51,12 @@ def of_port(service: Service, port: ServicePort, report: Report) -> Protocol:
     return "HTTP"
 
 
+def is_assumed(port: ServicePort) -> bool:
+    """Whether `of_port` can only guess."""
+    said = port.app_protocol.lower() in _APP_PROTOCOLS or of_name(port.name) is not None
+    return port.protocol == "TCP" and not said and port.port not in _TCP_PORTS
+
+
 def of_name(name: str) -> Protocol | None:
     """By the port name: 'grpc-web' is plain HTTP to a proxy, as gRPC-Web is."""
     name = name.lower()

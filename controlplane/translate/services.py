@@ -1,27 +1,29 @@
 """Kubernetes Services and ServiceEntries -> services of the mesh with their endpoints.
 
-A Service selects WorkloadEntries of its namespace by label, as it selects pods; Endpoints and
-EndpointSlices add what they list. Policies and rules are added later (policies, routes).
+A Service selects WorkloadEntries of its namespace by label, as it selects pods, which mostly
+EndpointSlices list (listed). Policies and rules are added later (policies, routes).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from controlplane.kinds import core
 from controlplane.kinds.export_to import export_faults, namespaces_of
+from controlplane.kinds.objects import Object
+from controlplane.kinds.pod import Pod
 from controlplane.kinds.service_entry import EntryPort, ServiceEntry, Workload, WorkloadEntry
 from controlplane.mesh.model import Endpoint, Protocol, Service, ServicePort
-from controlplane.translate import protocols
+from controlplane.translate import listed, protocols
 from controlplane.translate.index import DOMAIN, EndpointList, Listed, Workloads, age
 from controlplane.translate.memo import Each
+from controlplane.translate.pods.residents import Residents
 from controlplane.translate.report import Report
 from controlplane.translate.sidecars import Sidecars
 
 EXPORT_TO = "networking.istio.io/exportTo"
-_ENTRY_PROTOCOLS: dict[str, Protocol] = {
+ENTRY_PROTOCOLS: dict[str, Protocol] = {
     "HTTP": "HTTP",
     "HTTPS": "HTTPS",
     "GRPC": "GRPC",
@@ -40,12 +42,13 @@ _ENTRY_PROTOCOLS: dict[str, Protocol] = {
 @dataclass(frozen=True, slots=True)
 class ServedPort:
     """A workload's port behind the port of a service. targets: numbers under which policies may
-    know it."""
+    know it. assumed: as of a mesh ServicePort."""
 
     number: int
     service_port: int
     protocol: Protocol | None
     targets: tuple[int, ...]
+    assumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +97,15 @@ def alone(services: Iterable[Named]) -> tuple[Service, ...]:
 def reached(
     each: Each,
     services: Iterable[Named],
-    workloads: Workloads,
-    listed: Listed,
+    known: tuple[Workloads, Residents],
+    lists: Listed,
     sidecars: Sidecars,
     report: Report,
 ) -> tuple[Reached, ...]:
-    """In the order of the services."""
-    finder = _Finder(workloads, sidecars, report)
+    """In the order of the services. known: what may be selected, WorkloadEntries and pods."""
+    finder = _Finder(*known, sidecars, report)
     return tuple(
-        each(made.hostname, finder.find, made, of, *listed.of(of.namespace, of.name))
+        each(made.hostname, finder.find, made, of, *lists.of(of.namespace, of.name))
         for made, of in services
     )
 
@@ -143,6 +146,7 @@ def _plain(service: core.Service, report: Report) -> Service:
         addresses=() if spec.cluster_ip in ("", "None") else (spec.cluster_ip,),
         resolution="DNS" if external else "STATIC",
         external=external,
+        headless=spec.cluster_ip == "None" and not external,
         visible_in=_exported(service, report),
         position=service.position,
     )
@@ -171,20 +175,22 @@ def _ports(service: core.Service, report: Report) -> Iterable[ServicePort]:
             if port.protocol == "UDP":
                 message = f"the UDP port {port.port} is not carried by the mesh's proxies"
                 report.info(service, port.position, "NoEffect", message)
-            yield ServicePort(port.port, port.name, protocols.of_port(service, port, report))
+            spoken = protocols.of_port(service, port, report)
+            yield ServicePort(port.port, port.name, spoken, protocols.is_assumed(port))
 
 
-def _protocol(port: EntryPort) -> Protocol:
-    """Istio looks at the first bytes where none is given; here the port's name tells."""
+def _entry_port(port: EntryPort) -> ServicePort:
+    """Where none is given the port's name tells; Istio looks at the first bytes."""
+    spoken = protocols.of_name(port.name)
     if port.protocol:
-        return _ENTRY_PROTOCOLS[port.protocol]
-    return protocols.of_name(port.name) or "TCP"
+        spoken = ENTRY_PROTOCOLS[port.protocol]
+    return ServicePort(port.number, port.name, spoken or "TCP", spoken is None)
 
 
 def _of_entry(entry: ServiceEntry) -> tuple[Service, ...]:
     """One for each host, in their order."""
     spec = entry.spec
-    ports = tuple(ServicePort(port.number, port.name, _protocol(port)) for port in spec.ports)
+    ports = tuple(map(_entry_port, spec.ports))
     names = [host.rstrip(".").lower() for host in spec.hosts]
     return tuple(
         Service(
@@ -215,22 +221,38 @@ class _Selected:
     targets: Mapping[int, tuple[int, ...]]
 
     def attachment(self, service: Service) -> Attachment:
-        spoken = {port.number: port.protocol for port in service.ports}
-        return Attachment(
-            (self.entry.namespace, self.entry.name),
-            service.hostname,
-            tuple(
-                ServedPort(number, port, spoken.get(port), self.targets.get(port, ()))
-                for port, number in self.ports.items()
-            ),
+        return attachment(self.entry, service, self.ports, self.targets)
+
+
+def attachment(
+    of: Object,
+    service: Service,
+    ports: Mapping[int, int],
+    targets: Mapping[int, tuple[int, ...]],
+) -> Attachment:
+    """of: a workload. ports: the service's -> the workload's."""
+    known = {port.number: port for port in service.ports}
+    served = tuple(
+        ServedPort(
+            number,
+            port,
+            known[port].protocol if port in known else None,
+            targets.get(port, ()),
+            port in known and known[port].assumed,
         )
+        for port, number in ports.items()
+    )
+    return Attachment((of.namespace, of.name), service.hostname, served)
 
 
 class _Finder:
     """Finds the endpoints of one service after the other."""
 
-    def __init__(self, workloads: Workloads, sidecars: Sidecars, report: Report) -> None:
+    def __init__(
+        self, workloads: Workloads, residents: Residents, sidecars: Sidecars, report: Report
+    ) -> None:
         self._workloads = workloads
+        self._residents = residents
         self._sidecars = sidecars
         self._report = report
 
@@ -243,18 +265,14 @@ class _Finder:
         return self._of_service(service, of, lists)
 
     def _of_service(
-        self, made: Service, service: core.Service, lists: Iterable[EndpointList]
+        self, made: Service, service: core.Service, lists: Sequence[EndpointList]
     ) -> Reached:
         if service.spec.type == "ExternalName":
             ports = {port.number: port.number for port in made.ports}
             return _reached([Endpoint(service.spec.external_name, ports)])
         selected = tuple(self._selected(service))
         found = [endpoint for one in selected for endpoint in self._sidecars.endpoints(one)]
-        for item in lists:
-            if isinstance(item, core.Endpoints):
-                found += _of_endpoints(service, item)
-            else:
-                found += _of_slice(service, item)
+        found += listed.of_service(service, lists, self._residents, self._report)
         return _reached(found, (one.attachment(made) for one in selected))
 
     def _selected(self, service: core.Service) -> Iterable[_Selected]:
@@ -302,11 +320,14 @@ class _Finder:
                 self._report.warning(entry, spec.at("workloadSelector"), "NoEffect", message)
             return Reached()
         found: list[Endpoint] = []
+        beside: list[Attachment] = []
         for workload in spec.endpoints:
             if self._is_far(entry, workload):
                 continue
             ports = _entry_ports(spec.ports, workload)
             found.append(self._sidecars.inline(workload, entry.namespace, ports))
+            there = self._workloads.at(workload.address)
+            beside += [attachment(one, made, ports, {}) for one in there]
         if spec.workload_selector is not None:
             return self._of_selector(made, entry, spec.workload_selector.labels, found)
         if not found and spec.resolution.startswith("DNS"):
@@ -315,7 +336,7 @@ class _Finder:
         elif not found:
             message = "resolution STATIC without endpoints or workloadSelector reaches nothing"
             self._report.warning(entry, spec.at("resolution"), "SelectsNothing", message)
-        return _reached(found)
+        return _reached(found, beside)
 
     def _is_far(self, of: ServiceEntry | WorkloadEntry, workload: Workload) -> bool:
         """Whether it is in another network, behind a gateway that nobody knows. What network it
@@ -339,7 +360,15 @@ class _Finder:
         ]
         for one in selected:
             found += self._sidecars.endpoints(one)
+        for pod in self._residents.selected(entry.namespace, labels):
+            ports = {port.number: entry_target(port, pod.pod) for port in entry.spec.ports}
+            found += pod.endpoints(pod.pod.addresses[0], ports, pod.health)
         return _reached(found, (one.attachment(made) for one in selected))
+
+
+def entry_target(port: EntryPort, pod: Pod) -> int:
+    """The pod's port behind a ServiceEntry's: of its name, else the targetPort, else its number."""
+    return pod.port(port.name, "TCP") or port.target_port or port.number
 
 
 def _entry_ports(ports: Iterable[EntryPort], workload: Workload) -> dict[int, int]:
@@ -348,47 +377,6 @@ def _entry_ports(ports: Iterable[EntryPort], workload: Workload) -> dict[int, in
         port.number: workload.ports.get(port.name, port.target_port or port.number)
         for port in ports
     }
-
-
-# --------------------------------------------------------------------------- lists of Kubernetes
-
-
-def _of_endpoints(service: core.Service, listed: core.Endpoints) -> list[Endpoint]:
-    found: list[Endpoint] = []
-    for subset in listed.subsets:
-        ports = _matched(service, subset.ports)
-        found += [Endpoint(address.ip, ports) for address in subset.addresses]
-        found += [
-            Endpoint(address.ip, ports, health="UNHEALTHY")
-            for address in subset.not_ready_addresses
-        ]
-    return found
-
-
-def _of_slice(service: core.Service, item: core.EndpointSlice) -> list[Endpoint]:
-    """Of an endpoint's addresses only the first is used: Kubernetes calls them fungible."""
-    ports = _matched(service, item.ports)
-    return [
-        Endpoint(
-            endpoint.addresses[0],
-            ports,
-            health=_health(endpoint.conditions),
-            locality=("", endpoint.zone, ""),
-        )
-        for endpoint in item.endpoints
-    ]
-
-
-def _health(conditions: core.EndpointConditions) -> Literal["HEALTHY", "UNHEALTHY", "DRAINING"]:
-    if conditions.ready:
-        return "HEALTHY"
-    return "DRAINING" if conditions.serving and conditions.terminating else "UNHEALTHY"
-
-
-def _matched(service: core.Service, ports: Iterable[core.EndpointPort]) -> dict[int, int]:
-    """Service port -> endpoint port of the same name, Kubernetes' rule."""
-    by_name = {port.name: port.port for port in ports}
-    return {p.port: by_name[p.name] for p in service.spec.ports if p.name in by_name}
 
 
 def _reached(endpoints: Iterable[Endpoint], attachments: Iterable[Attachment] = ()) -> Reached:

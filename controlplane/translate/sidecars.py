@@ -70,6 +70,15 @@ class Sidecars(Index):
         default: TlsMode = "STRICT" if self.has_sidecar(entry) else "PERMISSIVE"
         return self._modes.mode(entry.namespace, labels_of(entry), ports, default)
 
+    def intercepted(self, entry: WorkloadEntry, ports: tuple[int, ...]) -> TlsMode:
+        """The same where connections are intercepted: as in Istio, what nobody says is PERMISSIVE.
+        No ports: what holds for those that no policy names."""
+        return self._modes.mode(entry.namespace, labels_of(entry), ports, "PERMISSIVE")
+
+    def port_modes(self, entry: WorkloadEntry) -> Mapping[int, TlsMode]:
+        """Of the ports that the workload's own policy names."""
+        return self._modes.ports(entry.namespace, labels_of(entry))
+
     def port_numbers(
         self, entry: WorkloadEntry, number: int, targets: tuple[int, ...]
     ) -> tuple[int, ...]:

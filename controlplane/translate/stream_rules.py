@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controlplane.kinds.http_match import MESH
-from controlplane.kinds.stream_rule import L4Match, TcpMatch, TcpRoute, TlsMatch, TlsRoute
+from controlplane.kinds.stream_rule import TcpMatch, TcpRoute, TlsMatch, TlsRoute
 from controlplane.kinds.virtual_service import VirtualService
 from controlplane.mesh.model import StreamMatch, StreamRule
 from controlplane.translate.destinations import Destinations
@@ -37,20 +37,21 @@ def _matches(
         gateways = {full_name(name, item.namespace) for name in match.gateways}
         if gateways and gateway not in gateways:
             continue
-        if addressed := _by_address(match):
-            message = f"{path}.match[{index}].{addressed} is not supported yet; it takes nothing"
-            report.error(item, match.at(addressed), "NotSupported", message)
+        where = f"{path}.match[{index}]"
+        if isinstance(match, TcpMatch) and match.source_subnet:
+            message = f"{where}.sourceSubnet is not supported yet; it takes nothing"
+            report.error(item, match.at("sourceSubnet"), "NotSupported", message)
             continue
+        if match.destination_subnets:
+            message = (
+                f"{where}.destinationSubnets: for sidecars that intercept connections; others are "
+                "asked by name, and for them it takes nothing"
+            )
+            report.info(item, match.at("destinationSubnets"), "NoEffect", message)
         yield StreamMatch(
             match.port,
             match.sni_hosts if isinstance(match, TlsMatch) else (),
             match.source_labels,
             match.source_namespace,
+            match.destination_subnets,
         )
-
-
-def _by_address(match: L4Match) -> str:
-    """Proxies are asked by name here, and know neither address."""
-    if match.destination_subnets:
-        return "destinationSubnets"
-    return "sourceSubnet" if isinstance(match, TcpMatch) and match.source_subnet else ""

@@ -164,6 +164,11 @@ def _localities(item: load_balancer.LocalitySetting | None) -> Localities:
 # --------------------------------------------------------------------------- limits
 
 
+def pool_of(item: connection_pool.ConnectionPool | None) -> ConnectionPool | None:
+    """Settings by themselves, without a rule around them."""
+    return _pool(item, None) if item is not None else None
+
+
 def _pool(
     item: connection_pool.ConnectionPool | None, budget: connection_pool.RetryBudget | None
 ) -> ConnectionPool:

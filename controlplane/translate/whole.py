@@ -9,27 +9,39 @@ What was translated before is given back as it was (`memo`): a change costs what
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from controlplane.inventory import Snapshot
 from controlplane.kinds import core
+from controlplane.kinds.cluster_node import Node
 from controlplane.kinds.destination_rule import DestinationRule
 from controlplane.kinds.envoy_filter import EnvoyFilter
 from controlplane.kinds.federation import ClusterFederatedTrustDomain
 from controlplane.kinds.gateway import Gateway as IstioGateway
+from controlplane.kinds.mesh_config import MeshConfigMap
 from controlplane.kinds.peer_authentication import PeerAuthentication
+from controlplane.kinds.pod import Pod
 from controlplane.kinds.secrets import Secret
 from controlplane.kinds.service_entry import ServiceEntry, WorkloadEntry
 from controlplane.kinds.sidecar import Sidecar
 from controlplane.kinds.virtual_service import VirtualService
+from controlplane.mesh.imports import Import
+from controlplane.mesh.interception import Interception
+from controlplane.mesh.interception import Sidecar as MeshSidecar
 from controlplane.mesh.model import Mesh, Status
+from controlplane.mesh.patches import EnvoyPatch
+from controlplane.mesh.telemetry import ScopedLogs
 from controlplane.translate import (
     federation,
     imports,
+    interception,
     patches,
     policies,
     routes,
     security,
     services,
     telemetry,
+    tls_conflicts,
     workloads,
 )
 from controlplane.translate.credentials import Credentials, names_in
@@ -38,6 +50,12 @@ from controlplane.translate.gateways import whole as gateways
 from controlplane.translate.index import Hosts, Listed, Workloads
 from controlplane.translate.memo import Memo
 from controlplane.translate.peers import PeerModes
+from controlplane.translate.pods.residents import Residents
+from controlplane.translate.pods.residents import places as where_nodes_are
+from controlplane.translate.pods.serving import Serving, placed
+from controlplane.translate.pods.table import PodTable
+from controlplane.translate.pods.workloads import PodWorkloads
+from controlplane.translate.report import Report
 from controlplane.translate.sidecars import Sidecars
 
 
@@ -45,7 +63,6 @@ def build(
     snapshot: Snapshot, trust_domain: str, memo: Memo | None = None
 ) -> tuple[Mesh, tuple[Status, ...]]:
     """The mesh, and everything there is to say: the sources' statuses and translation's, sorted.
-
     memo: of earlier builds, with the same trust domain."""
     memo = memo or Memo()
     report = memo.begin()
@@ -58,7 +75,15 @@ def build(
     credentials = memo.index("credentials", Credentials, of(Secret))
 
     named = memo.stage("named", services.named, of(core.Service), of(ServiceEntry), report)
-    places = memo.stage("places", services.reached, named, selectable, listed, sidecars, report)
+    pods = memo.grown("pods", PodTable.of, of(Pod))
+    nodes = memo.once("nodes", where_nodes_are, of(Node))
+    residents = memo.index("residents", Residents, pods, nodes, modes, trust_domain)
+    places = memo.stage(
+        "places", services.reached, named, (selectable, residents), listed, sidecars, report
+    )
+    by_lists = memo.once("by lists", placed, named, listed)
+    serving = memo.once("serving", Serving, named, by_lists)
+    in_pods = memo.grown("in pods", PodWorkloads.of, residents, serving)
     plain = memo.once("plain", services.alone, named)
     hosts = memo.index("hosts", Hosts, plain)
     with_policies = memo.stage(
@@ -71,33 +96,48 @@ def build(
     )
     attached = memo.once("attached", services.attachments, places)
     beside = memo.stage("beside", workloads.build, entries, attached, sidecars, report)
-    proxies = memo.once("proxies", gateways.proxies, of(IstioGateway), beside)
+    edge = memo.once("edge", gateways.pods, of(IstioGateway), pods)
+    proxies = memo.once("proxies", gateways.proxies, of(IstioGateway), beside, edge)
     edging, lookups = snapshot.only(*gateways.KINDS), (subsets, delegates, credentials)
     edges = memo.once("gateways", gateways.build, edging, with_rules, proxies, lookups, report)
     every = memo.stage("joined", services.joined, edges.services, places)
-
+    memo.once("tls", tls_conflicts.tell, of(DestinationRule), every, beside, modes, report)
     deciding = snapshot.only(*security.KINDS)
-    decided = memo.once("security", security.build, deciding, trust_domain, plain, beside, report)
+    there = pods.population
+    decided = memo.once(
+        "security", security.build, deciding, trust_domain, plain, beside, report, there
+    )
     own = (trust_domain, *decided.trust_domain_aliases)
     foreign = memo.once(
         "federation", federation.build, of(ClusterFederatedTrustDomain), own, report
     )
     asked_for = (*names_in(with_policies), *gateways.names_in(edges.gateways))
     used = memo.once("used", Credentials.named, credentials, asked_for, report)
-    known = memo.once("imports", imports.build, of(Sidecar), report)
-    patched = memo.once("patches", patches.build, of(EnvoyFilter), report)
-    logging = memo.once("telemetry", telemetry.build, snapshot.only(*telemetry.KINDS), report)
+    settings = _settings(snapshot, subsets, memo, report)
+    of_edges = (edges.gateways, edges.conditions)
     mesh = Mesh(
-        trust_domain,
-        every,
-        beside,
-        decided,
-        foreign,
-        used,
-        edges.gateways,
-        edges.conditions,
-        known,
-        patched,
-        logs=logging,
+        *(trust_domain, every, beside, decided, foreign, used, *of_edges, *settings), pods=in_pods
     )
     return mesh, memo.statuses(snapshot.statuses)
+
+
+class _Settings(NamedTuple):
+    """What holds for some proxies: fields of Mesh, in their order."""
+
+    imports: tuple[Import, ...]
+    patches: tuple[EnvoyPatch, ...]
+    interception: Interception
+    sidecars: tuple[MeshSidecar, ...]
+    logs: tuple[ScopedLogs, ...]
+
+
+def _settings(snapshot: Snapshot, subsets: Hosts, memo: Memo, report: Report) -> _Settings:
+    of = snapshot.of
+    logging = snapshot.only(*telemetry.KINDS)
+    return _Settings(
+        memo.once("imports", imports.build, of(Sidecar), report),
+        memo.once("patches", patches.build, of(EnvoyFilter), report),
+        memo.once("interception", interception.of_mesh, of(MeshConfigMap)),
+        memo.once("sidecar scopes", interception.of_sidecars, of(Sidecar), subsets, report),
+        memo.once("telemetry", telemetry.build, logging, report),
+    )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
 from controlplane.kinds.decoders import is_ip
 from controlplane.kinds.service_entry import WorkloadEntry
-from controlplane.mesh.model import InboundPort, Protocol, Workload
+from controlplane.mesh.model import InboundPort, Protocol, TlsMode, Workload
 from controlplane.translate import protocols
 from controlplane.translate.index import labels_of
 from controlplane.translate.memo import Each
@@ -24,6 +24,7 @@ class _Served:
 
     service_port: int | None = None
     protocol: Protocol | None = None
+    assumed: bool = False
     hostnames: set[str] = field(default_factory=set)
     targets: list[int] = field(default_factory=list)
 
@@ -60,8 +61,36 @@ def _collect(known: _Served, port: ServedPort, hostname: str) -> None:
     if known.service_port is None:
         known.service_port = port.service_port
         known.protocol = port.protocol
+        known.assumed = port.assumed
     known.hostnames.add(hostname)
     known.targets += port.targets
+
+
+def captured(
+    attachments: Iterable[Attachment], mode: Callable[[tuple[int, ...]], TlsMode]
+) -> tuple[InboundPort, ...]:
+    """The ports that services have at a workload, sorted, for a sidecar that intercepts their
+    connections. mode: of a port that policies may know by any of these numbers."""
+    served = _served(attachments)
+    ports = []
+    for number in sorted(served):
+        known = served[number]
+        numbers = tuple(dict.fromkeys((number, *known.targets)))
+        ports.append(
+            InboundPort(
+                listen_address="",
+                listen_port=number,
+                app_address="",
+                app_port=number,
+                protocol=known.protocol or "TCP",
+                mtls=mode(numbers),
+                hostnames=tuple(sorted(known.hostnames)),
+                service_port=known.service_port,
+                numbers=numbers,
+                assumed=known.assumed,
+            )
+        )
+    return tuple(ports)
 
 
 def _workload(
@@ -71,6 +100,7 @@ def _workload(
     attachments: tuple[Attachment, ...],
 ) -> Workload:
     spec, served = entry.spec, _served(attachments)
+    modes = partial(sidecars.intercepted, entry)
     return Workload(
         name=entry.name,
         namespace=entry.namespace,
@@ -78,6 +108,9 @@ def _workload(
         labels=dict(sorted(labels_of(entry).items())),
         address=spec.address,
         inbound=tuple(_inbound(entry, served, sidecars, report)),
+        captured=captured(attachments, modes),
+        mtls=modes(()),
+        port_mtls=sidecars.port_modes(entry),
         position=entry.position,
     )
 

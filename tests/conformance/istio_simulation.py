@@ -1,8 +1,8 @@
-"""Istio's simulated calls to gateways: the listener, virtual host and cluster that each must meet.
+"""Istio's simulated calls: the listener, filter chain, virtual host and cluster that each must
+meet at a gateway or at a sidecar that intercepts connections.
 
-Only proxies of type router: Istio's sidecars here intercept connections (15001, 15006), which
-Weft's listeners of explicit mode do not. A proxy is the workload at 1.1.1.1, as in Istio's tests;
-Secrets that a configuration names are there.
+A proxy is the workload at 1.1.1.1, as in Istio's tests; Secrets that a configuration names are
+there.
 """
 
 from __future__ import annotations
@@ -11,18 +11,12 @@ import base64
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from envoy.config.listener.v3.listener_components_pb2 import FilterChain
-from envoy.config.listener.v3.listener_pb2 import Listener
-from envoy.config.route.v3 import route_components_pb2 as parts
-from envoy.config.route.v3.route_pb2 import RouteConfiguration
-from envoy.extensions.filters.network.http_connection_manager.v3 import (
-    http_connection_manager_pb2 as hcm_pb2,
-)
-from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+import yaml
+from envoy.config.route.v3.route_components_pb2 import VirtualHost
 
 from controlplane.emit import envoy
 from controlplane.emit.node import Node
@@ -30,6 +24,7 @@ from controlplane.inventory import Inventory, Origin
 from controlplane.kinds.parse import parse
 from controlplane.snapshot import Draft
 from controlplane.translate import build
+from tests.conformance.simulated import Call, Met, met
 from tests.conformance.suite import Result
 from tests.support.pki import Authority
 
@@ -38,45 +33,73 @@ _CREDENTIAL = re.compile(r'(?:credentialName|secretName): *"?([\w.-]+)"?')
 _ADDRESS = "1.1.1.1"
 
 
-@dataclass(slots=True)
-class Met:
-    """What a call met on its way, as far as it got."""
-
-    ListenerMatched: str = ""
-    RouteConfigMatched: str = ""
-    VirtualHostMatched: str = ""
-    ClusterMatched: str = ""
-    Error: str = ""
-
-
 def run(cases: Path) -> Iterator[Result]:
     secret = _secret()
     for row in json.loads((cases / "cases.shared.json").read_text()):
-        if (row["proxy"] or {}).get("Type") == "router" and row["calls"]:
+        if row["calls"]:
             draft = _draft(row, secret)
+            mode = "gateway" if _is_router(row) else "outbound"
             for index, call in enumerate(row["calls"]):
                 label = f"{row['test']}/{row['name']}/{call.get('Name', '')} #{index}"
-                met = _met(draft, call["Call"])
-                yield Result(label, "; ".join(_faults(met, call["Result"])))
+                found = met(draft, Call.of(call["Call"], mode))
+                yield Result(label, "; ".join(_faults(found, call["Result"])))
+    for row in json.loads((cases / "sidecar_routes.shared.json").read_text()):
+        label = f"routes/{row['name']}/{row['variant']}"
+        yield Result(label, "; ".join(_route_faults(row)))
 
 
-def _faults(met: Met, wanted: Document) -> Iterator[str]:
-    """A field that is not given does not matter, unless the match is strict."""
+def _faults(found: Met, wanted: Document) -> Iterator[str]:
+    """A field that is not given does not matter, unless the match is strict; an error always."""
     if wanted.get("Skip"):
         return
     for name in Met.__slots__:
-        value, got = _short(wanted.get(name, "")), getattr(met, name)
-        if (value or wanted.get("StrictMatch")) and got != value:
+        value, got = _short(wanted.get(name) or ""), _short(getattr(found, name))
+        if (value or wanted.get("StrictMatch") or name == "Error") and got != value:
             yield f"{name} is {got!r}, not {value!r}"
+
+
+def _route_faults(row: Document) -> Iterator[str]:
+    """Virtual hosts by name, without the port, with the clusters of their routes; None: it must
+    not be there."""
+    documents = [_named_ports(one) for one in yaml.safe_load_all(row["config"]) if one]
+    texts = [yaml.safe_dump_all(documents)]
+    mesh = build(_inventory(texts).snapshot(), "cluster.local")[0]
+    node = Node("sidecar~g", row["proxyNamespace"], "proxy", interception="REDIRECT")
+    tables = {table.name: table for table in envoy.emit(mesh, node).routes}
+    hosts = {
+        host.name.rpartition(":")[0] or host.name: _clusters(host)
+        for host in tables[row["routeName"]].virtual_hosts
+    }
+    for name, clusters in row["expectedVirtualHosts"].items():
+        if hosts.get(name) != clusters:
+            yield f"{name} has {hosts.get(name)}, not {clusters}"
+
+
+def _clusters(host: VirtualHost) -> list[str]:
+    """Without those of retries' variants, which go to the same."""
+    return list(dict.fromkeys(route.route.cluster for route in host.routes if route.route.cluster))
+
+
+def _named_ports(document: Document) -> Document:
+    """Istio's fake registry takes Services whose ports share a name; an API server does not."""
+    if document["kind"] == "Service":
+        for port in document["spec"]["ports"]:
+            port["name"] = f"{port['name']}-{port['port']}"
+    return document
 
 
 # --------------------------------------------------------------------------- configuration
 
 
+def _is_router(row: Document) -> bool:
+    return (row["proxy"] or {}).get("Type") == "router"
+
+
 def _draft(row: Document, secret: Document) -> Draft:
-    proxy = row["proxy"]
-    metadata = proxy["Metadata"] or {}
-    namespace = metadata.get("Namespace", "istio-system")
+    proxy = row["proxy"] or {}
+    metadata = proxy.get("Metadata") or {}
+    router = _is_router(row)
+    namespace = metadata.get("Namespace", "istio-system" if router else "default")
     labels = proxy.get("Labels") or metadata.get("Labels") or {}
     spec = {"address": _ADDRESS, "labels": labels, "serviceAccount": "default"}
     workload = {
@@ -86,7 +109,7 @@ def _draft(row: Document, secret: Document) -> Draft:
         "spec": spec,
     }
     text = f"{row['config'] or ''}\n---\n{row['kubeConfig'] or ''}"
-    texts = [text, json.dumps(workload)]
+    texts = [text, json.dumps(workload), *_mesh_config(row)]
     places = sorted({namespace, "default", "alpha", "beta"})
     names = sorted(set(_CREDENTIAL.findall(text)))
     texts += [
@@ -94,12 +117,28 @@ def _draft(row: Document, secret: Document) -> Draft:
         for name in names
         for place in places
     ]
+    mesh = build(_inventory(texts).snapshot(), "cluster.local")[0]
+    node = Node("router~g", namespace, "proxy", labels=labels)
+    if not router:
+        node = replace(node, id="sidecar~g", interception="REDIRECT")
+    return envoy.emit(mesh, node)
+
+
+def _inventory(texts: list[str]) -> Inventory:
     inventory = Inventory()
     for index, one in enumerate(texts):
         parsed = parse(one, f"{index:03}")
         inventory.replace(Origin.file(f"{index:03}"), parsed.objects, parsed.statuses)
-    mesh = build(inventory.snapshot(), "cluster.local")[0]
-    return envoy.emit(mesh, Node("router~g", namespace, "proxy", labels=labels))
+    return inventory
+
+
+def _mesh_config(row: Document) -> Iterator[str]:
+    if (config := row["options"].get("MeshConfig")) is not None:
+        mode = config["OutboundTrafficPolicy"]["Mode"]
+        data = {"mesh": yaml.safe_dump({"outboundTrafficPolicy": {"mode": mode}})}
+        metadata = {"name": "istio", "namespace": "istio-system"}
+        made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+        yield json.dumps(made)
 
 
 def _secret() -> Document:
@@ -108,89 +147,6 @@ def _secret() -> Document:
     values = {"tls.crt": pair.certificate, "tls.key": pair.key, "ca.crt": authority.pem}
     data = {key: base64.b64encode(text.encode()).decode() for key, text in values.items()}
     return {"apiVersion": "v1", "kind": "Secret", "data": data}
-
-
-# --------------------------------------------------------------------------- calls
-
-
-def _met(draft: Draft, call: Document) -> Met:
-    met = Met()
-    listener = next((one for one in draft.listeners if _port(one) == call["Port"]), None)
-    if listener is None:
-        met.Error = "no listener matched"
-        return met
-    met.ListenerMatched = listener.name
-    name = call.get("Sni") or call.get("HostHeader", "") if call.get("TLS") else ""
-    chain = _chain(listener, name)
-    if chain is None:
-        met.Error = "no filter chain matched"
-        return met
-    for one in chain.filters:
-        manager, relay = hcm_pb2.HttpConnectionManager(), TcpProxy()
-        if one.typed_config.Unpack(manager):
-            tables = {table.name: table for table in draft.routes}
-            _over_http(met, tables[manager.rds.route_config_name], call)
-        elif one.typed_config.Unpack(relay):
-            met.ClusterMatched = _short(relay.cluster)
-    return met
-
-
-def _port(listener: Listener) -> int:
-    return listener.address.socket_address.port_value
-
-
-def _chain(listener: Listener, name: str) -> FilterChain | None:
-    """By the server name: whole, then wildcards, then any."""
-    wanted = [name, *_wildcards(name), ""]
-    for one in wanted:
-        for chain in listener.filter_chains:
-            names = list(chain.filter_chain_match.server_names)
-            if one in names or (not one and not names):
-                return chain
-    return None
-
-
-def _wildcards(name: str) -> Iterator[str]:
-    labels = name.split(".")
-    yield from ("*." + ".".join(labels[index:]) for index in range(1, len(labels)))
-
-
-def _over_http(met: Met, table: RouteConfiguration, call: Document) -> None:
-    met.RouteConfigMatched = table.name
-    host = call.get("HostHeader", "").partition(":")[0]
-    found = _virtual_host(table, host)
-    if found is None:
-        met.Error = "no virtual host matched"
-        return
-    met.VirtualHostMatched = found.name
-    if found.require_tls == parts.VirtualHost.ALL and not call.get("TLS"):
-        met.Error = "tls required, sending 301"
-        return
-    path = call.get("Path") or "/"
-    route = next((one for one in found.routes if _takes(one.match, path)), None)
-    if route is None:
-        met.Error = "no route matched"
-        return
-    met.ClusterMatched = _short(route.route.cluster)
-
-
-def _virtual_host(table: RouteConfiguration, host: str) -> parts.VirtualHost | None:
-    for one in (host, *_wildcards(host), "*"):
-        for virtual_host in table.virtual_hosts:
-            if one in virtual_host.domains:
-                return virtual_host
-    return None
-
-
-def _takes(match: parts.RouteMatch, path: str) -> bool:
-    kind = match.WhichOneof("path_specifier")
-    if kind == "path":
-        return path == match.path
-    if kind == "path_separated_prefix":
-        return path == match.path_separated_prefix or path.startswith(
-            match.path_separated_prefix + "/"
-        )
-    return path.startswith(match.prefix)
 
 
 def _short(cluster: str) -> str:

@@ -58,7 +58,9 @@ class Backends:
         """The backend of one reference. protocols: those that its port must speak one of."""
         found = self._find(route, reference)
         if isinstance(found, Fault):
-            return _nowhere(reference, weight, found)
+            nowhere = _nowhere(reference, weight, found)
+            named = replace(nowhere.destination, host=self._name_of(reference))
+            return replace(nowhere, destination=named)
         port = _port(found, reference)
         if isinstance(port, Fault):
             return _nowhere(reference, weight, port)
@@ -86,6 +88,12 @@ class Backends:
             hostname = f"{reference.name}.{namespace}.svc.{DOMAIN}"
         found = self._services.get(hostname)
         return found or Fault("BackendNotFound", f"there is no service {hostname!r}")
+
+    def _name_of(self, reference: BackendObjectReference) -> str:
+        """Of what is not there. A Hostname keeps its own, as with Istio, unless somebody has it."""
+        kind = (reference.group, reference.kind)
+        free = kind == HOSTNAMES and reference.name not in self._services
+        return reference.name if free else INVALID
 
 
 def _port(service: Service, reference: BackendObjectReference) -> ServicePort | Fault:

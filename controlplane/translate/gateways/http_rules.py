@@ -175,7 +175,8 @@ class _Rule:
             if fault is None:
                 yield replace(found.destination, headers=effects.headers)
             else:
-                yield replace(found.destination, host=INVALID, resolved=False)
+                host = found.destination.host if found.fault else INVALID
+                yield replace(found.destination, host=host, resolved=False)
 
     def _mirrors(self, effects: Effects) -> Iterator[model.Mirror]:
         for mirror in effects.mirrors:

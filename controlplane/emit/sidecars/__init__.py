@@ -1,0 +1,1 @@
+"""What a sidecar gets that intercepts the connections of its workload (REDIRECT, TPROXY)."""

@@ -1,0 +1,69 @@
+"""What the resources of an intercepting sidecar depend on beside services, and the names that Istio
+gives to those that every one of them has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from controlplane.emit.access_logs import DEFAULT
+from controlplane.emit.node import Node
+from controlplane.emit.words import is_ipv6
+from controlplane.mesh.imports import Import
+from controlplane.mesh.interception import (
+    NO_SIDECAR,
+    Egress,
+    Interception,
+    OutboundPolicy,
+    Sidecar,
+    sidecar_of,
+)
+from controlplane.mesh.model import Mesh
+from controlplane.mesh.scopes import Scope
+from controlplane.mesh.telemetry import Logs
+
+VIRTUAL_OUTBOUND = "virtualOutbound"
+VIRTUAL_INBOUND = "virtualInbound"
+BLACK_HOLE = "BlackHoleCluster"
+PASSTHROUGH = "PassthroughCluster"
+INBOUND_PASSTHROUGH = "InboundPassthroughCluster"
+LOOKED_UP = "AllowAnyDynamicDNSCluster"
+
+PLAIN_HTTP = ("http/1.0", "http/1.1", "h2c")
+"""What http_inspector finds."""
+
+_EVERYTHING = (Egress(Import(Scope(), (("*", "*"),))),)
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """wildcard: the address that stands for all of the node's family. Not all of it is hashed, but
+    all is compared."""
+
+    mode: str
+    wildcard: str
+    settings: Interception = field(default_factory=Interception, hash=False)
+    sidecar: Sidecar = field(default=NO_SIDECAR, hash=False)
+    logs: Logs = field(default=DEFAULT, hash=False)
+
+    @property
+    def egress(self) -> tuple[Egress, ...]:
+        """The ports that have listeners of their own come before the one for all others."""
+        return self.sidecar.egress or _EVERYTHING
+
+    @property
+    def outbound(self) -> OutboundPolicy:
+        return self.sidecar.outbound or self.settings.outbound
+
+    @property
+    def transparent(self) -> bool:
+        return self.mode == "TPROXY"
+
+
+def capture_of(mesh: Mesh, node: Node, labels: Mapping[str, str], logs: Logs) -> Capture | None:
+    """None for a proxy that intercepts nothing. labels: of the node's workload."""
+    if node.interception == "NONE":
+        return None
+    wildcard = "::" if is_ipv6(node.address) else "0.0.0.0"
+    sidecar = sidecar_of(mesh.sidecars, node.namespace, labels)
+    return Capture(node.interception, wildcard, mesh.interception, sidecar, logs)

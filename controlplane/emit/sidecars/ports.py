@@ -1,0 +1,147 @@
+"""The ports of a workload at which an intercepting sidecar takes connections in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+
+from controlplane.emit import limits, originals
+from controlplane.emit.endpoints import load_assignment
+from controlplane.emit.localities import groups
+from controlplane.emit.sidecars.capture import INBOUND_PASSTHROUGH, VIRTUAL_INBOUND, Capture
+from controlplane.emit.words import UNIX, is_ipv6
+from controlplane.mesh.gateways import ServerTls
+from controlplane.mesh.interception import Ingress
+from controlplane.mesh.model import (
+    ConnectionPool,
+    Endpoint,
+    InboundPort,
+    Protocol,
+    TlsMode,
+    Workload,
+)
+
+ANYWHERE = "0.0.0.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """match: to which a connection was going, 0 for any other. number: of the service behind it.
+    app: address and port of the application, ('', 0) where the connection was going. own_tls: in
+    place of the mesh's."""
+
+    match: int
+    number: int
+    cluster: str
+    bind: str
+    protocol: Protocol
+    assumed: bool
+    mtls: TlsMode
+    numbers: tuple[int, ...] = ()
+    bound: bool = False
+    app: tuple[str, int] = ("", 0)
+    own_tls: ServerTls | None = None
+    pool: ConnectionPool | None = None
+
+    @property
+    def stat_prefix(self) -> str:
+        """Istio's."""
+        known = self.cluster == INBOUND_PASSTHROUGH
+        return self.cluster if known else f"inbound_{self.bind}_{self.match}"
+
+    def chain_name(self, http: bool) -> str:
+        """Istio's."""
+        if self.cluster != INBOUND_PASSTHROUGH:
+            return f"{self.bind}_{self.match}"
+        return f"{VIRTUAL_INBOUND}-catchall-http" if http else VIRTUAL_INBOUND
+
+
+def ports_of(workload: Workload, capture: Capture) -> tuple[Port, ...]:
+    """Sorted. A Sidecar's ingress stands in place of all that services have; the last are those
+    for connections to other ports, each of which has the mode that holds for it."""
+    sidecar = capture.sidecar
+    if sidecar.ingress:
+        found = [_of_ingress(one, workload, sidecar.pool) for one in sidecar.ingress]
+    else:
+        found = [_of_service(one, capture.wildcard, sidecar.pool) for one in workload.captured]
+    found = [one for one in found if one.match != capture.settings.inbound_port]
+    taken = {one.match for one in found}
+    return (*sorted(found, key=lambda one: one.match), *_others(workload, taken))
+
+
+def _of_service(port: InboundPort, wildcard: str, pool: ConnectionPool | None) -> Port:
+    return Port(
+        port.listen_port,
+        port.service_port or port.listen_port,
+        cluster_name(port.listen_port),
+        wildcard,
+        port.protocol,
+        port.assumed,
+        port.mtls,
+        port.numbers,
+        pool=pool,
+    )
+
+
+def _of_ingress(one: Ingress, workload: Workload, pool: ConnectionPool | None) -> Port:
+    mode = workload.port_mtls.get(one.port, workload.mtls)
+    address, number = one.app
+    return Port(
+        one.port,
+        one.port,
+        cluster_name(one.port),
+        one.bind or workload.address,
+        one.protocol or "TCP",
+        one.protocol is None,
+        mode,
+        (one.port,),
+        bool(one.bound),
+        (workload.address if address == ANYWHERE else address, number),
+        one.tls if mode == "DISABLE" else None,
+        one.pool or pool,
+    )
+
+
+def _others(workload: Workload, taken: set[int]) -> Iterator[Port]:
+    modes = {number: mode for number, mode in workload.port_mtls.items() if number not in taken}
+    for number, mode in (*sorted(modes.items()), (0, workload.mtls)):
+        yield Port(number, 0, INBOUND_PASSTHROUGH, "", "TCP", True, mode)
+
+
+def cluster_name(number: int) -> str:
+    return f"inbound|{number}||"
+
+
+# --------------------------------------------------------------------------- clusters
+
+
+def clusters(workload: Workload, capture: Capture) -> dict[str, Cluster]:
+    """The ways to the application, by name."""
+    found: dict[str, Cluster] = {}
+    for port in ports_of(workload, capture):
+        if port.cluster not in found:
+            found[port.cluster] = _cluster(port, is_ipv6(workload.address))
+    return found
+
+
+def _cluster(port: Port, ipv6: bool) -> Cluster:
+    cluster = Cluster(name=port.cluster)
+    pool = port.pool or ConnectionPool()
+    limits.bound(cluster, pool)
+    if port.assumed:
+        limits.http_options(cluster, ConnectionPool(as_client=True), "HTTP")
+    else:
+        limits.http_options(cluster, pool, port.protocol)
+    address, number = port.app
+    if not address:
+        originals.go_as_addressed(cluster)
+        originals.from_own_source(cluster, ipv6)
+        return cluster
+    cluster.type = Cluster.STATIC
+    local = Endpoint(address, {number: number})
+    cluster.load_assignment.CopyFrom(load_assignment(cluster.name, groups((local,)), number))
+    if not address.startswith(UNIX) and address not in ("127.0.0.1", "::1"):
+        originals.from_own_source(cluster, ipv6)
+    return cluster
