@@ -64,6 +64,7 @@ _LIST = (
     Suite("gwapi-schema", "gwapi_schema"),
     Suite("ingress-conformance", "ingress_features"),
     Suite("istio-analyze", "istio_analyze"),
+    Suite("istio-configdumps", "istio_configdumps"),
     Suite("istio-simulation", "istio_simulation"),
     Suite("istio-gatewayapi-golden", "gateway_status"),
     Suite("gwapi-conformance", "gwapi_conformance", stride=7),
