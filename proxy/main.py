@@ -41,6 +41,7 @@ from proxy.listen.runtime import ListenerRuntime
 from proxy.runtime import RuntimeValues
 from proxy.stats import Stats
 from proxy.tasks import spawn
+from proxy.tls.start import send_one_ticket
 from proxy.upstream.connect import open_connection
 from proxy.xds.as_json import as_json, static_resources
 from proxy.xds.client import XdsClient
@@ -87,6 +88,7 @@ def run(options: ProxyOptions) -> int:
     logging.basicConfig(
         level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
+    send_one_ticket()
     try:
         config = bootstraps.load(options.bootstrap)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
