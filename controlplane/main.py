@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,15 @@ from controlplane.plane import Plane
 from controlplane.rotation.roster import Roster
 from controlplane.sources.files import FileSource, SourceError
 from controlplane.sources.kubernetes.room import open_kubernetes
+from controlplane.sources.store.etcd.store import EtcdStore
+from controlplane.sources.store.former import FORMER_FILE, migrate
+from controlplane.sources.store.mirror import Mirror
+from controlplane.sources.store.room import away, make_store
+from controlplane.sources.store.sqlite import SqliteStore
+from controlplane.sources.store.values import StoreAway, StoreError
 from controlplane.tasks import spawn
+
+log = logging.getLogger("weft.controlplane")
 
 SERVING_FILE = "controlplane.json"
 LOCK_FILE = "controlplane.lock"
@@ -116,8 +125,12 @@ async def _serve(
     _own_state(options.state_dir, stack)
     accounts = await open_service_accounts(options.kubernetes, options.trust_domain, stack)
     foreign = _foreign_issuer(options, stack)
-    plane = Plane(options, stored, inventory, accounts, foreign, _say, passphrase)
-    plane.journal.restore()
+    store = _store(options, passphrase, lambda why: said(why))
+    plane = Plane(options, stored, store, inventory, accounts, foreign, _say, passphrase)
+    said = partial(_store_is_away, plane, store.place)
+    stack.push_async_callback(store.close)
+    await store.open()
+    await migrate(options.state_dir / FORMER_FILE, plane.mirror, store.place)
     stack.callback(plane.pipeline.close)
     admin = Admin(plane.registry, plane.metrics, plane.connections)
     if files is not None:
@@ -131,7 +144,7 @@ async def _serve(
     for name, work in _works(options, plane, files, foreign).items():
         stack.callback(spawn(work, name).cancel)
     _announce_serving(options, (*ports, admin_port), bundle_port, stack)
-    stack.callback(plane.journal.forget)
+    stack.push_async_callback(_forget, plane.mirror)
     plane.conductor.resume()
     _spare_what_stays()
     admin.serving = True
@@ -159,6 +172,19 @@ def _works(
     if foreign is not None:
         works["foreign roots"] = _follow_roots(foreign, plane)
     return works
+
+
+def _store(
+    options: ControlPlaneOptions, passphrase: bytes | None, told: Callable[[str], None]
+) -> SqliteStore | EtcdStore:
+    """Not opened yet."""
+    store = make_store(options.stored, options.state_dir, os.environ, told)
+    if store.shared and not passphrase:
+        raise StoreError(
+            f"the store {store.place} needs --state-passphrase-file: what replicas share of the "
+            "authority, and keys that are applied, leave this machine sealed with it"
+        )
+    return store
 
 
 def _files(
@@ -257,8 +283,23 @@ async def _keep_roster(roster: Roster) -> None:
 
 
 async def _expire(plane: Plane) -> None:
+    """What the store can't do now is done at the next start."""
     await asyncio.sleep(EXPIRE_S)
-    plane.journal.expire()
+    try:
+        await plane.mirror.expire()
+    except StoreAway as error:
+        log.warning("what a crash has left stays: %s", error.reason)
+
+
+def _store_is_away(plane: Plane, place: str, why: str) -> None:
+    plane.memory.say(f"Store {place}", *([away(place, why)] if why else []))
+
+
+async def _forget(mirror: Mirror) -> None:
+    try:
+        await mirror.forget()
+    except StoreAway as error:
+        log.warning("registered workloads stay in the store: %s", error.reason)
 
 
 async def _start_admin(admin: Admin, options: ControlPlaneOptions, stack: AsyncExitStack) -> int:

@@ -1,7 +1,7 @@
 """The objects behind the management API: put in place, tried, found, and where they come from.
 
-    objects = Objects(inventory, memory, journal, rooms, "cluster.local", time.time)
-    outcome = await objects.apply(Application(text, "api", dry_run=True))
+    objects = Objects(inventory, memory, mirror, rooms, "cluster.local", time.time)
+    outcome = await objects.apply(Application((Text(manifest, "api"),), dry_run=True))
     found = objects.find(Query("vs", namespace="default"))
 
 It knows nothing of messages, nor of who may ask.
@@ -11,38 +11,58 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from controlplane.emit.patch_values import faults as patch_faults
-from controlplane.inventory import API, Inventory, Snapshot
+from controlplane.inventory import API, Inventory, Snapshot, duplicates
 from controlplane.kinds.nouns import kinds_of
 from controlplane.kinds.objects import Object, ObjectKey
-from controlplane.kinds.parse import Parsed
 from controlplane.kinds.yaml_nodes import YamlError
 from controlplane.mesh.model import Status
 from controlplane.mesh.statuses import in_order
 from controlplane.rollout import Progress, Rollout
-from controlplane.sources.journal import NOT_ON_DISK, Journal
+from controlplane.sources.held_shut import KINDS
 from controlplane.sources.manifests import flow, objects_of
 from controlplane.sources.memory import MemorySource
+from controlplane.sources.store.mirror import Mirror
+from controlplane.sources.store.record import SEALED_KINDS, records_of
 from controlplane.status import StatusRegistry
 from controlplane.translate import build
 
 MAX_WAIT_S = 600.0
+WATCH_INTERVAL_S = 0.1
+"""The least time between two looks of `watch`: a thousand proxies that connect are no change."""
 _SOURCES = ("file", "kubernetes", "api", "api")
 """By the rank of an Origin."""
 
 
 @dataclass(frozen=True, slots=True)
-class Application:
-    """wait_s: how long to wait for proxies, None for not at all."""
+class Text:
+    """source: where it stands, for positions."""
 
     manifest: str
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """Texts of which everything is put in place, or nothing. wait_s: how long to wait for proxies,
+    None for not at all. transient: it ends with who has applied it."""
+
+    texts: tuple[Text, ...]
     dry_run: bool = False
     wait_s: float | None = None
+    transient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +71,12 @@ class Outcome:
 
     statuses: tuple[Status, ...]
     changes: tuple[tuple[ObjectKey, str], ...] = ()
+    rollout: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    existed: bool
     rollout: Progress | None = None
 
 
@@ -87,46 +113,80 @@ class Rooms:
 
 
 class Objects:
-    __slots__ = ("_clock", "_inventory", "_journal", "_memory", "_rooms", "_trust_domain")
+    __slots__ = ("_clock", "_inventory", "_memory", "_mirror", "_rooms", "_trust_domain")
 
     def __init__(
         self,
         inventory: Inventory,
         memory: MemorySource,
-        journal: Journal,
+        mirror: Mirror,
         rooms: Rooms,
         trust_domain: str,
         clock: Callable[[], float],
     ) -> None:
         self._inventory = inventory
         self._memory = memory
-        self._journal = journal
+        self._mirror = mirror
         self._rooms = rooms
         self._trust_domain = trust_domain
         self._clock = clock
 
     async def apply(self, asked: Application) -> Outcome:
-        """What parsing says and, if all of it could be put in place, translation too."""
-        parsed, said = self._memory.examine(asked.manifest, asked.source)
+        """What parsing says and, if all of it could be put in place, translation too. Raises
+        StoreAway."""
+        examined = [self._memory.examine(one.manifest, one.source) for one in asked.texts]
+        objects = [item for parsed, _ in examined for item in parsed.objects]
+        said = tuple(dict.fromkeys(one for _, statuses in examined for one in statuses))
+        said += tuple(one for one in duplicates(objects) if one not in said)
+        said += tuple(_transient_policies(objects) if asked.transient else ())
         if any(status.severity == "error" for status in said):
-            return Outcome(said)
-        changes = tuple((item.key, self._change(item)) for item in parsed.objects)
+            return Outcome(in_order(said))
+        sources = frozenset(one.source for one in asked.texts)
+        changes = tuple((item.key, self._change(item)) for item in objects)
         if asked.dry_run:
-            return Outcome(await self._tried(parsed, asked.source, said), changes)
+            return Outcome(await self._tried(objects, sources, said), changes)
         since = self._clock()
-        said = self._journal.apply(asked.manifest, asked.source)
-        await self._rooms.settled()
-        rollout = None if asked.wait_s is None else await self._rolled_out(since, asked.wait_s)
-        return Outcome(_of(asked.source, said, self._rooms.statuses()), changes, rollout)
+        said += await self._mirror.apply(
+            (
+                record
+                for one in asked.texts
+                for record in records_of(one.manifest, one.source, transient=asked.transient)
+            ),
+            objects,
+        )
+        rollout = await self._settled(since, asked.wait_s)
+        return Outcome(_of(sources, said, self._rooms.statuses()), changes, rollout)
 
-    async def delete(self, kind: str, namespace: str, name: str) -> bool:
-        """Whether there was one that had been applied. kind: a word of a user's, of which a key's
-        own kind is itself. Raises UnknownWord."""
+    async def delete(
+        self, kind: str, namespace: str, name: str, wait_s: float | None = None
+    ) -> Deletion:
+        """Of what had been applied. kind: a word of a user's, of which a key's own kind is itself.
+        Raises UnknownWord and StoreAway."""
         found = kinds_of(kind)
         kinds = {kind} if kind in found else found
-        existed = [self._journal.delete(one, namespace, name) for one in sorted(kinds)]
-        await self._rooms.settled()
-        return any(existed)
+        since = self._clock()
+        keys = [ObjectKey(one, namespace, name) for one in sorted(kinds)]
+        existed = await self._mirror.delete(keys)
+        return Deletion(existed, await self._settled(since, wait_s))
+
+    async def watch(self, query: Query) -> AsyncIterator[tuple[str, Stored | None]]:
+        """What `find` answers, as changes: 'added' each, 'synced', and then what becomes of them.
+        Raises UnknownWord."""
+        known: dict[ObjectKey, Stored] = {}
+        synced = False
+        while True:
+            seen = self._rooms.registry.changes
+            found = {one.key: one for one in self.find(query)}
+            for key in sorted(known.keys() - found.keys()):
+                yield "deleted", known[key]
+            for key, one in found.items():
+                if known.get(key) != one:
+                    yield "modified" if key in known else "added", one
+            if not synced:
+                yield "synced", None
+            known, synced = found, True
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            await self._rooms.registry.wait(seen)
 
     def find(self, query: Query) -> list[Stored]:
         """Those in force that the query takes, by their keys. Raises UnknownWord."""
@@ -157,10 +217,10 @@ class Objects:
     def _text(self, one: Object, texts: dict[str, dict[ObjectKey, str]]) -> str:
         """texts: of the files that were read for others."""
         origin = self._inventory.origin_of(one.key)
-        if one.key.kind in NOT_ON_DISK or origin is None:
+        if one.key.kind in SEALED_KINDS or origin is None:
             return ""
         if origin.rank:
-            return self._journal.text_of(one.key) if origin == API else ""
+            return self._mirror.text_of(one.key) if origin == API else ""
         if origin.name not in texts:
             texts[origin.name] = _texts_of(Path(origin.name))
         return texts[origin.name].get(one.key, "")
@@ -174,14 +234,18 @@ class Objects:
     # ------------------------------------------------------------------ the whole
 
     async def _tried(
-        self, parsed: Parsed, source: str, said: tuple[Status, ...]
+        self, made: Iterable[Object], sources: Collection[str], said: tuple[Status, ...]
     ) -> tuple[Status, ...]:
         """What would be said, in a thread: it translates everything anew."""
         there = {item.key: item for item in self._inventory.snapshot().objects}
-        there |= {item.key: item for item in parsed.objects}
+        there |= {item.key: item for item in made}
         objects = [there[key] for key in sorted(there)]
         mesh, found = await asyncio.to_thread(build, Snapshot(objects), self._trust_domain)
-        return _of(source, said, (*found, *patch_faults(mesh.patches)))
+        return _of(sources, said, (*found, *patch_faults(mesh.patches)))
+
+    async def _settled(self, since: float, wait_s: float | None) -> Progress | None:
+        await self._rooms.settled()
+        return None if wait_s is None else await self._rolled_out(since, wait_s)
 
     async def _rolled_out(self, since: float, wait_s: float) -> Progress:
         """How far it has come when it is over, or the time."""
@@ -200,8 +264,17 @@ class Objects:
             return rollout.progress()
 
 
-def _of(source: str, said: Iterable[Status], every: Iterable[Status]) -> tuple[Status, ...]:
-    return in_order({*said, *(one for one in every if one.position.source == source)})
+def _of(
+    sources: Collection[str], said: Iterable[Status], every: Iterable[Status]
+) -> tuple[Status, ...]:
+    return in_order({*said, *(one for one in every if one.position.source in sources)})
+
+
+def _transient_policies(objects: Iterable[Object]) -> Iterator[Status]:
+    for item in objects:
+        if item.key.kind in KINDS:
+            message = "a policy is not transient: without it doors would be open"
+            yield Status(item.position, "error", "Transient", str(item.key), message)
 
 
 def _taken(one: Object, query: Query) -> bool:

@@ -10,6 +10,7 @@ from controlplane.ca.service import MAX_TTL_S
 from controlplane.ca.service_accounts import DEFAULT_AUDIENCE
 from controlplane.ca.token_review import IN_CLUSTER
 from controlplane.sources.kubernetes.room import SourceOptions
+from controlplane.sources.store.place import StoreOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class ControlPlaneOptions:
     allow_sds_keys: plain Envoys may get their private key by SDS.
     certificate_ttl_s: how long workloads' certificates live, unless they ask for less.
     block_jwks: networks that are not asked for the keys of token issuers.
+    store: sqlite:PATH or etcd://..., '' a file in state_dir; store_...: how etcd knows us.
     state_passphrase_file: where the passphrase of the authority's keys is, a path or env:NAME."""
 
     config: Path | None
@@ -50,6 +52,18 @@ class ControlPlaneOptions:
     context: str = ""
     namespaces: tuple[str, ...] = ()
     lease_namespace: str = ""
+    store: str = ""
+    store_ca: Path | None = None
+    store_certificate: Path | None = None
+    store_key: Path | None = None
+    store_user: str = ""
+    store_password_file: str = ""
+
+    @property
+    def stored(self) -> StoreOptions:
+        """Where what is applied is kept."""
+        access = self.store_ca, self.store_certificate, self.store_key
+        return StoreOptions(self.store, *access, self.store_user, self.store_password_file)
 
     @property
     def source(self) -> SourceOptions | None:

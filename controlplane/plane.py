@@ -13,6 +13,7 @@ from typing import Any
 import grpc.aio
 
 from certs.issue_log import IssueLog
+from certs.sealed_box import SealedBox
 from certs.store import CA_FOLDER, StoredAuthority
 from controlplane.addresses import address_of, check_free, is_loopback, names_of, reachable
 from controlplane.api.authority import AuthorityRooms, AuthorityService, register_authority
@@ -65,15 +66,16 @@ from controlplane.rotation.conductor import Conductor
 from controlplane.rotation.progress import Progress
 from controlplane.rotation.rehearsal import ExtrasFor, Rehearsals
 from controlplane.rotation.roster import ROSTER_FILE, Roster
-from controlplane.sources.journal import Journal
 from controlplane.sources.memory import MemorySource
+from controlplane.sources.store.mirror import Mirror
+from controlplane.sources.store.values import Store
 from controlplane.status import StatusRegistry
 from controlplane.xds.admission import Proof
 from controlplane.xds.cache import SnapshotCache
+from controlplane.xds.callers import Callers
 from controlplane.xds.service import SERVER_OPTIONS, AdsService, Connection
 
 TOKENS_FILE = "join-tokens.json"
-APPLIED_FILE = "applied.json"
 STOP_GRACE_S = 0.5
 
 
@@ -84,6 +86,7 @@ class Plane:
         self,
         options: ControlPlaneOptions,
         stored: StoredAuthority,
+        store: Store,
         inventory: Inventory,
         service_accounts: ServiceAccountTokens | None,
         foreign: ForeignIssuer | None,
@@ -120,7 +123,8 @@ class Plane:
         sds = self._sds_secrets(keys)
         cache = SnapshotCache(Mesh(domain), sds, self.revocations.identities)
         self.roster = Roster(options.state_dir / ROSTER_FILE, time.time)
-        observers = (self.registry, self.metrics, self.roster)
+        callers = Callers(cache.proxyless, lambda: self.pipeline.changed())
+        observers = (self.registry, self.metrics, self.roster, callers)
         self.ads = AdsService(self._prove, cache, observers, time.time)
         progress = Progress(self.roster, self.authority, keys, sds.root_version)
         self.conductor = self._conductor(progress)
@@ -132,14 +136,17 @@ class Plane:
             passphrase=passphrase,
         )
         self.discovery = self._discovery()
-        outlets = Outlets(
-            *(cache, self.ads, self.registry, self.metrics, say, self.federation, self.discovery)
-        )
-        self.pipeline = Pipeline(inventory, domain, outlets, time.time)
-        memory = MemorySource(inventory, self.pipeline.changed)
-        self.journal = Journal(options.state_dir / APPLIED_FILE, memory)
-        held = Rooms(self.pipeline.settled, lambda: self.pipeline.statuses, self.registry)
-        self._objects = Objects(inventory, memory, self.journal, held, domain, time.time)
+        told = (cache, self.ads, self.registry, self.metrics, say, self.federation, self.discovery)
+        self.pipeline = Pipeline(inventory, domain, Outlets(*told), time.time)
+        self.memory = MemorySource(inventory, self.pipeline.changed)
+        self.mirror = Mirror(store, self.memory, SealedBox(passphrase) if passphrase else None)
+        self._objects = self._applied(inventory)
+
+    def _applied(self, inventory: Inventory) -> Objects:
+        """What the management API has to do with."""
+        rooms = Rooms(self.pipeline.settled, lambda: self.pipeline.statuses, self.registry)
+        domain = self.options.trust_domain
+        return Objects(inventory, self.memory, self.mirror, rooms, domain, time.time)
 
     def _serving_certificate(self) -> ServingCertificate:
         dns_names, ip_addresses = names_of(self.options.host)
@@ -303,7 +310,7 @@ class Plane:
         )
         register_certificates(certificates, server)
         objects = self._objects
-        actions = Actions(objects.apply, objects.delete, objects.find)
+        actions = Actions(objects.apply, objects.delete, objects.find, objects.watch)
         register_management(
             ManagementService(self._authenticator, self._tokens, actions, self.registry), server
         )

@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 OURS = (
     "contrib/peak_ewma.proto",
     "contrib/peak_ewma_filter.proto",
+    "etcd/rpc.proto",
     "istio/ca.proto",
     "weft/v1/authority.proto",
     "weft/v1/doctor.proto",
@@ -29,7 +30,7 @@ OURS = (
 # The wheel also installs `test`, `google`, ...: those names belong to others.
 STUBBED = ("envoy", "udpa", "validate", "xds")
 # protoc writes absolute imports of its own layout; ours lives below protos.gen.
-OWN_IMPORT = re.compile(r"^from (istio|weft)(\S*) import", re.MULTILINE)
+OWN_IMPORT = re.compile(r"^from (etcd|istio|weft)(\S*) import", re.MULTILINE)
 
 
 def run_protoc(*arguments: str) -> None:

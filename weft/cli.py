@@ -94,6 +94,7 @@ def up(directory: str, check: bool, state_dir: str, no_restart: bool, port: int 
 @click.option("--service-account", help="Its identity  [default: the service's name].")
 @click.option("--version", help="Its label `version`, for subsets.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Where it listens [default: $PORT].")
+@click.option("--grpc", is_flag=True, help="No proxy: it is in the mesh by gRPC's own xDS.")
 @click.option("--state-dir", default=".weft", show_default=True, help="Of the running mesh.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
@@ -102,6 +103,7 @@ def run(
     service_account: str | None,
     version: str | None,
     port: int | None,
+    grpc: bool,
     state_dir: str,
     command: tuple[str, ...],
 ) -> None:
@@ -114,8 +116,10 @@ def run(
     Examples:
       weft run --service messenger --version v2 -- python messenger.py --version v2
       weft run --service cart --port 3000 -- npm start
+      weft run --service greeter --grpc -- python greeter.py
     """
     from weft import run as joined
+    from weft.deployment import GRPC_AGENT, SIDECAR
 
     options = joined.RunOptions(
         service=service,
@@ -124,6 +128,7 @@ def run(
         service_account=service_account,
         version=version,
         port=port,
+        injected=(GRPC_AGENT,) if grpc else (SIDECAR,),
         state_dir=Path(state_dir),
     )
     sys.exit(joined.run(options))
@@ -151,6 +156,9 @@ def status(state_dir: str, notes: bool) -> None:
 @click.option("--ca-server-name", default="", metavar="NAME", help="Of another CA, e.g. istiod's.")
 @click.option("--ca-root", metavar="FILE", help="The trust bundle to verify the CA with (PEM).")
 @click.option("--join-token-file", metavar="FILE", help="Proves the workload's identity once.")
+@click.option(
+    "--output-certs", metavar="DIR", help="Keep key and certificates there, for gRPC's own mTLS."
+)
 @click.option("--log-level", default="info", show_default=True, type=LOG_LEVELS)
 def proxy(
     config: str,
@@ -159,6 +167,7 @@ def proxy(
     ca_server_name: str,
     ca_root: str | None,
     join_token_file: str | None,
+    output_certs: str | None,
     log_level: str,
 ) -> None:
     """Run the proxy alone, with an Envoy bootstrap.
@@ -182,6 +191,7 @@ def proxy(
         ca_server_name=ca_server_name,
         ca_root=_path(ca_root),
         join_token_file=_path(join_token_file),
+        output_certs=_path(output_certs),
         log_level=log_level,
     )
     sys.exit(run(options))
@@ -212,6 +222,20 @@ def proxy(
 )
 @click.option(
     "--state-dir", type=PATH, required=True, metavar="DIR", help="The root key, tokens, addresses."
+)
+@click.option(
+    "--store",
+    default="",
+    metavar="PLACE",
+    help="Keeps what is applied: sqlite:PATH, or etcd://HOST:PORT,.../PREFIX for several replicas"
+    "  [default: sqlite:STATE/store.sqlite3].",
+)
+@click.option("--store-ca", type=PATH, metavar="FILE", help="The roots of etcd's TLS (PEM).")
+@click.option("--store-certificate", type=PATH, metavar="FILE", help="Ours, for etcd (PEM).")
+@click.option("--store-key", type=PATH, metavar="FILE", help="Its key.")
+@click.option("--store-user", default="", metavar="NAME", help="A user of etcd.")
+@click.option(
+    "--store-password-file", default="", metavar="FILE", help="Its password: a file, or env:NAME."
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", default=15010, show_default=True, type=PORT, help="TLS, with a token.")

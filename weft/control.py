@@ -53,7 +53,8 @@ class ControlPlane:
             "--admin-port": self.admin_port,
         }
         options = [word for name, port in ports.items() for word in (name, str(port))]
-        argv = (*self._argv, "--state-dir", str(self._state.path), *options)
+        places = ("--state-dir", str(self._state.path), "--store", f"sqlite:{self._state.store}")
+        argv = (*self._argv, *places, *options)
         return Command(argv, os.environ)
 
     def _started(self, pid: int) -> None:

@@ -91,9 +91,9 @@ class Management:
         request = pb.CreateJoinTokenRequest(namespace=namespace, service_account=service_account)
         return (await self._call("CreateJoinToken", request, pb.JoinToken)).token
 
-    async def apply(self, manifest: str, source: str) -> Sequence[ObjectFacts]:
-        """Puts the documents in place; what translation says of them comes back."""
-        request = pb.ApplyRequest(manifest=manifest, source=source)
+    async def register(self, manifest: str, source: str) -> Sequence[ObjectFacts]:
+        """Puts in place what ends with this process; what translation says of it comes back."""
+        request = pb.ApplyRequest(manifest=manifest, source=source, transient=True)
         answer = await self._call("Apply", request, pb.ApplyResponse)
         return [_object(status) for status in answer.statuses]
 

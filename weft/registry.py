@@ -57,7 +57,7 @@ class WorkloadEntry:
 class Api(Protocol):
     """The part of `Management` that is needed here."""
 
-    async def apply(self, manifest: str, source: str) -> object: ...
+    async def register(self, manifest: str, source: str) -> object: ...
     async def delete(self, kind: str, namespace: str, name: str) -> bool: ...
 
 
@@ -121,7 +121,7 @@ class Registry:
                 self._applied.pop(key, None)
             for key, entry in list(self._wanted.items()):
                 if self._applied.get(key) != entry:
-                    await self.api.apply(entry.manifest(), SOURCE)
+                    await self.api.register(entry.manifest(), SOURCE)
                     self._applied[key] = entry
         except UserError as error:
             if self._problem != str(error):  # once for each cause, not twice a second

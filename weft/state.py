@@ -4,7 +4,7 @@
 up.lock             held by the running `weft up`; contains its pid
 up.json             what it runs: {"pid", "directory", "gateway"}
 controlplane.json   from the control plane: its addresses
-applied.json        from the control plane: what its API was given, for its next start
+up.sqlite3          from the control plane: what its API was given while the mesh runs
 proxies.json        from the control plane: which proxies there are, for its next start
 root.pem            from the control plane: the trust bundle; ca/: its certificate authority
 admin.token         from the control plane: the key to its API
@@ -26,6 +26,8 @@ from typing import TextIO
 from weft.errors import UserError
 
 DEFAULT = Path(".weft")
+_STORE = ("up.sqlite3", "up.sqlite3-wal", "up.sqlite3-shm")
+"""A mesh on a laptop is what its directory says; what was applied ends with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class StateDir:
 
     def _clear(self) -> None:
         """What the run before has left and this one must not read: its ports and its logs."""
-        for old in ("up.json", "controlplane.json", "applied.json", "proxies.json"):
+        for old in ("up.json", "controlplane.json", "proxies.json", *_STORE):
             (self.path / old).unlink(missing_ok=True)
         for directory in (self.logs, self.path / "sidecars"):
             shutil.rmtree(directory, ignore_errors=True)
@@ -101,6 +103,11 @@ class StateDir:
     @property
     def logs(self) -> Path:
         return self.path / "logs"
+
+    @property
+    def store(self) -> Path:
+        """What was applied, for a control plane that is started again."""
+        return self.path / _STORE[0]
 
     @property
     def root_certificate(self) -> Path:

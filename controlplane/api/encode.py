@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from controlplane.mesh.model import Status
-from controlplane.objects import Outcome, Stored
+from controlplane.objects import Deletion, Outcome, Stored
 from controlplane.rollout import Progress
 from controlplane.status import MeshStatus, ProxyStatus
 from protos.gen.weft.v1 import management_pb2 as pb
@@ -75,6 +75,11 @@ def encode_outcome(outcome: Outcome) -> pb.ApplyResponse:
         ],
         rollout=None if outcome.rollout is None else _rollout(outcome.rollout),
     )
+
+
+def encode_deletion(done: Deletion) -> pb.DeleteResponse:
+    rollout = None if done.rollout is None else _rollout(done.rollout)
+    return pb.DeleteResponse(existed=done.existed, rollout=rollout)
 
 
 def _rollout(progress: Progress) -> pb.Rollout:

@@ -16,6 +16,7 @@ import grpc.aio
 
 from certs.errors import CertificateError
 from controlplane.api.encode import (
+    encode_deletion,
     encode_outcome,
     encode_proxy,
     encode_status,
@@ -26,7 +27,8 @@ from controlplane.ca.authenticate import Authenticator
 from controlplane.ca.caller import Unauthenticated
 from controlplane.ca.tokens import DEFAULT_TTL_S, JoinTokens, TooManyTokensError
 from controlplane.kinds.nouns import UnknownWord
-from controlplane.objects import Application, Outcome, Query, Stored
+from controlplane.objects import Application, Deletion, Outcome, Query, Stored, Text
+from controlplane.sources.store.values import StoreAway, TooMuch
 from controlplane.status import StatusRegistry
 from protos.gen.weft.v1 import management_pb2 as pb
 from protos.gen.weft.v1 import management_pb2_grpc
@@ -39,11 +41,13 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 @dataclass(frozen=True, slots=True)
 class Actions:
-    """delete(kind, namespace, name) -> existed. These two raise UnknownWord for a kind."""
+    """delete(kind, namespace, name, wait_s). All but apply raise UnknownWord for a kind; apply and
+    delete raise StoreAway."""
 
     apply: Callable[[Application], Awaitable[Outcome]]
-    delete: Callable[[str, str, str], Awaitable[bool]]
+    delete: Callable[[str, str, str, float | None], Awaitable[Deletion]]
     find: Callable[[Query], list[Stored]]
+    watch: Callable[[Query], AsyncIterator[tuple[str, Stored | None]]]
 
 
 class ManagementService(management_pb2_grpc.ManagementServicer):
@@ -91,10 +95,14 @@ class ManagementService(management_pb2_grpc.ManagementServicer):
 
     async def Apply(self, request: pb.ApplyRequest, context: Context) -> pb.ApplyResponse:
         await self._require_admin(context)
-        wait_s = request.wait.ToMicroseconds() / 1e6 if request.HasField("wait") else None
-        source = request.source or "api"
-        asked = Application(request.manifest, source, request.dry_run, wait_s)
-        return encode_outcome(await self._actions.apply(asked))
+        texts = [Text(one.text, one.source or "api") for one in request.manifests]
+        if request.manifest or not texts:
+            texts.insert(0, Text(request.manifest, request.source or "api"))
+        asked = Application(tuple(texts), request.dry_run, _wait_s(request), request.transient)
+        try:
+            return encode_outcome(await self._actions.apply(asked))
+        except StoreAway as error:
+            return await _unwritten(context, error)
 
     async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.DeleteResponse:
         await self._require_admin(context)
@@ -103,10 +111,13 @@ class ManagementService(management_pb2_grpc.ManagementServicer):
                 await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, f"{name} is empty")
         namespace = request.namespace or "default"
         try:
-            existed = await self._actions.delete(request.kind, namespace, request.name)
+            wait_s = _wait_s(request)
+            done = await self._actions.delete(request.kind, namespace, request.name, wait_s)
         except UnknownWord as error:
             return await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        return pb.DeleteResponse(existed=existed)
+        except StoreAway as error:
+            return await _unwritten(context, error)
+        return encode_deletion(done)
 
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.StoredObject:
         await self._require_admin(context)
@@ -126,10 +137,19 @@ class ManagementService(management_pb2_grpc.ManagementServicer):
 
     async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:
         await self._require_admin(context)
-        labels = dict(request.labels)
-        query = Query(request.kind, request.namespace, request.name, labels, request.manifests)
-        found = await self._find(query, context)
+        found = await self._find(_query(request), context)
         return pb.ListResponse(objects=[encode_stored(one) for one in found])
+
+    async def Watch(
+        self, request: pb.ListRequest, context: Context
+    ) -> AsyncIterator[pb.WatchEvent]:
+        await self._require_admin(context)
+        try:
+            async for type_, one in self._actions.watch(_query(request)):
+                shown = None if one is None else encode_stored(one)
+                yield pb.WatchEvent(type=type_, object=shown)
+        except UnknownWord as error:
+            await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
     async def _find(self, query: Query, context: Context) -> list[Stored]:
         try:
@@ -171,6 +191,21 @@ class ManagementService(management_pb2_grpc.ManagementServicer):
         elif not caller.admin:
             reason = "the management API is for the administrator's token (admin.token)"
             await _refuse(context, grpc.StatusCode.PERMISSION_DENIED, reason)
+
+
+def _wait_s(request: pb.ApplyRequest | pb.DeleteRequest) -> float | None:
+    return request.wait.ToMicroseconds() / 1e6 if request.HasField("wait") else None
+
+
+def _query(request: pb.ListRequest) -> Query:
+    labels = dict(request.labels)
+    return Query(request.kind, request.namespace, request.name, labels, request.manifests)
+
+
+async def _unwritten(context: Context, error: StoreAway) -> NoReturn:
+    much = isinstance(error, TooMuch)
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED if much else grpc.StatusCode.UNAVAILABLE
+    await _refuse(context, code, error.reason)
 
 
 async def _refuse(context: Context, code: grpc.StatusCode, reason: str) -> NoReturn:

@@ -1,15 +1,17 @@
-"""Objects that the management API applies and deletes. They live as long as the process.
+"""Objects that the management API applies and deletes, as the inventory has them.
 
     source = MemorySource(inventory, on_change)
-    statuses = source.apply(manifest_text, "api")     # all or nothing
-    existed = source.delete("WorkloadEntry", "default", "greeter-1")
+    parsed, statuses = source.examine(manifest_text, "api")
+    source.put(parsed.objects)
+    source.remove(ObjectKey("WorkloadEntry", "default", "greeter-1"))
 
-on_change() is called, in the caller's thread, after a change that matters.
+on_change() is called, in the caller's thread, after a change that matters. Where they are kept is
+the store's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from controlplane.inventory import (
     API,
@@ -19,7 +21,7 @@ from controlplane.inventory import (
     duplicate,
     duplicates,
 )
-from controlplane.kinds.objects import ObjectKey
+from controlplane.kinds.objects import Object, ObjectKey
 from controlplane.kinds.parse import Parsed, parse
 from controlplane.mesh.model import Status
 from controlplane.sources.held_shut import shut
@@ -32,18 +34,9 @@ class MemorySource:
         self._inventory = inventory
         self._on_change = on_change
 
-    def apply(self, manifest: str, source: str = "api") -> tuple[Status, ...]:
-        """Puts every object of `manifest` in place, or none when a status is an error."""
-        parsed, statuses = self.examine(manifest, source)
-        if not any(status.severity == "error" for status in statuses):
-            changes = [self._inventory.put(item) for item in parsed.objects]
-            changes += [self._release(item.key) for item in parsed.objects]
-            if any(changes):
-                self._on_change()
-        return statuses
-
     def examine(self, manifest: str, source: str = "api") -> tuple[Parsed, tuple[Status, ...]]:
-        """What `apply` would take, and what it would say."""
+        """What the text says, and what is to be said of it; with an error nothing of it is to be
+        put in place."""
         parsed = parse(manifest, source)
         statuses = [*parsed.statuses, *duplicates(parsed.objects)]
         statuses += [
@@ -53,9 +46,14 @@ class MemorySource:
         ]
         return parsed, tuple(statuses)
 
-    def delete(self, kind: str, namespace: str, name: str) -> bool:
-        """Removes an object that was applied; False when there is none."""
-        key = ObjectKey(kind, namespace or "default", name)
+    def put(self, objects: Iterable[Object]) -> None:
+        """Another source that has one of them comes first; the inventory says so."""
+        changes = [self._inventory.put(item) | self._release(item.key) for item in objects]
+        if any(changes):
+            self._on_change()
+
+    def remove(self, key: ObjectKey) -> bool:
+        """False when there is none."""
         existed = self._inventory.remove(key) | self._release(key)
         if existed:
             self._on_change()
@@ -63,16 +61,19 @@ class MemorySource:
 
     def hold_shut(self, key: ObjectKey, manifest: str, source: str) -> None:
         """A policy that was in force and is refused now: what it guards is denied until it is
-        applied again or deleted. Nothing is done where another origin has it in force."""
+        applied again or deleted. Nothing is done where some origin has it in force."""
         if self._inventory.find(key) is None:
             objects, status = shut(key, parse(manifest, source), source)
             self._inventory.replace(Origin.held(str(key)), objects, [status])
             self._on_change()
 
-    def say(self, status: Status) -> None:
-        """Something that no object can be blamed for, until the next start."""
-        self._inventory.replace(Origin.held(status.object), (), [status])
-        self._on_change()
+    def say(self, about: str, *statuses: Status) -> None:
+        """In the place of what was said about it before: an object, or something else that none
+        can be blamed for."""
+        origin = Origin.held(about)
+        if self._inventory.statuses_of(origin) != statuses:
+            self._inventory.replace(origin, (), statuses)
+            self._on_change()
 
     def _release(self, key: ObjectKey) -> bool:
         return self._inventory.replace(Origin.held(str(key)), ())

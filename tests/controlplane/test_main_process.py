@@ -305,7 +305,7 @@ def test_the_pages(plane: ControlPlane) -> None:
     assert plane.page("/nothing")[0] == 404
 
 
-def test_registered_workloads_survive_a_crash_but_not_a_clean_stop(
+def test_what_was_applied_stays_and_registered_workloads_only_over_a_crash(
     config: Path, tmp_path: Path
 ) -> None:
     def endpoints(plane: ControlPlane) -> int:
@@ -313,9 +313,34 @@ def test_registered_workloads_survive_a_crash_but_not_a_clean_stop(
         return total
 
     plane = ControlPlane(config, tmp_path / "state").start()
-    plane.call("Apply", pb.ApplyRequest(manifest=ENTRY), pb.ApplyResponse)
+    applied = pb.ApplyRequest(manifest=ENTRY)
+    plane.call("Apply", applied, pb.ApplyResponse)
+    registered = ENTRY.replace("messenger-1", "messenger-2").replace("9101", "9102")
+    plane.call("Apply", pb.ApplyRequest(manifest=registered, transient=True), pb.ApplyResponse)
     assert plane.stop(signal.SIGKILL) == -signal.SIGKILL
     with ControlPlane(config, tmp_path / "state") as again:
-        assert endpoints(again) == 1
+        assert endpoints(again) == 2
     with ControlPlane(config, tmp_path / "state") as third:
-        assert endpoints(third) == 0
+        assert endpoints(third) == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("postgres://db/weft", "--store postgres://db/weft: expected sqlite:PATH or etcd://HOST:"),
+        ("etcd://db/weft", "--store etcd://db/weft: 'db' is no HOST:PORT; expected sqlite:PATH or"),
+        ("sqlite:{state}/mine.db", "the store {state}/mine.db is damaged (it is no database) and"),
+        ("etcd://127.0.0.1:1/weft", "the store etcd://127.0.0.1:1/weft needs --state-passphrase"),
+    ],
+)
+def test_a_store_that_can_not_be_used_is_one_line(
+    config: Path, tmp_path: Path, place: str, said: str
+) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    (state / "mine.db").write_text("not a database")
+    ports = ("--port", "0", "--mtls-port", "0", "--admin-port", "0")
+    options = ("--config", str(config), "--state-dir", str(state), *ports)
+    code, _, err = failing(*options, "--store", place.format(state=state))
+    assert (code, err.count("\n")) == (1, 1)
+    assert err.startswith(f"weft: error: {said.format(state=state)}")

@@ -92,7 +92,7 @@ class Plane:
         return 0.0
 
     async def apply(self, number: int) -> int:
-        self.memory.apply(entry(number))
+        self.memory.put(parse(entry(number), "api").objects)
         await self.pipeline.settled()
         return self.registry.services[0].endpoints_total
 
@@ -118,7 +118,7 @@ async def test_a_policy_is_a_new_version_and_the_same_one_is_not() -> None:
     plane = Plane()
     versions = []
     for action in ("ALLOW", "DENY", "DENY"):
-        plane.memory.apply(POLICY % action)
+        plane.memory.put(parse(POLICY % action, "api").objects)
         plane.pipeline.rebuild()
         versions.append(plane.registry.version)
     assert versions[0] != versions[1] == versions[2]
@@ -129,7 +129,7 @@ async def test_a_patch_is_a_new_version_and_a_wrong_one_is_told() -> None:
     plane = Plane()
     said, versions = [], []
     for value in ("{name: a}", "{name: b}", "{nmae: c}"):
-        plane.memory.apply(PATCH % value)
+        plane.memory.put(parse(PATCH % value, "api").objects)
         plane.pipeline.rebuild()
         versions.append(plane.registry.version)
         said.append([status.code for status in plane.pipeline.statuses])

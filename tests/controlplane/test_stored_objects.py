@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -9,13 +11,14 @@ import pytest
 from certs.spiffe import SpiffeId
 from controlplane.inventory import Inventory
 from controlplane.kinds.nouns import UnknownWord, kinds_of
-from controlplane.mesh.model import Status
-from controlplane.objects import Application, Objects, Outcome, Query, Rooms
+from controlplane.mesh.model import Mesh, Status
+from controlplane.objects import Application, Objects, Outcome, Query, Rooms, Stored, Text
 from controlplane.resources import EMPTY
 from controlplane.rollout import Progress, Rollout
 from controlplane.sources.files import FileSource
-from controlplane.sources.journal import Journal
 from controlplane.sources.memory import MemorySource
+from controlplane.sources.store.mirror import Mirror
+from controlplane.sources.store.sqlite import SqliteStore
 from controlplane.status import StatusRegistry
 from controlplane.translate import build
 from controlplane.xds.delta import DeltaStream
@@ -55,6 +58,12 @@ kind: Gateway
 metadata: {name: edge}
 spec: {gatewayClassName: weft, listeners: [{name: http, port: 80, protocol: HTTP}]}
 """
+POLICY = """\
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: till}
+spec: {action: DENY, rules: [{}]}
+"""
 
 
 class Held:
@@ -67,10 +76,11 @@ class Held:
         self.inventory = Inventory()
         FileSource(self.file.parent, self.inventory, lambda: None).load()
         memory = MemorySource(self.inventory, lambda: None)
-        journal = Journal(tmp_path / "applied.json", memory)
+        self.store = SqliteStore(tmp_path / "store.sqlite3")
+        mirror = Mirror(self.store, memory)
         self.registry = StatusRegistry(lambda: proxies)
         rooms = Rooms(self.settled, self.statuses, self.registry)
-        self.objects = Objects(self.inventory, memory, journal, rooms, "td", lambda: 100.0)
+        self.objects = Objects(self.inventory, memory, mirror, rooms, "td", lambda: 100.0)
 
     async def settled(self) -> None:
         return
@@ -79,17 +89,25 @@ class Held:
         return build(self.inventory.snapshot(), "td")[1]
 
     async def apply(
-        self, text: str, *, dry_run: bool = False, wait_s: float | None = None
+        self, *texts: str, dry_run: bool = False, wait_s: float | None = None
     ) -> Outcome:
-        return await self.objects.apply(Application(text, "api", dry_run, wait_s))
+        sources = ("api", "more")
+        named = tuple(Text(one, name) for one, name in zip(texts, sources, strict=False))
+        return await self.objects.apply(Application(named, dry_run, wait_s))
+
+    async def delete(self, kind: str, name: str) -> bool:
+        return (await self.objects.delete(kind, "default", name)).existed
 
     def keys(self, kind: str = "", namespace: str = "", name: str = "") -> list[str]:
         return [str(one.key) for one in self.objects.find(Query(kind, namespace, name))]
 
 
 @pytest.fixture
-def held(tmp_path: Path) -> Held:
-    return Held(tmp_path)
+async def held(tmp_path: Path) -> AsyncIterator[Held]:
+    held = Held(tmp_path)
+    await held.store.open()
+    yield held
+    await held.store.close()
 
 
 def changes(outcome: Outcome) -> list[str]:
@@ -118,6 +136,46 @@ async def test_what_a_file_has_is_not_taken(held: Held, dry_run: bool) -> None:
     assert held.keys(kind="vs") == []
 
 
+async def test_of_several_texts_all_or_nothing(held: Held) -> None:
+    other = ROUTE.replace("name: till", "name: other")
+    refused = await held.apply(ROUTE, f"{other}---\n{TILL}")
+    assert (refused.changes, held.keys(kind="vs")) == ((), [])
+    (twice,) = (await held.apply(ROUTE, f"# again\n{ROUTE}")).statuses
+    assert (twice.code, str(twice.position)) == ("Duplicate", "more:2:1")
+    done = await held.apply(ROUTE, other.replace("host: till", "host: tall"))
+    assert changes(done) == ["created", "created"]
+    assert [str(one.position) for one in done.statuses] == ["more:4:16", "more:4:60"]
+
+
+async def test_a_policy_is_not_transient(held: Held) -> None:
+    (told,) = (
+        await held.objects.apply(Application((Text(POLICY, "api"),), transient=True))
+    ).statuses
+    assert (told.severity, told.code) == ("error", "Transient")
+    assert held.keys(kind="authorizationpolicy") == []
+
+
+async def test_watching_tells_what_is_there_and_then_what_becomes_of_it(held: Held) -> None:
+    watch = held.objects.watch(Query("vs"))
+    assert await anext(watch) == ("synced", None)
+    await held.apply(ROUTE)
+    assert await told(held, watch) == ("added", "VirtualService default/till")
+    await held.apply(LOST)
+    assert await told(held, watch) == ("modified", "VirtualService default/till")
+    await held.delete("vs", "till")
+    assert await told(held, watch) == ("deleted", "VirtualService default/till")
+    late = held.objects.watch(Query("svc"))
+    assert [(await anext(late))[0] for _ in range(2)] == ["added", "synced"]
+
+
+async def told(held: Held, watch: AsyncIterator[tuple[str, Stored | None]]) -> tuple[str, str]:
+    """The next one, of a registry that hears of changes."""
+    held.registry.configured("", Mesh("td"), (), 0.0)
+    type_, one = await asyncio.wait_for(anext(watch), 30)
+    assert one is not None
+    return type_, str(one.key)
+
+
 async def test_an_object_is_found_with_its_source_text_and_statuses(held: Held) -> None:
     await held.apply(LOST)
     route, service = sorted(
@@ -127,7 +185,7 @@ async def test_an_object_is_found_with_its_source_text_and_statuses(held: Held) 
     )
     assert (service.source, service.position) == ("file", f"{held.file}:1:1")
     assert (route.source, route.position) == ("api", "api:1:1")
-    assert '"tall"' in route.manifest
+    assert "{host: tall}" in route.manifest
     assert '"front"' in service.manifest
     assert [one.code for one in route.statuses] == ["UnknownService"]
     assert service.statuses == ()
@@ -155,14 +213,14 @@ async def test_two_gateways_of_one_name_keep_apart(held: Held) -> None:
         "Gateway": False,
         "Gateway.gateway.networking.k8s.io": True,
     }
-    assert await held.objects.delete("Gateway", "default", "edge")
+    assert await held.delete("Gateway", "edge")
     assert held.keys(kind="gw") == ["Gateway.gateway.networking.k8s.io default/edge"]
-    assert await held.objects.delete("gateways", "default", "edge")
+    assert await held.delete("gateways", "edge")
     assert held.keys(kind="gw") == []
 
 
 async def test_what_a_file_has_is_not_deleted(held: Held) -> None:
-    assert not await held.objects.delete("svc", "default", "till")
+    assert not await held.delete("svc", "till")
     assert held.keys(kind="svc") == ["Service default/till"]
 
 
@@ -232,8 +290,12 @@ async def test_apply_waits_for_proxies_no_longer_than_it_is_told(tmp_path: Path)
     machine = DeltaStream(snapshot(CDS={"a": "1"}))
     (push,) = machine.feed(delta("CDS")).pushes
     held = Held(tmp_path, proxy(machine, 101.0))
+    await held.store.open()
     late = await held.apply(ROUTE, wait_s=0.01)
     assert late.rollout == Progress(1, 0, (), over=False)
     machine.feed(delta("CDS", nonce=push.nonce))
     done = await held.apply(LOST, wait_s=60.0)
     assert done.rollout == Progress(1, 1, (), over=True)
+    gone = await held.objects.delete("vs", "default", "till", wait_s=60.0)
+    assert (gone.existed, gone.rollout) == (True, Progress(1, 1, (), over=True))
+    await held.store.close()

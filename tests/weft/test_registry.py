@@ -24,7 +24,7 @@ class FakeControlPlane:
         self.calls = 0
         self.failures = failures
 
-    async def apply(self, manifest: str, source: str) -> None:
+    async def register(self, manifest: str, source: str) -> None:
         self._call()
         document = json.loads(manifest)
         metadata = document["metadata"]

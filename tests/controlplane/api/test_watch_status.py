@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from controlplane.api.management import Actions, ManagementService
 from controlplane.ca.authenticate import Authenticator
 from controlplane.ca.tokens import JoinTokens
-from controlplane.objects import Application, Outcome
+from controlplane.objects import Application, Deletion, Outcome, Query, Stored
 from controlplane.status import StatusRegistry
 from controlplane.tasks import spawn
 from protos.gen.weft.v1 import management_pb2 as pb
@@ -32,8 +32,12 @@ async def _apply(asked: Application) -> Outcome:
     return Outcome(())
 
 
-async def _delete(kind: str, namespace: str, name: str) -> bool:
-    return False
+async def _delete(kind: str, namespace: str, name: str, wait_s: float | None) -> Deletion:
+    return Deletion(existed=False)
+
+
+async def _watch(query: Query) -> AsyncIterator[tuple[str, Stored | None]]:
+    yield "synced", None
 
 
 async def test_many_changes_are_few_messages_and_the_last_one_is_the_newest(
@@ -44,7 +48,7 @@ async def test_many_changes_are_few_messages_and_the_last_one_is_the_newest(
     tokens = JoinTokens(tmp_path / "tokens.json", "td")
     authenticator = Authenticator(tokens, "a-long-admin-token", "td")
     service = ManagementService(
-        authenticator, tokens, Actions(_apply, _delete, lambda query: []), registry
+        authenticator, tokens, Actions(_apply, _delete, lambda query: [], _watch), registry
     )
     seen: list[str] = []
 

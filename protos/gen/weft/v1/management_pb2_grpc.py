@@ -59,6 +59,11 @@ class ManagementStub:
                 request_serializer=weft_dot_v1_dot_management__pb2.ListRequest.SerializeToString,
                 response_deserializer=weft_dot_v1_dot_management__pb2.ListResponse.FromString,
                 _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/weft.v1.Management/Watch',
+                request_serializer=weft_dot_v1_dot_management__pb2.ListRequest.SerializeToString,
+                response_deserializer=weft_dot_v1_dot_management__pb2.WatchEvent.FromString,
+                _registered_method=True)
         self.ListProxies = channel.unary_unary(
                 '/weft.v1.Management/ListProxies',
                 request_serializer=weft_dot_v1_dot_management__pb2.ListProxiesRequest.SerializeToString,
@@ -112,6 +117,13 @@ class ManagementServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Watch(self, request, context):
+        """What List answers, as one "added" each, then "synced", then every change, until cancelled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListProxies(self, request, context):
         """Every connected proxy with what it was sent and has acknowledged, by type.
         """
@@ -159,6 +171,11 @@ def add_ManagementServicer_to_server(servicer, server):
                     servicer.List,
                     request_deserializer=weft_dot_v1_dot_management__pb2.ListRequest.FromString,
                     response_serializer=weft_dot_v1_dot_management__pb2.ListResponse.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=weft_dot_v1_dot_management__pb2.ListRequest.FromString,
+                    response_serializer=weft_dot_v1_dot_management__pb2.WatchEvent.SerializeToString,
             ),
             'ListProxies': grpc.unary_unary_rpc_method_handler(
                     servicer.ListProxies,
@@ -311,6 +328,33 @@ class Management:
             '/weft.v1.Management/List',
             weft_dot_v1_dot_management__pb2.ListRequest.SerializeToString,
             weft_dot_v1_dot_management__pb2.ListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/weft.v1.Management/Watch',
+            weft_dot_v1_dot_management__pb2.ListRequest.SerializeToString,
+            weft_dot_v1_dot_management__pb2.WatchEvent.FromString,
             options,
             channel_credentials,
             insecure,

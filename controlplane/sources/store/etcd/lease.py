@@ -1,0 +1,78 @@
+"""A lease of etcd that lives as long as this process: what hangs on it ends with us.
+
+lease = Lease(client, ttl_s=15, renewed)
+await lease.begin()
+await lease.run()      # until cancelled
+await lease.end()      # at once, and all that hangs on it
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
+
+from controlplane.sources.store.etcd.client import Away, EtcdClient, Refused
+
+log = logging.getLogger("weft.controlplane.store")
+
+PER_LIFE = 3
+"""How often it is renewed in its time."""
+
+
+class Lease:
+    def __init__(
+        self, client: EtcdClient, ttl_s: int, begun_anew: Callable[[], Awaitable[None]]
+    ) -> None:
+        """begun_anew: called when the former one was over, and there is another."""
+        self._client = client
+        self._ttl_s = ttl_s
+        self._begun_anew = begun_anew
+        self._until = 0.0
+        self._owed = False
+        self.id = 0
+        """0: there is none now."""
+
+    @property
+    def sure(self) -> bool:
+        """Whether what hangs on it is there, as far as we know."""
+        return time.monotonic() < self._until
+
+    async def begin(self) -> None:
+        """Raises Away and Refused."""
+        asked_at = time.monotonic()
+        self.id = await self._client.grant(self._ttl_s)
+        self._until = asked_at + self._ttl_s
+
+    async def run(self) -> NoReturn:
+        while True:
+            await asyncio.sleep(self._ttl_s / PER_LIFE)
+            try:
+                await self._renew()
+            except (Away, Refused) as error:
+                log.info("the lease is not renewed: %s", error)
+
+    async def _renew(self) -> None:
+        asked_at = time.monotonic()
+        left_s = await self._client.keep_alive(self.id) if self.id else 0
+        if left_s > 0:
+            self._until = asked_at + left_s
+        else:
+            log.warning("the lease has run out: beginning another")
+            self.id, self._owed = 0, True
+            await self.begin()
+        if self._owed:
+            await self._begun_anew()
+            self._owed = False
+
+    async def end(self) -> None:
+        """What fails is passed over: it runs out."""
+        if not self.id:
+            return
+        try:
+            async with asyncio.timeout(1.0):
+                await self._client.revoke(self.id)
+        except (Away, Refused, TimeoutError) as error:
+            log.info("the lease is not given back: %s", error)

@@ -1,0 +1,127 @@
+"""An applied object as a store keeps it: the text that was written, and where it stood.
+
+Keys (of kind Secret) are kept only if there is a box to seal them in.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+from certs.errors import CertificateError
+from certs.sealed_box import SealedBox
+from controlplane.kinds.objects import ObjectKey
+from controlplane.kinds.yaml_nodes import YamlError
+from controlplane.sources.manifests import flow, objects_of
+
+PREFIX = "objects/"
+SEALED_KINDS = frozenset({"Secret"})
+_FORMAT = 1
+
+
+class RecordError(ValueError):
+    """A value that is no record, or one that can't be opened; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """text: YAML of one object, which begins in the line `line` (from 1) of `source`. transient:
+    it ends with who has registered it."""
+
+    key: ObjectKey
+    text: str
+    line: int
+    source: str
+    transient: bool = False
+
+    @property
+    def manifest(self) -> str:
+        """Parsed, every value has the line that it had."""
+        return "\n" * (self.line - 1) + self.text
+
+
+def records_of(manifest: str, source: str, *, transient: bool) -> Iterator[Record]:
+    """Each object of a text that parses. Verbatim, where it is a document of its own."""
+    found = list(objects_of(manifest))
+    lines = manifest.split("\n")
+    starts = [node.line for _, node in found] + [len(lines) + 1]
+    for (key, node), end in zip(found, starts[1:], strict=True):
+        text, line = flow(node), node.line
+        verbatim = "\n".join(_document(lines[line - 1 : end - 1]))
+        if _reads_as(verbatim, text):
+            text = verbatim
+        yield Record(key, text, line, source, transient)
+
+
+def _document(lines: list[str]) -> Iterator[str]:
+    """Until the document ends (YAML 1.2, 9.1.4)."""
+    for line in lines:
+        if line.startswith(("---", "...", "%")):
+            return
+        yield line
+
+
+def _reads_as(verbatim: str, text: str) -> bool:
+    try:
+        return [flow(node) for _, node in objects_of(verbatim)] == [text]
+    except YamlError:
+        return False
+
+
+def name_of(key: ObjectKey) -> str:
+    """Where a store has it."""
+    return PREFIX + "/".join(quote(part, safe="") for part in key)
+
+
+def key_of(name: str) -> ObjectKey | None:
+    """The inverse of `name_of`; None: it is no such name."""
+    parts = name.removeprefix(PREFIX).split("/")
+    return ObjectKey(*map(unquote, parts)) if len(parts) == 3 else None
+
+
+def is_kept(key: ObjectKey, box: SealedBox | None) -> bool:
+    return box is not None or key.kind not in SEALED_KINDS
+
+
+def encode(record: Record, box: SealedBox | None) -> bytes:
+    """As JSON. The text of a key is sealed: call it only for what `is_kept`."""
+    value = {"format": _FORMAT, "key": record.key, "line": record.line, "source": record.source}
+    if record.transient:
+        value["transient"] = True
+    if record.key.kind in SEALED_KINDS:
+        assert box is not None  # asked before
+        sealed = box.seal(record.text.encode(), name_of(record.key).encode())
+        value["sealed"] = base64.b64encode(sealed).decode()
+    else:
+        value["text"] = record.text
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def decode(name: str, value: bytes, box: SealedBox | None) -> Record:
+    """Raises RecordError."""
+    try:
+        found = json.loads(value)
+        if found["format"] != _FORMAT:
+            raise RecordError("it is of another version of Weft")
+        key = ObjectKey(*map(str, found["key"]))
+        if name_of(key) != name:
+            raise RecordError(f"it is {key}, which belongs elsewhere")
+        text = _opened(name, found["sealed"], box) if "sealed" in found else str(found["text"])
+        line, source = int(found["line"]), str(found["source"])
+        return Record(key, text, line, source, bool(found.get("transient")))
+    except RecordError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RecordError(f"it is no object that was applied ({error})") from None
+
+
+def _opened(name: str, sealed: str, box: SealedBox | None) -> str:
+    if box is None:
+        raise RecordError("it is sealed: give the --state-passphrase-file that it was sealed with")
+    try:
+        return box.open(base64.b64decode(sealed), name.encode()).decode()
+    except CertificateError as error:
+        raise RecordError(str(error)) from None
