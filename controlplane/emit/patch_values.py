@@ -9,11 +9,12 @@ import importlib
 import json
 import pkgutil
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, ListenerFilter
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_components_pb2 import Route, VirtualHost
@@ -28,6 +29,8 @@ from google.protobuf.message import Message
 from controlplane.mesh.model import Status
 from controlplane.mesh.patches import EnvoyPatch
 
+M = TypeVar("M", bound=Message)
+
 _TYPES: Mapping[str, Callable[[], Message]] = {
     "LISTENER": Listener,
     "FILTER_CHAIN": FilterChain,
@@ -38,6 +41,7 @@ _TYPES: Mapping[str, Callable[[], Message]] = {
     "VIRTUAL_HOST": VirtualHost,
     "HTTP_ROUTE": Route,
     "CLUSTER": Cluster,
+    "EXTENSION_CONFIG": TypedExtensionConfig,
 }
 _PACKAGE = re.compile(r"(?:envoy|udpa|xds)(?:\.[a-z0-9_]+)+")
 _TYPE_URL = re.compile(r"type\.googleapis\.com/([a-z0-9_.]+)\.[A-Za-z0-9_]+")
@@ -83,6 +87,17 @@ def clusters_in(patch: EnvoyPatch) -> frozenset[str]:
     return frozenset(_clusters(json.loads(patch.value))) if patch.value else frozenset()
 
 
+def extensions(patches: Iterable[EnvoyPatch]) -> Mapping[str, AnyMessage]:
+    """Configurations of filters that are added by name."""
+    found: dict[str, AnyMessage] = {}
+    for patch in patches:
+        if patch.apply_to == "EXTENSION_CONFIG":
+            value = value_of(patch)
+            if isinstance(value, TypedExtensionConfig):
+                found[value.name] = value.typed_config
+    return found
+
+
 def _clusters(tree: Any) -> Iterator[str]:
     if isinstance(tree, dict):
         for key, item in tree.items():
@@ -119,7 +134,57 @@ def _know(package: str) -> None:
             importlib.import_module(f"{package}.{module.name}")
 
 
+# --------------------------------------------------------------------------- operations
+
+
+def change(items: MutableSequence[Any], patch: EnvoyPatch, is_meant: Callable[[Any], bool]) -> None:
+    """One operation on a list. INSERT_* stand beside the first that is meant, and at the ends
+    where no one is named. What is merged is another message afterwards."""
+    value = value_of(patch)
+    found = [index for index, one in enumerate(items) if is_meant(one)]
+    operation = patch.operation
+    if operation == "REMOVE":
+        for index in reversed(found):
+            del items[index]
+    elif operation in ("MERGE", "MERGE_AND_REPLACE_LIST"):
+        for index in found:
+            _merge_at(items, index, patch)
+    elif operation == "REPLACE":
+        for index in found:
+            items[index].CopyFrom(value)
+    elif operation == "ADD":
+        items.append(value)
+    elif operation == "INSERT_FIRST":
+        items.insert(0, value)
+    elif found:
+        items.insert(found[0] + (operation == "INSERT_AFTER"), value)
+
+
+def _merge_at(items: MutableSequence[Any], index: int, patch: EnvoyPatch) -> None:
+    """In a list of ours the message may be somebody else's, too."""
+    if isinstance(items, list):
+        items[index] = copied(items[index])
+    merge_if_asked(items[index], patch)
+
+
+def merge_if_asked(target: Message, patch: EnvoyPatch) -> None:
+    """What is set in the value counts; lists are joined (or replaced), and a packed message of the
+    same type is merged inside."""
+    value = value_of(patch)
+    if value is not None and patch.operation.startswith("MERGE"):
+        merge(target, value, patch.operation == "MERGE_AND_REPLACE_LIST")
+
+
+def copied(message: M) -> M:
+    made = type(message)()
+    made.CopyFrom(message)
+    return made
+
+
 # --------------------------------------------------------------------------- merging
+
+_PLAIN_VALUES = "google.protobuf."
+"""Durations and wrapped numbers are values: nothing of the old one stays (Istio)."""
 
 
 def merge(target: Message, value: Message, replace_lists: bool) -> None:
@@ -134,11 +199,17 @@ def merge(target: Message, value: Message, replace_lists: bool) -> None:
             part = type(value)()
             getattr(part, name).MergeFrom(given)
             target.MergeFrom(part)
+        elif descriptor.message_type is not None and _is_value(descriptor.message_type.full_name):
+            getattr(target, name).CopyFrom(given)
         elif descriptor.message_type is not None:
             getattr(target, name).SetInParent()
             merge(getattr(target, name), given, replace_lists)
         else:
             setattr(target, name, given)
+
+
+def _is_value(name: str) -> bool:
+    return name.startswith(_PLAIN_VALUES) and not name.endswith((".Any", ".Struct"))
 
 
 def _merge_packed(target: AnyMessage, value: AnyMessage, replace_lists: bool) -> None:

@@ -14,13 +14,17 @@ Context = Literal["ANY", "SIDECAR_INBOUND", "SIDECAR_OUTBOUND", "GATEWAY"]
 @dataclass(frozen=True, slots=True)
 class PatchMatch:
     """What is patched; '' and 0 are anything. filter is one of a chain's (or of the listener's),
-    http_filter one of its HTTP connection manager's."""
+    http_filter one of its HTTP connection manager's. gateway ('namespace/name') and server are of a
+    gateway's tables that end TLS. proxy_version (RE2, of ISTIO_VERSION) and metadata are what the
+    proxy says of itself."""
 
     listener: str = ""
     port: int = 0
     chain: str = ""
     server_name: str = ""
     transport: str = ""
+    protocols: tuple[str, ...] = ()
+    destination_port: int = 0
     filter: str = ""
     http_filter: str = ""
     route_configuration: str = ""
@@ -28,7 +32,13 @@ class PatchMatch:
     domain: str = ""
     route: str = ""
     route_action: str = "ANY"
+    gateway: str = ""
+    server: str = ""
     cluster: str = ""
+    service: str = ""
+    subset: str = ""
+    proxy_version: str = ""
+    metadata: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +51,7 @@ class EnvoyPatch:
     value: str
     context: Context = "ANY"
     match: PatchMatch = field(default_factory=PatchMatch)
-    scope: Scope = field(default_factory=Scope)
+    scope: Scope = field(default_factory=Scope, hash=False)
     object: str = field(default="", compare=False)
     path: str = field(default="", compare=False)
     position: Position = field(default=NOWHERE, compare=False)

@@ -1,7 +1,7 @@
 """EnvoyFilters -> patches of what is emitted for some workloads, in the order of their application.
 
-Istio's order: those of the root namespace first, then by priority, then by age. What a patch is for
-and can't be reached (outbound routes and clusters are shared by all proxies) is refused by name.
+Istio's order: those of the root namespace first, then by priority, then by age. What there is not
+to be patched is refused by name.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ from typing import get_args
 from controlplane.kinds import envoy_filter as kinds
 from controlplane.kinds.envoy_filter import EnvoyFilter
 from controlplane.kinds.mesh_config import ROOT_NAMESPACE
+from controlplane.kinds.regex import fault_of
 from controlplane.mesh.patches import Context, EnvoyPatch, PatchMatch
 from controlplane.mesh.scopes import Scope
 from controlplane.translate.index import age
 from controlplane.translate.report import Report
-
-_ROUTES = ("ROUTE_CONFIGURATION", "VIRTUAL_HOST", "HTTP_ROUTE")
-_NOWHERE = ("EXTENSION_CONFIG", "BOOTSTRAP")
 
 
 def build(filters: Iterable[EnvoyFilter], report: Report) -> tuple[EnvoyPatch, ...]:
@@ -37,9 +35,7 @@ def _patches(item: EnvoyFilter, report: Report) -> Iterator[EnvoyPatch]:
             message = f"{path}: {fault}; it is not applied"
             report.error(item, one.position, "NotSupported", message)
             continue
-        if one.apply_to in _ROUTES and one.match.context == "ANY":
-            message = f"{path}: outbound routes are not patched, only inbound ones and gateways'"
-            report.warning(item, one.position, "NotSupported", message)
+        _tell(item, one, path, report)
         value = "" if one.patch.operation == "REMOVE" else one.patch.value
         yield EnvoyPatch(
             one.apply_to,
@@ -70,23 +66,31 @@ def _scope(item: EnvoyFilter) -> Scope:
 
 def _fault(one: kinds.ConfigPatch) -> str:
     """Why it can't be applied, or ''."""
-    match, adds = one.match, one.patch.operation == "ADD"
-    if one.apply_to in _NOWHERE:
-        return f"applyTo {one.apply_to} is not supported yet"
+    match = one.match
+    if one.apply_to == "BOOTSTRAP":
+        return "a proxy has its bootstrap before it asks for anything"
+    if one.apply_to == "EXTENSION_CONFIG" and one.patch.operation != "ADD":
+        return "of the configurations of extensions there are none but those that are added"
     if match.context == "WAYPOINT":
-        return "the context WAYPOINT is not supported yet"
-    if match.proxy is not None and match.proxy.where:
-        return "match.proxy is not supported yet"
-    if one.apply_to in _ROUTES and match.context == "SIDECAR_OUTBOUND":
-        return "patches of outbound routes are not supported yet"
-    if one.apply_to == "CLUSTER" and not adds and match.context != "SIDECAR_INBOUND":
-        return "patches of outbound clusters are not supported yet"
+        return "there are no waypoints"
     if match.listener is not None and match.listener.port_name:
-        return "match.listener.portName is not supported yet"
-    routes = match.route_configuration
-    if routes is not None and (routes.gateway or routes.port_name):
-        return "match.routeConfiguration.gateway and portName are not supported yet"
+        return "match.listener.portName is not supported; say the portNumber"
+    if match.proxy is not None and (fault := fault_of(match.proxy.proxy_version)):
+        return f"match.proxy.proxyVersion: {fault}"
     return ""
+
+
+def _tell(item: EnvoyFilter, one: kinds.ConfigPatch, path: str, report: Report) -> None:
+    """What is not what it seems."""
+    if one.patch.filter_class != "UNSPECIFIED":
+        message = f"{path}.patch.filterClass has no effect: the operation says where a filter goes"
+        report.info(item, one.patch.at("filterClass"), "NoEffect", message)
+    if one.match.proxy is not None and one.match.proxy.proxy_version:
+        message = (
+            f"{path}.match.proxy.proxyVersion is about what proxies say as ISTIO_VERSION; Weft's "
+            "own say nothing, and are not patched"
+        )
+        report.info(item, one.match.proxy.at("proxyVersion"), "NoEffect", message)
 
 
 def _match(match: kinds.PatchMatch) -> PatchMatch:
@@ -97,12 +101,15 @@ def _match(match: kinds.PatchMatch) -> PatchMatch:
     host = routes.vhost or kinds.VirtualHostMatch()
     route = host.route or kinds.RouteMatch()
     cluster = match.cluster or kinds.ClusterMatch()
+    proxy = match.proxy or kinds.ProxyMatch()
     return PatchMatch(
         listener=listener.name,
         port=listener.port_number or routes.port_number or cluster.port_number,
         chain=chain.name,
         server_name=chain.sni,
         transport=chain.transport_protocol,
+        protocols=tuple(filter(None, chain.application_protocols.split(","))),
+        destination_port=chain.destination_port,
         filter=listener.listener_filter or filter_.name,
         http_filter=filter_.sub_filter.name if filter_.sub_filter is not None else "",
         route_configuration=routes.name,
@@ -110,5 +117,11 @@ def _match(match: kinds.PatchMatch) -> PatchMatch:
         domain=host.domain_name,
         route=route.name,
         route_action=route.action,
+        gateway=routes.gateway,
+        server=routes.port_name,
         cluster=cluster.name,
+        service=cluster.service,
+        subset=cluster.subset,
+        proxy_version=proxy.proxy_version,
+        metadata=tuple(sorted(proxy.metadata.items())),
     )

@@ -27,6 +27,8 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from controlplane.emit import clients, credentials, envoy, on_demand
 from controlplane.emit.clients import Client
 from controlplane.emit.node import Node, seated
+from controlplane.emit.patch_tables import ROUTES
+from controlplane.emit.patches import asked_of
 from controlplane.mesh.model import Mesh, Workload
 from controlplane.resources import (
     NO_LAYER,
@@ -39,7 +41,7 @@ from controlplane.resources import (
     of_layers,
 )
 from controlplane.snapshot import Draft, check
-from controlplane.xds.catalog import FETCHED_TABLE, Catalog
+from controlplane.xds.catalog import Catalog
 from controlplane.xds.kept import Kept
 from controlplane.xds.proxyless import Proxyless
 from protos.types import CDS, EDS, RDS, SDS, VHDS
@@ -76,6 +78,7 @@ class _Scope(NamedTuple):
     client: Client
     proxies_http: bool
     on_demand: bool
+    alike: envoy.Patches = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,10 @@ class SnapshotCache:
         self._keys: Kept[Node] = Kept()
         self._own: Kept[_Own] = Kept()
         self._snapshots: Kept[Snapshot] = Kept()
+        self._patches: Kept[envoy.Patches] = Kept()
+        self._shared_by: dict[envoy.Patches, _Part] = {}
         self._ground: tuple[object, ...] = ()
+        self._asked: frozenset[str] = frozenset()
         self._secrets: dict[tuple[int, ...], tuple[tuple[Secret, ...], _Part]] = {}
         self.set_mesh(mesh)
 
@@ -119,47 +125,71 @@ class SnapshotCache:
         self._keys.sweep()
         self._own.sweep()
         self._snapshots.sweep()
+        self._patches.sweep()
         self.proxyless.sweep()
         self._scopes = {}
         ground = tuple(getattr(mesh, name) for name in _GROUND)
         if not all(map(is_, ground, self._ground or (None,) * len(ground))):
             self._ground = ground
-        self._shared = self._part("shared", catalog.layers("shared", catalog.common))
+            self._asked = asked_of(mesh.patches)
+        self._shared_by = {}
+        self._shared = self._shared_with(())
 
     def snapshot(self, node: Node) -> Snapshot:
         """Everything for `node`. The same content has the same version, for any node."""
         if node.dialect == "grpc":
             return self.proxyless.snapshot(node)
         beside = self.mesh.workload_of(node.namespace, node.pod, node.workload)
-        key = self._keys.get(id(node), (node, beside), partial(_own_key, node, beside))
-        scope = self._scope(key)
+        key = self._keys.get(
+            id(node), (node, beside, self._asked), partial(_own_key, node, beside, self._asked)
+        )
+        alike = self._alike(key, node, beside)
+        shared, scope = self._shared_with(alike), self._scope(key, alike)
         own = self._own_part(key, node, scope, beside)
         secrets = self._encoded(tuple(self._secrets_for(node)))
         extras = _Part(self.extras_for(node).encode()) if self.extras_for else _NOTHING
-        needed = self._needed(key, own, scope) if node.on_demand else _NOTHING
-        parts = (self._shared, scope, own.part, needed, secrets, extras)
+        needed = self._needed(key, own, shared, scope) if node.on_demand else _NOTHING
+        parts = (shared, scope, own.part, needed, secrets, extras)
         lazy = _LAZY if node.on_demand else ()
         return self._snapshots.get(key, parts, partial(_assembled, parts, lazy))
 
     # ------------------------------------------------------------------ scopes
 
-    def _scope(self, node: Node) -> _Part:
+    def _alike(self, key: Node, node: Node, beside: Workload | None) -> envoy.Patches:
+        """Users' patches of what the node shares with others."""
+        mesh = self.mesh
+        if not mesh.patches:
+            return ()
+        ground = (mesh.patches, mesh.gateways, beside)
+        return self._patches.get(key, ground, lambda _: envoy.alike_patches(mesh, node))
+
+    def _shared_with(self, alike: envoy.Patches) -> _Part:
+        of_clusters = _of_clusters(alike)
+        if of_clusters not in self._shared_by:
+            name = ("shared", of_clusters)
+            layers = self._catalog.layers(name, self._catalog.common, of_clusters)
+            self._shared_by[of_clusters] = self._part(name, layers)
+        return self._shared_by[of_clusters]
+
+    def _scope(self, node: Node, alike: envoy.Patches) -> _Part:
         client = clients.client_of(node, self._catalog.client_labels)
-        key = _Scope(client, bool(node.http_proxy_port), node.on_demand)
+        key = _Scope(client, bool(node.http_proxy_port), node.on_demand, alike)
         if key not in self._scopes:
             self._scopes[key] = self._made_scope(key)
         return self._scopes[key]
 
     def _made_scope(self, scope: _Scope) -> _Part:
-        catalog, client = self._catalog, scope.client
+        catalog, client, of_clusters = self._catalog, scope.client, _of_clusters(scope.alike)
         views = catalog.views(client)
-        types = catalog.layers(client, views)
+        types = catalog.layers((client, of_clusters), views, of_clusters)
+        of_routes = tuple(one for one in scope.alike if one.apply_to in ROUTES)
         if scope.proxies_http and scope.on_demand:
-            types[RDS] = catalog.layer("fetched", {FETCHED_TABLE.name: FETCHED_TABLE})
-            types[VHDS] = catalog.hosts(client, views)
+            table = catalog.fetched_table(client, views, of_routes)
+            types[RDS] = catalog.layer(("fetched", of_routes), {table.name: table})
+            types[VHDS] = catalog.hosts(client, views, of_routes)
         elif scope.proxies_http:
-            table = catalog.table(client, views)
-            types[RDS] = catalog.layer((client, RDS), {table.name: table})
+            table = catalog.table(client, views, of_routes)
+            types[RDS] = catalog.layer((client, of_routes, RDS), {table.name: table})
         held = credentials.of_services(catalog.mesh, client.namespace)
         types[SDS] = catalog.layer((client, SDS), Draft(secrets=held).encode()[SDS])
         return self._part(scope, types)
@@ -170,9 +200,9 @@ class SnapshotCache:
 
     # ------------------------------------------------------------------ of one node
 
-    def _needed(self, key: Hashable, own: _Own, scope: _Part) -> _Part:
+    def _needed(self, key: Hashable, own: _Own, shared: _Part, scope: _Part) -> _Part:
         """The services' clusters that a node on demand has to have unasked."""
-        there = _names(CDS, self._shared, scope)
+        there = _names(CDS, shared, scope)
         clusters = {name: there[name] for name in own.clusters if name in there}
         layer = self._catalog.layer((key, "needed"), clusters)
         return self._part((key, "needed"), {CDS: layer}) if layer else _NOTHING
@@ -227,10 +257,16 @@ _OF_SERVICES = 2
 """Of a node's layers those that are not its own: shared, and its scope's."""
 
 
-def _own_key(node: Node, beside: Workload | None, last: Node | None) -> Node:
-    """All of it but for its name: of an id only the role counts. Two nodes that call themselves the
-    same workload may be of different identities, and only one of them may have its keys."""
-    return seated(replace(node, id=node.id.partition("~")[0]), beside)
+def _of_clusters(alike: envoy.Patches) -> envoy.Patches:
+    return tuple(one for one in alike if one.apply_to == "CLUSTER")
+
+
+def _own_key(node: Node, beside: Workload | None, asked: frozenset[str], last: Node | None) -> Node:
+    """All of it but for its name: of an id only the role counts, of the metadata what patches ask
+    for. Two nodes that call themselves the same workload may be of different identities, and only
+    one of them may have its keys."""
+    metadata = {name: value for name, value in node.metadata.items() if name in asked}
+    return seated(replace(node, id=node.id.partition("~")[0], metadata=metadata), beside)
 
 
 def _names(type_url: str, *parts: _Part) -> Resources:

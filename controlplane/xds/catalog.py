@@ -14,12 +14,13 @@ from functools import partial
 
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
-from controlplane.emit import clients, envoy, names, on_demand, routes
+from controlplane.emit import clients, envoy, names, on_demand, patches, routes
 from controlplane.emit.clients import Client
+from controlplane.emit.envoy import Patches
 from controlplane.emit.targets import Targets
 from controlplane.mesh.model import Mesh, Service
 from controlplane.resources import NO_LAYER, Layer, Resource
-from controlplane.snapshot import check, encode
+from controlplane.snapshot import Draft, check, encode
 from controlplane.xds import wire
 from controlplane.xds.kept import Column, Kept
 from protos.types import CDS, EDS, RDS, VHDS
@@ -68,6 +69,29 @@ class _Routes:
     domains: routes.Domains | None = None
     table: Resource | None = None
     layer: Layer | None = None
+    last: dict[str, Resource] = field(default_factory=dict)
+
+    def text(self, alike: Patches) -> bytes:
+        """The table with users' patches, serialized."""
+        text = _table(host.value for group in self.hosts.values for host in group)
+        if not alike:
+            return text
+        draft = patches.outbound(Draft(routes=(RouteConfiguration.FromString(text),)), alike)
+        return draft.routes[0].SerializeToString(deterministic=True)
+
+    def fetched(self) -> Iterable[Resource]:
+        return (host.fetched for group in self.hosts.values for host in group if host.value)
+
+    def patched(self, alike: Patches) -> Iterable[Resource]:
+        """The same with users' patches, which may bring further ones."""
+        hosts = RouteConfiguration.FromString(self.text(alike)).virtual_hosts
+        made = [
+            _fetched(host.name, tuple(host.domains), host.SerializeToString(deterministic=True))
+            for host in hosts
+            if host.name != names.BLOCK_ALL
+        ]
+        self.last = {one.name: one for one in _kept(made, self.last.values())}
+        return self.last.values()
 
 
 class Catalog:
@@ -102,11 +126,15 @@ class Catalog:
 
     # ------------------------------------------------------------------ clusters, endpoints
 
-    def layers(self, name: Hashable, services: tuple[Service, ...]) -> dict[str, Layer]:
-        """The clusters and endpoints of services, which are some client's or everybody's."""
+    def layers(
+        self, name: Hashable, services: tuple[Service, ...], alike: Patches = ()
+    ) -> dict[str, Layer]:
+        """The clusters and endpoints of services, which are some client's or everybody's. alike:
+        users' patches of them."""
         column = self._encoded.made(name, Column)
         domains = self.mesh.own_domains
-        column.update(services, (domains,), lambda one, last: _tried(one, domains, last))
+        ground = (domains, alike)
+        column.update(services, ground, lambda one, last: _tried(one, domains, alike, last))
         made = column.values
         clusters = {one.name: one for item in made for one in item.clusters}
         endpoints = {one.name: one for item in made for one in item.endpoints}
@@ -124,26 +152,36 @@ class Catalog:
 
     # ------------------------------------------------------------------ routes
 
-    def table(self, client: Client, views: tuple[Service, ...]) -> Resource:
+    def table(self, client: Client, views: tuple[Service, ...], alike: Patches = ()) -> Resource:
         """The routes of the outbound HTTP proxy of such clients. views: see `views`."""
-        made, changed = self._routes_of(client, views)
-        if changed or made.table is None:
-            made.table = _table(host.value for group in made.hosts.values for host in group)
+        made = self._routes_of(client, views, alike)
+        if made.table is None:
+            made.table = encode(RDS, names.HTTP_PROXY_ROUTES, made.text(alike))
         return made.table
 
-    def hosts(self, client: Client, views: tuple[Service, ...]) -> Layer:
+    def fetched_table(
+        self, client: Client, views: tuple[Service, ...], alike: Patches = ()
+    ) -> Resource:
+        """What of it a proxy on demand has from the start."""
+        if not alike:
+            return FETCHED_TABLE
+        made = self._routes_of(client, views, alike)
+        if made.table is None:
+            table = on_demand.fetched(RouteConfiguration.FromString(made.text(alike)))
+            text = table.SerializeToString(deterministic=True)
+            made.table = encode(RDS, names.HTTP_PROXY_ROUTES, text)
+        return made.table
+
+    def hosts(self, client: Client, views: tuple[Service, ...], alike: Patches = ()) -> Layer:
         """The virtual hosts of that table one by one, by each of their domains (VHDS)."""
-        made, changed = self._routes_of(client, views)
-        if changed or made.layer is None:
-            found: dict[str, Resource] = {}
-            for host in (host for group in made.hosts.values for host in group if host.value):
-                found |= dict.fromkeys((host.fetched.name, *host.fetched.aliases), host.fetched)
-            made.layer = Layer(found)
+        made = self._routes_of(client, views, alike)
+        if made.layer is None:
+            made.layer = Layer(_by_name(made.patched(alike) if alike else made.fetched()))
         return made.layer
 
-    def _routes_of(self, client: Client, views: tuple[Service, ...]) -> tuple[_Routes, bool]:
-        """And whether there is another virtual host."""
-        made = self._routes.made(client, _Routes)
+    def _routes_of(self, client: Client, views: tuple[Service, ...], alike: Patches) -> _Routes:
+        """Without a table and a layer where a virtual host is another one."""
+        made = self._routes.made((client, alike), _Routes)
         services = self.known_to(client, views)
         if made.shapes.update(services, (), shape_of) or made.domains is None:
             made.domains = routes.Domains(services, client.namespace)
@@ -152,19 +190,28 @@ class Catalog:
         changed = made.hosts.update(services, (domains,), make)
         if changed:
             made.table, made.layer = None, None
-        return made, changed
+        return made
 
     def known_to(self, client: Client, views: tuple[Service, ...]) -> tuple[Service, ...]:
         """All that such clients may call by name. views: see `views`."""
-        services = self.common
-        if views:
-            services = tuple(sorted((*services, *views), key=lambda one: one.hostname))
-        return clients.imported(services, self.mesh.imports, client)
+        return clients.imported(self.seen(views), self.mesh.imports, client)
+
+    def seen(self, views: tuple[Service, ...]) -> tuple[Service, ...]:
+        """All that such clients may know."""
+        if not views:
+            return self.common
+        return tuple(sorted((*self.common, *views), key=lambda one: one.hostname))
 
 
-def _tried(service: Service, domains: tuple[str, ...], last: Encoded | None) -> Encoded:
+def _by_name(found: Iterable[Resource]) -> dict[str, Resource]:
+    return {name: one for one in found for name in (one.name, *one.aliases)}
+
+
+def _tried(
+    service: Service, domains: tuple[str, ...], alike: Patches, last: Encoded | None
+) -> Encoded:
     try:
-        return _encoded(service, domains, last or Encoded())
+        return _encoded(service, domains, alike, last or Encoded())
     except Exception as error:
         # Whatever it is, proxies must keep what they have and others get what is new.
         log.exception("configuration of %s cannot be built: %s", service.hostname, error)
@@ -213,9 +260,11 @@ def _host_value(
         return last.value if last is not None else b""
 
 
-def _encoded(service: Service, trust_domains: tuple[str, ...], last: Encoded) -> Encoded:
+def _encoded(
+    service: Service, trust_domains: tuple[str, ...], alike: Patches, last: Encoded
+) -> Encoded:
     """What is as it was stays the same object."""
-    draft = envoy.of_services((service,), trust_domains)
+    draft = envoy.of_services((service,), trust_domains, alike)
     if problems := check(draft):
         raise ValueError("; ".join(problems))
     types = draft.encode()
@@ -232,7 +281,7 @@ def _kept(made: Iterable[Resource], last: Iterable[Resource]) -> tuple[Resource,
     )
 
 
-def _table(hosts: Iterable[bytes]) -> Resource:
+def _table(hosts: Iterable[bytes]) -> bytes:
     """A RouteConfiguration, put together from its virtual hosts: messages are fields in a row, name
     1, virtual_hosts 2, and the others."""
     name = names.HTTP_PROXY_ROUTES
@@ -240,12 +289,14 @@ def _table(hosts: Iterable[bytes]) -> Resource:
     end = routes.configuration(name).SerializeToString(deterministic=True)[len(begin) :]
     everything_else = routes.block_all().SerializeToString(deterministic=True)
     between = (wire.field(2, host) for host in (*hosts, everything_else) if host)
-    return encode(RDS, name, b"".join((begin, *between, end)))
+    return b"".join((begin, *between, end))
 
 
 def _fetched(place: str, domains: tuple[str, ...], host: bytes) -> Resource:
-    """A virtual host by itself."""
+    """A virtual host by itself. It has the resource's name: Envoy removes it by its own one."""
     name = on_demand.resource_name(names.HTTP_PROXY_ROUTES, place)
+    if host:
+        host = wire.field(1, name.encode()) + host.removeprefix(wire.field(1, place.encode()))
     aliases = (on_demand.resource_name(names.HTTP_PROXY_ROUTES, one) for one in domains)
     return replace(encode(VHDS, name, host), aliases=tuple(one for one in aliases if one != name))
 

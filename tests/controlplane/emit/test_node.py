@@ -19,17 +19,15 @@ def envoy_node(**metadata: Any) -> EnvoyNode:
 
 
 def test_the_words_are_istios() -> None:
-    node = parse(
-        envoy_node(
-            WORKLOAD_NAME="w",
-            NAMESPACE="n",
-            SERVICE_ACCOUNT="s",
-            LABELS={"b": "2", "a": "1"},
-            HTTP_PROXY_PORT="15080",
-            WEFT_AGENT="true",
-            WEFT_GATEWAY="127.0.0.1:8080",
-        )
-    )
+    words = {
+        "WORKLOAD_NAME": "w",
+        "NAMESPACE": "n",
+        "SERVICE_ACCOUNT": "s",
+        "HTTP_PROXY_PORT": "15080",
+        "WEFT_AGENT": "true",
+        "WEFT_GATEWAY": "127.0.0.1:8080",
+    }
+    node = parse(envoy_node(LABELS={"b": "2", "a": "1"}, OWN=[1, 2], **words))
     assert node == Node(
         "sidecar~1",
         "n",
@@ -40,6 +38,7 @@ def test_the_words_are_istios() -> None:
         gateway=("127.0.0.1", 8080),
         weft_agent=True,
         user_agent="envoy 1.40.0",
+        metadata=words,
     )
 
 

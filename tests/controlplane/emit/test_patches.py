@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.http.lua.v3.lua_pb2 import LuaPerRoute
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm_pb2,
 )
 
-from controlplane.emit.envoy import beside, sidecar
+from controlplane.emit.envoy import beside, emit, sidecar
+from controlplane.emit.patch_tables import in_table
 from controlplane.emit.patch_values import faults
-from controlplane.mesh.model import Mesh
+from controlplane.mesh.model import Mesh, Subset
 from controlplane.mesh.patches import EnvoyPatch, PatchMatch
 from controlplane.mesh.scopes import Scope
 from controlplane.snapshot import Draft, check
-from tests.support.mesh import TRUST_DOMAIN, inbound, node, workload
+from tests.support.mesh import TRUST_DOMAIN, endpoint, inbound, mesh, node, service, workload
 
 HCM = "envoy.filters.network.http_connection_manager"
 ROUTER = "envoy.filters.http.router"
@@ -159,3 +162,119 @@ def test_any_message_of_envoys_api_is_known_by_its_name() -> None:
     kind = f"type.googleapis.com/{LuaPerRoute.DESCRIPTOR.full_name}"
     value = {"name": "x", "typed_config": {"@type": kind, "name": "script"}}
     assert faults((patch("HTTP_FILTER", "ADD", value),)) == ()
+
+
+# --------------------------------------------------------------------------- outbound
+
+
+def web(*patches: EnvoyPatch) -> Mesh:
+    subsets = (Subset("v1", {"version": "v1"}),)
+    return replace(mesh(service("web", endpoint(9101), subsets=subsets)), patches=patches)
+
+
+def names_of(found: Draft) -> set[str]:
+    return {one.name for one in found.clusters if one.name.startswith("outbound|")}
+
+
+V1 = "outbound|8080|v1|web.default.svc.cluster.local"
+PLAIN = "outbound|8080||web.default.svc.cluster.local"
+
+
+@pytest.mark.parametrize(
+    ("match", "left"),
+    [
+        (PatchMatch(), set()),
+        (PatchMatch(service="web.default.svc.cluster.local"), set()),
+        (PatchMatch(service="other"), {V1, PLAIN}),
+        (PatchMatch(subset="v1"), {PLAIN}),
+        (PatchMatch(port=8080, cluster=PLAIN), {V1}),
+        (PatchMatch(port=81), {V1, PLAIN}),
+    ],
+)
+def test_clusters_of_services_are_chosen_by_their_parts(match: PatchMatch, left: set[str]) -> None:
+    one = patch("CLUSTER", "REMOVE", match=match, context="SIDECAR_OUTBOUND")
+    assert names_of(emit(web(one), node())) == left
+
+
+def test_a_duration_is_replaced_and_not_added_to() -> None:
+    value = {"connect_timeout": "0.25s", "circuit_breakers": {"thresholds": []}}
+    one = patch("CLUSTER", "MERGE", value, match=PatchMatch(subset="v1"), context="ANY")
+    found = {cluster.name: cluster for cluster in emit(web(one), node()).clusters}
+    assert found[V1].connect_timeout.ToTimedelta().total_seconds() == 0.25
+    assert found[V1].circuit_breakers == found[PLAIN].circuit_breakers
+    assert found[PLAIN].connect_timeout.seconds == 10
+
+
+def tables(*patches: EnvoyPatch, **facts: Any) -> RouteConfiguration:
+    made = emit(web(*patches), node(**facts))
+    return next(one for one in made.routes if one.name == "http_proxy")
+
+
+@pytest.mark.parametrize(
+    ("match", "meant"),
+    [
+        (PatchMatch(), True),
+        (PatchMatch(port=8080), True),
+        (PatchMatch(port=80), False),
+        (PatchMatch(route_configuration="http_proxy", domain="web.default"), True),
+        (PatchMatch(virtual_host="block_all"), False),
+        (PatchMatch(gateway="a/b"), False),
+        (PatchMatch(server="https"), False),
+    ],
+)
+def test_outbound_routes_are_chosen_by_port_host_and_table(match: PatchMatch, meant: bool) -> None:
+    value = {"name": "first", "match": {"prefix": "/"}, "redirect": {"path_redirect": "/x"}}
+    one = patch("HTTP_ROUTE", "INSERT_FIRST", value, match=match, context="SIDECAR_OUTBOUND")
+    host = tables(one).virtual_hosts[0]
+    assert (host.routes[0].name == "first") == meant
+
+
+def test_tables_of_gateways_are_known_by_server_and_gateway() -> None:
+    value = {"internal_only_headers": ["x"]}
+    match = PatchMatch(port=443, server="web", gateway="shop/edge")
+    one = patch("ROUTE_CONFIGURATION", "MERGE", value, match=match)
+    for name, meant in (
+        ("https.443.web.edge.shop", True),
+        ("https.443.web.edge.other", False),
+        ("https.8443.web.edge.shop", False),
+        ("http.443", False),
+    ):
+        table = RouteConfiguration(name=name)
+        in_table(table, one)
+        assert bool(table.internal_only_headers) == meant, name
+
+
+def test_proxies_are_chosen_by_what_they_say() -> None:
+    asked = PatchMatch(proxy_version=r"^1\.2[0-9]", metadata=(("TIER", "gold"),))
+    one = patch("CLUSTER", "REMOVE", match=asked, context="ANY")
+    for metadata, meant in (
+        ({"TIER": "gold", "ISTIO_VERSION": "1.24.1"}, True),
+        ({"TIER": "gold", "ISTIO_VERSION": "1.9"}, False),
+        ({"TIER": "gold"}, False),
+        ({"ISTIO_VERSION": "1.24.1"}, False),
+    ):
+        assert bool(names_of(emit(web(one), node(metadata=metadata)))) != meant, metadata
+    odd = patch("CLUSTER", "REMOVE", match=PatchMatch(proxy_version=r"\pL"), context="ANY")
+    assert names_of(emit(web(odd), node(metadata={"ISTIO_VERSION": "1"})))
+
+
+def test_a_sidecar_is_no_gateway_and_a_router_no_sidecar() -> None:
+    gateways = patch("CLUSTER", "REMOVE", context="GATEWAY")
+    router = replace(node(http_proxy_port=0), id="router~127.0.0.1~edge.default~x")
+    assert names_of(emit(web(gateways), node())) == {V1, PLAIN}
+    assert names_of(emit(web(gateways), router)) == set()
+    sidecars = patch("CLUSTER", "REMOVE", context="SIDECAR_OUTBOUND")
+    assert names_of(emit(web(sidecars), router)) == {V1, PLAIN}
+
+
+def test_what_a_filter_would_fetch_by_name_it_has_at_once() -> None:
+    discovery = {"config_source": {"ads": {}}, "type_urls": ["x"]}
+    kind = "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer"
+    config = {"@type": kind, "max_request_bytes": 9}
+    draft = own_side(
+        patch("HTTP_FILTER", "INSERT_FIRST", {"name": "b", "config_discovery": discovery}),
+        patch("EXTENSION_CONFIG", "ADD", {"name": "b", "typed_config": config}, context="ANY"),
+    )
+    found = manager_of(of_inbound(draft)).http_filters[0]
+    assert found.name == "b"
+    assert found.typed_config.type_url == kind

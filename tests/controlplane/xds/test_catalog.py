@@ -27,6 +27,7 @@ NODES = (
     node("one", "x", namespace="shop", labels={"app": "b", "version": "v2"}),
     node("edge", "x", gateway=("127.0.0.1", 8080)),
     node("quiet", "x", http_proxy_port=0),
+    node("patched", "x", labels={"app": "me"}),
     # Others who call themselves so: what they may have depends on who they are.
     replace(node("messenger-1", "messenger"), service_account="stranger"),
     replace(node("messenger-1", "messenger"), id="router~127.0.0.1~messenger-1"),
