@@ -11,7 +11,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from typing import Any, Final
 
 from proxy.config.model import SocketAddress
 from proxy.config.model.connecting import SocketOption
@@ -31,6 +31,7 @@ PATIENCE_S = 1.0  # and who has taken longer than this gives way to others
 PAUSE_WHILE_FULL_S = 0.05
 PAUSE_WITHOUT_DESCRIPTORS_S = 0.5
 
+_STREAM: Final = int(socket.SOCK_STREAM)
 _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 FindListener = Callable[[tuple[str, int]], ListenerRuntime | None]
@@ -92,6 +93,9 @@ class Acceptor:
         self._any_address = self.address[0] in ("0.0.0.0", "::")
         self._loop = loop
         self._sock = sock
+        # As numbers: those of `socket.accept` go through an enumeration with each connection.
+        self._family, self._proto = int(sock.family), sock.proto
+        self._accept: Callable[[], tuple[int, Any]] = sock._accept  # type: ignore[attr-defined]
         self._establisher = Establisher(loop, counters, inspectors)
         self._find_listener = find_listener
         self._values = values
@@ -145,7 +149,7 @@ class Acceptor:
                 self._paused = self._loop.call_later(PAUSE_WHILE_FULL_S, self._read)
                 return
             try:
-                sock, remote = self._sock.accept()
+                descriptor, remote = self._accept()
             except (BlockingIOError, InterruptedError):
                 return
             except ConnectionError:  # gone again before we came
@@ -153,6 +157,7 @@ class Acceptor:
             except OSError as error:
                 self._accept_failed(error)
                 return
+            sock = socket.socket(self._family, _STREAM, self._proto, descriptor)
             try:
                 self._accepted(sock, remote)
             except Exception:

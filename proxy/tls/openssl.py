@@ -26,7 +26,7 @@ SIZE: Final = 64 * 1024
 BUFFER: Any = ffi.new("char[]", SIZE)
 VIEW: Any = ffi.buffer(BUFFER)
 _scratch = lib.BIO_new(lib.BIO_s_mem())
-_ciphers: dict[int, str] = {}  # by address: they are OpenSSL's constants
+_ciphers: dict[Any, str] = {}  # by address: they are OpenSSL's constants
 
 # openssl/ssl.h: a server sends the chain that it was given, and does not build (and verify) one
 # anew in each handshake: a seventh of its work. What BoringSSL does, too.
@@ -68,10 +68,10 @@ def der_of(certificate: Any) -> bytes:
 def cipher_name(ssl: Any) -> str:
     """Of an open `SSL *`."""
     cipher = lib.SSL_get_current_cipher(ssl)
-    address = int(ffi.cast("uintptr_t", cipher))
-    if address not in _ciphers:
-        _ciphers[address] = ffi.string(lib.SSL_CIPHER_get_name(cipher)).decode()
-    return _ciphers[address]
+    name = _ciphers.get(cipher)
+    if name is None:
+        name = _ciphers[cipher] = text(lib.SSL_CIPHER_get_name(cipher))
+    return name
 
 
 def set_verify(context: SSL.Context, mode: int, callback: Any) -> None:
