@@ -15,6 +15,7 @@ same tuple from snapshot to snapshot until one of that kind changes.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -115,13 +116,37 @@ class _Holding:
         return bool(self.objects or self.statuses)
 
 
+class _InForce:
+    """The objects of one kind, in the order of their keys: a change costs what it is."""
+
+    __slots__ = ("_keys", "objects")
+
+    def __init__(self) -> None:
+        self._keys: list[ObjectKey] = []
+        self.objects: list[Object] = []
+
+    def put(self, item: Object) -> None:
+        place = bisect_left(self._keys, item.key)
+        if self._keys[place : place + 1] == [item.key]:
+            self.objects[place] = item
+        else:
+            self._keys.insert(place, item.key)
+            self.objects.insert(place, item)
+
+    def take_out(self, key: ObjectKey) -> None:
+        """If it is there."""
+        place = bisect_left(self._keys, key)
+        if self._keys[place : place + 1] == [key]:
+            del self._keys[place], self.objects[place]
+
+
 class Inventory:
     __slots__ = ("_holders", "_holdings", "_in_force", "_kinds", "_statuses")
 
     def __init__(self) -> None:
         self._holdings: dict[Origin, _Holding] = {}
         self._holders: dict[ObjectKey, set[Origin]] = {}
-        self._in_force: dict[type[Object], dict[ObjectKey, Object]] = defaultdict(dict)
+        self._in_force: dict[type[Object], _InForce] = defaultdict(_InForce)
         self._kinds: dict[type[Object], tuple[Object, ...]] = {}
         self._statuses: tuple[Status, ...] | None = ()
 
@@ -183,7 +208,7 @@ class Inventory:
     def snapshot(self) -> Snapshot:
         for kind, items in self._in_force.items():
             if kind not in self._kinds:
-                self._kinds[kind] = tuple(items[key] for key in sorted(items))
+                self._kinds[kind] = tuple(items.objects)
         if self._statuses is None:
             self._statuses = self._say()
         return Snapshot.of_kinds(dict(self._kinds), self._statuses)
@@ -199,13 +224,13 @@ class Inventory:
         (holders.discard if new is None else holders.add)(origin)
         if contested:
             self._statuses = None
+        first = self._holdings[min(holders)].objects[key] if holders else None
         for item in (old, new):
-            if item is not None:
-                self._in_force[type(item)].pop(key, None)
+            if item is not None and type(item) is not type(first):
+                self._in_force[type(item)].take_out(key)
                 self._kinds.pop(type(item), None)
-        if holders:
-            first = self._holdings[min(holders)].objects[key]
-            self._in_force[type(first)][key] = first
+        if first is not None:
+            self._in_force[type(first)].put(first)
             self._kinds.pop(type(first), None)
         else:
             del self._holders[key]

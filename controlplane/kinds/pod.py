@@ -16,13 +16,13 @@ from controlplane.kinds.yaml_nodes import Node
 
 _TERMINAL = frozenset({"Succeeded", "Failed"})
 """Phases in which nothing of a pod runs any more."""
-_DOMAINS = ("weft.dev/", "istio.io/")
+ANNOTATIONS = frozenset({"weft.dev/sidecar"})
+"""Those that say something to a mesh."""
 
 
 def _annotations(node: Node, place: Place) -> Mapping[str, str]:
-    """Those that may say something to a mesh."""
     found = map_of(text)(node, place)
-    return {key: value for key, value in found.items() if any(one in key for one in _DOMAINS)}
+    return {key: value for key, value in found.items() if key in ANNOTATIONS}
 
 
 @record
@@ -69,7 +69,7 @@ class RunningPodSpec(Record):
         "setHostnameAsFQDN shareProcessNamespace subdomain terminationGracePeriodSeconds "
         "tolerations topologySpreadConstraints volumes workloadRef"
     )
-    containers: tuple[PodContainer, ...] = required(list_of(obj(PodContainer), 1))
+    containers: tuple[PodContainer, ...] = required(list_of(obj(PodContainer)))
     init_containers: tuple[PodContainer, ...] = optional(list_of(obj(PodContainer)), ())
     service_account_name: str = optional(text, "")
     node_name: str = optional(text, "")

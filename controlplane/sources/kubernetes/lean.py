@@ -7,24 +7,14 @@ a newer Kubernetes has invented can't take one out of the mesh.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from controlplane.kinds.cluster_node import Node
 from controlplane.kinds.core import EndpointSlice, Service, SliceEndpoint
 from controlplane.kinds.objects import Metadata, Object
-from controlplane.kinds.pod import (
-    Pod,
-    PodAddress,
-    PodCondition,
-    PodContainer,
-    PodMetadata,
-    PodPort,
-    PodStatus,
-    RunningPodSpec,
-)
+from controlplane.kinds.pod import ANNOTATIONS, Pod
 from controlplane.kinds.registry import KINDS
-from controlplane.kinds.schema import Record, plan_of
 from controlplane.sources.kubernetes.answers import Document, Resource
 
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -85,43 +75,49 @@ def _slice(document: Mapping[str, Any]) -> Document:
 # --------------------------------------------------------------------------- pods and nodes
 
 
-def _only(cls: type[Record]) -> Callable[[Any], Any]:
-    fields = frozenset(plan_of(cls).fields)
-    return lambda said: {key: value for key, value in said.items() if key in fields}
+_OF_METADATA = ("name", "namespace", "labels", "deletionTimestamp")
+_OF_SPEC = ("serviceAccountName", "nodeName", "hostNetwork")
+_OF_PORT = ("name", "containerPort", "protocol")
 
 
-_OF_METADATA, _OF_SPEC, _OF_STATUS = _only(PodMetadata), _only(RunningPodSpec), _only(PodStatus)
-_OF_CONTAINER, _OF_PORT = _only(PodContainer), _only(PodPort)
-_OF_CONDITION, _OF_ADDRESS = _only(PodCondition), _only(PodAddress)
+def _only(said: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: said[key] for key in keys if key in said}
 
 
 def _pod(document: Mapping[str, Any]) -> Document:
     metadata, spec, status = (document.get(key) for key in ("metadata", "spec", "status"))
     made: Document = {"metadata": metadata, "spec": spec, "status": status}
     if isinstance(metadata, dict):
-        made["metadata"] = _OF_METADATA(metadata)
+        made["metadata"] = _only(metadata, _OF_METADATA)
+        if isinstance(notes := metadata.get("annotations"), dict):
+            made["metadata"]["annotations"] = {k: v for k, v in notes.items() if k in ANNOTATIONS}
     if isinstance(spec, dict):
-        made["spec"] = _OF_SPEC(spec)
-        _listed(made["spec"], "containers", _container)
-        _listed(made["spec"], "initContainers", _container)
+        made["spec"] = _only(spec, _OF_SPEC) | {"containers": list(_with_named_ports(spec))}
     if isinstance(status, dict):
-        made["status"] = _OF_STATUS(status)
-        _listed(made["status"], "podIPs", _OF_ADDRESS)
-        _conditions(made["status"])
+        made["status"] = _state(status)
     return made
 
 
-def _container(said: Any) -> Any:
-    made = _OF_CONTAINER(said)
-    _listed(made, "ports", _OF_PORT)
-    return made
+def _with_named_ports(spec: Mapping[str, Any]) -> Iterator[Any]:
+    """Containers with a port that a Service may ask for by its name; other ports decide nothing."""
+    listed = (spec.get(key) for key in ("containers", "initContainers"))
+    for container in (one for every in listed if isinstance(every, list) for one in every):
+        ports = container.get("ports") if isinstance(container, dict) else None
+        if isinstance(ports, list):
+            named = [one for one in ports if isinstance(one, dict) and one.get("name")]
+            if named:
+                yield {"name": "", "ports": [_only(one, _OF_PORT) for one in named]}
 
 
-def _conditions(status: dict[str, Any]) -> None:
-    """Of several only Ready says something here."""
+def _state(status: Mapping[str, Any]) -> dict[str, Any]:
+    """Of several conditions only Ready says something here, and of one address that."""
+    made = _only(status, ("phase", "podIP"))
     if isinstance(every := status.get("conditions"), list):
         ready = [one for one in every if isinstance(one, dict) and one.get("type") == "Ready"]
-        status["conditions"] = [_OF_CONDITION(one) for one in ready]
+        made["conditions"] = [_only(one, ("type", "status")) for one in ready]
+    if isinstance(places := status.get("podIPs"), list) and len(places) > 1:
+        made["podIPs"] = [_only(one, ("ip",)) for one in places if isinstance(one, dict)]
+    return made
 
 
 def _node(document: Mapping[str, Any]) -> Document:

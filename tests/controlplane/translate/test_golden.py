@@ -60,6 +60,7 @@ def shown(mesh: Mesh, statuses: tuple[Status, ...]) -> str:
     document = {
         "services": plain(mesh.services),
         "workloads": plain(mesh.workloads),
+        **({"pods": plain(tuple(mesh.pods))} if tuple(mesh.pods) else {}),
         **({"patches": plain(mesh.patches)} if mesh.patches else {}),
         **({"logs": plain(mesh.logs)} if mesh.logs else {}),
         **({"imports": plain(mesh.imports)} if mesh.imports else {}),
