@@ -11,11 +11,12 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Final
+from typing import Any
 
 from proxy.config.model import SocketAddress
 from proxy.config.model.connecting import SocketOption
 from proxy.connection import ConnectionInfo
+from proxy.listen.accepted import Accepted, accept
 from proxy.listen.counters import InspectorCounters, ListenerCounters
 from proxy.listen.establish import Establisher
 from proxy.listen.original_dst import original_destination, plain_host
@@ -31,7 +32,6 @@ PATIENCE_S = 1.0  # and who has taken longer than this gives way to others
 PAUSE_WHILE_FULL_S = 0.05
 PAUSE_WITHOUT_DESCRIPTORS_S = 0.5
 
-_STREAM: Final = int(socket.SOCK_STREAM)
 _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 FindListener = Callable[[tuple[str, int]], ListenerRuntime | None]
@@ -46,7 +46,7 @@ def bind(
         _unlink_socket(address.path)
     else:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock: socket.socket = Accepted(family, socket.SOCK_STREAM)
     try:
         if family != socket.AF_UNIX:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -93,9 +93,6 @@ class Acceptor:
         self._any_address = self.address[0] in ("0.0.0.0", "::")
         self._loop = loop
         self._sock = sock
-        # As numbers: those of `socket.accept` go through an enumeration with each connection.
-        self._family, self._proto = int(sock.family), sock.proto
-        self._accept: Callable[[], tuple[int, Any]] = sock._accept  # type: ignore[attr-defined]
         self._establisher = Establisher(loop, counters, inspectors)
         self._find_listener = find_listener
         self._values = values
@@ -149,7 +146,7 @@ class Acceptor:
                 self._paused = self._loop.call_later(PAUSE_WHILE_FULL_S, self._read)
                 return
             try:
-                descriptor, remote = self._accept()
+                sock, remote = accept(self._sock)
             except (BlockingIOError, InterruptedError):
                 return
             except ConnectionError:  # gone again before we came
@@ -157,7 +154,6 @@ class Acceptor:
             except OSError as error:
                 self._accept_failed(error)
                 return
-            sock = socket.socket(self._family, _STREAM, self._proto, descriptor)
             try:
                 self._accepted(sock, remote)
             except Exception:
