@@ -145,11 +145,9 @@ class Parties:
 
 
 def _running(mesh: Mesh) -> Iterable[Party]:
-    for item in mesh.workloads:
-        account = item.service_account
-        yield Party(
-            item.namespace, item.name, account, item.labels, item.address, inbound=item.inbound
-        )
+    for item in (*mesh.workloads, *mesh.pods):
+        account, ports = item.service_account, item.inbound or item.captured
+        yield Party(item.namespace, item.name, account, item.labels, item.address, inbound=ports)
 
 
 def _planned(deployments: Iterable[Deployment]) -> Iterable[Party]:
