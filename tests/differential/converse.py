@@ -17,8 +17,8 @@ from tests.differential.scenario import Conversation
 from tests.support.client import Client
 from tests.support.http1 import Message
 
-CLOSE_DEADLINE_S = 5.0
-TUNNEL_DEADLINE_S = 5.0
+CLOSE_DEADLINE_S = 10.0
+TUNNEL_DEADLINE_S = 20.0
 
 
 @dataclass(slots=True)

@@ -44,7 +44,7 @@ from tests.support.h2_wire import PREFACE, SETTINGS, H2Wire
 from tests.support.http1 import Headers
 
 Yaml = dict[str, Any]
-DEADLINE_S = 5.0
+DEADLINE_S = 20.0
 LAST_PING = b"weft-end"
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.differential.configure import LOG_FIELDS
+from tests.differential.scenario import LogOrder
 from tests.support.h2_wire import StreamSeen
 from tests.support.http1 import Headers, Message
 
@@ -100,7 +101,7 @@ def counted(answers: Iterable[str], tolerance: float, *, as_set: bool = False) -
     return {"counts": counts, "of": len(every), "tolerance": tolerance}
 
 
-def of_log(path: Path, *, as_set: bool = False) -> list[Any]:
+def of_log(path: Path, order: LogOrder) -> list[Any]:
     """The lines of the log whose fields are always compared."""
     lines = _lines(path)
     matches = (LOG_LINE.fullmatch(line) for line in lines)
@@ -108,8 +109,10 @@ def of_log(path: Path, *, as_set: bool = False) -> list[Any]:
         match.groupdict() if match else {"line": line}
         for match, line in zip(matches, lines, strict=True)
     ]
-    if not as_set:
+    if order == "exact":
         return found
+    if order == "any":
+        return sorted(found, key=lambda line: str(line.get("path")))
     texts = {f"{one.get('code')} {one.get('flags')}" for one in found}
     return [dict(zip(("code", "flags"), text.split(" "), strict=False)) for text in sorted(texts)]
 

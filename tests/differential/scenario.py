@@ -61,7 +61,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -76,6 +76,7 @@ from tests.differential.requests import (
 from tests.support.upstream import Answer
 
 FOLDER = Path(__file__).with_name("scenarios")
+LogOrder = Literal["exact", "any", "set"]
 Yaml = dict[str, Any]
 
 
@@ -85,7 +86,8 @@ class Conversation:
 
     requests: 'GET /path' or the fields of `tests.differential.requests.Request`. Alone, a request
     is a whole conversation. `raw` sends bytes as they are and waits for `responses` answers.
-    `pipelined` sends all at once (over HTTP/2: all streams at the same time). `closes` waits for
+    `pipelined` sends all at once (over HTTP/2: all streams at the same time, so that the lines of
+    the log come in any order). `closes` waits for
     the proxy to close and compares whether it did; `closes: how` also tells fin from reset.
     `background` goes on when the upstream has the request. `hang_up` closes when the upstream has
     the request, without waiting for an answer. `tls` is the certificate to show, or `none`;
@@ -158,6 +160,12 @@ class Scenario:
             for one in (conversation, *conversation.together)
             for request in one.requests
         )
+
+    @property
+    def log_order(self) -> LogOrder:
+        """Streams of one connection end as they happen to."""
+        side_by_side = any(one.http2 and one.pipelined for one in self.conversations)
+        return "set" if self.repeats else "any" if side_by_side else "exact"
 
 
 FIELDS = frozenset(

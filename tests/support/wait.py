@@ -14,7 +14,7 @@ T = TypeVar("T")
 POLL_S = 0.01
 
 
-def eventually(condition: Callable[[], T | None], deadline_s: float = 20.0, what: str = "") -> T:
+def eventually(condition: Callable[[], T | None], deadline_s: float = 60.0, what: str = "") -> T:
     """The first true result of `condition`; AssertionError naming `what` after `deadline_s`."""
     end = time.monotonic() + deadline_s
     while True:
@@ -26,7 +26,7 @@ def eventually(condition: Callable[[], T | None], deadline_s: float = 20.0, what
 
 
 async def eventually_async(
-    condition: Callable[[], T | None], deadline_s: float = 20.0, what: str = ""
+    condition: Callable[[], T | None], deadline_s: float = 60.0, what: str = ""
 ) -> T:
     """As `eventually`, letting the running loop go on meanwhile."""
     end = time.monotonic() + deadline_s

@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -180,9 +181,13 @@ class Contender:
             for name, chain in zip(ended, refused, strict=True)
         )
 
+    def told(self, names: set[str]) -> bool:
+        return names <= self.reasons().keys()
+
     def reasons(self) -> dict[str, str]:
-        lines = self.log.read_text().splitlines()
-        return dict(line.split(" ", 1) for line in lines)
+        """By listener; logs are written now and then."""
+        text = self.log.read_text() if self.log.exists() else ""
+        return dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
 
 
 def connected(port: int, client: str, protocol: str) -> socket.socket:
@@ -265,6 +270,9 @@ def test_everybody_by_every_mode(contenders: dict[str, Contender]) -> None:
 @pytest.mark.parametrize("client", REASONS)
 def test_the_reason_is_counted_and_told(contenders: dict[str, Contender], client: str) -> None:
     statistic, why = REASONS[client]
+    refused = {"_".join((client, mode, each)) for mode in MODES[:2] for each in PROTOCOLS}
+    for name, contender in contenders.items():
+        eventually(partial(contender.told, refused), what=f"the log of {name}")
     ours, judges = contenders["weft"].reasons(), contenders["envoy"].reasons()
     for mode, protocol in itertools.product(("STRICT", "PERMISSIVE"), PROTOCOLS):
         case = (client, mode, protocol)
