@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
@@ -24,27 +23,25 @@ PER_LIFE = 3
 
 class Lease:
     def __init__(
-        self, client: EtcdClient, ttl_s: int, begun_anew: Callable[[], Awaitable[None]]
+        self,
+        client: EtcdClient,
+        ttl_s: int,
+        kept: Callable[[], None],
+        begun_anew: Callable[[], Awaitable[None]],
     ) -> None:
-        """begun_anew: called when the former one was over, and there is another."""
+        """kept: called each time that it was not over. begun_anew: when it was, and there is
+        another."""
         self._client = client
         self._ttl_s = ttl_s
+        self._kept = kept
         self._begun_anew = begun_anew
-        self._until = 0.0
         self._owed = False
         self.id = 0
         """0: there is none now."""
 
-    @property
-    def sure(self) -> bool:
-        """Whether what hangs on it is there, as far as we know."""
-        return time.monotonic() < self._until
-
     async def begin(self) -> None:
         """Raises Away and Refused."""
-        asked_at = time.monotonic()
         self.id = await self._client.grant(self._ttl_s)
-        self._until = asked_at + self._ttl_s
 
     async def run(self) -> NoReturn:
         while True:
@@ -55,10 +52,8 @@ class Lease:
                 log.info("the lease is not renewed: %s", error)
 
     async def _renew(self) -> None:
-        asked_at = time.monotonic()
-        left_s = await self._client.keep_alive(self.id) if self.id else 0
-        if left_s > 0:
-            self._until = asked_at + left_s
+        if self.id and await self._client.keep_alive(self.id):
+            self._kept()
         else:
             log.warning("the lease has run out: beginning another")
             self.id, self._owed = 0, True
@@ -69,10 +64,11 @@ class Lease:
 
     async def end(self) -> None:
         """What fails is passed over: it runs out."""
-        if not self.id:
+        ours, self.id = self.id, 0
+        if not ours:
             return
         try:
             async with asyncio.timeout(1.0):
-                await self._client.revoke(self.id)
+                await self._client.revoke(ours)
         except (Away, Refused, TimeoutError) as error:
             log.info("the lease is not given back: %s", error)

@@ -61,8 +61,9 @@ class EtcdStore:
         self._told = told
         self._open_within_s = open_within_s
         self._listeners = Listeners()
-        self._lease = Lease(client, lease_s, self._put_again)
+        self._lease = Lease(client, lease_s, self._forget_gone, self._put_again)
         self._transient: dict[str, bytes] = {}
+        self._gone: set[str] = set()
         self._revision = 0
         self._moved = asyncio.Event()
         self._heard_at = 0.0
@@ -77,6 +78,11 @@ class EtcdStore:
     def away(self) -> str:
         """Why it is away; '' when it is not."""
         return self._why
+
+    @property
+    def lease(self) -> int:
+        """What hangs on it ends with this process."""
+        return self._lease.id
 
     def listen(self, prefix: str, listener: Listener) -> None:
         self._listeners.add(prefix, listener)
@@ -142,6 +148,7 @@ class EtcdStore:
     def _remember(self, values: Values, transient: Collection[str]) -> None:
         for name, value in values.items():
             self._transient.pop(name, None)
+            self._gone.discard(name)
             if value is not None and name in transient:
                 self._transient[name] = value
 
@@ -215,8 +222,10 @@ class EtcdStore:
         for event in answer.events:
             name, gone = self._name(event.kv), event.type == pb.Event.DELETE
             values[name] = None if gone else event.kv.value
-            if self._lease.sure if gone else event.kv.lease != self._lease.id:
-                self._transient.pop(name, None)  # somebody else's doing
+            if gone and name in self._transient:
+                self._gone.add(name)  # by somebody, or with our lease: that we shall know soon
+            elif not gone and event.kv.lease != self._lease.id:
+                self._transient.pop(name, None)  # somebody else's now
         if values:
             self._listeners.tell(Change(values))
             self._reached(max(event.kv.mod_revision for event in answer.events))
@@ -240,6 +249,12 @@ class EtcdStore:
                 log.warning("the store %s is there again", self._place)
             self._why = why
             self._told(why)
+
+    def _forget_gone(self) -> None:
+        """The lease is there: somebody has deleted these."""
+        for name in self._gone:
+            self._transient.pop(name, None)
+        self._gone.clear()
 
     async def _put_again(self) -> None:
         """The lease has run out, and with it went what is transient: it is ours still."""
