@@ -97,7 +97,8 @@ class IdentityOptions:
 class Identity:
     """`run` until cancelled. `on_secret` and each listener are called in the loop.
 
-    ride: finds a connection to the CA that is there already; may be set until `run`."""
+    ride: finds a connection to the CA that is there already; may be set until `run`. on_roots is
+    called when other roots are believed."""
 
     def __init__(
         self,
@@ -127,6 +128,7 @@ class Identity:
         self._heeded: Certificate | None = None  # the one of them for whom we have renewed
         self.revoked: frozenset[str] = frozenset()
         self.on_revoked = on_revoked
+        self.on_roots: Callable[[], None] = lambda: None
         self._news = asyncio.Event()
         self.spread_s = _LEAST_SPREAD_S
         self._doubted = False
@@ -286,7 +288,12 @@ class Identity:
             if secret.name == ISSUER_SECRET:
                 self._heed(context.trusted_ca.data)
                 return False
-            return not kept and await asyncio.to_thread(self._trust.take, context.trusted_ca.data)
+            if kept:
+                return False
+            changed = await asyncio.to_thread(self._trust.take, context.trusted_ca.data)
+            if changed:
+                self.on_roots()
+            return changed
         except CertificateError as error:
             log.error("%s of the mesh is not used: %s", secret.name, error)
             return False

@@ -7,7 +7,7 @@ proxy answers from its own identity; an Envoy has no such agent inside and can't
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ class Node:
     """A workload as the control plane knows it. `app`: for its cluster name (--service-cluster).
 
     http_proxy_port: where the application reaches every service by name, None for none.
+    agent: it stands beside a program that is in the mesh by itself (gRPC's own xDS), so that it
+    takes and sends no traffic of its own.
     gateway: "127.0.0.1:8080" for the proxy that serves browsers and curl."""
 
     workload: str
@@ -29,12 +31,14 @@ class Node:
     app: str
     http_proxy_port: int | None = None
     gateway: str = ""
+    agent: bool = False
 
     @property
     def id(self) -> str:
         """Istio's form: type, address, workload.namespace, DNS domain."""
         domain = f"{self.namespace}.svc.cluster.local"
-        return f"sidecar~{LOOPBACK}~{self.workload}.{self.namespace}~{domain}"
+        kind = "agent" if self.agent else "sidecar"
+        return f"{kind}~{LOOPBACK}~{self.workload}.{self.namespace}~{domain}"
 
     def metadata(self) -> dict[str, Any]:
         """Istio's words; WEFT_AGENT: the proxy makes its own key and answers SDS `default`."""
@@ -53,8 +57,16 @@ class Node:
         return metadata
 
 
-def bootstrap(node: Node, *, xds_port: int, admin_port: int, root_file: str) -> dict[str, Any]:
-    """The bootstrap as plain data. xds_port: the control plane's mutual-TLS port."""
+def bootstrap(
+    node: Node,
+    *,
+    xds_port: int,
+    admin_port: int,
+    root_file: str,
+    listeners: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """The bootstrap as plain data. xds_port: the control plane's mutual-TLS port. listeners: those
+    that come from no control plane."""
     over_ads = {"ads": {}, "resource_api_version": "V3"}
     return {
         "node": {
@@ -73,7 +85,10 @@ def bootstrap(node: Node, *, xds_port: int, admin_port: int, root_file: str) -> 
             "lds_config": over_ads,
             "cds_config": over_ads,
         },
-        "static_resources": {"clusters": [_xds_cluster(xds_port, root_file)]},
+        "static_resources": {
+            "clusters": [_xds_cluster(xds_port, root_file)],
+            "listeners": list(listeners),
+        },
         "layered_runtime": {"layers": [{"name": "global config", "static_layer": _RUNTIME}]},
     }
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 from weft.manifest import Field
 
+SIDECAR, GRPC_AGENT = "sidecar", "grpc-agent"
+TEMPLATES = "inject.istio.io/templates"
 NO_COMMAND = "weft up runs processes, not images: give containers[0].command"
 
 
@@ -22,7 +24,9 @@ class Deployment:
     which $(NAME) may refer to earlier names.
 
     ports: port name -> containerPort, the first is the main one.
-    fixed_port: the program listens there whatever PORT says (`weft.dev/app-port`)."""
+    fixed_port: the program listens there whatever PORT says (`weft.dev/app-port`).
+    injected: what stands beside it, in Istio's words (`inject.istio.io/templates`): a `sidecar`, or
+    for gRPC's own xDS a `grpc-agent`, or both in one."""
 
     name: str
     namespace: str
@@ -35,6 +39,7 @@ class Deployment:
     working_dir: str
     position: str = field(compare=False)
     fixed_port: int | None = None
+    injected: tuple[str, ...] = (SIDECAR,)
     notices: tuple[str, ...] = field(default=(), compare=False)
 
 
@@ -81,6 +86,7 @@ def _deployment(document: Field) -> Deployment:
         working_dir=main.get("workingDir").string(""),
         position=name.position,
         fixed_port=_fixed_port(template),
+        injected=_injected(template),
         notices=tuple(_notices(pod, containers)),
     )
 
@@ -127,6 +133,15 @@ def _port(field: Field) -> int:
 def _fixed_port(template: Field) -> int | None:
     port = template.get("metadata", "annotations", "weft.dev/app-port")
     return None if port.missing else _port(port)
+
+
+def _injected(template: Field) -> tuple[str, ...]:
+    field = template.get("metadata", "annotations", TEMPLATES)
+    names = tuple(name.strip() for name in field.text(SIDECAR).split(","))
+    for name in names:
+        if name not in (SIDECAR, GRPC_AGENT):
+            raise field.error(f"{TEMPLATES}: weft knows {SIDECAR} and {GRPC_AGENT}, not {name!r}")
+    return names
 
 
 def _notices(pod: Field, containers: list[Field]) -> Iterable[str]:

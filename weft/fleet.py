@@ -43,7 +43,7 @@ class Fleet:
         self.workloads = [self._make(key, deployment) for key, deployment in wanted.items()]
 
     def _make(self, key: Key, deployment: Deployment) -> Workload:
-        plan = make_plan(key[1], deployment, self._ports)
+        plan = make_plan(key[1], deployment, self._ports, self._setup.state)
         return Workload(plan, self._directory, self._setup, self._registry)
 
     def start(self) -> None:

@@ -1,9 +1,14 @@
-"""A workload stands in the mesh while its port accepts connections: not before, not after."""
+"""A workload stands in the mesh while its port accepts connections: not before, not after.
+
+One that is in the mesh by itself (gRPC's own xDS) is known from its start: it does not listen
+before it has its configuration. It is called only while it listens, as all others.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from weft import loopback
 from weft.registry import Registry, WorkloadEntry
@@ -17,11 +22,16 @@ REGISTRY_TIMEOUT_S = 2.0
 
 
 class Readiness:
-    """Watches the entry's first app port between `begin` and `end`. No port: nothing to watch."""
+    """Watches the entry's first app port between `begin` and `end`. No port: nothing to watch.
 
-    __slots__ = ("_accepting", "_entry", "_registry", "_reporter")
+    early: it is known before it listens."""
 
-    def __init__(self, entry: WorkloadEntry, registry: Registry, reporter: Reporter) -> None:
+    __slots__ = ("_accepting", "_early", "_entry", "_registry", "_reporter")
+
+    def __init__(
+        self, entry: WorkloadEntry, registry: Registry, reporter: Reporter, *, early: bool = False
+    ) -> None:
+        self._early = early
         self._entry = entry
         self._registry = registry
         self._reporter = reporter
@@ -29,8 +39,9 @@ class Readiness:
 
     @property
     def registered(self) -> bool:
-        """Whether the control plane knows."""
-        return self._registry.has(self._entry.namespace, self._entry.name)
+        """Whether the control plane knows that it is to be called."""
+        known = self._registry.has(self._entry.namespace, self._entry.name)
+        return known and (self._accepting or not self._early)
 
     @property
     def accepting(self) -> bool:
@@ -40,6 +51,8 @@ class Readiness:
     def begin(self, alive: Callable[[], bool]) -> None:
         """The process has started; `alive` says whether it is still the same one."""
         if self._entry.app_ports:
+            if self._early:
+                self._registry.put(replace(self._entry, ready=False))
             spawn(self._watch(alive), f"readiness of {self._entry.name}")
 
     async def _watch(self, alive: Callable[[], bool]) -> None:
@@ -54,9 +67,15 @@ class Readiness:
         if accepting and not self._accepting:
             self._registry.put(self._entry)
         if self._accepting and not accepting:
-            self._registry.remove(self._entry.namespace, self._entry.name)
+            self._withdraw()
             self._reporter.warn(f"{self._entry.name} does not accept connections any more")
         self._accepting = accepting
+
+    def _withdraw(self) -> None:
+        if self._early:
+            self._registry.put(replace(self._entry, ready=False))
+        else:
+            self._registry.remove(self._entry.namespace, self._entry.name)
 
     def end(self) -> None:
         """The process has gone."""

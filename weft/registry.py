@@ -23,7 +23,8 @@ RETRY_S = 0.5
 class WorkloadEntry:
     """Istio's WorkloadEntry of one process. listen_ports: port name -> its sidecar's port.
 
-    app_ports: port name -> where the application itself listens on 127.0.0.1."""
+    app_ports: port name -> where the application itself listens on 127.0.0.1. ready: it is to be
+    called; before, only its own configuration comes to it."""
 
     name: str
     namespace: str
@@ -31,6 +32,7 @@ class WorkloadEntry:
     labels: Mapping[str, str]
     listen_ports: Mapping[str, int]
     app_ports: Mapping[str, int]
+    ready: bool = True
 
     def manifest(self) -> str:
         """As YAML (which JSON is)."""
@@ -38,6 +40,8 @@ class WorkloadEntry:
             "weft.dev/app-ports": json.dumps(dict(self.app_ports)),
             "weft.dev/sidecar": "true",
         }
+        if not self.ready:
+            annotations["weft.dev/ready"] = "false"
         metadata = {"name": self.name, "namespace": self.namespace, "annotations": annotations}
         spec: dict[str, Any] = {
             "address": LOOPBACK,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from weft.deployment import Deployment
+from weft.deployment import SIDECAR, Deployment
 from weft.errors import UserError
 from weft.management import Management
 from weft.manifest import read_directory
@@ -26,10 +26,10 @@ from weft.readiness import Readiness
 from weft.registry import Registry
 from weft.report import PlainReporter, Reporter
 from weft.services import Service, services
-from weft.sidecar import Sidecar, SidecarSetup
+from weft.sidecar import SidecarSetup
 from weft.state import StateDir
 from weft.tasks import spawn
-from weft.workload import Plan, find_program
+from weft.workload import Plan, find_program, placed, readiness_of, sidecar_of
 
 SIDECAR_TIMEOUT_S = 30.0
 FORWARDED = (
@@ -44,7 +44,8 @@ FORWARDED = (
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """version: label `version` of the process. port: where it listens; None: it obeys PORT."""
+    """version: label `version` of the process. port: where it listens; None: it obeys PORT.
+    injected: what stands beside it (see Deployment)."""
 
     service: str
     command: tuple[str, ...]
@@ -52,6 +53,7 @@ class RunOptions:
     service_account: str | None = None
     version: str | None = None
     port: int | None = None
+    injected: tuple[str, ...] = (SIDECAR,)
     state_dir: Path = Path(".weft")
     program: tuple[str, ...] = PROGRAM
 
@@ -65,19 +67,21 @@ async def _run(options: RunOptions, reporter: Reporter) -> int:
     state = StateDir(options.state_dir)
     running = state.running()
     service = find_service(options, services(read_directory(Path(running.directory))))
-    plan = make_plan(options, service, PortBook(Random()), Random())
+    plan = placed(make_plan(options, service, PortBook(Random()), Random()), state)
     program = find_program(options.command[0], os.environ, Path.cwd(), "weft run")
     management = Management.of(state)
     await management.status()  # says at once when the control plane is away
     registry = Registry(reporter.warn)
     registry.connect(management)
     spawn(registry.run(), "registry")
-    sidecar = Sidecar(plan.name, plan.node(), plan.admin_port, _setup(options, state, management))
+    sidecar = sidecar_of(plan, _setup(options, state, management))
     try:
         sidecar.process.start()
         await sidecar.until_ready(SIDECAR_TIMEOUT_S)
-        reporter.note(f"{plan.name} joins {service.name} with PORT={first(plan.app_ports)}")
-        readiness = Readiness(plan.entry(), registry, reporter)
+        await sidecar.until_provided(SIDECAR_TIMEOUT_S)
+        listening = f" with PORT={first(plan.app_ports)}" if plan.app_ports else ""
+        reporter.note(f"{plan.name} joins {service.name}{listening}")
+        readiness = readiness_of(plan, registry, reporter)
         code = await Child(plan, (program, *options.command[1:]), readiness).run()
         readiness.end()
         await _forget(registry)
@@ -142,6 +146,7 @@ def make_plan(options: RunOptions, service: Service, ports: PortBook, random: Ra
         ports=dict.fromkeys(sorted(names), 0),
         working_dir="",
         position="weft run",
+        injected=options.injected,
     )
     app_port = options.port or ports.take()
     return Plan(

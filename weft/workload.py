@@ -13,21 +13,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from weft.bootstrap import LOOPBACK, Node
-from weft.deployment import Deployment, environment, expand
+from weft.deployment import GRPC_AGENT, SIDECAR, Deployment, environment, expand
 from weft.errors import UserError
+from weft.grpc_bootstrap import LONGEST_SOCKET, VARIABLE, GrpcNode, Place
 from weft.ports import PortBook
 from weft.process import Command, Hooks, Process
 from weft.readiness import Readiness
 from weft.registry import Registry, WorkloadEntry
 from weft.report import Reporter
 from weft.services import Service, entry_port, numbered_ports
-from weft.sidecar import Sidecar, SidecarSetup
+from weft.sidecar import Agent, Sidecar, SidecarSetup
 from weft.state import StateDir
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run for one replica. app_ports and listen_ports: port name -> port here."""
+    """What to run for one replica. app_ports and listen_ports: port name -> port here. grpc: where
+    its own xDS finds its agent, None for a program that leaves all to the sidecar."""
 
     name: str
     deployment: Deployment
@@ -35,6 +37,16 @@ class Plan:
     listen_ports: Mapping[str, int]
     outbound_port: int
     admin_port: int
+    grpc: Place | None = None
+
+    @property
+    def proxyless(self) -> bool:
+        """Nothing stands between the program and the mesh."""
+        return SIDECAR not in self.deployment.injected
+
+    def grpc_node(self) -> GrpcNode:
+        one = self.deployment
+        return GrpcNode(self.name, one.namespace, one.service_account, one.labels)
 
     @property
     def label(self) -> str:
@@ -50,7 +62,8 @@ class Plan:
             service_account=deployment.service_account,
             labels=deployment.labels,
             app=deployment.labels.get("app", deployment.name),
-            http_proxy_port=self.outbound_port,
+            http_proxy_port=None if self.proxyless else self.outbound_port,
+            agent=self.proxyless,
         )
 
     def entry(self) -> WorkloadEntry:
@@ -67,9 +80,13 @@ class Plan:
     def variables(self) -> dict[str, str]:
         """PORT is the first port, PORT_NAME each of them; the proxy in both spellings, because
         programs differ in which they read."""
-        proxy = f"http://{LOOPBACK}:{self.outbound_port}"
-        own = {"http_proxy": proxy, "HTTP_PROXY": proxy}
-        own |= dict.fromkeys(("no_proxy", "NO_PROXY"), f"localhost,{LOOPBACK}")
+        own: dict[str, str] = {}
+        if not self.proxyless:
+            proxy = f"http://{LOOPBACK}:{self.outbound_port}"
+            own |= {"http_proxy": proxy, "HTTP_PROXY": proxy}
+            own |= dict.fromkeys(("no_proxy", "NO_PROXY"), f"localhost,{LOOPBACK}")
+        if self.grpc is not None:
+            own[VARIABLE] = str(self.grpc.file)
         for name, port in self.app_ports.items():
             own.setdefault("PORT", str(port))
             own["PORT_" + name.upper().replace("-", "_")] = str(port)
@@ -98,13 +115,29 @@ def in_mesh(deployment: Deployment, services: Iterable[Service]) -> Deployment:
     return replace(deployment, ports=ports)
 
 
-def make_plan(name: str, deployment: Deployment, ports: PortBook) -> Plan:
+def make_plan(name: str, deployment: Deployment, ports: PortBook, state: StateDir) -> Plan:
     """`deployment` is one of `in_mesh`."""
     app_ports = {port: ports.take() for port in deployment.ports}
     if deployment.fixed_port is not None and app_ports:
         app_ports[next(iter(app_ports))] = deployment.fixed_port
     listen_ports = {port: ports.take() for port in deployment.ports}
-    return Plan(name, deployment, app_ports, listen_ports, ports.take(), ports.take())
+    return placed(
+        Plan(name, deployment, app_ports, listen_ports, ports.take(), ports.take()), state
+    )
+
+
+def placed(plan: Plan, state: StateDir) -> Plan:
+    """With the place of its agent, if it is to have one. UserError: there can be none."""
+    if GRPC_AGENT not in plan.deployment.injected:
+        return plan
+    place = Place(state.sidecar(plan.label))
+    if len(os.fsencode(place.socket)) > LONGEST_SOCKET:
+        raise UserError(
+            f"{place.socket} is too long for a Unix socket ({LONGEST_SOCKET} bytes), by which "
+            f"{plan.name} asks its gRPC agent: give a shorter --state-dir"
+        )
+    listening = plan.app_ports if plan.proxyless else plan.listen_ports
+    return replace(plan, listen_ports=listening, grpc=place)
 
 
 def command(plan: Plan, directory: Path) -> Command:
@@ -133,6 +166,18 @@ def find_program(program: str, env: Mapping[str, str], cwd: Path, position: str)
     return found
 
 
+PROVIDED_TIMEOUT_S = 30.0
+
+
+def sidecar_of(plan: Plan, setup: SidecarSetup) -> Sidecar:
+    agent = Agent(plan.grpc, plan.grpc_node()) if plan.grpc is not None else None
+    return Sidecar(plan.label, plan.node(), plan.admin_port, setup, agent)
+
+
+def readiness_of(plan: Plan, registry: Registry, reporter: Reporter) -> Readiness:
+    return Readiness(plan.entry(), registry, reporter, early=plan.proxyless)
+
+
 class Workload:
     """App and sidecar of one plan, both kept running."""
 
@@ -140,14 +185,15 @@ class Workload:
         self, plan: Plan, directory: Path, setup: SidecarSetup, registry: Registry
     ) -> None:
         self.plan = plan
-        self.readiness = Readiness(plan.entry(), registry, setup.reporter)
+        self.readiness = readiness_of(plan, registry, setup.reporter)
         self._reporter: Reporter = setup.reporter
-        self.sidecar = Sidecar(plan.label, plan.node(), plan.admin_port, setup)
+        self.sidecar = sidecar_of(plan, setup)
         self._command = command(plan, directory)
         self.process = self._process(plan.label, setup.state, setup.restart)
 
     def _process(self, name: str, state: StateDir, restart: bool) -> Process:
         async def prepare() -> Command:
+            await self.sidecar.until_provided(PROVIDED_TIMEOUT_S)
             return self._command
 
         def line(text: str) -> None:

@@ -113,7 +113,9 @@ class Beside:
 
 
 def beside(mesh: Mesh, node: Node, revoked: tuple[str, ...] = ()) -> Beside:
-    workload = mesh.workload_of(node.namespace, node.pod, node.workload)
+    workload = None  # of an agent, beside a program that listens by itself (gRPC's own xDS)
+    if node.role != "agent":
+        workload = mesh.workload_of(node.namespace, node.pod, node.workload)
     edge = mesh if node.gateway is not None or place_of(mesh, node) is not None else None
     denied = None if node.weft_agent else revoked
     labels = _labels(node, workload)

@@ -39,13 +39,15 @@ class Node:
     user_agent: str = ""
     dialect: Dialect = "envoy"
     interception: Interception = "NONE"
+    ipv6: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
     pod: str = ""
 
     @property
-    def address(self) -> str:
-        """Its own, as it stands in Istio's ids: 'sidecar~10.0.0.7~NAME.NAMESPACE~DOMAIN'."""
-        return self.id.split("~")[1] if self.id.count("~") == 3 else ""
+    def role(self) -> str:
+        """Istio's type of a proxy, with which its id begins: 'sidecar', 'router'; 'agent' is one
+        that takes no traffic."""
+        return self.id.partition("~")[0]
 
     @property
     def intercepts(self) -> bool:
@@ -84,6 +86,7 @@ def parse(node: EnvoyNode) -> Node:
         user_agent=_user_agent(node),
         dialect=_dialect(node),
         interception=_interception(node),
+        ipv6=node.id.count("~") == 3 and ":" in node.id.split("~")[1],
         metadata={name: _text(metadata, name) for name in _plain(metadata)},
     )
 

@@ -121,6 +121,8 @@ class Roster:
     def changed(self, connection: Connection) -> None:
         if connection.open and connection in self._youngest:
             return  # as nearly always
+        if connection.node.dialect == "grpc":
+            return  # its certificates are those of the agent beside it, which is here for itself
         key = key_of(connection)
         known = self._here.get(key)
         if connection.open:

@@ -3,6 +3,7 @@
 Annotations of a WorkloadEntry:
   weft.dev/sidecar: "true"              a sidecar listens at address:ports, with mTLS
   weft.dev/app-ports: '{"http": 8080}'  where the application listens, by port name, on 127.0.0.1
+  weft.dev/ready: "false"               nobody is to call it yet: its endpoints are unhealthy
 Istio's label security.istio.io/tlsMode: istio says the same of an endpoint as weft.dev/sidecar.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol as Shape
 
 from controlplane.kinds.service_entry import Workload, WorkloadEntry
@@ -21,6 +23,7 @@ from controlplane.translate.report import Report
 
 SIDECAR = "weft.dev/sidecar"
 APP_PORTS = "weft.dev/app-ports"
+READY = "weft.dev/ready"
 TLS_MODE = "security.istio.io/tlsMode"
 
 
@@ -97,11 +100,14 @@ class Sidecars(Index):
             known = self.port_numbers(entry, number, attached.targets.get(service_port, ()))
             mesh = self.has_sidecar(entry) and self.mode(entry, known) != "DISABLE"
             (secured if mesh else plain)[service_port] = number
-        return [
+        found = [
             self._endpoint(entry.spec, entry.namespace, labels_of(entry), ports, mesh, entry.name)
             for ports, mesh in ((secured, True), (plain, False))
             if ports
         ]
+        if entry.metadata.annotations.get(READY) == "false":
+            return [replace(endpoint, health="UNHEALTHY") for endpoint in found]
+        return found
 
     def inline(self, workload: Workload, namespace: str, ports: Mapping[int, int]) -> Endpoint:
         """An endpoint written inside a ServiceEntry."""

@@ -16,7 +16,6 @@ from envoy.config.core.v3.config_source_pb2 import SelfConfigSource
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.extensions.clusters.aggregate.v3.cluster_pb2 import ClusterConfig
 
-from controlplane.emit import names
 from controlplane.emit.clusters import Target, all_mesh, identities, settings_of, targets
 from controlplane.emit.dynamic import is_dynamic
 from controlplane.emit.endpoints import load_assignment
@@ -171,9 +170,9 @@ def _security(target: Target, losses: Losses) -> _Security:
 def _mutual(target: Target) -> TransportSocket:
     settings, service = settings_of(target), target.service
     expected = settings.subject_alt_names if settings is not None else ()
-    sni = settings.sni if settings is not None else ""
     return tls.upstream(
-        sni or names.outbound_sni(service.hostname, target.port.number, target.subset),
+        # Istio's own would be no name of a certificate, which gRPC's servers complain of.
+        settings.sni if settings is not None else "",
         expected or service.subject_alt_names or identities(target.endpoints),
         target.trust_domains,
     )
