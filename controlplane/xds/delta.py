@@ -16,6 +16,9 @@ removed that never was: after an empty answer Envoy's listener would warm for ev
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 
 from controlplane.resources import NOTHING, Resource, Resources
@@ -134,12 +137,16 @@ class DeltaStream(Stream):
             names = names | subscription.open
             subscription.open = set()
         subscription.level = visible
+        owners = _owners(level, names) if type_url == VHDS else {}
         changed, removed, sent = dict[str, Resource](), list[str](), subscription.sent
         for name in sorted(names):
             resource = self._wanted_as(type_url, subscription, name)
             if resource is None:
                 if sent.get(name, GONE) != GONE:
                     removed.append(name)
+                    owner = owners.get(name, name)
+                    if owner not in removed and not self._is_asked_for(owner, subscription):
+                        removed.append(owner)
             elif sent.get(name) != resource.version:
                 changed[name] = resource
         return changed, removed
@@ -157,20 +164,42 @@ class DeltaStream(Stream):
             if name in subscription.names:
                 subscription.sent[name] = GONE
             else:
-                del subscription.sent[name]
+                subscription.sent.pop(name, None)
         if type_url == VHDS and not (changed or removed):
             removed = self._no_hosts()
         subscription.version = self.snapshot.version
         subscription.nonce = self._next_nonce()
-        once = dict.fromkeys(changed.values())  # several names may mean one virtual host
+        once = _once(changed.values()) if type_url == VHDS else changed.values()
         push = delta_push(type_url, subscription.nonce, subscription.version, once, removed)
         subscription.awaiting[push.nonce] = push
         return push
+
+    def _is_asked_for(self, owner: str, subscription: Subscription) -> bool:
+        """By another of its domains."""
+        hosts = self._rollout.visible(VHDS)
+        return owner in hosts and owner in _owners(hosts, subscription.names).values()
 
     def _no_hosts(self) -> list[str]:
         """Of each table of routes, as Envoy looks at what stands before the slash."""
         tables = self.subscriptions.get(RDS, Subscription()).names
         return [f"{table}/{NO_HOST}" for table in sorted(tables)]
+
+
+def _owners(hosts: Resources, names: Iterable[str]) -> dict[str, str]:
+    """By whose names the virtual hosts go that names were asked for: Envoy removes by that only."""
+    found = ((name, hosts.get(name) or by_wildcard(hosts, name)) for name in names)
+    return {name: host.name for name, host in found if host is not None}
+
+
+def _once(hosts: Iterable[Resource]) -> list[Resource]:
+    """Several names may mean one virtual host, and a response has no name twice."""
+    found: dict[str, Resource] = {}
+    for host in hosts:
+        known = found.setdefault(host.name, host)
+        if known.aliases != host.aliases:
+            aliases = tuple(dict.fromkeys((*known.aliases, *host.aliases)))
+            found[host.name] = replace(known, aliases=aliases)
+    return list(found.values())
 
 
 def _settle(subscription: Subscription, nonce: str, rejection: str | None) -> Event:

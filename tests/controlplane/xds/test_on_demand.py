@@ -26,6 +26,7 @@ from protos.types import CDS, EDS, LDS, RDS, VHDS
 from tests.support.mesh import endpoint, inbound, mesh, node, service, workload
 
 ONE, TWO = service("one", endpoint(9101)), service("two", endpoint(9102))
+WILD = replace(service("wild", endpoint(9101)), hostname="*.example.org")
 LAZY = node(on_demand=True)
 
 
@@ -121,6 +122,8 @@ def test_its_virtual_hosts_are_those_of_the_whole_table() -> None:
     for host in table.virtual_hosts[:-1]:
         for domain in host.domains:
             made = _host(hosts[name_of(domain)])
+            assert made.name == name_of(host.name)
+            made.name = host.name
             assert made == host
 
 
@@ -140,8 +143,7 @@ def test_a_virtual_host_is_found_by_each_of_its_domains(asked: str) -> None:
 
 
 def test_a_host_below_a_wildcard_is_found() -> None:
-    wild = replace(service("wild", endpoint(9101)), hostname="*.example.org")
-    client = Client(cache_of(mesh(wild)))
+    client = Client(cache_of(mesh(WILD)))
     client.ask(VHDS, name_of("a.b.example.org:8080"))
     (resource,) = client.responses[-1].resources
     assert name_of("a.b.example.org:8080") in resource.aliases
@@ -157,7 +159,33 @@ def test_an_unknown_host_is_answered_without_a_body_until_there_is_one() -> None
     (resource,) = client.responses[-1].resources
     assert resource.HasField("resource")
     client.see(mesh(ONE))
-    assert list(client.responses[-1].removed_resources) == [name_of("two")]
+    own = name_of("two.default.svc.cluster.local:8080")
+    assert list(client.responses[-1].removed_resources) == [name_of("two"), own]
+    client.see(mesh(ONE, TWO))
+    assert client.responses[-1].resources[0].name == own
+
+
+def test_hosts_below_one_wildcard_are_one_resource() -> None:
+    client = Client(cache_of(mesh(WILD)))
+    asked = [name_of(f"{host}.example.org:8080") for host in "ab"]
+    client.ask(VHDS, *asked)
+    (resource,) = client.responses[-1].resources
+    assert set(asked) <= set(resource.aliases)
+    client.see(mesh())
+    assert set(client.responses[-1].removed_resources) == {*asked, resource.name}
+
+
+def test_a_virtual_host_goes_only_when_none_of_its_names_is_asked_for() -> None:
+    both = service("one", endpoint(9101), local_aliases=("one", "uno"))
+    client = Client(cache_of(mesh(both)))
+    client.ask(VHDS, name_of("one"), name_of("uno"))
+    client.see(mesh(ONE))
+    gone = [name for one in client.responses for name in one.removed_resources]
+    assert gone == [name_of("uno")]
+    alone = Client(cache_of(mesh(both)))
+    alone.ask(VHDS, name_of("uno"))
+    alone.see(mesh(ONE))
+    assert len(alone.responses[-1].removed_resources) == 2
 
 
 def test_who_comes_back_with_what_it_has_gets_nothing() -> None:
