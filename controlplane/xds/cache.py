@@ -29,6 +29,7 @@ from controlplane.emit.clients import Client
 from controlplane.emit.node import Node, seated
 from controlplane.emit.patch_tables import ROUTES
 from controlplane.emit.patches import asked_of
+from controlplane.emit.sidecars.capture import Capture
 from controlplane.mesh.model import Mesh, Workload
 from controlplane.resources import (
     NO_LAYER,
@@ -41,6 +42,7 @@ from controlplane.resources import (
     of_layers,
 )
 from controlplane.snapshot import Draft, check
+from controlplane.xds.captured import Captured
 from controlplane.xds.catalog import Catalog
 from controlplane.xds.kept import Kept
 from controlplane.xds.proxyless import Proxyless
@@ -79,6 +81,7 @@ class _Scope(NamedTuple):
     proxies_http: bool
     on_demand: bool
     alike: envoy.Patches = ()
+    capture: Capture | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,8 @@ class SnapshotCache:
         self.extras_for: Callable[[Node], Draft] | None = None
         self._catalog = Catalog(mesh)
         self.proxyless = Proxyless(self._catalog, revoked)
+        self._captured = Captured()
+        self._captures: Kept[Capture | None] = Kept()
         self._shared = _NOTHING
         self._scopes: dict[_Scope, _Part] = {}
         self._parts: Kept[_Part] = Kept()
@@ -127,6 +132,8 @@ class SnapshotCache:
         self._snapshots.sweep()
         self._patches.sweep()
         self.proxyless.sweep()
+        self._captured.sweep()
+        self._captures.sweep()
         self._scopes = {}
         ground = tuple(getattr(mesh, name) for name in _GROUND)
         if not all(map(is_, ground, self._ground or (None,) * len(ground))):
@@ -144,7 +151,8 @@ class SnapshotCache:
             id(node), (node, beside, self._asked), partial(_own_key, node, beside, self._asked)
         )
         alike = self._alike(key, node, beside)
-        shared, scope = self._shared_with(alike), self._scope(key, alike)
+        shared = self._shared_with(alike)
+        scope = self._scope(key, alike, self._capture(key, node, beside))
         own = self._own_part(key, node, scope, beside)
         secrets = self._encoded(tuple(self._secrets_for(node)))
         extras = _Part(self.extras_for(node).encode()) if self.extras_for else _NOTHING
@@ -171,9 +179,16 @@ class SnapshotCache:
             self._shared_by[of_clusters] = self._part(name, layers)
         return self._shared_by[of_clusters]
 
-    def _scope(self, node: Node, alike: envoy.Patches) -> _Part:
+    def _capture(self, key: Node, node: Node, beside: Workload | None) -> Capture | None:
+        if not node.intercepts:
+            return None
+        mesh = self.mesh
+        ground = (mesh.sidecars, mesh.interception, mesh.logs, beside)
+        return self._captures.get(key, ground, lambda _: envoy.capture_for(mesh, node))
+
+    def _scope(self, node: Node, alike: envoy.Patches, capture: Capture | None) -> _Part:
         client = clients.client_of(node, self._catalog.client_labels)
-        key = _Scope(client, bool(node.http_proxy_port), node.on_demand, alike)
+        key = _Scope(client, bool(node.http_proxy_port), node.on_demand, alike, capture)
         if key not in self._scopes:
             self._scopes[key] = self._made_scope(key)
         return self._scopes[key]
@@ -190,6 +205,12 @@ class SnapshotCache:
         elif scope.proxies_http:
             table = catalog.table(client, views, of_routes)
             types[RDS] = catalog.layer((client, of_routes, RDS), {table.name: table})
+        if scope.capture is not None:
+            seen = catalog.seen(views)
+            made = self._captured.types(client, scope.capture, seen, scope.alike)
+            for url, found in made.items():
+                key = (client, scope.capture, scope.alike, url)
+                types[url] = catalog.layer(key, {**types.get(url, NO_LAYER), **found})
         held = credentials.of_services(catalog.mesh, client.namespace)
         types[SDS] = catalog.layer((client, SDS), Draft(secrets=held).encode()[SDS])
         return self._part(scope, types)

@@ -47,7 +47,7 @@ class Judge:
         self.server.add_generic_rpc_handlers((self.ads.handler(),))
         self.port = self.server.add_insecure_port("127.0.0.1:0")
 
-    def bootstrap(self, delta: bool) -> dict[str, Any]:
+    def bootstrap(self, delta: bool, interception: str = "NONE") -> dict[str, Any]:
         made = sidecar_bootstrap(
             self.port,
             self.bundle_pem,
@@ -56,7 +56,11 @@ class Judge:
             service_account="messenger",
             http_proxy_port=free_port(),
             delta=delta,
-            metadata={"LABELS": {"app": "me"}, "WEFT_GATEWAY": f"127.0.0.1:{free_port()}"},
+            metadata={
+                "LABELS": {"app": "me"},
+                "WEFT_GATEWAY": f"127.0.0.1:{free_port()}",
+                "INTERCEPTION_MODE": interception,
+            },
         )
         del made["static_resources"]["clusters"][0]["transport_socket"]
         return made
@@ -81,11 +85,11 @@ class Judge:
 
 
 @asynccontextmanager
-async def judging(directory: Path, delta: bool) -> AsyncIterator[Judge]:
+async def judging(directory: Path, delta: bool, interception: str = "NONE") -> AsyncIterator[Judge]:
     require_envoy()
     judge = Judge()
     await judge.server.start()
-    sidecar = envoy(judge.bootstrap(delta), directory)
+    sidecar = envoy(judge.bootstrap(delta, interception), directory)
     await asyncio.to_thread(sidecar.start)
     try:
         yield judge

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from controlplane.emit.access_logs import DEFAULT
 from controlplane.emit.node import Node
-from controlplane.emit.words import is_ipv6
 from controlplane.mesh.imports import Import
 from controlplane.mesh.interception import (
     NO_SIDECAR,
@@ -37,11 +36,12 @@ _EVERYTHING = (Egress(Import(Scope(), (("*", "*"),))),)
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """wildcard: the address that stands for all of the node's family. Not all of it is hashed, but
-    all is compared."""
+    """wildcard: the address that stands for all of the node's family. by_name: the proxy can look
+    up where TLS wants to go by its server name. Not all of it is hashed, but all is compared."""
 
     mode: str
     wildcard: str
+    by_name: bool = False
     settings: Interception = field(default_factory=Interception, hash=False)
     sidecar: Sidecar = field(default=NO_SIDECAR, hash=False)
     logs: Logs = field(default=DEFAULT, hash=False)
@@ -64,6 +64,7 @@ def capture_of(mesh: Mesh, node: Node, labels: Mapping[str, str], logs: Logs) ->
     """None for a proxy that intercepts nothing. labels: of the node's workload."""
     if node.interception == "NONE":
         return None
-    wildcard = "::" if is_ipv6(node.address) else "0.0.0.0"
+    wildcard = "::" if node.ipv6 else "0.0.0.0"
     sidecar = sidecar_of(mesh.sidecars, node.namespace, labels)
-    return Capture(node.interception, wildcard, mesh.interception, sidecar, logs)
+    by_name = not node.weft_agent
+    return Capture(node.interception, wildcard, by_name, mesh.interception, sidecar, logs)

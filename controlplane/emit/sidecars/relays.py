@@ -56,7 +56,7 @@ def unknown_place(capture: Capture, targets: Targets) -> str:
 def elsewhere(capture: Capture, targets: Targets, port: int = 0) -> FilterChain:
     """The chain that takes what no other does. port: of a listener for TLS, whose server name says
     where to go if unknown places are looked up."""
-    if port and capture.outbound.mode == "ALLOW_ANY_DYNAMIC_DNS":
+    if port and capture.by_name and capture.outbound.mode == "ALLOW_ANY_DYNAMIC_DNS":
         filters = [looked_up_by_name(port), to_cluster(LOOKED_UP, capture)]
     else:
         filters = [to_cluster(unknown_place(capture, targets), capture)]

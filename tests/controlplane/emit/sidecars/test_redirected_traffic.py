@@ -1,0 +1,93 @@
+"""Connections that the kernel redirects, through a real Envoy and through Weft's proxy with one and
+the same configuration of ours: both do the same with each of them (tests/support/redirected.py)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.envoy import ROOT, require_envoy
+from tests.support.redirected import ELSEWHERE, NFT, POD, RULES, SECOND_POD
+
+BOUNDED_S = 180.0
+
+
+def _from_app(port: int, peer: bool) -> str:
+    return "200 " + json.dumps({"at": f"{POD}:{port}", "from": "127.0.0.6", "peer": peer})
+
+
+def _echoed(address: str, port: int) -> str:
+    return f"{address}:{port} \x00bytes"
+
+
+TO_SERVICES = {
+    "http to a service": _from_app(8080, True),
+    "tcp to a service": _echoed(POD, 8082),
+    "http to a port of no protocol": _from_app(8083, False),
+    "bytes to a port of no protocol": _echoed(POD, 8083),
+    "http to a strict port": _from_app(8084, True),
+    "http without TLS to a strict port": "no answer",
+    "one endpoint of a headless service": _echoed(SECOND_POD, 6000),
+    "the other endpoint": _echoed(ELSEWHERE, 6000),
+    "the port of the sidecar itself": "",
+}
+PLACE = json.dumps({"at": f"{ELSEWHERE}:80", "from": ELSEWHERE, "peer": False})
+EXPECTED = {
+    "ALLOW_ANY": TO_SERVICES
+    | {
+        "http without TLS": _from_app(8080, False),
+        "bytes to a port that no service has": _echoed(POD, 9000),
+        "http to an unknown place": f"200 {PLACE}",
+        "bytes to an unknown place": _echoed(ELSEWHERE, 9000),
+    },
+    # A pod's address is no service's, so that nothing goes there in plain text.
+    "REGISTRY_ONLY": TO_SERVICES
+    | {
+        "http without TLS": "no answer",
+        "bytes to a port that no service has": "",
+        "http to an unknown place": "502",
+        "bytes to an unknown place": "",
+    },
+}
+
+
+def require_redirection() -> None:
+    """Skips the test where the machine can't: it takes root, a namespace and nft (`make setup`)."""
+    if not NFT.exists() and os.environ.get("CI"):
+        pytest.fail(f"no nft at {NFT.relative_to(ROOT)}: `make setup` fetches it")
+    if not NFT.exists():
+        pytest.skip(f"no nft at {NFT.relative_to(ROOT)}: `make setup` fetches it")
+    tried = subprocess.run(
+        ("unshare", "-n", str(NFT), "-c", "-f", "-"),
+        input=RULES.encode(),
+        capture_output=True,
+        check=False,
+    )
+    if tried.returncode:
+        pytest.skip(f"this machine redirects no connections: {tried.stderr.decode()[:200]}")
+
+
+def test_envoy_and_weft_do_the_same_with_redirected_connections(tmp_path: Path) -> None:
+    require_envoy()
+    require_redirection()
+    running = {}
+    for kind in ("envoy", "weft"):
+        directory = tmp_path / kind
+        directory.mkdir()
+        inside = (sys.executable, "-m", "tests.support.redirected", kind, str(directory))
+        running[kind] = subprocess.Popen(
+            ("unshare", "-n", *inside), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+    try:
+        written = {kind: child.communicate(timeout=BOUNDED_S) for kind, child in running.items()}
+    finally:
+        for child in running.values():
+            child.kill()
+    for kind, (out, err) in written.items():
+        assert running[kind].returncode == 0, f"{kind}: {err.decode()[-4000:]}"
+        assert json.loads(out) == EXPECTED, kind

@@ -1,0 +1,243 @@
+"""A network namespace of its own, in which the kernel redirects connections into a proxy as Istio's
+rules do, with the application of one workload in it. Run as a program inside of the namespace:
+
+    unshare -n python -m tests.support.redirected envoy|weft DIRECTORY
+
+One proxy is the sidecar of the client and of the server, told apart by the group that it runs as.
+What each call met is written to stdout as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from controlplane.mesh.model import Mesh
+from tests.support.envoy import ROOT, envoy
+from tests.support.intercepting import meshed
+from tests.support.judge import Judge
+from tests.support.process import ProxyProcess
+from tests.support.wait import eventually_async
+from tests.support.weft_proxy import weft_proxy
+
+NFT = ROOT / ".peers" / "nft" / "nft"
+SIDECAR_GROUP = 1337
+"""Whose connections are not redirected again (Istio's)."""
+
+POD, SECOND_POD, VIP, ELSEWHERE = "10.1.0.9", "10.1.0.8", "10.96.0.3", "192.0.2.7"
+RULES = f"""
+table ip weft {{
+  chain output {{
+    type nat hook output priority -100;
+    ip daddr 127.0.0.0/8 return
+    ip saddr 127.0.0.6 return
+    meta skgid {SIDECAR_GROUP} ip daddr {POD} tcp dport 1-65535 redirect to :15006
+    meta skgid {SIDECAR_GROUP} return
+    tcp dport 1-65535 redirect to :15001
+  }}
+}}
+"""
+WAIT_S = 60.0
+MESH = """
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: messenger-1, namespace: default}
+spec:
+  address: 10.1.0.9
+  serviceAccount: messenger
+  labels: {app: messenger, security.istio.io/tlsMode: istio}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: messenger, namespace: default}
+spec:
+  clusterIP: 10.96.0.3
+  selector: {app: messenger}
+  ports:
+  - {name: http, port: 80, targetPort: 8080}
+  - {name: tcp, port: 82, targetPort: 8082}
+  - {name: some, port: 83, targetPort: 8083}
+  - {name: http-strict, port: 84, targetPort: 8084}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: store, namespace: default}
+spec:
+  clusterIP: None
+  ports: [{name: tcp-db, port: 6000}]
+---
+apiVersion: v1
+kind: Endpoints
+metadata: {name: store, namespace: default}
+subsets:
+- addresses: [{ip: 10.1.0.8}, {ip: 192.0.2.7}]
+  ports: [{name: tcp-db, port: 6000}]
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: ports, namespace: default}
+spec:
+  selector: {matchLabels: {app: messenger}}
+  portLevelMtls:
+    8084: {mode: STRICT}
+"""
+NOTHING_ELSE = """
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: default, namespace: istio-system}
+spec:
+  outboundTrafficPolicy: {mode: REGISTRY_ONLY}
+"""
+
+# --------------------------------------------------------------------------- the application
+
+
+async def _application(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """HTTP is answered with where it came in and who sent it; other bytes come back."""
+    place = "{}:{}".format(*writer.get_extra_info("sockname"))
+    source = writer.get_extra_info("peername")[0]
+    with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        first = await reader.read(65536)
+        while first.startswith(b"GET ") and b"\r\n\r\n" not in first:
+            first += await reader.read(65536)
+        if first.startswith(b"GET "):
+            writer.write(_answer(place, source, first))
+        else:
+            writer.write(place.encode() + b" " + first)
+        await writer.drain()
+        writer.close()
+
+
+def _answer(place: str, source: str, request: bytes) -> bytes:
+    lines = request.decode("latin-1").split("\r\n")
+    peer = next((one for one in lines if one.lower().startswith("x-forwarded-client-cert")), "")
+    body = json.dumps({"at": place, "from": source, "peer": "sa/messenger" in peer}).encode()
+    return b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s" % (
+        len(body),
+        body,
+    )
+
+
+async def _applications() -> list[asyncio.Server]:
+    places = [(POD, port) for port in (8080, 8082, 8083, 8084, 9000)]
+    places += [(SECOND_POD, 6000), (ELSEWHERE, 6000), (ELSEWHERE, 80), (ELSEWHERE, 9000)]
+    return [await asyncio.start_server(_application, *place) for place in places]
+
+
+# --------------------------------------------------------------------------- calls
+
+
+async def _bytes(address: str, port: int) -> str:
+    return await _exchange(address, port, b"\x00bytes")
+
+
+async def _get(address: str, port: int, host: str) -> str:
+    head = f"GET /x HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
+    answer = await _exchange(address, port, head.encode())
+    begin, _, body = answer.partition("\r\n\r\n")
+    status = begin.split(" ")[1] if " " in begin else "no answer"
+    return f"{status} {body}" if status == "200" else status
+
+
+async def _exchange(address: str, port: int, sent: bytes) -> str:
+    try:
+        reader, writer = await asyncio.wait_for(asyncio.open_connection(address, port), WAIT_S)
+        writer.write(sent)
+        answer = await asyncio.wait_for(reader.read(-1), WAIT_S)
+        writer.close()
+    except OSError:
+        return ""
+    return answer.decode("latin-1")
+
+
+async def _calls() -> dict[str, str]:
+    wanted: dict[str, Awaitable[str]] = {
+        "http to a service": _get(VIP, 80, "messenger"),
+        "tcp to a service": _bytes(VIP, 82),
+        "http to a port of no protocol": _get(VIP, 83, "messenger:83"),
+        "bytes to a port of no protocol": _bytes(VIP, 83),
+        "http to a strict port": _get(VIP, 84, "messenger:84"),
+        "http without TLS": _get(POD, 8080, "messenger"),
+        "http without TLS to a strict port": _get(POD, 8084, "messenger"),
+        "bytes to a port that no service has": _bytes(POD, 9000),
+        "one endpoint of a headless service": _bytes(SECOND_POD, 6000),
+        "the other endpoint": _bytes(ELSEWHERE, 6000),
+        "http to an unknown place": _get(ELSEWHERE, 80, "unknown.example.com"),
+        "bytes to an unknown place": _bytes(ELSEWHERE, 9000),
+        "the port of the sidecar itself": _bytes(ELSEWHERE, 15001),
+    }
+    return {name: await call for name, call in wanted.items()}
+
+
+# --------------------------------------------------------------------------- the scene
+
+
+def _prepare() -> None:
+    for words in (
+        ("ip", "link", "set", "lo", "up"),
+        *(("ip", "address", "add", f"{one}/32", "dev", "lo") for one in (POD, SECOND_POD)),
+        *(("ip", "address", "add", f"{one}/32", "dev", "lo") for one in (VIP, ELSEWHERE)),
+    ):
+        subprocess.run(words, check=True)
+    subprocess.run((str(NFT), "-f", "-"), input=RULES.encode(), check=True)
+
+
+def _in_group(proxy: ProxyProcess) -> ProxyProcess:
+    group = ("setpriv", "--regid", str(SIDECAR_GROUP), "--clear-groups", "--")
+    proxy.command = [*group, *proxy.command]
+    return proxy
+
+
+_PROXIES: dict[str, Callable[[dict[str, Any], Path], ProxyProcess]] = {
+    "envoy": envoy,
+    "weft": weft_proxy,
+}
+
+
+@asynccontextmanager
+async def _sidecar(judge: Judge, kind: str, directory: Path) -> AsyncIterator[ProxyProcess]:
+    await judge.server.start()
+    made = judge.bootstrap(True, "REDIRECT")
+    proxy = _in_group(_PROXIES[kind](made, directory))
+    await asyncio.to_thread(proxy.start)
+    try:
+        yield proxy
+    finally:
+        await asyncio.to_thread(proxy.stop)
+        await judge.server.stop(0)
+
+
+async def _served(judge: Judge, mesh: Mesh) -> dict[str, str]:
+    objections = await judge.judge(mesh)
+    assert objections == {}, objections
+    return await _calls()
+
+
+async def scene(kind: str, directory: Path) -> dict[str, dict[str, str]]:
+    _prepare()
+    servers = await _applications()
+    judge = Judge()
+    judge.cache.set_mesh(meshed(MESH))
+    async with _sidecar(judge, kind, directory):
+        await eventually_async(lambda: bool(judge.ads.connections), WAIT_S, "the proxy is here")
+        found = {
+            "ALLOW_ANY": await _served(judge, meshed(MESH)),
+            "REGISTRY_ONLY": await _served(judge, meshed(MESH + NOTHING_ELSE)),
+        }
+    for server in servers:
+        server.close()
+    return found
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    print(json.dumps(asyncio.run(scene(sys.argv[1], Path(sys.argv[2])))))
