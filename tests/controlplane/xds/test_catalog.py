@@ -27,6 +27,8 @@ NODES = (
     node("one", "x", namespace="shop", labels={"app": "b", "version": "v2"}),
     node("edge", "x", gateway=("127.0.0.1", 8080)),
     node("quiet", "x", http_proxy_port=0),
+    node("messenger-1", "messenger", http_proxy_port=0, interception="REDIRECT"),
+    node("one", "x", namespace="shop", labels={"app": "b", "version": "v2"}, interception="TPROXY"),
     node("patched", "x", labels={"app": "me"}),
     # Others who call themselves so: what they may have depends on who they are.
     replace(node("messenger-1", "messenger"), service_account="stranger"),
