@@ -140,7 +140,10 @@ def _holds(verifier: Verifier | None, session: Session, now: float) -> bool:
         whose = "the certificate" if own else "an issuer of the certificate"
         session.refusal.say(CHAIN, f"{whose} is revoked: {described(certificate_facts(der))}")
         return False
-    if verifier is None or not session.resumed:
+    if verifier is None:
+        return True
+    if not session.resumed:
+        session.remember_chain()
         return True
     return not der or verifier.again(session, der, now)
 

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from OpenSSL import SSL
 
 from proxy.connection import Secured
+from proxy.tls.chains import Chains
 from proxy.tls.failure import CHAIN, CONNECTION, NO_CERTIFICATE, Refusal, TlsFailed
 from proxy.tls.openssl import BUFFER, NULL, SIZE, VIEW, cipher_name, der_of, errors, ffi, lib, text
 
@@ -279,14 +280,24 @@ class Session:
         return self.shown
 
     def peer_chain(self) -> tuple[bytes, ...]:
-        """What it has shown beside its certificate."""
+        """What it has shown beside its certificate, if need be in the handshake that is resumed."""
         der = self.peer_der
         shown = lib.SSL_get_peer_cert_chain(self._ssl)
         if shown == NULL:
-            return ()
+            return _chains.of(der) if self.resumed else ()
         count: int = lib.sk_X509_num(shown)
         others = [der_of(lib.sk_X509_value(shown, at)) for at in range(count)]
         return tuple(one for one in others if one != der)
+
+    def remember_chain(self) -> None:
+        """After a full handshake with a verified peer; a client's session has it at hand."""
+        if not self.server:
+            return
+        shown = lib.SSL_get_peer_cert_chain(self._ssl)
+        if shown != NULL and lib.sk_X509_num(shown) and self.peer_der not in _chains:
+            chain = self.peer_chain()
+            if chain:
+                _chains.remember(self.peer_der, chain)
 
     # ------------------------------------------------------------------ failure
 
@@ -321,3 +332,4 @@ class Session:
 
 _alpn: Final[Any] = ffi.new("unsigned char **")
 _alpn_size: Final[Any] = ffi.new("unsigned int *")
+_chains: Final = Chains()

@@ -51,12 +51,14 @@ def _for(pool: Pool) -> UpstreamH1 | UpstreamH2 | _ByAlpn:
 
 
 class _ByAlpn(asyncio.Protocol):
-    """Stands behind TLS until the handshake has told the protocol; then steps aside."""
+    """Stands behind TLS until the handshake has told the protocol; then steps aside. The cluster's
+    TLS material may have changed since the handshake began."""
 
-    __slots__ = ("_pool", "chosen")
+    __slots__ = ("_generation", "_pool", "chosen")
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._generation = pool.cluster.generation
         self.chosen: UpstreamH1 | UpstreamH2 | None = None
 
     @property
@@ -69,5 +71,6 @@ class _ByAlpn(asyncio.Protocol):
         speaks_h2 = tls is not None and tls.alpn == "h2"
         self._pool.on_negotiated("HTTP2" if speaks_h2 else "HTTP1")
         chosen = self.chosen = UpstreamH2(self._pool) if speaks_h2 else UpstreamH1(self._pool)
+        chosen.generation = self._generation
         transport.set_protocol(chosen)
         chosen.connection_made(transport)
