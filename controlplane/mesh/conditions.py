@@ -9,6 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+CONTROLLERS = ("weft.dev/gateway-controller", "istio.io/gateway-controller")
+"""The controllerNames that are Weft's: its own, and Istio's, so that what was made for istiod works
+unchanged. The first one is meant where nothing is said."""
+
 Truth = Literal["True", "False", "Unknown"]
 GroupKind = tuple[str, str]
 """(group, kind), group '' for Kubernetes' core."""
@@ -36,8 +40,11 @@ class Parent:
 
 @dataclass(frozen=True, slots=True)
 class ParentConditions:
+    """controller: of the Gateway's class, '' where none is meant."""
+
     parent: Parent
     conditions: tuple[Condition, ...]
+    controller: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,9 @@ class ListenerConditions:
 @dataclass(frozen=True, slots=True)
 class ObjectConditions:
     """Of one object: its own, its listeners' (Gateway, ListenerSet), its parents' (routes and
-    BackendTLSPolicy). attached_sets: how many ListenerSets a Gateway has taken."""
+    BackendTLSPolicy). attached_sets: how many ListenerSets a Gateway has taken. addresses: where a
+    Gateway or an Ingress is reached, IP addresses and host names; None where it is not for Weft to
+    say."""
 
     kind: str
     namespace: str
@@ -60,3 +69,4 @@ class ObjectConditions:
     listeners: tuple[ListenerConditions, ...] = ()
     parents: tuple[ParentConditions, ...] = ()
     attached_sets: int = 0
+    addresses: tuple[str, ...] | None = None

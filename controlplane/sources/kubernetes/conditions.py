@@ -9,13 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from controlplane.kinds.decoders import is_ip
 from controlplane.kinds.objects import ObjectKey
 from controlplane.kinds.registry import KINDS
-from controlplane.mesh.conditions import Condition, ListenerConditions, ObjectConditions, Parent
+from controlplane.mesh.conditions import (
+    CONTROLLERS,
+    Condition,
+    ListenerConditions,
+    ObjectConditions,
+    Parent,
+    ParentConditions,
+)
 from controlplane.sources.kubernetes.edits import Ancestors, Edit, Fields, Parents
 
 GROUP = "gateway.networking.k8s.io"
 _POLICIES = frozenset({"BackendTLSPolicy"})
+MAX_ADDRESSES = 16
+"""As many as the CRD allows."""
 _OWN = frozenset({"Gateway", "GatewayClass", "ListenerSet"})
 
 
@@ -26,25 +36,42 @@ def key_of(told: ObjectConditions) -> ObjectKey:
     return ObjectKey(kind, told.namespace or "default", told.name)
 
 
-def edit_of(told: ObjectConditions, generation: int, controller: str) -> Edit:
-    """controller: the controllerName under which we speak of routes and policies."""
+def edit_of(told: ObjectConditions, generation: int) -> Edit:
+    if told.kind == "Ingress":
+        return Fields({"loadBalancer": _load_balancer(told.addresses or ())})
     if told.kind in _OWN:
         return Fields(_own(told, generation))
-    parents = [
-        (_reference(one.parent), _conditions(one.conditions, generation)) for one in told.parents
-    ]
     if told.kind in _POLICIES:
-        made = [{"ancestorRef": to, "conditions": conditions} for to, conditions in parents]
-        return Ancestors(controller, made)
-    made = [{"parentRef": to, "conditions": conditions} for to, conditions in parents]
-    return Parents(controller, made)
+        return Ancestors(CONTROLLERS, _by(told.parents, "ancestorRef", generation))
+    return Parents(CONTROLLERS, _by(told.parents, "parentRef", generation))
 
 
-def withdrawn(kind: str, controller: str) -> Edit | None:
-    """When nothing is said of an object any more: what we said of a route or policy goes."""
+def withdrawn(kind: str) -> Edit | None:
+    """When nothing is said of an object any more: what we said of a route or policy goes, and where
+    an Ingress was reached by us."""
+    if kind == "Ingress":
+        return Fields({"loadBalancer": {}})
     if kind in _OWN:
         return None
-    return Ancestors(controller, ()) if kind in _POLICIES else Parents(controller, ())
+    return Ancestors(CONTROLLERS, ()) if kind in _POLICIES else Parents(CONTROLLERS, ())
+
+
+def _by(
+    parents: Iterable[ParentConditions], reference: str, generation: int
+) -> list[dict[str, Any]]:
+    return [
+        {
+            reference: _reference(one.parent),
+            "controllerName": one.controller or CONTROLLERS[0],
+            "conditions": _conditions(one.conditions, generation),
+        }
+        for one in parents
+    ]
+
+
+def _load_balancer(addresses: Iterable[str]) -> dict[str, Any]:
+    there = [{"ip" if is_ip(one) else "hostname": one} for one in addresses]
+    return {"ingress": there} if there else {}
 
 
 def _own(told: ObjectConditions, generation: int) -> dict[str, Any]:
@@ -53,6 +80,11 @@ def _own(told: ObjectConditions, generation: int) -> dict[str, Any]:
         made["listeners"] = [_listener(one, generation) for one in told.listeners]
     if told.attached_sets:
         made["attachedListenerSets"] = told.attached_sets
+    if told.addresses is not None:
+        made["addresses"] = [
+            {"type": "IPAddress" if is_ip(one) else "Hostname", "value": one}
+            for one in told.addresses[:MAX_ADDRESSES]
+        ]
     return made
 
 

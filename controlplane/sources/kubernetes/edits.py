@@ -50,39 +50,46 @@ class Cleared:
 
 @dataclass(frozen=True)
 class Parents:
-    """Of a Gateway API route: each of `parents` (parentRef, conditions) is what our controller
-    says; entries of other controllers stay, those of ours that are not named go."""
+    """Of a Gateway API route: each of `parents` (parentRef, conditions) is what we say, as the
+    first of our `controllers` unless it has a controllerName; entries of other controllers stay,
+    those of ours that are not named go."""
 
-    controller: str
+    controllers: tuple[str, ...]
     parents: Sequence[Json]
 
     def __call__(self, status: Json, now: str) -> dict[str, Any]:
-        return _ours(status, "parents", "parentRef", self.controller, self.parents, now)
+        return _ours(status, "parents", "parentRef", self.controllers, self.parents, now)
 
 
 @dataclass(frozen=True)
 class Ancestors:
     """Of a Gateway API policy (BackendTLSPolicy), likewise, by ancestorRef."""
 
-    controller: str
+    controllers: tuple[str, ...]
     ancestors: Sequence[Json]
 
     def __call__(self, status: Json, now: str) -> dict[str, Any]:
-        return _ours(status, "ancestors", "ancestorRef", self.controller, self.ancestors, now)
+        return _ours(status, "ancestors", "ancestorRef", self.controllers, self.ancestors, now)
 
 
 def _ours(
-    status: Json, name: str, reference: str, controller: str, ours: Sequence[Json], now: str
+    status: Json,
+    name: str,
+    reference: str,
+    controllers: tuple[str, ...],
+    ours: Sequence[Json],
+    now: str,
 ) -> dict[str, Any]:
     there = [mapping(one) for one in status.get(name) or ()]
-    kept = [copy.deepcopy(dict(one)) for one in there if one.get("controllerName") != controller]
+    others = (one for one in there if one.get("controllerName") not in controllers)
+    kept = [copy.deepcopy(dict(one)) for one in others]
     for one in ours:
-        said = {**one, "controllerName": controller}
+        said = {"controllerName": controllers[0], **one}
         before = next(
             (
                 old
                 for old in there
-                if old.get("controllerName") == controller
+                if old.get("controllerName") == said["controllerName"]
                 and old.get(reference) == one.get(reference)
             ),
             {},

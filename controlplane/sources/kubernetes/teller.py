@@ -20,9 +20,6 @@ from controlplane.sources.kubernetes.intake import SOURCE
 from controlplane.sources.kubernetes.source import KubernetesSource
 from controlplane.sources.kubernetes.status_writer import StatusWriter
 
-CONTROLLER = "weft.dev/gateway-controller"
-"""The controllerName of what we say of routes and policies."""
-
 ISTIO = frozenset({"networking.istio.io", "security.istio.io", "telemetry.istio.io"})
 ACCEPTED = "Accepted"
 _MESSAGES = "validationMessages"
@@ -77,7 +74,7 @@ class Teller:
         if resource.group in ISTIO:
             edit: Edit | None = Cleared((_MESSAGES,), ACCEPTED)
         else:
-            edit = withdrawn(resource.kind, CONTROLLER)
+            edit = withdrawn(resource.kind)
         if edit is None:
             self._writer.forget(key)
         else:
@@ -86,7 +83,7 @@ class Teller:
 
 def _edit(said: Said, generation: int) -> Edit:
     if isinstance(said, ObjectConditions):
-        return edit_of(said, generation, CONTROLLER)
+        return edit_of(said, generation)
     refused = any(status.severity == "error" for status in said)
     condition = {
         "type": ACCEPTED,

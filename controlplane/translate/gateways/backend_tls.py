@@ -157,19 +157,21 @@ class BackendTls:
         return replace(service, port_policies=policies)
 
     def conditions(
-        self, parents_of: Callable[[str], Iterable[Parent]]
+        self, parents_of: Callable[[str], Iterable[tuple[Parent, str]]]
     ) -> Iterator[ObjectConditions]:
-        """parents_of: the gateways that send to a service; of each of them and of the services, to
-        which clients of the mesh send, a policy tells."""
+        """parents_of: the gateways that send to a service, and their controllers; of each of them
+        and of the services, to which clients of the mesh send, a policy tells."""
         for found in self._judged:
             policy = found.policy
             accepted = judged("Accepted", found.accepted or found.conflict)
             resolved = judged("ResolvedRefs", found.unresolved)
             parents = {parent for host in found.targets for parent in parents_of(host)}
-            ordered = [Parent("", "Service", "", name) for name in sorted(found.names)]
-            ordered += sorted(parents, key=lambda one: (one.namespace, one.name))
-            some = ordered[:MAX_PARENTS]
-            told = tuple(ParentConditions(one, (accepted, resolved)) for one in some)
+            ordered = [(Parent("", "Service", "", name), "") for name in sorted(found.names)]
+            ordered += sorted(parents, key=lambda one: (one[0].namespace, one[0].name))
+            told = tuple(
+                ParentConditions(one, (accepted, resolved), controller)
+                for one, controller in ordered[:MAX_PARENTS]
+            )
             yield ObjectConditions("BackendTLSPolicy", policy.namespace, policy.name, parents=told)
 
 

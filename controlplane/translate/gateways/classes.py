@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from controlplane.kinds.gateway_api.gateway import GatewayClass
-from controlplane.mesh.conditions import ObjectConditions
+from controlplane.mesh.conditions import CONTROLLERS, ObjectConditions
 from controlplane.translate.gateways.words import Fault, good, judged
 from controlplane.translate.report import Report
 
-CONTROLLERS = ("weft.dev/gateway-controller", "istio.io/gateway-controller")
-"""Ours, and Istio's: what was made for istiod works unchanged."""
-
-BUILT_IN = ("weft", "istio")
-"""Classes that are there without an object."""
+BUILT_IN = dict(zip(("weft", "istio"), CONTROLLERS, strict=True))
+"""Classes that are there without an object, and under which names of ours."""
 
 
 class Classes:
@@ -27,6 +24,11 @@ class Classes:
 
     def has(self, name: str) -> bool:
         return name in self._ours or (name in BUILT_IN and name not in self._others)
+
+    def controller(self, name: str) -> str:
+        """Under which name of ours a class is."""
+        found = self._ours.get(name)
+        return found.spec.controller_name if found is not None else BUILT_IN[name]
 
     def conditions(self) -> Iterator[ObjectConditions]:
         for name in sorted(self._ours):

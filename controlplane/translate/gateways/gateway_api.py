@@ -25,6 +25,7 @@ from controlplane.mesh import gateways as model
 from controlplane.mesh.conditions import Condition, ObjectConditions, Parent, ParentConditions
 from controlplane.mesh.model import Workload
 from controlplane.mesh.scopes import GATEWAY_NAME, Scope
+from controlplane.translate.gateways.addresses import Addresses
 from controlplane.translate.gateways.attach import Attached, Attacher, Attachment, Place
 from controlplane.translate.gateways.authorities import Authorities
 from controlplane.translate.gateways.backends import Backends
@@ -98,6 +99,7 @@ class GatewayApi:
         self._report = report
         self._rules = HttpRules(backends)
         self._proxies = tuple(proxies)
+        self._addresses = Addresses(snapshot.of(core.Service), self._proxies)
         self._classes = Classes(snapshot.of(GatewayClass), report)
         labels = {item.name: item.metadata.labels for item in snapshot.of(core.Namespace)}
         self._namespaces = NamespaceLabels(labels)
@@ -227,10 +229,25 @@ class GatewayApi:
             route.name,
             parents=tuple(
                 ParentConditions(
-                    one.parent, (judged("Accepted", one.fault or unsupported), resolved)
+                    one.parent,
+                    (judged("Accepted", one.fault or unsupported), resolved),
+                    self._controller(route, one.parent),
                 )
                 for one in attached
             ),
+        )
+
+    def _controller(self, route: Object, parent: Parent) -> str:
+        """Of the class of a Gateway, or of that whose listeners a ListenerSet adds to."""
+        key = parent.namespace or route.namespace, parent.name
+        if parent.kind == "ListenerSet":
+            key = next(
+                (gateway for gateway, place in self._places.items() if "/".join(key) in place.sets),
+                key,
+            )
+        place = self._places.get(key)
+        return (
+            "" if place is None else self._classes.controller(place.gateway.spec.gateway_class_name)
         )
 
     # ------------------------------------------------------------------ what came out
@@ -257,12 +274,13 @@ class GatewayApi:
                 yield self._of_set(one)
         yield from self._routes
 
-    def parents_of(self, hostname: str) -> Iterator[Parent]:
-        """The Gateways at which a route sends requests to a service."""
+    def parents_of(self, hostname: str) -> Iterator[tuple[Parent, str]]:
+        """The Gateways at which a route sends requests to a service, and who controls them."""
         for place in self._places.values():
             if hostname in place.destinations:
                 gateway = place.gateway
-                yield Parent(*_GATEWAY, gateway.namespace, gateway.name)
+                controller = self._classes.controller(gateway.spec.gateway_class_name)
+                yield Parent(*_GATEWAY, gateway.namespace, gateway.name), controller
 
     def _of_gateway(self, place: _Place) -> ObjectConditions:
         gateway = place.gateway
@@ -279,7 +297,14 @@ class GatewayApi:
             attached_sets=sum(
                 any(state.is_valid for state in found) for found in place.sets.values()
             ),
+            addresses=self._addresses_of(place) if programmed.status == "True" else (),
         )
+
+    def _addresses_of(self, place: _Place) -> tuple[str, ...]:
+        """Those that it asks for, which its proxies have if it is programmed; else all."""
+        wanted = (one for one in place.gateway.spec.addresses if one.type == "IPAddress")
+        found = tuple(one.value for one in wanted if one.value)
+        return found or (self._addresses.of(place.scope) if place.scope is not None else ())
 
     def _programmed(self, place: _Place, accepted: Condition) -> Condition:
         if accepted.status == "False":

@@ -20,9 +20,11 @@ from controlplane.kinds.ingress import (
     IngressPath,
 )
 from controlplane.mesh import gateways as model
+from controlplane.mesh.conditions import ObjectConditions
 from controlplane.mesh.model import Destination, HttpRule, RouteMatch, Service, StringMatch
 from controlplane.mesh.scopes import Scope
 from controlplane.translate.credentials import Credentials
+from controlplane.translate.gateways.addresses import Addresses
 from controlplane.translate.gateways.backends import INVALID
 from controlplane.translate.gateways.hosts import ANY, covers
 from controlplane.translate.gateways.precedence import in_order
@@ -52,6 +54,7 @@ class Ingresses:
         self._report = report
         self._classes = {one.name: one for one in classes}
         self._ours = [one for one in sorted(ingresses, key=age) if self._is_ours(one)]
+        self._scope = Scope("", SELECTOR)
 
     def _is_ours(self, ingress: Ingress) -> bool:
         """By its class; without one by the default class, or where there are no classes at all."""
@@ -77,8 +80,13 @@ class Ingresses:
         virtual = {host: self._virtual_host(host, rules) for host, rules in hosts.items()}
         plain = model.Server("http", HTTP, "HTTP", virtual_hosts=tuple(virtual.values()))
         servers = (plain, *self._secured(virtual))
-        scope = Scope("", SELECTOR)
-        return (model.Gateway("ingress.kubernetes", "", scope, servers),)
+        return (model.Gateway("ingress.kubernetes", "", self._scope, servers),)
+
+    def conditions(self, addresses: Addresses) -> Iterator[ObjectConditions]:
+        """Of each Ingress where it is reached."""
+        found = addresses.of(self._scope) if self._ours else ()
+        for one in self._ours:
+            yield ObjectConditions("Ingress", one.namespace, one.name, addresses=found)
 
     # ------------------------------------------------------------------ hosts
 

@@ -76,6 +76,7 @@ def told(mesh: Mesh) -> dict[str, list[str]]:
     """Conditions in short: 'http Accepted=True NoConflicts'."""
     return {
         f"{one.kind} {one.namespace}/{one.name}": [
+            *(f"at {address}" for address in one.addresses or ()),
             *(f"{c.type}={c.status} {c.reason}" for c in one.conditions),
             *(
                 f"{listener.name} ({listener.attached_routes}) {c.type}={c.status} {c.reason}"

@@ -12,6 +12,7 @@ import pytest
 
 from controlplane.kinds.objects import ObjectKey
 from controlplane.mesh.conditions import (
+    CONTROLLERS,
     Condition,
     ListenerConditions,
     ObjectConditions,
@@ -22,11 +23,12 @@ from controlplane.sources.kubernetes.conditions import GROUP, edit_of, key_of, w
 from controlplane.sources.kubernetes.leader import Leader
 from controlplane.sources.kubernetes.lease import Terms
 from controlplane.sources.kubernetes.status_writer import StatusWriter
-from controlplane.sources.kubernetes.teller import CONTROLLER, Teller
+from controlplane.sources.kubernetes.teller import Teller
 from controlplane.translate import build
 from tests.support.kube_running import Running, delete, put, running, service
 from tests.support.kube_server import KubeServer
 
+CONTROLLER, ISTIO = CONTROLLERS
 ACCEPTED = Condition("Accepted", "True", "Accepted")
 WRITTEN = {
     "type": "Accepted",
@@ -64,19 +66,51 @@ def test_parents_are_named_as_the_server_has_them(
     words: tuple[Any, ...], reference: dict[str, Any]
 ) -> None:
     told = ObjectConditions("HTTPRoute", "n", "r", parents=(parent(*words),))
-    made = edit_of(told, 4, "us")({}, "T")
-    entry = {"parentRef": reference, "conditions": [WRITTEN], "controllerName": "us"}
+    made = edit_of(told, 4)({}, "T")
+    entry = {"parentRef": reference, "conditions": [WRITTEN], "controllerName": CONTROLLER}
     assert made == {"parents": [entry]}
     policy = ObjectConditions("BackendTLSPolicy", "n", "r", parents=(parent(*words),))
-    entry = {"ancestorRef": reference, "conditions": [WRITTEN], "controllerName": "us"}
-    assert edit_of(policy, 4, "us")({}, "T") == {"ancestors": [entry]}
+    entry = {"ancestorRef": reference, "conditions": [WRITTEN], "controllerName": CONTROLLER}
+    assert edit_of(policy, 4)({}, "T") == {"ancestors": [entry]}
+
+
+def test_each_parent_is_told_of_under_the_controller_of_its_class() -> None:
+    theirs = ParentConditions(Parent("", "Gateway", "", "old"), (ACCEPTED,), ISTIO)
+    told = ObjectConditions("HTTPRoute", "n", "r", parents=(parent("", "", "", "gw"), theirs))
+    foreign = {"controllerName": "example.com/other"}
+    gone = {"controllerName": ISTIO, "parentRef": {"name": "gone"}}
+    made = edit_of(told, 4)({"parents": [foreign, gone]}, "T")["parents"]
+    named = [(one.get("parentRef", {}).get("name"), one["controllerName"]) for one in made]
+    assert named == [(None, "example.com/other"), ("gw", CONTROLLER), ("old", ISTIO)]
+    taken_back = withdrawn("HTTPRoute")
+    assert taken_back is not None
+    assert taken_back({"parents": made}, "T") == {"parents": [foreign]}
+
+
+def test_addresses_of_a_gateway_and_of_an_ingress() -> None:
+    where = ("10.0.0.1", "edge.example.com", "fd00::1")
+    told = ObjectConditions("Gateway", "n", "gw", addresses=where)
+    assert edit_of(told, 4)({}, "T")["addresses"] == [
+        {"type": "IPAddress", "value": "10.0.0.1"},
+        {"type": "Hostname", "value": "edge.example.com"},
+        {"type": "IPAddress", "value": "fd00::1"},
+    ]
+    many = ObjectConditions("Gateway", "n", "gw", addresses=tuple(f"10.0.1.{i}" for i in range(20)))
+    assert len(edit_of(many, 4)({}, "T")["addresses"]) == 16
+    ingress = ObjectConditions("Ingress", "n", "i", addresses=where)
+    assert key_of(ingress) == ObjectKey("Ingress", "n", "i")
+    made = edit_of(ingress, 4)({"loadBalancer": {"ingress": [{"ip": "1.1.1.1"}]}}, "T")
+    there = [{"ip": "10.0.0.1"}, {"hostname": "edge.example.com"}, {"ip": "fd00::1"}]
+    assert made == {"loadBalancer": {"ingress": there}}
+    taken_back = withdrawn("Ingress")
+    assert taken_back is not None and taken_back(made, "T") == {"loadBalancer": {}}
 
 
 def test_a_gateway_and_its_listeners() -> None:
     listener = ListenerConditions("http", ((GROUP, "HTTPRoute"),), 2, (ACCEPTED,))
     told = ObjectConditions("Gateway", "n", "gw", (ACCEPTED,), (listener,), attached_sets=1)
     assert key_of(told) == ObjectKey("Gateway.gateway.networking.k8s.io", "n", "gw")
-    assert edit_of(told, 4, "us")({"addresses": [1]}, "T") == {
+    assert edit_of(told, 4)({"addresses": [1]}, "T") == {
         "addresses": [1],
         "conditions": [WRITTEN],
         "listeners": [
@@ -94,13 +128,13 @@ def test_a_gateway_and_its_listeners() -> None:
 def test_a_class_has_conditions_only_and_is_of_no_namespace() -> None:
     told = ObjectConditions("GatewayClass", "", "weft", (ACCEPTED,))
     assert key_of(told).namespace == "default"
-    assert edit_of(told, 4, "us")({}, "T") == {"conditions": [WRITTEN]}
+    assert edit_of(told, 4)({}, "T") == {"conditions": [WRITTEN]}
 
 
 def test_what_is_taken_back() -> None:
-    assert withdrawn("Gateway", "us") is None
-    mine = {"controllerName": "us"}
-    route, policy = withdrawn("HTTPRoute", "us"), withdrawn("BackendTLSPolicy", "us")
+    assert withdrawn("Gateway") is None
+    mine = {"controllerName": CONTROLLER}
+    route, policy = withdrawn("HTTPRoute"), withdrawn("BackendTLSPolicy")
     assert route and route({"parents": [mine, {}]}, "T") == {"parents": [{}]}
     assert policy and policy({"ancestors": [mine]}, "T") == {"ancestors": []}
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from controlplane.inventory import Inventory
 from controlplane.sources.kubernetes.answers import Resource, place_of, version_of
-from controlplane.sources.kubernetes.intake import Intake, lean, origin_of, source_of
+from controlplane.sources.kubernetes.intake import Intake, origin_of, source_of
+from controlplane.sources.kubernetes.lean import lean
 
 SERVICE = Resource("", "v1", "services", "Service", True)
 SLICE = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", True)

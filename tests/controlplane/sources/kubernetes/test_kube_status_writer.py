@@ -31,7 +31,7 @@ def accepted(status: str = "True", since: str = "") -> dict[str, Any]:
 
 
 def parents(*conditions: dict[str, Any]) -> Parents:
-    return Parents(US, ({"parentRef": GATEWAY, "conditions": list(conditions)},))
+    return Parents((US,), ({"parentRef": GATEWAY, "conditions": list(conditions)},))
 
 
 @dataclass
@@ -202,9 +202,9 @@ def test_fields_that_are_not_ours_stay() -> None:
 
 def test_parents_that_are_not_ours_any_more_go() -> None:
     both = parents(accepted())({}, "T0")
-    assert Parents(US, ())(both, "T1") == {"parents": []}
-    ancestors = Ancestors(US, ({"ancestorRef": GATEWAY, "conditions": [accepted()]},))({}, "T0")
-    assert Ancestors(US, ())(ancestors, "T1") == {"ancestors": []}
+    assert Parents((US,), ())(both, "T1") == {"parents": []}
+    ancestors = Ancestors((US,), ({"ancestorRef": GATEWAY, "conditions": [accepted()]},))({}, "T0")
+    assert Ancestors((US,), ())(ancestors, "T1") == {"ancestors": []}
     assert ancestors["ancestors"][0]["conditions"][0]["lastTransitionTime"] == "T0"
 
 
