@@ -41,7 +41,8 @@ class Node:
         return f"{kind}~{LOOPBACK}~{self.workload}.{self.namespace}~{domain}"
 
     def metadata(self) -> dict[str, Any]:
-        """Istio's words; WEFT_AGENT: the proxy makes its own key and answers SDS `default`."""
+        """Istio's words; WEFT_AGENT: the proxy makes its own key and answers SDS `default`.
+        WEFT_ON_DEMAND: it holds the services that it calls; a gateway's routes name everything."""
         metadata: dict[str, Any] = {
             "WORKLOAD_NAME": self.workload,
             "NAMESPACE": self.namespace,
@@ -54,6 +55,8 @@ class Node:
             metadata["HTTP_PROXY_PORT"] = str(self.http_proxy_port)
         if self.gateway:
             metadata["WEFT_GATEWAY"] = self.gateway
+        else:
+            metadata["WEFT_ON_DEMAND"] = "true"
         return metadata
 
 

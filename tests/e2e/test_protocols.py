@@ -69,7 +69,7 @@ def test_programs_reach_each_other_through_http_proxy(mesh: Up) -> None:
         "grpc": ["hello", "a", "b"],
         "websocket": "hello",
         "tcp": ["200", "line hello\n"],
-        "unknown": ["502"],
+        "unknown": ["404"],
     }
 
 

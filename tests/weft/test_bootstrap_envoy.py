@@ -44,6 +44,7 @@ def test_the_node_speaks_istios_words() -> None:
             "INTERCEPTION_MODE": "NONE",
             "WEFT_AGENT": "true",
             "HTTP_PROXY_PORT": "15080",
+            "WEFT_ON_DEMAND": "true",
         },
     }
 
