@@ -1,7 +1,8 @@
 """Backends that answer who they are and what they were asked, as Gateway API's echo-basic does:
 over HTTP/1.1, HTTP/2 with prior knowledge (gRPC too), TLS, or any other bytes.
 
-Every answer is a JSON object: namespace, service, pod, method, host, path, headers.
+Every answer is a JSON object: namespace, service, pod, method, host, path, headers. Over HTTP/1.1
+its status is 200, or what `?status=` says.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import h2.events
 import h11
 
 _DELAY = re.compile(r"[?&]delay=(\d+)(ms|s)")
+_STATUS = re.compile(r"[?&]status=([2-5]\d\d)")
 SET_HEADER = "x-echo-set-header"
 """Of a request: 'NAME:VALUE,...' that the answer shall have."""
 
@@ -31,12 +33,15 @@ _HEADERS = dict[str, list[str]]
 
 @dataclass(slots=True)
 class Backend:
-    """One app: `port` is where it listens, `seen` are the paths that it was asked for."""
+    """One app: `port` is where it listens, `seen` are the paths that it was asked for. It answers
+    /held once it is `open`."""
 
     namespace: str
     service: str
     port: int = 0
     seen: list[str] = field(default_factory=list)
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    held: int = 0
     _asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def saw(self, path: str) -> None:
@@ -126,10 +131,13 @@ class _Handler:
             headers.setdefault(name.decode().lower(), []).append(value.decode())
         method, path = request.method.decode(), request.target.decode()
         await asyncio.sleep(_delay_s(path))
+        if path == "/held":
+            self._backend.held += 1
+            await self._backend.open.wait()
         body = self._backend.answer(method, headers.get("host", [""])[0], path, headers)
         told = [("content-length", str(len(body))), ("content-type", "text/json")]
         told += _wished(headers)
-        answer = h11.Response(status_code=200, headers=told)
+        answer = h11.Response(status_code=_status(path), headers=told)
         parts = [answer, h11.EndOfMessage()]
         if method != "HEAD":
             parts.insert(1, h11.Data(data=body))
@@ -180,6 +188,11 @@ def _wished(headers: _HEADERS) -> Iterator[tuple[str, str]]:
         for pair in text.split(","):
             name, _, value = pair.partition(":")
             yield name.strip(), value.strip()
+
+
+def _status(path: str) -> int:
+    found = _STATUS.search(path)
+    return int(found.group(1)) if found else 200
 
 
 def _delay_s(path: str) -> float:
