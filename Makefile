@@ -13,7 +13,7 @@ help:  ## this text
 demo: $(VENV)/.ready  ## run the postcard mesh: two services, four sidecars, a gateway, one control plane
 	@$(VENV)/bin/weft up examples/postcard
 
-test: $(VENV)/.ready-dev .peers/.ready .peers/etcd/.ready .peers/nft/.ready .native/.ready  ## install everything, then lint, types and all tests
+test: $(VENV)/.ready-dev .peers/.ready .peers/etcd/.ready .peers/grpc-node/.ready .peers/nft/.ready .native/.ready  ## install everything, then lint, types and all tests
 	@$(MAKE) --no-print-directory check
 	@echo "== tests"
 	@$(PY) -m pytest -n 2 --dist loadfile --maxfail=40
@@ -29,7 +29,7 @@ bench: $(VENV)/.ready-dev .peers/.ready .native/.ready  ## Weft beside Envoy, ng
 docs: $(VENV)/.ready-dev  ## remake docs/fields.md: what Weft does with every field of Envoy's configuration
 	@$(PY) -m docs.generate
 
-setup: $(VENV)/.ready-dev .stubs/.ready .peers/.ready .peers/etcd/.ready .peers/nft/.ready .native/.ready  ## everything a developer needs
+setup: $(VENV)/.ready-dev .stubs/.ready .peers/.ready .peers/etcd/.ready .peers/grpc-node/.ready .peers/nft/.ready .native/.ready  ## everything a developer needs
 
 native: .native/.ready  ## compile the proxy: what tests and benchmarks start
 
@@ -78,3 +78,11 @@ $(VENV)/.ready-dev: pyproject.toml | $(VENV)/bin/python
 .peers/nft/.ready: | .peers/.ready
 	@echo "== fetching nft, for the test with redirected connections (1 MB)"
 	@sh tests/nft_setup.sh .peers/nft
+
+# gRPC's JavaScript client, a judge of the control plane; without npm its tests are left out.
+.peers/grpc-node/.ready: | .peers/.ready
+	@mkdir -p .peers/grpc-node
+	@if ! command -v npm >/dev/null; then echo "== no npm: gRPC's JavaScript client is not tested"; \
+	else echo "== installing gRPC's JavaScript client (38 MB)" && \
+	  npm install --prefix .peers/grpc-node --silent --no-audit --no-fund --no-package-lock \
+	    --ignore-scripts @grpc/grpc-js@1.14.7 @grpc/grpc-js-xds@1.14.1 && touch $@; fi

@@ -68,6 +68,7 @@ _LIST = (
     Suite("istio-simulation", "istio_simulation"),
     Suite("istio-gatewayapi-golden", "gateway_status"),
     Suite("gwapi-conformance", "gwapi_conformance", stride=7),
+    Suite("grpc-xds-clients", "grpc_xds_clients"),
     Suite("h2spec", "h2spec"),
     Suite("hpack-test-case", "hpack_stories", stride=5),
     Suite("http2-frame-test-case", "h2_frames"),

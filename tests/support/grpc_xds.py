@@ -139,9 +139,10 @@ def echo_server(name: str, port: int = 0) -> Iterator[int]:
 
 
 class GrpcJudge:
-    """Our ADS service without TLS. Whoever comes is default/messenger."""
+    """Our ADS service without TLS. Whoever comes is of the service account `account`."""
 
-    def __init__(self) -> None:
+    def __init__(self, account: str = "messenger") -> None:
+        self.account = account
         self.cache = SnapshotCache(mesh(), lambda node: ())
         self.ads = AdsService(self._prove, self.cache, (), time.time)
         self.server = grpc.aio.server(options=SERVER_OPTIONS)
@@ -149,7 +150,7 @@ class GrpcJudge:
         self.port = self.server.add_insecure_port("127.0.0.1:0")
 
     async def _prove(self, context: Any) -> Proof:
-        return Proof(SpiffeId.workload(TRUST_DOMAIN, "default", "messenger"))
+        return Proof(SpiffeId.workload(TRUST_DOMAIN, "default", self.account))
 
     def show(self, candidate: Mesh) -> None:
         self.cache.set_mesh(candidate)
@@ -175,8 +176,8 @@ class GrpcJudge:
 
 
 @asynccontextmanager
-async def grpc_judging() -> AsyncIterator[GrpcJudge]:
-    judge = GrpcJudge()
+async def grpc_judging(account: str = "messenger") -> AsyncIterator[GrpcJudge]:
+    judge = GrpcJudge(account)
     await judge.server.start()
     try:
         yield judge

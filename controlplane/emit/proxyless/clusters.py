@@ -16,7 +16,7 @@ from envoy.config.core.v3.config_source_pb2 import SelfConfigSource
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.extensions.clusters.aggregate.v3.cluster_pb2 import ClusterConfig
 
-from controlplane.emit.clusters import Target, all_mesh, identities, settings_of, targets
+from controlplane.emit.clusters import Target, identities, settings_of, targets
 from controlplane.emit.dynamic import is_dynamic
 from controlplane.emit.endpoints import load_assignment
 from controlplane.emit.localities import Group, arranged, groups
@@ -158,9 +158,12 @@ def _security(target: Target, losses: Losses) -> _Security:
         return _Security(closed=True)
     if mode == "DISABLE":
         return _Security(None, reachable)
-    if mode == "ISTIO_MUTUAL" or all_mesh(target.service, reachable):
+    if mode == "ISTIO_MUTUAL":
         return _Security(_mutual(target), reachable)
+    # Without endpoints no TLS: whoever has no certificates would refuse the cluster for nothing.
     secured = tuple(endpoint for endpoint in reachable if endpoint.mesh)
+    if len(secured) == len(reachable):
+        return _Security(_mutual(target) if secured else None, reachable)
     if not secured:
         return _Security(None, reachable)
     losses.note("gRPC clients use only those endpoints that have a sidecar, as others have none")
