@@ -12,6 +12,8 @@ from controlplane.ca.token_review import IN_CLUSTER
 from controlplane.sources.kubernetes.room import SourceOptions
 from controlplane.sources.store.place import StoreOptions
 
+KUBERNETES_POLICIES_FILE = "last-good-kubernetes-policies.json"
+
 
 @dataclass(frozen=True, slots=True)
 class ControlPlaneOptions:
@@ -70,7 +72,10 @@ class ControlPlaneOptions:
         """How objects are read from Kubernetes, if they are."""
         if not self.kubernetes_source:
             return None
-        return SourceOptions(self.kubeconfig, self.context, self.namespaces, self.lease_namespace)
+        kept = self.state_dir / KUBERNETES_POLICIES_FILE
+        return SourceOptions(
+            self.kubeconfig, self.context, self.namespaces, self.lease_namespace, kept
+        )
 
     @property
     def kubernetes(self) -> KubernetesOptions:

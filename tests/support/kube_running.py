@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -17,6 +18,7 @@ from controlplane.mesh.model import Status
 from controlplane.sources.kubernetes.client import Client
 from controlplane.sources.kubernetes.reflector import Pace
 from controlplane.sources.kubernetes.source import KubernetesSource
+from controlplane.sources.last_good import LastGood
 from controlplane.tasks import spawn
 from tests.support.kube_cluster import Document
 from tests.support.kube_server import TOKEN, KubeServer, serving
@@ -102,12 +104,13 @@ async def running(
     ready: bool = True,
     token: str = TOKEN,
     handle: Callable[[web.Request], Any] | None = None,
+    last_good: Path | None = None,
 ) -> AsyncIterator[Running]:
-    """handle: another server than `server`."""
+    """handle: another server than `server`. last_good: where policies are kept."""
     async with (
         serving(handle or server.handle) as url,
         Client(Ticket(url, token)) as client,
-        following(server, client, namespaces) as one,
+        following(server, client, namespaces, last_good) as one,
     ):
         if ready:
             await asyncio.wait_for(one.source.ready(), DEADLINE_S)
@@ -116,11 +119,14 @@ async def running(
 
 @asynccontextmanager
 async def following(
-    server: KubeServer, client: Client, namespaces: Sequence[str] = ()
+    server: KubeServer,
+    client: Client,
+    namespaces: Sequence[str] = (),
+    last_good: Path | None = None,
 ) -> AsyncIterator[Running]:
-    inventory, said = Inventory(), list[str]()
+    inventory, said, kept = Inventory(), list[str](), LastGood(last_good)
     source = KubernetesSource(
-        client, inventory, lambda: one.changed(), namespaces, said.append, quick()
+        client, inventory, lambda: one.changed(), namespaces, said.append, quick(), last_good=kept
     )
     one = Running(server, source, client, inventory, said)
     task = spawn(source.run(), "kubernetes")

@@ -24,6 +24,7 @@ STATUS_GROUPS = frozenset(
     {
         "gateway.networking.k8s.io",
         "networking.istio.io",
+        "networking.k8s.io",
         "security.istio.io",
         "telemetry.istio.io",
     }

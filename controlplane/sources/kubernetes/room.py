@@ -23,6 +23,7 @@ from controlplane.sources.kubernetes.metrics import KubernetesMetrics
 from controlplane.sources.kubernetes.source import KubernetesSource
 from controlplane.sources.kubernetes.status_writer import StatusWriter
 from controlplane.sources.kubernetes.teller import Teller
+from controlplane.sources.last_good import LastGood
 from controlplane.tasks import spawn
 
 DEFAULT_NAMESPACE = "weft-system"
@@ -31,12 +32,13 @@ DEFAULT_NAMESPACE = "weft-system"
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
     """namespaces: only these; none: all. lease_namespace: where the leader's Lease is; '': where
-    this pod is, else weft-system."""
+    this pod is, else weft-system. last_good: the file in which policies are kept over a restart."""
 
     kubeconfig: Path | None = None
     context: str = ""
     namespaces: tuple[str, ...] = ()
     lease_namespace: str = ""
+    last_good: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ async def open_kubernetes(
     pod's mount can not be used."""
     client = Client(open_access(AccessOptions(options.kubeconfig, options.context)))
     await stack.enter_async_context(client)
-    source = KubernetesSource(client, inventory, on_change, options.namespaces, say)
+    kept = LastGood(options.last_good)
+    source = KubernetesSource(client, inventory, on_change, options.namespaces, say, last_good=kept)
     namespace = options.lease_namespace or _own_namespace()
     identity = f"{socket.gethostname()}_{uuid.uuid4()}"
     leader = Leader(client, namespace, identity, lambda why: source.remark("Lease", why))

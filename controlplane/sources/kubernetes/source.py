@@ -15,6 +15,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
 
 from controlplane.announce import announcements
 from controlplane.inventory import Inventory, Origin
@@ -27,15 +28,18 @@ from controlplane.sources.kubernetes.client import UNREACHABLE, Client
 from controlplane.sources.kubernetes.collection import Collection
 from controlplane.sources.kubernetes.discovery import served, streams_lists
 from controlplane.sources.kubernetes.health import Failure, State, Trouble, statuses
-from controlplane.sources.kubernetes.intake import SOURCE, Intake
+from controlplane.sources.kubernetes.intake import SOURCE, Intake, source_of
 from controlplane.sources.kubernetes.reflector import Pace, Reflector
 from controlplane.sources.kubernetes.replica import Change, Replica
 from controlplane.sources.kubernetes.wanted import Followed, Plan, groups, plan
+from controlplane.sources.last_good import LastGood
 from controlplane.tasks import spawn
 
 log = logging.getLogger("weft.controlplane.kubernetes")
 
 DISCOVER_EVERY_S = 15.0
+KEEP_EVERY_S = 1.0
+"""Policies are not written to the state directory more often."""
 
 
 class KubernetesSource:
@@ -48,13 +52,16 @@ class KubernetesSource:
         say: Callable[[str], None] = lambda line: None,
         pace: Pace | None = None,
         clock: Callable[[], float] = time.time,
+        last_good: LastGood | None = None,
     ) -> None:
         """namespaces: only these, and what is of no namespace. say: tells the user a line while
-        `on_change` is not called yet. clock: Unix seconds."""
+        `on_change` is not called yet. clock: Unix seconds. last_good: where policies are kept over
+        a restart."""
         self._say = say
         self._client = client
         self._inventory = inventory
-        self._intake = Intake(inventory)
+        self._last_good = last_good or LastGood(None)
+        self._intake = Intake(inventory, self._last_good)
         self._on_change = on_change
         self._namespaces = tuple(dict.fromkeys(namespaces))
         self._pace = pace or Pace()
@@ -66,6 +73,7 @@ class KubernetesSource:
         self._backoff = Backoff(self._pace.chance)
         self._ready = asyncio.Event()
         self._look = asyncio.Event()
+        self._news = asyncio.Event()
         self.collections: dict[tuple[str, str, str], Collection] = {}
         self._kinds: dict[str, list[Collection]] = {}
         self.last_contact = 0.0
@@ -82,6 +90,8 @@ class KubernetesSource:
 
     async def run(self) -> None:
         """Until cancelled; then nothing is followed any more, and all stays as it is."""
+        self._last_good.load()
+        keeping = spawn(self._keep(), "last good policies")
         try:
             while True:
                 await self._discover()
@@ -91,8 +101,24 @@ class KubernetesSource:
                     wait_s = self._backoff.next_s()
                 await self._pause(wait_s * (1 + self._pace.chance() / 2))
         finally:
+            keeping.cancel()
             for collection in self.collections.values():
                 collection.stop()
+
+    async def _keep(self) -> NoReturn:
+        """Of what was deleted before the start nothing is kept."""
+        await self.ready()
+        every = self.collections.values()
+        self._last_good.only(
+            (source_of(one.followed.resource, name) for one in every for name in one.replica.names),
+            (),
+        )
+        while True:
+            if self._last_good.changed:
+                await asyncio.to_thread(self._last_good.write)
+            await self._pace.sleep(KEEP_EVERY_S)
+            await self._news.wait()
+            self._news.clear()
 
     async def _pause(self, seconds: float) -> None:
         """Or until somebody says `look`."""
@@ -208,6 +234,7 @@ class KubernetesSource:
 
     def changed(self) -> None:
         """Something means something else than before."""
+        self._news.set()
         if self.is_ready:
             self._on_change()
 

@@ -250,3 +250,28 @@ async def test_what_is_wrong_with_an_object_of_istio() -> None:
         await one.until(lambda: "'nowhere'" not in repr(one.find("VirtualService", "v")))
         tell()
         await one.until(lambda: status() == {"conditions": [theirs]})
+
+
+async def test_an_ingress_says_where_it_is_reached() -> None:
+    server = KubeServer()
+    backend = {"service": {"name": "web", "port": {"number": 80}}}
+    spec = {"ingressClassName": "weft", "defaultBackend": backend}
+    put(server, "ingresses", {"metadata": {"name": "i"}, "spec": spec})
+    put(server, "services", service("web"))
+    selector = {"istio": "ingressgateway"}
+    put(server, "services", service("edge", selector=selector, clusterIP="10.96.0.9"))
+
+    def balancer() -> Any:
+        return server.cluster.objects("ingresses")["default", "i"].get("status", {})
+
+    async with running(server) as one, telling(one) as tell:
+        tell()
+        await one.until(lambda: balancer() == {"loadBalancer": {"ingress": [{"ip": "10.96.0.9"}]}})
+        put(
+            server,
+            "ingresses",
+            {"metadata": {"name": "i"}, "spec": {**spec, "ingressClassName": "o"}},
+        )
+        await one.until(lambda: "='o'" in repr(one.find("Ingress", "i")))
+        tell()
+        await one.until(lambda: balancer() == {"loadBalancer": {}})

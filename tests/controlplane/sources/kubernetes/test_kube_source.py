@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,6 +114,28 @@ async def test_a_policy_that_can_not_be_read_at_the_start_shuts_its_namespace(
         await one.until(lambda: not one.statuses())
         assert one.find("AuthorizationPolicy", "p")
         assert not one.find("AuthorizationPolicy", guard.name)
+
+
+async def test_a_policy_that_can_not_be_read_any_more_holds_over_a_restart(
+    server: KubeServer, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept.json"
+    put(server, "authorizationpolicies", deny())
+    put(server, "authorizationpolicies", {**deny(), "metadata": {"name": "gone"}})
+    async with running(server, last_good=kept) as one:
+        first = one.find("AuthorizationPolicy", "p")
+        await one.until(lambda: kept.exists() and "gone" in kept.read_text())
+    put(server, "authorizationpolicies", deny(7))
+    delete(server, "authorizationpolicies", "gone")
+    async with running(server, last_good=kept) as one:
+        assert one.find("AuthorizationPolicy", "p") == first
+        assert {status.code for status in one.statuses()} == {"InvalidField", "HeldLastGood"}
+        await one.until(lambda: "gone" not in kept.read_text(), "what was deleted meanwhile")
+        put(server, "authorizationpolicies", deny(8))
+        await one.until(lambda: "8" in repr(one.statuses()))
+        assert one.find("AuthorizationPolicy", "p") == first
+    async with running(server) as one:
+        assert {status.code for status in one.statuses()} == {"InvalidField", "HeldShut"}
 
 
 async def test_files_come_first_and_the_other_is_told(server: KubeServer) -> None:
