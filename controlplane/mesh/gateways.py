@@ -87,10 +87,13 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """`name` tells it from others in names of resources: 'NAME.NAMESPACE', Istio's way."""
+    """`name` tells it from others in names of resources: 'NAME.NAMESPACE', Istio's way. behind: the
+    hosts of Services whose endpoints are its proxies, and whose ports are all that it has; () for
+    one that takes whom its scope takes."""
 
     name: str
     namespace: str
     scope: Scope
     servers: tuple[Server, ...] = ()
+    behind: tuple[str, ...] = ()
     position: Position = NOWHERE

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from controlplane.mesh.http_rules import HttpRule
+from controlplane.mesh.http_rules import HttpRule, Retry
 from controlplane.mesh.position import NOWHERE, Position
 from controlplane.mesh.stream_rules import StreamRule
 from controlplane.mesh.traffic_policy import ClientPolicy, Subset, TrafficPolicy
@@ -57,13 +57,15 @@ class Viewpoint:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """hostname is the full name; aliases are its shorter ones, valid from `namespace` (any of
-    them also with ':port'). policy and port_policies come from its DestinationRule; the first of
+    """hostname is the full name; aliases are its shorter ones, valid from `namespace` (any of them
+    also with ':port'). policy and port_policies come from its DestinationRule; the first of
     for_clients whose scope takes a client holds in their place. visible_in: namespaces of the
-    clients that may know it, None for all. subject_alt_names: by which its TLS is verified where
-    no rule says so. seen_from: set in what one client sees, where its place decides. headless: it
-    has no address of its own, but those of its endpoints. as_addressed: set in what a client sees
-    whose connections are intercepted: they go where the application sends them."""
+    clients that may know it, None for all. subject_alt_names: by which its TLS is verified where no
+    rule says so. retry: of rules that don't speak of it, None for the proxy's own. seen_from: set
+    in what one client sees, where its place decides. headless: it has no address of its own, but
+    those of its endpoints. as_addressed: set in what a client sees whose connections are
+    intercepted: they go where the application sends them. fixed_ports: gateways behind it listen
+    at the numbers of its ports, not at those of their endpoints."""
 
     hostname: str
     name: str
@@ -84,8 +86,10 @@ class Service:
     rules: tuple[HttpRule, ...] = ()
     stream_rules: tuple[StreamRule, ...] = ()
     seen_from: Viewpoint | None = None
+    retry: Retry | None = None
     headless: bool = False
     as_addressed: bool = False
+    fixed_ports: bool = False
     position: Position = NOWHERE
 
 

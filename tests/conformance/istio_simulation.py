@@ -31,6 +31,20 @@ from tests.support.pki import Authority
 Document = dict[str, Any]
 _CREDENTIAL = re.compile(r'(?:credentialName|secretName): *"?([\w.-]+)"?')
 _ADDRESS = "1.1.1.1"
+_OF_THE_TESTS_CODE = {
+    "TestTLSRouteTermination": """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: passthrough, namespace: default}
+spec:
+  hosts: [example.com]
+  gateways: [istio-system/gateway]
+  tls:
+  - match: [{sniHosts: [example.com]}]
+    route: [{destination: {host: backend.default.svc.cluster.local, port: {number: 8080}}}]
+"""
+}
+"""What of a configuration stands in code of the test and not in its text."""
 
 
 def run(cases: Path) -> Iterator[Result]:
@@ -110,6 +124,7 @@ def _draft(row: Document, secret: Document) -> Draft:
     }
     text = f"{row['config'] or ''}\n---\n{row['kubeConfig'] or ''}"
     texts = [text, json.dumps(workload), *_mesh_config(row)]
+    texts.append(_OF_THE_TESTS_CODE.get(row["test"], ""))
     places = sorted({namespace, "default", "alpha", "beta"})
     names = sorted(set(_CREDENTIAL.findall(text)))
     texts += [

@@ -55,7 +55,7 @@ def listeners(context: Context) -> Made:
     for gateway in context.place.gateways:
         for server in gateway.servers:
             address = context.place.address_of(server)
-            for port in context.place.ports_of(server):
+            for port in context.place.ports_of(gateway, server):
                 grouped.setdefault((address, port), []).append((gateway, server))
     for (address, port), servers in sorted(grouped.items(), key=lambda item: item[0]):
         builder = _Builder(context, port, made)

@@ -17,21 +17,33 @@ ROUTER = "router~"
 """Begins the node id of Istio's gateways."""
 
 
+Ports = Mapping[int, tuple[int, ...]]
+"""Of Services before a proxy -> where it listens for them."""
+
+
+ANY_SERVICE = ("", "")
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A proxy as a gateway. ports: of Services before it -> where it listens for them. proven: it
-    is the workload that it says, so that it may have private keys."""
+    """A proxy as a gateway. ports: by namespace and host of the Service before it; ANY_SERVICE
+    stands for all of them. proven: it is the workload that it says, so that it may have private
+    keys."""
 
     gateways: tuple[Gateway, ...]
     address: str
-    ports: Mapping[int, tuple[int, ...]]
+    ports: Mapping[tuple[str, str], Ports]
     proven: bool
 
     def address_of(self, server: Server) -> str:
         return server.bind or self.address
 
-    def ports_of(self, server: Server) -> tuple[int, ...]:
-        return self.ports.get(server.port, (server.port,))
+    def ports_of(self, gateway: Gateway, server: Server) -> tuple[int, ...]:
+        if not gateway.behind:
+            return self.ports[ANY_SERVICE].get(server.port, (server.port,))
+        own = (self.ports.get((gateway.namespace, name), {}) for name in gateway.behind)
+        found = (ports.get(server.port, ()) for ports in own)
+        return tuple(dict.fromkeys(port for ports in found for port in ports))
 
 
 def place_of(mesh: Mesh, node: Node) -> Place | None:
@@ -63,17 +75,21 @@ def _address(workload: Workload | None) -> str:
     return EVERYWHERE
 
 
-def _ports(mesh: Mesh, workload: Workload | None) -> Mapping[int, tuple[int, ...]]:
+def _ports(mesh: Mesh, workload: Workload | None) -> Mapping[tuple[str, str], Ports]:
     """By the Services that have it as an endpoint, as a workload or by its address, which on a
     laptop is everybody's."""
     if workload is None:
-        return {}
+        return {ANY_SERVICE: {}}
     own = f"{workload.namespace}/{workload.name}"
     address = workload.address if _address(workload) == EVERYWHERE else ""
-    found: dict[int, dict[int, None]] = {}
+    found: dict[tuple[str, str], dict[int, dict[int, None]]] = {ANY_SERVICE: {}}
     for service in mesh.services:
         for endpoint in service.endpoints:
             if endpoint.workload == own or (address and endpoint.address == address):
                 for port, target in endpoint.ports.items():
-                    found.setdefault(port, {})[target] = None
-    return {port: tuple(targets) for port, targets in found.items()}
+                    listens = port if service.fixed_ports else target
+                    one = found.setdefault((service.namespace, service.hostname), {})
+                    one.setdefault(port, {})[listens] = None
+                    if not service.fixed_ports:
+                        found[ANY_SERVICE].setdefault(port, {})[target] = None
+    return {name: {p: tuple(to) for p, to in of.items()} for name, of in found.items()}

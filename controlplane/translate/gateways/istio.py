@@ -33,6 +33,8 @@ _SECURED = ("HTTPS", "TLS")
 _PASSED_ON = ("PASSTHROUGH", "AUTO_PASSTHROUGH")
 
 
+GATEWAY_SERVICE = "internal.istio.io/gateway-service"
+
 _Socket = tuple[frozenset[tuple[str, str]], str, str, int]
 """Of which proxies (selector and namespace), and the address and port there."""
 
@@ -106,6 +108,7 @@ class IstioGateways:
             namespace=gateway.namespace,
             scope=Scope(namespace, gateway.spec.selector),
             servers=tuple(server for server in servers if server is not None),
+            behind=_behind(gateway),
             position=gateway.position,
         )
 
@@ -184,6 +187,12 @@ class IstioGateways:
 def _seniority(gateway: Gateway) -> tuple[str, str]:
     """As Istio sorts them: the oldest first, of those without an age by name."""
     return gateway.metadata.creation_timestamp, f"{gateway.name}.{gateway.namespace}"
+
+
+def _behind(gateway: Gateway) -> tuple[str, ...]:
+    """Istio's word for the Services, of its own namespace, that stand before a gateway."""
+    written = gateway.metadata.annotations.get(GATEWAY_SERVICE, "")
+    return tuple(name.strip() for name in written.split(",") if name.strip())
 
 
 def _is_for(gateway: Gateway, workload: Workload) -> bool:
