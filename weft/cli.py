@@ -67,7 +67,20 @@ def weft() -> None:
 @click.option("--state-dir", default=".weft", show_default=True, help="Keys, logs, addresses.")
 @click.option("--no-restart", is_flag=True, help="Leave a process that has died as it is.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Gateway port [default: 8080 or next].")
-def up(directory: str, check: bool, state_dir: str, no_restart: bool, port: int | None) -> None:
+@click.option(
+    "--state-passphrase-file",
+    default="",
+    metavar="FILE",
+    help="Encrypt the authority's keys in --state-dir by this passphrase: a file, or env:NAME.",
+)
+def up(
+    directory: str,
+    check: bool,
+    state_dir: str,
+    no_restart: bool,
+    port: int | None,
+    state_passphrase_file: str,
+) -> None:
     """Run the mesh of DIRECTORY on this machine, until Ctrl-C.
 
     DIRECTORY has Kubernetes and Istio YAML. Each Deployment runs as a process here (its first
@@ -84,7 +97,9 @@ def up(directory: str, check: bool, state_dir: str, no_restart: bool, port: int 
     from weft import up as laptop
     from weft.mesh import MeshOptions
 
-    options = MeshOptions(Path(directory), Path(state_dir), not no_restart, port)
+    options = MeshOptions(
+        Path(directory), Path(state_dir), not no_restart, port, passphrase=state_passphrase_file
+    )
     sys.exit(laptop.check_all(options) if check else laptop.up(options))
 
 

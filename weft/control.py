@@ -20,6 +20,7 @@ from weft.tasks import spawn
 NAME = "controlplane"
 START_TIMEOUT_S = 60.0
 LOOK_EVERY_S = 0.02
+FROM_ENVIRONMENT = "env:"
 
 
 class ControlPlane:
@@ -35,9 +36,16 @@ class ControlPlane:
         on_serving: Callable[[], Awaitable[None]],
         *,
         restart: bool,
+        passphrase: str = "",
     ) -> None:
+        """passphrase: where that of the authority's keys is, a file or env:NAME; '' for none."""
         self.port, self.mtls_port, self.admin_port = ports.take(), ports.take(), ports.take()
         self._argv = (*program, "controlplane", "--config", str(directory))
+        if passphrase:
+            self._argv += ("--state-passphrase-file", passphrase)
+        self._environment = dict(os.environ)
+        if passphrase.startswith(FROM_ENVIRONMENT):  # nobody else whom we start inherits it
+            os.environ.pop(passphrase.removeprefix(FROM_ENVIRONMENT), None)
         self._state = state
         self._reporter = reporter
         self._on_serving = on_serving
@@ -55,7 +63,7 @@ class ControlPlane:
         options = [word for name, port in ports.items() for word in (name, str(port))]
         places = ("--state-dir", str(self._state.path), "--store", f"sqlite:{self._state.store}")
         argv = (*self._argv, *places, *options)
-        return Command(argv, os.environ)
+        return Command(argv, self._environment)
 
     def _started(self, pid: int) -> None:
         spawn(self._wait_until_serving(pid), "control plane start")

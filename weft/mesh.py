@@ -41,13 +41,15 @@ RESTARTS_TOLERATED = 3
 
 @dataclass(frozen=True, slots=True)
 class MeshOptions:
-    """gateway_port None: 8080 or the next free one. program: how to run `weft`."""
+    """gateway_port None: 8080 or the next free one. program: how to run `weft`. passphrase: where
+    that of the authority's keys is, a file or env:NAME; '' for none."""
 
     directory: Path
     state_dir: Path
     restart: bool = True
     gateway_port: int | None = None
     program: tuple[str, ...] = PROGRAM
+    passphrase: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class LaptopMesh:
             self.reporter,
             self._control_plane_serves,
             restart=options.restart,
+            passphrase=options.passphrase,
         )
         setup = SidecarSetup(
             program=options.program,

@@ -30,12 +30,14 @@ def main() -> None:
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--state-passphrase-file", default="")
     words = parser.parse_args()
     options = MeshOptions(
         words.directory,
         words.state_dir,
         gateway_port=words.port,
         program=(sys.executable, FAKE),
+        passphrase=words.state_passphrase_file,
     )
     guarded(lambda: sys.exit(up.check_all(options) if words.check else up.up(options)))
 

@@ -235,6 +235,8 @@ def main() -> None:
     plane = commands.add_parser("controlplane")
     for option in ("--config", "--state-dir", "--port", "--mtls-port", "--admin-port"):
         plane.add_argument(option, required=True)
+    for option in ("--state-passphrase-file", "--store"):
+        plane.add_argument(option)
     plane.set_defaults(run=controlplane)
     sidecar = commands.add_parser("proxy")
     sidecar.add_argument("-c", dest="bootstrap", required=True)

@@ -51,6 +51,22 @@ def test_killed_with_9_it_leaves_nothing(tmp_path: Path) -> None:
     eventually(lambda: not [pid for pid in started if alive(pid)], what="the end of all")
 
 
+def test_the_passphrase_is_for_the_control_plane_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WOVEN", "swordfish")
+
+    def knows(pid: int) -> bool:
+        return b"WOVEN=swordfish" in Path(f"/proc/{pid}/environ").read_bytes()
+
+    with fake_up(tmp_path, POSTCARD, "--state-passphrase-file", "env:WOVEN") as mesh:
+        mesh.says("all ready")
+        plane = pid_of(mesh, "controlplane", "env:WOVEN")
+        assert knows(plane)
+        assert [pid for pid in mesh.processes() if knows(pid)] == [plane]
+        assert mesh.end() == 0, mesh.log
+
+
 def test_a_killed_app_leaves_the_mesh_and_comes_back(tmp_path: Path) -> None:
     with fake_up(tmp_path) as mesh:
         mesh.says("all ready")
