@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import repeat
 from typing import Any
 
-from protos.types import CDS, EDS, LDS, RDS, SDS
+from protos.types import CDS, EDS, LDS, RDS, SDS, VHDS
 from proxy.admin.redact import redact
 from proxy.admin.reply import Query, Reply, bad_request, json_reply
 from proxy.admin.view import AdminView, DumpedResource
@@ -54,7 +54,8 @@ def config_dump(view: AdminView, query: Query) -> Reply:
         pattern = re.compile(query.get("name_regex", ""))
     except re.error as error:
         return bad_request(f"Invalid regex: {error}")
-    resources = [each for each in view.resources() if pattern.search(each.name)]
+    every = _with_hosts(view.resources())
+    resources = [each for each in every if pattern.search(each.name)]
     wanted = query.get("resource")
     if wanted is not None:
         return _one_field(wanted, resources)
@@ -62,6 +63,26 @@ def config_dump(view: AdminView, query: Query) -> Reply:
     configs = [_bootstrap(view)]
     configs += [_dump(kind, [r for r in resources if r.type_url == kind]) for kind in shown]
     return json_reply({"configs": [config for config in configs if len(config) > 1]})
+
+
+def _with_hosts(resources: Iterable[DumpedResource]) -> list[DumpedResource]:
+    """Virtual hosts that were fetched by themselves stand in their tables, as in Envoy."""
+    every = list(resources)
+    hosts = [each for each in every if each.type_url == VHDS]
+    return [_joined(each, hosts) for each in every if each.type_url != VHDS]
+
+
+def _joined(table: DumpedResource, hosts: list[DumpedResource]) -> DumpedResource:
+    own = [host for host in hosts if host.name.rpartition("/")[0] == table.name]
+    if table.type_url != RDS or not own:
+        return table
+
+    def shown() -> dict[str, Any]:
+        routes = dict(table.json())
+        fetched = [dict(host.json()) for host in own]
+        return {**routes, "virtual_hosts": [*routes.get("virtual_hosts", ()), *fetched]}
+
+    return replace(table, json=shown)
 
 
 def _one_field(wanted: str, resources: Iterable[DumpedResource]) -> Reply:

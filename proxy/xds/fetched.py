@@ -39,6 +39,8 @@ class Fetched:
         self.asked: dict[str, str | None] = {}
         self.changes = 0
         self._hosts: dict[str, _Host] = {}
+        self._named: frozenset[str] = frozenset()
+        self._named_at = 0
         self._merged: dict[str, tuple[RouteConfiguration, int, RouteConfiguration]] = {}
 
     # ----------------------------------------------------------------- what comes in
@@ -100,7 +102,10 @@ class Fetched:
 
     def clusters(self) -> frozenset[str]:
         """What their routes name, as far as it is asked for at once."""
-        return frozenset[str]().union(*(host.clusters for host in self._hosts.values()))
+        if self._named_at != self.changes:
+            named = (host.clusters for host in self._hosts.values())
+            self._named_at, self._named = self.changes, frozenset[str]().union(*named)
+        return self._named
 
     def raws(self) -> Iterator[Raw]:
         """With the names that were asked for as aliases."""

@@ -77,6 +77,7 @@ class Store:
         self._started_at = now
         self._fetched = Fetched()
         self._asked_clusters: frozenset[str] = frozenset()
+        self._were_named: frozenset[str] = frozenset()
         self._static_clusters = frozenset(each.name for each in bootstrap.clusters)
         self._own_changes = 0
         for cluster in bootstrap.clusters:
@@ -150,16 +151,17 @@ class Store:
         """What requests ask for, virtual hosts and clusters: exactly these from now on."""
         wanted = list(keys)
         self._fetched.ask(name for kind, name in wanted if kind == VHDS)
-        before = self._named_clusters()
         self._asked_clusters = frozenset(name for kind, name in wanted if kind == CDS)
-        self._forget_clusters(before)
         self._own_changes += 1
 
-    def _forget_clusters(self, before: frozenset[str]) -> None:
-        """Those that were asked for and are no more: who has them for all sends them again."""
-        for name in before - self._named_clusters():
+    def _forget_clusters(self) -> None:
+        """Those that were asked for by name and are no more: if they are in all that there is, the
+        control plane sends them again (delta xDS)."""
+        named = self._named_clusters()
+        for name in self._were_named - named:
             self._disown((CDS, name))
             self._absent.discard((CDS, name))
+        self._were_named = named
 
     def _named_clusters(self) -> frozenset[str]:
         """That are asked for by name."""
@@ -186,6 +188,7 @@ class Store:
     def advance(self, now: float) -> None:
         """After each response, and when time has passed: what has waited long enough is taken as
         empty, and what nobody names any more is forgotten."""
+        self._forget_clusters()
         self._forget_unused()
         for key in [key for key, at in self._stale_at.items() if now >= at]:
             del self._stale_at[key]

@@ -28,7 +28,7 @@ class CompiledTable:
     def __init__(
         self, routes: RouteConfiguration, context: RouteContext, last: CompiledTable | None = None
     ) -> None:
-        self.routes = routes
+        self.routes = self._rest = routes
         self._context = context
         self._hosts: dict[str, tuple[VirtualHost, Find[RouteEntry]]] = {}
         self.table: Table[RouteEntry] = Table(
@@ -36,8 +36,10 @@ class CompiledTable:
             routes.vhost_header.encode(),
             tuple([name.encode() for name in routes.internal_only_headers]),
         )
-        alike = last is not None and _without_hosts(last.routes) == _without_hosts(routes)
-        known = last._hosts if last is not None and alike else {}
+        known: dict[str, tuple[VirtualHost, Find[RouteEntry]]] = {}
+        if last is not None and _without_hosts(last.routes) == _without_hosts(routes):
+            # What is said to filters is to be the same objects: they count by those.
+            self._rest, self._context, known = last._rest, last._context, last._hosts
         for host in routes.virtual_hosts:
             self.table.add(host.domains, self._find(host, known))
 
@@ -56,7 +58,7 @@ class CompiledTable:
     ) -> Find[RouteEntry]:
         last = known.get(host.name)
         if last is None or last[0] != host:
-            last = (host, _virtual_host(self.routes, host, self._context))
+            last = (host, _virtual_host(self._rest, host, self._context))
         self._hosts[host.name] = last
         return last[1]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from protos.types import CDS, EDS, LDS, SDS
+from protos.types import CDS, EDS, LDS, RDS, SDS, VHDS
 from proxy.admin.pages import PAGES, respond
 from proxy.admin.redact import REDACTED, REDACTED_BYTES, redact
 from proxy.admin.reply import PARTS_PER_PIECE, Reply, json_reply
@@ -361,6 +361,18 @@ def test_who_was_denied(proxy: Proxy) -> None:
 
 def resource(type_url: str, name: str, body: Mapping[str, Any], **fields: Any) -> DumpedResource:
     return DumpedResource(type_url, name, lambda: body, updated_at_s=NOW_S, **fields)
+
+
+def test_config_dump_shows_fetched_virtual_hosts_in_their_tables(proxy: Proxy) -> None:
+    proxy.resources = [
+        resource(RDS, "t", {"name": "t", "virtual_hosts": [{"name": "own"}]}),
+        resource(RDS, "other", {"name": "other"}),
+        resource(VHDS, "t/one", {"name": "t/one"}),
+        resource(VHDS, "t/two", {"name": "t/two"}),
+    ]
+    entries = proxy.json("/config_dump?resource=dynamic_route_configs")["configs"]
+    shown = [entry["route_config"].get("virtual_hosts", []) for entry in entries]
+    assert [[one["name"] for one in hosts] for hosts in shown] == [["own", "t/one", "t/two"], []]
 
 
 def test_config_dump(proxy: Proxy) -> None:

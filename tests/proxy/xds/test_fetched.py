@@ -15,7 +15,7 @@ def host(*domains: str, cluster: str = "a") -> VirtualHost:
 
 
 def to(cluster: str) -> Route:
-    return Route(RouteMatch("prefix", "/"), RouteAction(cluster=cluster))
+    return Route(RouteMatch(prefix="/"), RouteAction(cluster=cluster))
 
 
 class Feed:
@@ -108,6 +108,6 @@ def test_a_table_is_the_same_object_until_something_of_it_changes() -> None:
 def test_its_clusters_are_asked_for_at_once_unless_they_are_many() -> None:
     shares = tuple(WeightedCluster(f"w{number}", 1) for number in range(CLUSTERS_AT_ONCE))
     copy = (MirrorPolicy("copy"),)
-    route = Route(RouteMatch("prefix", "/"), RouteAction(weighted=shares, mirrors=copy))
+    route = Route(RouteMatch(prefix="/"), RouteAction(weighted=shares, mirrors=copy))
     assert clusters_of(VirtualHost("v", ("v",), (route,))) == {"copy", *(w.name for w in shares)}
     assert clusters_of(VirtualHost("v", ("v",), (route, to("more")))) == {"copy"}

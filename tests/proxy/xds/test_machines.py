@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from envoy.config.core.v3 import base_pb2
 from envoy.service.discovery.v3 import discovery_pb2 as pb
 
-from protos.types import CDS, EDS, LDS, SDS
+from protos.types import CDS, EDS, LDS, SDS, VHDS
 from proxy.config.model import Node
 from proxy.xds.ads import SotwMachine
 from proxy.xds.delta import DeltaMachine
@@ -157,3 +157,35 @@ def test_the_node_tells_everything() -> None:
     assert (message.id, message.cluster, message.locality.zone) == ("id", "cluster", "z")
     assert (message.user_agent_name, message.user_agent_version) == ("weft", "0.1")
     assert message.metadata["LABELS"]["app"] == "a"  # type: ignore[index]
+
+
+def test_delta_names_beside_all_there_are() -> None:
+    """Who has named a resource no longer means all by naming nothing."""
+    machine = DeltaMachine(NODE)
+    machine.open()
+    assert machine.subscribe(CDS, None, nothing) is not None
+    more = machine.subscribe(CDS, names("*", "a"), nothing)
+    assert more is not None
+    assert list(more.resource_names_subscribe) == ["*", "a"]
+    fewer = machine.subscribe(CDS, None, nothing)
+    assert fewer is not None
+    assert list(fewer.resource_names_unsubscribe) == ["a"]
+    machine.open()
+    again = machine.subscribe(CDS, names("*", "a"), lambda: {"a": "1", "b": "2"})
+    assert again is not None
+    assert dict(again.initial_resource_versions) == {"a": "1", "b": "2"}
+
+
+def test_delta_virtual_hosts_have_other_names_than_they_are_asked_by() -> None:
+    machine = DeltaMachine(NODE)
+    machine.open()
+    first = machine.subscribe(VHDS, names("t/one"), lambda: {"t/own": "1"})
+    assert first is not None
+    assert dict(first.initial_resource_versions) == {"t/own": "1"}
+    response = pb.DeltaDiscoveryResponse(type_url=VHDS, nonce="1", removed_resources=["t/gone"])
+    response.resources.add(name="t/own", aliases=["t/one"]).resource.CopyFrom(packed(cluster("a")))
+    response.resources.add(name="t/no", aliases=["t/no", "t/none"])
+    update = machine.feed(response)
+    assert update is not None
+    assert [(each.name, each.aliases) for each in update.resources] == [("t/own", ("t/one",))]
+    assert (update.removed, update.absent) == (("t/gone",), ("t/no", "t/none"))
