@@ -14,7 +14,7 @@ command -v apt-get >/dev/null 2>&1 || absent "there is no apt-get here"
 cd "$place" || exit 1
 # The system's lists if it has them, else lists of our own.
 if ! apt-get download -q etcd-server >apt/log 2>&1; then
-  own="-o Dir::State::Lists=$PWD/apt/lists -o Dir::Cache=$PWD/apt/cache -o APT::Sandbox::User=$(id -un)"
+  own="-o Acquire::http::Timeout=60 -o Acquire::Retries=2 -o Dir::State::Lists=$PWD/apt/lists -o Dir::Cache=$PWD/apt/cache -o APT::Sandbox::User=$(id -un)"
   # shellcheck disable=SC2086
   { apt-get $own update -q && apt-get $own download -q etcd-server; } >>apt/log 2>&1 ||
     absent "apt-get could not fetch etcd-server: $(tail -n 1 apt/log)"

@@ -16,7 +16,7 @@ cd "$place" || exit 1
 # The system's lists if it has them, else lists of our own.
 # shellcheck disable=SC2086
 if ! apt-get download -q $packages >apt/log 2>&1; then
-  own="-o Dir::State::Lists=$PWD/apt/lists -o Dir::Cache=$PWD/apt/cache -o APT::Sandbox::User=$(id -un)"
+  own="-o Acquire::http::Timeout=60 -o Acquire::Retries=2 -o Dir::State::Lists=$PWD/apt/lists -o Dir::Cache=$PWD/apt/cache -o APT::Sandbox::User=$(id -un)"
   { apt-get $own update -q && apt-get $own download -q $packages; } >>apt/log 2>&1 ||
     absent "apt-get could not fetch it: $(tail -n 1 apt/log)"
 fi
