@@ -8,7 +8,7 @@ proxy answers 503 with the response flag NC, and the mesh's status says which ru
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from envoy.config.route.v3.route_components_pb2 import (
     DirectResponseAction,
@@ -176,7 +176,10 @@ _EVERYTHING = EnvoyMatch(prefix="/")
 
 def rules_of(service: Service, port: int) -> tuple[HttpRule, ...]:
     """Its own, or the one that sends everything to it."""
-    return service.rules or (_default_rule(service, port),)
+    rules = service.rules or (_default_rule(service, port),)
+    if service.retry is None:
+        return rules
+    return tuple(replace(one, retry=service.retry) if one.retry is None else one for one in rules)
 
 
 def _default_rule(service: Service, port: int) -> HttpRule:

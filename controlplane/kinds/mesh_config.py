@@ -28,6 +28,7 @@ from controlplane.kinds.decoders import (
     text,
 )
 from controlplane.kinds.log_providers import DefaultProviders, FileAccessLog, absolute_path
+from controlplane.kinds.mesh_defaults import MeshDefaults
 from controlplane.kinds.objects import Object
 from controlplane.kinds.schema import (
     Invalid,
@@ -62,14 +63,11 @@ DENIAL_DETAILS = "weft.dev/denial-details"
 
 _NOT_YET = "has no effect yet"
 _UNUSED = (
-    "configSources connectTimeout "
-    "defaultConfig defaultDestinationRuleExportTo defaultHttpRetryPolicy "
-    "defaultServiceExportTo defaultVirtualServiceExportTo disableEnvoyListenerLog "
-    "discoverySelectors dnsRefreshRate enableAutoMtls enableEnvoyAccessLogService "
-    "enablePrometheusMerge enableTracing h2UpgradePolicy hboneIdleTimeout inboundClusterStatName "
-    "inboundTrafficPolicy ingressClass ingressControllerMode ingressSelector ingressService "
-    "localityLbSetting outboundClusterStatName proxyHttpPort serviceScopeConfigs serviceSettings "
-    "tcpKeepalive"
+    "configSources defaultConfig disableEnvoyListenerLog discoverySelectors dnsRefreshRate "
+    "enableEnvoyAccessLogService enablePrometheusMerge enableTracing hboneIdleTimeout "
+    "inboundClusterStatName inboundTrafficPolicy ingressClass ingressControllerMode "
+    "ingressSelector ingressService outboundClusterStatName proxyHttpPort serviceScopeConfigs "
+    "serviceSettings"
 )
 _OTHER_PROVIDERS = (
     "datadog envoyHttpAls envoyOtelAls envoyTcpAls lightstep opencensus "
@@ -229,7 +227,7 @@ class OutboundTrafficPolicy(Record):
 
 
 @record
-class MeshConfig(Record):
+class MeshConfig(MeshDefaults):
     NOTED = notes(**dict.fromkeys(_UNUSED.split(), _NOT_YET))
     UNSUPPORTED = names("caCertificates")
     root_namespace: str = optional(_root, ROOT_NAMESPACE)
@@ -259,6 +257,7 @@ class MeshConfig(Record):
             if provider.name in seen:
                 yield f"extensionProviders[{index}]", f"{provider.name!r} is given twice"
             seen.add(provider.name)
+        yield from MeshDefaults.check(self)
 
 
 # --------------------------------------------------------------------------- the ConfigMap

@@ -20,6 +20,7 @@ from controlplane.mesh.scopes import Scope
 from controlplane.translate.credentials import Credentials, Need
 from controlplane.translate.index import Hosts, age
 from controlplane.translate.memo import Each
+from controlplane.translate.mesh_defaults import NO_DEFAULTS, Defaults
 from controlplane.translate.peers import ROOT_NAMESPACE
 from controlplane.translate.report import Report
 from controlplane.translate.traffic_policy import Settings, port_items, ports_of, subset_of
@@ -43,6 +44,7 @@ def apply(
     rules: Iterable[DestinationRule],
     hosts: Hosts,
     credentials: Credentials,
+    defaults: Defaults,
     report: Report,
 ) -> tuple[Service, ...]:
     """The services with their policies, port policies and subsets."""
@@ -52,10 +54,10 @@ def apply(
         specificity, hostnames = each(rule.key, find, rule)
         for hostname in hostnames:
             of.setdefault(hostname, []).append((specificity, rule))
-    make = partial(_made, report)
+    make, says_something = partial(_made, report), defaults != NO_DEFAULTS
     return tuple(
-        each(service.hostname, make, service, *of[service.hostname])
-        if service.hostname in of
+        each(service.hostname, make, defaults, service, *of.get(service.hostname, ()))
+        if says_something or service.hostname in of
         else service
         for service in services
     )
@@ -99,52 +101,62 @@ def _tell_foreign(rule: DestinationRule, services: tuple[Service, ...], report: 
 Ranked = tuple[int, DestinationRule]
 
 
-def _made(report: Report, service: Service, *ranked: Ranked) -> Service:
+def _made(report: Report, defaults: Defaults, service: Service, *ranked: Ranked) -> Service:
     """ranked: the rules whose hosts name the service, with their specificity, oldest first."""
     plain = [(rank, rule) for rank, rule in ranked if rule.spec.workload_selector is None]
-    default = _with_policy(service, _merged(_for_client("", service, plain), report))
-    found = list(_selected(service, ranked, report))
-    for namespace in sorted(_named(plain)):
-        made = _with_policy(service, _merged(_for_client(namespace, service, plain), report))
+    exports = defaults.destination_rules
+
+    def seen_from(namespace: str) -> Service:
+        chosen = _for_client(namespace, service, plain, exports)
+        return _with_policy(service, _merged(chosen, report), defaults)
+
+    default = seen_from("")
+    found = list(_selected(service, ranked, defaults, report))
+    for namespace in sorted(_named(plain, exports)):
+        made = seen_from(namespace)
         if _differs(made, default):
             found.append(_client_policy(Scope(namespace), made))
     return replace(default, for_clients=tuple(found))
 
 
-def _selected(service: Service, ranked: Iterable[Ranked], report: Report) -> Iterator[ClientPolicy]:
+def _selected(
+    service: Service, ranked: Iterable[Ranked], defaults: Defaults, report: Report
+) -> Iterator[ClientPolicy]:
     """The rules for some workloads of a namespace; of several that choose one the first counts."""
     for _, rule in ranked:
         if (selector := rule.spec.workload_selector) is not None:
-            made = _with_policy(service, _merged([rule], report))
+            made = _with_policy(service, _merged([rule], report), defaults)
             yield _client_policy(Scope(rule.namespace, selector.match_labels), made)
 
 
 def _for_client(
-    namespace: str, service: Service, ranked: Iterable[Ranked]
+    namespace: str, service: Service, ranked: Iterable[Ranked], exports: tuple[str, ...]
 ) -> list[DestinationRule]:
     """Those that count together for clients of `namespace`; '' is one that no rule names."""
     ranked = list(ranked)
     levels = (
         [one for one in ranked if one[1].namespace == namespace != ROOT_NAMESPACE],
-        [one for one in ranked if _reaches(one[1], service.namespace, namespace)],
-        [one for one in ranked if _reaches(one[1], ROOT_NAMESPACE, namespace)],
+        [one for one in ranked if _reaches(one[1], service.namespace, namespace, exports)],
+        [one for one in ranked if _reaches(one[1], ROOT_NAMESPACE, namespace, exports)],
     )
     level = next(filter(None, levels), [])
     best = max((rank for rank, _ in level), default=0)
     return [rule for rank, rule in level if rank == best]
 
 
-def _reaches(rule: DestinationRule, home: str, client: str) -> bool:
-    """Is it a rule of `home` that clients of the namespace `client` may see?"""
-    exported = namespaces_of(rule.spec.export_to, rule.namespace)
+def _reaches(rule: DestinationRule, home: str, client: str, exports: tuple[str, ...]) -> bool:
+    """Is it a rule of `home` that clients of the namespace `client` may see? exports: to whom one
+    is shown that doesn't say it."""
+    exported = namespaces_of(rule.spec.export_to or exports, rule.namespace)
     return rule.namespace == home and (exported is None or client in exported)
 
 
-def _named(ranked: Iterable[Ranked]) -> set[str]:
+def _named(ranked: Iterable[Ranked], exports: tuple[str, ...]) -> set[str]:
     """Namespaces whose clients may see other rules than everybody."""
     found: set[str] = set()
     for _, rule in ranked:
-        found |= {rule.namespace, *(namespaces_of(rule.spec.export_to, rule.namespace) or ())}
+        exported = namespaces_of(rule.spec.export_to or exports, rule.namespace)
+        found |= {rule.namespace, *(exported or ())}
     return found
 
 
@@ -187,12 +199,13 @@ def _merge(merged: _Merged, rule: DestinationRule, report: Report) -> None:
             report.warning(rule, spec.at(f"subsets[{index}]"), "Conflict", message)
 
 
-def _with_policy(service: Service, merged: _Merged) -> Service:
+def _with_policy(service: Service, merged: _Merged, defaults: Defaults) -> Service:
     namespace = merged.policy_of.namespace if merged.policy_of is not None else ""
-    settings = Settings().over(merged.policy, namespace)
+    settings = Settings(defaults=defaults).over(merged.policy, namespace)
     ports = ports_of(settings, merged.policy, namespace)
     return replace(
         service,
+        retry=defaults.retry,
         policy=settings.policy(),
         port_policies={number: item.policy() for number, item in ports.items()},
         subsets=tuple(

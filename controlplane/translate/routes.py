@@ -40,11 +40,13 @@ HTTP = ("HTTP", "HTTP2", "GRPC")
 
 
 class _Claim(NamedTuple):
-    """A VirtualService names a service, with which of its hosts."""
+    """A VirtualService names a service, with which of its hosts, for clients of which
+    namespaces."""
 
     specificity: int
     virtual_service: VirtualService
     host_index: int
+    scopes: tuple[str, ...]
 
 
 class _Routed(NamedTuple):
@@ -61,14 +63,16 @@ def apply(
     virtual_services: Iterable[VirtualService],
     hosts: Hosts,
     delegates: Delegates,
+    exports: tuple[str, ...],
     report: Report,
 ) -> tuple[Service, ...]:
-    """The services with their rules. `hosts` knows them with their subsets."""
+    """The services with their rules. `hosts` knows them with their subsets. exports: to whom a
+    VirtualService is shown that doesn't say it."""
     make = partial(_routed, hosts, delegates, report)
     routed: dict[ObjectKey, _Routed] = {}
     claims: dict[str, list[_Claim]] = defaultdict(list)
     for item in sorted(virtual_services, key=age):
-        made = routed[item.key] = each(item.key, make, item)
+        made = routed[item.key] = each(item.key, make, exports, item)
         for hostname, claim in made.claims:
             claims[hostname].append(claim)
     join = partial(_with_rules, report)
@@ -82,12 +86,18 @@ def apply(
     )
 
 
-def _routed(hosts: Hosts, delegates: Delegates, report: Report, item: VirtualService) -> _Routed:
-    if item.spec.is_delegate or not _concerns_mesh(item):
+def _routed(
+    hosts: Hosts,
+    delegates: Delegates,
+    report: Report,
+    exports: tuple[str, ...],
+    item: VirtualService,
+) -> _Routed:
+    if item.spec.is_delegate or not concerns_mesh(item):
         return _Routed()
     rules = RuleMaker(hosts, report, delegates).rules(item)
     streams = stream_rules.rules(item, Destinations(hosts, report), report)
-    return _Routed(rules, streams, tuple(_claims(item, hosts, report)))
+    return _Routed(rules, streams, tuple(_claims(item, hosts, exports, report)))
 
 
 def _with_rules(report: Report, service: Service, *found: _Claim | _Routed) -> Service:
@@ -112,11 +122,14 @@ def _has_port(service: Service, protocols: tuple[str, ...], other: bool = False)
     return any((port.protocol in protocols) != other for port in service.ports)
 
 
-def _concerns_mesh(item: VirtualService) -> bool:
+def concerns_mesh(item: VirtualService) -> bool:
     return not item.spec.gateways or MESH in item.spec.gateways
 
 
-def _claims(item: VirtualService, hosts: Hosts, report: Report) -> Iterator[tuple[str, _Claim]]:
+def _claims(
+    item: VirtualService, hosts: Hosts, exports: tuple[str, ...], report: Report
+) -> Iterator[tuple[str, _Claim]]:
+    scopes = _scopes(item, exports)
     for index, host in enumerate(item.spec.hosts):
         hostname = hosts.full_name(host, item.namespace)
         position = item.spec.at(f"hosts[{index}]")
@@ -129,7 +142,7 @@ def _claims(item: VirtualService, hosts: Hosts, report: Report) -> Iterator[tupl
             for_http = bool(item.spec.http) and _has_port(service, HTTP)
             if for_http or (_streams(item) and _has_port(service, HTTP, other=True)):
                 specificity = len(hostname) if wildcard else 1000
-                yield service.hostname, _Claim(specificity, item, index)
+                yield service.hostname, _Claim(specificity, item, index, scopes)
             elif not wildcard:
                 kind = "HTTP" if item.spec.http else "TCP or TLS"
                 message = f"spec.hosts[{index}]: {hostname!r} has no {kind} port for these rules"
@@ -187,7 +200,7 @@ def _chosen(claims: list[_Claim], report: Report) -> dict[str, VirtualService]:
     namespace's own VirtualService comes before one that is exported to it, then age decides."""
     scopes: dict[str, list[_Claim]] = defaultdict(list)
     for claim in claims:
-        for scope in _scopes(claim.virtual_service):
+        for scope in claim.scopes:
             scopes[scope].append(claim)
     return {
         scope: _first(sorted(found, key=lambda c: c.virtual_service.namespace != scope), report)
@@ -197,9 +210,9 @@ def _chosen(claims: list[_Claim], report: Report) -> dict[str, VirtualService]:
     }
 
 
-def _scopes(item: VirtualService) -> tuple[str, ...]:
+def _scopes(item: VirtualService, exports: tuple[str, ...]) -> tuple[str, ...]:
     """The namespaces to which exportTo restricts it, or ('',) for everybody."""
-    exported = namespaces_of(item.spec.export_to, item.namespace)
+    exported = namespaces_of(item.spec.export_to or exports, item.namespace)
     return ("",) if exported is None else exported
 
 

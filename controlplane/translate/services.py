@@ -73,15 +73,20 @@ Named = tuple[Service, core.Service | ServiceEntry]
 
 
 def named(
-    each: Each, services: Iterable[core.Service], entries: Iterable[ServiceEntry], report: Report
+    each: Each,
+    services: Iterable[core.Service],
+    entries: Iterable[ServiceEntry],
+    exports: tuple[str, ...],
+    report: Report,
 ) -> tuple[Named, ...]:
-    """Sorted by hostname, each hostname once: of the Service, or of the oldest ServiceEntry."""
+    """Sorted by hostname, each hostname once: of the Service, or of the oldest ServiceEntry.
+    exports: to whom one is shown that doesn't say it."""
     found: dict[str, Named] = {}
     for service in services:
-        made = each(service.key, _plain, service, report)
+        made = each(service.key, _plain, service, exports, report)
         found[made.hostname] = (made, service)
     for entry in sorted(entries, key=age):
-        for index, made in enumerate(each(entry.key, _of_entry, entry)):
+        for index, made in enumerate(each(entry.key, _of_entry, entry, exports)):
             first, _ = found.setdefault(made.hostname, (made, entry))
             if first is not made:
                 message = f"the host {made.hostname!r} is already a service, from {first.position}"
@@ -132,7 +137,7 @@ def _with_endpoints(service: Service, endpoints: tuple[Endpoint, ...]) -> Servic
 # --------------------------------------------------------------------------- names and ports
 
 
-def _plain(service: core.Service, report: Report) -> Service:
+def _plain(service: core.Service, exports: tuple[str, ...], report: Report) -> Service:
     spec = service.spec
     base = f"{service.name}.{service.namespace}"
     external = spec.type == "ExternalName"
@@ -147,12 +152,14 @@ def _plain(service: core.Service, report: Report) -> Service:
         resolution="DNS" if external else "STATIC",
         external=external,
         headless=spec.cluster_ip == "None" and not external,
-        visible_in=_exported(service, report),
+        visible_in=_exported(service, exports, report),
         position=service.position,
     )
 
 
-def _exported(service: core.Service, report: Report) -> tuple[str, ...] | None:
+def _exported(
+    service: core.Service, exports: tuple[str, ...], report: Report
+) -> tuple[str, ...] | None:
     """Istio's annotation: exportTo of a Service, comma-separated."""
     value = service.metadata.annotations.get(EXPORT_TO, "")
     words = tuple(word.strip() for word in value.split(",") if word.strip())
@@ -160,7 +167,7 @@ def _exported(service: core.Service, report: Report) -> tuple[str, ...] | None:
         position = service.metadata.at(f"annotations.{EXPORT_TO}")
         report.error(service, position, "InvalidField", f"annotation {EXPORT_TO}: {fault}")
         return None
-    return namespaces_of(words, service.namespace)
+    return namespaces_of(words or exports, service.namespace)
 
 
 def _ports(service: core.Service, report: Report) -> Iterable[ServicePort]:
@@ -187,7 +194,7 @@ def _entry_port(port: EntryPort) -> ServicePort:
     return ServicePort(port.number, port.name, spoken or "TCP", spoken is None)
 
 
-def _of_entry(entry: ServiceEntry) -> tuple[Service, ...]:
+def _of_entry(entry: ServiceEntry, exports: tuple[str, ...]) -> tuple[Service, ...]:
     """One for each host, in their order."""
     spec = entry.spec
     ports = tuple(map(_entry_port, spec.ports))
@@ -202,7 +209,7 @@ def _of_entry(entry: ServiceEntry) -> tuple[Service, ...]:
             resolution=spec.resolution,
             external=spec.location == "MESH_EXTERNAL",
             subject_alt_names=spec.subject_alt_names,
-            visible_in=namespaces_of(spec.export_to, entry.namespace),
+            visible_in=namespaces_of(spec.export_to or exports, entry.namespace),
             position=entry.position,
         )
         for name in names

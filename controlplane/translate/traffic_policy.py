@@ -13,6 +13,7 @@ from typing import Literal
 
 from controlplane.kinds import connection_pool, load_balancer
 from controlplane.kinds import destination_rule as kinds
+from controlplane.kinds.load_balancer import LocalitySetting
 from controlplane.mesh.model import (
     ClientTls,
     ConnectionPool,
@@ -22,10 +23,13 @@ from controlplane.mesh.model import (
     OutlierDetection,
     RetryBudget,
     Subset,
-    TcpKeepalive,
     TrafficPolicy,
     Warmup,
 )
+from controlplane.translate.mesh_defaults import NO_DEFAULTS, Defaults, keepalive, localities
+
+_PLAIN = ClientTls("DISABLE")
+"""What is spoken where nobody says anything and nothing is automatic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Settings:
     namespace: str = ""
     proxy_protocol: kinds.ProxyProtocol | None = None
     retry_budget: connection_pool.RetryBudget | None = None
+    defaults: Defaults = NO_DEFAULTS
 
     def over(self, item: kinds.TrafficPolicy | None, namespace: str) -> Settings:
         """These, with what `item`, of a rule of `namespace`, sets in their place."""
@@ -53,6 +58,7 @@ class Settings:
             namespace if item.tls else self.namespace,
             item.proxy_protocol or self.proxy_protocol,
             item.retry_budget or self.retry_budget,
+            self.defaults,
         )
 
     def at_port(self, item: kinds.PortPolicy, namespace: str) -> Settings:
@@ -67,17 +73,32 @@ class Settings:
         )
 
     def policy(self) -> TrafficPolicy:
-        lb = self.load_balancer or load_balancer.LoadBalancer()
+        lb, defaults = self.load_balancer or load_balancer.LoadBalancer(), self.defaults
         return TrafficPolicy(
             load_balancer=_algorithm(lb),
-            pool=_pool(self.pool, self.retry_budget),
+            pool=self._bounded(),
             outlier=_outlier(self.outlier),
-            tls=_tls(self.tls, self.namespace),
+            tls=_tls(self.tls, self.namespace) or (None if defaults.auto_mtls else _PLAIN),
             hash=_hash(lb.consistent_hash),
             warmup=_warmup(lb),
-            localities=_localities(lb.locality_lb_setting),
+            localities=self._places(lb.locality_lb_setting),
             proxy_protocol=self.proxy_protocol.version if self.proxy_protocol else "",
         )
+
+    def _bounded(self) -> ConnectionPool:
+        pool, defaults = _pool(self.pool, self.retry_budget), self.defaults
+        timeout_s, http2 = pool.connect_timeout_s, pool.http2
+        if http2 is None and defaults.http2 and not pool.as_client:
+            http2 = True
+        return replace(
+            pool,
+            connect_timeout_s=defaults.connect_timeout_s if timeout_s is None else timeout_s,
+            keepalive=pool.keepalive or defaults.keepalive,
+            http2=http2,
+        )
+
+    def _places(self, item: LocalitySetting | None) -> Localities:
+        return localities(item) if item is not None else self.defaults.localities or Localities()
 
 
 def port_items(policy: kinds.TrafficPolicy | None) -> tuple[kinds.PortPolicy, ...]:
@@ -150,17 +171,6 @@ def _warmup(item: load_balancer.LoadBalancer) -> Warmup | None:
     return Warmup(older_s) if older_s is not None else None
 
 
-def _localities(item: load_balancer.LocalitySetting | None) -> Localities:
-    if item is None:
-        return Localities()
-    return Localities(
-        distribute=tuple((one.from_, tuple(one.to.items())) for one in item.distribute),
-        failover=tuple((one.from_, one.to) for one in item.failover),
-        priority=item.failover_priority,
-        enabled=item.enabled is not False,
-    )
-
-
 # --------------------------------------------------------------------------- limits
 
 
@@ -184,7 +194,7 @@ def _pool(
         max_retries=http.max_retries,
         idle_timeout_s=tcp.idle_timeout_s if http.idle_timeout_s is None else http.idle_timeout_s,
         max_connection_duration_s=tcp.max_connection_duration_s,
-        keepalive=_keepalive(tcp.tcp_keepalive),
+        keepalive=keepalive(tcp.tcp_keepalive),
         http2={"DEFAULT": None, "DO_NOT_UPGRADE": False, "UPGRADE": True}[http.h2_upgrade_policy],
         as_client=http.use_client_protocol,
         max_concurrent_streams=http.max_concurrent_streams,
@@ -192,10 +202,6 @@ def _pool(
         ping_timeout_s=ping.timeout_s,
         retry_budget=_budget(budget),
     )
-
-
-def _keepalive(item: connection_pool.TcpKeepalive | None) -> TcpKeepalive | None:
-    return TcpKeepalive(item.probes, item.time_s, item.interval_s) if item is not None else None
 
 
 def _budget(item: connection_pool.RetryBudget | None) -> RetryBudget | None:

@@ -25,16 +25,19 @@ from controlplane.kinds.secrets import Secret
 from controlplane.kinds.service_entry import ServiceEntry, WorkloadEntry
 from controlplane.kinds.sidecar import Sidecar
 from controlplane.kinds.virtual_service import VirtualService
+from controlplane.mesh.federation import ForeignDomain
 from controlplane.mesh.imports import Import
 from controlplane.mesh.interception import Interception
 from controlplane.mesh.interception import Sidecar as MeshSidecar
 from controlplane.mesh.model import Mesh, Status
 from controlplane.mesh.patches import EnvoyPatch
+from controlplane.mesh.policy import Security
 from controlplane.mesh.telemetry import ScopedLogs
 from controlplane.translate import (
     federation,
     imports,
     interception,
+    mesh_defaults,
     patches,
     policies,
     routes,
@@ -65,8 +68,7 @@ def build(
     """The mesh, and everything there is to say: the sources' statuses and translation's, sorted.
     memo: of earlier builds, with the same trust domain."""
     memo = memo or Memo()
-    report = memo.begin()
-    of = snapshot.of
+    report, of = memo.begin(), snapshot.of
     entries = of(WorkloadEntry)
     modes = memo.index("modes", PeerModes, of(PeerAuthentication), report)
     sidecars = memo.index("sidecars", Sidecars, trust_domain, modes, report)
@@ -74,7 +76,10 @@ def build(
     listed = memo.once("listed", Listed, of(core.Endpoints), of(core.EndpointSlice))
     credentials = memo.index("credentials", Credentials, of(Secret))
 
-    named = memo.stage("named", services.named, of(core.Service), of(ServiceEntry), report)
+    defaults = memo.once("defaults", mesh_defaults.of, of(MeshConfigMap))
+    named = memo.stage(
+        "named", services.named, of(core.Service), of(ServiceEntry), defaults.services, report
+    )
     pods = memo.grown("pods", PodTable.of, of(Pod))
     nodes = memo.once("nodes", where_nodes_are, of(Node))
     residents = memo.index("residents", Residents, pods, nodes, modes, trust_domain)
@@ -87,18 +92,19 @@ def build(
     plain = memo.once("plain", services.alone, named)
     hosts = memo.index("hosts", Hosts, plain)
     with_policies = memo.stage(
-        "policies", policies.apply, plain, of(DestinationRule), hosts, credentials, report
+        "policies", policies.apply, plain, of(DestinationRule), hosts, credentials, defaults, report
     )
     subsets = memo.index("subsets", Hosts, with_policies)
     delegates = memo.index("delegates", Delegates, of(VirtualService))
+    rules, exports = of(VirtualService), defaults.virtual_services
     with_rules = memo.stage(
-        "routes", routes.apply, with_policies, of(VirtualService), subsets, delegates, report
+        "routes", routes.apply, with_policies, rules, subsets, delegates, exports, report
     )
     attached = memo.once("attached", services.attachments, places)
     beside = memo.stage("beside", workloads.build, entries, attached, sidecars, report)
     edge = memo.once("edge", gateways.pods, of(IstioGateway), pods)
     proxies = memo.once("proxies", gateways.proxies, of(IstioGateway), beside, edge)
-    edging, lookups = snapshot.only(*gateways.KINDS), (subsets, delegates, credentials)
+    edging, lookups = snapshot.only(*gateways.KINDS), (subsets, delegates, credentials, defaults)
     edges = memo.once("gateways", gateways.build, edging, with_rules, proxies, lookups, report)
     every = memo.stage("joined", services.joined, edges.services, places)
     memo.once("tls", tls_conflicts.tell, of(DestinationRule), every, beside, modes, report)
@@ -107,10 +113,7 @@ def build(
     decided = memo.once(
         "security", security.build, deciding, trust_domain, plain, beside, report, there
     )
-    own = (trust_domain, *decided.trust_domain_aliases)
-    foreign = memo.once(
-        "federation", federation.build, of(ClusterFederatedTrustDomain), own, report
-    )
+    foreign = _foreign(snapshot, trust_domain, decided, memo, report)
     asked_for = (*names_in(with_policies), *gateways.names_in(edges.gateways))
     used = memo.once("used", Credentials.named, credentials, asked_for, report)
     settings = _settings(snapshot, subsets, memo, report)
@@ -119,6 +122,14 @@ def build(
         *(trust_domain, every, beside, decided, foreign, used, *of_edges, *settings), pods=in_pods
     )
     return mesh, memo.statuses(snapshot.statuses)
+
+
+def _foreign(
+    snapshot: Snapshot, trust_domain: str, decided: Security, memo: Memo, report: Report
+) -> tuple[ForeignDomain, ...]:
+    own = (trust_domain, *decided.trust_domain_aliases)
+    domains = snapshot.of(ClusterFederatedTrustDomain)
+    return memo.once("federation", federation.build, domains, own, report)
 
 
 class _Settings(NamedTuple):

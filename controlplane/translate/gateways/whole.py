@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controlplane.inventory import Snapshot
 from controlplane.kinds import core
@@ -26,7 +26,8 @@ from controlplane.kinds.service_entry import ServiceEntry
 from controlplane.kinds.virtual_service import VirtualService
 from controlplane.mesh.conditions import ObjectConditions, ParentConditions
 from controlplane.mesh.gateways import Gateway as NeutralGateway
-from controlplane.mesh.model import Service, Workload
+from controlplane.mesh.gateways import Server, VirtualHost
+from controlplane.mesh.model import HttpRule, Retry, Service, Workload
 from controlplane.mesh.scopes import GATEWAY_NAME
 from controlplane.translate.credentials import Credentials
 from controlplane.translate.delegates import Delegates
@@ -41,6 +42,7 @@ from controlplane.translate.gateways.mesh_routes import MeshRoutes
 from controlplane.translate.gateways.servers import HttpRouteOrGrpc
 from controlplane.translate.gateways.streams import L4Route
 from controlplane.translate.index import Hosts
+from controlplane.translate.mesh_defaults import Defaults
 from controlplane.translate.pods.table import PodTable
 from controlplane.translate.report import Report
 
@@ -83,12 +85,12 @@ def build(
     snapshot: Snapshot,
     services: tuple[Service, ...],
     proxies: tuple[Workload, ...],
-    lookups: tuple[Hosts, Delegates, Credentials],
+    lookups: tuple[Hosts, Delegates, Credentials, Defaults],
     report: Report,
 ) -> Translated:
     """proxies: workloads that are gateways. lookups: the services, with their subsets; what
-    VirtualServices delegate to; Secrets."""
-    hosts, delegates, credentials = lookups
+    VirtualServices delegate to; Secrets; what holds where rules say nothing."""
+    hosts, delegates, credentials, defaults = lookups
     grants = Grants(snapshot.of(ReferenceGrant))
     authorities = Authorities(snapshot.of(core.ConfigMap), credentials, grants)
     tls = BackendTls(snapshot.of(BackendTLSPolicy), services, authorities, report)
@@ -105,7 +107,26 @@ def build(
     )
     ingresses = Ingresses(of(Ingress), of(IngressClass), services, credentials, report)
     found = (*istio.made(proxies), *api.gateways(), *ingresses.made())
-    return Translated(in_mesh.services, found, _in_order(told))
+    return Translated(in_mesh.services, _retrying(found, defaults.retry), _in_order(told))
+
+
+def _retrying(
+    gateways: tuple[NeutralGateway, ...], default: Retry | None
+) -> tuple[NeutralGateway, ...]:
+    """Rules that don't speak of retries have these."""
+    if default is None:
+        return gateways
+
+    def rule(one: HttpRule) -> HttpRule:
+        return replace(one, retry=default) if one.retry is None else one
+
+    def host(one: VirtualHost) -> VirtualHost:
+        return replace(one, rules=tuple(map(rule, one.rules)))
+
+    def server(one: Server) -> Server:
+        return replace(one, virtual_hosts=tuple(map(host, one.virtual_hosts)))
+
+    return tuple(replace(one, servers=tuple(map(server, one.servers))) for one in gateways)
 
 
 def proxies(

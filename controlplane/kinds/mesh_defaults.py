@@ -1,0 +1,42 @@
+"""The part of Istio's MeshConfig that says what holds where a rule says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from controlplane.kinds.connection_pool import TcpKeepalive
+from controlplane.kinds.decoders import boolean, enum, list_of, positive_duration, text
+from controlplane.kinds.export_to import export_faults
+from controlplane.kinds.http_policy import HttpRetry
+from controlplane.kinds.load_balancer import LocalitySetting
+from controlplane.kinds.schema import Record, obj, optional, record
+
+_EXPORTS = list_of(text)
+
+
+@record
+class MeshDefaults(Record):
+    """What DestinationRules, VirtualServices and services set themselves comes first."""
+
+    connect_timeout_s: float | None = optional(positive_duration)
+    tcp_keepalive: TcpKeepalive | None = optional(obj(TcpKeepalive))
+    h2_upgrade_policy: Literal["DO_NOT_UPGRADE", "UPGRADE"] = optional(
+        enum("DO_NOT_UPGRADE", "UPGRADE"), "DO_NOT_UPGRADE"
+    )
+    locality_lb_setting: LocalitySetting | None = optional(obj(LocalitySetting))
+    default_http_retry_policy: HttpRetry | None = optional(obj(HttpRetry))
+    enable_auto_mtls: bool = optional(boolean, True)
+    default_service_export_to: tuple[str, ...] = optional(_EXPORTS, ())
+    default_virtual_service_export_to: tuple[str, ...] = optional(_EXPORTS, ())
+    default_destination_rule_export_to: tuple[str, ...] = optional(_EXPORTS, ())
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        exports = {
+            "defaultServiceExportTo": self.default_service_export_to,
+            "defaultVirtualServiceExportTo": self.default_virtual_service_export_to,
+            "defaultDestinationRuleExportTo": self.default_destination_rule_export_to,
+        }
+        for key, written in exports.items():
+            for where, fault in export_faults(written, nobody=key == "defaultServiceExportTo"):
+                yield where.replace("exportTo", key), fault

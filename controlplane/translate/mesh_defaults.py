@@ -1,0 +1,60 @@
+"""What holds in the whole mesh where a rule says nothing: the MeshConfig's defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controlplane.kinds import connection_pool
+from controlplane.kinds.load_balancer import LocalitySetting
+from controlplane.kinds.mesh_config import MeshConfigMap
+from controlplane.mesh.model import Localities, Retry, TcpKeepalive
+from controlplane.translate.http_actions import retry
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """None: the proxy's own. localities None: by nearness alone. exports: as in `exportTo`."""
+
+    connect_timeout_s: float | None = None
+    keepalive: TcpKeepalive | None = None
+    http2: bool = False
+    localities: Localities | None = None
+    auto_mtls: bool = True
+    retry: Retry | None = None
+    services: tuple[str, ...] = ()
+    virtual_services: tuple[str, ...] = ()
+    destination_rules: tuple[str, ...] = ()
+
+
+NO_DEFAULTS = Defaults()
+
+
+def of(settings: tuple[MeshConfigMap, ...]) -> Defaults:
+    if not settings:
+        return NO_DEFAULTS
+    config = settings[0].data.mesh
+    places = config.locality_lb_setting
+    return Defaults(
+        connect_timeout_s=config.connect_timeout_s,
+        keepalive=keepalive(config.tcp_keepalive),
+        http2=config.h2_upgrade_policy == "UPGRADE",
+        localities=localities(places) if places is not None else None,
+        auto_mtls=config.enable_auto_mtls,
+        retry=retry(config.default_http_retry_policy),
+        services=config.default_service_export_to,
+        virtual_services=config.default_virtual_service_export_to,
+        destination_rules=config.default_destination_rule_export_to,
+    )
+
+
+def localities(item: LocalitySetting) -> Localities:
+    return Localities(
+        distribute=tuple((one.from_, tuple(one.to.items())) for one in item.distribute),
+        failover=tuple((one.from_, one.to) for one in item.failover),
+        priority=item.failover_priority,
+        enabled=item.enabled is not False,
+    )
+
+
+def keepalive(item: connection_pool.TcpKeepalive | None) -> TcpKeepalive | None:
+    return TcpKeepalive(item.probes, item.time_s, item.interval_s) if item is not None else None

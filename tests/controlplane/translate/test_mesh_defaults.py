@@ -1,0 +1,92 @@
+"""What the MeshConfig says for all; the golden case mesh_defaults has the rest."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from controlplane.inventory import Snapshot
+from controlplane.kinds.parse import parse
+from controlplane.mesh.model import Mesh
+from controlplane.translate import build
+from controlplane.translate.memo import Memo
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {clusterIP: 10.0.0.9, ports: [{name: http, port: 80}]}
+"""
+EDGE = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  selector: {app: edge}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web}
+spec:
+  hosts: ["*"]
+  gateways: [edge]
+  http:
+  - {match: [{uri: {prefix: /own}}], retries: {attempts: 1}, route: [{destination: {host: web}}]}
+  - {route: [{destination: {host: web}}]}
+"""
+
+
+def mesh_config(text: str) -> str:
+    metadata = {"name": "istio", "namespace": "istio-system"}
+    tree = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"mesh": text}}
+    return yaml.safe_dump(tree)
+
+
+def built(*texts: str, memo: Memo | None = None) -> Mesh:
+    parsed = parse("\n---\n".join(texts), "m.yaml")
+    assert not parsed.has_errors, parsed.statuses
+    return build(Snapshot(parsed.objects), "cluster.local", memo)[0]
+
+
+def test_gateways_retry_as_the_mesh_does() -> None:
+    found = built(SERVICE, EDGE, mesh_config("defaultHttpRetryPolicy: {attempts: 5}"))
+    (gateway,) = found.gateways
+    (host,) = gateway.servers[0].virtual_hosts
+    assert [rule.retry.attempts if rule.retry else None for rule in host.rules] == [1, 5]
+    (plain,) = built(SERVICE, EDGE).gateways
+    assert plain.servers[0].virtual_hosts[0].rules[1].retry is None
+
+
+def test_a_client_that_speaks_for_itself_is_not_upgraded() -> None:
+    rule = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web}
+spec: {host: web, trafficPolicy: {connectionPool: {http: {useClientProtocol: true}}}}
+"""
+    upgrade = mesh_config("h2UpgradePolicy: UPGRADE")
+    assert built(SERVICE, upgrade).services[0].policy.pool.http2 is True
+    assert built(SERVICE, rule, upgrade).services[0].policy.pool.http2 is None
+
+
+def test_settings_that_come_and_go_leave_nothing_behind() -> None:
+    memo, slow = Memo(), mesh_config("connectTimeout: 30s")
+    before = built(SERVICE, memo=memo)
+    assert built(SERVICE, slow, memo=memo).services[0].policy.pool.connect_timeout_s == 30
+    assert built(SERVICE, memo=memo) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("defaultServiceExportTo: ['*', x]", "defaultServiceExportTo[0]"),
+        ("defaultVirtualServiceExportTo: ['~']", "defaultVirtualServiceExportTo[0]"),
+        ("connectTimeout: 0s", "connectTimeout"),
+        ("h2UpgradePolicy: DEFAULT", "h2UpgradePolicy"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_path(text: str, path: str) -> None:
+    parsed = parse(mesh_config(text), "m.yaml")
+    (status,) = (one for one in parsed.statuses if one.severity == "error")
+    assert f"mesh.{path}: " in status.message
