@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from controlplane.mesh.model import Mesh, Service, Status
+from controlplane.xds.loads import Load, Loads
 from controlplane.xds.service import Connection
 from controlplane.xds.stream import GONE, Answer
 from controlplane.xds.wire import Push
@@ -46,10 +47,14 @@ class ProxyStatus:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
+    """requests and errors: that clients report (LRS)."""
+
     hostname: str
     namespace: str
     endpoints_total: int
     endpoints_healthy: int
+    requests: int = 0
+    errors: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class StatusRegistry:
     """Implements the streams' Observer. connections: those that are open now."""
 
     connections: Callable[[], Iterable[Connection]] = tuple
+    loads: Loads | None = None
     version: str = ""
     changed_at: float = 0.0
     objects: tuple[Status, ...] = ()
@@ -75,7 +81,8 @@ class StatusRegistry:
 
     @property
     def services(self) -> tuple[ServiceStatus, ...]:
-        return tuple(map(_service, self._services))
+        loads = self.loads.by_service() if self.loads is not None else {}
+        return tuple(_service(one, loads.get(one.hostname)) for one in self._services)
 
     def configured(
         self, version: str, mesh: Mesh, statuses: tuple[Status, ...], now: float
@@ -120,9 +127,11 @@ class StatusRegistry:
             self._changed = None
 
 
-def _service(service: Service) -> ServiceStatus:
+def _service(service: Service, load: Load | None) -> ServiceStatus:
     healthy = sum(endpoint.health == "HEALTHY" for endpoint in service.endpoints)
-    return ServiceStatus(service.hostname, service.namespace, len(service.endpoints), healthy)
+    there = len(service.endpoints)
+    sent = (load.issued, load.failed + load.dropped) if load is not None else (0, 0)
+    return ServiceStatus(service.hostname, service.namespace, there, healthy, *sent)
 
 
 def _proxy(connection: Connection) -> ProxyStatus:

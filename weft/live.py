@@ -95,10 +95,13 @@ def make_table(*columns: str) -> Table:
 
 
 def services_table(facts: MeshFacts) -> Table:
-    """One row per service: how many of its endpoints take requests."""
-    table = make_table("SERVICE", "ENDPOINTS")
+    """One row per service: how many of its endpoints take requests, and what clients report of
+    theirs, where any does."""
+    reported = any(service.requests for service in facts.services)
+    table = make_table("SERVICE", "ENDPOINTS", *(("REPORTED", "FAILED") if reported else ()))
     for service in facts.services:
-        table.add_row(service.hostname, _endpoints(service))
+        numbers = (str(service.requests), str(service.errors)) if reported else ()
+        table.add_row(service.hostname, _endpoints(service), *numbers)
     return table
 
 

@@ -165,7 +165,10 @@ class Management:
 
 def _facts(status: pb.MeshStatus) -> MeshFacts:
     services = (
-        ServiceFacts(one.hostname, one.namespace, one.endpoints_total, one.endpoints_healthy)
+        ServiceFacts(
+            *(one.hostname, one.namespace, one.endpoints_total, one.endpoints_healthy),
+            *(one.requests, one.errors),
+        )
         for one in status.services
     )
     return MeshFacts(

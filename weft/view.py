@@ -8,10 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
+    """requests and errors: that clients without a proxy report."""
+
     hostname: str
     namespace: str
     endpoints_total: int
     endpoints_healthy: int
+    requests: int = 0
+    errors: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ def encode_status(status: MeshStatus) -> pb.MeshStatus:
                 namespace=service.namespace,
                 endpoints_total=service.endpoints_total,
                 endpoints_healthy=service.endpoints_healthy,
+                requests=service.requests,
+                errors=service.errors,
             )
             for service in status.services
         ],

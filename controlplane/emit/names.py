@@ -21,6 +21,11 @@ def outbound_cluster(hostname: str, port: int, subset: str = "") -> str:
     return f"outbound|{port}|{subset}|{hostname}"
 
 
+def hostname_of(cluster: str) -> str:
+    """Of the service that an outbound cluster leads to."""
+    return cluster.rpartition("|")[2]
+
+
 def outbound_sni(hostname: str, port: int, subset: str = "") -> str:
     return f"outbound_.{port}_.{subset or '_'}_.{hostname}"
 

@@ -12,10 +12,10 @@ from controlplane.mesh.model import Destination, Service
 
 
 class Targets:
-    __slots__ = ("_known", "_missing")
+    __slots__ = ("_missing", "known")
 
     def __init__(self, services: Iterable[Service]) -> None:
-        self._known = frozenset(
+        self.known = frozenset(
             names.outbound_cluster(service.hostname, port.number, subset)
             for service in services
             for port in service.ports
@@ -33,6 +33,6 @@ class Targets:
         """The cluster of `destination` for requests that came for `port`."""
         subset = destination.subset
         name = names.outbound_cluster(destination.host, destination.port or port, subset)
-        if name not in self._known:
+        if name not in self.known:
             self._missing.add(name)
         return name

@@ -157,7 +157,7 @@ class AdsService:
     ) -> None:
         proof = await self._authenticate(context)
         if proof.refusal:  # before anything that a stranger sends is read
-            await _refuse(context, grpc.StatusCode.UNAUTHENTICATED, proof.refusal)
+            await refuse(context, grpc.StatusCode.UNAUTHENTICATED, proof.refusal)
         first = await anext(aiter(requests), None)
         if first is None:
             return
@@ -167,7 +167,7 @@ class AdsService:
         variant = "delta" if machine_class is DeltaStream else "sotw"
         connection = Connection(node, identity, variant, self._clock(), machine, leaf=proof.leaf)
         if no_room := self._seats.take(identity):
-            await _refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, no_room)
+            await refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, no_room)
         self.connections[connection] = None
         log.info("connected node=%s identity=%s variant=%s", node.id, identity, variant)
         self._changed(connection)
@@ -195,13 +195,13 @@ class AdsService:
         """The node that the first request names, if the stream may speak for it."""
         if not request.HasField("node"):
             reason = "the first request of a stream carries no node"
-            return await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, reason)
+            return await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, reason)
         try:
             node = parse(request.node)
         except BadNode as error:
-            return await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            return await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         if why_not := objection(node, proof.identity):
-            return await _refuse(context, grpc.StatusCode.PERMISSION_DENIED, why_not)
+            return await refuse(context, grpc.StatusCode.PERMISSION_DENIED, why_not)
         assert proof.identity is not None  # objection() has seen to it
         return node, proof.identity
 
@@ -222,7 +222,7 @@ class AdsService:
             while True:
                 await connection.wake.wait()
                 if connection.unwanted:
-                    await _refuse(context, grpc.StatusCode.UNAUTHENTICATED, connection.unwanted)
+                    await refuse(context, grpc.StatusCode.UNAUTHENTICATED, connection.unwanted)
                 await self._catch_up(connection, context)
         except grpc.aio.BaseError:
             return
@@ -276,9 +276,10 @@ async def _decode(
         return request_class.FromString(data)
     except DecodeError as error:
         reason = f"not a {request_class.DESCRIPTOR.full_name}: {error}"
-        return await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, reason)
+        return await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, reason)
 
 
-async def _refuse(context: Context, code: grpc.StatusCode, reason: str) -> NoReturn:
+async def refuse(context: Context, code: grpc.StatusCode, reason: str) -> NoReturn:
+    """Ends the call."""
     log.warning("refused stream peer=%s code=%s: %s", context.peer(), code.name, reason)
     await context.abort(code, reason)

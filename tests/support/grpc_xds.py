@@ -21,6 +21,8 @@ from certs.spiffe import SpiffeId
 from controlplane.mesh.model import Mesh
 from controlplane.xds.admission import Proof
 from controlplane.xds.cache import SnapshotCache
+from controlplane.xds.load_service import LoadService
+from controlplane.xds.loads import Loads
 from controlplane.xds.service import SERVER_OPTIONS, AdsService
 from protos.types import short_name
 from tests.support.grpc_program import echo
@@ -146,7 +148,9 @@ class GrpcJudge:
         self.cache = SnapshotCache(mesh(), lambda node: ())
         self.ads = AdsService(self._prove, self.cache, (), time.time)
         self.server = grpc.aio.server(options=SERVER_OPTIONS)
-        self.server.add_generic_rpc_handlers((self.ads.handler(),))
+        self.loads = Loads(lambda: self.cache.mesh)
+        reports = LoadService(self._prove, self.loads, interval_s=0.05)
+        self.server.add_generic_rpc_handlers((self.ads.handler(), reports.handler()))
         self.port = self.server.add_insecure_port("127.0.0.1:0")
 
     async def _prove(self, context: Any) -> Proof:

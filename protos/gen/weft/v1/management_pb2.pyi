@@ -241,16 +241,20 @@ class MeshStatus(_message.Message):
     def __init__(self, version: _Optional[str] = ..., changed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., services: _Optional[_Iterable[_Union[ServiceStatus, _Mapping]]] = ..., proxies: _Optional[_Iterable[_Union[ProxyStatus, _Mapping]]] = ..., objects: _Optional[_Iterable[_Union[ObjectStatus, _Mapping]]] = ...) -> None: ...
 
 class ServiceStatus(_message.Message):
-    __slots__ = ("hostname", "namespace", "endpoints_total", "endpoints_healthy")
+    __slots__ = ("hostname", "namespace", "endpoints_total", "endpoints_healthy", "requests", "errors")
     HOSTNAME_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTS_TOTAL_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTS_HEALTHY_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    ERRORS_FIELD_NUMBER: _ClassVar[int]
     hostname: str
     namespace: str
     endpoints_total: int
     endpoints_healthy: int
-    def __init__(self, hostname: _Optional[str] = ..., namespace: _Optional[str] = ..., endpoints_total: _Optional[int] = ..., endpoints_healthy: _Optional[int] = ...) -> None: ...
+    requests: int
+    errors: int
+    def __init__(self, hostname: _Optional[str] = ..., namespace: _Optional[str] = ..., endpoints_total: _Optional[int] = ..., endpoints_healthy: _Optional[int] = ..., requests: _Optional[int] = ..., errors: _Optional[int] = ...) -> None: ...
 
 class ProxyStatus(_message.Message):
     __slots__ = ("node_id", "namespace", "workload", "identity", "user_agent", "connected_at", "synced", "last_push_at", "nacks")

@@ -1,0 +1,204 @@
+"""CSDS: what clients have, told to the administrator and to each of itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from envoy.config.core.v3.base_pb2 import Node as EnvoyNode
+from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
+from envoy.service.status.v3.csds_pb2 import (
+    ERROR,
+    NOT_SENT,
+    STALE,
+    SYNCED,
+    ClientConfig,
+    ClientStatusRequest,
+    ClientStatusResponse,
+)
+from envoy.service.status.v3.csds_pb2_grpc import (  # type: ignore[import-untyped]
+    ClientStatusDiscoveryServiceStub,
+)
+from envoy.type.matcher.v3.node_pb2 import NodeMatcher
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+
+from certs.spiffe import SpiffeId
+from controlplane.xds import client_status
+from controlplane.xds.admission import Proof
+from controlplane.xds.cache import SnapshotCache
+from controlplane.xds.service import SERVICE, AdsService
+from controlplane.xds.status_service import StatusService
+from protos.types import CDS, EDS
+from tests.support.mesh import TRUST_DOMAIN, endpoint, mesh, service
+from tests.support.wait import eventually_async
+
+CLUSTER = "outbound|8080||messenger.default.svc.cluster.local"
+
+
+async def prove(context: grpc.aio.ServicerContext[bytes, bytes]) -> Proof:
+    """By name: `admin` is the administrator, '' a stranger."""
+    who = dict(context.invocation_metadata() or ()).get("who", "")
+    if not who:
+        return Proof(refusal="no credentials")
+    name = str(who)
+    identity = SpiffeId.workload(TRUST_DOMAIN, "default", name)
+    return Proof(None if name == "admin" else identity)
+
+
+class Plane:
+    def __init__(self, channel: Any, ads: AdsService) -> None:
+        """channel: its stubs know no streams without an iterator."""
+        self.channel = channel
+        self.ads = ads
+
+    async def proxy(self, account: str, *asked: tuple[str, str], nack: str = "") -> None:
+        """A client that asks for single resources and answers what it gets: it acknowledges, or
+        rejects, or where nack is '-' says nothing."""
+        call = self.channel.stream_stream(
+            f"/{SERVICE}/StreamAggregatedResources",
+            DiscoveryRequest.SerializeToString,
+            DiscoveryResponse.FromString,
+        )(metadata=(("who", account),))
+        node = EnvoyNode(id=f"sidecar~1~{account}~x")
+        node.metadata.update({"SERVICE_ACCOUNT": account})
+        for type_url, name in asked:
+            request = DiscoveryRequest(node=node, type_url=type_url, resource_names=[name])
+            await call.write(request)
+            if name == "nobody":
+                continue
+            response = await call.read()
+            if nack == "-":
+                continue
+            answer = DiscoveryRequest(
+                type_url=type_url, resource_names=[name], response_nonce=response.nonce
+            )
+            answer.version_info = "" if nack else response.version_info
+            if nack:
+                answer.error_detail.message = nack
+            await call.write(answer)
+        self._kept = [*getattr(self, "_kept", ()), call]
+
+    async def ask(self, who: str, request: ClientStatusRequest) -> ClientStatusResponse:
+        stub = ClientStatusDiscoveryServiceStub(self.channel)
+        answer: ClientStatusResponse = await stub.FetchClientStatus(
+            request, metadata=(("who", who),)
+        )
+        return answer
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[Plane]:
+    cache = SnapshotCache(mesh(service("messenger", endpoint(9101))), lambda node: ())
+    ads = AdsService(prove, cache, (), lambda: 1_800_000_000.0)
+    status = StatusService(prove, lambda: tuple(ads.connections))
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((ads.handler(), status.handler()))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield Plane(channel, ads)
+    finally:
+        await server.stop(0)
+
+
+def check(scenario: Callable[[Plane], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with running() as plane:
+            await scenario(plane)
+
+    asyncio.run(run())
+
+
+def statuses(config: ClientConfig) -> dict[str, int]:
+    return {one.name: one.config_status for one in config.generic_xds_configs}
+
+
+async def until(plane: Plane, wanted: Callable[[ClientStatusResponse], bool]) -> None:
+    for _ in range(3000):
+        if wanted(await plane.ask("admin", ClientStatusRequest())):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(await plane.ask("admin", ClientStatusRequest()))
+
+
+def test_each_resource_has_its_state() -> None:
+    async def scenario(plane: Plane) -> None:
+        await plane.proxy("cart", (CDS, CLUSTER), (EDS, "nobody"))
+        await plane.proxy("shop", (CDS, CLUSTER), nack=f"{CLUSTER}: no")
+        await plane.proxy("web", (CDS, CLUSTER), nack="-")
+        wanted = [{CLUSTER: SYNCED, "nobody": NOT_SENT}, {CLUSTER: ERROR}, {CLUSTER: STALE}]
+        await until(plane, lambda found: [statuses(one) for one in found.config] == wanted)
+        answer = await plane.ask("admin", ClientStatusRequest())
+        assert [one.node.id for one in answer.config] == [
+            f"sidecar~1~{name}~x" for name in ("cart", "shop", "web")
+        ]
+        known, refused = answer.config[0].generic_xds_configs, answer.config[1]
+        assert known[0].type_url == CDS
+        assert known[0].xds_config.type_url == CDS
+        assert known[0].version_info
+        assert known[0].last_updated.seconds == 1_800_000_000
+        assert refused.generic_xds_configs[0].error_state.details == f"{CLUSTER}: no"
+
+    check(scenario)
+
+
+def test_a_proxy_sees_itself_and_a_stranger_nothing() -> None:
+    async def scenario(plane: Plane) -> None:
+        await plane.proxy("cart", (CDS, CLUSTER))
+        await plane.proxy("shop", (CDS, CLUSTER))
+        await eventually_async(lambda: len(plane.ads.connections) == 2)
+        (own,) = (await plane.ask("cart", ClientStatusRequest())).config
+        assert own.node.id == "sidecar~1~cart~x"
+        asked = ClientStatusRequest(node=EnvoyNode(id="sidecar~1~shop~x"))
+        assert not (await plane.ask("cart", asked)).config
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await plane.ask("", ClientStatusRequest())
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+    check(scenario)
+
+
+def test_matchers_choose_and_contents_may_be_left_out() -> None:
+    async def scenario(plane: Plane) -> None:
+        await plane.proxy("cart", (CDS, CLUSTER))
+        await plane.proxy("shop", (CDS, CLUSTER))
+        await eventually_async(lambda: len(plane.ads.connections) == 2)
+        matcher = NodeMatcher(node_id=StringMatcher(contains="shop"))
+        asked = ClientStatusRequest(node_matchers=[matcher], exclude_resource_contents=True)
+        stub = ClientStatusDiscoveryServiceStub(plane.channel)
+        call = stub.StreamClientStatus(metadata=(("who", "admin"),))
+        for _ in range(2):
+            await call.write(asked)
+            (shop,) = (await call.read()).config
+            assert shop.node.id == "sidecar~1~shop~x"
+            assert not shop.generic_xds_configs[0].HasField("xds_config")
+        await call.done_writing()
+        matcher.node_metadatas.add()
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await plane.ask("admin", ClientStatusRequest(node_matchers=[matcher]))
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "match by node_id" in str(refused.value.details())
+
+    check(scenario)
+
+
+def test_too_many_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_status, "MAX_CLIENTS", 1)
+
+    async def scenario(plane: Plane) -> None:
+        await plane.proxy("cart", (CDS, CLUSTER))
+        await plane.proxy("shop", (CDS, CLUSTER))
+        await eventually_async(lambda: len(plane.ads.connections) == 2)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await plane.ask("admin", ClientStatusRequest())
+        assert "exclude_resource_contents" in str(refused.value.details())
+        asked = ClientStatusRequest(exclude_resource_contents=True)
+        assert len((await plane.ask("admin", asked)).config) == 2
+
+    check(scenario)
