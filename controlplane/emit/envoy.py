@@ -74,7 +74,8 @@ def outbound(mesh: Mesh, node: Node, alike: Patches = ()) -> Draft:
     draft = of_services(ours, mesh.own_domains, alike)
     draft += Draft(secrets=credentials.of_services(mesh, node.namespace))
     if (capture := capture_for(mesh, node)) is not None:
-        draft += patches.outbound(Outbound(node, capture).draft(known, Targets(known)), alike)
+        made = Outbound(node, capture).draft(known, Targets(known), mesh.published)
+        draft += patches.outbound(made, alike)
     if not node.http_proxy_port:
         return draft
     result = routes.http_proxy(clients.imported(known, mesh.imports, node), node)

@@ -36,6 +36,7 @@ from controlplane.mesh.pods import Pods
 from controlplane.mesh.policy import Security
 from controlplane.mesh.position import NOWHERE as NOWHERE
 from controlplane.mesh.position import Position as Position
+from controlplane.mesh.published import Published
 from controlplane.mesh.services import Endpoint as Endpoint
 from controlplane.mesh.services import InboundPort as InboundPort
 from controlplane.mesh.services import Protocol as Protocol
@@ -80,6 +81,7 @@ class Mesh:
     sidecars: tuple[Sidecar, ...] = ()
     logs: tuple[ScopedLogs, ...] = ()
     pods: Pods = field(default_factory=Pods)
+    published: tuple[Published, ...] = ()
     _services: Mapping[str, Service] = field(init=False, repr=False, compare=False)
     _workloads: Mapping[tuple[str, str], Workload] = field(init=False, repr=False, compare=False)
 

@@ -23,6 +23,9 @@ from controlplane.translate.report import Report
 from controlplane.translate.sidecars import Sidecars
 
 EXPORT_TO = "networking.istio.io/exportTo"
+FIXED_PORTS = "experimental.istio.io/disable-gateway-port-translation"
+"""Istio's label."""
+
 ENTRY_PROTOCOLS: dict[str, Protocol] = {
     "HTTP": "HTTP",
     "HTTPS": "HTTPS",
@@ -152,9 +155,14 @@ def _plain(service: core.Service, exports: tuple[str, ...], report: Report) -> S
         resolution="DNS" if external else "STATIC",
         external=external,
         headless=spec.cluster_ip == "None" and not external,
+        fixed_ports=_has_fixed_ports(service),
         visible_in=_exported(service, exports, report),
         position=service.position,
     )
+
+
+def _has_fixed_ports(of: core.Service | ServiceEntry) -> bool:
+    return of.metadata.labels.get(FIXED_PORTS) == "true"
 
 
 def _exported(
@@ -208,6 +216,7 @@ def _of_entry(entry: ServiceEntry, exports: tuple[str, ...]) -> tuple[Service, .
             addresses=spec.addresses,
             resolution=spec.resolution,
             external=spec.location == "MESH_EXTERNAL",
+            fixed_ports=_has_fixed_ports(entry),
             subject_alt_names=spec.subject_alt_names,
             visible_in=namespaces_of(spec.export_to or exports, entry.namespace),
             position=entry.position,

@@ -29,9 +29,10 @@ from controlplane.mesh.federation import ForeignDomain
 from controlplane.mesh.imports import Import
 from controlplane.mesh.interception import Interception
 from controlplane.mesh.interception import Sidecar as MeshSidecar
-from controlplane.mesh.model import Mesh, Status
+from controlplane.mesh.model import Mesh, Service, Status
 from controlplane.mesh.patches import EnvoyPatch
 from controlplane.mesh.policy import Security
+from controlplane.mesh.published import Published
 from controlplane.mesh.telemetry import ScopedLogs
 from controlplane.translate import (
     federation,
@@ -40,6 +41,7 @@ from controlplane.translate import (
     mesh_defaults,
     patches,
     policies,
+    published,
     routes,
     security,
     services,
@@ -91,20 +93,13 @@ def build(
     in_pods = memo.grown("in pods", PodWorkloads.of, residents, serving)
     plain = memo.once("plain", services.alone, named)
     hosts = memo.index("hosts", Hosts, plain)
-    with_policies = memo.stage(
-        "policies", policies.apply, plain, of(DestinationRule), hosts, credentials, defaults, report
-    )
-    subsets = memo.index("subsets", Hosts, with_policies)
-    delegates = memo.index("delegates", Delegates, of(VirtualService))
-    rules, exports = of(VirtualService), defaults.virtual_services
-    with_rules = memo.stage(
-        "routes", routes.apply, with_policies, rules, subsets, delegates, exports, report
-    )
+    ruled = _ruled(snapshot, plain, hosts, (credentials, defaults), memo, report)
     attached = memo.once("attached", services.attachments, places)
     beside = memo.stage("beside", workloads.build, entries, attached, sidecars, report)
     edge = memo.once("edge", gateways.pods, of(IstioGateway), pods)
     proxies = memo.once("proxies", gateways.proxies, of(IstioGateway), beside, edge)
-    edging, lookups = snapshot.only(*gateways.KINDS), (subsets, delegates, credentials, defaults)
+    lookups = (ruled.subsets, ruled.delegates, credentials, defaults)
+    edging, with_rules = snapshot.only(*gateways.KINDS), ruled.services
     edges = memo.once("gateways", gateways.build, edging, with_rules, proxies, lookups, report)
     every = memo.stage("joined", services.joined, edges.services, places)
     memo.once("tls", tls_conflicts.tell, of(DestinationRule), every, beside, modes, report)
@@ -114,14 +109,48 @@ def build(
         "security", security.build, deciding, trust_domain, plain, beside, report, there
     )
     foreign = _foreign(snapshot, trust_domain, decided, memo, report)
-    asked_for = (*names_in(with_policies), *gateways.names_in(edges.gateways))
+    asked_for = (*names_in(ruled.with_policies), *gateways.names_in(edges.gateways))
     used = memo.once("used", Credentials.named, credentials, asked_for, report)
-    settings = _settings(snapshot, subsets, memo, report)
+    settings = _settings(snapshot, ruled.subsets, memo, report)
     of_edges = (edges.gateways, edges.conditions)
     mesh = Mesh(
-        *(trust_domain, every, beside, decided, foreign, used, *of_edges, *settings), pods=in_pods
+        *(trust_domain, every, beside, decided, foreign, used, *of_edges, *settings),
+        pods=in_pods,
+        published=ruled.published,
     )
     return mesh, memo.statuses(snapshot.statuses)
+
+
+class _Ruled(NamedTuple):
+    """Services with their rules, and what was found on the way."""
+
+    with_policies: tuple[Service, ...]
+    subsets: Hosts
+    delegates: Delegates
+    services: tuple[Service, ...]
+    published: tuple[Published, ...]
+
+
+def _ruled(
+    snapshot: Snapshot,
+    plain: tuple[Service, ...],
+    hosts: Hosts,
+    lookups: tuple[Credentials, mesh_defaults.Defaults],
+    memo: Memo,
+    report: Report,
+) -> _Ruled:
+    of, (credentials, defaults) = snapshot.of, lookups
+    made = of(DestinationRule), hosts, credentials, defaults, report
+    with_policies = memo.stage("policies", policies.apply, plain, *made)
+    subsets = memo.index("subsets", Hosts, with_policies)
+    delegates = memo.index("delegates", Delegates, of(VirtualService))
+    rules, exports = of(VirtualService), defaults.virtual_services
+    found = (subsets, delegates)
+    with_rules = memo.stage(
+        "routes", routes.apply, with_policies, rules, subsets, delegates, exports, report
+    )
+    shown = memo.stage("published", published.build, rules, of(Sidecar), found, exports, report)
+    return _Ruled(with_policies, subsets, delegates, with_rules, shown)
 
 
 def _foreign(

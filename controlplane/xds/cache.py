@@ -207,7 +207,9 @@ class SnapshotCache:
             types[RDS] = catalog.layer((client, of_routes, RDS), {table.name: table})
         if scope.capture is not None:
             seen = catalog.seen(views)
-            made = self._captured.types(client, scope.capture, seen, scope.alike)
+            made = self._captured.types(
+                client, scope.capture, seen, catalog.mesh.published, scope.alike
+            )
             for url, found in made.items():
                 key = (client, scope.capture, scope.alike, url)
                 types[url] = catalog.layer(key, {**types.get(url, NO_LAYER), **found})

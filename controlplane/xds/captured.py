@@ -18,6 +18,7 @@ from controlplane.emit.sidecars.capture import Capture
 from controlplane.emit.sidecars.outbound import Outbound
 from controlplane.emit.targets import Targets
 from controlplane.mesh.model import Service
+from controlplane.mesh.published import Published
 from controlplane.resources import Resource
 from controlplane.snapshot import Draft, encode
 from controlplane.xds.kept import Kept
@@ -56,12 +57,13 @@ class Captured:
         client: Client,
         capture: Capture,
         services: tuple[Service, ...],
+        published: tuple[Published, ...],
         alike: Patches = (),
     ) -> Types:
         """services: all that such clients may know, sorted. alike: users' patches."""
         key: Hashable = (client, capture, alike)
         side = self._sides.made(key, _maker(client, capture))
-        draft = patches.outbound(side.outbound.draft(services, Targets(())), alike)
+        draft = patches.outbound(side.outbound.draft(services, Targets(()), published), alike)
         return _encoded(side, draft)
 
 

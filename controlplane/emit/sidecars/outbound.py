@@ -15,11 +15,15 @@ from controlplane.emit.clients import Caller
 from controlplane.emit.sidecars import listeners, tables
 from controlplane.emit.sidecars.capture import BLACK_HOLE, LOOKED_UP, PASSTHROUGH, Capture
 from controlplane.emit.sidecars.claims import Claim, Context, claims
+from controlplane.emit.sidecars.rules import Seen
 from controlplane.emit.targets import Targets
 from controlplane.mesh.model import ConnectionPool, Service
+from controlplane.mesh.published import Published
 from controlplane.snapshot import Draft
 
 Report = Callable[[str, Exception], None]
+HTTP = 80
+"""The port at which hosts are known that are no service's (Istio's)."""
 
 
 def _raised(name: str, error: Exception) -> None:
@@ -29,12 +33,13 @@ def _raised(name: str, error: Exception) -> None:
 class Outbound:
     """Of one client and capture, for one state of the services after the other."""
 
-    __slots__ = ("_claims", "_contexts", "_hosts", "_listeners", "_report", "_tables")
+    __slots__ = ("_claims", "_contexts", "_hosts", "_listeners", "_report", "_seen", "_tables")
 
     def __init__(self, client: Caller, capture: Capture, report: Report = _raised) -> None:
         """report: what can't be made of a service, which is our own mistake."""
         self._contexts = tuple(Context(client, capture, one) for one in capture.egress)
         self._report = report
+        self._seen = tuple(Seen(context) for context in self._contexts)
         self._claims: dict[tuple[int, str], tuple[Service, tuple[Claim, ...]]] = {}
         self._listeners: dict[tuple[str, int], tuple[list[Claim], Listener]] = {}
         self._hosts: dict[tuple[str, str], tuple[Service, list[str], VirtualHost]] = {}
@@ -44,10 +49,15 @@ class Outbound:
     def _capture(self) -> Capture:
         return self._contexts[0].capture
 
-    def draft(self, services: tuple[Service, ...], targets: Targets) -> Draft:
+    def draft(
+        self,
+        services: tuple[Service, ...],
+        targets: Targets,
+        published: tuple[Published, ...] = (),
+    ) -> Draft:
         """services: all that the client may know, sorted. targets notes what is not there."""
         capture = self._capture
-        known = [_known(services, context) for context in self._contexts]
+        known = [seen.update(services, published) for seen in self._seen]
         parts = self._parts(known, targets)
         ports = (capture.settings.outbound_port, capture.settings.inbound_port)
         groups = listeners.grouped(parts, ports)
@@ -118,9 +128,11 @@ class Outbound:
             if context.egress.http_proxy:
                 yield name, self._proxy(name, known[index], context)
             elif tables.is_shared(name):
-                services = by_port[index].get(claim.port, [])
+                services = list(by_port[index].get(claim.port, ()))
                 if context.egress.port is not None:
                     services = [one for one in known[index] if _is_at(one, claim.port)]
+                if claim.port == HTTP:
+                    services += self._seen[index].only_ruled(services)
                 yield name, self._shared(name, claim.port, services, context, targets)
             else:
                 hostname = name.rpartition(":")[0]
@@ -187,16 +199,10 @@ class Outbound:
     def _forget(self, keys: Iterable[tuple[str, int]], names: Iterable[str]) -> None:
         places, known = frozenset(keys), frozenset(names)
         hostnames = {hostname for _, hostname in self._claims}
+        hostnames.update(name for seen in self._seen for name in seen.ruled)
         self._listeners = {k: v for k, v in self._listeners.items() if k in places}
         self._tables = {k: v for k, v in self._tables.items() if k in known}
         self._hosts = {k: v for k, v in self._hosts.items() if k[0] in known and k[1] in hostnames}
-
-
-def _known(services: tuple[Service, ...], context: Context) -> tuple[Service, ...]:
-    known = context.egress.known
-    if known.hosts == (("*", "*"),) and not known.excluded:
-        return services
-    return tuple(one for one in services if known.takes(one.namespace, one.hostname))
 
 
 def _is_at(service: Service, port: int) -> bool:
