@@ -63,14 +63,20 @@ class Proxyless:
         self._ways: Kept[_Ways] = Kept()
         self._own: Kept[_Part] = Kept()
         self._snapshots: Kept[Snapshot] = Kept()
+        self._made: Kept[Snapshot] = Kept()
         self._called: dict[Node, set[str]] = {}
 
     def sweep(self) -> None:
         """There is another mesh."""
-        for kept in (self._columns, self._ways, self._own, self._snapshots):
+        for kept in (self._columns, self._ways, self._own, self._snapshots, self._made):
             kept.sweep()
 
     def snapshot(self, node: Node) -> Snapshot:
+        """Made once of each mesh for all nodes that are alike."""
+        ground = (self._catalog.mesh, self._revoked())
+        return self._made.get(_kind(node), ground, lambda _: self._make(node))
+
+    def _make(self, node: Node) -> Snapshot:
         parts = self._parts_of(node)
         client = self._client(node)
         layers: dict[str, Layer] = {}
