@@ -27,7 +27,7 @@ def balance(cluster: Cluster, policy: TrafficPolicy) -> None:
     if policy.hash is not None:
         _consistent(cluster, policy.hash)
     else:
-        cluster.lb_policy = _LB[policy.load_balancer]
+        cluster.lb_policy = _LB.get(policy.load_balancer, Cluster.CLUSTER_PROVIDED)
         if policy.warmup is not None:
             _warm_up(cluster, policy.warmup)
     # Never send to an endpoint that is known to be unhealthy (Envoy's panic mode would).

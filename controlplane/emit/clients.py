@@ -12,7 +12,9 @@ from typing import Protocol
 
 from controlplane.emit import credentials, localities
 from controlplane.mesh.imports import Import, import_of
-from controlplane.mesh.model import ClientPolicy, Service, Viewpoint
+from controlplane.mesh.model import ClientPolicy, Service, Subset, TrafficPolicy, Viewpoint
+
+_PASSTHROUGH = "PASSTHROUGH"
 
 
 class Caller(Protocol):
@@ -62,7 +64,7 @@ def labels_of(service: Service) -> Iterator[str]:
 def is_common(service: Service) -> bool:
     """Whether it is itself to every client."""
     everywhere = service.visible_in is None and not service.for_clients
-    everywhere = everywhere and not _has_no_address(service)
+    everywhere = everywhere and not _has_no_address(service) and not _passes_through(service)
     return everywhere and not credentials.differs(service) and not localities.matters(service)
 
 
@@ -82,12 +84,39 @@ def seen_by(service: Service, client: Caller) -> Service | None:
         service = replace(service, seen_from=Viewpoint(client.locality, labels))
     if client.intercepts and _has_no_address(service):
         service = replace(service, as_addressed=True)
+    if not client.intercepts and _passes_through(service):
+        service = _choosing(service)
     return credentials.shut(replace(service, for_clients=()), client.namespace)
 
 
 def _has_no_address(service: Service) -> bool:
     """Its clients choose among its endpoints themselves, as far as they are seen to do so."""
     return service.headless or service.resolution == "NONE"
+
+
+def _passes_through(service: Service) -> bool:
+    """Whether some of its connections are to go where the application sends them."""
+    levels: tuple[Service | Subset, ...] = (service, *service.subsets)
+    every = (policy for of in levels for policy in (of.policy, *of.port_policies.values()))
+    return any(policy.load_balancer == _PASSTHROUGH for policy in every)
+
+
+def _choosing(service: Service) -> Service:
+    """As one sees it who does not know where that is: its endpoints are chosen among."""
+
+    def of(policy: TrafficPolicy) -> TrafficPolicy:
+        passes = policy.load_balancer == _PASSTHROUGH
+        return replace(policy, load_balancer="LEAST_REQUEST") if passes else policy
+
+    def ports(found: Mapping[int, TrafficPolicy]) -> Mapping[int, TrafficPolicy]:
+        return {number: of(policy) for number, policy in found.items()}
+
+    subsets = tuple(
+        replace(one, policy=of(one.policy), port_policies=ports(one.port_policies))
+        for one in service.subsets
+    )
+    policies = ports(service.port_policies)
+    return replace(service, policy=of(service.policy), port_policies=policies, subsets=subsets)
 
 
 def _with(service: Service, own: ClientPolicy) -> Service:

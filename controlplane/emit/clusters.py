@@ -98,7 +98,7 @@ def _discover(cluster: Cluster, target: Target) -> ClusterLoadAssignment | None:
         cluster.type = Cluster.STATIC
         cluster.load_assignment.CopyFrom(load_assignment(target.name, (), number))
         return None
-    if service.as_addressed:
+    if service.as_addressed or target.policy.load_balancer == "PASSTHROUGH":
         originals.go_as_addressed(cluster)
         return None
     if dynamic.is_dynamic(service.hostname) and not target.endpoints:

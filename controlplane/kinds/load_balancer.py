@@ -13,7 +13,6 @@ from controlplane.kinds.decoders import (
     line,
     list_of,
     map_of,
-    not_yet,
     number,
     positive_duration,
     text,
@@ -31,7 +30,9 @@ from controlplane.kinds.schema import (
 )
 from controlplane.kinds.yaml_nodes import Node
 
-Algorithm = Literal["UNSPECIFIED", "LEAST_CONN", "RANDOM", "ROUND_ROBIN", "LEAST_REQUEST"]
+Algorithm = Literal[
+    "UNSPECIFIED", "LEAST_CONN", "RANDOM", "ROUND_ROBIN", "LEAST_REQUEST", "PASSTHROUGH"
+]
 
 MAX_TABLE_SIZE = 5_000_011
 """Envoy's limit of a Maglev table; the size must be a prime number."""
@@ -214,12 +215,7 @@ class LoadBalancer(Record):
 
     UNSUPPORTED = names("zoneAwareLbSetting")
     simple: Algorithm = optional(
-        not_yet(
-            enum(
-                "UNSPECIFIED", "LEAST_CONN", "RANDOM", "ROUND_ROBIN", "LEAST_REQUEST", "PASSTHROUGH"
-            ),
-            "PASSTHROUGH",
-        ),
+        enum("UNSPECIFIED", "LEAST_CONN", "RANDOM", "ROUND_ROBIN", "LEAST_REQUEST", "PASSTHROUGH"),
         "UNSPECIFIED",
     )
     consistent_hash: ConsistentHash | None = optional(obj(ConsistentHash))

@@ -132,12 +132,16 @@ class Localities:
     enabled: bool = True
 
 
+Algorithm = Literal["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "PASSTHROUGH"]
+
+
 @dataclass(frozen=True, slots=True)
 class TrafficPolicy:
-    """hash, where it is set, stands in place of load_balancer. proxy_protocol: the version of the
-    header that each connection begins with."""
+    """hash, where it is set, stands in place of load_balancer; PASSTHROUGH: connections go where
+    the application sends them. proxy_protocol: the version of the header that each connection
+    begins with."""
 
-    load_balancer: Literal["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"] = "LEAST_REQUEST"
+    load_balancer: Algorithm = "LEAST_REQUEST"
     pool: ConnectionPool = ConnectionPool()
     outlier: OutlierDetection | None = None
     tls: ClientTls | None = None

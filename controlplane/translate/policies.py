@@ -252,6 +252,12 @@ def _tell_idle(rule: DestinationRule, report: Report) -> None:
     policies = (rule.spec.traffic_policy, *(s.traffic_policy for s in rule.spec.subsets))
     for policy in filter(None, policies):
         for lb in (policy.load_balancer, *(p.load_balancer for p in policy.port_level_settings)):
+            if lb is not None and lb.simple == "PASSTHROUGH":
+                message = (
+                    "PASSTHROUGH is for sidecars that intercept connections; to others the service "
+                    "has the default, LEAST_REQUEST"
+                )
+                report.info(rule, lb.position, "NoEffect", message)
             if lb is None or (lb.warmup is None and lb.warmup_duration_secs_s is None):
                 continue
             if lb.simple == "RANDOM" or lb.consistent_hash is not None:

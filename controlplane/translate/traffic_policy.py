@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from controlplane.kinds import connection_pool, load_balancer
 from controlplane.kinds import destination_rule as kinds
@@ -26,6 +25,7 @@ from controlplane.mesh.model import (
     TrafficPolicy,
     Warmup,
 )
+from controlplane.mesh.traffic_policy import Algorithm
 from controlplane.translate.mesh_defaults import NO_DEFAULTS, Defaults, keepalive, localities
 
 _PLAIN = ClientTls("DISABLE")
@@ -133,13 +133,11 @@ def subset_of(
 # --------------------------------------------------------------------------- load balancing
 
 
-def _algorithm(
-    item: load_balancer.LoadBalancer,
-) -> Literal["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"]:
+def _algorithm(item: load_balancer.LoadBalancer) -> Algorithm:
     """Istio's default, also for UNSPECIFIED and the old LEAST_CONN, is LEAST_REQUEST."""
-    if item.simple in ("UNSPECIFIED", "LEAST_CONN", "LEAST_REQUEST"):
+    if item.simple == "UNSPECIFIED" or item.simple == "LEAST_CONN":
         return "LEAST_REQUEST"
-    return "ROUND_ROBIN" if item.simple == "ROUND_ROBIN" else "RANDOM"
+    return item.simple
 
 
 def _hash(item: load_balancer.ConsistentHash | None) -> ConsistentHash | None:
