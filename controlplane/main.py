@@ -28,7 +28,7 @@ from aiohttp import web
 from certs.errors import CertificateError
 from certs.files import write_public
 from certs.passphrase import read_passphrase
-from certs.store import open_store
+from certs.store import StoredAuthority, make_state_directory, open_store
 from controlplane.addresses import address_of, check_free
 from controlplane.admin import Admin
 from controlplane.ca.authority_files import adopt
@@ -38,6 +38,7 @@ from controlplane.errors import StartError
 from controlplane.inventory import Inventory
 from controlplane.options import ControlPlaneOptions as ControlPlaneOptions  # for the command line
 from controlplane.plane import Plane
+from controlplane.replicas import Replicas
 from controlplane.rotation.roster import Roster
 from controlplane.sources.files import FileSource, SourceError
 from controlplane.sources.kubernetes.room import open_kubernetes
@@ -119,17 +120,21 @@ async def _serve(
     files = _files(options, inventory, lambda: plane.pipeline.changed())
     place = options.state_passphrase_file
     passphrase = read_passphrase(place, os.environ) if place else None
-    if options.ca_files is not None:
-        adopt(options.ca_files, options.state_dir, options.trust_domain, time.time(), passphrase)
-    stored = open_store(options.state_dir, options.trust_domain, time.time(), passphrase)
+    make_state_directory(options.state_dir)
     _own_state(options.state_dir, stack)
+    store = _store(options, passphrase, lambda why: said(why))
+    stack.push_async_callback(store.close)
+    make = partial(_authority, options, passphrase)
+    replicas = await _replicas(store, options.state_dir, passphrase, make)
+    stored = make(options.state_dir)
     accounts = await open_service_accounts(options.kubernetes, options.trust_domain, stack)
     foreign = _foreign_issuer(options, stack)
-    store = _store(options, passphrase, lambda why: said(why))
-    plane = Plane(options, stored, store, inventory, accounts, foreign, _say, passphrase)
+    what = (stored, store, replicas, inventory, accounts, foreign, _say, passphrase)
+    plane = Plane(options, *what)
     said = partial(_store_is_away, plane, store.place)
-    stack.push_async_callback(store.close)
     await store.open()
+    if replicas is not None:
+        await replicas.take_over()
     await migrate(options.state_dir / FORMER_FILE, plane.mirror, store.place)
     stack.callback(plane.pipeline.close)
     admin = Admin(plane.registry, plane.metrics, plane.connections)
@@ -143,6 +148,8 @@ async def _serve(
     bundle_port = await plane.start_bundle(stack)
     for name, work in _works(options, plane, files, foreign).items():
         stack.callback(spawn(work, name).cancel)
+    if replicas is not None:
+        await replicas.announce(address_of(options.host, ports[0]))
     _announce_serving(options, (*ports, admin_port), bundle_port, stack)
     stack.push_async_callback(_forget, plane.mirror)
     plane.conductor.resume()
@@ -187,13 +194,37 @@ def _store(
     return store
 
 
+def _authority(
+    options: ControlPlaneOptions, passphrase: bytes | None, folder: Path
+) -> StoredAuthority:
+    """That of a state directory, made if it has none."""
+    if options.ca_files is not None:
+        adopt(options.ca_files, folder, options.trust_domain, time.time(), passphrase)
+    return open_store(folder, options.trust_domain, time.time(), passphrase)
+
+
+async def _replicas(
+    store: SqliteStore | EtcdStore,
+    state_dir: Path,
+    passphrase: bytes | None,
+    make: Callable[[Path], StoredAuthority],
+) -> Replicas | None:
+    """If there may be some, with what they have in common in the state directory."""
+    if not isinstance(store, EtcdStore) or passphrase is None:
+        return None
+    replicas = Replicas(store, state_dir, passphrase)
+    await replicas.settle(make)
+    return replicas
+
+
 def _files(
     options: ControlPlaneOptions, inventory: Inventory, on_change: Callable[[], None]
 ) -> FileSource | None:
     """Those of --config, read."""
     if options.config is None:
-        if not options.kubernetes_source:
-            raise StartError("nothing to serve: name a directory with --config, or --kubernetes")
+        if not options.kubernetes_source and not options.store:
+            what = "a directory with --config, or --kubernetes, or a --store"
+            raise StartError(f"nothing to serve: name {what}")
         return None
     last_good = options.state_dir / LAST_GOOD_FILE
     files = FileSource(options.config, inventory, on_change, last_good=last_good)
@@ -335,6 +366,7 @@ def _announce_serving(
     named = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in addresses.items())
     places = [str(options.config)] if options.config is not None else []
     places += ["Kubernetes"] if options.kubernetes_source else []
+    places += [options.store] if options.store else []
     _say(f"weft: control plane serves {' and '.join(places)}: {named}")
 
 

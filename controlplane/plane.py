@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import grpc.aio
@@ -61,6 +62,8 @@ from controlplane.openid.reach import Reach, networks
 from controlplane.openid.shelf import Shelf as KeyShelf
 from controlplane.options import ControlPlaneOptions
 from controlplane.pipeline import Outlets, Pipeline
+from controlplane.registration.registrar import Registrar
+from controlplane.replicas import TOKENS_FILE, Replicas
 from controlplane.rotation import metrics as rotation_metrics
 from controlplane.rotation.conductor import Conductor
 from controlplane.rotation.progress import Progress
@@ -73,9 +76,12 @@ from controlplane.status import StatusRegistry
 from controlplane.xds.admission import Proof
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.callers import Callers
+from controlplane.xds.load_metrics import LoadMetrics
+from controlplane.xds.load_service import LoadService
+from controlplane.xds.loads import Loads
 from controlplane.xds.service import SERVER_OPTIONS, AdsService, Connection
+from controlplane.xds.status_service import StatusService
 
-TOKENS_FILE = "join-tokens.json"
 STOP_GRACE_S = 0.5
 
 
@@ -87,6 +93,7 @@ class Plane:
         options: ControlPlaneOptions,
         stored: StoredAuthority,
         store: Store,
+        replicas: Replicas | None,
         inventory: Inventory,
         service_accounts: ServiceAccountTokens | None,
         foreign: ForeignIssuer | None,
@@ -102,16 +109,14 @@ class Plane:
             self.authority.trust_also(foreign.bundle)
         domain = options.trust_domain
         self.serving = self._serving_certificate()
-        self._tokens = JoinTokens(options.state_dir / TOKENS_FILE, domain)
+        self.replicas = replicas
+        shared = replicas.tokens if replicas is not None else None
+        self._tokens = JoinTokens(options.state_dir / TOKENS_FILE, domain, shared)
         self._issues = IssueLog(options.state_dir / CA_FOLDER)
-        admin_token = open_admin_token(options.state_dir)
-        self.revocations = Revocations(options.state_dir, self.authority, time.time)
+        self.revocations = self._revocations()
+        who = self._tokens, open_admin_token(options.state_dir), domain
         self._authenticator = Authenticator(
-            self._tokens,
-            admin_token,
-            domain,
-            service_accounts=service_accounts,
-            revoked=self.revocations.why,
+            *who, service_accounts=service_accounts, revoked=self.revocations.why
         )
         self.registry = StatusRegistry(self.connections)
         self.metrics = Metrics(self.connections)
@@ -123,8 +128,10 @@ class Plane:
         sds = self._sds_secrets(keys)
         cache = SnapshotCache(Mesh(domain), sds, self.revocations.identities)
         self.roster = Roster(options.state_dir / ROSTER_FILE, time.time)
+        self.loads = self.registry.loads = Loads(lambda: cache.mesh)
+        LoadMetrics(self.metrics.registry, self.loads)
         callers = Callers(cache.proxyless, lambda: self.pipeline.changed())
-        observers = (self.registry, self.metrics, self.roster, callers)
+        observers = (self.registry, self.metrics, self.roster, callers, self._registrar(inventory))
         self.ads = AdsService(self._prove, cache, observers, time.time)
         progress = Progress(self.roster, self.authority, keys, sds.root_version)
         self.conductor = self._conductor(progress)
@@ -142,11 +149,28 @@ class Plane:
         self.mirror = Mirror(store, self.memory, SealedBox(passphrase) if passphrase else None)
         self._objects = self._applied(inventory)
 
+    def _registrar(self, inventory: Inventory) -> Registrar:
+        return Registrar(
+            lambda: self.mirror,
+            inventory.find,
+            lambda about, *said: self.memory.say(about, *said),
+            token_hex(8),
+        )
+
     def _applied(self, inventory: Inventory) -> Objects:
         """What the management API has to do with."""
         rooms = Rooms(self.pipeline.settled, lambda: self.pipeline.statuses, self.registry)
         domain = self.options.trust_domain
         return Objects(inventory, self.memory, self.mirror, rooms, domain, time.time)
+
+    def _revocations(self) -> Revocations:
+        """With what other replicas say of them, and of the authority."""
+        revoked = self.replicas.revocations if self.replicas is not None else None
+        made = Revocations(self.options.state_dir, self.authority, time.time, revoked)
+        if self.replicas is not None:
+            self.replicas.revocations.follow(made.hear, self._revoked)
+            self.replicas.authority.follow(self.authority, self._revoked)
+        return made
 
     def _serving_certificate(self) -> ServingCertificate:
         dns_names, ip_addresses = names_of(self.options.host)
@@ -165,6 +189,7 @@ class Plane:
             self.ads.publish,
             hold_s=HOLD_S if self.options.bundle_port is not None else 0.0,
             passphrase=self._passphrase,
+            why_not=self.replicas.why_not_rotate if self.replicas is not None else None,
         )
         rotation_metrics.register(
             self.metrics.registry, self.authority, conductor, self.revocations
@@ -320,4 +345,6 @@ class Plane:
         register_authority(AuthorityService(self._authenticator, rooms), server)
         doctor = DoctorService(self._authenticator, self.reports, self.doctor)
         register_doctor(doctor, server)
-        server.add_generic_rpc_handlers((self.ads.handler(),))
+        status = StatusService(self._prove, self.connections)
+        loads = LoadService(self._prove, self.loads)
+        server.add_generic_rpc_handlers((self.ads.handler(), status.handler(), loads.handler()))

@@ -6,7 +6,7 @@
 Proxies get it as CRLs beside the trust bundle, one of each authority that may have issued a leaf
 (Envoy refuses leaves of an issuer without a list once there is one), together with the lists that
 came with the authorities (certs.crl). Kept in STATE/revoked.json. It knows no streams; whoever
-changes it has the change pushed.
+changes it has the change pushed. Several replicas have the same, in the store that they share.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
+from typing import Any
 
 from certs.authority import Authority
 from certs.checked_file import read_checked, write_checked
@@ -27,6 +28,7 @@ from certs.spiffe import SCHEME, SpiffeId
 from certs.store import CA_FOLDER
 from certs.x509 import Certificate, may_sign_lists, spiffe_id
 from controlplane.ca.live import LiveAuthority
+from controlplane.ca.shared_revocations import SharedRevocations
 
 log = logging.getLogger("weft.controlplane.ca")
 
@@ -65,9 +67,15 @@ class Revocations:
     """CertificateError when made if the file is spoiled: it must not be forgotten in silence."""
 
     def __init__(
-        self, state_dir: Path, authority: LiveAuthority, clock: Callable[[], float]
+        self,
+        state_dir: Path,
+        authority: LiveAuthority,
+        clock: Callable[[], float],
+        shared: SharedRevocations | None = None,
     ) -> None:
+        """shared: the file is not written then, and read to be taken over by it."""
         self._path = state_dir / REVOKED_FILE
+        self._shared = shared
         self._issues = state_dir / CA_FOLDER
         self._authority = authority
         self._clock = clock
@@ -139,9 +147,19 @@ class Revocations:
         self._keep({name: one for name, one in self._all.items() if name != what})
         log.warning("%s is not revoked any more", what)
 
+    def hear(self, payload: dict[str, Any]) -> None:
+        """What counts, by another replica's doing. Blocks on the disk. CertificateError: it is not
+        as we write it."""
+        self._all = _decoded(payload, "what replicas share")
+        self._find()
+
     def _keep(self, revocations: dict[str, Revocation]) -> None:
         """File first: if it cannot be written, all stays as it was."""
-        write_checked(self._path, {"revoked": [asdict(one) for one in revocations.values()]})
+        payload = {"revoked": [asdict(one) for one in revocations.values()]}
+        if self._shared is not None:
+            self._shared.replace(payload)
+        else:
+            write_checked(self._path, payload)
         self._all = revocations
         self._find()
 
@@ -232,15 +250,15 @@ def _named(what: str) -> str:
 
 
 def _load(path: Path) -> dict[str, Revocation]:
-    if not path.exists():
-        return {}
+    return _decoded(read_checked(path), str(path)) if path.exists() else {}
+
+
+def _decoded(payload: dict[str, Any], where: str) -> dict[str, Revocation]:
     try:
         found = [
             Revocation(str(one["what"]), str(one["reason"]), float(one["at"]))
-            for one in read_checked(path)["revoked"]
+            for one in payload["revoked"]
         ]
     except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, CertificateError):
-            raise
-        raise CertificateError(f"{path} is corrupt: restore it from a backup") from error
+        raise CertificateError(f"{where} is corrupt: restore it from a backup") from error
     return {one.what: one for one in found}

@@ -40,6 +40,16 @@ def tokens_to_json(records: Iterable[TokenRecord]) -> bytes:
     return json.dumps({"version": _VERSION, "tokens": tokens}).encode()
 
 
+def token_to_json(record: TokenRecord) -> bytes:
+    """One of them, where each has a place of its own."""
+    return json.dumps(asdict(record)).encode()
+
+
+def token_from_json(value: bytes) -> TokenRecord:
+    """ValueError: it is no token."""
+    return _record(json.loads(value))
+
+
 def read_tokens(path: Path) -> tuple[TokenRecord, ...]:
     """The records of the file, none if there is no file; CertificateError names a bad one."""
     if not os.path.lexists(path):

@@ -2,7 +2,8 @@
 
 A single-use token buys certificates for one key only: the first that it is presented with. Asking
 again with the same key is allowed while the token lives, so that a lost response can be retried.
-Only SHA-256 digests are kept, in memory and in one file, so that a restart forgets nothing.
+Only SHA-256 digests are kept, in memory and in one file, so that a restart forgets nothing; or
+in the store that several replicas share, where a token is spent once among all of them.
 Thread-safe; whatever changes a token also writes the file, so call that from a worker thread.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +20,7 @@ from threading import Lock
 from certs.errors import CertificateError
 from certs.files import MAX_FILE_BYTES, write_secret
 from certs.spiffe import SpiffeId
+from controlplane.ca.shared_tokens import SharedTokens
 from controlplane.ca.token_file import TokenRecord, read_tokens, tokens_to_json
 
 DEFAULT_TTL_S = 3600.0
@@ -52,16 +54,20 @@ class JoinToken:
 
 
 class JoinTokens:
-    """The live tokens of one trust domain, kept in `path` (0600)."""
+    """The live tokens of one trust domain, kept in `path` (0600), or where all replicas have
+    them."""
 
-    __slots__ = ("_lock", "_path", "_records", "_trust_domain")
+    __slots__ = ("_lock", "_path", "_records", "_shared", "_trust_domain")
 
-    def __init__(self, path: Path, trust_domain: str) -> None:
+    def __init__(self, path: Path, trust_domain: str, shared: SharedTokens | None = None) -> None:
         """Reads `path` if it is there; CertificateError names it if it is not as we wrote it."""
         self._path = path
         self._trust_domain = trust_domain
+        self._shared = shared
         self._lock = Lock()
-        self._records = {record.sha256: record for record in read_tokens(path)}
+        self._records: Mapping[str, TokenRecord] = {
+            record.sha256: record for record in read_tokens(path)
+        }
         for record in self._records.values():
             found = SpiffeId.parse(record.identity).trust_domain
             if found != trust_domain:
@@ -69,6 +75,8 @@ class JoinTokens:
                     f"{path} holds a join token of trust domain {found}, not {trust_domain}: "
                     "move the file away, and make new tokens"
                 )
+        if shared is not None:
+            self._records = shared.records
 
     def create(
         self, namespace: str, service_account: str, ttl_s: float, reusable: bool, now: float
@@ -89,10 +97,10 @@ class JoinTokens:
             if len(live) >= MAX_TOKENS:
                 raise TooManyTokensError(f"there are {MAX_TOKENS} live join tokens already")
             records = {**live, record.sha256: record}
-            if _largest_bytes(records.values()) > MAX_FILE_BYTES:
+            if self._shared is None and _largest_bytes(records.values()) > MAX_FILE_BYTES:
                 # It could be written, but the next start would refuse to read it.
                 raise TooManyTokensError(f"{len(live)} live join tokens fill {self._path.name}")
-            self._replace(records)
+            self._replace(records, record)
         return JoinToken(token, identity, expires_at)
 
     def authenticate(self, token: str, now: float) -> SpiffeId | Refusal:
@@ -121,7 +129,9 @@ class JoinTokens:
                 if record.key_sha256:
                     return Refusal.USED
                 spent = replace(record, key_sha256=key_sha256)
-                self._replace({**self._records, spent.sha256: spent})
+                counts = self._replace({**self._records, spent.sha256: spent}, spent, record)
+                if counts.key_sha256 != key_sha256:
+                    return Refusal.USED  # by another replica's leave, at the same time
         return SpiffeId.parse(record.identity)
 
     def _live(self, token: str, now: float) -> TokenRecord | Refusal:
@@ -131,10 +141,18 @@ class JoinTokens:
             return Refusal.UNKNOWN
         return record if now < record.expires_at else Refusal.EXPIRED
 
-    def _replace(self, records: dict[str, TokenRecord]) -> None:
-        """File first: if it cannot be written, memory stays as it was."""
+    def _replace(
+        self,
+        records: Mapping[str, TokenRecord],
+        changed: TokenRecord,
+        former: TokenRecord | None = None,
+    ) -> TokenRecord:
+        """What counts in the place of `former` now. What can't be written changes nothing."""
+        if self._shared is not None:
+            return self._shared.replace(records, changed, former)
         write_secret(self._path, tokens_to_json(records.values()))
         self._records = records
+        return changed
 
 
 def _largest_bytes(records: Iterable[TokenRecord]) -> int:

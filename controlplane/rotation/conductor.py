@@ -62,8 +62,8 @@ class Conductor:
     """One per control plane. `resume` at its start; `publish` has all streams look at what is new.
 
     passphrase: of the keys in state_dir. hold_s: how long both roots are trusted at least before
-    the new one signs, for those who fetch our bundle from time to time. settle_s, look_every_s: for
-    tests."""
+    the new one signs, for those who fetch our bundle from time to time. why_not: why none may be
+    led now, '' if one may. settle_s, look_every_s: for tests."""
 
     def __init__(
         self,
@@ -77,7 +77,9 @@ class Conductor:
         settle_s: float = SETTLE_S,
         look_every_s: float = LOOK_EVERY_S,
         passphrase: bytes | None = None,
+        why_not: Callable[[], str] | None = None,
     ) -> None:
+        self._why_not = why_not or (lambda: "")
         self._state_dir = state_dir
         self._passphrase = passphrase
         self._authority = authority
@@ -118,6 +120,7 @@ class Conductor:
 
     async def begin(self, new: Authority) -> None:
         """Stages `new` and goes. CertificateError if another rotation is under way."""
+        self._must_be_free()
         async with self._lock:
             now = self._clock()
             what = (self._state_dir, now, new, self._passphrase)
@@ -135,6 +138,7 @@ class Conductor:
     async def go(self, target: str, without: frozenset[str] = frozenset()) -> None:
         """Leads to the staged `target`; returns when it is under way. `without`: node ids that
         nobody waits for. CertificateError if that is not what is under way."""
+        self._must_be_free()
         async with self._lock:
             await self._reload()
             state = self._authority.stored.state
@@ -156,6 +160,10 @@ class Conductor:
             await self._step(steps.abort, target)
             self._without = frozenset()
             self._drive()
+
+    def _must_be_free(self) -> None:
+        if why_not := self._why_not():
+            raise CertificateError(why_not)
 
     # ------------------------------------------------------------------ step by step
 

@@ -64,8 +64,16 @@ class ControlPlane:
         return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
     def start(self) -> Self:
+        return self.launch().wait()
+
+    def launch(self) -> Self:
+        """Begins; `wait` for it, or `stop` it."""
         with self.log_path.open("ab") as log:
             self._child = subprocess.Popen(self._command, stdout=log, stderr=log)
+        return self
+
+    def wait(self) -> Self:
+        """Until it serves."""
         try:
             eventually(lambda: self._is_serving(), 60.0, f"control plane serves: {self.log}")
         except BaseException:

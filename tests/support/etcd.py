@@ -110,5 +110,5 @@ class Etcd:
             self.call("KV/Range", pb.RangeRequest(key=b"x"), pb.RangeResponse)
         except grpc.RpcError as error:
             # With users, strangers are told so.
-            return error.code() is not grpc.StatusCode.UNAVAILABLE  # type: ignore[attr-defined]
+            return error.code() is not grpc.StatusCode.UNAVAILABLE
         return True

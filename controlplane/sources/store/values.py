@@ -97,3 +97,17 @@ class Listeners:
             mine = {name: one for name, one in change.values.items() if name.startswith(prefix)}
             if mine or change.whole:
                 listener(Change(mine, change.whole))
+
+
+class SharedStore(Store, Protocol):
+    """One that other replicas use, too."""
+
+    async def read(self, prefix: str) -> dict[str, bytes]:
+        """What there is now; before it is opened, too. Raises StoreError."""
+        ...
+
+    async def commit(
+        self, values: Values, transient: Collection[str] = (), expected: Values | None = None
+    ) -> None:
+        """expected: what must be there; raises StoreConflict if it is not."""
+        ...

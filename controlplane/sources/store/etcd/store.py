@@ -11,9 +11,9 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from controlplane.sources.store.etcd.client import Away, EtcdClient, Refused
 from controlplane.sources.store.etcd.lease import Lease
@@ -34,6 +34,7 @@ from protos.gen.etcd import rpc_pb2 as pb
 
 log = logging.getLogger("weft.controlplane.store")
 
+T = TypeVar("T")
 OPEN_WITHIN_S = 15.0
 SEEN_WITHIN_S = 10.0
 PROGRESS_EVERY_S = 5.0
@@ -87,15 +88,28 @@ class EtcdStore:
     def listen(self, prefix: str, listener: Listener) -> None:
         self._listeners.add(prefix, listener)
 
+    async def read(self, prefix: str) -> dict[str, bytes]:
+        """What there is now, before anybody is told: for what must be known first. StoreError."""
+        start = f"{self._place.prefix}{prefix}".encode()
+        pairs, _ = await self._at_first(lambda: self._client.range(start, start + b"\xff"))
+        return {self._name(pair): pair.value for pair in pairs}
+
     async def open(self) -> None:
-        reason = ""
+        await self._at_first(self._list)
+        await self._at_first(self._lease.begin)
+        self._works = [
+            spawn(self._follow(), "watch of the store"),
+            spawn(self._lease.run(), "lease of the store"),
+        ]
+
+    async def _at_first(self, work: Callable[[], Awaitable[T]]) -> T:
+        """For a while again and again. Raises StoreError."""
+        reason = "no answer in time"
         try:
             async with asyncio.timeout(self._open_within_s):
                 while True:
                     try:
-                        await self._list()
-                        await self._lease.begin()
-                        break
+                        return await work()
                     except Away as error:
                         reason = str(error)
                     await asyncio.sleep(BACKOFF_S)
@@ -106,10 +120,6 @@ class EtcdStore:
                 f"the store {self._place} refuses us: {error}: look at --store-user, "
                 "--store-password-file and the certificates"
             ) from None
-        self._works = [
-            spawn(self._follow(), "watch of the store"),
-            spawn(self._lease.run(), "lease of the store"),
-        ]
 
     async def commit(
         self, values: Values, transient: Collection[str] = (), expected: Values | None = None
@@ -136,7 +146,7 @@ class EtcdStore:
             if any(found.get(name, values[name]) != values[name] for name in values):
                 raise StoreConflict(found)
         self._remember(values, transient)
-        if _has_changed(answer.responses):
+        if self._works and _has_changed(answer.responses):
             await self._seen(answer.header.revision)
 
     async def close(self) -> None:
