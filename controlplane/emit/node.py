@@ -9,6 +9,7 @@ from typing import Literal
 from envoy.config.core.v3.base_pb2 import Node as EnvoyNode
 from google.protobuf.struct_pb2 import Struct
 
+from controlplane.emit.words import is_ip
 from controlplane.mesh.model import Workload
 
 Interception = Literal["NONE", "REDIRECT", "TPROXY"]
@@ -24,7 +25,9 @@ class Node:
     http_proxy_port 0: no outbound HTTP proxy listener is wanted. gateway: where a laptop's gateway
     listens (WEFT_GATEWAY, e.g. "127.0.0.1:8080"). on_demand: it asks for the services that it
     calls by name, by VHDS and on-demand CDS, instead of taking all (WEFT_ON_DEMAND). pod: the name
-    of its pod, if it is in one. metadata: all that is a text or a number, as a text."""
+    of its pod, if it is in one. group: the WorkloadGroup by which it registers itself, as the
+    WorkloadEntry that `workload` names (AUTO_REGISTER_GROUP). metadata: all that is a text or a
+    number, as a text."""
 
     id: str
     namespace: str = "default"
@@ -42,6 +45,7 @@ class Node:
     ipv6: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
     pod: str = ""
+    group: str = ""
 
     @property
     def role(self) -> str:
@@ -74,7 +78,8 @@ def parse(node: EnvoyNode) -> Node:
     return Node(
         id=node.id,
         namespace=_text(metadata, "NAMESPACE") or "default",
-        workload=_text(metadata, "WORKLOAD_NAME"),
+        workload=_registered(node) or _text(metadata, "WORKLOAD_NAME"),
+        group=_text(metadata, "AUTO_REGISTER_GROUP"),
         pod=_pod(node),
         service_account=_text(metadata, "SERVICE_ACCOUNT") or "default",
         labels=_labels(metadata),
@@ -89,6 +94,24 @@ def parse(node: EnvoyNode) -> Node:
         ipv6=node.id.count("~") == 3 and ":" in node.id.split("~")[1],
         metadata={name: _text(metadata, name) for name in _plain(metadata)},
     )
+
+
+def address_of(node_id: str) -> str:
+    """Its own, as it stands in Istio's ids: 'sidecar~10.0.0.7~NAME.NAMESPACE~DOMAIN'; '' if not."""
+    parts = node_id.split("~")
+    return parts[1] if len(parts) == 4 and is_ip(parts[1]) else ""
+
+
+def _registered(node: EnvoyNode) -> str:
+    """The name of the WorkloadEntry that Istio makes of a WorkloadGroup for a proxy; '' if it names
+    none."""
+    group, address = _text(node.metadata, "AUTO_REGISTER_GROUP"), address_of(node.id)
+    if group and not address:
+        raise BadNode(
+            f"node.id: {node.id!r} has no address to register, as in "
+            "'sidecar~ADDRESS~NAME.NAMESPACE~DOMAIN'"
+        )
+    return f"{group}-{address.replace(':', '-')}" if group else ""
 
 
 def _pod(node: EnvoyNode) -> str:

@@ -1,7 +1,7 @@
 """Istio's WorkloadGroup: what WorkloadEntries of one kind have in common.
 
-Istio makes WorkloadEntries of it when proxies of virtual machines connect; Weft's workloads bring
-their WorkloadEntry themselves.
+A WorkloadEntry is made of it when a proxy connects that names it (controlplane.registration);
+workloads that `weft run` starts bring their WorkloadEntry themselves.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from controlplane.kinds.decoders import (
     text,
 )
 from controlplane.kinds.objects import Object
-from controlplane.kinds.schema import Record, obj, optional, record, required
+from controlplane.kinds.schema import Place, Problem, Record, obj, optional, record, required
 from controlplane.kinds.service_entry import NETWORKING, WorkloadTemplate
+from controlplane.kinds.yaml_nodes import Node
 
 _SECONDS = integer(0, 2**31 - 1)
 
@@ -88,15 +89,21 @@ class ReadinessProbe(Record):
             yield "", f"expected one of {', '.join(methods)}, got {found}"
 
 
+def _probe(node: Node, place: Place) -> ReadinessProbe:
+    made = obj(ReadinessProbe)(node, place)
+    message = f"{place.path} has no effect yet: an entry is healthy while its proxy is connected"
+    place.notes.append(Problem(place.position(node), "warning", "NoEffect", message))
+    return made
+
+
 @record
 class WorkloadGroupSpec(Record):
     metadata: GroupMetadata = optional(obj(GroupMetadata), GroupMetadata())
     template: WorkloadTemplate = required(obj(WorkloadTemplate))
-    probe: ReadinessProbe | None = optional(obj(ReadinessProbe))
+    probe: ReadinessProbe | None = optional(_probe)
 
 
 @record
 class WorkloadGroup(Object):
     API_VERSIONS = NETWORKING
-    PENDING = "a WorkloadGroup has no effect yet: no WorkloadEntry is made of it"
     spec: WorkloadGroupSpec = required(obj(WorkloadGroupSpec))

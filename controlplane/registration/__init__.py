@@ -1,0 +1,1 @@
+"""Proxies of virtual machines that register themselves, as a WorkloadGroup says."""
