@@ -31,11 +31,13 @@ from controlplane.mesh.model import HttpRule, Retry, Service, Workload
 from controlplane.mesh.scopes import GATEWAY_NAME
 from controlplane.translate.credentials import Credentials
 from controlplane.translate.delegates import Delegates
+from controlplane.translate.gateways.addresses import Addresses
 from controlplane.translate.gateways.authorities import Authorities
 from controlplane.translate.gateways.backend_tls import BackendTls
 from controlplane.translate.gateways.backends import Backends
 from controlplane.translate.gateways.gateway_api import GatewayApi
 from controlplane.translate.gateways.grants import Grants
+from controlplane.translate.gateways.ingress import SELECTOR as OF_INGRESSES
 from controlplane.translate.gateways.ingress import Ingresses
 from controlplane.translate.gateways.istio import IstioGateways
 from controlplane.translate.gateways.mesh_routes import MeshRoutes
@@ -101,12 +103,13 @@ def build(
     routes += (*of(GRPCRoute), *of(TLSRoute), *of(OldTLSRoute), *of(TCPRoute), *of(OldTCPRoute))
     entries = of(ServiceEntry)
     in_mesh = MeshRoutes(routes, tls.services, entries, backends.for_mesh(), report)
-    told = (*api.conditions(), *in_mesh.conditions, *tls.conditions(api.parents_of))
     istio = IstioGateways(
         of(IstioGateway), of(VirtualService), hosts, delegates, credentials, report
     )
     ingresses = Ingresses(of(Ingress), of(IngressClass), services, credentials, report)
     found = (*istio.made(proxies), *api.gateways(), *ingresses.made())
+    told = (*api.conditions(), *in_mesh.conditions, *tls.conditions(api.parents_of))
+    told += (*ingresses.conditions(Addresses(of(core.Service), proxies)),)
     return Translated(in_mesh.services, _retrying(found, defaults.retry), _in_order(told))
 
 
@@ -147,6 +150,7 @@ def pods(gateways: tuple[IstioGateway, ...], table: PodTable) -> tuple[Pod, ...]
 
 def _marked(gateways: tuple[IstioGateway, ...]) -> Callable[[Mapping[str, str]], bool]:
     selectors = {frozenset(one.spec.selector.items()) for one in gateways} - {frozenset()}
+    selectors.add(frozenset(OF_INGRESSES.items()))
 
     def mark(labels: Mapping[str, str]) -> bool:
         return GATEWAY_NAME in labels or any(some <= labels.items() for some in selectors)
