@@ -43,7 +43,7 @@ def inputs(area: str) -> dict[str, str]:
 def mesh_of(text: str, ports: Mapping[str, int]) -> Mesh:
     """The base with these manifests. What is wrong with any is an error here."""
     base, memo = _base(tuple(ports.items()))
-    parsed = parse(_filled(text, ports), "documented.yaml")
+    parsed = parse(filled(text, ports), "documented.yaml")
     snapshot = Snapshot((*base.objects, *parsed.objects), (*base.statuses, *parsed.statuses))
     mesh, statuses = build(snapshot, TRUST_DOMAIN, memo)
     wrong = [str(one) for one in statuses if one.severity == "error"]
@@ -55,10 +55,10 @@ def mesh_of(text: str, ports: Mapping[str, int]) -> Mesh:
 def _base(ports: tuple[tuple[str, int], ...]) -> tuple[Parsed, Memo]:
     """Which is read and translated once."""
     text = (FOLDER / "base.yaml").read_text("utf-8")
-    return parse(_filled(text, dict(ports)), "base.yaml"), Memo()
+    return parse(filled(text, dict(ports)), "base.yaml"), Memo()
 
 
-def _filled(text: str, ports: Mapping[str, int]) -> str:
+def filled(text: str, ports: Mapping[str, int]) -> str:
     for name, value in (*ports.items(), *_pem().items()):
         text = text.replace(f"@{name}@", str(value))
     return text
