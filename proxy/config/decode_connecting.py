@@ -64,6 +64,10 @@ def _source(message: address_pb2.SocketAddress, path: str) -> SocketAddress:
     return SocketAddress(message.address, message.port_value)
 
 
+TRANSPARENT = (SocketOption(0, 19, 1),)
+"""IP_TRANSPARENT (linux/in.h): what TPROXY sends to a socket has to be taken in by it."""
+
+
 def socket_options(
     messages: Iterable[socket_option_pb2.SocketOption], path: str
 ) -> tuple[SocketOption, ...]:

@@ -15,7 +15,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 )
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
-from proxy.config import decode_tls
+from proxy.config import decode_ports, decode_tls
 from proxy.config.decode_access_log import access_logs
 from proxy.config.decode_common import (
     choice,
@@ -29,7 +29,12 @@ from proxy.config.decode_common import (
     unsupported_type,
     value_or,
 )
-from proxy.config.decode_connecting import PROXY_PROTOCOL, proxy_protocol_in, socket_options
+from proxy.config.decode_connecting import (
+    PROXY_PROTOCOL,
+    TRANSPARENT,
+    proxy_protocol_in,
+    socket_options,
+)
 from proxy.config.decode_hcm import connection_manager
 from proxy.config.decode_network import GUARDS, network_guards
 from proxy.config.decode_tcp import tcp_proxy
@@ -45,7 +50,7 @@ from proxy.config.model import (
     TcpProxy,
 )
 from proxy.config.model.connecting import ProxyProtocolIn
-from proxy.config.model.listeners import NO_EXPLANATIONS
+from proxy.config.model.listeners import NO_EXPLANATIONS, PortRanges
 from proxy.config.rejected import Rejected, at
 
 EXPLAIN = "weft.explain"
@@ -79,6 +84,9 @@ def listener(
     if not message.HasField("address"):
         raise Rejected(at(path, "address"), "is required")
     inspectors = _inspectors(message.listener_filters, at(path, "listener_filters"))
+    shut = _shut(message.listener_filters, at(path, "listener_filters"))
+    transparent = message.transparent.value
+    options = socket_options(message.socket_options, at(path, "socket_options"))
     proxied = [each for each in inspectors if isinstance(each, ProxyProtocolIn)]
     return Listener(
         name=message.name,
@@ -93,6 +101,9 @@ def listener(
         ja3="ja3" in inspectors,
         ja4="ja4" in inspectors,
         http_inspector=http_inspector_pb2.HttpInspector in inspectors,
+        not_for_tls=shut.get(tls_inspector_pb2.TlsInspector, ()),
+        not_for_http=shut.get(http_inspector_pb2.HttpInspector, ()),
+        transparent=transparent,
         original_dst=original_dst_pb2.OriginalDst in inspectors,
         use_original_dst=message.use_original_dst.value,
         bind_to_port=_bind_to_port(message),
@@ -108,7 +119,7 @@ def listener(
         stat_prefix=message.stat_prefix,
         access_log=access_logs(message.access_log, at(path, "access_log")),
         proxy_protocol=proxied[0] if proxied else None,
-        socket_options=socket_options(message.socket_options, at(path, "socket_options")),
+        socket_options=(*(TRANSPARENT if transparent else ()), *options),
     )
 
 
@@ -144,6 +155,22 @@ def _inspectors(
             found.update(["ja3"] if made.enable_ja3_fingerprinting.value else ())
             found.update(["ja4"] if made.enable_ja4_fingerprinting.value else ())
     return frozenset(found)
+
+
+def _shut(
+    messages: Iterable[listener_components_pb2.ListenerFilter], path: str
+) -> Mapping[Any, PortRanges]:
+    """By inspector: the ports into whose connections it does not look."""
+    found: dict[Any, PortRanges] = {}
+    for i, each in enumerate(messages):
+        if not each.HasField("filter_disabled"):
+            continue
+        where = f"{path}[{i}].filter_disabled"
+        kind = _INSPECTORS.get(type_name(each.typed_config))
+        if kind not in (tls_inspector_pb2.TlsInspector, http_inspector_pb2.HttpInspector):
+            raise Rejected(where, "is for tls_inspector and http_inspector only")
+        found[kind] = decode_ports.ports(each.filter_disabled, where)
+    return found
 
 
 def _filter_chains(

@@ -18,7 +18,7 @@ LISTENERS: Table = {
         "name address stat_prefix filter_chains use_original_dst default_filter_chain "
         "per_connection_buffer_limit_bytes deprecated_v1 listener_filters "
         "listener_filters_timeout continue_on_listener_filters_timeout traffic_direction "
-        "access_log tcp_backlog_size bind_to_port socket_options",
+        "access_log tcp_backlog_size bind_to_port socket_options transparent",
         {
             "drain_type": "a listener drains when it is removed or changed, or the proxy stops",
             "enable_reuse_port": _SHARED,
@@ -30,7 +30,7 @@ LISTENERS: Table = {
             "bypass_overload_manager": _OVERLOAD,
             "metadata": _METADATA,
         },
-        {"transparent": False, "freebind": False},
+        {"freebind": False},
     ),
     _LISTENER + "Listener.DeprecatedV1": Fields("bind_to_port"),
     _LISTENER + "FilterChain": Fields(
@@ -44,7 +44,11 @@ LISTENERS: Table = {
         "source_prefix_ranges source_ports"
     ),
     _LISTENER + "Filter": Fields("name typed_config"),
-    _LISTENER + "ListenerFilter": Fields("name typed_config"),
+    _LISTENER + "ListenerFilter": Fields("name typed_config filter_disabled"),
+    _LISTENER + "ListenerFilterChainMatchPredicate": Fields(
+        "or_match and_match not_match any_match destination_port_range"
+    ),
+    _LISTENER + "ListenerFilterChainMatchPredicate.MatchSet": Fields("rules"),
     _INSPECTOR + "tls_inspector.v3.TlsInspector": Fields(
         "enable_ja3_fingerprinting enable_ja4_fingerprinting",
         no_effect={

@@ -219,6 +219,9 @@ class Acceptor:
     def _redirected(self, sock: socket.socket, info: ConnectionInfo) -> ListenerRuntime | None:
         """Fills in `info.local`; answers who serves it, None for a connection to be refused: one
         made directly to this port, which would be proxied to itself without end."""
+        if self.runtime.config.transparent:
+            # TPROXY leaves the destination as the socket's own address.
+            return self._handed_on(info.direct_local)
         destination = original_destination(sock)
         if destination is None:
             return self.runtime
@@ -229,6 +232,9 @@ class Acceptor:
             )
             return None
         info.local = destination
+        return self._handed_on(destination)
+
+    def _handed_on(self, destination: tuple[str, int]) -> ListenerRuntime:
         if self.runtime.config.use_original_dst:
             return self._find_listener(destination) or self.runtime
         return self.runtime

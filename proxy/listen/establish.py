@@ -117,7 +117,8 @@ class Establisher:
             sock, info, config, self._inspectors.proxy_protocol(config.stat_prefix)
         ):
             return None
-        if runtime.needs_tls_inspector:
+        port = info.local[1]
+        if runtime.looks_for_tls(port):
             data = await peek_until(sock, _enough_for_tls)
             found = client_hello.parse(data) if data is not None else None
             if found is None:
@@ -132,7 +133,7 @@ class Establisher:
                     _note_fingerprints(runtime.config, info, data or b"")
                 return "tls"
             self._inspectors.tls_not_found.value += 1
-        if runtime.needs_http_inspector:
+        if runtime.looks_for_http(port):
             data = await peek_until(sock, _enough_for_http)
             if data is None:
                 self.counters.remote_close.value += 1

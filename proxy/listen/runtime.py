@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.config.model import FilterChainMatch, Listener
+from proxy.config.model.listeners import PortRanges
 from proxy.connection import ConnectionInfo
 from proxy.listen.chain_match import ChainTable
 from proxy.listen.connection_log import Logger
@@ -76,6 +77,13 @@ class ListenerRuntime:
             _needs_tls_inspector(chain.match) for chain in chains
         )
 
+    def looks_for_tls(self, port: int) -> bool:
+        """Into a connection to that port."""
+        return self.needs_tls_inspector and not _is_in(self.config.not_for_tls, port)
+
+    def looks_for_http(self, port: int) -> bool:
+        return self.needs_http_inspector and not _is_in(self.config.not_for_http, port)
+
     @property
     def redirected(self) -> bool:
         """Connections come by REDIRECT: ask for their original destination."""
@@ -84,6 +92,10 @@ class ListenerRuntime:
     @property
     def stat_prefix(self) -> str:
         return self.config.stat_prefix or str(self.config.address)
+
+
+def _is_in(ranges: PortRanges, port: int) -> bool:
+    return any(start <= port < end for start, end in ranges)
 
 
 def _needs_tls_inspector(match: FilterChainMatch) -> bool:

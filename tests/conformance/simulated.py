@@ -9,7 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from envoy.config.listener.v3.listener_components_pb2 import FilterChain, FilterChainMatch
+from envoy.config.listener.v3.listener_components_pb2 import (
+    FilterChain,
+    FilterChainMatch,
+    ListenerFilterChainMatchPredicate,
+)
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3 import route_components_pb2 as parts
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -93,7 +97,11 @@ def _follow(draft: Draft, call: Call, found: Met) -> None:
     if listener is None:
         raise Stopped("no listener matched")
     found.ListenerMatched = listener.name
-    filters = {one.name for one in listener.listener_filters}
+    filters = {
+        one.name
+        for one in listener.listener_filters
+        if not one.HasField("filter_disabled") or not _is_off(one.filter_disabled, call.port)
+    }
     if call.mode == "gateway":
         filters.add(_TLS)
     alpn = call.alpn if _TLS in filters else ""
@@ -141,8 +149,13 @@ def _port(listener: Listener) -> int:
     return listener.address.socket_address.port_value
 
 
-Criterion = tuple[Callable[[FilterChainMatch], bool], Callable[[FilterChainMatch], bool]]
-"""(whether a match asks for it, whether it has it)."""
+def _is_off(predicate: ListenerFilterChainMatchPredicate, port: int) -> bool:
+    kind = predicate.WhichOneof("rule")
+    if kind == "or_match":
+        return any(_is_off(one, port) for one in predicate.or_match.rules)
+    if kind == "not_match":
+        return not _is_off(predicate.not_match, port)
+    return predicate.destination_port_range.start <= port < predicate.destination_port_range.end
 
 
 def _chain(listener: Listener, call: Call, alpn: str, looks: bool) -> FilterChain:

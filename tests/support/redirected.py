@@ -66,6 +66,7 @@ spec:
   - {name: tcp, port: 82, targetPort: 8082}
   - {name: some, port: 83, targetPort: 8083}
   - {name: http-strict, port: 84, targetPort: 8084}
+  - {name: tcp-plain, port: 85, targetPort: 8085}
 ---
 apiVersion: v1
 kind: Service
@@ -88,6 +89,7 @@ spec:
   selector: {matchLabels: {app: messenger}}
   portLevelMtls:
     8084: {mode: STRICT}
+    8085: {mode: DISABLE}
 """
 NOTHING_ELSE = """
 ---
@@ -117,6 +119,14 @@ async def _application(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
         writer.close()
 
 
+async def _greeter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Speaks first, and hears nothing."""
+    with contextlib.suppress(OSError):
+        writer.write(b"hello")
+        await writer.drain()
+        writer.close()
+
+
 def _answer(place: str, source: str, request: bytes) -> bytes:
     lines = request.decode("latin-1").split("\r\n")
     peer = next((one for one in lines if one.lower().startswith("x-forwarded-client-cert")), "")
@@ -130,7 +140,8 @@ def _answer(place: str, source: str, request: bytes) -> bytes:
 async def _applications() -> list[asyncio.Server]:
     places = [(POD, port) for port in (8080, 8082, 8083, 8084, 9000)]
     places += [(SECOND_POD, 6000), (ELSEWHERE, 6000), (ELSEWHERE, 80), (ELSEWHERE, 9000)]
-    return [await asyncio.start_server(_application, *place) for place in places]
+    servers = [await asyncio.start_server(_application, *place) for place in places]
+    return [*servers, await asyncio.start_server(_greeter, POD, 8085)]
 
 
 # --------------------------------------------------------------------------- calls
@@ -165,6 +176,7 @@ async def _calls() -> dict[str, str]:
         "tcp to a service": _bytes(VIP, 82),
         "http to a port of no protocol": _get(VIP, 83, "messenger:83"),
         "bytes to a port of no protocol": _bytes(VIP, 83),
+        "a server that speaks first": _exchange(VIP, 85, b""),
         "http to a strict port": _get(VIP, 84, "messenger:84"),
         "http without TLS": _get(POD, 8080, "messenger"),
         "http without TLS to a strict port": _get(POD, 8084, "messenger"),

@@ -7,7 +7,7 @@ takes mutual TLS only, PERMISSIVE anything, DISABLE does not look at TLS.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from envoy.config.core.v3.base_pb2 import TrafficDirection, TransportSocket
@@ -16,7 +16,7 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
 
-from controlplane.emit import entering, managers, names, tls
+from controlplane.emit import entering, names, tls
 from controlplane.emit.access import Guards
 from controlplane.emit.explanations import of_tokens
 from controlplane.emit.gateways.tls import HTTP_ALPN, downstream
@@ -28,7 +28,7 @@ from controlplane.emit.sidecars.capture import (
     VIRTUAL_INBOUND,
     Capture,
 )
-from controlplane.emit.sidecars.listeners import http_inspector
+from controlplane.emit.sidecars.inspectors import inspectors
 from controlplane.emit.sidecars.ports import Port, ports_of
 from controlplane.emit.words import packed, seconds, socket_address
 from controlplane.mesh.model import Workload
@@ -120,7 +120,7 @@ def _virtual(chains: list[FilterChain], capture: Capture) -> Listener:
     original = packed(OriginalDst())
     found = ListenerFilter(name="envoy.filters.listener.original_dst", typed_config=original)
     made.listener_filters.append(found)
-    made.listener_filters.extend(_inspectors(made))
+    made.listener_filters.extend(inspectors(chains, capture.settings.inbound_port))
     if capture.transparent:
         made.transparent.value = True
     return made
@@ -131,7 +131,7 @@ def _bound(port: Port, chains: list[FilterChain], capture: Capture) -> Listener:
     for chain in chains:
         chain.filter_chain_match.ClearField("destination_port")
     made.filter_chains.extend(chains)
-    made.listener_filters.extend(_inspectors(made))
+    made.listener_filters.extend(inspectors(chains))
     return made
 
 
@@ -145,14 +145,6 @@ def _listener(name: str, address: str, number: int, capture: Capture) -> Listene
     timeout_s = capture.settings.detection_timeout_s
     made.listener_filters_timeout.CopyFrom(seconds(timeout_s))
     return made
-
-
-def _inspectors(made: Listener) -> Iterator[ListenerFilter]:
-    matches = [chain.filter_chain_match for chain in made.filter_chains]
-    if any(match.transport_protocol == "tls" for match in matches):
-        yield managers.inspector()
-    if any(set(PLAIN_HTTP) & set(match.application_protocols) for match in matches):
-        yield http_inspector()
 
 
 def _shut(capture: Capture) -> FilterChain:

@@ -33,7 +33,10 @@ def _raised(name: str, error: Exception) -> None:
 class Outbound:
     """Of one client and capture, for one state of the services after the other."""
 
-    __slots__ = ("_claims", "_contexts", "_hosts", "_listeners", "_report", "_seen", "_tables")
+    __slots__ = (
+        *("_claims", "_contexts", "_domains", "_hosts"),
+        *("_listeners", "_report", "_seen", "_tables"),
+    )
 
     def __init__(self, client: Caller, capture: Capture, report: Report = _raised) -> None:
         """report: what can't be made of a service, which is our own mistake."""
@@ -42,6 +45,7 @@ class Outbound:
         self._seen = tuple(Seen(context) for context in self._contexts)
         self._claims: dict[tuple[int, str], tuple[Service, tuple[Claim, ...]]] = {}
         self._listeners: dict[tuple[str, int], tuple[list[Claim], Listener]] = {}
+        self._domains: dict[str, tuple[list[Service], Mapping[str, list[str]]]] = {}
         self._hosts: dict[tuple[str, str], tuple[Service, list[str], VirtualHost]] = {}
         self._tables: dict[str, tuple[tuple[object, ...], RouteConfiguration]] = {}
 
@@ -149,9 +153,18 @@ class Outbound:
         context: Context,
         targets: Targets,
     ) -> RouteConfiguration:
-        own = tables.domains(services, context.client.namespace)
+        own = self._names(name, services, context)
         hosts = self._made(name, port, services, own, context, targets)
         return self._table(name, (*hosts, tables.everything_else(context.capture, targets)))
+
+    def _names(
+        self, name: str, services: list[Service], context: Context
+    ) -> Mapping[str, list[str]]:
+        last = self._domains.get(name)
+        if last is None or not tables.named_alike(last[0], services):
+            last = (services, tables.domains(services, context.client.namespace))
+        self._domains[name] = (services, last[1])
+        return last[1]
 
     def _made(
         self,
@@ -202,6 +215,7 @@ class Outbound:
         hostnames.update(name for seen in self._seen for name in seen.ruled)
         self._listeners = {k: v for k, v in self._listeners.items() if k in places}
         self._tables = {k: v for k, v in self._tables.items() if k in known}
+        self._domains = {k: v for k, v in self._domains.items() if k in known}
         self._hosts = {k: v for k, v in self._hosts.items() if k[0] in known and k[1] in hostnames}
 
 

@@ -49,6 +49,18 @@ def domains(services: Iterable[Service], namespace: str) -> Mapping[str, list[st
     return {hostname: sorted(own) for hostname, own in found.items()}
 
 
+def named_alike(one: Sequence[Service], other: Sequence[Service]) -> bool:
+    """Whether `domains` of the one are those of the other."""
+    return len(one) == len(other) and all(
+        a is b or _names(a) == _names(b) for a, b in zip(one, other, strict=True)
+    )
+
+
+def _names(service: Service) -> tuple[object, ...]:
+    short = (service.aliases, service.local_aliases, service.addresses)
+    return (service.hostname, service.namespace, service.headless, *short)
+
+
 def virtual_host(
     service: Service, port: int, own: Sequence[str], context: Context, targets: Targets
 ) -> VirtualHost:

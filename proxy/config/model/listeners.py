@@ -174,8 +174,15 @@ class FilterChain:
     explanations: Explanations = NO_EXPLANATIONS
 
 
+PortRanges = tuple[tuple[int, int], ...]
+"""Ports from the first number to before the second, sorted, apart from each other."""
+
+
 @frozen
 class Listener:
+    """not_for_tls, not_for_http: destination ports of connections into which the inspector does not
+    look. transparent: connections keep their destination as the socket's own address (TPROXY)."""
+
     name: str
     address: SocketAddress
     filter_chains: tuple[FilterChain, ...] = ()
@@ -184,6 +191,9 @@ class Listener:
     ja3: bool = False
     ja4: bool = False
     http_inspector: bool = False
+    not_for_tls: PortRanges = ()
+    not_for_http: PortRanges = ()
+    transparent: bool = False
     original_dst: bool = False
     use_original_dst: bool = False
     bind_to_port: bool = True

@@ -30,6 +30,7 @@ TO_SERVICES = {
     "tcp to a service": _echoed(POD, 8082),
     "http to a port of no protocol": _from_app(8083, False),
     "bytes to a port of no protocol": _echoed(POD, 8083),
+    "a server that speaks first": "hello",
     "http to a strict port": _from_app(8084, True),
     "http without TLS to a strict port": "no answer",
     "one endpoint of a headless service": _echoed(SECOND_POD, 6000),
