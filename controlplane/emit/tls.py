@@ -48,6 +48,17 @@ def downstream_mutual(trust_domains: Iterable[str], alpn: tuple[str, ...]) -> Tr
     return TransportSocket(name=TLS_SOCKET, typed_config=packed(context))
 
 
+def downstream_own(alpn: tuple[str, ...]) -> TransportSocket:
+    """The proxy's own certificate, without asking for one (ISTIO_SIMPLE)."""
+    common = CommonTlsContext(
+        tls_params=_parameters(),
+        alpn_protocols=alpn,
+        tls_certificate_sds_secret_configs=[by_sds(names.CERTIFICATE_SECRET)],
+    )
+    context = DownstreamTlsContext(common_tls_context=common)
+    return TransportSocket(name=TLS_SOCKET, typed_config=packed(context))
+
+
 def upstream_mutual(
     sni: str, identities: Iterable[str], trust_domains: tuple[str, ...], alpn: tuple[str, ...]
 ) -> TransportSocket:

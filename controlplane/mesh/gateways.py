@@ -18,14 +18,16 @@ SecretName = tuple[str, str]
 """Namespace and name."""
 
 
-Mode = Literal["SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "INSECURE_FALLBACK", "ISTIO_MUTUAL"]
+Mode = Literal[
+    "SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "INSECURE_FALLBACK", "ISTIO_SIMPLE", "ISTIO_MUTUAL"
+]
 
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
     """How a server proves who it is, and whom it lets in.
 
-    Certificates are Secrets or (certificate, key) files at the proxy; ISTIO_MUTUAL has the mesh's.
+    Certificates are Secrets or (certificate, key) files at the proxy; ISTIO_MUTUAL and ISTIO_SIMPLE have the mesh's.
     MUTUAL and OPTIONAL_MUTUAL verify clients by `roots` (a Secret), `roots_file` or `roots_pem`;
     INSECURE_FALLBACK asks for a certificate and takes any. Versions '' are the default."""
 

@@ -17,7 +17,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
 from controlplane.emit import credentials
-from controlplane.emit.tls import TLS_SOCKET, by_sds, downstream_mutual, kinds_of
+from controlplane.emit.tls import TLS_SOCKET, by_sds, downstream_mutual, downstream_own, kinds_of
 from controlplane.emit.words import packed
 from controlplane.mesh.gateways import ServerTls
 
@@ -35,6 +35,8 @@ def downstream(
 ) -> TransportSocket:
     if settings.mode == "ISTIO_MUTUAL":
         return downstream_mutual(trust_domains, alpn)
+    if settings.mode == "ISTIO_SIMPLE":
+        return downstream_own(alpn)
     common = CommonTlsContext(tls_params=_parameters(settings), alpn_protocols=alpn)
     for name in settings.credentials:
         common.tls_certificate_sds_secret_configs.append(by_sds(credentials.pair_name(*name)))

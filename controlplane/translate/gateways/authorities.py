@@ -21,7 +21,7 @@ MODE_OPTION = "gateway.istio.io/tls-terminate-mode"
 """Istio's option of a listener's tls."""
 
 MODES: Mapping[str, Mode] = {
-    mode: mode for mode in ("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "ISTIO_MUTUAL")
+    mode: mode for mode in ("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "ISTIO_SIMPLE", "ISTIO_MUTUAL")
 }
 
 
@@ -80,8 +80,8 @@ class Authorities:
             known = ", ".join(MODES)
             state.accepted = Fault("UnsupportedValue", f"{MODE_OPTION} is none of {known}")
             return
-        if wanted == "ISTIO_MUTUAL":
-            state.tls = ServerTls("ISTIO_MUTUAL")
+        if wanted in ("ISTIO_MUTUAL", "ISTIO_SIMPLE"):
+            state.tls = ServerTls(MODES[wanted])
             return
         names = self._pairs(state, tls.certificate_refs)
         clients = self._clients(state, validation) if validation is not None else ""

@@ -166,6 +166,27 @@ def test_the_meshs_own_certificate() -> None:
     assert context.common_tls_context.tls_certificate_sds_secret_configs[0].name == "default"
 
 
+def test_a_listener_of_gateway_api_may_have_the_meshs_certificate_too() -> None:
+    text = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: infra}
+spec:
+  gatewayClassName: weft
+  listeners:
+  - name: own
+    port: 8443
+    protocol: HTTPS
+    tls: {mode: Terminate, options: {gateway.istio.io/tls-terminate-mode: ISTIO_SIMPLE}}
+"""
+    (listener,) = drafted(Node("router~a", "infra", labels=NAMED), text).listeners
+    context = tls_of(listener)
+    common = context.common_tls_context
+    assert common.tls_certificate_sds_secret_configs[0].name == "default"
+    assert not context.require_client_certificate.value
+    assert not common.HasField("combined_validation_context")
+
+
 def test_a_server_without_its_secret_stays_shut() -> None:
     texts = (proxy(LABELS), istio(f"{SECURED}, {HTTP}"), routed("web", "/a", "one"))
     assert [one.name for one in drafted(KNOWN, *texts).listeners] == ["127.0.0.1_8080"]
