@@ -34,6 +34,7 @@ def beside(said: Iterable[Status], findings: Iterable[Finding]) -> set[Status]:
     for status in said:
         by_place.setdefault((status.position, status.object), []).append(status)
     found: set[Status] = {status for told in by_place.values() for status in told}
+    codes: dict[Status, list[str]] = {}
     for finding in findings:
         made = finding.status()
         told = by_place.get((made.position, made.object), [])
@@ -41,6 +42,9 @@ def beside(said: Iterable[Status], findings: Iterable[Finding]) -> set[Status]:
         if not twins:
             found.add(made)
         for twin in twins:
-            found.discard(twin)
-            found.add(replace(twin, message=f"{twin.message} ({made.code})"))
+            if made.code not in codes.setdefault(twin, []):
+                codes[twin].append(made.code)
+    for twin, also in codes.items():
+        found.discard(twin)
+        found.add(replace(twin, message=f"{twin.message} ({', '.join(also)})"))
     return found

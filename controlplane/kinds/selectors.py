@@ -8,6 +8,7 @@ from typing import Protocol
 from controlplane.kinds.decoders import NAME, map_of, text
 from controlplane.kinds.schema import Place, Record, names, obj, optional, record, required
 from controlplane.kinds.yaml_nodes import Node
+from controlplane.mesh.position import Position
 
 SECURITY = names("security.istio.io/v1 security.istio.io/v1beta1")
 _KINDS: Mapping[str, frozenset[str]] = {
@@ -62,6 +63,7 @@ TARGET_REF = obj(TargetRef)
 class Targeting(Protocol):
     """The specs that choose by a selector or by targets."""
 
+    def at(self, key: str, /) -> Position: ...
     @property
     def selector(self) -> WorkloadSelector | None: ...
     @property

@@ -104,7 +104,7 @@ def tell_unused(
     if scope.labels and not population.has(scope):
         where = f"the namespace {scope.namespace!r}" if scope.namespace else "the mesh"
         message = f"spec.selector: no workload of {where} has these labels"
-        report.warning(policy, policy.position, "SelectsNothing", message)
+        report.warning(policy, spec.at("selector"), "SelectsNothing", message)
     for target in targets_of(spec):
         if target.kind == "Gateway" and not population.has_gateway(policy.namespace, target.name):
             where = f"the namespace {policy.namespace!r}"
