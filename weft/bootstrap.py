@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 CONTROL_PLANE_NAME = "weft-controlplane.weft-system.svc"
@@ -66,10 +67,11 @@ def bootstrap(
     xds_port: int,
     admin_port: int,
     root_file: str,
+    xds_host: str = LOOPBACK,
     listeners: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The bootstrap as plain data. xds_port: the control plane's mutual-TLS port. listeners: those
-    that come from no control plane."""
+    """The bootstrap as plain data. xds_host, xds_port: where the control plane takes mutual TLS.
+    listeners: those that come from no control plane."""
     over_ads = {"ads": {}, "resource_api_version": "V3"}
     return {
         "node": {
@@ -89,7 +91,7 @@ def bootstrap(
             "cds_config": over_ads,
         },
         "static_resources": {
-            "clusters": [_xds_cluster(xds_port, root_file)],
+            "clusters": [_xds_cluster(xds_host, xds_port, root_file)],
             "listeners": list(listeners),
         },
         "layered_runtime": {"layers": [{"name": "global config", "static_layer": _RUNTIME}]},
@@ -100,12 +102,12 @@ def bootstrap(
 _RUNTIME = {"re2.max_program_size.error_level": 32768}
 
 
-def _xds_cluster(port: int, root_file: str) -> dict[str, Any]:
+def _xds_cluster(host: str, port: int, root_file: str) -> dict[str, Any]:
     options = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    endpoint = {"endpoint": {"address": _address(port)}}
+    endpoint = {"endpoint": {"address": _address(port, host)}}
     return {
         "name": "xds",
-        "type": "STATIC",
+        "type": "STATIC" if _is_ip(host) else "STRICT_DNS",
         "connect_timeout": "1s",
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
@@ -140,5 +142,13 @@ def _xds_tls(root_file: str) -> dict[str, Any]:
     }
 
 
-def _address(port: int) -> dict[str, Any]:
-    return {"socket_address": {"address": LOOPBACK, "port_value": port}}
+def _address(port: int, host: str = LOOPBACK) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

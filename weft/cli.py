@@ -29,7 +29,8 @@ class Commands(click.Group):
         "ca": "weft.ca",
         "check": "weft.offline",
         "diff": "weft.diff",
-        **dict.fromkeys(("apply", "delete", "get", "proxies"), "weft.objects"),
+        **dict.fromkeys(("apply", "delete"), "weft.objects"),
+        **dict.fromkeys(("get", "proxies"), "weft.listing"),
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -350,6 +351,33 @@ def controlplane(**options: Any) -> None:
 
 def _path(text: str | None) -> Path | None:
     return None if text is None else Path(text)
+
+
+@weft.command("grpc-bootstrap")
+@click.argument("folder", type=PATH)
+@click.option("--control-plane", required=True, metavar="HOST:PORT", help="Its mutual-TLS port.")
+@click.option("--root", type=PATH, required=True, metavar="FILE", help="The trust bundle (PEM).")
+@click.option("--workload", required=True, metavar="NAME", help="Of the WorkloadEntry or pod.")
+@click.option("--namespace", default="default", show_default=True, metavar="NAME")
+@click.option("--service-account", default="default", show_default=True, metavar="NAME")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Of the workload.")
+@click.option("--admin-port", type=click.IntRange(1, 65535), default=15000, show_default=True)
+def grpc_bootstrap(labels: tuple[str, ...], **options: Any) -> None:
+    """Write what a program with gRPC's own xDS needs, and what to run beside it.
+
+    FOLDER gets grpc.json for GRPC_XDS_BOOTSTRAP and agent.json for an agent (weft proxy), which
+    has the identity, relays discovery and keeps the certificate files young. On a laptop
+    `weft run --grpc` does all of this.
+
+    \b
+    Example:
+      weft grpc-bootstrap /run/cart --control-plane weft.example.org:15012 --root root.pem \\
+                          --workload cart-1 --namespace shop --service-account cart
+    """
+    from weft.grpc_files import GrpcFiles, write
+
+    pairs = dict(label.partition("=")[::2] for label in labels)
+    click.echo(write(GrpcFiles(labels=pairs, **options)))
 
 
 @weft.command()

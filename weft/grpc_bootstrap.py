@@ -64,6 +64,7 @@ class GrpcNode:
         domain = f"{self.namespace}.svc.cluster.local"
         return {
             "id": f"proxyless~127.0.0.1~{self.workload}.{self.namespace}~{domain}",
+            "locality": {},  # gRPC's JavaScript takes no node without one
             "metadata": {
                 "WORKLOAD_NAME": self.workload,
                 "NAMESPACE": self.namespace,

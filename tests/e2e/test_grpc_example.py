@@ -25,7 +25,10 @@ from tests.support.laptop import ROOT, Up, up
 
 pytestmark = pytest.mark.timeout(300)
 
+NODE_PEER = ROOT / ".peers" / "grpc-node" / "node_modules"
 EXAMPLE = ROOT / "examples" / "grpc"
+ORDER = {"call": "xds:///greeter:50051", "method": "/example.Greeter/Greet"}
+CALLS = 100
 OURS = "spiffe://cluster.local/ns/default/sa/caller"
 
 
@@ -34,6 +37,7 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[Up]:
     """In a folder with a short name: the agent's sockets are below it."""
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("GRPC_VERBOSITY", "NONE")
+    monkeypatch.setenv("PEERS", str(NODE_PEER.parent))
     with TemporaryDirectory(prefix="weft-") as place:
         directory = Path(place) / "mesh"
         shutil.copytree(EXAMPLE, directory)
@@ -45,22 +49,37 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[Up]:
         assert not keys, "private keys are left behind"
 
 
-def call(mesh: Up, account: str, count: int = 1) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "weft", "run", "--service", "caller", "--grpc"]
-    command += ["--service-account", account, "--state-dir", str(mesh.state), "--"]
-    command += [sys.executable, str(EXAMPLE / "caller.py"), str(count)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+def run(mesh: Up, account: str, said: str = "") -> subprocess.CompletedProcess[str]:
+    """The caller joins, and with it JavaScript's client, if it is installed; said: its orders."""
+    programs = f"{sys.executable} {EXAMPLE / 'caller.py'} {CALLS}"
+    if NODE_PEER.is_dir():
+        programs += f" && node {ROOT / 'tests' / 'support' / 'grpc_program.mjs'}"
+    joining = [sys.executable, "-m", "weft", "run", "--service", "caller", "--grpc"]
+    joining += ["--service-account", account, "--state-dir", str(mesh.state), "--"]
+    return subprocess.run(
+        [*joining, "sh", "-c", programs],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        input=f"{said}\n" if said else "",
+    )
 
 
 def test_servers_and_clients_without_a_proxy(running: Up) -> None:
     key = running.state / "sidecars" / "greeter-v1" / "certs" / "key.pem"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
-    done = call(running, "caller", 100)
+    done = run(running, "caller", said=json.dumps(ORDER))
     assert done.returncode == 0, done.stderr
-    said = Counter(done.stdout.splitlines())
+    lines = done.stdout.splitlines()
+    said = Counter(lines[:CALLS])
     assert set(said) == {f"hello world from {OURS}, says {one}" for one in ("v1", "v2")}
     assert said[f"hello world from {OURS}, says v2"] < 40
-    stranger = call(running, "somebody")
+    for line in lines[CALLS:]:  # what JavaScript's client has heard
+        ((code, text),) = json.loads(line)
+        assert (code, text.partition(",")[0]) == ("OK", f"hello  from {OURS}")
+    assert len(lines) == CALLS + NODE_PEER.is_dir()
+    stranger = run(running, "somebody")
     assert "PERMISSION_DENIED" in stranger.stderr
     everybody = {one.node.id: one for one in client_status(running).config}
     own = "127.0.0.1~greeter-v2.default~default.svc.cluster.local"
