@@ -19,6 +19,7 @@ from certs.store import CA_FOLDER, StoredAuthority
 from controlplane.addresses import address_of, check_free, is_loopback, names_of, reachable
 from controlplane.api.authority import AuthorityRooms, AuthorityService, register_authority
 from controlplane.api.doctor import DoctorService, register_doctor
+from controlplane.api.introspection import Introspection
 from controlplane.api.management import Actions, ManagementService, register_management
 from controlplane.ca.admin_token import open_admin_token
 from controlplane.ca.authenticate import Authenticator, shown_leaf
@@ -313,6 +314,8 @@ class Plane:
             check_free(options.host, port, name)
         server = grpc.aio.server(options=SERVER_OPTIONS)
         self._register(server)
+        introspection = Introspection()
+        await introspection.register(server)
         serving = self.serving
         tls, mtls = tls_credentials(serving), mtls_credentials(serving, self.authority)
         bound = (
@@ -321,6 +324,7 @@ class Plane:
         )
         await server.start()
         stack.push_async_callback(server.stop, STOP_GRACE_S)
+        stack.push_async_callback(introspection.stopping)
         return bound
 
     def _register(self, server: grpc.aio.Server) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ import yaml
 
 from weft.errors import UserError
 from weft.management import Management
-from weft.objects import FILES, STATE_DIR, asked, read_texts
+from weft.objects import FILES, RECURSIVE, STATE_DIR, asked, read_texts
 from weft.view import StoredFacts
+from weft.written import Written, written
 
 SAME, DIFFERENT, TROUBLE = 0, 1, 2
 
@@ -30,23 +30,11 @@ class Trouble(click.ClickException):
     exit_code = TROUBLE
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """An object of a manifest. word: its kind with its group, as the control plane takes it."""
-
-    word: str
-    namespace: str
-    name: str
-    tree: dict[str, Any]
-
-    def __str__(self) -> str:
-        return f"{self.tree['kind']} {self.namespace}/{self.name}"
-
-
 @click.command()
 @FILES
+@RECURSIVE
 @STATE_DIR
-def diff(paths: tuple[Path, ...], state_dir: Path) -> None:
+def diff(paths: tuple[Path, ...], recursive: bool, state_dir: Path) -> None:
     """Show what `weft apply` of the same manifests would change.
 
     \b
@@ -57,7 +45,7 @@ def diff(paths: tuple[Path, ...], state_dir: Path) -> None:
       weft diff -f route.yaml
     """
     try:
-        lines = _compared(read_texts(paths), state_dir)
+        lines = _compared(read_texts(paths, recursive=recursive), state_dir)
     except UserError as error:
         raise Trouble(str(error)) from None
     for line in lines:
@@ -66,7 +54,7 @@ def diff(paths: tuple[Path, ...], state_dir: Path) -> None:
 
 
 def _compared(texts: dict[str, str], state_dir: Path) -> list[str]:
-    ours = [one for source, text in texts.items() for one in _objects(source, text)]
+    ours = [one for source, text in texts.items() for one in written(source, text)]
 
     async def ask(management: Management) -> list[list[StoredFacts]]:
         return [
@@ -79,33 +67,6 @@ def _compared(texts: dict[str, str], state_dir: Path) -> list[str]:
         for one, there in zip(ours, asked(state_dir, ask), strict=True)
         for line in _differences(one, there)
     ]
-
-
-def _objects(source: str, text: str) -> Iterator[Written]:
-    try:
-        documents = [one for one in yaml.safe_load_all(text) if one is not None]
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or "it can not be read"
-        raise Trouble(f"{source}{line}: not YAML: {reason}") from None
-    for document in documents:
-        if isinstance(document, dict) and document.get("kind") == "List":
-            for item in document.get("items") or ():
-                yield _written(source, item)
-        else:
-            yield _written(source, document)
-
-
-def _written(source: str, tree: Any) -> Written:
-    try:
-        kind, version, metadata = tree["kind"], tree["apiVersion"], tree["metadata"]
-        name, namespace = metadata["name"], metadata.get("namespace") or "default"
-        group = version.rpartition("/")[0]
-    except (TypeError, KeyError, AttributeError):
-        reason = "an object needs apiVersion, kind and metadata.name"
-        raise Trouble(f"{source}: {reason}") from None
-    return Written(f"{kind}.{group}" if group else str(kind), str(namespace), str(name), tree)
 
 
 def _differences(one: Written, there: list[StoredFacts]) -> Iterator[str]:

@@ -5,9 +5,9 @@ One `Management` is one channel, for one loop. It starts nothing and keeps nothi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 import grpc
 import grpc.aio
@@ -20,6 +20,7 @@ from weft.state import StateDir
 from weft.tasks import spawn
 from weft.view import (
     AppliedFacts,
+    DeletedFacts,
     MeshFacts,
     ObjectFacts,
     ProxyFacts,
@@ -34,6 +35,8 @@ CALL_TIMEOUT_S = 5.0
 CHANGE_TIMEOUT_S = 30.0
 """Of calls that go through everything that there is."""
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
+STORE_AWAY = ("weft-away", "store")
+"""In the trailers of a call that the control plane answers, and its store does not."""
 _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 Answer = TypeVar("Answer", bound=Message)
 
@@ -83,6 +86,18 @@ class Management:
             raise UserError(f"no mesh runs on {state.path}; start one with: weft up DIR")
         return cls(addresses.address, state.root_certificate, state.admin_token)
 
+    @classmethod
+    def connect(cls, address: str, roots: str | Path, token: str) -> Management:
+        """address: host:port of the port that takes tokens. roots: the file with its trust bundle
+        (STATE/root.pem). token: STATE/admin.token."""
+        return cls(address, Path(roots), token)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     async def close(self) -> None:
         await self._channel.close(None)
 
@@ -97,14 +112,14 @@ class Management:
         answer = await self._call("Apply", request, pb.ApplyResponse)
         return [_object(status) for status in answer.statuses]
 
-    async def put(
-        self, manifest: str, source: str, *, dry_run: bool = False, wait_s: float | None = None
+    async def apply(
+        self, texts: Mapping[str, str], *, dry_run: bool = False, wait_s: float | None = None
     ) -> AppliedFacts:
-        """`apply` with all that comes of it. wait_s: how long to wait for the proxies."""
-        request = pb.ApplyRequest(manifest=manifest, source=source, dry_run=dry_run)
-        if wait_s is not None:
-            request.wait.FromMicroseconds(round(wait_s * 1e6))
-        timeout_s = CHANGE_TIMEOUT_S + (wait_s or 0.0)
+        """Puts in place all that the texts hold, or nothing. texts: YAML by the names that
+        positions begin with. wait_s: how long to wait for the proxies."""
+        manifests = [pb.Manifest(text=text, source=source) for source, text in texts.items()]
+        request = pb.ApplyRequest(manifests=manifests, dry_run=dry_run)
+        timeout_s = _set_wait(request, wait_s)
         answer = await self._call("Apply", request, pb.ApplyResponse, timeout_s)
         changes = ((one.kind, one.namespace, one.name, one.change) for one in answer.objects)
         rollout = _rollout(answer.rollout) if answer.HasField("rollout") else None
@@ -131,10 +146,35 @@ class Management:
         answer = await self._call("ListProxies", pb.ListProxiesRequest(), pb.ListProxiesResponse)
         return [_sync(one) for one in answer.proxies]
 
-    async def delete(self, kind: str, namespace: str, name: str) -> bool:
-        """False when there was no such object."""
+    async def watch(
+        self, kind: str, namespace: str, name: str, labels: Mapping[str, str]
+    ) -> AsyncIterator[tuple[str, StoredFacts | None]]:
+        """What `list_objects` answers, 'added' each, then 'synced' and None, then what becomes of
+        it: 'added', 'modified', 'deleted'. Until the control plane ends; then `Unavailable`."""
+        await self._follow_roots()
+        method: Any = self._channel.unary_stream(
+            "/weft.v1.Management/Watch",
+            request_serializer=pb.ListRequest.SerializeToString,
+            response_deserializer=pb.WatchEvent.FromString,
+        )
+        request = pb.ListRequest(kind=kind, namespace=namespace, name=name, labels=labels)
+        try:
+            async for event in method(request, metadata=self._metadata):
+                found = _stored(event.object) if event.HasField("object") else None
+                yield event.type, found
+        except grpc.aio.AioRpcError as error:
+            raise _told("Watch", error) from error
+        raise Unavailable("the control plane has ended the watch")
+
+    async def delete(
+        self, kind: str, namespace: str, name: str, *, wait_s: float | None = None
+    ) -> DeletedFacts:
+        """Of what was applied. wait_s: how long to wait for the proxies."""
         request = pb.DeleteRequest(kind=kind, namespace=namespace, name=name)
-        return (await self._call("Delete", request, pb.DeleteResponse)).existed
+        timeout_s = _set_wait(request, wait_s)
+        answer = await self._call("Delete", request, pb.DeleteResponse, timeout_s)
+        rollout = _rollout(answer.rollout) if answer.HasField("rollout") else None
+        return DeletedFacts(answer.existed, rollout)
 
     async def status(self) -> MeshFacts:
         """The state of the mesh now."""
@@ -156,11 +196,25 @@ class Management:
         try:
             reply: Answer = await method(request, metadata=self._metadata, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
-            if error.code() in _AWAY:
-                message = f"the control plane does not answer ({error.details()})"
-                raise Unavailable(message) from error
-            raise UserError(f"the control plane refused {name}: {error.details()}") from error
+            raise _told(name, error) from error
         return reply
+
+
+def _set_wait(request: pb.ApplyRequest | pb.DeleteRequest, wait_s: float | None) -> float:
+    """How long the call may take."""
+    if wait_s is not None:
+        request.wait.FromMicroseconds(round(wait_s * 1e6))
+    return CHANGE_TIMEOUT_S + (wait_s or 0.0)
+
+
+def _told(name: str, error: grpc.aio.AioRpcError) -> UserError:
+    """The failure of a call, for the user."""
+    trailers: Any = error.trailing_metadata() or ()
+    if STORE_AWAY in tuple(trailers):
+        return Unavailable(str(error.details()))
+    if error.code() in _AWAY:
+        return Unavailable(f"the control plane does not answer ({error.details()})")
+    return UserError(f"the control plane refused {name}: {error.details()}")
 
 
 def _facts(status: pb.MeshStatus) -> MeshFacts:

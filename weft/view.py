@@ -94,6 +94,14 @@ class AppliedFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class DeletedFacts:
+    """existed: there was one that had been applied. rollout: None if nobody waited."""
+
+    existed: bool
+    rollout: RolloutFacts | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TypeFacts:
     """Of a resource type on one stream: content hashes, and how many resources."""
 

@@ -33,6 +33,8 @@ from controlplane.status import StatusRegistry
 from protos.gen.weft.v1 import management_pb2 as pb
 from protos.gen.weft.v1 import management_pb2_grpc
 
+STORE_AWAY = ("weft-away", "store")
+"""In the trailers: the control plane itself is there."""
 WATCH_INTERVAL_S = 0.1
 """The least time between two messages of WatchStatus."""
 
@@ -205,7 +207,7 @@ def _query(request: pb.ListRequest) -> Query:
 async def _unwritten(context: Context, error: StoreAway) -> NoReturn:
     much = isinstance(error, TooMuch)
     code = grpc.StatusCode.RESOURCE_EXHAUSTED if much else grpc.StatusCode.UNAVAILABLE
-    await _refuse(context, code, error.reason)
+    await context.abort(code, error.reason, (STORE_AWAY,))
 
 
 async def _refuse(context: Context, code: grpc.StatusCode, reason: str) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from protos.gen.weft.v1 import management_pb2 as pb
 from tests.support.pki import Authority
 from weft.bootstrap import CONTROL_PLANE_NAME
 from weft.cli import guarded, weft
+from weft.management import STORE_AWAY
 
 AUTHORITY = Authority("here")
 ROUTE = "kind: VirtualService\nmetadata: {name: till}\n"
@@ -59,13 +60,25 @@ class FakePlane:
         }
         self.asked: dict[str, Any] = {}
         self.port = 0
+        self.away = ""
+        self.events: list[pb.WatchEvent] = []
 
     def handler(self, name: str, request: Any) -> Any:
-        async def answer(data: bytes, context: object) -> bytes:
+        async def answer(data: bytes, context: Any) -> bytes:
+            if self.away:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, self.away, (STORE_AWAY,))
             self.asked[name] = request.FromString(data)
             return self.answers[name].SerializeToString()
 
         return grpc.unary_unary_rpc_method_handler(answer)
+
+    def watcher(self) -> Any:
+        async def tell(data: bytes, context: object) -> AsyncIterator[bytes]:
+            self.asked["Watch"] = pb.ListRequest.FromString(data)
+            for one in self.events:
+                yield one.SerializeToString()
+
+        return grpc.unary_stream_rpc_method_handler(tell)
 
     async def serve(self, ready: Callable[[], None], done: asyncio.Event) -> None:
         pair = AUTHORITY.issue(dns=(CONTROL_PLANE_NAME,))
@@ -73,6 +86,7 @@ class FakePlane:
         handlers = {
             "Apply": self.handler("Apply", pb.ApplyRequest),
             "List": self.handler("List", pb.ListRequest),
+            "Watch": self.watcher(),
             "Delete": self.handler("Delete", pb.DeleteRequest),
             "ListProxies": self.handler("ListProxies", pb.ListProxiesRequest),
         }
@@ -124,18 +138,38 @@ def refused(result: Result) -> str:
     return str(result.exception)
 
 
+def texts(asked: Any) -> dict[str, str]:
+    return {one.source: one.text for one in asked.manifests}
+
+
 def test_applying_says_what_became_of_each_object(plane: FakePlane) -> None:
     found = run("apply", "-f", "r.yaml")
     assert (found.exit_code, found.stdout) == (0, "VirtualService default/till created\n")
     asked = plane.asked["Apply"]
-    assert (asked.manifest, asked.source, asked.dry_run) == (ROUTE, "r.yaml", False)
-    assert not asked.HasField("wait")
+    assert texts(asked) == {"r.yaml": ROUTE}
+    assert not asked.dry_run and not asked.HasField("wait")
 
 
 def test_a_dry_run_is_told_from_the_real_one(plane: FakePlane) -> None:
     found = run("apply", "-f", "-", "--dry-run", text=ROUTE)
     assert found.stdout.endswith("created (dry run)\n")
-    assert (plane.asked["Apply"].source, plane.asked["Apply"].dry_run) == ("stdin", True)
+    assert (texts(plane.asked["Apply"]), plane.asked["Apply"].dry_run) == ({"stdin": ROUTE}, True)
+
+
+def test_all_files_are_one_call(plane: FakePlane, tmp_path: Path) -> None:
+    deep = tmp_path / "mesh" / "deep"
+    deep.mkdir(parents=True)
+    (deep / "b.yml").write_text(ROUTE)
+    (deep / ".b.yml.swp").write_text("x")
+    assert "mesh has no manifests: none of" in refused(run("apply", "-f", "mesh"))
+    assert "with -R those of the folders in it" in refused(run("apply", "-f", "mesh"))
+    assert run("apply", "-f", "mesh", "-R", "-f", "r.yaml").exit_code == 0
+    assert list(texts(plane.asked["Apply"])) == ["mesh/deep/b.yml", "r.yaml"]
+
+
+def test_a_store_that_is_away_is_told_as_it_is(plane: FakePlane) -> None:
+    plane.away = "the store etcd://here/weft can't be reached: nothing was changed"
+    assert refused(run("apply", "-f", "r.yaml")) == plane.away
 
 
 def test_errors_are_told_and_the_exit_code_is_1(plane: FakePlane) -> None:
@@ -201,13 +235,17 @@ def test_get_of_one_is_what_was_written_and_its_status(
 
 def test_what_is_not_there_says_where_to_look(plane: FakePlane) -> None:
     assert "see: weft get vs -A" in refused(run("get", "vs", "nope"))
-    assert "see: weft get vs -A" in refused(run("delete", "vs", "nope"))
+    found = run("delete", "vs", "nope")
+    assert (found.exit_code, found.stdout) == (1, "")
+    assert "there is no vs nope in namespace default; see: weft get vs -A" in found.stderr
     assert "nowhere.yaml can not be read" in refused(run("apply", "-f", "nowhere.yaml"))
 
 
 def test_what_a_file_has_is_to_be_deleted_there(plane: FakePlane) -> None:
     plane.answers["List"] = pb.ListResponse(objects=[OF_FILE])
-    assert "it is at a.yaml:1:1; delete it in the file" in refused(run("delete", "svc", "till"))
+    found = run("delete", "svc", "till")
+    assert found.exit_code == 1
+    assert "it is at a.yaml:1:1; delete it in the file" in found.stderr
 
 
 def test_deleting_says_so(plane: FakePlane) -> None:
@@ -215,6 +253,34 @@ def test_deleting_says_so(plane: FakePlane) -> None:
     found = run("delete", "vs", "till", "-n", "shop")
     assert (found.exit_code, found.stdout) == (0, "vs shop/till deleted\n")
     assert plane.asked["Delete"].namespace == "shop"
+    assert not plane.asked["Delete"].HasField("wait")
+
+
+def test_deleting_what_manifests_have_and_waiting(plane: FakePlane, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(f"apiVersion: networking.istio.io/v1\n{ROUTE}")
+    plane.answers["Delete"] = pb.DeleteResponse(
+        existed=True, rollout=pb.Rollout(concerned=2, live=1)
+    )
+    found = run("delete", "-f", "r.yaml", "--wait", "--timeout", "3")
+    assert plane.asked["Delete"].kind == "VirtualService.networking.istio.io"
+    assert plane.asked["Delete"].wait.seconds == 3
+    assert found.stdout == "VirtualService default/till deleted\nlive on 1 of 2 proxies\n"
+    assert found.exit_code == 1
+    for words in (("vs",), (), ("vs", "till", "-f", "r.yaml")):
+        assert "name what to delete: KIND and NAME, or manifests" in run("delete", *words).stderr
+
+
+def test_watching_shows_what_there_is_and_then_each_change(plane: FakePlane) -> None:
+    plane.events = [
+        pb.WatchEvent(type="added", object=STORED),
+        pb.WatchEvent(type="synced"),
+        pb.WatchEvent(type="deleted", object=STORED),
+    ]
+    found = run("get", "vs", "-w")
+    heading, there, gone = found.stdout.splitlines()
+    assert (heading.split()[-1], there.split()[-1], gone.split()[-1]) == ("CHANGE", "-", "deleted")
+    assert "the control plane has ended the watch" in refused(found)
+    assert plane.asked["Watch"].kind == "vs"
 
 
 def test_proxies_show_what_they_hold_and_refuse(plane: FakePlane) -> None:

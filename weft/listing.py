@@ -1,0 +1,217 @@
+"""`weft get` and `proxies`: what a control plane has, as kubectl shows it.
+
+Only the commands and how answers are shown; the calls are `weft.management`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from weft.errors import UserError
+from weft.management import Management
+from weft.objects import NAMESPACE, STATE_DIR, asked
+from weft.view import StoredFacts, SyncFacts
+
+HEADING = ("KIND", "NAMESPACE", "NAME", "SOURCE", "SAID", "AT")
+OUTPUT = click.option(
+    "-o", "--output", type=click.Choice(["table", "yaml", "json"]), default="table"
+)
+Output = Literal["table", "yaml", "json"]
+
+
+@click.command()
+@click.argument("kind")
+@click.argument("name", required=False, default="")
+@NAMESPACE
+@click.option("-A", "--all-namespaces", is_flag=True)
+@click.option("-l", "--selector", default="", metavar="K=V,...", help="Only with these labels.")
+@click.option(
+    "-w", "--watch", "follow", is_flag=True, help="Go on with what changes, until Ctrl-C."
+)
+@OUTPUT
+@STATE_DIR
+def get(
+    kind: str,
+    name: str,
+    namespace: str,
+    all_namespaces: bool,
+    selector: str,
+    follow: bool,
+    output: Output,
+    state_dir: Path,
+) -> None:
+    """Show what is in force: of KIND (VirtualService, virtualservices, vs; `all` is every kind),
+    where it comes from, and what is said of it.
+
+    \b
+    Examples:
+      weft get vs
+      weft get all -A
+      weft get dr reviews -n shop -o yaml
+      weft get vs -w
+    """
+    if follow and output != "table":
+        raise click.UsageError("--watch is shown as a table only")
+    labels = _labels(selector)
+    where = "" if all_namespaces else namespace
+    asked_kind = "" if kind == "all" else kind
+
+    if follow:
+        query = (asked_kind, where, name, labels)
+        asked(state_dir, lambda management: _follow(management, *query))
+        return
+
+    async def ask(management: Management) -> list[StoredFacts]:
+        texts = output != "table"
+        return await management.list_objects(asked_kind, where, name, labels, manifests=texts)
+
+    found = asked(state_dir, ask)
+    if not found and name:
+        place = "any namespace" if all_namespaces else f"namespace {namespace}"
+        raise UserError(f"there is no {kind} {name} in {place}; see: weft get {kind} -A")
+    if output == "table":
+        _table(HEADING, map(_row, found))
+    else:
+        trees = [_tree(one) for one in found]
+        _print(trees[0] if name and len(trees) == 1 else trees, output)
+
+
+async def _follow(
+    management: Management, kind: str, namespace: str, name: str, labels: Mapping[str, str]
+) -> None:
+    """A table of what there is, then a line for each change."""
+    there: list[StoredFacts] = []
+    synced = False
+    async for what, one in management.watch(kind, namespace, name, labels):
+        if one is None:
+            synced = True
+            _table((*HEADING, "CHANGE"), [(*_row(each), "-") for each in there])
+        elif synced:
+            click.echo("  ".join((*_row(one), what)))
+        else:
+            there.append(one)
+
+
+def _labels(selector: str) -> dict[str, str]:
+    pairs = [word.partition("=") for word in selector.split(",") if word]
+    for key, equals, _ in pairs:
+        if not key or not equals:
+            raise click.UsageError(f"--selector: expected K=V, got {key!r}")
+    return {key: value.removeprefix("=") for key, _, value in pairs}
+
+
+def _row(one: StoredFacts) -> tuple[str, ...]:
+    counts = Counter(status.severity for status in one.statuses)
+    said = [f"{counts[s]} {s}{'s' * (counts[s] > 1)}" for s in ("error", "warning") if counts[s]]
+    return one.kind, one.namespace, one.name, one.source, ", ".join(said) or "-", one.position
+
+
+def _tree(one: StoredFacts) -> dict[str, Any]:
+    """The object as it was written, with what is known of it as its status."""
+    import yaml
+
+    header = {"kind": one.kind, "metadata": {"name": one.name, "namespace": one.namespace}}
+    written = yaml.safe_load(one.manifest) if one.manifest else header
+    said = [
+        {
+            "severity": status.severity,
+            "code": status.code,
+            "message": status.message,
+            "position": status.position,
+        }
+        for status in one.statuses
+    ]
+    weft = {"source": one.source, "position": one.position, "statuses": said}
+    return {**written, "status": {"weft": weft}}
+
+
+# --------------------------------------------------------------------------- proxies
+
+
+@click.command()
+@OUTPUT
+@STATE_DIR
+def proxies(output: Output, state_dir: Path) -> None:
+    """Show each connected proxy: what it has acknowledged of what it was sent, and refused.
+
+    Exit code 1 when one refused something.
+    """
+    found = asked(state_dir, Management.proxies)
+    if output == "table":
+        _table(("PROXY", "NAMESPACE", "STATE", "XDS", "TYPES", "VERSION"), map(_proxy_row, found))
+        for one in found:
+            for nack in one.proxy.nacks:
+                click.echo(f"{one.node_id} refused: {nack}", err=True)
+    else:
+        _print([_proxy_tree(one) for one in found], output)
+    sys.exit(1 if any(one.proxy.nacks for one in found) else 0)
+
+
+def _state(one: SyncFacts) -> str:
+    if one.proxy.nacks:
+        return "refused"
+    return "synced" if one.proxy.synced else "on its way"
+
+
+def _short(type_url: str) -> str:
+    return type_url.rpartition(".")[2]
+
+
+def _proxy_row(one: SyncFacts) -> tuple[str, ...]:
+    current = sum(each.sent == each.acked for each in one.types)
+    name = one.proxy.workload or one.node_id
+    types = f"{current}/{len(one.types)}"
+    return name, one.proxy.namespace, _state(one), one.variant, types, one.proxy.user_agent or "-"
+
+
+def _proxy_tree(one: SyncFacts) -> dict[str, Any]:
+    return {
+        "node": one.node_id,
+        "namespace": one.proxy.namespace,
+        "workload": one.proxy.workload,
+        "identity": one.proxy.identity,
+        "userAgent": one.proxy.user_agent,
+        "state": _state(one),
+        "nacks": list(one.proxy.nacks),
+        "types": {
+            _short(each.type_url): {
+                "sent": each.sent,
+                "acknowledged": each.acked,
+                "resources": each.resources,
+            }
+            for each in one.types
+        },
+    }
+
+
+# --------------------------------------------------------------------------- output
+
+
+def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Columns two spaces apart; the word for none goes to stderr, as kubectl does."""
+    every = [heading, *rows]
+    if len(every) == 1:
+        click.echo("nothing found", err=True)
+        return
+    widths = [max(map(len, column)) for column in zip(*every, strict=True)]
+    for row in every:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def _print(found: Mapping[str, Any] | list[dict[str, Any]], output: Output) -> None:
+    import yaml
+
+    if output == "json":
+        click.echo(json.dumps(found, indent=2, default=str))
+    elif isinstance(found, list):
+        click.echo(yaml.safe_dump_all(found, sort_keys=False), nl=False)
+    else:
+        click.echo(yaml.safe_dump(found, sort_keys=False), nl=False)
