@@ -8,6 +8,7 @@ its ingress gateway and that one's service.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -54,7 +55,7 @@ _INGRESS_GATEWAY = Pod(SYSTEM, "istio-ingressgateway", _GATEWAY_LABELS, {})
 
 
 class Population:
-    __slots__ = ("_items", "_places", "every", "known")
+    __slots__ = ("_inside", "_items", "_places", "every", "known")
 
     def __init__(self, items: Items) -> None:
         self._items = items
@@ -62,14 +63,14 @@ class Population:
         found = list(self._found())
         self.known = bool(found)
         self.every: tuple[Pod, ...] = (*found, _INGRESS_GATEWAY)
+        self._inside: dict[str, list[Pod]] = defaultdict(list)
+        for pod in self.every:
+            self._inside[pod.namespace].append(pod)
 
     def selected(self, labels: Mapping[str, str], namespace: str = "") -> list[Pod]:
         """Those with all of the labels; namespace '' is any."""
-        return [
-            pod
-            for pod in self.every
-            if namespace in ("", pod.namespace) and has(pod.labels, labels)
-        ]
+        pods = self._inside.get(namespace, ()) if namespace else self.every
+        return [pod for pod in pods if has(pod.labels, labels)]
 
     def in_mesh(self, pod: Pod) -> bool:
         """It has a sidecar, or will get one."""
