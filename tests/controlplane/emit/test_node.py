@@ -72,3 +72,21 @@ def test_what_cannot_be_served_names_the_field(metadata: dict[str, Any], field: 
 def test_an_id_is_needed() -> None:
     with pytest.raises(BadNode, match=r"node\.id"):
         parse(EnvoyNode())
+
+
+@pytest.mark.parametrize(
+    ("name", "metadata", "dialect"),
+    [
+        ("gRPC C-core linux", {}, "grpc"),
+        ("gRPC Node Pure JS", {}, "grpc"),
+        ("envoy", {"GENERATOR": "grpc"}, "grpc"),
+        ("envoy", {}, "envoy"),
+        ("weft", {}, "envoy"),
+    ],
+)
+def test_grpcs_own_clients_are_known_by_their_name(
+    name: str, metadata: dict[str, str], dialect: str
+) -> None:
+    message = EnvoyNode(id="x", user_agent_name=name)
+    message.metadata.update(metadata)
+    assert parse(message).dialect == dialect

@@ -10,9 +10,13 @@ import pytest
 
 from certs.authority import Authority
 from controlplane.ca.sds import SdsSecrets
+from controlplane.resources import assemble
 from controlplane.rotation import roster as roster_module
 from controlplane.rotation.roster import ROSTER_FILE, UNKNOWN_LIFE_S, Roster
+from controlplane.xds.service import Connection
+from controlplane.xds.sotw import SotwStream
 from tests.support.live import live
+from tests.support.mesh import node
 from tests.support.meshed import CART, SHOP, Meshed
 
 NOW = 1_800_000_000.0
@@ -169,3 +173,15 @@ def test_a_disk_that_cannot_be_written_is_named_and_tried_again(
     assert again is not None
     roster.save(again)
     assert len(json.loads((tmp_path / "missing" / ROSTER_FILE).read_text())) == 1
+
+
+def test_clients_of_grpc_are_not_waited_for(roster: Roster) -> None:
+    """Their certificates are those of the agent beside them, which is here for itself."""
+    client = node("web", dialect="grpc")
+    machine = SotwStream(assemble({}))
+    connection = Connection(client, CART, "sotw", NOW, machine)
+    roster.changed(connection)
+    assert not roster.connected()
+    connection.open = False
+    roster.changed(connection)
+    assert not roster.absent()
