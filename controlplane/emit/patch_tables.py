@@ -22,10 +22,25 @@ def in_table(table: RouteConfiguration, patch: EnvoyPatch) -> None:
     port = match.port if table.name == HTTP_PROXY_ROUTES else 0
     if patch.apply_to == "VIRTUAL_HOST":
         change(table.virtual_hosts, patch, lambda one: _is_host(one, match, port))
+        _keep_domains_apart(table)
         return
     for host in table.virtual_hosts:
         if _is_host(host, match, port):
             change(host.routes, patch, lambda one: _is_route(one, match))
+
+
+def _keep_domains_apart(table: RouteConfiguration) -> None:
+    """Who has a domain first keeps it: a table that gives it to two is refused as a whole, with the
+    routes of everybody else. A host that is left without one goes."""
+    seen: set[str] = set()
+    for host in tuple(table.virtual_hosts):
+        own = [one for one in dict.fromkeys(host.domains) if one.lower() not in seen]
+        seen.update(one.lower() for one in own)
+        if len(own) != len(host.domains):
+            host.domains[:] = own
+    for index in reversed(range(len(table.virtual_hosts))):
+        if not table.virtual_hosts[index].domains:
+            del table.virtual_hosts[index]
 
 
 def _is_table(name: str, match: PatchMatch) -> bool:

@@ -278,3 +278,14 @@ def test_what_a_filter_would_fetch_by_name_it_has_at_once() -> None:
     found = manager_of(of_inbound(draft)).http_filters[0]
     assert found.name == "b"
     assert found.typed_config.type_url == kind
+
+
+def test_a_domain_stays_with_the_host_that_has_it_first() -> None:
+    """Envoy refuses the whole table otherwise, and with it what all others have changed."""
+    table = RouteConfiguration(name="http_proxy")
+    table.virtual_hosts.add(name="first", domains=["a.test"])
+    for name, domains in (("second", ["A.test", "b.test", "b.test"]), ("third", ["a.test"])):
+        value = {"name": name, "domains": domains}
+        in_table(table, patch("VIRTUAL_HOST", "ADD", value, context="SIDECAR_OUTBOUND"))
+    found = {host.name: list(host.domains) for host in table.virtual_hosts}
+    assert found == {"first": ["a.test"], "second": ["b.test"]}
