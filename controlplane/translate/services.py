@@ -340,7 +340,7 @@ class _Finder:
         for workload in spec.endpoints:
             if self._is_far(entry, workload):
                 continue
-            ports = _entry_ports(spec.ports, workload)
+            ports = entry_ports(spec.ports, workload)
             found.append(self._sidecars.inline(workload, entry.namespace, ports))
             there = self._workloads.at(workload.address)
             beside += [attachment(one, made, ports, {}) for one in there]
@@ -370,7 +370,7 @@ class _Finder:
     ) -> Reached:
         targets = {p.number: (p.target_port or p.number,) for p in entry.spec.ports}
         selected = [
-            _Selected(workload, _entry_ports(entry.spec.ports, workload.spec), targets)
+            _Selected(workload, entry_ports(entry.spec.ports, workload.spec), targets)
             for workload in self._workloads.selected(entry.namespace, labels)
             if not self._is_far(workload, workload.spec)
         ]
@@ -387,7 +387,7 @@ def entry_target(port: EntryPort, pod: Pod) -> int:
     return pod.port(port.name, "TCP") or port.target_port or port.number
 
 
-def _entry_ports(ports: Iterable[EntryPort], workload: Workload) -> dict[int, int]:
+def entry_ports(ports: Iterable[EntryPort], workload: Workload) -> dict[int, int]:
     """Istio: the workload's port of that name, else the targetPort, else the same number."""
     return {
         port.number: workload.ports.get(port.name, port.target_port or port.number)

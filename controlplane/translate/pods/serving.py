@@ -1,5 +1,6 @@
 """Which services have ports at a pod: those whose selector takes it, and those without a selector
-whose lists name it (Istio's rule for the inbound side of a sidecar)."""
+whose lists name it, and ServiceEntries with an endpoint at its address (Istio's rules for the
+inbound side of a sidecar)."""
 
 from __future__ import annotations
 
@@ -7,28 +8,45 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from controlplane.kinds import core
+from controlplane.kinds.decoders import is_ip
 from controlplane.kinds.pod import Pod
 from controlplane.kinds.service_entry import ServiceEntry
 from controlplane.mesh.model import Service
 from controlplane.translate.index import Listed, selects
 from controlplane.translate.listed import matched, target
 from controlplane.translate.pods.table import Name
-from controlplane.translate.services import Attachment, Named, attachment, entry_target
+from controlplane.translate.services import (
+    Attachment,
+    Named,
+    attachment,
+    entry_ports,
+    entry_target,
+)
 
 Placed = Mapping[Name, tuple[tuple[Service, tuple[tuple[int, int], ...]], ...]]
 """Name or address of a pod -> services, with pairs of their ports and its."""
 
 
 def placed(named: Iterable[Named], listed: Listed) -> Placed:
-    """What lists of Services without a selector say."""
+    """What lists of Services without a selector say, and endpoints inside of ServiceEntries."""
     found: dict[Name, list[tuple[Service, tuple[tuple[int, int], ...]]]] = defaultdict(list)
     for made, of in named:
-        if isinstance(of, ServiceEntry) or of.spec.selector or made.external:
+        if isinstance(of, ServiceEntry):
+            there: Iterable[tuple[Name, dict[int, int]]] = _inline(of)
+        elif of.spec.selector or made.external:
             continue
-        for item in listed.of(of.namespace, of.name):
-            for name, ports in _names(of, item):
-                found[name].append((made, tuple(ports.items())))
+        else:
+            lists = listed.of(of.namespace, of.name)
+            there = (pair for item in lists for pair in _names(of, item))
+        for name, ports in there:
+            found[name].append((made, tuple(ports.items())))
     return {name: tuple(services) for name, services in found.items()}
+
+
+def _inline(entry: ServiceEntry) -> Iterator[tuple[Name, dict[int, int]]]:
+    for workload in entry.spec.endpoints:
+        if is_ip(workload.address):
+            yield ("", workload.address), entry_ports(entry.spec.ports, workload)
 
 
 def _names(

@@ -11,13 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import is_
 from typing import TypeVar
 
-from controlplane.kinds.pod import Pod
+from controlplane.kinds.pod import Pod, PodStatus
+from controlplane.translate.report import Report
 from controlplane.translate.scopes import Planned
 
 K = TypeVar("K")
 
 Name = tuple[str, str]
 """Namespace and name; ("", address) stands for whoever is there."""
+_NO_STATUS = PodStatus()
 Kin = tuple[str, tuple[tuple[str, str], ...]]
 """Namespace and labels: pods of one Deployment have the same."""
 
@@ -32,6 +34,7 @@ class PodTable:
         "_kins",
         "_marks",
         "_names",
+        "_unstarted",
         "changed",
         "follows",
         "pods",
@@ -46,6 +49,7 @@ class PodTable:
         self.changed: frozenset[Name | Kin] = frozenset()
         self.population: tuple[Planned, ...] = ()
         self._names: dict[Name, Pod] = {}
+        self._unstarted: dict[Name, Pod] = {}
         self._addresses: dict[str, dict[Name, Pod]] = {}
         self._kins: dict[Kin, dict[Name, Pod]] = {}
         self._marks: Mapping[tuple[str, str, str], Sequence[Kin]] = {}
@@ -72,6 +76,11 @@ class PodTable:
         """Those with exactly these labels, by name."""
         return tuple(sorted(self._kins.get(_kin(namespace, labels), {}).values(), key=_name))
 
+    @property
+    def unstarted(self) -> tuple[Pod, ...]:
+        """Those of which no API server knows, by name: they stand in a manifest only."""
+        return tuple(self._unstarted[name] for name in sorted(self._unstarted))
+
     @classmethod
     def of(cls, last: PodTable | None, pods: tuple[Pod, ...]) -> PodTable:
         """pods: by name."""
@@ -80,7 +89,7 @@ class PodTable:
         went, came = differences(last.pods, pods)
         made.follows = last.token
         made._names, made._addresses = dict(last._names), dict(last._addresses)
-        made._kins = dict(last._kins)
+        made._kins, made._unstarted = dict(last._kins), dict(last._unstarted)
         for pod in went:
             made._leave(pod)
         for pod in came:
@@ -92,6 +101,7 @@ class PodTable:
     def _leave(self, pod: Pod) -> None:
         name = _name(pod)
         del self._names[name]
+        self._unstarted.pop(name, None)
         _put(self._kins, kin_of(pod), name, None)
         for address in _own_addresses(pod):
             _put(self._addresses, address, name, None)
@@ -99,6 +109,8 @@ class PodTable:
     def _enter(self, pod: Pod) -> None:
         name = _name(pod)
         self._names[name] = pod
+        if pod.status == _NO_STATUS:
+            self._unstarted[name] = pod
         _put(self._kins, kin_of(pod), name, pod)
         for address in _own_addresses(pod):
             _put(self._addresses, address, name, pod)
@@ -115,6 +127,13 @@ class PodTable:
                 marks[kin[0], *label].append(kin)
         self._marks = marks
         self.population = tuple((namespace, dict(labels)) for namespace, labels in kins)
+
+
+def tell_unstarted(pods: Iterable[Pod], report: Report) -> None:
+    """pods: those that stand in a manifest only."""
+    for pod in pods:
+        message = "without a status it has no address: it counts for selectors, and serves nothing"
+        report.info(pod, pod.position, "NoEffect", message)
 
 
 def kin_of(pod: Pod) -> Kin:
