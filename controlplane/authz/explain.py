@@ -7,7 +7,7 @@ stands in the text.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from controlplane.authz.decide import Decision, decide
@@ -67,6 +67,7 @@ def _answer(mesh: Mesh, question: Question, identity: str, asked: Asked) -> Answ
     tokens = [rule for policy in found for rule in policy.rules]
     token = verified(question.claims, tokens) if asked.http else Verified()
     inquiry = _inquiry(question, identity, asked, token)
+    inquiry = replace(inquiry, normalization=security.normalization)
     policies = security.access_of.of(party.namespace, party.labels)
     decision = None if token.refusal else decide(policies, inquiry, security.authorizers)
     return Answer(asked, inquiry, token, decision, tuple(_notes(asked, identity, token)))

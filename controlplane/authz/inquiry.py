@@ -8,9 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+from controlplane.mesh.policy import Normalization
+
 _UNRESERVED = re.compile(
     r"%(4[1-9a-fA-F]|5[0-9aA]|6[1-9a-fA-F]|7[0-9aA]|3[0-9]|2[dDeE]|5[fF]|7[eE])"
 )
+
+
+_ESCAPED_SLASHES = re.compile(r"%(2[fF]|5[cC])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +39,18 @@ class Inquiry:
     headers: Mapping[str, str] = field(default_factory=dict)
     claims: Mapping[str, Any] | None = None
     metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    normalization: Normalization = "BASE"
 
     @property
     def bare_path(self) -> str:
         """Without query and fragment, and normalized as the proxies do (RFC 3986, 6)."""
-        return normalized(re.split("[?#]", self.path, maxsplit=1)[0])
+        path = re.split("[?#]", self.path, maxsplit=1)[0]
+        if self.normalization == "NONE":
+            return path
+        if self.normalization == "DECODE_AND_MERGE_SLASHES":
+            path = _ESCAPED_SLASHES.sub(lambda found: unquote(found.group()), path)
+        clean = normalized(path)
+        return clean if self.normalization == "BASE" else re.sub("/{2,}", "/", clean)
 
 
 def normalized(path: str) -> str:

@@ -44,6 +44,7 @@ class Guards:
     tokens: tuple[TokenRule, ...] = ()
     authorizers: tuple[Authorizer, ...] = ()
     in_body: bool = False
+    only_tls13: bool = False
 
     @classmethod
     def of(cls, security: Security, namespace: str, labels: Mapping[str, str]) -> Guards:
@@ -54,6 +55,7 @@ class Guards:
             ),
             authorizers=security.authorizers,
             in_body=security.denial_details,
+            only_tls13=security.only_tls13,
         )
 
     @property

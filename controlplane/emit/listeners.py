@@ -49,7 +49,8 @@ def inbound(
     alpn = names.server_alpn(port.protocol)
     if port.mtls != "DISABLE":
         chain = listener.filter_chains.add(filters=filters)
-        chain.transport_socket.CopyFrom(tls.downstream_mutual(trust_domains, alpn))
+        mutual = tls.downstream_mutual(trust_domains, alpn, guards.only_tls13)
+        chain.transport_socket.CopyFrom(mutual)
     if port.mtls == "DISABLE":
         listener.filter_chains.append(FilterChain(filters=filters))
     if port.mtls == "PERMISSIVE":

@@ -38,13 +38,17 @@ CREDENTIAL_WAIT_S = 1.0
 SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 
 
-def downstream_mutual(trust_domains: Iterable[str], alpn: tuple[str, ...]) -> TransportSocket:
+def downstream_mutual(
+    trust_domains: Iterable[str], alpn: tuple[str, ...], only_tls13: bool = False
+) -> TransportSocket:
     """A sidecar's inbound TLS: any identity of these domains, none without a certificate."""
     prefixes = [StringMatcher(prefix=names.trust_domain_prefix(name)) for name in trust_domains]
     context = DownstreamTlsContext(
         common_tls_context=_mutual(prefixes, alpn),
         require_client_certificate=BoolValue(value=True),
     )
+    if only_tls13:
+        context.common_tls_context.tls_params.tls_minimum_protocol_version = TlsParameters.TLSv1_3
     return TransportSocket(name=TLS_SOCKET, typed_config=packed(context))
 
 

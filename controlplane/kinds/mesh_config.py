@@ -2,8 +2,8 @@
 
 The part that Weft honours: trust-domain aliases, services that CUSTOM policies ask, access logs,
 and what holds for sidecars that intercept connections. Of what makes a mesh safer, other values
-than those that hold anyway are refused: nobody shall believe that paths are cleaned more, or old
-TLS refused, when they are not.
+than those that hold anyway are refused: nobody shall believe that old TLS is refused when it is
+not.
 """
 
 from __future__ import annotations
@@ -180,15 +180,14 @@ def _root(node: Node, place: Place) -> str:
     return value
 
 
-_NORMALIZATIONS = ("NONE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES")
-
-
 @record
 class PathNormalization(Record):
-    """Listeners normalize paths as BASE says (RFC 3986), Istio's default."""
+    """Istio's default is BASE (RFC 3986)."""
 
-    normalization: str = optional(
-        not_yet(enum("DEFAULT", "BASE", *_NORMALIZATIONS), *_NORMALIZATIONS), "DEFAULT"
+    normalization: Literal[
+        "DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"
+    ] = optional(
+        enum("DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"), "DEFAULT"
     )
 
 
@@ -199,6 +198,16 @@ class TlsConfig(Record):
     UNSUPPORTED = names("cipherSuites ecdhCurves")
     min_protocol_version: str = optional(
         not_yet(enum("TLS_AUTO", "TLSV1_2", "TLSV1_3"), "TLSV1_3"), "TLS_AUTO"
+    )
+
+
+@record
+class MeshMtls(Record):
+    """Of mutual TLS between workloads, where one is the server."""
+
+    UNSUPPORTED = names("cipherSuites ecdhCurves")
+    min_protocol_version: Literal["TLS_AUTO", "TLSV1_2", "TLSV1_3"] = optional(
+        enum("TLS_AUTO", "TLSV1_2", "TLSV1_3"), "TLS_AUTO"
     )
 
 
@@ -242,7 +251,7 @@ class MeshConfig(MeshDefaults):
     default_providers: DefaultProviders | None = optional(obj(DefaultProviders))
     verify_certificate_at_client: bool = optional(_verified, True)
     path_normalization: PathNormalization | None = optional(obj(PathNormalization))
-    mesh_mtls: TlsConfig | None = optional(obj(TlsConfig), key="meshMTLS")
+    mesh_mtls: MeshMtls = optional(obj(MeshMtls), MeshMtls(), key="meshMTLS")
     tls_defaults: TlsConfig | None = optional(obj(TlsConfig))
     outbound_traffic_policy: OutboundTrafficPolicy = optional(
         obj(OutboundTrafficPolicy), OutboundTrafficPolicy()

@@ -16,6 +16,9 @@ from controlplane.mesh.position import NOWHERE, Position
 from controlplane.mesh.scopes import Scope, ScopeIndex
 
 Action = Literal["ALLOW", "DENY", "AUDIT", "CUSTOM"]
+Normalization = Literal["NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"]
+"""How a path is cleaned before policies and routes look at it, in Istio's words."""
+
 Attribute = Literal[
     "identity",
     "source_ip",
@@ -191,13 +194,16 @@ class Authorizer:
 @dataclass(frozen=True, slots=True)
 class Security:
     """Everything of the mesh that decides about access. Policies are sorted oldest first;
-    access_of and tokens_of find those of a workload."""
+    access_of and tokens_of find those of a workload. only_tls13: mutual TLS of an older version is
+    refused."""
 
     access: tuple[AccessPolicy, ...] = ()
     tokens: tuple[TokenPolicy, ...] = ()
     authorizers: tuple[Authorizer, ...] = ()
     trust_domain_aliases: tuple[str, ...] = ()
     denial_details: bool = False
+    normalization: Normalization = "BASE"
+    only_tls13: bool = False
     access_of: ScopeIndex[AccessPolicy] = field(init=False, repr=False, compare=False)
     tokens_of: ScopeIndex[TokenPolicy] = field(init=False, repr=False, compare=False)
 

@@ -6,25 +6,60 @@ to be patched is refused by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from typing import get_args
 
 from controlplane.kinds import envoy_filter as kinds
 from controlplane.kinds.envoy_filter import EnvoyFilter
-from controlplane.kinds.mesh_config import ROOT_NAMESPACE
+from controlplane.kinds.mesh_config import ROOT_NAMESPACE, MeshConfigMap
 from controlplane.kinds.regex import fault_of
 from controlplane.mesh.patches import Context, EnvoyPatch, PatchMatch
+from controlplane.mesh.policy import Normalization
 from controlplane.mesh.scopes import Scope
 from controlplane.translate.index import age
 from controlplane.translate.report import Report
+from controlplane.translate.security import path_normalization
 
 
-def build(filters: Iterable[EnvoyFilter], report: Report) -> tuple[EnvoyPatch, ...]:
-    """Those that can be applied; the others are told."""
+def build(
+    filters: Iterable[EnvoyFilter], settings: tuple[MeshConfigMap, ...], report: Report
+) -> tuple[EnvoyPatch, ...]:
+    """Those that can be applied; the others are told. First comes what the MeshConfig says of
+    every connection manager."""
     ordered = sorted(
         filters, key=lambda one: (one.namespace != ROOT_NAMESPACE, one.spec.priority, age(one))
     )
-    return tuple(patch for item in ordered for patch in _patches(item, report))
+    of_mesh = (patch for item in settings for patch in _of_paths(item))
+    return (*of_mesh, *(patch for item in ordered for patch in _patches(item, report)))
+
+
+_PATHS: Mapping[Normalization, Mapping[str, object]] = {
+    "BASE": {},
+    "NONE": {"normalize_path": False},
+    "MERGE_SLASHES": {"merge_slashes": True},
+    "DECODE_AND_MERGE_SLASHES": {
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
+    },
+}
+_MANAGER = "envoy.filters.network.http_connection_manager"
+_TYPE = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+
+def _of_paths(item: MeshConfigMap) -> Iterator[EnvoyPatch]:
+    config = item.data.mesh
+    if changed := _PATHS[path_normalization(config)]:
+        value = {"typed_config": {"@type": f"type.googleapis.com/{_TYPE}", **changed}}
+        yield EnvoyPatch(
+            "NETWORK_FILTER",
+            "MERGE",
+            json.dumps(value),
+            match=PatchMatch(filter=_MANAGER),
+            object=str(item.key),
+            path="data.mesh.pathNormalization",
+            position=config.at("pathNormalization"),
+        )
 
 
 def _patches(item: EnvoyFilter, report: Report) -> Iterator[EnvoyPatch]:

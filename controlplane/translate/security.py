@@ -6,10 +6,10 @@ from controlplane.inventory import Snapshot
 from controlplane.kinds.apps import Deployment
 from controlplane.kinds.authorization_policy import AuthorizationPolicy
 from controlplane.kinds.gateway_api.gateway import Gateway
-from controlplane.kinds.mesh_config import MeshConfigMap
+from controlplane.kinds.mesh_config import MeshConfig, MeshConfigMap
 from controlplane.kinds.request_authentication import RequestAuthentication
 from controlplane.mesh.model import Service, Workload
-from controlplane.mesh.policy import Security
+from controlplane.mesh.policy import Normalization, Security
 from controlplane.translate import access, tokens
 from controlplane.translate.authorizers import authorizers
 from controlplane.translate.report import Report
@@ -49,7 +49,17 @@ def build(
         authorizers=asked,
         trust_domain_aliases=aliases,
         denial_details=settings is not None and settings.denial_details,
+        normalization=path_normalization(config),
+        only_tls13=config is not None and config.mesh_mtls.min_protocol_version == "TLSV1_3",
     )
+
+
+def path_normalization(config: MeshConfig | None) -> Normalization:
+    """How every proxy cleans a path before anything looks at it."""
+    found = config.path_normalization if config is not None else None
+    if found is None or found.normalization == "DEFAULT":
+        return "BASE"
+    return found.normalization
 
 
 def _tell_trust_domain(item: MeshConfigMap, wanted: str, actual: str, report: Report) -> None:

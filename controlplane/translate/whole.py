@@ -176,7 +176,7 @@ def _settings(snapshot: Snapshot, subsets: Hosts, memo: Memo, report: Report) ->
     logging = snapshot.only(*telemetry.KINDS)
     return _Settings(
         memo.once("imports", imports.build, of(Sidecar), report),
-        memo.once("patches", patches.build, of(EnvoyFilter), report),
+        memo.once("patches", patches.build, of(EnvoyFilter), of(MeshConfigMap), report),
         memo.once("interception", interception.of_mesh, of(MeshConfigMap)),
         memo.once("sidecar scopes", interception.of_sidecars, of(Sidecar), subsets, report),
         memo.once("telemetry", telemetry.build, logging, report),

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from envoy.config.core.v3.base_pb2 import TrafficDirection
+from envoy.config.core.v3.base_pb2 import TrafficDirection, TransportSocket
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -22,7 +22,7 @@ from controlplane.emit.gateways.routes import configuration
 from controlplane.emit.node import Node
 from controlplane.emit.targets import Targets
 from controlplane.emit.words import over_ads, packed, seconds, socket_address
-from controlplane.mesh.gateways import Gateway, Server, StreamRoute
+from controlplane.mesh.gateways import Gateway, Server, ServerTls, StreamRoute
 from controlplane.mesh.model import Destination
 from controlplane.mesh.telemetry import Logs
 
@@ -104,8 +104,7 @@ class _Builder:
         name = names.secured_routes(self._port, server.name, gateway.name)
         chain = self._http(name, [server], free)
         if server.tls is not None:
-            own = self._context.trust_domains
-            chain.transport_socket.CopyFrom(tls.downstream(server.tls, own, tls.HTTP_ALPN))
+            chain.transport_socket.CopyFrom(self._tls(server.tls, tls.HTTP_ALPN))
         yield chain
 
     def _http(self, name: str, servers: list[Server], hosts: tuple[str, ...]) -> FilterChain:
@@ -142,8 +141,7 @@ class _Builder:
                 continue
             chain = self._chain(self._relay(server, route), free)
             if server.tls is not None:
-                own = self._context.trust_domains
-                chain.transport_socket.CopyFrom(tls.downstream(server.tls, own, ()))
+                chain.transport_socket.CopyFrom(self._tls(server.tls, ()))
             yield chain
 
     def _relay(self, server: Server, route: StreamRoute) -> list[Filter]:
@@ -156,6 +154,10 @@ class _Builder:
         return [*network_filters(context.guards, self._port, (server.port,)), relay]
 
     # ------------------------------------------------------------------ chains
+
+    def _tls(self, settings: ServerTls, alpn: tuple[str, ...]) -> TransportSocket:
+        context = self._context
+        return tls.downstream(settings, context.trust_domains, alpn, context.guards.only_tls13)
 
     def _free(self, secured: bool, hosts: Iterable[str]) -> tuple[str, ...] | None:
         """The server names that no chain has yet; () takes any. None: all are taken."""

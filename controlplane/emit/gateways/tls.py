@@ -31,10 +31,14 @@ HTTP_ALPN = ("h2", "http/1.1")
 
 
 def downstream(
-    settings: ServerTls, trust_domains: tuple[str, ...], alpn: tuple[str, ...]
+    settings: ServerTls,
+    trust_domains: tuple[str, ...],
+    alpn: tuple[str, ...],
+    only_tls13: bool = False,
 ) -> TransportSocket:
+    """only_tls13: of mutual TLS between workloads nothing older is spoken."""
     if settings.mode == "ISTIO_MUTUAL":
-        return downstream_mutual(trust_domains, alpn)
+        return downstream_mutual(trust_domains, alpn, only_tls13)
     if settings.mode == "ISTIO_SIMPLE":
         return downstream_own(alpn)
     common = CommonTlsContext(tls_params=_parameters(settings), alpn_protocols=alpn)

@@ -165,10 +165,9 @@ def test_headers_of_a_check_are_ones_that_envoy_takes(header: str, fault: str) -
     ("line", "fault"),
     [
         ("pathNormalization: {normalization: BASE}", ""),
-        ("pathNormalization: {normalization: MERGE_SLASHES}", "MERGE_SLASHES is not supported yet"),
-        ("pathNormalization: {normalization: NONE}", "NONE is not supported yet"),
+        ("pathNormalization: {normalization: MERGE_SLASHES}", ""),
         ("meshMTLS: {minProtocolVersion: TLSV1_2}", ""),
-        ("meshMTLS: {minProtocolVersion: TLSV1_3}", "TLSV1_3 is not supported yet"),
+        ("meshMTLS: {minProtocolVersion: TLSV1_3}", ""),
         ("tlsDefaults: {minProtocolVersion: TLSV1_3}", "TLSV1_3 is not supported yet"),
         ("meshMTLS: {cipherSuites: [a]}", "cipherSuites is not supported yet"),
         ("tlsDefaults: {ecdhCurves: [P-256]}", "ecdhCurves is not supported yet"),

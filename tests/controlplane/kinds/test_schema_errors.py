@@ -236,8 +236,8 @@ FIELDS = [
         "7:35: error: spec.http[0].match[0]: uri: no regex where rules are delegated",
     ),
     (
-        destination_rule("trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}"),
-        "6:42: error: spec.trafficPolicy.loadBalancer.simple: PASSTHROUGH is not supported yet",
+        destination_rule("trafficPolicy: {loadBalancer: {zoneAwareLbSetting: {}}}"),
+        "6:34: error: spec.trafficPolicy.loadBalancer.zoneAwareLbSetting is not supported yet",
     ),
     (
         destination_rule("trafficPolicy: {loadBalancer: {consistentHash: {}}}"),

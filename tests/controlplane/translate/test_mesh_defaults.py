@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from controlplane.authz.inquiry import Inquiry
 from controlplane.inventory import Snapshot
 from controlplane.kinds.parse import parse
 from controlplane.mesh.model import Mesh
@@ -90,3 +91,20 @@ def test_what_is_wrong_is_said_with_its_path(text: str, path: str) -> None:
     parsed = parse(mesh_config(text), "m.yaml")
     (status,) = (one for one in parsed.statuses if one.severity == "error")
     assert f"mesh.{path}: " in status.message
+
+
+@pytest.mark.parametrize(
+    ("mode", "path", "seen"),
+    [
+        ("BASE", "/a//./b%2fc", "/a//b%2fc"),
+        ("NONE", "/a//./b", "/a//./b"),
+        ("MERGE_SLASHES", "/a//./b%2Fc?x=//", "/a/b%2Fc"),
+        ("DECODE_AND_MERGE_SLASHES", "/a%2f%5Cb/../c", "/a/c"),
+        ("DEFAULT", "/a/../b", "/b"),
+    ],
+)
+def test_paths_are_looked_at_as_proxies_clean_them(mode: str, path: str, seen: str) -> None:
+    found = built(mesh_config(f"pathNormalization: {{normalization: {mode}}}"))
+    asked = Inquiry(path=path, normalization=found.security.normalization)
+    assert asked.bare_path == seen
+    assert bool(found.patches) == (mode not in ("BASE", "DEFAULT"))
