@@ -220,8 +220,9 @@ class Acceptor:
         """Fills in `info.local`; answers who serves it, None for a connection to be refused: one
         made directly to this port, which would be proxied to itself without end."""
         if self.runtime.config.transparent:
-            # TPROXY leaves the destination as the socket's own address.
-            return self._handed_on(info.direct_local)
+            # TPROXY leaves the destination as the socket's own address; it came to our port.
+            info.direct_local = (info.local[0], self.address[1])
+            return self._handed_on(info.local)
         destination = original_destination(sock)
         if destination is None:
             return self.runtime

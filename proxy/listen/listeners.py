@@ -43,8 +43,8 @@ class Listeners:
         brought up, by name; such a listener stays as it was before."""
         errors: dict[str, str] = {}
         keys = self._claim(wanted, errors)
-        self._swap(keys, wanted)
-        missing = {name: key for name, key in keys.items() if key not in self._bound}
+        missing = {name: key for name, key in keys.items() if not self._fits(key, wanted[name])}
+        self._swap({name: key for name, key in keys.items() if name not in missing}, wanted)
         for name in list(missing):
             if self._bind(missing[name], wanted[name]) is None:
                 del missing[name]
@@ -83,12 +83,17 @@ class Listeners:
                 owners[key] = name
         return {name: key for key, name in owners.items()}
 
+    def _fits(self, key: _Key, runtime: ListenerRuntime) -> bool:
+        """Whether there is a socket that can be the listener's: options are for good."""
+        bound = self._bound.get(key)
+        if bound is None:
+            return False
+        return bound.runtime.config.socket_options == runtime.config.socket_options
+
     def _swap(self, keys: Mapping[str, _Key], wanted: Mapping[str, ListenerRuntime]) -> None:
         for name, key in keys.items():
-            acceptor = self._bound.get(key)
-            if acceptor is not None:
-                runtime = wanted[name]
-                acceptor.swap(runtime, ListenerCounters(self._stats, runtime.stat_prefix))
+            runtime = wanted[name]
+            self._bound[key].swap(runtime, ListenerCounters(self._stats, runtime.stat_prefix))
 
     def _bind(self, key: _Key, runtime: ListenerRuntime) -> str | None:
         try:

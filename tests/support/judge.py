@@ -65,7 +65,7 @@ class Judge:
         del made["static_resources"]["clusters"][0]["transport_socket"]
         return made
 
-    async def judge(self, candidate: Mesh) -> dict[str, dict[str, str]]:
+    async def judge(self, candidate: Mesh, within_s: float = 12.0) -> dict[str, dict[str, str]]:
         """Envoy's objections to `candidate`: {type: {resource: message}}."""
         self.cache.set_mesh(candidate)
         wanted = self.cache.snapshot(next(iter(self.ads.connections)).node)
@@ -79,7 +79,7 @@ class Judge:
             waiting = any(one.awaiting for one in machine.subscriptions.values())
             return arrived and not waiting  # before that rejections are those of the last mesh
 
-        await eventually_async(decided, 12.0, "Envoy acknowledged; 15 s is a missing answer")
+        await eventually_async(decided, within_s, "Envoy acknowledged; 15 s is a missing answer")
         (connection,) = self.ads.connections
         return {short_name(url): found for url, found in connection.machine.rejections.items()}
 

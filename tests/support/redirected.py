@@ -1,7 +1,7 @@
 """A network namespace of its own, in which the kernel redirects connections into a proxy as Istio's
 rules do, with the application of one workload in it. Run as a program inside of the namespace:
 
-    unshare -n python -m tests.support.redirected envoy|weft DIRECTORY
+    unshare -n python -m tests.support.redirected envoy|weft REDIRECT|TPROXY DIRECTORY
 
 One proxy is the sidecar of the client and of the server, told apart by the group that it runs as.
 What each call met is written to stdout as JSON.
@@ -42,6 +42,23 @@ table ip weft {{
     meta skgid {SIDECAR_GROUP} ip daddr {POD} tcp dport 1-65535 redirect to :15006
     meta skgid {SIDECAR_GROUP} return
     tcp dport 1-65535 redirect to :15001
+  }}
+}}
+"""
+TPROXY_RULES = f"""
+table ip weft {{
+  chain output {{
+    type route hook output priority mangle;
+    ip daddr 127.0.0.0/8 return
+    ip saddr 127.0.0.6 return
+    meta skgid {SIDECAR_GROUP} ip daddr {POD} tcp dport 1-65535 meta mark set 2 accept
+    meta skgid {SIDECAR_GROUP} return
+    tcp dport 1-65535 meta mark set 1
+  }}
+  chain prerouting {{
+    type filter hook prerouting priority mangle;
+    meta mark 1 meta l4proto tcp tproxy to :15001 accept
+    meta mark 2 meta l4proto tcp tproxy to :15006 accept
   }}
 }}
 """
@@ -193,14 +210,18 @@ async def _calls() -> dict[str, str]:
 # --------------------------------------------------------------------------- the scene
 
 
-def _prepare() -> None:
+def _prepare(mode: str) -> None:
+    marked = [("ip", "rule", "add", "fwmark", str(mark), "lookup", "100") for mark in (1, 2)]
+    locally = ("ip", "route", "add", "local", "0.0.0.0/0", "dev", "lo", "table", "100")
     for words in (
         ("ip", "link", "set", "lo", "up"),
         *(("ip", "address", "add", f"{one}/32", "dev", "lo") for one in (POD, SECOND_POD)),
         *(("ip", "address", "add", f"{one}/32", "dev", "lo") for one in (VIP, ELSEWHERE)),
+        *((*marked, locally) if mode == "TPROXY" else ()),
     ):
         subprocess.run(words, check=True)
-    subprocess.run((str(NFT), "-f", "-"), input=RULES.encode(), check=True)
+    rules = TPROXY_RULES if mode == "TPROXY" else RULES
+    subprocess.run((str(NFT), "-f", "-"), input=rules.encode(), check=True)
 
 
 def _in_group(proxy: ProxyProcess) -> ProxyProcess:
@@ -216,9 +237,11 @@ _PROXIES: dict[str, Callable[[dict[str, Any], Path], ProxyProcess]] = {
 
 
 @asynccontextmanager
-async def _sidecar(judge: Judge, kind: str, directory: Path) -> AsyncIterator[ProxyProcess]:
+async def _sidecar(
+    judge: Judge, kind: str, mode: str, directory: Path
+) -> AsyncIterator[ProxyProcess]:
     await judge.server.start()
-    made = judge.bootstrap(True, "REDIRECT")
+    made = judge.bootstrap(True, mode)
     proxy = _in_group(_PROXIES[kind](made, directory))
     await asyncio.to_thread(proxy.start)
     try:
@@ -229,17 +252,17 @@ async def _sidecar(judge: Judge, kind: str, directory: Path) -> AsyncIterator[Pr
 
 
 async def _served(judge: Judge, mesh: Mesh) -> dict[str, str]:
-    objections = await judge.judge(mesh)
+    objections = await judge.judge(mesh, WAIT_S)
     assert objections == {}, objections
     return await _calls()
 
 
-async def scene(kind: str, directory: Path) -> dict[str, dict[str, str]]:
-    _prepare()
+async def scene(kind: str, mode: str, directory: Path) -> dict[str, dict[str, str]]:
+    _prepare(mode)
     servers = await _applications()
     judge = Judge()
     judge.cache.set_mesh(meshed(MESH))
-    async with _sidecar(judge, kind, directory):
+    async with _sidecar(judge, kind, mode, directory):
         await eventually_async(lambda: bool(judge.ads.connections), WAIT_S, "the proxy is here")
         found = {
             "ALLOW_ANY": await _served(judge, meshed(MESH)),
@@ -252,4 +275,4 @@ async def scene(kind: str, directory: Path) -> dict[str, dict[str, str]]:
 
 if __name__ == "__main__":
     os.chdir(ROOT)
-    print(json.dumps(asyncio.run(scene(sys.argv[1], Path(sys.argv[2])))))
+    print(json.dumps(asyncio.run(scene(sys.argv[1], sys.argv[2], Path(sys.argv[3])))))

@@ -31,6 +31,6 @@ async def test_envoy_takes_every_mesh(tmp_path: Path) -> None:
     async with judging(tmp_path, delta=True, interception="REDIRECT") as judge:
         objections = {}
         for name, mesh in meshes.items():
-            if found := await judge.judge(here(mesh)):
+            if found := await judge.judge(here(mesh), 60.0):
                 objections[name] = found
         assert objections == {}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.envoy import ROOT, require_envoy
-from tests.support.redirected import ELSEWHERE, NFT, POD, RULES, SECOND_POD
+from tests.support.redirected import ELSEWHERE, NFT, POD, RULES, SECOND_POD, TPROXY_RULES
 
 BOUNDED_S = 180.0
 
@@ -57,7 +57,7 @@ EXPECTED = {
 }
 
 
-def require_redirection() -> None:
+def require_redirection(rules: str) -> None:
     """Skips the test where the machine can't: it takes root, a namespace and nft (`make setup`)."""
     if not NFT.exists() and os.environ.get("CI"):
         pytest.fail(f"no nft at {NFT.relative_to(ROOT)}: `make setup` fetches it")
@@ -65,7 +65,7 @@ def require_redirection() -> None:
         pytest.skip(f"no nft at {NFT.relative_to(ROOT)}: `make setup` fetches it")
     tried = subprocess.run(
         ("unshare", "-n", str(NFT), "-c", "-f", "-"),
-        input=RULES.encode(),
+        input=rules.encode(),
         capture_output=True,
         check=False,
     )
@@ -73,14 +73,15 @@ def require_redirection() -> None:
         pytest.skip(f"this machine redirects no connections: {tried.stderr.decode()[:200]}")
 
 
-def test_envoy_and_weft_do_the_same_with_redirected_connections(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["REDIRECT", "TPROXY"])
+def test_envoy_and_weft_do_the_same_with_redirected_connections(tmp_path: Path, mode: str) -> None:
     require_envoy()
-    require_redirection()
+    require_redirection(TPROXY_RULES if mode == "TPROXY" else RULES)
     running = {}
     for kind in ("envoy", "weft"):
         directory = tmp_path / kind
         directory.mkdir()
-        inside = (sys.executable, "-m", "tests.support.redirected", kind, str(directory))
+        inside = (sys.executable, "-m", "tests.support.redirected", kind, mode, str(directory))
         running[kind] = subprocess.Popen(
             ("unshare", "-n", *inside), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
