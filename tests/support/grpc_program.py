@@ -77,10 +77,12 @@ class Program:
             print(json.dumps(answer), flush=True)
 
 
-def echo(name: str) -> grpc.GenericRpcHandler[bytes, bytes]:
-    """Says who it is and who calls."""
+def echo(name: str, *, failing: bool = False) -> grpc.GenericRpcHandler[bytes, bytes]:
+    """Says who it is and who calls. failing: it says that it is not available."""
 
     def say(request: bytes, context: grpc.ServicerContext) -> bytes:
+        if failing:
+            context.abort(grpc.StatusCode.UNAVAILABLE, name)
         (peer, *_) = context.auth_context().get("peer_spiffe_id", [b"nobody"])
         return f"{name} from {bytes(peer).decode()}".encode()
 

@@ -94,10 +94,12 @@ def write_bootstrap(
     certificates: Mapping[str, str] | None = None,
     metadata: Mapping[str, Any] | None = None,
     credentials: Mapping[str, Any] | None = None,
+    locality: Mapping[str, str] | None = None,
 ) -> Path:
     """For GRPC_XDS_BOOTSTRAP. certificates: of a file_watcher. credentials: of the channel to the
     control plane, insecure where None."""
     node = {
+        "locality": {**(locality or {})},
         "id": f"proxyless~127.0.0.1~{workload}.default~default.svc.cluster.local",
         "metadata": {
             "NAMESPACE": "default",
@@ -128,10 +130,10 @@ def write_bootstrap(
 
 
 @contextmanager
-def echo_server(name: str, port: int = 0) -> Iterator[int]:
+def echo_server(name: str, port: int = 0, *, failing: bool = False) -> Iterator[int]:
     """A plain one: its port."""
     server = grpc.server(ThreadPoolExecutor(2), options=(("grpc.so_reuseport", 0),))
-    server.add_generic_rpc_handlers((echo(name),))
+    server.add_generic_rpc_handlers((echo(name, failing=failing),))
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     try:

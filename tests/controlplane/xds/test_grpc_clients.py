@@ -16,17 +16,20 @@ from certs.authority import Authority
 from certs.keys import generate_key, key_to_pem
 from certs.spiffe import SpiffeId
 from controlplane.mesh.model import (
+    ConsistentHash,
     Destination,
     Endpoint,
     Fault,
     HttpRule,
     Mesh,
+    OutlierDetection,
     Retry,
     Rewrite,
     RouteMatch,
     Service,
     StringMatch,
     Subset,
+    TrafficPolicy,
 )
 from controlplane.mesh.policy import AccessPolicy, Clause, Fact, Match, Rule, Security, Value
 from controlplane.xds.cache import SnapshotCache
@@ -160,6 +163,68 @@ def test_rules_decide_by_method_headers_and_share(tmp_path: Path) -> None:
 
     with echo_server("one") as one, echo_server("two") as two:
         asyncio.run(scenario(one, two))
+
+
+def test_names_hashes_and_far_places_lead_to_endpoints(tmp_path: Path) -> None:
+    def by_names(name: str, *ports: int) -> Service:
+        places = [Endpoint("localhost", {8080: port}) for port in ports]
+        return service(name, *places, protocol="GRPC", resolution="DNS", external=True)
+
+    def far(region: str, port: int) -> Endpoint:
+        return endpoint(port, mesh=False, locality=(region, "", ""))
+
+    async def scenario(one: int, two: int, nobody: int) -> None:
+        key = ConsistentHash(header="x-user")
+        shown = mesh(
+            by_names("named", one),
+            by_names("several", nobody, two),
+            service(
+                "hashed",
+                plain(one, "v1"),
+                plain(two, "v2"),
+                protocol="GRPC",
+                policy=TrafficPolicy(hash=key),
+            ),
+            service(
+                "near",
+                far("here", nobody),
+                far("there", two),
+                protocol="GRPC",
+                policy=TrafficPolicy(outlier=OutlierDetection(consecutive_5xx=5)),
+            ),
+        )
+        async with running(tmp_path, shown, locality={"region": "here"}) as client:
+
+            async def asked(name: str, **words: Any) -> Counter[str]:
+                return names(await client.calls(8, f"xds:///{name}:8080", **words))
+
+            assert await asked("named") == {"one": 8}
+            assert await asked("several") == {"two": 8}
+            assert await asked("near") == {"two": 8}
+            users = [await asked("hashed", metadata=[("x-user", str(n))]) for n in range(12)]
+            assert all(len(found) == 1 for found in users), "a user has one server"
+            assert len({name for found in users for name in found}) == 2
+
+    with echo_server("one") as one, echo_server("two") as two, Reservation() as ports:
+        asyncio.run(scenario(one, two, ports.port()))
+
+
+def test_an_endpoint_that_fails_is_left_alone(tmp_path: Path) -> None:
+    outlier = OutlierDetection(
+        consecutive_5xx=3, interval_s=0.1, base_ejection_time_s=300.0, max_ejection_percent=50
+    )
+
+    async def scenario(good: int, bad: int) -> None:
+        policy = TrafficPolicy(outlier=outlier)
+        both = service(
+            "greeter", plain(good, "v1"), plain(bad, "v2"), protocol="GRPC", policy=policy
+        )
+        async with running(tmp_path, mesh(both)) as client:
+            await client.until("UNAVAILABLE bad")
+            await client.until(*["OK good"] * 20)
+
+    with echo_server("good") as good, echo_server("bad", failing=True) as bad:
+        asyncio.run(scenario(good, bad))
 
 
 def test_mutual_tls_and_policies_between_clients_and_servers_of_grpc(tmp_path: Path) -> None:
