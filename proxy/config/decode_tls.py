@@ -31,6 +31,7 @@ from proxy.config.model import (
     UpstreamTls,
     ValidationContext,
 )
+from proxy.config.model.tls import StaplePolicy
 from proxy.config.rejected import Rejected
 
 M = TypeVar("M", bound=Message)
@@ -39,6 +40,11 @@ Version = Literal["TLSv1_2", "TLSv1_3"]
 _VERSIONS: Mapping[int, Version] = {
     common_pb2.TlsParameters.TLSv1_2: "TLSv1_2",
     common_pb2.TlsParameters.TLSv1_3: "TLSv1_3",
+}
+_STAPLING: Mapping[int, StaplePolicy] = {
+    tls_pb2.DownstreamTlsContext.LENIENT_STAPLING: "LENIENT_STAPLING",
+    tls_pb2.DownstreamTlsContext.STRICT_STAPLING: "STRICT_STAPLING",
+    tls_pb2.DownstreamTlsContext.MUST_STAPLE: "MUST_STAPLE",
 }
 _RAW = raw_buffer_pb2.RawBuffer
 
@@ -59,6 +65,7 @@ def downstream(socket: base_pb2.TransportSocket, path: str) -> DownstreamTls | N
         stateless_resumption=not message.disable_stateless_session_resumption,
         stateful_resumption=not message.disable_stateful_session_resumption,
         prefer_client_ciphers=message.prefer_client_ciphers,
+        ocsp_staple_policy=_STAPLING[message.ocsp_staple_policy],
     )
 
 
@@ -180,7 +187,18 @@ def _certificate(message: common_pb2.TlsCertificate, path: str) -> TlsCertificat
     wrong = pem.pair_problem(chain.data, key.data, password.data.strip() if password else None)
     if wrong is not None:
         raise Rejected(path, wrong)
-    return TlsCertificate(chain, key, password)
+    return TlsCertificate(chain, key, password, _ocsp_staple(message, path))
+
+
+def _ocsp_staple(message: common_pb2.TlsCertificate, path: str) -> DataSource | None:
+    if not message.HasField("ocsp_staple"):
+        return None
+    where = f"{path}.ocsp_staple"
+    if message.ocsp_staple.HasField("inline_string"):
+        raise Rejected(
+            f"{where}.inline_string", "an OCSP response is binary (DER): use inline_bytes"
+        )
+    return data_source(message.ocsp_staple, where)
 
 
 def _from_pkcs12(message: common_pb2.TlsCertificate, path: str) -> TlsCertificate:
@@ -197,7 +215,8 @@ def _from_pkcs12(message: common_pb2.TlsCertificate, path: str) -> TlsCertificat
     wrong = pem.pair_problem(chain, key, None)
     if wrong is not None:
         raise Rejected(f"{path}.pkcs12", wrong)
-    return TlsCertificate(DataSource(chain, source.origin), DataSource(key, source.origin))
+    own = (DataSource(chain, source.origin), DataSource(key, source.origin))
+    return TlsCertificate(*own, ocsp_staple=_ocsp_staple(message, path))
 
 
 def secret(message: secret_pb2.Secret, path: str = "") -> Secret:

@@ -82,12 +82,9 @@ COMMON: Table = {
     _MATCHER + "RegexMatchAndSubstitute": Fields("pattern substitution"),
     _TLS + "DownstreamTlsContext": Fields(
         "common_tls_context require_client_certificate session_timeout prefer_client_ciphers "
-        "disable_stateless_session_resumption disable_stateful_session_resumption",
-        only={
-            "require_sni": False,
-            "full_scan_certs_on_sni_mismatch": False,
-            "ocsp_staple_policy": 0,
-        },
+        "disable_stateless_session_resumption disable_stateful_session_resumption "
+        "ocsp_staple_policy",
+        only={"require_sni": False, "full_scan_certs_on_sni_mismatch": False},
     ),
     _TLS + "UpstreamTlsContext": Fields(
         "common_tls_context sni auto_host_sni auto_sni_san_validation max_session_keys",
@@ -106,7 +103,7 @@ COMMON: Table = {
         "signature_algorithms"
     ),
     _TLS + "TlsCertificate": Fields(
-        "certificate_chain private_key password pkcs12", {"watched_directory": _WATCHED}
+        "certificate_chain private_key password pkcs12 ocsp_staple", {"watched_directory": _WATCHED}
     ),
     _TLS + "CertificateValidationContext": Fields(
         "trusted_ca match_typed_subject_alt_names match_subject_alt_names system_root_certs crl "

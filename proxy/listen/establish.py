@@ -258,6 +258,7 @@ class _TlsGate:
     def _end(self, failure: TlsFailed | None) -> None:
         if failure is not None:
             self.refuse(failure)
+        self._counters.tls.ended(self.session)
         if not self.made:
             self._info.on_closed()
         self._keeper.shaken(self)

@@ -31,6 +31,7 @@ from proxy.tls.build import (
     verifies,
 )
 from proxy.tls.failure import CHAIN, TlsConfigError, TlsFailed
+from proxy.tls.ocsp import staple
 from proxy.tls.openssl import choose_alpn, set_verify
 from proxy.tls.own import OwnCertificates
 from proxy.tls.peer import certificate_facts
@@ -164,6 +165,7 @@ def server_context(tls: DownstreamTls, secrets: Mapping[str, Secret]) -> ServerT
             set_verify(context, mode, judged)
         announce_authorities(context, validation)
         _set_sessions(context, tls)
+        staple(context, some, tls.ocsp_staple_policy)
         if tls.common.alpn:
             choose_alpn(context, tls.common.alpn)
         return context

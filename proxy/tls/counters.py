@@ -56,6 +56,12 @@ class TlsCounters:
             names.append(f"curves.{group}")
         return [self._stats.counter(self._base + name) for name in names]
 
+    def ended(self, session: Session) -> None:
+        """A handshake, well or not: has its client asked for an OCSP response? Few do."""
+        if session.stapled:
+            for name in ("requests", session.stapled):
+                self._stats.counter(f"{self._base}ocsp_staple_{name}").value += 1
+
     def refused(self, session: Session) -> None:
         """A certificate that was no good and yet let in (ACCEPT_UNTRUSTED) counts as such."""
         if session.refusal.statistic:

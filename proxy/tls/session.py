@@ -86,6 +86,11 @@ judged: Any = ffi.callback("int (*)(int, X509_STORE_CTX *)", _judge, error=0)
 _shaking: list[Session] = []
 
 
+def shaking() -> Session:
+    """Whose hands are shaken: for OpenSSL's callbacks."""
+    return _shaking[-1]
+
+
 class Resumable:
     """A session that another connection of the same context may resume."""
 
@@ -101,7 +106,8 @@ class Session:
     """ended: the peer will say nothing more (close_notify, or the end of TCP). blocked: what waits
     to be written has no room in the socket. refusal: what the verification of the peer's
     certificate has to say. wanted_name: one that the peer's certificate must have beside what is
-    configured, '' for none."""
+    configured, '' for none. stapled: what became of the client's wish for an OCSP response, '' if
+    it had none."""
 
     __slots__ = (
         "_context",
@@ -111,6 +117,7 @@ class Session:
         "refusal",
         "server",
         "shown",
+        "stapled",
         "verifier",
         "wanted_name",
     )
@@ -133,6 +140,7 @@ class Session:
         self.refusal = Refusal()
         self.verifier = verifier
         self.shown = b""  # the peer's certificate, if it was looked at in the handshake
+        self.stapled = ""
         self.wanted_name = wanted_name
         self.server = server
         if server:

@@ -14,6 +14,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _SIGNS = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
@@ -74,6 +75,7 @@ class Authority:
         lifetime: timedelta = timedelta(hours=1),
         begins_in: timedelta = timedelta(hours=-1),
         key_usage: bool = True,
+        must_staple: bool = False,
     ) -> KeyPair:
         """A leaf for client and server use; a negative `lifetime` makes it expired."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -88,6 +90,9 @@ class Authority:
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         if key_usage:
             builder = builder.add_extension(_SIGNS, critical=True)
+        if must_staple:
+            feature = x509.TLSFeature([x509.TLSFeatureType.status_request])
+            builder = builder.add_extension(feature, critical=False)
         certificate = (
             builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -110,6 +115,25 @@ class Authority:
             builder = builder.add_revoked_certificate(one.build())
         signed = builder.sign(self._key, hashes.SHA256())
         return signed.public_bytes(serialization.Encoding.PEM).decode()
+
+    def ocsp(self, pair: KeyPair, good_for: timedelta | None = timedelta(days=1)) -> bytes:
+        """DER; that it is good. None: it does not say for how long."""
+        now = datetime.now(UTC)
+        certificate = x509.load_pem_x509_certificate(pair.certificate.encode())
+        builder = ocsp.OCSPResponseBuilder().add_response(
+            certificate,
+            self._certificate,
+            hashes.SHA1(),
+            ocsp.OCSPCertStatus.GOOD,
+            now - timedelta(days=2),
+            None if good_for is None else now + good_for,
+            None,
+            None,
+        )
+        signed = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, self._certificate).sign(
+            self._key, hashes.SHA256()
+        )
+        return signed.public_bytes(serialization.Encoding.DER)
 
 
 def rsa_certificate(key: rsa.RSAPrivateKey) -> str:

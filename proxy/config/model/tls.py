@@ -8,6 +8,9 @@ from typing import Literal
 from proxy.config.frozen import frozen
 from proxy.config.model.common import StringMatcher
 
+StaplePolicy = Literal["LENIENT_STAPLING", "STRICT_STAPLING", "MUST_STAPLE"]
+"""What becomes of a client that asks for an OCSP response where there is none that is good."""
+
 
 @frozen
 class DataSource:
@@ -22,6 +25,7 @@ class TlsCertificate:
     chain: DataSource
     private_key: DataSource = field(repr=False)
     password: DataSource | None = field(default=None, repr=False)
+    ocsp_staple: DataSource | None = None
 
 
 @frozen
@@ -108,6 +112,7 @@ class DownstreamTls:
     stateless_resumption: bool = True
     stateful_resumption: bool = True
     prefer_client_ciphers: bool = False
+    ocsp_staple_policy: StaplePolicy = "LENIENT_STAPLING"
 
 
 @frozen

@@ -244,7 +244,6 @@ def test_both_sides() -> None:
             "session_ticket_keys",
         ),
         ("DownstreamTlsContext", {"require_sni": True}, "require_sni"),
-        ("DownstreamTlsContext", {"ocsp_staple_policy": "MUST_STAPLE"}, "ocsp_staple_policy"),
         ("UpstreamTlsContext", {"allow_renegotiation": True}, "allow_renegotiation"),
         (
             "UpstreamTlsContext",
@@ -291,3 +290,18 @@ def test_a_pkcs12_store() -> None:
         secret(parsed({**fields, "password": {"inline_string": "shut"}}))  # type: ignore[arg-type]
     with pytest.raises(Rejected, match="is set, too"):
         secret(parsed({**fields, **CERTIFICATE}))  # type: ignore[arg-type]
+
+
+def test_an_ocsp_response_comes_in_bytes() -> None:
+    response = {"inline_bytes": base64.b64encode(b"\x30\x00").decode()}
+    found = secret(parsed({**CERTIFICATE, "ocsp_staple": response})).certificate  # type: ignore[arg-type]
+    assert found is not None and found.ocsp_staple is not None
+    assert found.ocsp_staple.data == b"\x30\x00"
+    with pytest.raises(Rejected, match="is binary") as caught:
+        secret(parsed({**CERTIFICATE, "ocsp_staple": {"inline_string": "x"}}))  # type: ignore[arg-type]
+    assert caught.value.path == "tls_certificate.ocsp_staple.inline_string"
+    for number, name in enumerate(("LENIENT_STAPLING", "STRICT_STAPLING", "MUST_STAPLE")):
+        fields = {"common_tls_context": {"tls_certificates": [CERTIFICATE]}}
+        tls = socket("DownstreamTlsContext", {**fields, "ocsp_staple_policy": number})
+        side = downstream(tls, "s")
+        assert side is not None and side.ocsp_staple_policy == name
