@@ -23,6 +23,7 @@ def _kind(name: str, severity: Severity, twins: str = "") -> Kind:
     return Kind(name, severity, frozenset(twins.split()))
 
 
+_NO_REQUEST = "UnknownGateway SelectsNothing"
 _UNKNOWN = (
     "UnknownService UnknownSubset UnknownPort UnknownGateway MissingCredential SelectsNothing"
 )
@@ -46,7 +47,9 @@ CODES: dict[str, Kind] = {
     "IST0127": _kind("NoMatchingWorkloadsFound", "warning", "SelectsNothing"),
     "IST0128": _kind("NoServerCertificateVerificationDestinationLevel", "warning"),
     "IST0129": _kind("NoServerCertificateVerificationPortLevel", "warning"),
-    "IST0132": _kind("VirtualServiceHostNotFoundInGateway", "warning", "UnknownGateway"),
+    "IST0132": _kind(
+        "VirtualServiceHostNotFoundInGateway", "warning", "UnknownGateway SelectsNothing"
+    ),
     "IST0134": _kind("ServiceEntryAddressesRequired", "warning"),
     "IST0135": _kind("DeprecatedAnnotation", "info"),
     "IST0137": _kind("DeploymentConflictingPorts", "warning"),

@@ -8,7 +8,6 @@ from controlplane.analyze.fields import Field
 from controlplane.analyze.finding import Finding
 from controlplane.analyze.hosts import Host, Hosts
 from controlplane.analyze.items import Item, Items
-from controlplane.analyze.names import full_host
 
 
 def destinations(item: Item) -> Iterator[Field]:
@@ -81,15 +80,16 @@ def _unaffected(item: Item, split: dict[str, Item]) -> Iterator[Finding]:
 
 def unknown_subsets(items: Items) -> Iterator[Finding]:
     """IST0101: a subset that no DestinationRule has."""
+    full_name = Hosts(items).full_name
     known = {
-        (full_host(rule.spec["host"].text, rule.namespace), subset["name"].text)
+        (full_name(rule.spec["host"].text, rule.namespace), subset["name"].text)
         for rule in items.of("DestinationRule", "istio.io")
         for subset in rule.spec["subsets"].items
     }
     wide = [(host[1:], subset) for host, subset in known if host.startswith("*")]
     for item in items.of("VirtualService", "istio.io"):
         for wanted in destinations(item):
-            subset, host = wanted["subset"], full_host(wanted["host"].text, item.namespace)
+            subset, host = wanted["subset"], full_name(wanted["host"].text, item.namespace)
             if not subset.text or (host, subset.text) in known:
                 continue
             if not any(host.endswith(end) and subset.text == name for end, name in wide):

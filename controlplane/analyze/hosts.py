@@ -20,9 +20,10 @@ class Host:
 
 
 class Hosts:
-    __slots__ = ("_by_scope",)
+    __slots__ = ("_aliases", "_by_scope")
 
     def __init__(self, items: Items) -> None:
+        self._aliases: dict[str, str] = {}
         self._by_scope: dict[tuple[str, str], Host] = {}
         for entry in items.of("ServiceEntry", "istio.io"):
             host = Host(entry, _numbers(entry, "number"), _selector(entry))
@@ -31,12 +32,19 @@ class Hosts:
                     self._by_scope[scope, name] = host
         for service in items.of("Service"):
             host = Host(service, _numbers(service, "port"), service.spec["selector"].labels)
+            short = f"{service.name}.{service.namespace}"
+            self._aliases |= {short: f"{short}.{DOMAIN}", f"{short}.svc": f"{short}.{DOMAIN}"}
             for scope in _annotated(service):
-                self._by_scope[scope, f"{service.name}.{service.namespace}.{DOMAIN}"] = host
+                self._by_scope[scope, f"{short}.{DOMAIN}"] = host
+
+    def full_name(self, name: str, namespace: str) -> str:
+        """Beyond Istio's rule 'name.namespace' and 'name.namespace.svc' of a service are known."""
+        full = full_host(name, namespace)
+        return self._aliases.get(full, full)
 
     def find(self, name: str, namespace: str, export_to: Field) -> Host | None:
         """What `name` means to those who see an object of `namespace` with this exportTo."""
-        full = full_host(name, namespace)
+        full = self.full_name(name, namespace)
         seen = {EVERYWHERE, *(scopes(export_to, namespace) - {EVERYWHERE} or {namespace})}
         for scope in (EVERYWHERE, *sorted(seen)):
             if (found := self._by_scope.get((scope, full))) is not None:

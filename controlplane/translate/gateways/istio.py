@@ -98,6 +98,7 @@ class IstioGateways:
     def _made(self, gateway: Gateway, namespace: str) -> model.Gateway:
         key = f"{gateway.namespace}/{gateway.name}"
         bound = [self._seen(item, key) for item in self._bound[key] if _shows(item, gateway)]
+        self._tell_apart(gateway, key, bound)
         servers = (
             self._server(gateway, server, bound, namespace or gateway.namespace)
             for server in gateway.spec.servers
@@ -111,6 +112,25 @@ class IstioGateways:
             behind=_behind(gateway),
             position=gateway.position,
         )
+
+    def _tell_apart(self, gateway: Gateway, key: str, bound: Iterable[_Bound]) -> None:
+        """VirtualServices that name the gateway, and of which no request there is ever for them."""
+        heard = {
+            one.service.key
+            for one in bound
+            for server in gateway.spec.servers
+            if any(_in_common(gateway, server, one))
+        }
+        for item in self._bound[key]:
+            for index, name in enumerate(item.spec.gateways):
+                if item.key in heard or full_name(name, item.namespace) != key:
+                    continue
+                why = "none of spec.hosts is one of its servers' hosts"
+                if not _shows(item, gateway):
+                    why = f"spec.exportTo hides this from its namespace {gateway.namespace!r}"
+                message = f"spec.gateways[{index}]: no request comes from {name!r}: {why}"
+                position = item.spec.at(f"gateways[{index}]")
+                self._report.warning(item, position, "SelectsNothing", message)
 
     def _seen(self, item: VirtualService, gateway: str) -> _Bound:
         return _Bound(
