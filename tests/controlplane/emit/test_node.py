@@ -90,3 +90,47 @@ def test_grpcs_own_clients_are_known_by_their_name(
     message = EnvoyNode(id="x", user_agent_name=name)
     message.metadata.update(metadata)
     assert parse(message).dialect == dialect
+
+
+@pytest.mark.parametrize(
+    ("node_id", "metadata", "mode"),
+    [
+        ("sidecar~10.0.0.7~a.b~b.svc.cluster.local", {}, "REDIRECT"),
+        ("sidecar~1", {"INTERCEPTION_MODE": "TPROXY"}, "TPROXY"),
+        ("sidecar~1", {"INTERCEPTION_MODE": "REDIRECT", "HTTP_PROXY_PORT": "15080"}, "REDIRECT"),
+        ("sidecar~1", {"INTERCEPTION_MODE": "NONE"}, "NONE"),
+        ("sidecar~1", {"HTTP_PROXY_PORT": "15080"}, "NONE"),
+        ("sidecar~1", {"WEFT_GATEWAY": "127.0.0.1:8080"}, "NONE"),
+        ("sidecar~1", {"GENERATOR": "grpc"}, "NONE"),
+        ("router~10.0.0.7~a.b~b.svc.cluster.local", {}, "NONE"),
+        ("something", {}, "NONE"),
+    ],
+)
+def test_a_sidecar_intercepts_connections_unless_it_is_a_proxy_by_name(
+    node_id: str, metadata: dict[str, str], mode: str
+) -> None:
+    message = envoy_node(**metadata)
+    message.id = node_id
+    node = parse(message)
+    assert (node.interception, node.intercepts) == (mode, mode != "NONE")
+
+
+def test_an_unknown_mode_of_interception_is_told() -> None:
+    with pytest.raises(BadNode, match="INTERCEPTION_MODE: 'IPTABLES' is not one of REDIRECT"):
+        parse(envoy_node(INTERCEPTION_MODE="IPTABLES"))
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("NONE", True), ("REDIRECT", False)])
+def test_who_intercepts_connections_has_to_know_all_places(mode: str, expected: bool) -> None:
+    node = parse(envoy_node(WEFT_ON_DEMAND="true", INTERCEPTION_MODE=mode))
+    assert node.on_demand is expected
+
+
+@pytest.mark.parametrize(
+    ("node_id", "expected"),
+    [("sidecar~fd00::7~a.b~c", True), ("sidecar~10.0.0.7~a.b~c", False), ("fd00::7", False)],
+)
+def test_the_family_of_its_addresses_stands_in_the_id(node_id: str, expected: bool) -> None:
+    message = envoy_node()
+    message.id = node_id
+    assert parse(message).ipv6 is expected

@@ -1,0 +1,108 @@
+"""Who gets the listener of an address and port, where several want it."""
+
+from __future__ import annotations
+
+import pytest
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+
+from controlplane.emit.clients import Client
+from controlplane.emit.envoy import emit
+from controlplane.emit.sidecars import outbound
+from controlplane.emit.sidecars.capture import Capture
+from controlplane.emit.targets import Targets
+from tests.support.intercepting import meshed
+from tests.support.mesh import mesh, node, service
+
+NODE = node("x", interception="REDIRECT", http_proxy_port=0)
+
+
+def entry(name: str, number: int, protocol: str, address: str = "") -> str:
+    addresses = f"addresses: ['{address}']" if address else ""
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: {name}, namespace: default}}
+spec:
+  hosts: [{name}.example.com]
+  {addresses}
+  resolution: STATIC
+  endpoints: [{{address: 192.0.2.1}}]
+  ports: [{{name: p, number: {number}, protocol: {protocol}}}]
+---"""
+
+
+def listeners(*texts: str) -> dict[str, Listener]:
+    return {one.name: one for one in emit(meshed("".join(texts)), NODE).listeners}
+
+
+def chains(listener: Listener) -> list[str]:
+    """What each chain does, the default one last: 'http', or the cluster of TCP."""
+    every = [*listener.filter_chains]
+    if listener.HasField("default_filter_chain"):
+        every.append(listener.default_filter_chain)
+    found = []
+    for chain in every:
+        relay = TcpProxy()
+        is_tcp = chain.filters[-1].typed_config.Unpack(relay)
+        found.append(relay.cluster if is_tcp else "http")
+    return found
+
+
+def tcp(name: str, port: int) -> str:
+    return f"outbound|{port}||{name}.example.com"
+
+
+def test_http_and_tcp_share_a_port_by_the_first_bytes() -> None:
+    both = listeners(entry("a", 7000, "HTTP"), entry("b", 7000, "TCP"))["0.0.0.0_7000"]
+    assert chains(both) == ["http", tcp("b", 7000)]
+    assert list(both.filter_chains[0].filter_chain_match.application_protocols)
+    names = [one.name.rpartition(".")[2] for one in both.listener_filters]
+    assert names == ["tls_inspector", "http_inspector"]
+
+
+@pytest.mark.parametrize("port", [25, 53, 3306, 27017])
+def test_whoever_is_first_has_a_port_at_which_servers_speak_first(port: int) -> None:
+    of_tcp = listeners(entry("a", port, "TCP"), entry("b", port, "HTTP"))[f"0.0.0.0_{port}"]
+    assert (chains(of_tcp), list(of_tcp.listener_filters)) == ([tcp("a", port)], [])
+    of_http = listeners(entry("a", port, "HTTP"), entry("b", port, "TCP"))[f"0.0.0.0_{port}"]
+    assert chains(of_http) == ["http", "PassthroughCluster"]
+
+
+def test_of_two_that_are_the_same_the_first_is_found() -> None:
+    found = listeners(entry("a", 7000, "TCP", "10.9.0.1"), entry("b", 7000, "TCP", "10.9.0.1"))
+    assert chains(found["10.9.0.1_7000"]) == [tcp("a", 7000)]
+
+
+def test_ranges_share_the_listener_of_all_addresses() -> None:
+    wide, close = (
+        entry("a", 7000, "TCP", "10.9.0.0/16"),
+        entry("b", 7000, "TCP", "10.9.1.0/24"),
+    )
+    found = listeners(wide, close)["0.0.0.0_7000"]
+    assert chains(found) == [tcp("a", 7000), tcp("b", 7000), "PassthroughCluster"]
+    lengths = [c.filter_chain_match.prefix_ranges[0].prefix_len.value for c in found.filter_chains]
+    assert lengths == [16, 24]
+
+
+@pytest.mark.parametrize("port", [15001, 15006])
+def test_the_sidecars_own_ports_are_no_services(port: int) -> None:
+    found = listeners(entry("a", port, "TCP", "10.9.0.1"), entry("b", 7000, "HTTP"))
+    assert set(found) == {"virtualOutbound", "0.0.0.0_7000"}
+
+
+def test_what_cannot_be_made_of_one_service_leaves_the_others_as_they_are() -> None:
+    told: list[str] = []
+    good = service("good", port=7000, protocol="TCP", addresses=("10.9.0.1",))
+    bad = service("bad", port=7000, protocol="TCP", addresses=("10.9.0.2",))
+    side = outbound.Outbound(
+        Client("default", intercepts=True),
+        Capture("REDIRECT", "0.0.0.0"),
+        lambda name, error: told.append(f"{name}: {error}"),
+    )
+    before = side.draft(mesh(good, bad).services, Targets(()))
+    changed = service("bad", port=7001, protocol="TCP", addresses=("not an address/x",))
+    after = side.draft(mesh(good, changed).services, Targets(()))
+    assert [one.name for one in after.listeners] == [one.name for one in before.listeners]
+    assert "10.9.0.2_7000" in [one.name for one in after.listeners]
+    assert [name.partition(":")[0] for name in told] == [changed.hostname]
