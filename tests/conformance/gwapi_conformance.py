@@ -201,6 +201,11 @@ _GIVES_WAY = {"TLSRouteListenerTerminateNotSupported": "TLSRouteModeTerminate"}
 of that feature's own tests, which count for themselves."""
 _SUPPORTED = frozenset({"TLSRouteModeTerminate"})
 
+_ALIKE = frozenset({"GRPCRouteRequestHeaderModifier"})
+"""Tests whose rules have the same match, so that the first takes every call. The suite does not
+look at headers of gRPC calls, and can't tell; everywhere else they are held against what it
+expects."""
+
 _SENT: Mapping[str, Mapping[int, Mapping[str, str]]] = {
     "MeshGRPCRouteRequestHeaderModifier": {
         2: {"some-other-header": "this-header-should-be-set", "x-header-set": "overwritten"},
@@ -321,7 +326,8 @@ class _Judge:
                 what = traffic.grpc_ask(wanted, "a") if grpc else None
                 fault = await traffic.distribution(port, what, wanted, _shares(step.scene))
             elif grpc:
-                fault = await traffic.grpc_fault(port, wanted)
+                seen = case.name.rpartition("/")[2] not in _ALIKE
+                fault = await traffic.grpc_fault(port, wanted, headers=seen)
             else:
                 fault = await traffic.http_fault(port, wanted) or await self._mirrored(wanted)
             if not fault:

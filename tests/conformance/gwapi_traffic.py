@@ -157,17 +157,18 @@ def grpc_ask(wanted: Wanted, default_host: str) -> Ask:
     )
 
 
-async def grpc_fault(port: int, wanted: Wanted) -> str:
+async def grpc_fault(port: int, wanted: Wanted, *, headers: bool = True) -> str:
+    """headers: also of those that the backend saw."""
     what = grpc_ask(wanted, f"127.0.0.1:{port}")
     try:
         answer = await ask(port, what)
     except (OSError, TimeoutError) as error:
         return f"{what.host}{what.path}: {type(error).__name__} {error}"
-    faults = list(_grpc_faults(answer, wanted))
+    faults = list(_grpc_faults(answer, wanted, headers=headers))
     return f"{what.host}{what.path}: {'; '.join(faults)}" if faults else ""
 
 
-def _grpc_faults(answer: Answer, wanted: Wanted) -> Iterator[str]:
+def _grpc_faults(answer: Answer, wanted: Wanted, *, headers: bool) -> Iterator[str]:
     response = wanted.get("Response") or {}
     code = _CODES[response.get("Code", "OK")]
     if answer.grpc_status != code:
@@ -179,6 +180,8 @@ def _grpc_faults(answer: Answer, wanted: Wanted) -> Iterator[str]:
     backend = wanted.get("Backend", "")
     if backend and not told.get("pod", "").startswith(backend):
         yield f"{told.get('pod')} answered, not {backend}"
+    if not headers:
+        return
     joined = {
         name: ",".join(values)
         for name, values in response.get("Headers", {}).items()
