@@ -117,6 +117,7 @@ def test_processes_follow_the_replicas_in_a_file_and_no_request_fails(tmp_path: 
     with up(tmp_path, directory) as mesh:
         mesh.says("all ready")
         greeter = member(mesh, "greeter")
+        assert mesh.get("greeter.localhost").status == 200  # its sidecar holds what it has called
         with load(mesh.port, f"messenger.localhost:{mesh.port}") as flowing:
             for wanted in ("1", "3"):
                 file.write_text(text.replace("replicas: 2", f"replicas: {wanted}", 1), "utf-8")
