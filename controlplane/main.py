@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,15 @@ async def _main(options: ControlPlaneOptions) -> int:
     for number, code in ((signal.SIGTERM, 0), (signal.SIGINT, INTERRUPTED)):
         asyncio.get_running_loop().add_signal_handler(number, _stop, stopped, code)
     async with AsyncExitStack() as stack:
-        await _serve(options, stack, stopped)
+        starting = asyncio.get_running_loop().create_task(_serve(options, stack, stopped))
+        either: set[asyncio.Future[Any]] = {starting, stopped}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():  # it may wait for others, and need not any more
+            starting.cancel()
+            with suppress(asyncio.CancelledError):
+                await starting
+        else:
+            starting.result()
         return await stopped
 
 
@@ -122,6 +130,7 @@ async def _serve(
     passphrase = read_passphrase(place, os.environ) if place else None
     make_state_directory(options.state_dir)
     _own_state(options.state_dir, stack)
+    said: Callable[[str], None] = _store_is_awaited
     store = _store(options, passphrase, lambda why: said(why))
     stack.push_async_callback(store.close)
     make = partial(_authority, options, passphrase)
@@ -320,6 +329,10 @@ async def _expire(plane: Plane) -> None:
         await plane.mirror.expire()
     except StoreAway as error:
         log.warning("what a crash has left stays: %s", error.reason)
+
+
+def _store_is_awaited(why: str) -> None:
+    _say(f"weft: waiting for the store: {why}" if why else "weft: the store is there")
 
 
 def _store_is_away(plane: Plane, place: str, why: str) -> None:

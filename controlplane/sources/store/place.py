@@ -1,4 +1,4 @@
-"""Where a store is, as users say it: `sqlite:PATH` or `etcd://HOST:PORT[,HOST:PORT...]/PREFIX`.
+"""Where a store is, as users say it: `sqlite:PATH` or `etcd://HOST[:PORT][,HOST...]/PREFIX`.
 
 Pure. TLS to etcd unless it is on this machine and no certificate was named.
 """
@@ -13,7 +13,8 @@ from pathlib import Path
 from controlplane.sources.store.sqlite import FILE
 from controlplane.sources.store.values import StoreError
 
-EXPECTED = "expected sqlite:PATH or etcd://HOST:PORT[,HOST:PORT...]/PREFIX"
+EXPECTED = "expected sqlite:PATH or etcd://HOST[:PORT][,HOST...]/PREFIX"
+ETCD_PORT = "2379"
 DEFAULT_PREFIX = "weft"
 _PORT = re.compile(r"[0-9]{1,5}\Z")
 _HOST = re.compile(r"[A-Za-z0-9._-]+\Z|\[[0-9A-Fa-f:.]+\]\Z")
@@ -82,10 +83,12 @@ def _only_for_etcd(options: StoreOptions) -> None:
 
 
 def _endpoint(text: str, place: str) -> str:
-    host, _, port = text.rpartition(":")
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, port = text, ETCD_PORT
     if not _HOST.match(host) or not _PORT.match(port) or not 0 < int(port) < 65536:
         raise StoreError(f"--store {place}: {text!r} is no HOST:PORT; {EXPECTED}")
-    return text
+    return f"{host}:{port}"
 
 
 def _tls(options: StoreOptions, endpoints: tuple[str, ...]) -> bool:

@@ -12,6 +12,7 @@ keys mean.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ _OPTIONS = (
 )
 _ELSEWHERE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _BROKEN = (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError)
+_OF_ALL = re.compile(r"^failed to connect to all addresses; last error: [A-Z_]+: ")
 _HAS_LEADER = ("hasleader", "true")
 """Ends what is asked of a member that the others can't reach."""
 
@@ -250,5 +252,6 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, grpc.aio.AioRpcError):
         code = error.code()
         details = (error.details() or code.name).removeprefix("etcdserver: ")
+        details = _OF_ALL.sub("", details)
         return "no answer in time" if code is grpc.StatusCode.DEADLINE_EXCEEDED else details
     return str(error) or type(error).__name__

@@ -56,7 +56,7 @@ class EtcdStore:
         open_within_s: float = OPEN_WITHIN_S,
         lease_s: int = 15,
     ) -> None:
-        """told: gets why the store is away, '' when it is there again."""
+        """told: gets why the store is away, '' when it is there again; also before it was there."""
         self._place = place
         self._client = client
         self._told = told
@@ -112,6 +112,7 @@ class EtcdStore:
                         return await work()
                     except Away as error:
                         reason = str(error)
+                        self._say(reason)
                     await asyncio.sleep(BACKOFF_S)
         except TimeoutError:
             raise StoreError(_unreachable(self._place, reason)) from None
@@ -253,10 +254,8 @@ class EtcdStore:
 
     def _say(self, why: str) -> None:
         if bool(why) != bool(self._why):
-            if why:
-                log.warning("the store %s is away: %s", self._place, why)
-            else:
-                log.warning("the store %s is there again", self._place)
+            if self._works:
+                log.warning("the store %s is %s", self._place, why or "there again")
             self._why = why
             self._told(why)
 

@@ -18,7 +18,9 @@ from controlplane.sources.store.values import (
     StoreError,
     TooMuch,
 )
+from protos.gen.etcd import rpc_pb2 as pb
 from tests.support.etcd import Etcd
+from tests.support.pki import Authority
 from tests.support.relay import relay
 from tests.support.wait import eventually_async
 
@@ -189,3 +191,43 @@ async def test_no_etcd_there_says_what_to_do() -> None:
     with pytest.raises(StoreError, match=r"etcd://127.0.0.1:1/weft can't be reached .*start etcd"):
         await store.open()
     await store.close()
+
+
+async def test_with_tls_and_a_user(tmp_path: Path) -> None:
+    authority = Authority("etcd")
+    pair = authority.issue(ips=("127.0.0.1",))
+    certificate, key = pair.write(tmp_path, "etcd")
+    options = ("--cert-file", str(certificate), "--key-file", str(key))
+    roots = authority.pem.encode()
+    with Etcd(tmp_path, *options, ca=roots) as etcd:
+        # Messages of the same form: a name, and a password or a role.
+        for method, words in (
+            ("UserAdd", ("root", "top")),
+            ("RoleAdd", ("root", "")),
+            ("UserGrantRole", ("root", "root")),
+            ("AuthEnable", ("", "")),
+        ):
+            asked = pb.AuthenticateRequest(name=words[0], password=words[1])
+            await asyncio.to_thread(etcd.call, f"Auth/{method}", asked, pb.AuthenticateResponse)
+        place = EtcdPlace((etcd.endpoint,), "weft/", tls=True)
+
+        def store(ca: bytes, password: str, within_s: float = 60.0) -> EtcdStore:
+            access = Access(tls=True, ca=ca, user="root", password=password)
+            client = EtcdClient(place.endpoints, access)
+            return EtcdStore(place, client, lambda why: None, open_within_s=within_s)
+
+        one = store(roots, "top")
+        await one.open()
+        await one.commit({"a": b"1"}, {"a"})
+        assert await one.read("") == {"a": b"1"}
+        await one.close()
+
+        wrong = store(roots, "bottom")
+        with pytest.raises(StoreError, match=r"refuses us: authentication failed.*--store-user"):
+            await wrong.open()
+        await wrong.close()
+
+        stranger = store(Authority("other").pem.encode(), "top", within_s=1.0)
+        with pytest.raises(StoreError, match=r"can't be reached .TLS.: .*certificate"):
+            await stranger.open()
+        await stranger.close()
