@@ -205,7 +205,9 @@ class _Streams:
     def _chain(
         self, names: tuple[str, ...], ranges: tuple[str, ...], to: tuple[Destination, ...]
     ) -> FilterChain:
-        relay = relays.relay(to, self._port.number, self._targets, self._context.capture)
+        number, service = self._port.number, self._service
+        idle_s = service.port_policies.get(number, service.policy).pool.idle_timeout_s
+        relay = relays.relay(to, number, self._targets, self._context.capture, idle_s)
         chain = FilterChain(filters=[relay])
         chain.filter_chain_match.server_names.extend(names)
         chain.filter_chain_match.prefix_ranges.extend(relays.ranges(ranges))

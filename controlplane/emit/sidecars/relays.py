@@ -13,7 +13,7 @@ from controlplane.emit.managers import NO_GUARDS
 from controlplane.emit.sidecars.capture import BLACK_HOLE, LOOKED_UP, PASSTHROUGH, Capture
 from controlplane.emit.sidecars.sni import looked_up_by_name
 from controlplane.emit.targets import Targets
-from controlplane.emit.words import cidr, packed
+from controlplane.emit.words import cidr, packed, seconds
 from controlplane.mesh.model import Destination
 
 TCP_PROXY = "envoy.filters.network.tcp_proxy"
@@ -21,10 +21,14 @@ PASSTHROUGH_CHAIN = "PassthroughFilterChain"
 
 
 def relay(
-    destinations: tuple[Destination, ...], port: int, targets: Targets, capture: Capture
+    destinations: tuple[Destination, ...],
+    port: int,
+    targets: Targets,
+    capture: Capture,
+    idle_timeout_s: float | None = None,
 ) -> Filter:
     """To one cluster, or to several by their weights. A weight of 0 gets nothing, unless it is the
-    only one (Istio)."""
+    only one (Istio). idle_timeout_s 0: none; None: Envoy's default, an hour."""
     live = tuple(one for one in destinations if one.weight > 0) or destinations[:1]
     first = targets.cluster(live[0], port)
     proxy = TcpProxy(stat_prefix=first)
@@ -33,6 +37,8 @@ def relay(
     for one in live if len(live) > 1 else ():
         name = targets.cluster(one, port)
         proxy.weighted_clusters.clusters.add(name=name, weight=one.weight)
+    if idle_timeout_s is not None:
+        proxy.idle_timeout.CopyFrom(seconds(idle_timeout_s))
     return _as_filter(proxy, capture)
 
 

@@ -85,6 +85,21 @@ def test_ranges_share_the_listener_of_all_addresses() -> None:
     assert lengths == [16, 24]
 
 
+def test_a_rules_idle_timeout_is_the_relays() -> None:
+    rule = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: a, namespace: default}
+spec:
+  host: a.example.com
+  trafficPolicy: {connectionPool: {tcp: {idleTimeout: 90s}}}
+"""
+    listener = listeners(entry("a", 7000, "TCP"), rule)["0.0.0.0_7000"]
+    relay = TcpProxy()
+    assert listener.filter_chains[0].filters[0].typed_config.Unpack(relay)
+    assert relay.idle_timeout.seconds == 90
+
+
 @pytest.mark.parametrize("port", [15001, 15006])
 def test_the_sidecars_own_ports_are_no_services(port: int) -> None:
     found = listeners(entry("a", port, "TCP", "10.9.0.1"), entry("b", 7000, "HTTP"))
