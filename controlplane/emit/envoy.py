@@ -9,7 +9,7 @@ sidecar    `Beside`: the node's own workload, policies     one workload's proxie
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controlplane.emit import (
     clients,
@@ -44,7 +44,18 @@ def emit(mesh: Mesh, node: Node) -> Draft:
     node = seated(node, mesh.workload_of(node.namespace, node.pod, node.workload))
     own = beside(mesh, node)
     alike = patches.of_scope(own.patches, node.intercepts)
-    return shared(mesh, alike) + outbound(mesh, node, alike) + sidecar(own, node)
+    itself = sidecar(own, node)
+    return _hidden(shared(mesh, alike) + outbound(mesh, node, alike), itself) + itself
+
+
+def _hidden(draft: Draft, by: Draft) -> Draft:
+    """Without what a node has of its own in its place."""
+    names = {one.name for one in by.clusters}
+    return replace(
+        draft,
+        clusters=tuple(one for one in draft.clusters if one.name not in names),
+        endpoints=tuple(one for one in draft.endpoints if one.cluster_name not in names),
+    )
 
 
 def shared(mesh: Mesh, alike: Patches = ()) -> Draft:
@@ -156,7 +167,10 @@ def _own_side(of: Beside, node: Node) -> Draft:
     if of.edge is None:
         return draft
     laptop = gateway.gateway(of.edge, node, guards, logs)
-    return draft + laptop + gateways(of.edge, node, guards, logs)
+    edge = gateways(of.edge, node, guards, logs)
+    alike = patches.of_scope(of.patches, intercepts=False)
+    own_clusters = patches.outbound(Draft(edge.clusters, edge.endpoints), alike)
+    return draft + laptop + replace(edge, clusters=(), endpoints=()) + own_clusters
 
 
 def _captured(of: Beside, workload: Workload, capture: Capture) -> Draft:

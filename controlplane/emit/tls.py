@@ -109,6 +109,9 @@ def upstream_outside(settings: ClientTls, sni: str, alpn: tuple[str, ...]) -> Tr
         own = common.tls_certificates.add()
         own.certificate_chain.filename = settings.certificate
         own.private_key.filename = settings.private_key
+    if settings.shown is not None:
+        shown = _in_time(by_sds(credentials.pair_name(*settings.shown)))
+        common.tls_certificate_sds_secret_configs.append(shown)
     context = UpstreamTlsContext(common_tls_context=common, sni=sni)
     return TransportSocket(name=TLS_SOCKET, typed_config=packed(context))
 

@@ -27,9 +27,10 @@ Mode = Literal[
 class ServerTls:
     """How a server proves who it is, and whom it lets in.
 
-    Certificates are Secrets or (certificate, key) files at the proxy; ISTIO_MUTUAL and ISTIO_SIMPLE have the mesh's.
-    MUTUAL and OPTIONAL_MUTUAL verify clients by `roots` (a Secret), `roots_file` or `roots_pem`;
-    INSECURE_FALLBACK asks for a certificate and takes any. Versions '' are the default."""
+    Certificates are Secrets or (certificate, key) files at the proxy; ISTIO_MUTUAL and ISTIO_SIMPLE
+    have the mesh's. MUTUAL and OPTIONAL_MUTUAL verify clients by `roots` (a Secret), `roots_file`
+    or `roots_pem`; INSECURE_FALLBACK asks for a certificate and takes any. Versions '' are the
+    default."""
 
     mode: Mode
     credentials: tuple[SecretName, ...] = ()
@@ -91,11 +92,12 @@ class Server:
 class Gateway:
     """`name` tells it from others in names of resources: 'NAME.NAMESPACE', Istio's way. behind: the
     hosts of Services whose endpoints are its proxies, and whose ports are all that it has; () for
-    one that takes whom its scope takes."""
+    one that takes whom its scope takes. shows: the certificate that it shows to backends."""
 
     name: str
     namespace: str
     scope: Scope
     servers: tuple[Server, ...] = ()
     behind: tuple[str, ...] = ()
+    shows: SecretName | None = None
     position: Position = NOWHERE

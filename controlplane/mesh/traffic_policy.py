@@ -70,7 +70,8 @@ class ClientTls:
     roots, crl, certificate, private_key: names of files at the proxy; roots '' is what its system
     trusts. roots_pem: roots in place of a file. credential: namespace and name of what stands in
     place of the files; only proxies of that namespace may have it. closed: others, who can't speak
-    to anybody there. verifies: whoever answers must show a certificate that is good."""
+    to anybody there. verifies: whoever answers must show a certificate that is good. by_gateways: a
+    gateway shows the certificate that it has for backends; shown: that one, as a credential."""
 
     mode: Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"]
     sni: str = ""
@@ -83,6 +84,8 @@ class ClientTls:
     credential: tuple[str, str] | None = None
     closed: bool = False
     verifies: bool = True
+    by_gateways: bool = False
+    shown: tuple[str, str] | None = None
 
 
 # --------------------------------------------------------------------------- load balancing

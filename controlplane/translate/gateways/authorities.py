@@ -107,17 +107,17 @@ class Authorities:
             return None
         return ServerTls(mode, names, roots=names[0])
 
-    def client_fault(self, gateway: Gateway) -> Fault | None:
-        """What is wrong with the certificate that a gateway shows to backends."""
+    def shown(self, gateway: Gateway) -> tuple[SecretName | None, Fault | None]:
+        """The certificate that a gateway shows to backends, and what is wrong with it."""
         backend = gateway.spec.tls.backend
         reference = backend.client_certificate_ref if backend is not None else None
         if reference is None:
-            return None
+            return None, None
         namespace = reference.namespace or gateway.namespace
         fault = self._pair_fault(gateway, reference, namespace)
         if fault is not None and fault.reason == "InvalidCertificateRef":
-            return Fault("InvalidClientCertificateRef", fault.message)
-        return fault
+            return None, Fault("InvalidClientCertificateRef", fault.message)
+        return (None, fault) if fault is not None else ((namespace, reference.name), None)
 
     def _pairs(self, state: State, references: Iterable[SecretReference]) -> tuple[SecretName, ...]:
         found: list[SecretName] = []

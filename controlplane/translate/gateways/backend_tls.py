@@ -120,7 +120,11 @@ class BackendTls:
             found.accepted = Fault("NoValidCACertificate", "no roots to verify the backend by")
         names = tuple(one.hostname or one.uri for one in wanted.subject_alt_names)
         found.tls = ClientTls(
-            "SIMPLE", wanted.hostname, names or (wanted.hostname,), roots_pem="\n".join(pems)
+            "SIMPLE",
+            wanted.hostname,
+            names or (wanted.hostname,),
+            roots_pem="\n".join(pems),
+            by_gateways=True,
         )
 
     def _places(

@@ -63,6 +63,7 @@ class _Place:
     streams: list[tuple[L4Route, Attachment]] = field(default_factory=list)
     fault: Fault | None = None
     unresolved: Fault | None = None
+    shows: model.SecretName | None = None
     scope: Scope | None = None
 
     servers: tuple[model.Server, ...] = ()
@@ -124,7 +125,7 @@ class GatewayApi:
             place = _Place(gateway, states(gateway))
             place.fault = _gateway_fault(gateway)
             place.scope = self._scope(gateway)
-            place.unresolved = authorities.client_fault(gateway)
+            place.shows, place.unresolved = authorities.shown(gateway)
             tell_gateway(gateway, place.unresolved, self._report)
             _secure(gateway, place.own, authorities)
             found[gateway.namespace, gateway.name] = place
@@ -259,6 +260,7 @@ class GatewayApi:
                 namespace=place.gateway.namespace,
                 scope=place.scope,
                 servers=place.servers,
+                shows=place.shows,
                 position=place.gateway.position,
             )
             for place in self._places.values()

@@ -17,9 +17,6 @@ def tell_gateway(gateway: Gateway, unresolved: Fault | None, report: Report) -> 
     spec = gateway.spec
     if unresolved is not None:
         report.error(gateway, spec.at("tls"), unresolved.reason, unresolved.message)
-    elif spec.tls.backend is not None and spec.tls.backend.client_certificate_ref is not None:
-        message = "spec.tls.backend: backends are shown no certificate of the gateway yet"
-        report.error(gateway, spec.at("tls"), "NotSupported", message)
     if spec.default_scope == "All":
         message = "spec.defaultScope: routes are attached to Gateways that they name, only"
         report.error(gateway, spec.at("defaultScope"), "NotSupported", message)

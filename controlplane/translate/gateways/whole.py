@@ -179,6 +179,7 @@ def _in_order(told: tuple[ObjectConditions, ...]) -> tuple[ObjectConditions, ...
 def names_in(gateways: tuple[NeutralGateway, ...]) -> Iterator[tuple[str, str]]:
     """The Secrets that gateways' servers name."""
     for gateway in gateways:
+        yield from (gateway.shows,) if gateway.shows is not None else ()
         for server in gateway.servers:
             if server.tls is not None:
                 yield from server.tls.credentials
