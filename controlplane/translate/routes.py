@@ -135,7 +135,10 @@ def _claims(
         position = item.spec.at(f"hosts[{index}]")
         found = hosts.matching(hostname)
         if not found:
-            message = f"spec.hosts[{index}]: no service named {hostname!r}; its rules do nothing"
+            message = (
+                f"spec.hosts[{index}]: no service named {hostname!r}; its rules do nothing, but that "
+                "sidecars which intercept connections know the host at port 80"
+            )
             report.warning(item, position, "SelectsNothing", message)
         wildcard = hostname.startswith("*")
         for service in found:
