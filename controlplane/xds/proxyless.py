@@ -12,18 +12,18 @@ What is lost to a gRPC client is told of those services only that one of them ha
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from controlplane.emit import clients, envoy
+from controlplane.emit import clients
 from controlplane.emit.clients import Client
 from controlplane.emit.node import Node
 from controlplane.emit.proxyless import listeners, whole
 from controlplane.emit.proxyless.whole import Made
 from controlplane.emit.routes import Domains
 from controlplane.mesh.model import Service, Status
-from controlplane.resources import Layer, Resource, Snapshot, assemble
+from controlplane.resources import NO_LAYER, Layer, Resource, Snapshot, assemble, of_layers
 from controlplane.snapshot import Draft
 from controlplane.xds.catalog import Catalog, Shape, shape_of
 from controlplane.xds.kept import Column, Kept
@@ -62,31 +62,49 @@ class Proxyless:
         self._columns: Kept[Column[_Part]] = Kept()
         self._ways: Kept[_Ways] = Kept()
         self._own: Kept[_Part] = Kept()
-        self._snapshots: Kept[Snapshot] = Kept()
         self._made: Kept[Snapshot] = Kept()
+        self._shared: Kept[dict[str, tuple[Layer, ...]]] = Kept()
         self._called: dict[Node, set[str]] = {}
 
     def sweep(self) -> None:
         """There is another mesh."""
-        for kept in (self._columns, self._ways, self._own, self._snapshots, self._made):
-            kept.sweep()
+        self._columns.sweep()
+        self._ways.sweep()
+        self._shared.sweep()
+        self._own.sweep()
+        self._made.sweep()
 
     def snapshot(self, node: Node) -> Snapshot:
         """Made once of each mesh for all nodes that are alike."""
         ground = (self._catalog.mesh, self._revoked())
-        return self._made.get(_kind(node), ground, lambda _: self._make(node))
+        return self._made.get(_kind(node), ground, lambda last: self._make(node, last))
 
-    def _make(self, node: Node) -> Snapshot:
-        parts = self._parts_of(node)
+    def _make(self, node: Node, last: Snapshot | None) -> Snapshot:
+        """What has the same layers is the same object."""
         client = self._client(node)
-        layers: dict[str, Layer] = {}
+        shared = self._shared.get(client, (self._catalog.mesh,), lambda _: self._layers_of(client))
+        own = self._own_part(node).types
+        types = {
+            url: of_layers((*layers, own.get(url, NO_LAYER)), 0) for url, layers in shared.items()
+        }
+        if last is not None and all(last.of(url) is found for url, found in types.items()):
+            return last
+        return assemble(types)
+
+    def _layers_of(self, client: Client) -> dict[str, tuple[Layer, ...]]:
+        """Of all that is the same to such clients, by type."""
+        groups = self._groups_of(client)
+        found: dict[str, tuple[Layer, ...]] = {}
         for type_url in (CDS, EDS, LDS, RDS):
-            found: dict[str, Resource] = {}
-            for part in parts:
-                found |= part.types.get(type_url, {})
-            layers[type_url] = self._catalog.layer(("grpc", client, node.workload, type_url), found)
-        key = (client, node.namespace, node.workload, node.service_account)
-        return self._snapshots.get(key, tuple(layers.values()), lambda _: assemble(layers))
+            layers = []
+            for name, parts in groups.items():
+                merged: dict[str, Resource] = {}
+                for part in parts:
+                    merged |= part.types.get(type_url, {})
+                key = "grpc", name, None if name == "common" else client, type_url
+                layers.append(self._catalog.layer(key, merged))
+            found[type_url] = tuple(layers)
+        return found
 
     # ------------------------------------------------------------------ what is lost
 
@@ -115,8 +133,12 @@ class Proxyless:
     def _client(self, node: Node) -> Client:
         return clients.client_of(node, self._catalog.client_labels)
 
-    def _parts_of(self, node: Node) -> tuple[_Part, ...]:
-        client = self._client(node)
+    def _parts_of(self, node: Node) -> Iterator[_Part]:
+        for parts in self._groups_of(self._client(node)).values():
+            yield from parts
+        yield self._own_part(node)
+
+    def _groups_of(self, client: Client) -> dict[str, tuple[_Part, ...]]:
         common = self._targets("common", self._catalog.common)
         views = self._catalog.views(client)
         seen = self._targets(client, views)
@@ -124,7 +146,7 @@ class Proxyless:
         here = {name for part in (*common, *seen) for name in part.types.get(CDS, ())}
         named = {name for part in ways for name in part.clusters}
         missing = _Part("", whole.empty(named - here).encode())
-        return (*common, *seen, *ways, missing, self._own_part(node))
+        return {"common": common, "seen": seen, "ways": ways, "missing": (missing,)}
 
     def _targets(self, key: Hashable, services: tuple[Service, ...]) -> tuple[_Part, ...]:
         column = self._columns.made(key, Column)
@@ -151,12 +173,12 @@ class Proxyless:
         return made.parts.values
 
     def _own_part(self, node: Node) -> _Part:
-        beside = envoy.beside(self._catalog.mesh, node, self._revoked())
+        server = whole.server_of(self._catalog.mesh, node, self._revoked())
 
         def make(last: _Part | None) -> _Part:
-            return _tried(listeners.SERVER, partial(whole.of_workload, beside), last)
+            return _tried(listeners.SERVER, partial(whole.of_server, server), last)
 
-        return self._own.get(_kind(node), (beside,), make)
+        return self._own.get(_kind(node), (server,), make)
 
 
 def _kind(node: Node) -> Node:

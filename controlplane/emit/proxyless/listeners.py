@@ -34,13 +34,13 @@ ANY_ADDRESS = ("0.0.0.0", "[::]", "127.0.0.1", "[::1]")
 """Where a server listens that does not name the workload's address."""
 
 
-def for_client(name: str, routes: str) -> Listener:
-    """By a name that clients call: xds:///NAME. routes: the name of its RouteConfiguration."""
-    manager = _manager(
-        [hcm_pb2.HttpFilter(name=http_actions.FAULT, typed_config=packed(HTTPFault()))]
-    )
+def for_clients(names: Iterable[str], routes: str) -> Iterator[Listener]:
+    """By each name that clients call: xds:///NAME. routes: the name of the RouteConfiguration."""
+    manager = _manager([_FAULTS])
     manager.rds.CopyFrom(hcm_pb2.Rds(route_config_name=routes, config_source=over_ads()))
-    return Listener(name=name, api_listener=ApiListener(api_listener=packed(manager)))
+    entry = ApiListener(api_listener=packed(manager))
+    for name in names:
+        yield Listener(name=name, api_listener=entry)
 
 
 def for_servers(
@@ -93,6 +93,9 @@ def _everything(port: InboundPort) -> RouteConfiguration:
     return RouteConfiguration(name=host.name, virtual_hosts=[host])
 
 
+_FAULTS = hcm_pb2.HttpFilter(name=http_actions.FAULT, typed_config=packed(HTTPFault()))
+_ROUTER = hcm_pb2.HttpFilter(name=ROUTER, typed_config=packed(Router()))
+
+
 def _manager(before: Iterable[hcm_pb2.HttpFilter]) -> managers.HttpConnectionManager:
-    router = hcm_pb2.HttpFilter(name=ROUTER, typed_config=packed(Router()))
-    return managers.HttpConnectionManager(http_filters=[*before, router])
+    return managers.HttpConnectionManager(http_filters=[*before, _ROUTER])

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.listener_pb2 import Listener
 
+from controlplane.emit.access import Guards
 from controlplane.emit.clients import Caller
-from controlplane.emit.envoy import Beside
+from controlplane.emit.node import Node
 from controlplane.emit.proxyless import clusters, listeners, routes
 from controlplane.emit.proxyless.losses import Losses
 from controlplane.emit.routes import Domains, tcp_ports
 from controlplane.emit.words import over_ads
-from controlplane.mesh.model import Service, Status
+from controlplane.mesh.model import Mesh, Service, Status, Workload
 from controlplane.snapshot import Draft
 
 
@@ -42,25 +44,39 @@ def ways_to(service: Service, domains: Domains, caller: Caller) -> Made:
     """Its routes, and a listener for each name that the client may call it by."""
     losses = Losses.of(service)
     tables = []
-    entries = []
+    entries: list[Listener] = []
     for port in tcp_ports(service):
         table = routes.configuration(service, port, caller, losses)
         tables.append(table)
-        names = domains.of(service, port)
-        entries += [listeners.for_client(name, table.name) for name in names]
+        entries += listeners.for_clients(domains.of(service, port), table.name)
     named = frozenset(name for table in tables for name in routes.clusters_of(table) if name)
     draft = Draft(listeners=tuple(entries), routes=tuple(tables))
     return Made(draft, tuple(losses.statuses()), named)
 
 
-def of_workload(of: Beside) -> Made:
-    """The listeners of a workload's own servers."""
+@dataclass(frozen=True, slots=True)
+class Server:
+    """All that a workload's own servers depend on. denied: revoked identities."""
+
+    workload: Workload | None
+    guards: Guards
+    denied: tuple[str, ...]
+
+
+def server_of(mesh: Mesh, node: Node, revoked: tuple[str, ...]) -> Server:
+    workload = mesh.workload_of(node.namespace, node.pod, node.workload)
+    labels = workload.labels if workload is not None else node.labels
+    return Server(workload, Guards.of(mesh.security, node.namespace, labels), revoked)
+
+
+def of_server(of: Server) -> Made:
+    """Its listeners."""
     workload = of.workload
     if workload is None:
         return Made(Draft())
     where = f"WorkloadEntry {workload.namespace}/{workload.name}"
     losses = Losses(where, workload.position)
-    made = tuple(listeners.for_servers(workload, of.guards, of.denied or (), losses))
+    made = tuple(listeners.for_servers(workload, of.guards, of.denied, losses))
     return Made(Draft(listeners=made), tuple(losses.statuses()))
 
 

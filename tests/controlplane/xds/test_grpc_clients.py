@@ -33,6 +33,7 @@ from controlplane.mesh.model import (
 )
 from controlplane.mesh.policy import AccessPolicy, Clause, Fact, Match, Rule, Security, Value
 from controlplane.xds.cache import SnapshotCache
+from protos.types import EDS, LDS, RDS
 from tests.support.grpc_xds import (
     GrpcJudge,
     GrpcProgram,
@@ -285,3 +286,20 @@ def test_what_grpc_does_without_is_told_of_what_it_calls() -> None:
     assert told.message == "gRPC clients know no rewrites"
     cache.set_mesh(mesh(greeter(), other))
     assert cache.proxyless.statuses() == ()
+
+
+def test_nodes_that_are_alike_share_what_is_made() -> None:
+    services = [service(f"s{number}", endpoint(9000)) for number in range(3)]
+    cache = SnapshotCache(mesh(*services), lambda node: ())
+    one, other = (node(name, dialect="grpc") for name in ("one", "other"))
+    first = cache.snapshot(one)
+    assert cache.snapshot(replace(one, id="twin")) is first
+    assert cache.snapshot(other).of(RDS) is first.of(RDS)
+    services[0] = replace(services[0], endpoints=(endpoint(9001),))
+    cache.set_mesh(mesh(*services))
+    second = cache.snapshot(one)
+    assert second.of(LDS) is first.of(LDS)
+    name = "outbound|8080||s0.default.svc.cluster.local"
+    assert second.of(EDS).changed_from(first.of(EDS)) == {name}
+    cache.set_mesh(mesh(*services))
+    assert cache.snapshot(one) is second
