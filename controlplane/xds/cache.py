@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
+from functools import lru_cache, partial
 from operator import is_
 from typing import NamedTuple
 
@@ -33,7 +33,6 @@ from controlplane.emit.sidecars.capture import Capture
 from controlplane.mesh.model import Mesh, Workload
 from controlplane.resources import (
     NO_LAYER,
-    NOTHING,
     TYPES,
     Layer,
     Resources,
@@ -44,7 +43,7 @@ from controlplane.resources import (
 from controlplane.snapshot import Draft, check
 from controlplane.xds.captured import Captured
 from controlplane.xds.catalog import Catalog
-from controlplane.xds.kept import Kept
+from controlplane.xds.kept import Kept, same
 from controlplane.xds.proxyless import Proxyless
 from protos.types import CDS, EDS, RDS, SDS, VHDS
 
@@ -69,7 +68,17 @@ class _Part:
         object.__setattr__(self, "layers", layers)
 
 
+class _Assembly(NamedTuple):
+    """A snapshot and what it was made of."""
+
+    parts: tuple[_Part, ...]
+    snapshot: Snapshot
+
+
 _NOTHING = _Part({})
+_ALL_TYPES = frozenset(range(len(TYPES)))
+_REMEMBERED = 512
+"""Pairs of parts whose difference is remembered."""
 _LAZY = (CDS, EDS, VHDS)
 """Of these types a node on demand gets what it names, and of no service what it does not."""
 
@@ -110,9 +119,10 @@ class SnapshotCache:
         self._parts: Kept[_Part] = Kept()
         self._keys: Kept[Node] = Kept()
         self._own: Kept[_Own] = Kept()
-        self._snapshots: Kept[Snapshot] = Kept()
+        self._snapshots: Kept[_Assembly] = Kept()
         self._patches: Kept[envoy.Patches] = Kept()
         self._shared_by: dict[envoy.Patches, _Part] = {}
+        self._latest: dict[int, tuple[tuple[object, ...], Snapshot]] = {}
         self._ground: tuple[object, ...] = ()
         self._asked: frozenset[str] = frozenset()
         self._secrets: dict[tuple[int, ...], tuple[tuple[Secret, ...], _Part]] = {}
@@ -135,6 +145,7 @@ class SnapshotCache:
         self._captured.sweep()
         self._captures.sweep()
         self._scopes = {}
+        self._latest = {}
         ground = tuple(getattr(mesh, name) for name in _GROUND)
         if not all(map(is_, ground, self._ground or (None,) * len(ground))):
             self._ground = ground
@@ -146,6 +157,17 @@ class SnapshotCache:
         """Everything for `node`. The same content has the same version, for any node."""
         if node.dialect == "grpc":
             return self.proxyless.snapshot(node)
+        if self.extras_for is not None:
+            return self._made(node)
+        beside = (node, self._revoked(), *self._secrets_for(node))
+        known = self._latest.get(id(node))
+        if known is None or not same(known[0], beside):
+            if len(self._latest) >= MAX_SECRETS:
+                self._latest.clear()
+            known = self._latest[id(node)] = (beside, self._made(node))
+        return known[1]
+
+    def _made(self, node: Node) -> Snapshot:
         beside = self.mesh.workload_of(node.namespace, node.pod, node.workload)
         key = self._keys.get(
             id(node), (node, beside, self._asked), partial(_own_key, node, beside, self._asked)
@@ -159,7 +181,7 @@ class SnapshotCache:
         needed = self._needed(key, own, shared, scope) if node.on_demand else _NOTHING
         parts = (shared, scope, own.part, needed, secrets, extras)
         lazy = _LAZY if node.on_demand else ()
-        return self._snapshots.get(key, parts, partial(_assembled, parts, lazy))
+        return self._snapshots.get(key, parts, partial(_assembled, parts, lazy)).snapshot
 
     # ------------------------------------------------------------------ scopes
 
@@ -297,11 +319,26 @@ def _names(type_url: str, *parts: _Part) -> Resources:
     return Resources(tuple(part.types.get(type_url, NO_LAYER) for part in parts))
 
 
-def _assembled(parts: tuple[_Part, ...], lazy: tuple[str, ...], last: Snapshot | None) -> Snapshot:
+def _assembled(
+    parts: tuple[_Part, ...], lazy: tuple[str, ...], last: _Assembly | None
+) -> _Assembly:
     """Types whose layers are those of before are the same object."""
-    types = {}
-    for url, layers in zip(TYPES, zip(*(part.layers for part in parts), strict=True), strict=True):
-        old = last.of(url) if last is not None else NOTHING
-        alike = len(old.layers) == len(layers) and all(map(is_, old.layers, layers))
-        types[url] = old if alike else of_layers(layers, _OF_SERVICES if url in lazy else 0)
-    return assemble(types)
+    changed: frozenset[int] = _ALL_TYPES if last is None else frozenset()
+    if last is not None:
+        for old, new in zip(last.parts, parts, strict=True):
+            if old is not new:
+                changed |= _unlike(old, new)
+        if not changed:
+            return _Assembly(parts, last.snapshot)
+    types = dict(last.snapshot.types) if last is not None else {}
+    for at in changed:
+        layers = tuple([part.layers[at] for part in parts])
+        types[TYPES[at]] = of_layers(layers, _OF_SERVICES if TYPES[at] in lazy else 0)
+    return _Assembly(parts, assemble(types))
+
+
+@lru_cache(_REMEMBERED)
+def _unlike(one: _Part, other: _Part) -> frozenset[int]:
+    """The places in TYPES of what is not the same layer; found once for all nodes."""
+    pairs = enumerate(zip(one.layers, other.layers, strict=True))
+    return frozenset(at for at, (old, new) in pairs if old is not new)

@@ -137,19 +137,18 @@ class DeltaStream(Stream):
             names = names | subscription.open
             subscription.open = set()
         subscription.level = visible
-        owners = _owners(level, names) if type_url == VHDS else {}
-        changed, removed, sent = dict[str, Resource](), list[str](), subscription.sent
+        changed, removed, sent = dict[str, Resource](), dict[str, None](), subscription.sent
         for name in sorted(names):
             resource = self._wanted_as(type_url, subscription, name)
             if resource is None:
                 if sent.get(name, GONE) != GONE:
-                    removed.append(name)
-                    owner = owners.get(name, name)
-                    if owner not in removed and not self._is_asked_for(owner, subscription):
-                        removed.append(owner)
+                    removed[name] = None
             elif sent.get(name) != resource.version:
                 changed[name] = resource
-        return changed, removed
+        if type_url == VHDS and removed:
+            still = _owners(visible, named)
+            removed |= {owner: None for owner in _owners(level, removed) if owner not in still}
+        return changed, list(removed)
 
     def _send(
         self,
@@ -174,21 +173,16 @@ class DeltaStream(Stream):
         subscription.awaiting[push.nonce] = push
         return push
 
-    def _is_asked_for(self, owner: str, subscription: Subscription) -> bool:
-        """By another of its domains."""
-        hosts = self._rollout.visible(VHDS)
-        return owner in hosts and owner in _owners(hosts, subscription.names).values()
-
     def _no_hosts(self) -> list[str]:
         """Of each table of routes, as Envoy looks at what stands before the slash."""
         tables = self.subscriptions.get(RDS, Subscription()).names
         return [f"{table}/{NO_HOST}" for table in sorted(tables)]
 
 
-def _owners(hosts: Resources, names: Iterable[str]) -> dict[str, str]:
-    """By whose names the virtual hosts go that names were asked for: Envoy removes by that only."""
-    found = ((name, hosts.get(name) or by_wildcard(hosts, name)) for name in names)
-    return {name: host.name for name, host in found if host is not None}
+def _owners(hosts: Resources, names: Iterable[str]) -> set[str]:
+    """By what names virtual hosts go that were asked for by these: Envoy removes by that only."""
+    found = (hosts.get(name) or by_wildcard(hosts, name) for name in names)
+    return {host.name for host in found if host is not None}
 
 
 def _once(hosts: Iterable[Resource]) -> list[Resource]:

@@ -19,22 +19,20 @@ _GATES: tuple[tuple[str, ...], ...] = ((), (CDS, EDS), (LDS, RDS, VHDS))
 
 
 class Rollout:
-    """Starts complete: the first snapshot is visible as a whole."""
+    """Starts complete: the first snapshot is visible as a whole. complete: all of the target is."""
 
-    __slots__ = ("_stage", "_target", "_visible")
+    __slots__ = ("_differs", "_stage", "_target", "_visible", "complete")
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._target = snapshot
         self._visible = {type_url: snapshot.of(type_url) for type_url in TYPES}
         self._stage = len(_STAGES)
+        self._differs: tuple[str, ...] = ()
+        self.complete = True
 
     @property
     def target(self) -> Snapshot:
         return self._target
-
-    @property
-    def complete(self) -> bool:
-        return self._stage == len(_STAGES)
 
     def visible(self, type_url: str) -> Resources:
         return self._visible.get(type_url, NOTHING)
@@ -42,7 +40,10 @@ class Rollout:
     def begin(self, snapshot: Snapshot) -> None:
         """Heads for `snapshot` from whatever is visible now, also in the middle of a rollout."""
         self._target = snapshot
-        self._stage = 0
+        visible, types = self._visible, snapshot.types
+        self._differs = tuple([t for t in TYPES if types.get(t, NOTHING) is not visible[t]])
+        self._stage = 0 if self._differs else len(_STAGES)
+        self.complete = not self._differs
 
     def gate(self) -> tuple[str, ...]:
         """The types that must have no unanswered response before `step`."""
@@ -53,7 +54,9 @@ class Rollout:
         others than before, and endpoints with their clusters."""
         types, changed = _STAGES[self._stage], set[str]()
         last = self._stage == len(_STAGES) - 1
-        for type_url in types:
+        for type_url in self._differs:
+            if type_url not in types:
+                continue
             new, old = self._target.of(type_url), self._visible[type_url]
             if new is old:
                 continue
@@ -61,6 +64,7 @@ class Rollout:
             self._visible[type_url] = new.with_old(old) if keep_old else new
             changed.add(type_url)
         self._stage += 1
+        self.complete = last
         if CDS in changed:
             changed.add(EDS)
         return tuple(type_url for type_url in types if type_url in changed) if changed else ()

@@ -131,9 +131,24 @@ class AdsService:
         """A few in each turn of the loop, so that what they send and answer has its turns, too."""
         for connection in tuple(islice(self._to_wake, WOKEN_AT_ONCE)):
             del self._to_wake[connection]
-            connection.wake.set()
+            if not self._is_unconcerned(connection):
+                connection.wake.set()
         if self._to_wake:
             asyncio.get_running_loop().call_soon(self._wake_some)
+
+    def _is_unconcerned(self, connection: Connection) -> bool:
+        """Its node has what it had: its watcher need not be woken to find that out."""
+        if connection.lock.locked() or connection.unwanted:
+            return False
+        try:
+            snapshot = self._cache.snapshot(connection.node)
+        except Exception:
+            return False  # its watcher will say so, and end the stream
+        if snapshot is not connection.machine.snapshot:
+            return False
+        connection.due = False
+        self._settle(connection)
+        return True
 
     def sever(self, why_not: Callable[[Connection], str]) -> None:
         """Ends each stream for which there is a reason why it should not be."""

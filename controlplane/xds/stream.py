@@ -109,8 +109,12 @@ class Stream(ABC):
     @property
     def synced(self) -> bool:
         """True when everything was sent and every response was acknowledged."""
-        subscriptions = self.subscriptions.values()
-        return self._rollout.complete and not any(s.awaiting or s.rejected for s in subscriptions)
+        if not self._rollout.complete:
+            return False
+        for subscription in self.subscriptions.values():
+            if subscription.awaiting or subscription.rejected:
+                return False
+        return True
 
     @property
     def rejections(self) -> dict[str, dict[str, str]]:
@@ -142,7 +146,11 @@ class Stream(ABC):
         return pushes
 
     def _waits_for(self, types: tuple[str, ...]) -> bool:
-        return any(s.awaiting for t in types if (s := self.subscriptions.get(t)))
+        for type_url in types:
+            subscription = self.subscriptions.get(type_url)
+            if subscription is not None and subscription.awaiting:
+                return True
+        return False
 
     def _respond(self, type_url: str, must: bool = False) -> list[Push]:
         """Answers a request; a changed cluster takes its endpoints along."""
