@@ -136,8 +136,8 @@ def _claims(
         found = hosts.matching(hostname)
         if not found:
             message = (
-                f"spec.hosts[{index}]: no service named {hostname!r}; its rules do nothing, but that "
-                "sidecars which intercept connections know the host at port 80"
+                f"spec.hosts[{index}]: no service named {hostname!r}; its rules do nothing, but "
+                "that sidecars which intercept connections know the host at port 80"
             )
             report.warning(item, position, "SelectsNothing", message)
         wildcard = hostname.startswith("*")
