@@ -15,12 +15,14 @@ class Seen:
     """What one egress knows, for one state of the mesh after the other: a service that is as it
     was, with rules that are, stays the same object. ruled: hosts that are no service's."""
 
-    __slots__ = ("_context", "_hidden", "_shown", "_with_rules", "ruled")
+    __slots__ = ("_context", "_endings", "_hidden", "_published", "_shown", "_with_rules", "ruled")
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._published: tuple[Published, ...] = ()
         self._shown: tuple[Published, ...] = ()
-        self._hidden: tuple[Published, ...] = ()
+        self._hidden: frozenset[str] = frozenset()
+        self._endings: tuple[str, ...] = ()
         self._with_rules: dict[str, tuple[Service, Published | None, Service]] = {}
         self.ruled: dict[str, tuple[Published, Service]] = {}
 
@@ -28,22 +30,31 @@ class Seen:
         self, services: tuple[Service, ...], published: tuple[Published, ...]
     ) -> tuple[Service, ...]:
         """Those of the services that are known."""
-        known, namespace = self._context.egress.known, self._context.client.namespace
-        mine = tuple(one for one in published if one.shown_to(namespace))
-        self._shown = tuple(one for one in mine if one.known_by(known))
-        self._hidden = tuple(one for one in mine if not one.known_by(known))
+        known = self._context.egress.known
+        if published is not self._published:
+            self._look_at(published)
         if known.hosts == (("*", "*"),) and not known.excluded:
             return services
         taken = (one for one in services if known.takes(one.namespace, one.hostname))
         before, self._with_rules = self._with_rules, {}
         return tuple(self._ruled(one, before) for one in taken)
 
+    def _look_at(self, published: tuple[Published, ...]) -> None:
+        """Of which hosts there are rules that are not known."""
+        known, namespace = self._context.egress.known, self._context.client.namespace
+        mine = [one for one in published if one.shown_to(namespace)]
+        hidden = [host for one in mine if not one.known_by(known) for host in one.hosts]
+        self._published = published
+        self._shown = tuple(one for one in mine if one.known_by(known))
+        self._hidden = frozenset(hidden)
+        self._endings = tuple({host[1:] for host in hidden if host.startswith("*")})
+
     def _ruled(
         self, service: Service, before: dict[str, tuple[Service, Published | None, Service]]
     ) -> Service:
         """With what is known of its rules, if not all of them are."""
         name = service.hostname
-        if not any(one.closeness(name) for one in self._hidden):
+        if name not in self._hidden and not name.endswith(self._endings):
             return service
         best = chosen(self._shown, name)
         last = before.get(name)
