@@ -69,7 +69,11 @@ def _emitted(mesh: Mesh) -> Iterator[Status]:
             alike = clients.client_of(node, labels), node.http_proxy_port
             if alike not in known:
                 known[alike] = common + envoy.outbound(mesh, node)
-            problems = _dangling(known[alike], envoy.sidecar(envoy.beside(mesh, node), node))
+            side = envoy.beside(mesh, node)
+            problems = _dangling(known[alike], envoy.sidecar(side, node))
+            for name in envoy.without_place(side, node):
+                message = f"the gateway's listener {name} is where the sidecar listens; move it"
+                yield Status(position, "error", "Conflict", label, message)
         except Exception as error:
             # Whatever it is, what is wrong with others is still to be told.
             problems = (f"cannot be emitted: {error!r}",)

@@ -25,6 +25,7 @@ from controlplane.emit import (
 from controlplane.emit.access import Guards, jwks_places
 from controlplane.emit.access_logs import DEFAULT
 from controlplane.emit.gateways.places import place_of
+from controlplane.emit.gateways.sockets import apart, taken
 from controlplane.emit.gateways.whole import gateways
 from controlplane.emit.node import Node, seated
 from controlplane.emit.sidecars import inbound
@@ -167,10 +168,18 @@ def _own_side(of: Beside, node: Node) -> Draft:
     if of.edge is None:
         return draft
     laptop = gateway.gateway(of.edge, node, guards, logs)
-    edge = gateways(of.edge, node, guards, logs)
+    edge = apart(draft + laptop, gateways(of.edge, node, guards, logs))
     alike = patches.of_scope(of.patches, intercepts=False)
     own_clusters = patches.outbound(Draft(edge.clusters, edge.endpoints), alike)
     return draft + laptop + replace(edge, clusters=(), endpoints=()) + own_clusters
+
+
+def without_place(of: Beside, node: Node) -> tuple[str, ...]:
+    """Listeners that the node does not get as a gateway, as its other ones are at their places."""
+    if of.edge is None:
+        return ()
+    own = sidecar(replace(of, edge=None), node)
+    return taken(own, gateways(of.edge, node, of.guards, of.logs))
 
 
 def _captured(of: Beside, workload: Workload, capture: Capture) -> Draft:
