@@ -65,9 +65,8 @@ _NOT_YET = "has no effect yet"
 _UNUSED = (
     "configSources defaultConfig disableEnvoyListenerLog discoverySelectors dnsRefreshRate "
     "enableEnvoyAccessLogService enablePrometheusMerge enableTracing hboneIdleTimeout "
-    "inboundClusterStatName inboundTrafficPolicy ingressClass ingressControllerMode "
-    "ingressSelector ingressService outboundClusterStatName proxyHttpPort serviceScopeConfigs "
-    "serviceSettings"
+    "inboundClusterStatName inboundTrafficPolicy ingressService outboundClusterStatName "
+    "proxyHttpPort serviceScopeConfigs serviceSettings"
 )
 _OTHER_PROVIDERS = (
     "datadog envoyHttpAls envoyOtelAls envoyTcpAls lightstep opencensus "

@@ -11,6 +11,7 @@ from controlplane.kinds.export_to import export_faults
 from controlplane.kinds.http_policy import HttpRetry
 from controlplane.kinds.load_balancer import LocalitySetting
 from controlplane.kinds.schema import Record, obj, optional, record
+from controlplane.kinds.selectors import named
 
 _EXPORTS = list_of(text)
 
@@ -27,6 +28,11 @@ class MeshDefaults(Record):
     locality_lb_setting: LocalitySetting | None = optional(obj(LocalitySetting))
     default_http_retry_policy: HttpRetry | None = optional(obj(HttpRetry))
     enable_auto_mtls: bool = optional(boolean, True)
+    ingress_controller_mode: Literal["UNSPECIFIED", "OFF", "DEFAULT", "STRICT"] = optional(
+        enum("UNSPECIFIED", "OFF", "DEFAULT", "STRICT"), "UNSPECIFIED"
+    )
+    ingress_class: str = optional(named, "")
+    ingress_selector: str = optional(named, "")
     default_service_export_to: tuple[str, ...] = optional(_EXPORTS, ())
     default_virtual_service_export_to: tuple[str, ...] = optional(_EXPORTS, ())
     default_destination_rule_export_to: tuple[str, ...] = optional(_EXPORTS, ())

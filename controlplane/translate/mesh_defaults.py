@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from controlplane.kinds import connection_pool
 from controlplane.kinds.load_balancer import LocalitySetting
 from controlplane.kinds.mesh_config import MeshConfigMap
 from controlplane.mesh.model import Localities, Retry, TcpKeepalive
 from controlplane.translate.http_actions import retry
+
+
+@dataclass(frozen=True, slots=True)
+class IngressSettings:
+    """Which Ingresses are ours: none (OFF), those of our classes alone (STRICT), or those without
+    a class, too (DEFAULT); UNSPECIFIED asks IngressClasses for the default one. own_class: a class
+    of ours in place of Istio's. selector: the value of the label `istio` of their proxies."""
+
+    mode: Literal["UNSPECIFIED", "OFF", "DEFAULT", "STRICT"] = "UNSPECIFIED"
+    own_class: str = "istio"
+    selector: str = "ingressgateway"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +33,7 @@ class Defaults:
     localities: Localities | None = None
     auto_mtls: bool = True
     retry: Retry | None = None
+    ingress: IngressSettings = IngressSettings()
     services: tuple[str, ...] = ()
     virtual_services: tuple[str, ...] = ()
     destination_rules: tuple[str, ...] = ()
@@ -41,6 +54,11 @@ def of(settings: tuple[MeshConfigMap, ...]) -> Defaults:
         localities=localities(places) if places is not None else None,
         auto_mtls=config.enable_auto_mtls,
         retry=retry(config.default_http_retry_policy),
+        ingress=IngressSettings(
+            config.ingress_controller_mode,
+            config.ingress_class or "istio",
+            config.ingress_selector or "ingressgateway",
+        ),
         services=config.default_service_export_to,
         virtual_services=config.default_virtual_service_export_to,
         destination_rules=config.default_destination_rule_export_to,

@@ -96,8 +96,10 @@ def build(
     ruled = _ruled(snapshot, plain, hosts, (credentials, defaults), memo, report)
     attached = memo.once("attached", services.attachments, places)
     beside = memo.stage("beside", workloads.build, entries, attached, sidecars, report)
-    edge = memo.once("edge", gateways.pods, of(IstioGateway), pods)
-    proxies = memo.once("proxies", gateways.proxies, of(IstioGateway), beside, edge)
+    edge = memo.once("edge", gateways.pods, of(IstioGateway), defaults.ingress, pods)
+    proxies = memo.once(
+        "proxies", gateways.proxies, of(IstioGateway), defaults.ingress, beside, edge
+    )
     lookups = (ruled.subsets, ruled.delegates, credentials, defaults)
     edging, with_rules = snapshot.only(*gateways.KINDS), ruled.services
     edges = memo.once("gateways", gateways.build, edging, with_rules, proxies, lookups, report)

@@ -29,12 +29,13 @@ from controlplane.translate.gateways.backends import INVALID
 from controlplane.translate.gateways.hosts import ANY, covers
 from controlplane.translate.gateways.precedence import in_order
 from controlplane.translate.index import DOMAIN, age
+from controlplane.translate.mesh_defaults import IngressSettings
 from controlplane.translate.report import Report
 
 CONTROLLERS = ("weft.dev/ingress-controller", "istio.io/ingress-controller")
-CLASSES = ("weft", "istio")
-SELECTOR = {"istio": "ingressgateway"}
-"""Istio's default for its MeshConfig's ingressSelector."""
+CLASS = "weft"
+SELECTOR = "istio"
+"""The label of Istio's ingress proxies."""
 
 HTTP, HTTPS = 80, 443
 _Rules = list[tuple[Ingress, HttpRule]]
@@ -47,19 +48,27 @@ class Ingresses:
         classes: Sequence[IngressClass],
         services: Iterable[Service],
         credentials: Credentials,
+        settings: IngressSettings,
         report: Report,
     ) -> None:
         self._services = {one.hostname: one for one in services}
         self._credentials = credentials
         self._report = report
+        self._settings = settings
         self._classes = {one.name: one for one in classes}
         self._ours = [one for one in sorted(ingresses, key=age) if self._is_ours(one)]
-        self._scope = Scope("", SELECTOR)
+        self._scope = Scope("", {SELECTOR: settings.selector})
 
     def _is_ours(self, ingress: Ingress) -> bool:
         """By its class; without one by the default class, or where there are no classes at all."""
+        mode = self._settings.mode
         name = ingress.spec.ingress_class_name or ingress.metadata.annotations.get(CLASS_ANNOTATION)
+        if mode == "OFF" or (name is None and mode == "STRICT"):
+            self._tell_mode(ingress, mode)
+            return False
         if name is None:
+            if mode == "DEFAULT":
+                return True
             defaults = [
                 one
                 for one in self._classes.values()
@@ -67,11 +76,20 @@ class Ingresses:
             ]
             return any(map(_is_class_ours, defaults)) if self._classes else True
         found = self._classes.get(name)
-        ours = _is_class_ours(found) if found is not None else name in CLASSES
+        ours = (
+            _is_class_ours(found)
+            if found is not None
+            else name in (CLASS, self._settings.own_class)
+        )
         if not ours:
             message = f"the class {name!r} is not Weft's, so another controller serves it"
             self._report.info(ingress, ingress.position, "NoEffect", message)
         return ours
+
+    def _tell_mode(self, ingress: Ingress, mode: str) -> None:
+        why = "no Ingress is served" if mode == "OFF" else "one without a class is not served"
+        message = f"the MeshConfig's ingressControllerMode is {mode}: {why}"
+        self._report.info(ingress, ingress.position, "NoEffect", message)
 
     def made(self) -> tuple[model.Gateway, ...]:
         if not self._ours:

@@ -44,7 +44,7 @@ from controlplane.translate.gateways.mesh_routes import MeshRoutes
 from controlplane.translate.gateways.servers import HttpRouteOrGrpc
 from controlplane.translate.gateways.streams import L4Route
 from controlplane.translate.index import Hosts
-from controlplane.translate.mesh_defaults import Defaults
+from controlplane.translate.mesh_defaults import Defaults, IngressSettings
 from controlplane.translate.pods.table import PodTable
 from controlplane.translate.report import Report
 
@@ -106,7 +106,9 @@ def build(
     istio = IstioGateways(
         of(IstioGateway), of(VirtualService), hosts, delegates, credentials, report
     )
-    ingresses = Ingresses(of(Ingress), of(IngressClass), services, credentials, report)
+    ingresses = Ingresses(
+        of(Ingress), of(IngressClass), services, credentials, defaults.ingress, report
+    )
     found = (*istio.made(proxies), *api.gateways(), *ingresses.made())
     told = (*api.conditions(), *in_mesh.conditions, *tls.conditions(api.parents_of))
     told += (*ingresses.conditions(Addresses(of(core.Service), proxies)),)
@@ -133,24 +135,31 @@ def _retrying(
 
 
 def proxies(
-    gateways: tuple[IstioGateway, ...], workloads: tuple[Workload, ...], pods: tuple[Pod, ...]
+    gateways: tuple[IstioGateway, ...],
+    settings: IngressSettings,
+    workloads: tuple[Workload, ...],
+    pods: tuple[Pod, ...],
 ) -> tuple[Workload, ...]:
     """The workloads that some Gateway may choose, by the label of Gateway API or a selector."""
-    mark = _marked(gateways)
+    mark = _marked(gateways, settings)
     found = [one for one in workloads if mark(one.labels)]
     return (*found, *(_workload(pod) for pod in pods if pod.addresses))
 
 
-def pods(gateways: tuple[IstioGateway, ...], table: PodTable) -> tuple[Pod, ...]:
+def pods(
+    gateways: tuple[IstioGateway, ...], settings: IngressSettings, table: PodTable
+) -> tuple[Pod, ...]:
     """The same of pods."""
-    mark = _marked(gateways)
+    mark = _marked(gateways, settings)
     kins = [kin for kin in table.population if mark(kin[1])]
     return tuple(pod for kin in kins for pod in table.kin_of(*kin))
 
 
-def _marked(gateways: tuple[IstioGateway, ...]) -> Callable[[Mapping[str, str]], bool]:
+def _marked(
+    gateways: tuple[IstioGateway, ...], settings: IngressSettings
+) -> Callable[[Mapping[str, str]], bool]:
     selectors = {frozenset(one.spec.selector.items()) for one in gateways} - {frozenset()}
-    selectors.add(frozenset(OF_INGRESSES.items()))
+    selectors.add(frozenset({(OF_INGRESSES, settings.selector)}))
 
     def mark(labels: Mapping[str, str]) -> bool:
         return GATEWAY_NAME in labels or any(some <= labels.items() for some in selectors)

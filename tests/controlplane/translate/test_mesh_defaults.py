@@ -108,3 +108,37 @@ def test_paths_are_looked_at_as_proxies_clean_them(mode: str, path: str, seen: s
     asked = Inquiry(path=path, normalization=found.security.normalization)
     assert asked.bare_path == seen
     assert bool(found.patches) == (mode not in ("BASE", "DEFAULT"))
+
+
+INGRESS = """
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web}
+spec:
+  CLASS
+  defaultBackend: {service: {name: web, port: {number: 80}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "classed", "served"),
+    [
+        ("{}", "", True),
+        ("ingressControllerMode: 'OFF'", "ingressClassName: istio", False),
+        ("ingressControllerMode: STRICT", "", False),
+        ("ingressControllerMode: STRICT", "ingressClassName: istio", True),
+        ("ingressControllerMode: DEFAULT", "", True),
+        ("ingressClass: mine", "ingressClassName: mine", True),
+        ("ingressClass: mine", "ingressClassName: istio", False),
+        ("ingressClass: mine", "ingressClassName: weft", True),
+    ],
+)
+def test_the_mesh_says_which_ingresses_are_ours(settings: str, classed: str, served: bool) -> None:
+    found = built(SERVICE, INGRESS.replace("CLASS", classed), mesh_config(settings))
+    assert bool(found.gateways) == served
+
+
+def test_the_mesh_says_who_serves_ingresses() -> None:
+    text = INGRESS.replace("CLASS", "")
+    (gateway,) = built(SERVICE, text, mesh_config("ingressSelector: edge")).gateways
+    assert gateway.scope.labels == {"istio": "edge"}
