@@ -152,6 +152,7 @@ class Revocations:
         as we write it."""
         self._all = _decoded(payload, "what replicas share")
         self._find()
+        self._tell_others()
 
     def _keep(self, revocations: dict[str, Revocation]) -> None:
         """File first: if it cannot be written, all stays as it was."""
@@ -162,6 +163,11 @@ class Revocations:
             write_checked(self._path, payload)
         self._all = revocations
         self._find()
+        self._tell_others()
+
+    def _tell_others(self) -> None:
+        if self._shared is not None:
+            self._shared.tell({one.serial: one for one in self._of_identities.values()})
 
     def _find(self) -> None:
         """The serial numbers: those that are named, and those of identities."""
@@ -191,7 +197,8 @@ class Revocations:
         """What is not over yet: what we know already, for the log forgets, and what it has."""
         now = self._clock()
         logged = read_issues(self._issues) if any_identity else ()
-        for issued in (*self._of_identities.values(), *_of(logged, self._all)):
+        others = tuple(self._shared.certificates.values()) if self._shared is not None else ()
+        for issued in (*self._of_identities.values(), *others, *_of(logged, self._all)):
             if issued.not_after > now and issued.identity in self._all:
                 yield int(issued.serial, 16), issued
 

@@ -15,10 +15,10 @@ from weft.client import Client, StateDir, UserError
 WAIT_S = 30.0
 
 
-async def roll_out(path: Path) -> bool:
-    """Whether it is live everywhere."""
+async def roll_out(source: str, manifest: str) -> bool:
+    """Whether it is live everywhere. source: what positions begin with."""
     async with Client.of(StateDir(Path(".weft"))) as mesh:
-        done = await mesh.apply({str(path): path.read_text()}, wait_s=WAIT_S)
+        done = await mesh.apply({source: manifest}, wait_s=WAIT_S)
     for status in done.statuses:
         print(status)
     if done.rollout is None:
@@ -38,8 +38,9 @@ async def watch() -> None:
 
 
 def main() -> int:
+    path = sys.argv[1]
     try:
-        live = asyncio.run(roll_out(Path(sys.argv[1])))
+        live = asyncio.run(roll_out(path, Path(path).read_text()))
         if "--watch" in sys.argv:
             asyncio.run(watch())
     except UserError as error:

@@ -13,10 +13,12 @@ from typing import Any
 import grpc
 import pytest
 
+from certs.csr import make_csr
 from certs.keys import generate_key, key_to_pem
 from certs.spiffe import SpiffeId
 from certs.store import load_store
-from certs.x509 import chain_to_pem
+from certs.x509 import chain_from_pem, chain_to_pem
+from protos.gen.istio import ca_pb2 as ca
 from protos.gen.weft.v1 import authority_pb2 as authority
 from protos.gen.weft.v1 import management_pb2 as pb
 from tests.support.control_plane import ControlPlane
@@ -170,6 +172,28 @@ def test_tokens_and_revocations_of_one_count_at_the_other(cluster: Cluster) -> N
             return len(found.revocations) == count
 
         eventually(known, LONG_S, "the other one knows")
+
+
+def test_certificates_of_a_revoked_identity_are_known_to_who_has_not_issued_them(
+    cluster: Cluster,
+) -> None:
+    who = SpiffeId.workload("cluster.local", "default", "thief")
+    call = cluster.two.channel().unary_unary(
+        "/istio.v1.auth.IstioCertificateService/CreateCertificate",
+        request_serializer=ca.IstioCertificateRequest.SerializeToString,
+        response_deserializer=ca.IstioCertificateResponse.FromString,
+    )
+    request = ca.IstioCertificateRequest(csr=make_csr(generate_key(), who).decode())
+    bearer = (("authorization", f"Bearer {cluster.two.join_token('thief')}"),)
+    answer = call(request, metadata=bearer, timeout=30)
+    (leaf,) = chain_from_pem("".join(answer.cert_chain).encode(), "answer")[:1]
+    asked = authority.RevokeRequest(what=str(who))
+    ask(cluster.one, "Revoke", asked, authority.Revocations)
+    name = f"weft/certificates-of-revoked/{leaf.serial_number:x}"
+    eventually(lambda: name in cluster.etcd.values("weft/"), LONG_S, "it is told")
+    asked.restore = True
+    ask(cluster.one, "Revoke", asked, authority.Revocations)
+    eventually(lambda: name not in cluster.etcd.values("weft/"), LONG_S, "it is forgotten")
 
 
 def test_no_rotation_is_led_while_another_replica_serves(cluster: Cluster) -> None:
