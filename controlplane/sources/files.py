@@ -24,6 +24,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 import watchfiles
 
@@ -42,6 +43,8 @@ QUIET_MS = 10
 DEBOUNCE_MS = 50
 RESCAN_MS = 1000
 """How often to look without an event: for lost ones, and targets of links elsewhere."""
+LOOKS_SHARE = 0.01
+"""Of the time, at most: many files are looked at less often."""
 MAX_BYTES = 16 * 1024 * 1024
 
 
@@ -49,17 +52,10 @@ class SourceError(Exception):
     """The directory can not be used; the message is for the user."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Stamp:
-    """What a changed file does not share with the one that was read."""
-
-    device: int
-    inode: int
-    modified_ns: int
-    size_bytes: int
-
-
-_UNSTAMPED = _Stamp(0, 0, 0, 0)
+_Stamp = tuple[int, int, int, int]
+"""What a changed file does not share with the one that was read: device, inode, time, size. No
+class: all files' are made at each look."""
+_UNSTAMPED: _Stamp = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +128,13 @@ class FileSource:
             rust_timeout=self._rescan_ms,
             yield_on_timeout=True,
         )
-        async for _ in changes:
-            await self._rescan()
+        look_at_s = 0.0
+        async for told in changes:
+            began_s = monotonic()
+            if told or began_s >= look_at_s:
+                await self._rescan()
+                now_s = monotonic()
+                look_at_s = now_s + (now_s - began_s) / LOOKS_SHARE
             if _identity(self._directory) != identity:
                 return
 
@@ -301,7 +302,7 @@ def _identity(directory: Path) -> tuple[int, int] | None:
 def _read(path: str, known: _File | None) -> _File:
     try:
         status = os.stat(path)
-        stamp = _Stamp(status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+        stamp = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
         if known is not None and known.stamp == stamp:
             return known
         with open(path, "rb") as file:
