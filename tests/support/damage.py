@@ -5,6 +5,7 @@ too many, a name that nobody has. Whatever a seed says, it says again.
 from __future__ import annotations
 
 import copy
+import json
 import random
 from collections import defaultdict
 from functools import cache
@@ -51,8 +52,9 @@ def _sources(ports: Ports) -> tuple[tuple[str, tuple[Tree, ...]], ...]:
 
 
 def _trees(text: str) -> tuple[Tree, ...]:
+    """As JSON has them: a number that is a key is a text there."""
     documents = (one for one in yaml.load_all(text, Loader=yaml.CSafeLoader) if one)
-    return tuple(copy.deepcopy(one) for one in documents if "kind" in one)
+    return tuple(json.loads(json.dumps(one)) for one in documents if "kind" in one)
 
 
 def damaged(seed: int, ports: Ports = _KEPT) -> Damaged:
