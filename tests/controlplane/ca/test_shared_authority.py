@@ -1,0 +1,155 @@
+"""One authority for all replicas: who takes whose, who is refused, and what is told when."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from certs import steps
+from certs.authority import Authority
+from certs.errors import CertificateError
+from certs.rotation import Phase
+from certs.sealed_box import SealedBox
+from certs.store import StoredAuthority, load_store, open_store
+from controlplane.ca.live import LiveAuthority
+from controlplane.ca.shared_authority import SharedAuthority
+from controlplane.errors import StartError
+from controlplane.replicas import Replicas
+from controlplane.sources.store.values import StoreAway
+from tests.support.shared_store import Room
+from tests.support.wait import eventually_async
+
+NOW = 1_800_000_000.0
+SECRET = b"open sesame"
+
+
+class Replica:
+    def __init__(self, room: Room, state_dir: Path, passphrase: bytes = SECRET) -> None:
+        self.state_dir = state_dir
+        self.passphrase = passphrase
+        self.store = room.member()
+        self.shared = SharedAuthority(self.store, SealedBox(passphrase), state_dir, passphrase)
+        self.changes = 0
+        self.live: LiveAuthority | None = None
+
+    def make(self, folder: Path) -> StoredAuthority:
+        return open_store(folder, "td", NOW, self.passphrase)
+
+    async def settle(self) -> StoredAuthority:
+        await self.shared.settle(self.make)
+        return load_store(self.state_dir, NOW, self.passphrase)
+
+    async def serve(self) -> LiveAuthority:
+        self.live = LiveAuthority(await self.settle())
+        self.shared.follow(self.live, self._changed)
+        await self.store.open()
+        return self.live
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+
+@pytest.fixture
+def room() -> Room:
+    return Room()
+
+
+async def test_the_first_makes_it_and_the_others_take_it(room: Room, tmp_path: Path) -> None:
+    first = await Replica(room, tmp_path / "one").settle()
+    second = await Replica(room, tmp_path / "two").settle()
+    assert first.state == second.state
+    assert first.authority.certificate == second.authority.certificate
+    assert first.bundle == second.bundle
+    tokens = [(tmp_path / name / "admin.token").read_bytes() for name in ("one", "two")]
+    assert tokens[0] == tokens[1]
+    assert tokens[0].strip() not in room.values["authority"]
+    again = await Replica(room, tmp_path / "two").settle()
+    assert again.state == second.state
+
+
+async def test_one_that_had_an_authority_brings_it(room: Room, tmp_path: Path) -> None:
+    own = open_store(tmp_path / "one", "td", NOW, SECRET)
+    assert (await Replica(room, tmp_path / "one").settle()).state == own.state
+    assert (await Replica(room, tmp_path / "two").settle()).state == own.state
+
+
+async def test_another_authority_is_refused_and_left_alone(room: Room, tmp_path: Path) -> None:
+    await Replica(room, tmp_path / "one").settle()
+    own = open_store(tmp_path / "two", "td", NOW, SECRET)
+    with pytest.raises(CertificateError, match="use another --state-dir, or another prefix"):
+        await Replica(room, tmp_path / "two").settle()
+    assert load_store(tmp_path / "two", NOW, SECRET).state == own.state
+
+
+async def test_another_passphrase_is_told(room: Room, tmp_path: Path) -> None:
+    await Replica(room, tmp_path / "one").settle()
+    with pytest.raises(CertificateError, match="all replicas have the same passphrase"):
+        await Replica(room, tmp_path / "two", b"open barley").settle()
+    assert not (tmp_path / "two" / "ca").exists()
+
+
+def rotated(state_dir: Path) -> StoredAuthority:
+    """Led to another authority, while nobody serves."""
+    new = Authority.create("td", NOW)
+    steps.stage(state_dir, NOW + 1, new, SECRET)
+    steps.prepare(state_dir, new.id, NOW + 2, SECRET)
+    steps.issue(state_dir, new.id, NOW + 3, SECRET)
+    return steps.retire(state_dir, new.id, NOW + 4, acknowledged=True, passphrase=SECRET)
+
+
+async def test_who_has_led_it_on_tells_the_others_and_who_was_away_follows(
+    room: Room, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        await Replica(room, tmp_path / name).settle()
+    shutil.copytree(tmp_path / "two", tmp_path / "three")
+    after = rotated(tmp_path / "one")
+    assert (await Replica(room, tmp_path / "one").settle()).state == after.state
+    assert (await Replica(room, tmp_path / "two").settle()).state == after.state
+    assert (await Replica(room, tmp_path / "three").settle()).bundle == after.bundle
+    root = (tmp_path / "three" / "root.pem").read_bytes()
+    assert root == (tmp_path / "one" / "root.pem").read_bytes()
+
+
+async def test_a_step_is_taken_by_those_who_serve(room: Room, tmp_path: Path) -> None:
+    one, two = Replica(room, tmp_path / "one"), Replica(room, tmp_path / "two")
+    here, there = await one.serve(), await two.serve()
+    new = Authority.create("td", NOW)
+    here.swap(steps.stage(one.state_dir, NOW, new, SECRET))
+    await eventually_async(lambda: there.stored.state.phase is Phase.STAGED, 60)
+    here.swap(steps.prepare(one.state_dir, new.id, NOW, SECRET))
+    await eventually_async(lambda: there.stored.state.phase is Phase.PREPARED, 60)
+    assert there.bundle == here.bundle
+    assert (one.changes, two.changes) == (0, 2)
+    assert load_store(two.state_dir, NOW, SECRET).state == here.stored.state
+
+
+async def test_while_one_rotates_others_do_not_start_nor_rotate(room: Room, tmp_path: Path) -> None:
+    def make(folder: Path) -> StoredAuthority:
+        return open_store(folder, "td", NOW, SECRET)
+
+    one = Replicas(room.member(), tmp_path / "one", SECRET)
+    await one.settle(make)
+    store = room.member()
+    two = Replicas(store, tmp_path / "two", SECRET)
+    await two.settle(make)
+    await store.open()
+    await two.announce("10.0.0.2:15010")
+    assert two.why_not_rotate() == ""
+    late = room.member()
+    three = Replicas(late, tmp_path / "three", SECRET)
+    await late.open()
+    assert "other replicas serve, too: 10.0.0.2:15010 (pid" in three.why_not_rotate()
+    steps.stage(tmp_path / "one", NOW + 1, Authority.create("td", NOW), SECRET)
+    with pytest.raises(StartError, match=r"under way at another replica, 10\.0\.0\.2:15010"):
+        await Replicas(room.member(), tmp_path / "one", SECRET).settle(make)
+
+
+async def test_a_store_that_is_away_ends_a_first_start(room: Room, tmp_path: Path) -> None:
+    room.away = "the store is away"
+    with pytest.raises(StartError, match="the store is away"):
+        await Replica(room, tmp_path / "one").settle()
+    assert not (tmp_path / "one" / "ca").exists()
+    assert issubclass(StoreAway, OSError)  # as those take it who write files otherwise

@@ -1,0 +1,113 @@
+"""Join tokens and revocations of several replicas: spent once, revoked everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from certs.errors import CertificateError
+from certs.store import open_store
+from controlplane.ca.live import LiveAuthority
+from controlplane.ca.revocations import REVOKED_FILE, Revocations
+from controlplane.ca.shared_revocations import SharedRevocations
+from controlplane.ca.shared_tokens import SharedTokens
+from controlplane.ca.tokens import JoinTokens, Refusal
+from tests.support.shared_store import Member, Room
+from tests.support.wait import eventually_async
+
+NOW = 1_800_000_000.0
+WHO = "spiffe://td/ns/default/sa/thief"
+
+
+@dataclass(slots=True)
+class Replica:
+    store: Member
+    tokens: JoinTokens
+    shared_tokens: SharedTokens
+    revocations: Revocations
+    shared: SharedRevocations
+    path: Path
+    heard: int = 0
+
+    def changed(self) -> None:
+        self.heard += 1
+
+
+async def replica(room: Room, path: Path) -> Replica:
+    store = room.member()
+    tokens, shared = SharedTokens(store), SharedRevocations(store)
+    live = LiveAuthority(open_store(path, "td", NOW))
+    revocations = Revocations(path, live, lambda: NOW, shared)
+    join = JoinTokens(path / "join-tokens.json", "td", tokens)
+    made = Replica(store, join, tokens, revocations, shared, path)
+    shared.follow(revocations.hear, made.changed)
+    await store.open()
+    return made
+
+
+@pytest.fixture
+async def both(tmp_path: Path) -> tuple[Replica, Replica]:
+    room = Room()
+    return await replica(room, tmp_path / "one"), await replica(room, tmp_path / "two")
+
+
+async def test_a_token_is_spent_once_among_all(both: tuple[Replica, Replica]) -> None:
+    one, two = both
+    made = await asyncio.to_thread(one.tokens.create, "default", "cart", 60.0, False, NOW)
+    assert two.tokens.identify(made.token, NOW) == made.identity
+    tries = [
+        asyncio.to_thread(each.tokens.spend, made.token, key, NOW)
+        for each, key in ((one, b"key of one"), (two, b"key of two"))
+    ]
+    found = await asyncio.gather(*tries)
+    assert sorted(map(str, found)) == sorted([str(made.identity), str(Refusal.USED)])
+    assert not (one.path / "join-tokens.json").exists()
+
+
+async def test_tokens_that_are_over_go_with_the_next_one(both: tuple[Replica, Replica]) -> None:
+    one, two = both
+    first = await asyncio.to_thread(one.tokens.create, "default", "cart", 60.0, True, NOW)
+    later = NOW + 61
+    await asyncio.to_thread(two.tokens.create, "default", "cart", 60.0, True, later)
+    assert len(one.shared_tokens.records) == len(two.shared_tokens.records) == 1
+    assert one.tokens.authenticate(first.token, later) is Refusal.UNKNOWN
+
+
+async def test_what_one_had_before_goes_over_once(tmp_path: Path) -> None:
+    alone = JoinTokens(tmp_path / "one" / "join-tokens.json", "td")
+    open_store(tmp_path / "one", "td", NOW)
+    made = alone.create("default", "cart", 60.0, True, NOW)
+    live = LiveAuthority(open_store(tmp_path / "one", "td", NOW))
+    Revocations(tmp_path / "one", live, lambda: NOW).revoke(WHO, "gone")
+    room = Room()
+    one = await replica(room, tmp_path / "one")
+    for _ in range(2):
+        await one.shared_tokens.take_over(tmp_path / "one" / "join-tokens.json")
+        await one.shared.take_over(tmp_path / "one" / REVOKED_FILE)
+    two = await replica(room, tmp_path / "two")
+    await two.shared.take_over(tmp_path / "two" / REVOKED_FILE)
+    assert two.tokens.authenticate(made.token, NOW) == made.identity
+    assert [each.what for each in two.revocations.all()] == [WHO]
+
+
+async def test_a_revocation_counts_everywhere(both: tuple[Replica, Replica]) -> None:
+    one, two = both
+    await asyncio.to_thread(one.revocations.revoke, WHO, "gone")
+    await eventually_async(lambda: two.heard, 60, "the other one hears of it")
+    assert two.revocations.why_not(WHO) == f"{WHO} is revoked: gone"
+    await asyncio.to_thread(two.revocations.restore, WHO)
+    await eventually_async(lambda: not one.revocations.why_not(WHO), 60, "and that it is over")
+
+
+async def test_two_at_the_same_time_do_not_overwrite_each_other(
+    both: tuple[Replica, Replica],
+) -> None:
+    one, two = both
+    payloads = [{"revoked": [{"what": what, "reason": "", "at": NOW}]} for what in ("a1", "b2")]
+    await one.store.close()  # it is not told for a while
+    await asyncio.to_thread(two.shared.replace, payloads[0])
+    with pytest.raises(CertificateError, match="at the same time: try again"):
+        await asyncio.to_thread(one.shared.replace, payloads[1])
