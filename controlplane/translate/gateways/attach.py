@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from controlplane.kinds.gateway_api.references import ParentReference
@@ -35,21 +35,43 @@ class Attached:
 
 
 class Attacher:
-    __slots__ = ("_namespaces", "_parents")
+    __slots__ = ("_defaults", "_namespaces", "_parents")
 
-    def __init__(self, parents: Mapping[Place, list[State]], namespaces: NamespaceLabels) -> None:
+    def __init__(
+        self,
+        parents: Mapping[Place, list[State]],
+        namespaces: NamespaceLabels,
+        defaults: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """defaults: namespaces and names of Gateways that are everybody's."""
         self._parents = parents
+        self._defaults = tuple(defaults)
         self._namespaces = namespaces
 
     def attach(
-        self, route: Object, parents: Iterable[ParentReference], hosts: tuple[str, ...]
+        self,
+        route: Object,
+        parents: Sequence[ParentReference],
+        hosts: tuple[str, ...],
+        by_default: bool = False,
     ) -> tuple[Attached, ...]:
-        """One for each reference to a parent that is ours."""
-        return tuple(
+        """One for each reference to a parent that is ours. by_default: and for each Gateway of
+        everybody's that takes the route, and which it does not name."""
+        named = tuple(
             self._attach(route, parent, self._parents[place], hosts)
             for parent in parents
             if (place := _place(route, parent)) in self._parents
         )
+        if not by_default:
+            return named
+        places = {_place(route, parent) for parent in parents}
+        others = (
+            self._attach(route, parent, self._parents[place], hosts)
+            for namespace, name in self._defaults
+            if (place := ("Gateway", namespace, name)) not in places
+            for parent in (ParentReference(name=name, namespace=namespace),)
+        )
+        return (*named, *(one for one in others if one.fault is None))
 
     def _attach(
         self,

@@ -170,9 +170,14 @@ class GatewayApi:
             ("Gateway", *key): place.own for key, place in self._places.items()
         }
         parents |= {("ListenerSet", *key): found for key, found in self._sets.items()}
-        attacher = Attacher(parents, self._namespaces)
+        defaults = (
+            key for key, place in self._places.items() if place.gateway.spec.default_scope == "All"
+        )
+        attacher = Attacher(parents, self._namespaces, defaults)
         for route in _either(self._snapshot.of(HTTPRoute), self._snapshot.of(GRPCRoute)):
-            attached = attacher.attach(route, route.spec.parent_refs, route.spec.hostnames)
+            spec = route.spec
+            by_default = spec.use_default_gateways == "All"
+            attached = attacher.attach(route, spec.parent_refs, spec.hostnames, by_default)
             self._place_http(route, attached)
             made = self._rules.of(route, _PLAIN)
             broken = made.broken == len(route.spec.rules)
@@ -186,7 +191,8 @@ class GatewayApi:
             yield from self._told(datagrams, attached, None, None)
         for stream in _either(tls, tcp):
             hosts = stream.spec.hostnames if isinstance(stream, TLSRoute) else ()
-            attached = attacher.attach(stream, stream.spec.parent_refs, hosts)
+            by_default = stream.spec.use_default_gateways == "All"
+            attached = attacher.attach(stream, stream.spec.parent_refs, hosts, by_default)
             self._place_stream(stream, attached)
             unresolved = resolve(stream, self._backends).unresolved
             yield from self._told(stream, attached, None, unresolved)
@@ -214,8 +220,8 @@ class GatewayApi:
         unresolved: Fault | None,
     ) -> Iterator[ObjectConditions]:
         if not attached:
+            tell_route(route, self._report)
             return
-        tell_route(route, self._report)
         resolved = judged("ResolvedRefs", unresolved)
         for one in attached:
             if one.fault is not None:
@@ -289,7 +295,9 @@ class GatewayApi:
         self._tell(gateway, place.fault, place.own)
         accepted = _accepted(place.fault, place.own, "gateway")
         programmed = self._programmed(place, accepted)
-        conditions = (accepted, programmed, judged("ResolvedRefs", place.unresolved))
+        for_all = (good("DefaultGateway"),) if gateway.spec.default_scope == "All" else ()
+        resolved = judged("ResolvedRefs", place.unresolved)
+        conditions = (accepted, programmed, resolved, *for_all)
         return ObjectConditions(
             "Gateway",
             gateway.namespace,

@@ -17,9 +17,6 @@ def tell_gateway(gateway: Gateway, unresolved: Fault | None, report: Report) -> 
     spec = gateway.spec
     if unresolved is not None:
         report.error(gateway, spec.at("tls"), unresolved.reason, unresolved.message)
-    if spec.default_scope == "All":
-        message = "spec.defaultScope: routes are attached to Gateways that they name, only"
-        report.error(gateway, spec.at("defaultScope"), "NotSupported", message)
     if spec.infrastructure.labels or spec.infrastructure.annotations:
         message = "spec.infrastructure: Weft starts no proxies, so nothing gets these"
         report.info(gateway, spec.at("infrastructure"), "NoEffect", message)
@@ -34,5 +31,6 @@ def tell_route(route: Object, report: Report) -> None:
     if not isinstance(route, HTTPRoute | GRPCRoute | TLSRoute | TCPRoute | UDPRoute):
         return
     if route.spec.use_default_gateways == "All":
-        message = "spec.useDefaultGateways: name Gateways in parentRefs"
-        report.error(route, route.spec.at("useDefaultGateways"), "NotSupported", message)
+        message = "spec.useDefaultGateways: no Gateway with the defaultScope All takes it"
+        position = route.spec.at("useDefaultGateways")
+        report.warning(route, position, "NoMatchingParent", message)
