@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import json
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -107,6 +108,35 @@ spec:
   portLevelMtls:
     8084: {mode: STRICT}
     8085: {mode: DISABLE}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: one, namespace: default}
+spec:
+  hosts: [one.example.com]
+  resolution: STATIC
+  endpoints: [{address: 10.1.0.8, ports: {tls: 6000}}]
+  ports: [{name: tls, number: 443, protocol: TLS}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: two, namespace: default}
+spec:
+  hosts: [two.example.com]
+  resolution: STATIC
+  endpoints: [{address: 192.0.2.7, ports: {tls: 6000, tcp: 9000}}]
+  ports:
+  - {name: tls, number: 443, protocol: TLS}
+  - {name: tcp, number: 7000, protocol: TCP}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: two, namespace: default}
+spec:
+  hosts: [two.example.com]
+  tcp:
+  - match: [{destinationSubnets: [10.96.0.0/16]}]
+    route: [{destination: {host: one.example.com, port: {number: 443}}}]
 """
 NOTHING_ELSE = """
 ---
@@ -176,6 +206,15 @@ async def _get(address: str, port: int, host: str) -> str:
     return f"{status} {body}" if status == "200" else status
 
 
+async def _hello(address: str, port: int, name: str) -> str:
+    """To where the first words of TLS for `name` come."""
+    said = ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), said, server_hostname=name)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    return (await _exchange(address, port, said.read())).partition(" ")[0]
+
+
 async def _exchange(address: str, port: int, sent: bytes) -> str:
     try:
         reader, writer = await asyncio.wait_for(asyncio.open_connection(address, port), WAIT_S)
@@ -200,6 +239,10 @@ async def _calls() -> dict[str, str]:
         "bytes to a port that no service has": _bytes(POD, 9000),
         "one endpoint of a headless service": _bytes(SECOND_POD, 6000),
         "the other endpoint": _bytes(ELSEWHERE, 6000),
+        "TLS by its server name": _hello(ELSEWHERE, 443, "one.example.com"),
+        "TLS by another server name": _hello(ELSEWHERE, 443, "two.example.com"),
+        "tcp to an address": _bytes(ELSEWHERE, 7000),
+        "tcp to an address of a subnet": _bytes(VIP, 7000),
         "http to an unknown place": _get(ELSEWHERE, 80, "unknown.example.com"),
         "bytes to an unknown place": _bytes(ELSEWHERE, 9000),
         "the port of the sidecar itself": _bytes(ELSEWHERE, 15001),

@@ -187,13 +187,16 @@ class _Streams:
         yield self._chain(names, self._ranges, (self._itself(),))
 
     def _applies(self, match: StreamMatch) -> bool:
-        """Source and port are known here. Names are for ports of TLS alone."""
-        client = self._context.client
+        """Source and port are known here. Names are for ports of TLS alone, and subnets by
+        themselves for all others."""
+        client, secured = self._context.client, self._port.protocol in TLS
+        named = bool(match.server_names)
+        if (named and not secured) or (secured and match.destination_subnets and not named):
+            return False
         return (
             match.port in (None, self._port.number)
             and match.source_namespace in ("", client.namespace)
             and match.source_labels.items() <= client.labels.items()
-            and (not match.server_names or self._port.protocol in TLS)
         )
 
     def _itself(self) -> Destination:

@@ -85,6 +85,25 @@ def test_ranges_share_the_listener_of_all_addresses() -> None:
     assert lengths == [16, 24]
 
 
+def test_rules_of_tcp_are_not_for_ports_of_tls() -> None:
+    both = entry("a", 443, "TLS").replace(
+        "ports: [", "ports: [{name: t, number: 7000, protocol: TCP}, "
+    )
+    rule = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a, namespace: default}
+spec:
+  hosts: [a.example.com]
+  tcp:
+  - match: [{destinationSubnets: [10.0.0.0/8]}]
+    route: [{destination: {host: b.example.com, port: {number: 7001}}}]
+---"""
+    found = listeners(both, entry("b", 7001, "TCP"), rule)
+    assert chains(found["0.0.0.0_443"]) == [tcp("a", 443), "PassthroughCluster"]
+    assert chains(found["0.0.0.0_7000"]) == [tcp("b", 7001), tcp("a", 7000)]
+
+
 def test_a_rules_idle_timeout_is_the_relays() -> None:
     rule = """
 apiVersion: networking.istio.io/v1

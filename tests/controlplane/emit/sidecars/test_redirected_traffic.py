@@ -35,6 +35,10 @@ TO_SERVICES = {
     "http without TLS to a strict port": "no answer",
     "one endpoint of a headless service": _echoed(SECOND_POD, 6000),
     "the other endpoint": _echoed(ELSEWHERE, 6000),
+    "TLS by its server name": f"{SECOND_POD}:6000",
+    "TLS by another server name": f"{ELSEWHERE}:6000",
+    "tcp to an address": _echoed(ELSEWHERE, 9000),
+    "tcp to an address of a subnet": _echoed(SECOND_POD, 6000),
     "the port of the sidecar itself": "",
 }
 PLACE = json.dumps({"at": f"{ELSEWHERE}:80", "from": ELSEWHERE, "peer": False})
