@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import yaml
+
 from controlplane.analyze.analyzers import findings
 from controlplane.analyze.items import Items
 from controlplane.emit.envoy import emit
 from controlplane.emit.patch_values import faults
 from controlplane.inventory import Snapshot
 from controlplane.kinds.json_nodes import compose_value
-from controlplane.kinds.parse import Parsed, parse_value
+from controlplane.kinds.parse import Parsed, parse, parse_value
 from controlplane.mesh.model import Mesh
 from controlplane.snapshot import check
 from controlplane.translate import build
@@ -50,6 +52,17 @@ def told_and_whole(one: Damaged, parsed: Parsed) -> None:
         assert error.message and error.position.source == f"api:{one.place}", (one.name, error)
 
 
+def told_in_a_file(one: Damaged) -> None:
+    """As YAML it is refused, too, with line and column."""
+    text = yaml.dump(one.objects[one.place], Dumper=yaml.CSafeDumper, sort_keys=False)
+    parsed = parse(text, "a.yaml")
+    errors = [status for status in parsed.statuses if status.severity == "error"]
+    assert errors, one.name
+    lines = text.count("\n") + 1
+    for error in errors:
+        assert 1 <= error.position.line <= lines and error.position.column >= 1, (one.name, error)
+
+
 def holds_together(one: Damaged, mesh: Mesh) -> None:
     list(faults(mesh.patches))
     draft = emit(mesh, NODE)
@@ -80,6 +93,7 @@ def test_a_damaged_object_is_taken_or_refused_and_others_keep_their_effect() -> 
             holds_together(one, mesh_of(parsed))
             continue
         refused += 1
+        told_in_a_file(one)
         others = parsed[: one.place] + parsed[one.place + 1 :]
         if refused % 10 == 0:
             assert mesh_of(parsed) == mesh_of(others), one.name
