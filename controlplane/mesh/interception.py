@@ -88,9 +88,7 @@ class Sidecar:
 NO_SIDECAR = Sidecar(Scope())
 
 
-def sidecar_of(
-    sidecars: tuple[Sidecar, ...], namespace: str, labels: Mapping[str, str]
-) -> Sidecar:
+def sidecar_of(sidecars: tuple[Sidecar, ...], namespace: str, labels: Mapping[str, str]) -> Sidecar:
     """The one for a workload. sidecars: the most specific first."""
     found = (one for one in sidecars if one.scope.takes(namespace, labels))
     return next(found, NO_SIDECAR)
