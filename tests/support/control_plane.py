@@ -75,7 +75,7 @@ class ControlPlane:
     def wait(self) -> Self:
         """Until it serves."""
         try:
-            eventually(lambda: self._is_serving(), 60.0, f"control plane serves: {self.log}")
+            eventually(lambda: self._is_serving(), 120.0, f"control plane serves: {self.log}")
         except BaseException:
             self.stop()
             raise

@@ -50,7 +50,7 @@ class Up:
             assert self.child.poll() is None or text in self.log, self.log
             return text in self.log
 
-        eventually(said, 60, f"{text!r} in {self.log}")
+        eventually(said, 200, f"{text!r} in {self.log}")
 
     def get(self, host: str, path: str = "/") -> loopback.Reply:
         return loopback.get_now(self.port, path, f"{host}:{self.port}")

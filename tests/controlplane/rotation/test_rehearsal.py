@@ -163,6 +163,7 @@ async def test_it_says_of_each_proxy_whether_it_verifies_the_new_chain(mesh: Mes
 async def test_what_a_proxy_shows_is_verified_as_its_peers_will(mesh: Mesh) -> None:
     for name, how in zip("abcd", ("well", "nothing", "old", "another"), strict=True):
         mesh.join(name, how)
+    mesh.rehearsals._wait_s = 60.0
     found = await mesh.rehearse(mesh.stage())
     assert [state for _, state, _ in found] == ["done", *["refused"] * 3]
     details = [detail for _, _, detail in found]

@@ -52,9 +52,9 @@ def resolver(server: DnsServer, resolvers: Resolvers) -> Resolver:
     return resolvers.get(config_of(server.port))
 
 
-def config_of(port: int, tries: int = 1) -> DnsResolver:
+def config_of(port: int, tries: int = 1, timeout_s: float = 0.1) -> DnsResolver:
     address = model.SocketAddress("127.0.0.1", port)
-    return DnsResolver(servers=(address,), no_search=True, timeout_s=0.1, tries=tries)
+    return DnsResolver(servers=(address,), no_search=True, timeout_s=timeout_s, tries=tries)
 
 
 @contextmanager
@@ -198,8 +198,9 @@ async def test_what_was_asked_for_a_cluster_that_has_gone_ends_with_the_resolver
 
 
 async def test_one_resolver_asks_for_many_names_at_once(
-    server: DnsServer, resolver: Resolver
+    server: DnsServer, resolvers: Resolvers
 ) -> None:
+    resolver = resolvers.get(config_of(server.port, timeout_s=30.0))
     names = [f"n{at}.test" for at in range(50)]
     server.zone.update({(name, "A"): [f"10.1.0.{at}"] for at, name in enumerate(names)})
     with following(resolver, *names, refresh=60.0) as (cluster, membership):
