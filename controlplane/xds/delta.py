@@ -69,8 +69,10 @@ class DeltaStream(Stream):
         return Answer("subscribe", type_url, "", (*pushes, *self._advance()))
 
     def _take_aliases(self, subscription: Subscription) -> None:
-        """A client tells the versions of virtual hosts by their own names."""
-        hosts, sent = self._rollout.visible(VHDS), {}
+        """A client tells the versions of virtual hosts by their own names; by those it is told,
+        too, what is gone meanwhile."""
+        hosts = self._rollout.visible(VHDS)
+        sent = {name: one for name, one in subscription.sent.items() if name not in hosts}
         for name in subscription.names:
             found = hosts.get(name) or by_wildcard(hosts, name)
             if found is not None and found.name in subscription.sent:

@@ -114,6 +114,7 @@ class DeltaMachine:
         return request
 
 
-def _absent(response: discovery_pb2.DeltaDiscoveryResponse) -> tuple[str, ...]:
-    empty = [each for each in response.resources if not each.HasField("resource")]
-    return tuple(dict.fromkeys(name for one in empty for name in (one.name, *one.aliases)))
+def _absent(response: discovery_pb2.DeltaDiscoveryResponse) -> tuple[tuple[str, str], ...]:
+    empty = (each for each in response.resources if not each.HasField("resource"))
+    names = ((name, one.version) for one in empty for name in (one.name, *one.aliases))
+    return tuple(dict.fromkeys(names))

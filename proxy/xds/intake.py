@@ -56,7 +56,7 @@ class Intake:
             if why is not None:
                 errors[each.name] = why
                 self._remember(update.type_url, each, why)
-                self._store.refuse(update.type_url, (each.name, *each.aliases))
+                self._store.refuse(update.type_url, each.name, each.aliases)
             if self._clock.monotonic() - slice_began > SLICE_S:
                 await self._clock.pause()
                 slice_began = self._clock.monotonic()
@@ -94,7 +94,11 @@ class Intake:
         for name in gone:
             self.rejected.pop((update.type_url, name), None)
         self._store.remove(update.type_url, sorted(gone), self._clock.monotonic())
-        self._store.deny(update.type_url, update.absent)
+        if update.absent:
+            held = self._store.versions(update.type_url)
+            # With the version that is held it is a heartbeat of that (xDS, TTL).
+            absent = [name for name, version in update.absent if held.get(name) != version]
+            self._store.deny(update.type_url, absent)
 
     async def _accept(self, type_url: str, each: Received, at_s: float | None = None) -> str | None:
         """Why it is refused; None when it is taken."""

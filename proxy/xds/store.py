@@ -137,15 +137,16 @@ class Store:
     def deny(self, type_url: str, names: Iterable[str]) -> None:
         """The control plane says of what was asked for by name that it is nowhere."""
         for name in names:
-            if type_url == VHDS and not self._fetched.is_held(name):
+            if type_url == VHDS:
                 self._fetched.deny(name)
             elif type_url == CDS and name in self._named_clusters():
                 self._absent.add((CDS, name))
                 self._own_changes += 1
 
-    def refuse(self, type_url: str, names: Iterable[str]) -> None:
-        """What came of these names is no good: nobody need wait for them."""
-        self.deny(type_url, [one for one in names if (type_url, one) not in self._owners])
+    def refuse(self, type_url: str, name: str, aliases: Iterable[str]) -> None:
+        """What came of this name is no good: if there is nothing better, nobody need wait."""
+        if (type_url, name) not in self._owners and not self._fetched.is_held(name):
+            self.deny(type_url, (name, *aliases))
 
     def demand(self, keys: Iterable[Key]) -> None:
         """What requests ask for, virtual hosts and clusters: exactly these from now on."""

@@ -36,7 +36,7 @@ class Received:
 @dataclass(frozen=True, slots=True)
 class Update:
     """One response. complete: what is not in it is gone (state of the world, CDS and LDS). absent:
-    names that were asked for and are nobody's (VHDS)."""
+    names that were asked for and are nobody's (VHDS), with the version that this was told as."""
 
     type_url: str
     nonce: str
@@ -44,7 +44,7 @@ class Update:
     resources: tuple[Received, ...] = ()
     removed: tuple[str, ...] = ()
     complete: bool = False
-    absent: tuple[str, ...] = ()
+    absent: tuple[tuple[str, str], ...] = ()
 
 
 Held = Callable[[], Mapping[str, str]]

@@ -197,6 +197,14 @@ def test_who_comes_back_with_what_it_has_gets_nothing() -> None:
     assert not client.responses
 
 
+def test_who_comes_back_hears_what_is_gone() -> None:
+    own = name_of("two.default.svc.cluster.local:8080")
+    for asked in (name_of("two"), own):
+        client = Client(cache_of(mesh(ONE)))
+        client.ask(VHDS, asked, **{own: "1"})
+        assert own in client.responses[-1].removed_resources
+
+
 def test_an_empty_subscription_to_virtual_hosts_is_answered() -> None:
     client = Client(cache_of(mesh(ONE)))
     client.ask(RDS, "http_proxy")

@@ -184,8 +184,9 @@ def test_delta_virtual_hosts_have_other_names_than_they_are_asked_by() -> None:
     assert dict(first.initial_resource_versions) == {"t/own": "1"}
     response = pb.DeltaDiscoveryResponse(type_url=VHDS, nonce="1", removed_resources=["t/gone"])
     response.resources.add(name="t/own", aliases=["t/one"]).resource.CopyFrom(packed(cluster("a")))
-    response.resources.add(name="t/no", aliases=["t/no", "t/none"])
+    response.resources.add(name="t/no", version="0", aliases=["t/no", "t/none"])
     update = machine.feed(response)
     assert update is not None
     assert [(each.name, each.aliases) for each in update.resources] == [("t/own", ("t/one",))]
-    assert (update.removed, update.absent) == (("t/gone",), ("t/no", "t/none"))
+    assert update.removed == ("t/gone",)
+    assert update.absent == (("t/no", "0"), ("t/none", "0"))

@@ -130,6 +130,22 @@ async def test_a_restart_asks_for_what_it_had_and_gets_nothing_twice(
     await again.stop()
 
 
+async def test_what_is_gone_meanwhile_is_not_held(server: FakeDemand, tmp_path: Path) -> None:
+    """Told so without a body: with another version than ours it is no heartbeat."""
+    path = bootstrap_file(tmp_path, server.port)
+    proxy = Proxy(path, tmp_path)
+    await proxy.serves()
+    await proxy.get(VHDS, "t/one")
+    await proxy.stop()
+    del server.hosts["t/one"]
+    again = Proxy(path, tmp_path)
+    await eventually_async(
+        lambda: again.last.answers.get((VHDS, "t/one")) is False, what="that it is gone"
+    )
+    assert again.last.routes["t"].virtual_hosts == ()
+    await again.stop()
+
+
 async def test_state_of_the_world_has_no_virtual_hosts_by_name(
     server: FakeDemand, tmp_path: Path
 ) -> None:
