@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from controlplane.kinds.decoders import is_ip
@@ -71,7 +71,7 @@ def captured(
 ) -> tuple[InboundPort, ...]:
     """The ports that services have at a workload, sorted, for a sidecar that intercepts their
     connections. mode: of a port that policies may know by any of these numbers."""
-    served = _served(attachments)
+    served = _served(map(_over_tcp, attachments))
     ports = []
     for number in sorted(served):
         known = served[number]
@@ -91,6 +91,11 @@ def captured(
             )
         )
     return tuple(ports)
+
+
+def _over_tcp(attached: Attachment) -> Attachment:
+    ports = tuple(port for port in attached.ports if port.protocol != "UDP")
+    return replace(attached, ports=ports)
 
 
 def _workload(
