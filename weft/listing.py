@@ -139,13 +139,15 @@ def _tree(one: StoredFacts) -> dict[str, Any]:
 @OUTPUT
 @STATE_DIR
 def proxies(output: Output, state_dir: Path) -> None:
-    """Show each connected proxy: what it has acknowledged of what it was sent, and refused.
+    """Show each connected proxy: what it has acknowledged of what it was sent, and refused; how
+    many clusters it holds (a sidecar holds those that it calls).
 
     Exit code 1 when one refused something.
     """
     found = asked(state_dir, Management.proxies)
     if output == "table":
-        _table(("PROXY", "NAMESPACE", "STATE", "XDS", "TYPES", "VERSION"), map(_proxy_row, found))
+        heading = ("PROXY", "NAMESPACE", "STATE", "XDS", "TYPES", "CLUSTERS", "VERSION")
+        _table(heading, map(_proxy_row, found))
         for one in found:
             for nack in one.proxy.nacks:
                 click.echo(f"{one.node_id} refused: {nack}", err=True)
@@ -168,7 +170,9 @@ def _proxy_row(one: SyncFacts) -> tuple[str, ...]:
     current = sum(each.sent == each.acked for each in one.types)
     name = one.proxy.workload or one.node_id
     types = f"{current}/{len(one.types)}"
-    return name, one.proxy.namespace, _state(one), one.variant, types, one.proxy.user_agent or "-"
+    clusters = sum(each.resources for each in one.types if _short(each.type_url) == "Cluster")
+    first = (name, one.proxy.namespace, _state(one), one.variant, types)
+    return (*first, str(clusters), one.proxy.user_agent or "-")
 
 
 def _proxy_tree(one: SyncFacts) -> dict[str, Any]:

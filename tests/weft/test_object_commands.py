@@ -300,6 +300,7 @@ def test_proxies_show_what_they_hold_and_refuse(plane: FakePlane) -> None:
         "synced",
         "delta",
         "1/2",
+        "3",
         "-",
     ]
     status.nacks.append(pb.Nack(message="bad filter"))
