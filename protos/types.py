@@ -14,6 +14,8 @@ LDS = PREFIX + "envoy.config.listener.v3.Listener"
 RDS = PREFIX + "envoy.config.route.v3.RouteConfiguration"
 VHDS = PREFIX + "envoy.config.route.v3.VirtualHost"
 SDS = PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
+HEALTH = PREFIX + "istio.v1.HealthInformation"
+"""By a request of this type Istio's agent tells how its workload is: ill, with an error_detail."""
 
 PUSH_ORDER = (CDS, EDS, LDS, RDS, SDS)
 SHORT_NAMES = {CDS: "CDS", EDS: "EDS", LDS: "LDS", RDS: "RDS", VHDS: "VHDS", SDS: "SDS"}

@@ -19,9 +19,8 @@ from controlplane.kinds.decoders import (
     text,
 )
 from controlplane.kinds.objects import Object
-from controlplane.kinds.schema import Place, Problem, Record, obj, optional, record, required
+from controlplane.kinds.schema import Record, obj, optional, record, required
 from controlplane.kinds.service_entry import NETWORKING, WorkloadTemplate
-from controlplane.kinds.yaml_nodes import Node
 
 _SECONDS = integer(0, 2**31 - 1)
 
@@ -89,18 +88,11 @@ class ReadinessProbe(Record):
             yield "", f"expected one of {', '.join(methods)}, got {found}"
 
 
-def _probe(node: Node, place: Place) -> ReadinessProbe:
-    made = obj(ReadinessProbe)(node, place)
-    message = f"{place.path} has no effect yet: an entry is healthy while its proxy is connected"
-    place.notes.append(Problem(place.position(node), "warning", "NoEffect", message))
-    return made
-
-
 @record
 class WorkloadGroupSpec(Record):
     metadata: GroupMetadata = optional(obj(GroupMetadata), GroupMetadata())
     template: WorkloadTemplate = required(obj(WorkloadTemplate))
-    probe: ReadinessProbe | None = optional(_probe)
+    probe: ReadinessProbe | None = optional(obj(ReadinessProbe))
 
 
 @record

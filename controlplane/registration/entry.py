@@ -15,6 +15,7 @@ from certs.spiffe import SpiffeId
 from controlplane.emit.node import Node, address_of
 from controlplane.kinds.objects import ObjectKey
 from controlplane.kinds.workload_group import WorkloadGroup
+from controlplane.translate.sidecars import READY
 
 OF_GROUP = "istio.io/autoRegistrationGroup"
 """Istio's annotation of entries that were made of a group."""
@@ -45,7 +46,13 @@ def why_not(node: Node, identity: SpiffeId, group: WorkloadGroup | None) -> str:
     )
 
 
-def manifest(node: Node, group: WorkloadGroup, by: str) -> str:
+def is_ready(group: WorkloadGroup, healthy: bool | None) -> bool:
+    """healthy: what its agent has told of its workload, None while it is silent. Where the group
+    has a probe the first word is waited for, as in Istio."""
+    return healthy if healthy is not None else group.spec.probe is None
+
+
+def manifest(node: Node, group: WorkloadGroup, by: str, *, ready: bool = True) -> str:
     """The entry, as one line of YAML. by: this control plane."""
     template, metadata = group.spec.template, group.spec.metadata
     labels = {**template.labels, **metadata.labels}
@@ -60,6 +67,8 @@ def manifest(node: Node, group: WorkloadGroup, by: str) -> str:
     }
     spec |= {"locality": locality or template.locality, "network": template.network}
     annotations = {**metadata.annotations, OF_GROUP: group.name, BY: by}
+    if not ready:
+        annotations[READY] = "false"
     named = {"name": node.workload, "namespace": node.namespace}
     return json.dumps(
         {

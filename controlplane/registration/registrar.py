@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from controlplane.kinds.objects import Object, ObjectKey
 from controlplane.kinds.parse import parse
 from controlplane.kinds.workload_group import WorkloadGroup
 from controlplane.mesh.model import Position, Status
-from controlplane.registration.entry import key_of, manifest, why_not
+from controlplane.registration.entry import is_ready, key_of, manifest, why_not
 from controlplane.sources.store.mirror import Mirror
 from controlplane.sources.store.record import records_of
 from controlplane.sources.store.values import StoreAway
@@ -31,6 +32,14 @@ GRACE_S = 10.0
 """How long an entry outlives its proxy's stream, Istio's default."""
 RETRY_S = 1.0
 SOURCE = "registration"
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """Of what an entry was made."""
+
+    group: WorkloadGroup | None
+    healthy: bool | None
 
 
 class Registrar:
@@ -49,7 +58,7 @@ class Registrar:
         self._say = say
         self._mark = mark
         self._sleep = sleep
-        self._made_of: dict[Connection, WorkloadGroup | None] = {}
+        self._made_of: dict[Connection, _Made] = {}
         self._open: dict[ObjectKey, set[Connection]] = {}
 
     def changed(self, connection: Connection) -> None:
@@ -61,15 +70,17 @@ class Registrar:
         node, key = connection.node, key_of(connection.node)
         found = self._find(ObjectKey("WorkloadGroup", node.namespace, node.group))
         group = found if isinstance(found, WorkloadGroup) else None
-        if connection in self._made_of and self._made_of[connection] is group:
+        made = _Made(group, connection.healthy)
+        if connection in self._made_of and self._made_of[connection] == made:
             return
-        self._made_of[connection] = group
+        self._made_of[connection] = made
         self._open.setdefault(key, set()).add(connection)
         fault = why_not(node, connection.identity, group)
         self._tell(key, group, fault)
         if group is not None and not fault:
-            text = manifest(node, group, self._mark)
-            spawn(self._register(connection, group, text), f"registration of {key}")
+            ready = is_ready(group, connection.healthy)
+            text = manifest(node, group, self._mark, ready=ready)
+            spawn(self._register(connection, made, text), f"registration of {key}")
 
     def _tell(self, key: ObjectKey, group: WorkloadGroup | None, fault: str) -> None:
         about = f"registration of {key}"
@@ -82,10 +93,10 @@ class Registrar:
         message = f"the proxy {key.name} is not registered: {fault}"
         self._say(about, Status(position, "warning", "NotRegistered", label, message))
 
-    async def _register(self, connection: Connection, group: WorkloadGroup, text: str) -> None:
+    async def _register(self, connection: Connection, made: _Made, text: str) -> None:
         """Until it is there, or not wanted any more."""
         records = tuple(records_of(text, SOURCE, transient=True))
-        while connection.open and self._made_of.get(connection) is group:
+        while connection.open and self._made_of.get(connection) == made:
             try:
                 await self._mirror().apply(records, parse(text, SOURCE).objects)
             except StoreAway as error:

@@ -29,7 +29,7 @@ from controlplane.xds.delta import DeltaStream
 from controlplane.xds.sotw import SotwStream
 from controlplane.xds.stream import Answer, Stream
 from controlplane.xds.wire import Push
-from protos.types import short_name
+from protos.types import HEALTH, short_name
 
 log = logging.getLogger("weft.controlplane.xds")
 
@@ -64,7 +64,8 @@ class Connection:
 
     leaf: the certificate that it came with, None if by token. left: its client has ended it in
     order, and not merely gone. unwanted: why it is about to be ended. due: a configuration is in
-    force that its watcher has yet to compare with what it has."""
+    force that its watcher has yet to compare with what it has. healthy: what an agent has told of
+    its workload, None while it is silent."""
 
     node: Node
     identity: SpiffeId
@@ -78,6 +79,7 @@ class Connection:
     left: bool = False
     unwanted: str = ""
     due: bool = False
+    healthy: bool | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -221,6 +223,10 @@ class AdsService:
         return node, proof.identity
 
     async def _feed(self, connection: Connection, request: Request, context: Context) -> None:
+        if request.type_url == HEALTH:
+            connection.healthy = not request.HasField("error_detail")
+            self._changed(connection)
+            return
         async with connection.lock:
             answer = connection.machine.feed(request)
             if answer.event == "nack":

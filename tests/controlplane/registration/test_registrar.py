@@ -181,6 +181,27 @@ async def test_a_group_that_comes_later_or_changes_counts(tmp_path: Path) -> Non
         await town.until(lambda: town.entries["cart-10.9.0.1"].spec.ports == {"http": 9090})
 
 
+PROBED = f"{GROUP}  probe: {{httpGet: {{path: /ready, port: 8080}}}}\n"
+
+
+async def test_with_a_probe_an_agents_word_is_waited_for(tmp_path: Path) -> None:
+    async with opened(tmp_path / "s.db", PROBED, SERVICE) as town:
+
+        def health() -> list[str]:
+            mesh, _ = build(town.inventory.snapshot(), "cluster.local")
+            return [one.health for service in mesh.services for one in service.endpoints]
+
+        one = connection(node())
+        town.came(one)
+        await town.until(lambda: health() == ["UNHEALTHY"])
+        one.healthy = True
+        town.came(one)
+        await town.until(lambda: health() == ["HEALTHY"])
+        one.healthy = False
+        town.came(one)
+        await town.until(lambda: health() == ["UNHEALTHY"])
+
+
 async def test_another_service_account_is_not_registered(tmp_path: Path) -> None:
     async with opened(tmp_path / "s.db", GROUP) as town:
         thief = connection(node(), SpiffeId.workload("cluster.local", "shop", "thief"))

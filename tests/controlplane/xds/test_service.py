@@ -26,7 +26,7 @@ from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.service import SERVER_OPTIONS, SERVICE, AdsService, Connection
 from controlplane.xds.stream import Answer
 from controlplane.xds.wire import Push
-from protos.types import CDS, LDS, SDS
+from protos.types import CDS, HEALTH, LDS, SDS
 from tests.support.mesh import endpoint, mesh, service
 from tests.support.wait import eventually_async
 
@@ -133,6 +133,21 @@ async def refusal(call: Any, first: DeltaDiscoveryRequest | None = None) -> tupl
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call.read()
     return caught.value.code().name, caught.value.details() or ""
+
+
+async def test_an_agent_tells_how_its_workload_is(server: Server, channel: Channel) -> None:
+    call = open_delta(channel)
+    await call.write(DeltaDiscoveryRequest(type_url=CDS, node=envoy_node()))
+    await call.read()
+    (connection,) = server.ads.connections
+    assert connection.healthy is None
+    ill = DeltaDiscoveryRequest(type_url=HEALTH)
+    ill.error_detail.message = "the probe has failed"
+    await call.write(ill)
+    await eventually_async(lambda: connection.healthy is False)
+    await call.write(DeltaDiscoveryRequest(type_url=HEALTH))
+    await eventually_async(lambda: connection.healthy is True)
+    assert server.witness.rejections == []
 
 
 async def test_delta_from_first_request_to_a_change_and_its_convergence(
