@@ -35,7 +35,7 @@ from controlplane.sources.held_shut import KINDS
 from controlplane.sources.manifests import flow, objects_of
 from controlplane.sources.memory import MemorySource
 from controlplane.sources.store.mirror import Mirror
-from controlplane.sources.store.record import SEALED_KINDS, records_of
+from controlplane.sources.store.record import SEALED_KINDS, Record, records_of
 from controlplane.status import StatusRegistry
 from controlplane.translate import build
 
@@ -146,14 +146,8 @@ class Objects:
         if asked.dry_run:
             return Outcome(await self._tried(objects, sources, said), changes)
         since = self._clock()
-        said += await self._mirror.apply(
-            (
-                record
-                for one in asked.texts
-                for record in records_of(one.manifest, one.source, transient=asked.transient)
-            ),
-            objects,
-        )
+        records = await asyncio.to_thread(_records, asked)  # as many lines as there are
+        said += await self._mirror.apply(records, objects)
         rollout = await self._settled(since, asked.wait_s)
         return Outcome(_of(sources, said, self._rooms.statuses()), changes, rollout)
 
@@ -262,6 +256,14 @@ class Objects:
             return await asyncio.wait_for(over(), min(wait_s, MAX_WAIT_S))
         except TimeoutError:
             return rollout.progress()
+
+
+def _records(asked: Application) -> list[Record]:
+    return [
+        record
+        for one in asked.texts
+        for record in records_of(one.manifest, one.source, transient=asked.transient)
+    ]
 
 
 def _of(

@@ -36,10 +36,11 @@ class Parsed:
         return any(status.severity == "error" for status in self.statuses)
 
 
-def parse(text: str, source: str) -> Parsed:
-    """Reads a manifest. A text that is not YAML yields no object at all, only the error."""
+def parse(text: str, source: str, first_line: int = 1) -> Parsed:
+    """Reads a manifest. A text that is not YAML yields no object at all, only the error.
+    first_line: of the text, where it is only a part of the source."""
     try:
-        documents = list(compose_all(text))
+        documents = list(compose_all(text, first_line))
     except YamlError as error:
         position = Position(source, error.line, error.column)
         status = Status(position, "error", "ParseError", f"File {source}", error.message)

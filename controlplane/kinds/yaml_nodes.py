@@ -86,13 +86,14 @@ class Mapping:
 Node = Scalar | Sequence | Mapping
 
 
-def compose_all(text: str) -> Iterator[Node]:
-    """The documents of `text`, empty ones left out. Raises YamlError at the first bad place."""
+def compose_all(text: str, first_line: int = 1) -> Iterator[Node]:
+    """The documents of `text`, empty ones left out. Raises YamlError at the first bad place.
+    first_line: where it begins in what it was taken from; nodes have their lines there."""
     if len(text) > MAX_CHARACTERS:
         raise YamlError(f"the text is longer than {MAX_CHARACTERS} characters")
     try:
         # As yaml.parse, which is a generator, in half of its time.
-        yield from _Composer(iter(_LOADER(text).get_event, None)).documents()
+        yield from _Composer(iter(_LOADER(text).get_event, None), first_line).documents()
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(text, error) from None
     except yaml.reader.ReaderError as error:
@@ -132,8 +133,9 @@ def _place(mark: Any) -> tuple[int, int]:
 class _Composer:
     """Builds nodes from events; one per text. Recursion is bounded by MAX_DEPTH."""
 
-    def __init__(self, events: Iterator[Any]) -> None:
+    def __init__(self, events: Iterator[Any], first_line: int) -> None:
         self._events = events
+        self._first_line = first_line
         self._anchors: dict[str, Node | None] = {}
         self._nodes_total = 0
 
@@ -147,7 +149,8 @@ class _Composer:
                 yield node
 
     def _node(self, event: Any, depth: int) -> Node:
-        line, column = _place(event.start_mark)
+        mark = event.start_mark
+        line, column = mark.line + self._first_line, mark.column + 1
         if depth > MAX_DEPTH:
             raise YamlError(f"nested deeper than {MAX_DEPTH} levels", line, column)
         if isinstance(event, yaml.AliasEvent):

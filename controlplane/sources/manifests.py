@@ -15,16 +15,17 @@ from controlplane.kinds.yaml_nodes import Mapping, Node, Scalar, Sequence, compo
 def objects_of(manifest: str) -> Iterator[tuple[ObjectKey, Mapping]]:
     """Each object that says what it is, those of a List one by one. The text must be YAML."""
     for document in compose_all(manifest):
-        yield from _inside(document)
+        yield from objects_in(document)
 
 
-def _inside(node: Node) -> Iterator[tuple[ObjectKey, Mapping]]:
+def objects_in(node: Node) -> Iterator[tuple[ObjectKey, Mapping]]:
+    """Those of one document."""
     if not isinstance(node, Mapping):
         return
     items = node.get("items")
     if _text(node, "kind") == "List" and isinstance(items, Sequence):
         for item in items.items:
-            yield from _inside(item)
+            yield from objects_in(item)
         return
     metadata = node.get("metadata")
     if isinstance(metadata, Mapping):

@@ -154,22 +154,22 @@ class Mirror:
             return None
         self._records[key] = record
         sent = self._sent.pop(value, None)
-        parsed = Parsed((sent,)) if sent else parse(record.manifest, record.source)
+        parsed = Parsed((sent,)) if sent else parse(record.text, record.source, record.line)
         good = [item for item in parsed.objects if item.key == key]
         if not good:
             said = [str(one.message) for one in parsed.statuses if one.severity == "error"]
             why = said[0] if said else f"it is no {key.kind}"
-            self._refused(key, record.source, record.manifest, why)
+            self._refused(key, record.source, record.text, why)
             return None
         return good[0]
 
-    def _refused(self, key: ObjectKey, source: str, manifest: str, why: str) -> None:
+    def _refused(self, key: ObjectKey, source: str, text: str, why: str) -> None:
         message = f"{key} was applied, and is refused now: {why}; apply it again, or delete it"
         log.warning("%s: %s", self._store.place, message)
         status = Status(Position(source), "error", "NotRestored", str(key), message)
         self._memory.say(str(key), status)
         if key.kind in KINDS:
-            self._memory.hold_shut(key, manifest, source)
+            self._memory.hold_shut(key, text, source)
 
     def _remove(self, name: str) -> None:
         self._values.pop(name, None)

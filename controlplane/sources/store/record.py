@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
@@ -14,12 +15,14 @@ from urllib.parse import quote, unquote
 from certs.errors import CertificateError
 from certs.sealed_box import SealedBox
 from controlplane.kinds.objects import ObjectKey
-from controlplane.kinds.yaml_nodes import YamlError
-from controlplane.sources.manifests import flow, objects_of
+from controlplane.kinds.yaml_nodes import compose_all
+from controlplane.sources.manifests import flow, objects_in
 
 PREFIX = "objects/"
 SEALED_KINDS = frozenset({"Secret"})
 _FORMAT = 1
+_NOT_BY_LINES = re.compile(r"^%|\r(?!\n)|[\x85\u2028\u2029]", re.MULTILINE)
+"""Directives (YAML 1.2, 6.8), which hold for what follows, and what YAML 1.1 takes for line ends."""
 
 
 class RecordError(ValueError):
@@ -28,8 +31,8 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """text: YAML of one object, which begins in the line `line` (from 1) of `source`. transient:
-    it ends with who has registered it."""
+    """text: YAML of one object, which begins in the line `line` (from 1) of `source`, and is to be
+    parsed with it as the first line. transient: it ends with who has registered it."""
 
     key: ObjectKey
     text: str
@@ -37,38 +40,27 @@ class Record:
     source: str
     transient: bool = False
 
-    @property
-    def manifest(self) -> str:
-        """Parsed, every value has the line that it had."""
-        return "\n" * (self.line - 1) + self.text
-
 
 def records_of(manifest: str, source: str, *, transient: bool) -> Iterator[Record]:
     """Each object of a text that parses. Verbatim, where it is a document of its own."""
-    found = list(objects_of(manifest))
     lines = manifest.split("\n")
-    starts = [node.line for _, node in found] + [len(lines) + 1]
-    for (key, node), end in zip(found, starts[1:], strict=True):
-        text, line = flow(node), node.line
-        verbatim = "\n".join(_document(lines[line - 1 : end - 1]))
-        if _reads_as(verbatim, text):
-            text = verbatim
-        yield Record(key, text, line, source, transient)
+    documents = list(compose_all(manifest))
+    plain = not _NOT_BY_LINES.search(manifest)
+    ends = [document.line - 1 for document in documents[1:]] + [len(lines)]
+    for document, end in zip(documents, ends, strict=True):
+        found = list(objects_in(document))
+        whole = plain and document.column == 1 and [node for _, node in found] == [document]
+        for key, node in found:
+            text = "\n".join(_document(lines[node.line - 1 : end])) if whole else flow(node)
+            yield Record(key, text, node.line, source, transient)
 
 
 def _document(lines: list[str]) -> Iterator[str]:
     """Until the document ends (YAML 1.2, 9.1.4)."""
     for line in lines:
-        if line.startswith(("---", "...", "%")):
+        if line.startswith(("---", "...")):
             return
         yield line
-
-
-def _reads_as(verbatim: str, text: str) -> bool:
-    try:
-        return [flow(node) for _, node in objects_of(verbatim)] == [text]
-    except YamlError:
-        return False
 
 
 def name_of(key: ObjectKey) -> str:

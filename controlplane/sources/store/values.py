@@ -11,11 +11,14 @@ Changes are told in one order, the same for every replica. Knows nothing of what
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from controlplane.errors import StartError
+
+log = logging.getLogger("weft.controlplane.store")
 
 Values = Mapping[str, bytes | None]
 """None: the name is not there (any more)."""
@@ -96,7 +99,10 @@ class Listeners:
         for prefix, listener in self._all:
             mine = {name: one for name, one in change.values.items() if name.startswith(prefix)}
             if mine or change.whole:
-                listener(Change(mine, change.whole))
+                try:
+                    listener(Change(mine, change.whole))
+                except Exception:  # one value that nobody expects must not hold up all others
+                    log.exception("a change of %s is not taken", ", ".join(mine) or prefix)
 
 
 class SharedStore(Store, Protocol):

@@ -175,6 +175,24 @@ async def test_what_yaml_readers_disagree_about_comes_back_as_it_was_read(lives:
     assert after.inventory.snapshot().objects == before.inventory.snapshot().objects != ()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"# one\r# two\n{entry('a')}{POLICY}",
+        f"# one\x85# two\n{entry('a')}{POLICY}",
+        f"{entry('a')}{POLICY}".replace("\n", "\r\n"),
+        f"%YAML 1.1\n---{entry('a')}".removesuffix("---\n"),
+        f"--- {{apiVersion: v1, kind: Namespace, metadata: {{name: a}}}}\n---{POLICY}...\n# end\n",
+    ],
+    ids=["cr", "nel", "crlf", "directive", "inline"],
+)
+async def test_texts_of_unusual_lines_come_back_as_they_were_read(lives: Lives, text: str) -> None:
+    before = await lives.begin()
+    await before.apply(text)
+    after = await lives.begin()
+    assert after.inventory.snapshot().objects == before.inventory.snapshot().objects != ()
+
+
 # --------------------------------------------------------------------------- transient
 
 
