@@ -58,7 +58,7 @@ from controlplane.translate.peers import PeerModes
 from controlplane.translate.pods.residents import Residents
 from controlplane.translate.pods.residents import places as where_nodes_are
 from controlplane.translate.pods.serving import Serving, placed
-from controlplane.translate.pods.table import PodTable
+from controlplane.translate.pods.table import PodTable, tell_unstarted
 from controlplane.translate.pods.workloads import PodWorkloads
 from controlplane.translate.report import Report
 from controlplane.translate.sidecars import Sidecars
@@ -83,6 +83,7 @@ def build(
         "named", services.named, of(core.Service), of(ServiceEntry), defaults.services, report
     )
     pods = memo.grown("pods", PodTable.of, of(Pod))
+    memo.once("unstarted pods", tell_unstarted, pods.unstarted, report)
     nodes = memo.once("nodes", where_nodes_are, of(Node))
     residents = memo.index("residents", Residents, pods, nodes, modes, trust_domain)
     places = memo.stage(
