@@ -65,6 +65,16 @@ class Judge:
         del made["static_resources"]["clusters"][0]["transport_socket"]
         return made
 
+    def has_all(self) -> bool:
+        """Some proxy has its listeners, and all else that it asked for. It objects to nothing."""
+        machines = [connection.machine for connection in self.ads.connections]
+        assert not any(machine.rejections for machine in machines), machines[0].rejections
+        return any(
+            LDS in machine.subscriptions
+            and not any(one.awaiting for one in machine.subscriptions.values())
+            for machine in machines
+        )
+
     async def judge(self, candidate: Mesh, within_s: float = 12.0) -> dict[str, dict[str, str]]:
         """Envoy's objections to `candidate`: {type: {resource: message}}."""
         self.cache.set_mesh(candidate)

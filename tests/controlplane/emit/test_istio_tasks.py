@@ -18,7 +18,6 @@ from controlplane.inventory import Snapshot
 from controlplane.kinds.parse import parse
 from controlplane.mesh.model import Mesh
 from controlplane.translate import build
-from protos.types import LDS
 from tests.support.echo_backends import Backend, serving
 from tests.support.echo_client import Answer, Ask, ask
 from tests.support.envoy import envoy
@@ -83,7 +82,7 @@ async def running(directory: Path, proxy: str) -> AsyncIterator[Tasks]:
         sidecar = PROXIES[proxy](bootstrap, directory)
         await asyncio.to_thread(sidecar.start)
         stack.push_async_callback(asyncio.to_thread, sidecar.stop)
-        await eventually_async(lambda: has_all(judge), 30.0, "the listeners are there")
+        await eventually_async(judge.has_all, 30.0, "the listeners are there")
         ports = {name: gateways[letter] for name, letter in GATEWAYS.items()}
         mesh_port = int(bootstrap["node"]["metadata"]["HTTP_PROXY_PORT"])
         yield Tasks({"mesh": mesh_port} | ports, backends)
@@ -93,16 +92,6 @@ def _server(pair: tuple[Path, Path]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*pair)
     return context
-
-
-def has_all(judge: Judge) -> bool:
-    machines = [connection.machine for connection in judge.ads.connections]
-    assert not any(machine.rejections for machine in machines), machines[0].rejections
-    return any(
-        LDS in machine.subscriptions
-        and not any(one.awaiting for one in machine.subscriptions.values())
-        for machine in machines
-    )
 
 
 @pytest.mark.parametrize("proxy", PROXIES)

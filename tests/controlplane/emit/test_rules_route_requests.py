@@ -16,7 +16,6 @@ from controlplane.inventory import Snapshot
 from controlplane.kinds.parse import parse
 from controlplane.mesh.model import Mesh
 from controlplane.translate import build
-from protos.types import LDS
 from tests.support.envoy import envoy
 from tests.support.judge import Judge
 from tests.support.mesh import TRUST_DOMAIN
@@ -261,23 +260,13 @@ async def meshed(directory: Path, proxy: str) -> AsyncIterator[Meshed]:
     sidecar = PROXIES[proxy](bootstrap, directory)
     await asyncio.to_thread(sidecar.start)
     try:
-        await eventually_async(lambda: has_all(judge), 20.0, "the listeners are there")
+        await eventually_async(judge.has_all, 20.0, "the listeners are there")
         yield Meshed(int(bootstrap["node"]["metadata"]["HTTP_PROXY_PORT"]), backends)
     finally:
         await asyncio.to_thread(sidecar.stop)
         await judge.server.stop(0)
         for server in servers:
             server.close()
-
-
-def has_all(judge: Judge) -> bool:
-    machines = [connection.machine for connection in judge.ads.connections]
-    assert not any(machine.rejections for machine in machines), machines[0].rejections
-    return any(
-        LDS in machine.subscriptions
-        and not any(one.awaiting for one in machine.subscriptions.values())
-        for machine in machines
-    )
 
 
 @pytest.mark.parametrize("proxy", PROXIES)
