@@ -18,7 +18,6 @@ from controlplane.translate.report import Report
 _NAMED = 3
 """How many services a message names."""
 _MUTUAL = "ISTIO_MUTUAL"
-_NOBODY = Endpoint("", {})
 
 
 def tell(
@@ -31,10 +30,10 @@ def tell(
     """services: with their endpoints and policies. Only the rules' policies for all ports of a
     service are looked at."""
     deciding = [(rule, tls) for rule in rules if (tls := _said(rule)) is not None]
-    if not deciding:
-        return
-    known = {f"{one.namespace}/{one.name}": one for one in workloads}
-    found = {one.hostname: one for one in services if _refused(one, known, modes)}
+    plain = any(said.mode != _MUTUAL for _, said in deciding)
+    known = {f"{one.namespace}/{one.name}": one for one in workloads} if plain else {}
+    ruled = [one for one in services if one.policy.tls is not None] if deciding else []
+    found = {one.hostname: one for one in ruled if _refused(one, known, modes)}
     for rule, said in deciding:
         names = sorted(
             name
@@ -76,19 +75,20 @@ def _is_for(rule: kinds.DestinationRule, service: Service) -> bool:
 
 def _refused(service: Service, workloads: Mapping[str, Workload], modes: PeerModes) -> bool:
     """Whether no endpoint takes what clients of the service begin with. Of what is no workload of
-    the mesh nobody knows."""
-    tls = service.policy.tls
-    if tls is None or not all(one.workload for one in service.endpoints or [_NOBODY]):
+    the mesh nobody knows. The first endpoint decides where all is well, for this is asked at every
+    change."""
+    tls, endpoints = service.policy.tls, service.endpoints
+    if tls is None or not endpoints:
         return False
     if tls.mode == _MUTUAL:
-        return not any(one.mesh for one in service.endpoints)
-    return all(_is_strict(service, one, workloads, modes) for one in service.endpoints)
+        return all(one.workload and not one.mesh for one in endpoints)
+    return all(_is_strict(service, one, workloads, modes) for one in endpoints)
 
 
 def _is_strict(
     service: Service, endpoint: Endpoint, workloads: Mapping[str, Workload], modes: PeerModes
 ) -> bool:
-    if not endpoint.mesh:
+    if not (endpoint.mesh and endpoint.workload):
         return False
     workload = workloads.get(endpoint.workload)
     known = [
