@@ -144,7 +144,11 @@ def test_kinds_without_effect_yet_say_so_by_a_warning() -> None:
 
 def test_foreign_kinds_are_told_and_ours_in_foreign_groups_refused() -> None:
     head = "apiVersion: {}\nkind: {}\nmetadata: {{name: a}}\n"
-    foreign = (("cert-manager.io/v1", "Certificate"), ("v1", "LimitRange"), ("apps/v1", "DaemonSet"))
+    foreign = (
+        ("cert-manager.io/v1", "Certificate"),
+        ("v1", "LimitRange"),
+        ("apps/v1", "DaemonSet"),
+    )
     for version, kind in foreign:
         (status,) = parse(head.format(version, kind), "m.yaml").statuses
         assert (status.severity, status.code) == ("info", "NoEffect")

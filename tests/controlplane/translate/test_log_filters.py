@@ -66,7 +66,7 @@ def log_to(path: Path, wanted: dict[str, Any]) -> dict[str, Any]:
 
 def ours(expression: str) -> dict[str, Any]:
     (log,) = envoy_logs((AccessLog(wanted=parse(expression)),), guarded=False)
-    found: dict[str, Any] = MessageToDict(log, preserving_proto_field_name=True)
+    found: dict[str, dict[str, Any]] = MessageToDict(log, preserving_proto_field_name=True)
     return found.get("filter", {})
 
 
