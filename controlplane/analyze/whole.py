@@ -94,15 +94,17 @@ def _problem(label: str, position: Position, message: str) -> Status:
 def _nodes(mesh: Mesh) -> Iterator[tuple[str, Position, Node]]:
     """The proxies that there can be, with what stands for them: a workload, a gateway, and of each
     namespace one that is neither."""
-    for one in mesh.workloads:
+    for one in (*mesh.workloads, *mesh.pods):
         facts = Node(
             f"sidecar~{one.name}.{one.namespace}",
             one.namespace,
             one.name,
             one.service_account,
             one.labels,
-            http_proxy_port=_HTTP_PROXY_PORT,
+            http_proxy_port=0 if one.pod else _HTTP_PROXY_PORT,
             weft_agent=True,
+            interception="REDIRECT" if one.pod else "NONE",
+            pod=one.name if one.pod else "",
         )
         yield f"Workload {one.namespace}/{one.name}", one.position, facts
     for gateway in mesh.gateways:
