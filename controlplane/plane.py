@@ -71,6 +71,7 @@ from controlplane.rotation.progress import Progress
 from controlplane.rotation.rehearsal import ExtrasFor, Rehearsals
 from controlplane.rotation.roster import ROSTER_FILE, Roster
 from controlplane.sources.memory import MemorySource
+from controlplane.sources.store.metrics import StoreMetrics
 from controlplane.sources.store.mirror import Mirror
 from controlplane.sources.store.values import Store
 from controlplane.status import StatusRegistry
@@ -148,7 +149,7 @@ class Plane:
         self.pipeline = Pipeline(inventory, domain, Outlets(*told), time.time)
         self.memory = MemorySource(inventory, self.pipeline.changed)
         self.mirror = Mirror(store, self.memory, SealedBox(passphrase) if passphrase else None)
-        self._objects = self._applied(inventory)
+        self._objects = self._applied(inventory, store)
 
     def _registrar(self, inventory: Inventory) -> Registrar:
         return Registrar(
@@ -158,8 +159,10 @@ class Plane:
             token_hex(8),
         )
 
-    def _applied(self, inventory: Inventory) -> Objects:
+    def _applied(self, inventory: Inventory, store: Store) -> Objects:
         """What the management API has to do with."""
+        others = partial(_count_others, self.replicas)
+        StoreMetrics(self.metrics.registry, self.mirror, lambda: store.away, others)
         rooms = Rooms(self.pipeline.settled, lambda: self.pipeline.statuses, self.registry)
         domain = self.options.trust_domain
         return Objects(inventory, self.memory, self.mirror, rooms, domain, time.time)
@@ -352,3 +355,7 @@ class Plane:
         status = StatusService(self._prove, self.connections)
         loads = LoadService(self._prove, self.loads)
         server.add_generic_rpc_handlers((self.ads.handler(), status.handler(), loads.handler()))
+
+
+def _count_others(replicas: Replicas | None) -> int:
+    return len(replicas.others) if replicas is not None else 0

@@ -255,6 +255,8 @@ def test_etcd_dies_and_serving_goes_on(cluster: Cluster, proxies: list[Roamer]) 
     assert code == "UNAVAILABLE"
     assert "nothing was changed" in why and "try again when etcd is back" in why
     eventually(lambda: told(one) == ["StoreAway"], LONG_S, "it is told")
+    metrics = one.page("/metrics")[1]
+    assert "weft_store_up 0.0" in metrics and "weft_store_objects 4.0" in metrics
     assert one.page("/ready") == (200, "LIVE\n")
     with Roamer("late", svid(one, "late"), [one.serving["mtls_address"]]) as late:
         late.wait_synced()

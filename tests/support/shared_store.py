@@ -36,6 +36,10 @@ class Member:
         self._room = room
         self._listeners = Listeners()
 
+    @property
+    def away(self) -> str:
+        return self._room.away
+
     def listen(self, prefix: str, listener: Listener) -> None:
         self._listeners.add(prefix, listener)
 

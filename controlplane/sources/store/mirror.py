@@ -45,7 +45,18 @@ log = logging.getLogger("weft.controlplane.store")
 class Mirror:
     """Make it before the store is opened."""
 
-    __slots__ = ("_box", "_left", "_memory", "_only_here", "_records", "_sent", "_store", "_values")
+    __slots__ = (
+        "_box",
+        "_left",
+        "_memory",
+        "_only_here",
+        "_records",
+        "_refusals",
+        "_sent",
+        "_store",
+        "_values",
+        "changes",
+    )
 
     def __init__(self, store: Store, memory: MemorySource, box: SealedBox | None = None) -> None:
         """box: what keys are sealed in; without one they are kept in memory only."""
@@ -57,6 +68,8 @@ class Mirror:
         self._only_here: set[ObjectKey] = set()
         self._left: set[ObjectKey] = set()
         self._sent: dict[bytes, Object] = {}
+        self._refusals: set[ObjectKey] = set()
+        self.changes = 0
         store.listen(PREFIX, self._told)
 
     # ------------------------------------------------------------------ asked by users
@@ -117,9 +130,20 @@ class Mirror:
         if not self._store.shared:
             await self.delete([key for key, one in self._records.items() if one.transient])
 
+    @property
+    def count(self) -> int:
+        """Objects in the store."""
+        return len(self._values)
+
+    @property
+    def refused(self) -> int:
+        """Of these such as are not understood."""
+        return len(self._refusals)
+
     # ------------------------------------------------------------------ told by the store
 
     def _told(self, change: Change) -> None:
+        self.changes += 1
         gone = [name for name, value in change.values.items() if value is None]
         if change.whole:
             gone += self._values.keys() - change.values.keys()
@@ -161,9 +185,11 @@ class Mirror:
             why = said[0] if said else f"it is no {key.kind}"
             self._refused(key, record.source, record.text, why)
             return None
+        self._refusals.discard(key)
         return good[0]
 
     def _refused(self, key: ObjectKey, source: str, text: str, why: str) -> None:
+        self._refusals.add(key)
         message = f"{key} was applied, and is refused now: {why}; apply it again, or delete it"
         log.warning("%s: %s", self._store.place, message)
         status = Status(Position(source), "error", "NotRestored", str(key), message)
@@ -176,6 +202,7 @@ class Mirror:
         key = key_of(name)
         if key is not None:
             self._records.pop(key, None)
+            self._refusals.discard(key)
             self._left.discard(key)
             self._memory.remove(key)
 

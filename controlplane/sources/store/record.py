@@ -22,7 +22,7 @@ PREFIX = "objects/"
 SEALED_KINDS = frozenset({"Secret"})
 _FORMAT = 1
 _NOT_BY_LINES = re.compile(r"^%|\r(?!\n)|[\x85\u2028\u2029]", re.MULTILINE)
-"""Directives (YAML 1.2, 6.8), which hold for what follows, and what YAML 1.1 takes for line ends."""
+"""Directives (YAML 1.2, 6.8), which hold for what follows, and further line ends of YAML 1.1."""
 
 
 class RecordError(ValueError):

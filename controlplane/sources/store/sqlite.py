@@ -45,6 +45,7 @@ class SqliteStore:
     """Made anew where there is no file."""
 
     shared = False
+    away = ""
 
     def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
         self._path = path

@@ -71,6 +71,11 @@ class Store(Protocol):
         """Whether other replicas use it too, and what is transient ends by itself."""
         ...
 
+    @property
+    def away(self) -> str:
+        """Why it does not answer now; '' if it does."""
+        ...
+
     def listen(self, prefix: str, listener: Listener) -> None: ...
 
     async def open(self) -> None:
