@@ -8,6 +8,7 @@ import yaml
 from controlplane.inventory import Snapshot
 from controlplane.kinds.parse import parse
 from controlplane.mesh.model import Status
+from controlplane.mesh.scopes import GATEWAY_NAME
 from controlplane.mesh.telemetry import ALWAYS, AccessLog, Compared, Logs, LogTest
 from controlplane.translate import build
 from controlplane.translate.log_formats import (
@@ -117,6 +118,17 @@ def test_the_older_one_of_two_stays_in_force() -> None:
     found, statuses = logs(one, two)
     assert found == Logs((), ())
     assert [status.code for status in statuses] == ["Conflict"]
+
+
+def test_a_gateway_is_chosen_by_its_name() -> None:
+    text = """{apiVersion: telemetry.istio.io/v1, kind: Telemetry, metadata: {name: t},
+      spec: {targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}],
+        accessLogging: [{disabled: true}]}}"""
+    parsed = parse(text, "m.yaml")
+    mesh, _ = build(Snapshot(parsed.objects), "cluster.local")
+    chosen = [one.logs for one in mesh.logs if one.scope.takes("default", {GATEWAY_NAME: "edge"})]
+    assert chosen == [Logs((), ()), Logs()]
+    assert not mesh.logs[0].scope.takes("default", {"app": "web"})
 
 
 @pytest.mark.parametrize(
