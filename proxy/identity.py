@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from certs.errors import CertificateError
 from certs.files import read_public, read_secret, write_secret
@@ -94,11 +94,18 @@ class IdentityOptions:
     follow_mesh: bool = False
 
 
+class Outlet(Protocol):
+    """Others who use this identity."""
+
+    async def give(self, svid: Svid | None) -> None:
+        """A new certificate, or with None other roots: returns when they are in use."""
+
+
 class Identity:
     """`run` until cancelled. `on_secret` and each listener are called in the loop.
 
-    ride: finds a connection to the CA that is there already; may be set until `run`. on_roots is
-    called when other roots are believed."""
+    ride: finds a connection to the CA that is there already; may be set until `run`, and so may
+    outlet: who is to have certificates and roots before they count."""
 
     def __init__(
         self,
@@ -128,7 +135,7 @@ class Identity:
         self._heeded: Certificate | None = None  # the one of them for whom we have renewed
         self.revoked: frozenset[str] = frozenset()
         self.on_revoked = on_revoked
-        self.on_roots: Callable[[], None] = lambda: None
+        self.outlet: Outlet | None = None
         self._news = asyncio.Event()
         self.spread_s = _LEAST_SPREAD_S
         self._doubted = False
@@ -161,6 +168,7 @@ class Identity:
         """Takes what is on disk, then keeps the certificate young for ever."""
         await asyncio.to_thread(self._load)
         if self.svid is not None:
+            await self._hand_out(self.svid)
             self._announce(self.svid)
         failures = 0
         while True:
@@ -180,6 +188,7 @@ class Identity:
             self._doubted = False
             self._renewed_at = self._clock()
             self._heeded = wanted  # whoever has issued it: asking again would change nothing
+            await self._hand_out(svid)
             self.svid, self._key = svid, svid.key
             self._announce(svid)
             log.info("certificate of %s until %s", svid.spiffe_id, _when(svid.valid[1]))
@@ -256,6 +265,10 @@ class Identity:
         else:
             log.info("certificate not renewed yet: %s", error)
 
+    async def _hand_out(self, svid: Svid) -> None:
+        if self.outlet is not None:
+            await self.outlet.give(svid)
+
     def _announce(self, svid: Svid) -> None:
         chain = DataSource(chain_to_pem(svid.chain), "identity")
         key = DataSource(key_to_pem(svid.key), "identity")
@@ -291,8 +304,8 @@ class Identity:
             if kept:
                 return False
             changed = await asyncio.to_thread(self._trust.take, context.trusted_ca.data)
-            if changed:
-                self.on_roots()
+            if changed and self.outlet is not None:
+                await self.outlet.give(None)
             return changed
         except CertificateError as error:
             log.error("%s of the mesh is not used: %s", secret.name, error)

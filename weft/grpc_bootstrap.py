@@ -17,8 +17,9 @@ PROVIDER = "default"
 """Istio's name of the provider of certificates, by which the control plane means it."""
 
 SERVER_TEMPLATE = "grpc/server?xds.resource.listening_address=%s"
-REFRESH = "10s"
-"""How often gRPC looks at the files. Certificates are renewed at half of their life."""
+REFRESH = "1s"
+"""How often gRPC looks at the files: within the time over which proxies spread renewals, so that
+who is to verify a new certificate knows its roots."""
 
 KEY_FILE, CHAIN_FILE, ROOTS_FILE = "key.pem", "cert-chain.pem", "root-cert.pem"
 """As `weft proxy --output-certs` writes them: the chain last."""
