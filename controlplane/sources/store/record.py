@@ -21,6 +21,7 @@ from controlplane.sources.manifests import flow, objects_in
 PREFIX = "objects/"
 SEALED_KINDS = frozenset({"Secret"})
 _FORMAT = 1
+MAX_LINE = 1 << 31
 _NOT_BY_LINES = re.compile(r"^%|\r(?!\n)|[\x85\u2028\u2029]", re.MULTILINE)
 """Directives (YAML 1.2, 6.8), which hold for what follows, and further line ends of YAML 1.1."""
 
@@ -103,10 +104,12 @@ def decode(name: str, value: bytes, box: SealedBox | None) -> Record:
             raise RecordError(f"it is {key}, which belongs elsewhere")
         text = _opened(name, found["sealed"], box) if "sealed" in found else str(found["text"])
         line, source = int(found["line"]), str(found["source"])
+        if not 0 < line < MAX_LINE:
+            raise RecordError(f"it stands in line {line}")
         return Record(key, text, line, source, bool(found.get("transient")))
     except RecordError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, ArithmeticError, TypeError, RecursionError) as error:
         raise RecordError(f"it is no object that was applied ({error})") from None
 
 
