@@ -243,7 +243,7 @@ def proxy(
     "--store",
     default="",
     metavar="PLACE",
-    help="Keeps what is applied: sqlite:PATH, or etcd://HOST:PORT,.../PREFIX for several replicas"
+    help="Keeps what is applied: sqlite:PATH, or etcd://HOST,.../PREFIX for several replicas"
     "  [default: sqlite:STATE/store.sqlite3].",
 )
 @click.option("--store-ca", type=PATH, metavar="FILE", help="The roots of etcd's TLS (PEM).")
@@ -342,6 +342,8 @@ def controlplane(**options: Any) -> None:
     Example:
       weft controlplane --config mesh --state-dir /var/lib/weft --host 0.0.0.0
       weft controlplane --kubernetes --state-dir /var/lib/weft --host 0.0.0.0
+      weft controlplane --store etcd://etcd.example/weft --store-ca ca.pem \\
+                        --state-passphrase-file pass --state-dir /var/lib/weft --host 0.0.0.0
     """
     from controlplane.main import ControlPlaneOptions, run
 
