@@ -28,6 +28,7 @@ from proxy.config import model
 from proxy.config.filters.decode_router import RouterConfig
 from proxy.config.snapshot import Snapshot
 from proxy.connection import ConnectionInfo
+from proxy.demand import Demand
 from proxy.l7.downstream_h1 import DownstreamH1
 from proxy.l7.logged import Logged
 from proxy.l7.worker import Worker
@@ -222,8 +223,14 @@ class Playbook:
         self._stack = ExitStack()
         self.events = Lines()
         watches = Watches(lambda _: self.events, "events")
+        self.demand = Demand(self.worker.call_later, self.loop.time)
         self.runtime = Runtime(
-            self.worker, self.stats, self._open, lambda _: self._log, watches=watches
+            self.worker,
+            self.stats,
+            self._open,
+            lambda _: self._log,
+            watches=watches,
+            demand=self.demand,
         )
         self.config = config or snapshot(
             [listener(routes(*(table or (route(),))), **manager)],
@@ -256,6 +263,8 @@ class Playbook:
         """Puts a snapshot in force; exactly `problems` can't be."""
         self.config = config
         assert self.runtime.apply(config).keys() == problems
+        fetching = (name for name, table in config.routes.items() if table.fetches_hosts)
+        self.demand.settle(frozenset(fetching), config.answers)
         self._clusters |= set(self.runtime.clusters.running.values())
 
     def client(self, name: str = "in") -> Client:
