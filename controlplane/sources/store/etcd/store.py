@@ -255,7 +255,8 @@ class EtcdStore:
     def _say(self, why: str) -> None:
         if bool(why) != bool(self._why):
             if self._works:
-                log.warning("the store %s is %s", self._place, why or "there again")
+                what = f"is away: {why}" if why else "is there again"
+                log.warning("the store %s %s", self._place, what)
             self._why = why
             self._told(why)
 
