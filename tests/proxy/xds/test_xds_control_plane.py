@@ -52,6 +52,7 @@ def sidecar(plane: ControlPlane, folder: Path, http_proxy_port: int) -> Path:
     mtls_port = int(plane.serving["mtls_address"].rpartition(":")[2])
     root = str(plane.state / "root.pem")
     plain = sidecar_bootstrap(node, xds_port=mtls_port, admin_port=free_port(), root_file=root)
+    del plain["node"]["metadata"]["WEFT_ON_DEMAND"]  # nobody asks for anything here
     (folder / "token").write_text(plane.join_token("messenger"))
     (folder / "token").chmod(0o600)
     path = folder / "bootstrap.json"
