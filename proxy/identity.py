@@ -98,7 +98,8 @@ class Outlet(Protocol):
     """Others who use this identity."""
 
     async def give(self, svid: Svid | None) -> None:
-        """A new certificate, or with None other roots: returns when they are in use."""
+        """A new certificate, or None; and the roots as they are now: returns when all of it is in
+        use."""
 
 
 class Identity:
@@ -304,7 +305,7 @@ class Identity:
             if kept:
                 return False
             changed = await asyncio.to_thread(self._trust.take, context.trusted_ca.data)
-            if changed and self.outlet is not None:
+            if self.outlet is not None:  # it has its own opinion of what is new
                 await self.outlet.give(None)
             return changed
         except CertificateError as error:

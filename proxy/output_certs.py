@@ -38,16 +38,16 @@ class OutputCerts:
         self._folder = folder
         self._identity = identity
         self._svid: Svid | None = None
-        self._written = False
+        self._roots: bytes | None = None  # as they stand in the file
         self._failed = asyncio.Event()
         identity.outlet = self
 
     async def give(self, svid: Svid | None) -> None:
-        self._svid = svid or self._svid
-        is_first = not self._written
+        """An agent may find its own roots in a file that was changed before anybody was told."""
+        before, self._svid = self._roots, svid or self._svid
         if not await self._try():
             self._failed.set()
-        elif not is_first:
+        elif before is not None and (svid is not None or self._roots != before):
             await asyncio.sleep(SEEN_S)
 
     async def run(self) -> None:
@@ -68,7 +68,7 @@ class OutputCerts:
         except (OSError, CertificateError) as error:
             log.error("certificates are not written to %s: %s", self._folder, error)
             return False
-        self._written = True
+        self._roots = roots
         return True
 
     def _write(self, roots: bytes, svid: Svid | None) -> None:

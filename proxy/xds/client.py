@@ -114,6 +114,7 @@ class XdsClient:
         self._applying_config = applying
         self._jitter = jitter
         self._renewed = False
+        self._handing_on = 0
         self._told: dict[str, Secret] = {}
         self._were_warm = False
         self._identity = identity
@@ -208,7 +209,7 @@ class XdsClient:
         first ones at once, as listeners are not asked for yet. Secrets are acknowledged when they
         are in force: the mesh may drop what only they made superfluous."""
         if type_url == SDS:
-            return not self._applying_config()
+            return not (self._applying_config() or self._handing_on)
         return type_url != CDS or not self._were_warm or self._clusters_are_warm()
 
     def refused(self) -> None:
@@ -277,11 +278,18 @@ class XdsClient:
             secret = self._store.secret(name)
             if secret is not None and secret != self._told.get(name):
                 self._told[name] = secret
+                self._handing_on += 1
                 spawn(self._follow(self._identity, secret, kept), f"follow {name}")
 
     async def _follow(self, identity: LocalIdentity, secret: Secret, kept: bool) -> None:
         """Whoever is believed no more is left."""
-        if await identity.told(secret, kept=kept) and self._session is not None:
+        try:
+            changed = await identity.told(secret, kept=kept)
+        finally:
+            self._handing_on -= 1
+            if self._session is not None:
+                self._session.resubscribe()  # it is in force now, and is acknowledged
+        if changed and self._session is not None:
             await asyncio.sleep(self._jitter() * identity.spread_s)
             self._session.reconnect()
 

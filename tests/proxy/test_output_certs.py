@@ -92,6 +92,17 @@ async def test_what_is_new_counts_only_when_programs_have_read_it(
     giving.cancel()
 
 
+async def test_roots_count_then_too_and_the_same_ones_at_once(told: Told, tmp_path: Path) -> None:
+    await give(told, svid())
+    await give(told, None)
+    told.pem = b"roots 2"
+    giving = spawn(give(told, None), "giving")
+    roots = tmp_path / "certs" / ROOTS_FILE
+    await eventually_async(lambda: roots.read_bytes() == b"roots 2")
+    assert not giving.done()
+    giving.cancel()
+
+
 async def test_what_can_not_be_written_is_said_and_tried_again(
     told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
