@@ -106,7 +106,10 @@ async def test_a_bad_resource_is_refused_by_name_and_takes_no_neighbour_down(
     await server.push()
     await eventually_async(lambda: "b" in proxy.last.clusters, what="the neighbour")
     assert proxy.last.clusters["a"].lb == RoundRobinLb()
-    (nack,) = [each for each in server.requests if each.HasField("error_detail")]
+    nacks = await eventually_async(
+        lambda: [each for each in server.requests if each.HasField("error_detail")], what="the NACK"
+    )
+    (nack,) = nacks
     assert nack.error_detail.message == (
         "a: lb_policy: is for clusters of the types ORIGINAL_DST, aggregate and "
         "dynamic_forward_proxy only"
