@@ -23,7 +23,7 @@ from pathlib import Path
 from certs.errors import CertificateError
 from certs.files import create_secret, read_secret, write_secret
 from certs.packing import is_newer, is_same, pack, take, unpack
-from certs.rotation import Phase
+from certs.rotation import Phase, State
 from certs.sealed_box import SealedBox
 from certs.store import CA_FOLDER, StoredAuthority, load_state, make_state_directory
 from controlplane.ca.admin_token import ADMIN_TOKEN, open_admin_token
@@ -65,7 +65,7 @@ class SharedAuthority:
         files = self._opened(found)
         newer = await asyncio.to_thread(self._compare, files)
         if newer:
-            await self._publish(found)
+            await self._publish_first(found)
         else:
             self._value, self._files = found, files
 
@@ -91,22 +91,39 @@ class SharedAuthority:
                 create_secret(Path(scratch) / ADMIN_TOKEN, read_secret(token))
             return self._sealed(self._packed(Path(scratch)))
 
+    async def _publish_first(self, former: bytes) -> None:
+        try:
+            files = await asyncio.to_thread(self._packed, self._state_dir)
+            await self._publish(files, former)
+        except StoreConflict:
+            raise StartError(
+                f"another replica has changed the authority in {self._store.place} at the same "
+                "time: start this one again"
+            ) from None
+        except StoreAway as error:
+            raise StartError(error.reason) from None
+
     def _compare(self, files: Files) -> bool:
         """Whether ours is newer. What is older, or absent, is replaced. CertificateError: it is
         another authority."""
         if not (self._state_dir / CA_FOLDER).exists():
             self._take(files)
             return False
-        mine = load_state(self._state_dir)
-        with tempfile.TemporaryDirectory(prefix=".shared.", dir=self._state_dir) as scratch:
-            unpack(_authority_of(files), Path(scratch))
-            theirs = load_state(Path(scratch))
+        mine, theirs = load_state(self._state_dir), self._state_of(files)
         if is_same(mine, theirs) or is_newer(theirs, mine):
             self._take(files)
             return False
         if is_newer(mine, theirs):
             return True
-        raise CertificateError(
+        raise self._another(mine, theirs)
+
+    def _state_of(self, files: Files) -> State:
+        with tempfile.TemporaryDirectory(prefix=".shared.", dir=self._state_dir) as scratch:
+            unpack(_authority_of(files), Path(scratch))
+            return load_state(Path(scratch))
+
+    def _another(self, mine: State, theirs: State) -> CertificateError:
+        return CertificateError(
             f"{self._state_dir / CA_FOLDER} has the authority {mine.issuing}, and the store "
             f"{self._store.place} that of other replicas, {theirs.issuing}: use another "
             "--state-dir, or another prefix of the store"
@@ -128,14 +145,29 @@ class SharedAuthority:
 
     async def _told_here(self) -> None:
         """A step was done here: tells the others, as soon as it can."""
+        told = await self._is_told()
+        while not told:
+            await asyncio.sleep(RETRY_S)  # without the lock: others may have led it on
+            told = await self._is_told()
+
+    async def _is_told(self) -> bool:
+        """True, too, if it is in vain."""
         async with self._lock:
             files = await asyncio.to_thread(self._packed, self._state_dir)
-            while files != self._files:
-                try:
-                    await self._publish(self._value)
-                except (StoreAway, StartError) as error:
-                    log.error("the other replicas are not told of the authority: %s", error)
-                    await asyncio.sleep(RETRY_S)
+            if files == self._files:
+                return True
+            try:
+                await self._publish(files, self._value)
+            except StoreAway as error:
+                log.error("the other replicas are not told of the authority: %s", error.reason)
+                return False
+            except StoreConflict as conflict:
+                found = conflict.values.get(NAME)
+                if found is None:
+                    self._value = None
+                    return False
+                return not await self._weigh(found)
+            return True
 
     def _told_there(self, change: Change) -> None:
         value = change.values.get(NAME)
@@ -144,36 +176,47 @@ class SharedAuthority:
 
     async def _adopt(self, value: bytes) -> None:
         async with self._lock:
-            if value == self._value or self._live is None:
+            if value == self._value or not await self._weigh(value):
                 return
-            try:
-                files = self._opened(value)
-                if files != self._files:
-                    stored = await asyncio.to_thread(self._take, files)
-                    log.warning("another replica has led the authority on: %s", stored.state.phase)
-            except (CertificateError, OSError) as error:
-                log.error("what another replica says of the authority is not taken: %s", error)
-                return
-            changed, self._value = files != self._files, value
-            self._files = files
-        if changed:
+        await self._told_here()  # nothing, unless ours has become of it
+
+    async def _weigh(self, value: bytes) -> bool:
+        """Takes what the store has, unless ours has become of it. False: it can't be taken."""
+        if self._live is None:
+            return False
+        try:
+            files = self._opened(value)
+            stored = await asyncio.to_thread(self._taken, files)
+        except (CertificateError, OSError) as error:
+            log.error("what another replica says of the authority is not taken: %s", error)
+            return False
+        self._value, self._files = value, files
+        if stored is not None:
+            log.warning("another replica has led the authority on: %s", stored.state.phase)
             self._live.swap(stored)
             self._on_change()
+        return True
 
-    async def _publish(self, former: bytes | None) -> None:
-        files = await asyncio.to_thread(self._packed, self._state_dir)
+    def _taken(self, files: Files) -> StoredAuthority | None:
+        """None: ours is the same, or has become of it. CertificateError: it is another one, maybe
+        of another mesh that has the same passphrase."""
+        if files == self._packed(self._state_dir):
+            return None
+        mine, theirs = load_state(self._state_dir), self._state_of(files)
+        if is_newer(mine, theirs):
+            return None
+        if mine.issuing not in (theirs.issuing, theirs.other, *theirs.retired):
+            raise self._another(mine, theirs)
+        return self._take(files)
+
+    async def _publish(self, files: Files, former: bytes | None) -> None:
+        """Raises StoreAway and StoreConflict."""
         sealed = await asyncio.to_thread(self._sealed, files)
         # First: we are told of it before this returns, and know it then.
         known, self._value, self._files = (self._value, self._files), sealed, files
         try:
             await self._store.commit({NAME: sealed}, expected={NAME: former})
-        except StoreConflict:
-            self._value, self._files = known
-            raise StartError(
-                f"another replica has changed the authority in {self._store.place} at the same "
-                "time: stop this one, and start it again"
-            ) from None
-        except StoreAway:
+        except (StoreConflict, StoreAway):
             self._value, self._files = known
             raise
 

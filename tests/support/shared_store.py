@@ -35,6 +35,8 @@ class Member:
     def __init__(self, room: Room) -> None:
         self._room = room
         self._listeners = Listeners()
+        self.lose_answers = 0
+        """Of how many commits it is not known whether they were done."""
 
     @property
     def away(self) -> str:
@@ -66,6 +68,9 @@ class Member:
                 there[name] = value
         for member in self._room.members:
             member._listeners.tell(Change(dict(values)))
+        if self.lose_answers:
+            self.lose_answers -= 1
+            raise StoreAway("it is written, and nobody says so")
 
     async def close(self) -> None:
         if self in self._room.members:

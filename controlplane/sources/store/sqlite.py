@@ -25,6 +25,7 @@ from controlplane.sources.store.values import (
     StoreError,
     Values,
 )
+from controlplane.tasks import spawn
 
 T = TypeVar("T")
 FILE = "store.sqlite3"
@@ -66,6 +67,10 @@ class SqliteStore:
         self._listeners.tell(Change(await self._run(self._open), whole=True))
 
     async def commit(self, values: Values, transient: Collection[str] = ()) -> None:
+        # What is begun is told, too: whoever asked for it may have gone meanwhile.
+        await asyncio.shield(spawn(self._commit(values), "commit of the store"))
+
+    async def _commit(self, values: Values) -> None:
         async with self._lock:  # told in the order in which they are written
             try:
                 await self._run(lambda: self._write(values))

@@ -13,6 +13,7 @@ from certs.errors import CertificateError
 from certs.rotation import Phase
 from certs.sealed_box import SealedBox
 from certs.store import StoredAuthority, load_store, open_store
+from controlplane.ca import shared_authority
 from controlplane.ca.live import LiveAuthority
 from controlplane.ca.shared_authority import SharedAuthority
 from controlplane.errors import StartError
@@ -153,3 +154,55 @@ async def test_a_store_that_is_away_ends_a_first_start(room: Room, tmp_path: Pat
         await Replica(room, tmp_path / "one").settle()
     assert not (tmp_path / "one" / "ca").exists()
     assert issubclass(StoreAway, OSError)  # as those take it who write files otherwise
+
+
+async def test_who_was_not_told_what_it_wrote_still_tells_the_next_step(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store took it, and the answer that says so was lost."""
+    monkeypatch.setattr(shared_authority, "RETRY_S", 0.01)
+    one, two = Replica(room, tmp_path / "one"), Replica(room, tmp_path / "two")
+    here, there = await one.serve(), await two.serve()
+    one.store.lose_answers = 1
+    new = Authority.create("td", NOW)
+    here.swap(steps.stage(one.state_dir, NOW + 1, new, SECRET))
+    await eventually_async(lambda: there.stored.state.phase is Phase.STAGED, 60)
+    here.swap(steps.prepare(one.state_dir, new.id, NOW + 2, SECRET))
+    await eventually_async(lambda: there.stored.state.phase is Phase.PREPARED, 60)
+    assert here.stored.state == there.stored.state
+
+
+async def test_two_that_lead_on_at_the_same_time_end_with_one(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_authority, "RETRY_S", 0.01)
+    one, two = Replica(room, tmp_path / "one"), Replica(room, tmp_path / "two")
+    here, there = await one.serve(), await two.serve()
+    here.swap(steps.stage(one.state_dir, NOW + 1, Authority.create("td", NOW), SECRET))
+    there.swap(steps.stage(two.state_dir, NOW + 2, Authority.create("td", NOW), SECRET))
+    await eventually_async(lambda: here.stored.state == there.stored.state, 60)
+    assert here.stored.state.phase is Phase.STAGED
+    assert load_store(one.state_dir, NOW, SECRET).state == here.stored.state
+    assert load_store(two.state_dir, NOW, SECRET).state == here.stored.state
+
+
+async def test_an_older_one_and_that_of_another_mesh_are_not_taken(
+    room: Room, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever may write to the store can put back what was sealed before, or sealed elsewhere."""
+    foreign = Room()
+    one, elsewhere = Replica(room, tmp_path / "one"), Replica(foreign, tmp_path / "other")
+    here = await one.serve()
+    old = room.values["authority"]
+    await elsewhere.settle()
+    here.swap(steps.stage(one.state_dir, NOW + 1, Authority.create("td", NOW), SECRET))
+    await eventually_async(lambda: room.values["authority"] != old, 60)
+    told = room.values["authority"]
+    intruder = room.member()
+    await intruder.commit({"authority": old})
+    await eventually_async(lambda: room.values["authority"] not in (old, told), 60)
+    assert here.stored.state.phase is Phase.STAGED
+    issuing = here.stored.state.issuing
+    await intruder.commit({"authority": foreign.values["authority"]})
+    await eventually_async(lambda: "is not taken" in caplog.text, 60)
+    assert load_store(one.state_dir, NOW, SECRET).state.issuing == issuing

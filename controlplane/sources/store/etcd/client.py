@@ -150,13 +150,21 @@ class EtcdClient:
                 stack.callback(call.cancel)
                 beside = spawn(self._ask_progress(call, alive), "progress of a watch")
                 stack.callback(beside.cancel)
-                await call.write(pb.WatchRequest(create_request=created))
+                async with asyncio.timeout(self._timeout_s):  # it hangs if ended before it begins
+                    await call.write(pb.WatchRequest(create_request=created))
                 while isinstance(answer := await call.read(), pb.WatchResponse):
                     yield answer  # until it is grpc.aio.EOF
             except _BROKEN as error:
                 self._forget_token(error)
                 self.next_endpoint()
                 raise Away(_reason(error)) from None
+            except (TimeoutError, asyncio.CancelledError):
+                # grpc.aio tells of a call that `_ask_progress` has ended as if we were cancelled.
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                self.next_endpoint()
+                raise Away("no answer in time") from None
         raise Away("the watch has ended")
 
     async def _ask_progress(self, call: Any, alive: Callable[[], Awaitable[None]]) -> None:

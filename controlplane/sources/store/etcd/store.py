@@ -233,6 +233,7 @@ class EtcdStore:
         for event in answer.events:
             name, gone = self._name(event.kv), event.type == pb.Event.DELETE
             values[name] = None if gone else event.kv.value
+            self._gone.discard(name)
             if gone and name in self._transient:
                 self._gone.add(name)  # by somebody, or with our lease: that we shall know soon
             elif not gone and event.kv.lease != self._lease.id:

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import grpc
+import grpc.aio
 import pytest
 
-from controlplane.sources.store.etcd.client import Access, EtcdClient
+from controlplane.sources.store.etcd.client import Access, Away, EtcdClient
 from controlplane.sources.store.etcd.store import EtcdStore
 from controlplane.sources.store.place import EtcdPlace
 from controlplane.sources.store.values import (
@@ -18,6 +20,7 @@ from controlplane.sources.store.values import (
     StoreError,
     TooMuch,
 )
+from controlplane.tasks import spawn
 from protos.gen.etcd import rpc_pb2 as pb
 from tests.support.etcd import Etcd
 from tests.support.pki import Authority
@@ -231,3 +234,49 @@ async def test_with_tls_and_a_user(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match=r"can't be reached .TLS.: .*certificate"):
             await stranger.open()
         await stranger.close()
+
+
+async def test_what_ran_out_twice_is_put_again_twice(replicas: Replicas) -> None:
+    one = await replicas.begin(lease_s=1)
+    await one.store.commit({"w": b"1"}, {"w"})
+    for _ in range(2):
+        one.changes.clear()
+        await one.client.revoke(one.store.lease)
+        await eventually_async(lambda: {"w": None} in [each.values for each in one.changes], 60)
+        await one.has({"w": b"1"})
+        one.store._forget_gone()  # as when the lease is renewed
+
+
+async def test_a_watch_that_falls_silent_is_given_up() -> None:
+    """Not the task that reads it: grpc.aio tells of a call that we cancel as if we were."""
+
+    asked, never = asyncio.Event(), asyncio.Event()
+
+    async def silent(requests: object, context: object) -> AsyncIterator[bytes]:
+        asked.set()
+        await never.wait()
+        yield b""
+
+    methods = {"Watch": grpc.stream_stream_rpc_method_handler(silent)}
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("etcdserverpb.Watch", methods),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    client = EtcdClient((f"127.0.0.1:{port}",), Access())
+
+    async def alive() -> None:
+        await asked.wait()
+        raise Away("it does not answer")
+
+    async def read() -> None:
+        async for _ in client.watch(pb.WatchCreateRequest(key=b"a"), alive):
+            pass
+
+    reading = spawn(read(), "watch")
+    await asyncio.wait([reading], timeout=60)
+    with pytest.raises(Away, match="no answer in time"):
+        reading.result()
+    await client.close()
+    await server.stop(None)

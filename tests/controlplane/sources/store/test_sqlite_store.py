@@ -14,6 +14,7 @@ import pytest
 
 from controlplane.sources.store.sqlite import SqliteStore
 from controlplane.sources.store.values import Change, StoreAway, StoreError
+from controlplane.tasks import spawn
 
 MANY = {f"objects/{number}": b"x" * 500 for number in range(200)}
 
@@ -152,3 +153,16 @@ async def test_a_full_disk_changes_nothing_and_says_so(path: Path) -> None:
     await again.open()
     assert heard.changes == [Change({"objects/a": b"1", "objects/c": b"3"}, whole=True)]
     await again.close()
+
+
+async def test_whoever_goes_meanwhile_leaves_no_value_that_nobody_was_told_of(path: Path) -> None:
+    store = SqliteStore(path)
+    heard = Heard(store)
+    await store.open()
+    asked = spawn(store.commit({"objects/a": b"1"}), "commit")
+    await asyncio.sleep(0)
+    asked.cancel()
+    await asyncio.wait([asked])
+    await store.commit({"objects/b": b"2"})
+    assert [one.values for one in heard.changes] == [{}, {"objects/a": b"1"}, {"objects/b": b"2"}]
+    await store.close()
