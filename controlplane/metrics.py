@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from controlplane.mesh.model import Status
 from controlplane.xds.service import Connection
 from controlplane.xds.stream import Answer
+from controlplane.xds.troubles import FROZEN, LEFT_OUT
 from controlplane.xds.wire import Push
 from protos.types import short_name
 
 CONVERGENCE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0)
+
+NOT_IN_FORCE = {LEFT_OUT: "left_out", FROZEN: "kept"}
+"""Code of a status -> the label `reason`."""
 
 
 class Metrics:
@@ -43,15 +47,25 @@ class Metrics:
             ["severity"],
             registry=self.registry,
         )
+        self._not_in_force = Gauge(
+            f"{prefix}not_in_force",
+            "Statuses of what was taken but is not in force at some proxy.",
+            ["reason"],
+            registry=self.registry,
+        )
         proxies = Gauge(
             f"{prefix}connected_proxies", "Open discovery streams.", registry=self.registry
         )
         proxies.set_function(lambda: sum(1 for _ in connections()))
 
-    def configured(self, statuses: Iterable[Status]) -> None:
+    def configured(self, statuses: Sequence[Status]) -> None:
         severities = [status.severity for status in statuses]
         for severity in ("error", "warning", "info"):
             self._statuses.labels(severity).set(severities.count(severity))
+
+        codes = [status.code for status in statuses]
+        for code, reason in NOT_IN_FORCE.items():
+            self._not_in_force.labels(reason).set(codes.count(code))
 
     def text(self) -> bytes:
         """The Prometheus text format."""

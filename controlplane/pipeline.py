@@ -59,6 +59,7 @@ class Pipeline:
         self._said: tuple[tuple[Status, ...], tuple[Status, ...]] | None = None
         self._statuses: tuple[Status, ...] = ()
         self._debouncer = Debouncer(self.rebuild)
+        outlets.cache.restate = self.changed
         self.on_conditions: Callable[[tuple[ObjectConditions, ...]], None] = lambda found: None
 
     @property
@@ -81,12 +82,14 @@ class Pipeline:
         if security is not asked:
             mesh = replace(mesh, security=security)
         to.cache.set_mesh(mesh)
+        to.cache.judge(one.node for one in to.ads.connections)
         to.federation.configure(mesh.federated, mesh.security.trust_domain_aliases)
         others = (
             *to.federation.statuses(),
             *to.discovery.statuses(asked),
             *patch_faults(mesh.patches),
             *to.cache.proxyless.statuses(),
+            *to.cache.statuses(),
         )
         if self._said is None or said is not self._said[0] or others != self._said[1]:
             self._said = (said, others)

@@ -91,6 +91,7 @@ def check(
         *_duplicates("listener", (x.name for x in draft.listeners)),
         *_duplicates("route configuration", (r.name for r in draft.routes)),
         *_missing_endpoints(draft),
+        *_shared_places(draft.listeners),
     ]
     for listener in draft.listeners:
         problems += _check_listener(listener, known_routes, known)
@@ -122,6 +123,21 @@ def _missing_endpoints(draft: Draft) -> list[str]:
         for c in draft.clusters
         if c.type == Cluster.EDS and (c.eds_cluster_config.service_name or c.name) not in have
     ]
+
+
+def _shared_places(listeners: Iterable[Listener]) -> list[str]:
+    """Listeners that Envoy refuses, as another one has their address and port."""
+    first: dict[tuple[str, int, int], str] = {}
+    problems = []
+    for one in listeners:
+        at = one.address.socket_address
+        if not at.port_value or (one.HasField("bind_to_port") and not one.bind_to_port.value):
+            continue
+        other = first.setdefault((at.address, at.port_value, at.protocol), one.name)
+        if other != one.name:
+            where = f"{at.address}:{at.port_value}"
+            problems.append(f"listeners {other} and {one.name} are both at {where}")
+    return problems
 
 
 def _check_listener(

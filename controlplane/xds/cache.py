@@ -8,9 +8,10 @@
     secrets    one node, mostly the same for all
     extras     one node, while a rehearsal runs
 
-A node whose layers did not change has the same Snapshot, found by identity. What can't be built, or
-has dangling references, is our own mistake: it is logged and the last good one stays in force, so
-that one bad part takes nothing else down.
+A node whose layers did not change has the same Snapshot, found by identity. A user's patch that
+would leave something dangling is left out. What can't be built or dangles without it is our own
+mistake: the last good one stays in force, so that one bad part takes nothing else down. Both are
+told in `statuses`.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
 from controlplane.emit import clients, credentials, envoy, on_demand
 from controlplane.emit.clients import Client
+from controlplane.emit.fitting import Attempt, fitted
 from controlplane.emit.node import Node, seated
 from controlplane.emit.patch_tables import ROUTES
 from controlplane.emit.patches import asked_of
 from controlplane.emit.sidecars.capture import Capture
-from controlplane.mesh.model import Mesh, Workload
+from controlplane.mesh.model import Mesh, Status, Workload
 from controlplane.resources import (
     NO_LAYER,
     TYPES,
@@ -41,10 +43,12 @@ from controlplane.resources import (
     of_layers,
 )
 from controlplane.snapshot import Draft, check
+from controlplane.xds import troubles
 from controlplane.xds.captured import Captured
 from controlplane.xds.catalog import Catalog
 from controlplane.xds.kept import Kept, same
 from controlplane.xds.proxyless import Proxyless
+from controlplane.xds.troubles import Trouble, name_of
 from protos.types import CDS, EDS, RDS, SDS, VHDS
 
 log = logging.getLogger("weft.controlplane.xds")
@@ -100,17 +104,22 @@ class _Own:
     of: envoy.Beside
     part: _Part
     clusters: frozenset[str] = frozenset()
+    trouble: Trouble | None = None
 
 
 class SnapshotCache:
     def __init__(
         self, mesh: Mesh, secrets_for: SecretsFor, revoked: Callable[[], tuple[str, ...]] = tuple
     ) -> None:
-        """revoked: the identities that plain Envoys are to refuse."""
+        """revoked: the identities that plain Envoys are to refuse. restate is called when
+        `statuses` are others."""
         self._revoked = revoked
         self._secrets_for = secrets_for
         self.extras_for: Callable[[Node], Draft] | None = None
+        self.restate: Callable[[], None] = lambda: None
+        self._judged: envoy.Patches = ()
         self._catalog = Catalog(mesh)
+        self._catalog.restate = lambda: self.restate()
         self.proxyless = Proxyless(self._catalog, revoked)
         self._captured = Captured()
         self._captures: Kept[Capture | None] = Kept()
@@ -166,6 +175,19 @@ class SnapshotCache:
                 self._latest.clear()
             known = self._latest[id(node)] = (beside, self._made(node))
         return known[1]
+
+    def judge(self, nodes: Iterable[Node]) -> None:
+        """Tries patches that are new on the nodes that are here, so that `statuses` has them."""
+        if self.mesh.patches == self._judged:
+            return
+        self._judged = self.mesh.patches
+        for node in nodes:
+            self.snapshot(node)
+
+    def statuses(self) -> tuple[Status, ...]:
+        """What is not in force, of those nodes that have asked."""
+        own = (one.trouble for one in self._own.values() if one.trouble is not None)
+        return troubles.statuses((*own, *self._catalog.troubles()), self.mesh.patches)
 
     def _made(self, node: Node) -> Snapshot:
         beside = self.mesh.workload_of(node.namespace, node.pod, node.workload)
@@ -253,35 +275,54 @@ class SnapshotCache:
         return self._part((key, "needed"), {CDS: layer}) if layer else _NOTHING
 
     def _own_part(self, key: Hashable, node: Node, scope: _Part, beside: Workload | None) -> _Own:
-        """A node that is no gateway has the same part on the same ground."""
+        """A node that is no gateway has the same part on the same ground; what was in trouble may
+        be helped by anything."""
         ground: tuple[object, ...] = (self._ground, self._revoked(), beside)
 
         def make(last: _Own | None) -> _Own:
             of = envoy.beside(self.mesh, node, self._revoked())
-            if last is not None and last.of == of:
+            if last is not None and last.of == of and last.trouble is None:
                 return last
-            made = self._build(node, of, scope)
-            return made or (replace(last, of=of) if last is not None else _Own(of, _NOTHING))
+            return self._noted(last, self._build(node, of, scope), of)
 
         known = self._own.last(key)
-        if known is not None and known[1].of.edge is not None:
+        if known is not None and (known[1].of.edge is not None or known[1].trouble):
             ground = (self.mesh, self._revoked())
         return self._own.get(key, ground, make)
 
-    def _build(self, node: Node, of: envoy.Beside, scope: _Part) -> _Own | None:
-        try:
-            draft = envoy.sidecar(of, node)
-            problems = check(draft, _names(CDS, self._shared, scope), _names(RDS, scope))
-            types = draft.encode()
-        except Exception as error:
-            # Whatever it is, proxies must keep what they have and others get what is new.
-            log.exception("configuration of %s cannot be built", node.id)
-            problems, types = (str(error),), {}
-        if problems:
-            log.error("configuration of %s stays as it was: %s", node.id, "; ".join(problems))
-            return None
-        named = on_demand.clusters_of((*draft.listeners, *draft.routes))
-        return _Own(of, _Part(types), named)
+    def _noted(self, last: _Own | None, made: _Own, of: envoy.Beside) -> _Own:
+        """The last good one in place of what can't be made; other troubles are told."""
+        before = last.trouble if last is not None else None
+        if made.trouble != before:
+            self.restate()
+        if last is not None and made.trouble is not None and made.trouble.frozen:
+            return replace(last, of=of, trouble=made.trouble)
+        return made
+
+    def _build(self, node: Node, of: envoy.Beside, scope: _Part) -> _Own:
+        """Without the patches that would leave something dangling."""
+        known = _names(CDS, self._shared, scope), _names(RDS, scope)
+
+        def attempt(kept: envoy.Patches) -> Attempt[Draft]:
+            try:
+                draft = envoy.sidecar(replace(of, patches=kept), node)
+                return Attempt(draft, check(draft, *known))
+            except Exception as error:
+                # Whatever it is, proxies must keep what they have and others get what is new.
+                log.exception("configuration of %s cannot be built", node.id)
+                return Attempt(problems=(str(error) or type(error).__name__,))
+
+        found = fitted(of.patches, attempt)
+        for left in found.left_out:
+            log.error("%s is left out of %s: %s", left.patch.object, node.id, left.why)
+        draft, frozen = found.attempt.made, "; ".join(found.attempt.problems)
+        who = name_of(node)
+        trouble = Trouble(who, found.left_out, frozen, f"Proxy {who}") or None
+        if draft is None or frozen:
+            log.error("configuration of %s stays as it was: %s", node.id, frozen)
+            return _Own(of, _NOTHING, trouble=trouble)
+        wanted = on_demand.clusters_of((*draft.listeners, *draft.routes))
+        return _Own(of, _Part(draft.encode()), wanted, trouble)
 
     def _encoded(self, secrets: tuple[Secret, ...]) -> _Part:
         """The same objects are the same secrets."""

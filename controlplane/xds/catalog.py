@@ -8,7 +8,7 @@ last that could stays, so that one bad service takes no other down.
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -17,12 +17,14 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from controlplane.emit import clients, envoy, names, on_demand, patches, routes
 from controlplane.emit.clients import Client
 from controlplane.emit.envoy import Patches
+from controlplane.emit.fitting import Attempt, fitted
 from controlplane.emit.targets import Targets
 from controlplane.mesh.model import Mesh, Service
 from controlplane.resources import NO_LAYER, Layer, Resource
 from controlplane.snapshot import Draft, check, encode
 from controlplane.xds import wire
 from controlplane.xds.kept import Column, Kept
+from controlplane.xds.troubles import Trouble
 from protos.types import CDS, EDS, RDS, VHDS
 
 log = logging.getLogger("weft.controlplane.xds")
@@ -33,10 +35,11 @@ Shape = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
-    """A service's own resources."""
+    """A service's own resources. trouble: of those who call it."""
 
     clusters: tuple[Resource, ...] = ()
     endpoints: tuple[Resource, ...] = ()
+    trouble: Trouble | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +106,16 @@ class Catalog:
         self._views: Kept[Column[Service | None]] = Kept()
         self._routes: Kept[_Routes] = Kept()
         self._layers: Kept[Layer] = Kept()
+        self._troubles: dict[Hashable, tuple[Trouble, ...]] = {}
+        self.restate: Callable[[], None] = lambda: None
         self.use(mesh)
 
     def use(self, mesh: Mesh) -> None:
         """From now on everything is of this mesh."""
         for kept in (self._encoded, self._views, self._routes, self._layers):
             kept.sweep()
+        known = self._encoded
+        self._troubles = {k: found for k, found in self._troubles.items() if known.last(k)}
         self.mesh = mesh
         self._facts.update(mesh.services, (), _Facts.of)
         about = self._facts.values
@@ -136,9 +143,21 @@ class Catalog:
         ground = (domains, alike)
         column.update(services, ground, lambda one, last: _tried(one, domains, alike, last))
         made = column.values
+        self._note(name, made)
         clusters = {one.name: one for item in made for one in item.clusters}
         endpoints = {one.name: one for item in made for one in item.endpoints}
         return {CDS: self.layer((name, CDS), clusters), EDS: self.layer((name, EDS), endpoints)}
+
+    def _note(self, name: Hashable, made: Iterable[Encoded]) -> None:
+        found = tuple([one.trouble for one in made if one.trouble is not None])
+        if found != self._troubles.get(name, ()):
+            self._troubles[name] = found
+            self.restate()
+
+    def troubles(self) -> Iterable[Trouble]:
+        """Of who has asked for `layers` of this mesh or the one before."""
+        known = self._encoded
+        return (one for name, found in self._troubles.items() if known.last(name) for one in found)
 
     def layer(self, key: Hashable, resources: dict[str, Resource]) -> Layer:
         """The last one of this key, if it has the same resources."""
@@ -210,12 +229,26 @@ def _by_name(found: Iterable[Resource]) -> dict[str, Resource]:
 def _tried(
     service: Service, domains: tuple[str, ...], alike: Patches, last: Encoded | None
 ) -> Encoded:
-    try:
-        return _encoded(service, domains, alike, last or Encoded())
-    except Exception as error:
-        # Whatever it is, proxies must keep what they have and others get what is new.
-        log.exception("configuration of %s cannot be built: %s", service.hostname, error)
-        return last or Encoded()
+    """Without the patches that would leave something dangling."""
+
+    def attempt(kept: Patches) -> Attempt[Draft]:
+        try:
+            draft = envoy.of_services((service,), domains, kept)
+            return Attempt(draft, check(draft))
+        except Exception as error:
+            # Whatever it is, proxies must keep what they have and others get what is new.
+            log.exception("configuration of %s cannot be built", service.hostname)
+            return Attempt(problems=(str(error) or type(error).__name__,))
+
+    found, last = fitted(alike, attempt), last or Encoded()
+    draft, frozen = found.attempt.made, "; ".join(found.attempt.problems)
+    who = f"clients of {service.hostname}"
+    about = f"Service {service.namespace}/{service.name}"
+    trouble = Trouble(who, found.left_out, frozen, about, service.position) or None
+    if draft is None or frozen:
+        log.error("configuration of %s stays as it was: %s", service.hostname, frozen)
+        return replace(last, trouble=trouble)
+    return _encoded(draft, last, trouble)
 
 
 def _alike(one: dict[str, Resource], other: dict[str, Resource]) -> bool:
@@ -260,16 +293,13 @@ def _host_value(
         return last.value if last is not None else b""
 
 
-def _encoded(
-    service: Service, trust_domains: tuple[str, ...], alike: Patches, last: Encoded
-) -> Encoded:
+def _encoded(draft: Draft, last: Encoded, trouble: Trouble | None) -> Encoded:
     """What is as it was stays the same object."""
-    draft = envoy.of_services((service,), trust_domains, alike)
-    if problems := check(draft):
-        raise ValueError("; ".join(problems))
     types = draft.encode()
     return Encoded(
-        _kept(types[CDS].values(), last.clusters), _kept(types[EDS].values(), last.endpoints)
+        _kept(types[CDS].values(), last.clusters),
+        _kept(types[EDS].values(), last.endpoints),
+        trouble,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from operator import is_
 from typing import Generic, TypeVar
 
@@ -42,12 +42,12 @@ class Kept(Generic[T]):
         self._now[key] = ((), value)
         return value
 
+    def values(self) -> Iterator[T]:
+        """Of all keys that are not forgotten."""
+        return (value for _, value in (self._old | self._now).values())
+
     def sweep(self) -> None:
         self._old, self._now = self._now, {}
-
-
-_BY_IDENTITY = (Service, Mesh)
-"""Comparing them would take longer than making what is made of them."""
 
 
 _BY_IDENTITY = (Service, Mesh)
