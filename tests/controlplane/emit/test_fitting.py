@@ -67,6 +67,7 @@ def test_where_all_fit_one_attempt_is_enough_and_one_bad_one_costs_few() -> None
 
 
 def test_nobody_is_blamed_for_what_is_wrong_without_patches() -> None:
-    found = fitted(patches("cd"), lambda kept: Attempt(None, ("broken",)))
+    broken: Attempt[str] = Attempt(None, ("broken",))
+    found = fitted(patches("cd"), lambda kept: broken)
     assert found.attempt.problems == ("broken",)
     assert found.left_out == ()
