@@ -7,10 +7,10 @@ has like others of its scope, and the clusters of services, by `outbound`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 
+import re2
 from envoy.config.core.v3.base_pb2 import TrafficDirection
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -93,11 +93,18 @@ def _is_proxy(match: PatchMatch, metadata: Mapping[str, str]) -> bool:
 
 @lru_cache(maxsize=256)
 def _pattern(regex: str) -> Callable[[str], object]:
-    """Anywhere in the version, as Istio looks for it."""
+    """Anywhere in the version, as Istio looks for it. In linear time: the pattern of a namespace
+    must not hold up the control plane of all."""
+    found: Callable[[str], object]
     try:
-        return re.compile(regex).search
-    except re.error:
-        return lambda _: None
+        found = re2.compile(regex).search
+    except re2.error:
+        found = _nowhere
+    return found
+
+
+def _nowhere(_: str) -> None:
+    return None
 
 
 # --------------------------------------------------------------------------- what changes

@@ -17,7 +17,7 @@ from controlplane.kinds.objects import Object, ObjectKey
 from controlplane.kinds.parse import parse
 from controlplane.kinds.workload_group import WorkloadGroup
 from controlplane.mesh.model import Position, Status
-from controlplane.registration.entry import is_ready, key_of, manifest, why_not
+from controlplane.registration.entry import OF_GROUP, is_ready, key_of, manifest, why_not
 from controlplane.sources.store.mirror import Mirror
 from controlplane.sources.store.record import records_of
 from controlplane.sources.store.values import StoreAway
@@ -32,6 +32,10 @@ GRACE_S = 10.0
 """How long an entry outlives its proxy's stream, Istio's default."""
 RETRY_S = 1.0
 SOURCE = "registration"
+TAKEN = (
+    "there is a WorkloadEntry of that name already, which was not registered: delete it, or call "
+    "the group otherwise"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class _Made:
 
     group: WorkloadGroup | None
     healthy: bool | None
+    taken: bool = False
 
 
 class Registrar:
@@ -70,17 +75,22 @@ class Registrar:
         node, key = connection.node, key_of(connection.node)
         found = self._find(ObjectKey("WorkloadGroup", node.namespace, node.group))
         group = found if isinstance(found, WorkloadGroup) else None
-        made = _Made(group, connection.healthy)
+        made = _Made(group, connection.healthy, self._is_taken(key))
         if connection in self._made_of and self._made_of[connection] == made:
             return
         self._made_of[connection] = made
         self._open.setdefault(key, set()).add(connection)
-        fault = why_not(node, connection.identity, group)
+        fault = why_not(node, connection.identity, group) or (TAKEN if made.taken else "")
         self._tell(key, group, fault)
         if group is not None and not fault:
             ready = is_ready(group, connection.healthy)
             text = manifest(node, group, self._mark, ready=ready)
             spawn(self._register(connection, made, text), f"registration of {key}")
+
+    def _is_taken(self, key: ObjectKey) -> bool:
+        """By an entry that no proxy has registered: it may be another service account's."""
+        found = self._find(key)
+        return found is not None and OF_GROUP not in found.metadata.annotations
 
     def _tell(self, key: ObjectKey, group: WorkloadGroup | None, fault: str) -> None:
         about = f"registration of {key}"

@@ -4,9 +4,15 @@ and the one that connections come to first (Istio's virtualOutbound)."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import ip_network
 
+from envoy.config.core.v3.address_pb2 import CidrRange
 from envoy.config.core.v3.base_pb2 import TrafficDirection
-from envoy.config.listener.v3.listener_components_pb2 import FilterChain, ListenerFilter
+from envoy.config.listener.v3.listener_components_pb2 import (
+    FilterChain,
+    FilterChainMatch,
+    ListenerFilter,
+)
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 import HttpInspector
 
@@ -20,6 +26,10 @@ from controlplane.emit.words import packed, seconds, socket_address
 SERVER_FIRST = frozenset((25, 53, 3306, 27017))
 """Ports of protocols in which the server speaks first (Istio's): nobody can look at what the client
 says, so that HTTP and TCP can't share them."""
+
+
+_Place = tuple[bytes, str, str]
+"""What else a chain asks for, a network and a server name; '' for any."""
 
 
 def grouped(parts: Iterable[Iterable[Claim]], reserved: Iterable[int]) -> tuple[list[Claim], ...]:
@@ -67,21 +77,64 @@ def _joined(claims: Iterable[Claim]) -> list[Claim]:
 
 
 def _set_chains(made: Listener, chains: Iterable[FilterChain]) -> None:
-    """The first of those with the same match, as Envoy takes no second. What matches everything is
-    the default, so that it is found also where another chain matches in part."""
+    """Of several for the same name or range the first, as Envoy takes no listener with a second.
+    What matches everything is the default, so that it is found also where another chain matches in
+    part."""
     seen: set[bytes] = set()
+    taken: set[_Place] = set()
     for chain in chains:
         match = chain.filter_chain_match.SerializeToString(deterministic=True)
         if match in seen:
             continue
         seen.add(match)
-        if match:
-            made.filter_chains.append(chain)
-        else:
+        if not match:
             made.default_filter_chain.CopyFrom(chain)
+        elif (free := _free(chain, taken)) is not None:
+            made.filter_chains.append(free)
     if not made.filter_chains:
         made.filter_chains.append(made.default_filter_chain)
         made.ClearField("default_filter_chain")
+
+
+def _free(chain: FilterChain, taken: set[_Place]) -> FilterChain | None:
+    """The chain for those of its names, or else of its ranges, that are not taken; takes them."""
+    rest = FilterChainMatch()
+    rest.CopyFrom(chain.filter_chain_match)
+    before = len(rest.server_names) or 1, len(rest.prefix_ranges) or 1
+    names = tuple({one.lower(): one for one in rest.server_names}.values()) or ("",)
+    by_range: dict[str, CidrRange | None] = {_network(one): one for one in rest.prefix_ranges}
+    by_range = by_range or {"": None}
+    rest.ClearField("server_names")
+    rest.ClearField("prefix_ranges")
+    kind = rest.SerializeToString(deterministic=True)
+
+    def is_free(network: str, name: str) -> bool:
+        return (kind, network, name.lower()) not in taken
+
+    free_names = [one for one in names if all(is_free(network, one) for network in by_range)]
+    free_ranges = list(by_range)
+    if not free_names:
+        free_names = list(names)
+        free_ranges = [one for one in by_range if all(is_free(one, name) for name in names)]
+    if not free_ranges:
+        return None
+    taken.update((kind, network, name.lower()) for network in free_ranges for name in free_names)
+    if (len(free_names), len(free_ranges)) == before:
+        return chain
+    made = FilterChain()
+    made.CopyFrom(chain)
+    match = made.filter_chain_match
+    match.ClearField("server_names")
+    match.server_names.extend(filter(None, free_names))
+    match.ClearField("prefix_ranges")
+    left = (by_range[key] for key in free_ranges)
+    match.prefix_ranges.extend(one for one in left if one is not None)
+    return made
+
+
+def _network(one: CidrRange) -> str:
+    """Envoy looks at no more of an address than is meant."""
+    return str(ip_network(f"{one.address_prefix}/{one.prefix_len.value}", strict=False))
 
 
 def _is_matched(chains: Iterable[FilterChain]) -> bool:

@@ -254,6 +254,9 @@ def test_proxies_are_chosen_by_what_they_say() -> None:
         ({"ISTIO_VERSION": "1.24.1"}, False),
     ):
         assert bool(names_of(emit(web(one), node(metadata=metadata)))) != meant, metadata
+    slow = patch("CLUSTER", "REMOVE", match=PatchMatch(proxy_version="(a+)+$"), context="ANY")
+    said = {"ISTIO_VERSION": "a" * 63 + "!"}  # by a backtracking engine never answered
+    assert names_of(emit(web(slow), node(metadata=said)))
     odd = patch("CLUSTER", "REMOVE", match=PatchMatch(proxy_version=r"\pL"), context="ANY")
     assert names_of(emit(web(odd), node(metadata={"ISTIO_VERSION": "1"})))
 

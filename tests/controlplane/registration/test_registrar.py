@@ -23,6 +23,7 @@ from controlplane.registration.entry import manifest, why_not
 from controlplane.registration.registrar import GRACE_S, Registrar
 from controlplane.sources.memory import MemorySource
 from controlplane.sources.store.mirror import Mirror
+from controlplane.sources.store.record import records_of
 from controlplane.sources.store.sqlite import SqliteStore
 from controlplane.translate import build
 from controlplane.xds.cache import SnapshotCache
@@ -165,6 +166,28 @@ async def test_an_entry_with_anothers_mark_is_not_ours_to_delete(tmp_path: Path)
         await town.until(lambda: town.waited == [GRACE_S])
         await asyncio.sleep(0.02)
         assert town.entries
+
+
+async def test_an_entry_that_somebody_has_written_stays_his(tmp_path: Path) -> None:
+    """Whoever claims its address must not take out the endpoint of another service account."""
+    written = """
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: cart-10.9.0.1, namespace: shop}
+spec: {address: 10.9.0.1, labels: {app: bank}, serviceAccount: bank}
+"""
+    async with opened(tmp_path / "s.db", GROUP) as town:
+        objects = kinds.parse(written, "w.yaml").objects
+        await town.mirror.apply(tuple(records_of(written, "w.yaml", transient=False)), objects)
+        one = connection(node())
+        town.came(one)
+        assert town.codes == [("NotRegistered", "WorkloadGroup shop/cart")]
+        await asyncio.sleep(0)
+        assert town.entries["cart-10.9.0.1"].spec.service_account == "bank"
+        await town.mirror.delete({objects[0].key})
+        town.came(one)
+        await town.until(lambda: town.entries)
+        assert town.entries["cart-10.9.0.1"].spec.service_account == "cart"
 
 
 async def test_a_group_that_comes_later_or_changes_counts(tmp_path: Path) -> None:

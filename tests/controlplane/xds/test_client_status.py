@@ -28,7 +28,7 @@ from envoy.type.matcher.v3.node_pb2 import NodeMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
 from certs.spiffe import SpiffeId
-from controlplane.xds import client_status
+from controlplane.xds import client_status, status_service
 from controlplane.xds.admission import Proof
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.service import SERVICE, AdsService
@@ -200,5 +200,21 @@ def test_too_many_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "exclude_resource_contents" in str(refused.value.details())
         asked = ClientStatusRequest(exclude_resource_contents=True)
         assert len((await plane.ask("admin", asked)).config) == 2
+
+    check(scenario)
+
+
+def test_whoever_asks_nothing_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams without credentials, or without a request, keep nobody else out."""
+    monkeypatch.setattr(status_service, "MAX_CALLS", 1)
+
+    async def scenario(plane: Plane) -> None:
+        stub = ClientStatusDiscoveryServiceStub(plane.channel)
+        idle = [stub.StreamClientStatus(metadata=(("who", who),)) for who in ("", "cart")]
+        for call in idle:
+            await call.wait_for_connection()
+        assert not (await plane.ask("admin", ClientStatusRequest())).config
+        for call in idle:
+            call.cancel()
 
     check(scenario)

@@ -140,3 +140,33 @@ def test_what_cannot_be_made_of_one_service_leaves_the_others_as_they_are() -> N
     assert [one.name for one in after.listeners] == [one.name for one in before.listeners]
     assert "10.9.0.2_7000" in [one.name for one in after.listeners]
     assert [name.partition(":")[0] for name in told] == [changed.hostname]
+
+
+def test_names_and_ranges_of_several_are_whose_came_first() -> None:
+    """Envoy takes no listener with two chains for one of them, and would keep the old one."""
+    ranges = entry("a", 5000, "TCP", "10.7.0.0/16', '10.8.0.0/16") + entry(
+        "b", 5000, "TCP", "10.8.1.0/16', '10.9.0.0/16"
+    )
+    names = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: c, namespace: default}
+spec:
+  hosts: [c.example.com, d.example.com]
+  tls:
+  - match: [{sniHosts: [c.example.com]}]
+    route: [{destination: {host: c.example.com, port: {number: 443}}}]
+  - match: [{sniHosts: [c.example.com, d.example.com]}]
+    route: [{destination: {host: d.example.com, port: {number: 443}}}]
+---"""
+    found = listeners(ranges, entry("c", 443, "TLS"), entry("d", 443, "TLS"), names)
+    matches = [one.filter_chain_match for one in found["0.0.0.0_5000"].filter_chains]
+    assert [[one.address_prefix for one in match.prefix_ranges] for match in matches] == [
+        ["10.7.0.0", "10.8.0.0"],
+        ["10.9.0.0"],
+    ]
+    secured = found["0.0.0.0_443"].filter_chains
+    assert [list(one.filter_chain_match.server_names) for one in secured] == [
+        ["c.example.com"],
+        ["d.example.com"],
+    ]
