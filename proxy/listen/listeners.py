@@ -102,6 +102,9 @@ class Listeners:
             why = os.strerror(error.errno).lower() if error.errno else str(error)
             return f"cannot listen on {key[0]} (listener {runtime.config.name}): {why}"
         counters = ListenerCounters(self._stats, runtime.stat_prefix)
+        former = self._bound.get(key)  # of a path, or with SO_REUSEPORT, it was not in the way
+        if former is not None:
+            former.close()
         self._bound[key] = Acceptor(
             *(self._loop, sock, runtime, counters, self._inspectors, self._find_listener),
             self._values,

@@ -77,6 +77,23 @@ async def test_another_socket_option_takes_another_socket(listeners: Listeners) 
     assert chain.kept_alive == [False, True, True, False]
 
 
+async def test_a_socket_that_shares_its_port_takes_the_place_of_the_former(
+    listeners: Listeners,
+) -> None:
+    shared = SocketOption(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    former, chain = Chain(), Chain()
+    config = model.Listener("x", model.SocketAddress("127.0.0.1"), socket_options=(shared,))
+    assert listeners.apply({"x": ListenerRuntime(config, (former,))}) == {}
+    port = listeners.addresses["x"][1]
+    here = model.SocketAddress("127.0.0.1", port)
+    for options, one in (((shared,), former), ((shared, KEEPALIVE), chain)):
+        config = model.Listener("x", here, socket_options=options)
+        assert listeners.apply({"x": ListenerRuntime(config, (one,))}) == {}
+    for count in range(1, 21):  # the kernel would give half of them to the other one
+        await met(port, chain, count)
+    assert not former.kept_alive
+
+
 @pytest.mark.parametrize(
     ("tls", "http"), [(True, False), (False, True), (True, True)], ids=["tls", "http", "both"]
 )
