@@ -48,8 +48,9 @@ class Replicas:
         me = f"{socket.gethostname()}:{state_dir.absolute()}"
         self._name = PREFIX + hashlib.sha256(me.encode()).hexdigest()[:16]
         self._others: dict[str, Here] = {}
-        self.authority = SharedAuthority(store, SealedBox(passphrase), state_dir, passphrase)
-        self.tokens = SharedTokens(store)
+        box = SealedBox(passphrase)
+        self.authority = SharedAuthority(store, box, state_dir, passphrase)
+        self.tokens = SharedTokens(store, box)
         self.revocations = SharedRevocations(store)
         store.listen(PREFIX, self._told)
 

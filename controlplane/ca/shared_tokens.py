@@ -1,7 +1,8 @@
 """Join tokens where all replicas have them, each under the digest of its secret.
 
 A token is spent by an exchange: of two replicas that are shown it at the same time one comes
-second, and is told what the first has made of it.
+second, and is told what the first has made of it. Each is sealed: whoever could write one would
+choose who he is.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from certs.errors import CertificateError
+from certs.sealed_box import SealedBox
 from controlplane.ca.token_file import TokenRecord, read_tokens, token_from_json, token_to_json
 from controlplane.sources.store.values import Change, SharedStore, StoreConflict
 
@@ -24,8 +27,10 @@ AT_ONCE = 50
 class SharedTokens:
     """Make it in the loop, before the store is opened. `records` follows what the store has."""
 
-    def __init__(self, store: SharedStore) -> None:
+    def __init__(self, store: SharedStore, box: SealedBox) -> None:
         self._store = store
+        self._box = box
+        self._sealed: dict[str, tuple[TokenRecord, bytes]] = {}
         self._loop = asyncio.get_running_loop()
         self.records: dict[str, TokenRecord] = {}
         store.listen(PREFIX, self._told)
@@ -37,17 +42,22 @@ class SharedTokens:
         former: TokenRecord | None,
     ) -> TokenRecord:
         """From another thread. records: that stay. The one that counts now. Raises StoreAway."""
-        over = [key for key in self.records if key not in records][:AT_ONCE]
+        over = [key for key in tuple(self.records) if key not in records][:AT_ONCE]
         values: dict[str, bytes | None] = {PREFIX + key: None for key in over}
         name = PREFIX + changed.sha256
-        values[name] = token_to_json(changed)
-        expected = {name: None if former is None else token_to_json(former)}
+        values[name] = self._seal(changed)
+        expected: dict[str, bytes | None] = {name: None}
+        if former is not None:
+            known = self._sealed.get(changed.sha256)
+            if known is None or known[0] != former:
+                return former if known is None else known[0]  # somebody was quicker
+            expected[name] = known[1]
         commit = self._store.commit(values, expected=expected)
         try:
             asyncio.run_coroutine_threadsafe(commit, self._loop).result(ANSWER_WITHIN_S)
         except StoreConflict as conflict:
             found = conflict.values.get(name)
-            return token_from_json(found) if found else former or changed
+            return self._open(changed.sha256, found) if found else former or changed
         return changed
 
     async def take_over(self, path: Path) -> None:
@@ -55,20 +65,38 @@ class SharedTokens:
         for one in await asyncio.to_thread(read_tokens, path):
             name = PREFIX + one.sha256
             try:
-                await self._store.commit({name: token_to_json(one)}, expected={name: None})
+                await self._store.commit({name: self._seal(one)}, expected={name: None})
             except StoreConflict:
                 continue  # it has come there already, and may be spent
 
     def _told(self, change: Change) -> None:
         if change.whole:
             for name in self.records.keys() - {one[len(PREFIX) :] for one in change.values}:
-                del self.records[name]
+                self._forget(name)
         for name, value in change.values.items():
             key = name.removeprefix(PREFIX)
             if value is None:
-                self.records.pop(key, None)
+                self._forget(key)
                 continue
             try:
-                self.records[key] = token_from_json(value)
+                record = self._open(key, value)
             except ValueError as error:
+                self._forget(key)
                 log.error("%s: %s is no join token: %s", self._store.place, key, error)
+            else:
+                self._sealed[key] = record, value
+                self.records[key] = record
+
+    def _forget(self, key: str) -> None:
+        self.records.pop(key, None)
+        self._sealed.pop(key, None)
+
+    def _seal(self, record: TokenRecord) -> bytes:
+        return self._box.seal(token_to_json(record), f"{PREFIX}{record.sha256}".encode())
+
+    def _open(self, key: str, value: bytes) -> TokenRecord:
+        """Raises ValueError."""
+        try:
+            return token_from_json(self._box.open(value, f"{PREFIX}{key}".encode()))
+        except CertificateError as error:
+            raise ValueError(str(error)) from None

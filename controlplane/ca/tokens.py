@@ -93,7 +93,9 @@ class JoinTokens:
         expires_at = float(now + min(ttl_s, MAX_TTL_S))
         record = TokenRecord(_digest(token), str(identity), expires_at, reusable)
         with self._lock:
-            live = {key: old for key, old in self._records.items() if old.expires_at > now}
+            # A copy: what replicas share changes in another thread.
+            known = dict(self._records)
+            live = {key: old for key, old in known.items() if old.expires_at > now}
             if len(live) >= MAX_TOKENS:
                 raise TooManyTokensError(f"there are {MAX_TOKENS} live join tokens already")
             records = {**live, record.sha256: record}

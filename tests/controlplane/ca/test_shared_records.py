@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from certs.errors import CertificateError
+from certs.sealed_box import SealedBox
 from certs.store import open_store
 from controlplane.ca.live import LiveAuthority
 from controlplane.ca.revocations import REVOKED_FILE, Revocations
 from controlplane.ca.shared_revocations import SharedRevocations
 from controlplane.ca.shared_tokens import SharedTokens
+from controlplane.ca.token_file import TokenRecord, token_to_json
 from controlplane.ca.tokens import JoinTokens, Refusal
 from tests.support.shared_store import Member, Room
 from tests.support.wait import eventually_async
@@ -38,7 +41,7 @@ class Replica:
 
 async def replica(room: Room, path: Path) -> Replica:
     store = room.member()
-    tokens, shared = SharedTokens(store), SharedRevocations(store)
+    tokens, shared = SharedTokens(store, SealedBox(b"open sesame")), SharedRevocations(store)
     live = LiveAuthority(open_store(path, "td", NOW))
     revocations = Revocations(path, live, lambda: NOW, shared)
     join = JoinTokens(path / "join-tokens.json", "td", tokens)
@@ -65,6 +68,21 @@ async def test_a_token_is_spent_once_among_all(both: tuple[Replica, Replica]) ->
     found = await asyncio.gather(*tries)
     assert sorted(map(str, found)) == sorted([str(made.identity), str(Refusal.USED)])
     assert not (one.path / "join-tokens.json").exists()
+
+
+async def test_whoever_may_write_to_the_store_can_make_no_token(
+    both: tuple[Replica, Replica],
+) -> None:
+    one, two = both
+    made = await asyncio.to_thread(one.tokens.create, "default", "cart", 60.0, True, NOW)
+    (name,) = await one.store.read("join-tokens/")
+    (sealed,) = (await one.store.read("join-tokens/")).values()
+    forged = TokenRecord(hashlib.sha256(b"mine").hexdigest(), WHO, NOW + 60, True)
+    await one.store.commit({"join-tokens/" + forged.sha256: token_to_json(forged)})
+    await one.store.commit({"join-tokens/" + "0" * 64: sealed})
+    assert two.tokens.authenticate("mine", NOW) is Refusal.UNKNOWN
+    assert list(two.shared_tokens.records) == [name.removeprefix("join-tokens/")]
+    assert two.tokens.authenticate(made.token, NOW) == made.identity
 
 
 async def test_tokens_that_are_over_go_with_the_next_one(both: tuple[Replica, Replica]) -> None:
