@@ -102,12 +102,14 @@ class Demand:
             self._call_later(0.0, self._next_ones)
 
     def _next_ones(self) -> None:
-        for _ in range(min(_AT_ONCE, len(self._ready))):
-            then, answer = self._ready.popleft()
-            self._waits -= 1
-            then(answer)
-        if self._ready:
-            self._call_later(0.0, self._next_ones)
+        try:
+            for _ in range(min(_AT_ONCE, len(self._ready))):
+                then, answer = self._ready.popleft()
+                self._waits -= 1
+                then(answer)
+        finally:  # one that fails keeps nobody else from his turn
+            if self._ready:
+                self._call_later(0.0, self._next_ones)
 
     def _forget_least_used(self) -> None:
         for key in self.used():

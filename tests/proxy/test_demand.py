@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import pytest
+
 from protos.types import CDS, VHDS
 from proxy import demand as demands
 from proxy.demand import Demand, Key
@@ -111,3 +113,18 @@ def test_the_least_lately_used_are_forgotten_and_never_those_that_are_waited_for
     assert {"awaited", "n0", "n298", "one more"} <= set(waiting.names)
     assert "n1" not in waiting.names
     assert len(waiting.names) < 300
+
+
+def test_a_request_that_fails_keeps_no_other_from_going_on() -> None:
+    waiting = Waiting()
+
+    def fails(found: bool | None) -> None:
+        raise RuntimeError("a filter's mistake")
+
+    waiting.demand.wait((VHDS, "a"), fails, 5.0)
+    waiting.wait("a")
+    with pytest.raises(RuntimeError):
+        waiting.settle(a=True)
+    waiting.wait("b")
+    waiting.settle(a=True, b=True)
+    assert waiting.told == [("a", True), ("b", True)]
