@@ -28,7 +28,11 @@ def test_another_passphrase_another_name_or_a_change_opens_nothing() -> None:
             BOX.open(changed, b"authority")
 
 
-@pytest.mark.parametrize("data", [b"", b"weft1", SEALED[:30], b"{" + SEALED])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"weft1", SEALED[:30], b"{" + SEALED],
+    ids=["nothing", "few", "half", "something before it"],
+)
 def test_what_was_never_sealed_is_told(data: bytes) -> None:
     with pytest.raises(CertificateError, match="not what Weft has sealed"):
         BOX.open(data, b"authority")
