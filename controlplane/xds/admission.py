@@ -12,6 +12,8 @@ from controlplane.emit.node import Node
 
 MAX_STREAMS = 50_000
 MAX_STREAMS_OF_ONE_IDENTITY = 10_000
+MAX_NAMES = 250_000
+"""That one stream may ask for: no mesh has as many, but a client may make them up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from certs.spiffe import SpiffeId
 from certs.x509 import Certificate
 from controlplane.emit.node import BadNode, Node, parse
 from controlplane.tasks import spawn
+from controlplane.xds import admission
 from controlplane.xds.admission import Proof, Seats, objection
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.delta import DeltaStream
@@ -227,6 +228,9 @@ class AdsService:
             connection.healthy = not request.HasField("error_detail")
             self._changed(connection)
             return
+        if _names_with(connection.machine, request) > admission.MAX_NAMES:
+            reason = f"a stream may ask for no more than {admission.MAX_NAMES} resources by name"
+            await refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, reason)
         async with connection.lock:
             answer = connection.machine.feed(request)
             if answer.event == "nack":
@@ -298,6 +302,18 @@ async def _decode(
     except DecodeError as error:
         reason = f"not a {request_class.DESCRIPTOR.full_name}: {error}"
         return await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, reason)
+
+
+def _names_with(machine: Stream, request: Request) -> int:
+    """For how many the stream asks then, at most."""
+    if isinstance(request, DeltaDiscoveryRequest):
+        return (
+            machine.names
+            + len(request.resource_names_subscribe)
+            + len(request.initial_resource_versions)
+        )
+    held = machine.subscriptions.get(request.type_url)  # all of a type are named each time
+    return machine.names + len(request.resource_names) - (len(held.names) if held else 0)
 
 
 async def refuse(context: Context, code: grpc.StatusCode, reason: str) -> NoReturn:

@@ -102,6 +102,11 @@ class Stream(ABC):
         """A response with what the client lacks; None if it lacks nothing and not `must`."""
 
     @property
+    def names(self) -> int:
+        """How many it asks for, of all types; each type counts, too."""
+        return sum(len(one.names) + 1 for one in self.subscriptions.values())
+
+    @property
     def snapshot(self) -> Snapshot:
         """Where the client is or is being led."""
         return self._rollout.target

@@ -21,12 +21,13 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 from certs.spiffe import SpiffeId
 from controlplane.emit.node import Node
 from controlplane.mesh.model import Mesh
+from controlplane.xds import admission
 from controlplane.xds.admission import Proof, Seats
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.service import SERVER_OPTIONS, SERVICE, AdsService, Connection
 from controlplane.xds.stream import Answer
 from controlplane.xds.wire import Push
-from protos.types import CDS, HEALTH, LDS, SDS
+from protos.types import CDS, HEALTH, LDS, SDS, VHDS
 from tests.support.mesh import endpoint, mesh, service
 from tests.support.wait import eventually_async
 
@@ -352,3 +353,18 @@ async def test_a_stream_whose_change_fails_ends_and_does_not_stay_deaf(
     assert "the authority is broken" in (caught.value.details() or "")
     assert "stream ended node=sidecar~1" in caplog.text
     await eventually_async(lambda: not server.ads.connections)
+
+
+async def test_a_stream_may_not_ask_for_names_without_end(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "MAX_NAMES", 20)
+    call = open_delta(channel)
+    node, names = envoy_node(), [f"http_proxy/{number}" for number in range(15)]
+    first = DeltaDiscoveryRequest(type_url=VHDS, node=node, resource_names_subscribe=names)
+    await call.write(first)
+    assert len((await call.read()).resources) == 15
+    more = [f"made-up-{number}" for number in range(15)]
+    again = DeltaDiscoveryRequest(type_url=VHDS, resource_names_subscribe=more)
+    code, reason = await refusal(call, again)
+    assert (code, "no more than 20" in reason) == ("RESOURCE_EXHAUSTED", True)
