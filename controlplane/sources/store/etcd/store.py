@@ -11,13 +11,13 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import aclosing
 from typing import NoReturn, TypeVar
 
 from controlplane.sources.store.etcd.client import Away, EtcdClient, Refused
 from controlplane.sources.store.etcd.lease import Lease
-from controlplane.sources.store.etcd.transactions import found_instead, transaction
+from controlplane.sources.store.etcd.transactions import found_instead, put_if_absent, transaction
 from controlplane.sources.store.place import EtcdPlace
 from controlplane.sources.store.values import (
     Change,
@@ -269,9 +269,8 @@ class EtcdStore:
 
     async def _put_again(self) -> None:
         """The lease has run out, and with it went what is transient: it is ours still."""
-        leases: Mapping[str, int] = dict.fromkeys(self._transient, self._lease.id)
-        for name, value in tuple(self._transient.items()):
-            request = transaction(self._place.prefix, {name: value}, leases, {name: None})
+        ours = dict(self._transient)
+        for request in put_if_absent(self._place.prefix, ours, self._lease.id):
             await self._client.txn(request)
 
 

@@ -7,7 +7,7 @@ within the default of 128. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from controlplane.sources.store.values import Values
 from protos.gen.etcd import rpc_pb2 as pb
@@ -41,6 +41,20 @@ def transaction(
             f"{size} bytes are more than etcd takes at once ({MAX_BYTES}): apply them in parts"
         )
     return request
+
+
+def put_if_absent(prefix: str, values: Mapping[str, bytes], lease: int) -> Iterator[pb.TxnRequest]:
+    """Each value where there is none, on its own; as few calls as etcd's bounds allow."""
+    made, size = pb.TxnRequest(), 0
+    for name, value in values.items():
+        one = transaction(prefix, {name: value}, {name: lease}, {name: None})
+        size += one.ByteSize()
+        if made.success and (len(made.success) == PER_TRANSACTION or size > MAX_BYTES):
+            yield made
+            made, size = pb.TxnRequest(), one.ByteSize()
+        made.success.append(pb.RequestOp(request_txn=one))
+    if made.success:
+        yield made
 
 
 def found_instead(prefix: str, expected: Collection[str], answer: pb.TxnResponse) -> Values:

@@ -144,6 +144,21 @@ async def test_a_lease_that_ran_out_is_begun_anew_with_what_hung_on_it(
     await one.has({"w": b"1"})
 
 
+async def test_much_that_ran_out_is_put_again_where_nobody_else_has(replicas: Replicas) -> None:
+    one, two = await replicas.begin(lease_s=600), await replicas.begin()
+    ours = {f"w{number}": b"1" for number in range(200)}
+    await one.store.commit(ours, set(ours))
+    await one.client.revoke(one.store.lease)
+    await one.has({})
+    await two.store.commit({"w7": b"2"}, {"w7"})
+    await one.has({"w7": b"2"})
+    one.changes.clear()
+    one.store._transient["w7"] = b"1"  # as if we had not heard of it yet
+    await one.store._lease._renew()
+    await one.has({**ours, "w7": b"2"})
+    assert len(one.changes) <= 4  # in the time that a lease has there is no call for each
+
+
 async def test_what_was_compacted_meanwhile_is_listed(replicas: Replicas) -> None:
     one = await replicas.begin()
     with relay(replicas.etcd.port) as way:
