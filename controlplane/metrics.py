@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from controlplane.mesh.model import Status
+from controlplane.xds.culprits import REJECTED
 from controlplane.xds.service import Connection
 from controlplane.xds.stream import Answer
 from controlplane.xds.troubles import FROZEN, LEFT_OUT
@@ -15,7 +16,7 @@ from protos.types import short_name
 
 CONVERGENCE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0)
 
-NOT_IN_FORCE = {LEFT_OUT: "left_out", FROZEN: "kept"}
+NOT_IN_FORCE = {LEFT_OUT: "left_out", FROZEN: "kept", REJECTED: "rejected"}
 """Code of a status -> the label `reason`."""
 
 

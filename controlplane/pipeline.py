@@ -27,7 +27,9 @@ from controlplane.status import StatusRegistry
 from controlplane.translate import build
 from controlplane.translate.memo import Memo
 from controlplane.xds.cache import SnapshotCache
+from controlplane.xds.culprits import Culprits
 from controlplane.xds.kept import Kept
+from controlplane.xds.refusals import Refusals
 from controlplane.xds.service import AdsService
 
 _ANY_SIDECAR = Node("", http_proxy_port=1, weft_agent=True)
@@ -44,6 +46,7 @@ class Outlets:
     say: Callable[[str], None]
     federation: Federation
     discovery: Discovery
+    refusals: Refusals
 
 
 class Pipeline:
@@ -60,6 +63,7 @@ class Pipeline:
         self._statuses: tuple[Status, ...] = ()
         self._debouncer = Debouncer(self.rebuild)
         outlets.cache.restate = self.changed
+        self._culprits = Culprits()
         self.on_conditions: Callable[[tuple[ObjectConditions, ...]], None] = lambda found: None
 
     @property
@@ -76,7 +80,8 @@ class Pipeline:
 
     def rebuild(self) -> None:
         """Makes what the inventory holds now the configuration of every proxy."""
-        mesh, said = build(self._inventory.snapshot(), self._trust_domain, self._memo)
+        objects = self._inventory.snapshot()
+        mesh, said = build(objects, self._trust_domain, self._memo)
         to = self._outlets
         asked, security = mesh.security, to.discovery.configure(mesh.security)
         if security is not asked:
@@ -90,6 +95,7 @@ class Pipeline:
             *patch_faults(mesh.patches),
             *to.cache.proxyless.statuses(),
             *to.cache.statuses(),
+            *self._culprits.statuses(to.refusals.standing(), mesh, objects),
         )
         if self._said is None or said is not self._said[0] or others != self._said[1]:
             self._said = (said, others)

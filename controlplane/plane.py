@@ -81,7 +81,8 @@ from controlplane.xds.callers import Callers
 from controlplane.xds.load_metrics import LoadMetrics
 from controlplane.xds.load_service import LoadService
 from controlplane.xds.loads import Loads
-from controlplane.xds.service import SERVER_OPTIONS, AdsService, Connection
+from controlplane.xds.refusals import Refusals
+from controlplane.xds.service import SERVER_OPTIONS, AdsService, Connection, Observer
 from controlplane.xds.status_service import StatusService
 
 STOP_GRACE_S = 0.5
@@ -132,8 +133,8 @@ class Plane:
         self.roster = Roster(options.state_dir / ROSTER_FILE, time.time)
         self.loads = self.registry.loads = Loads(lambda: cache.mesh)
         LoadMetrics(self.metrics.registry, self.loads)
-        callers = Callers(cache.proxyless, lambda: self.pipeline.changed())
-        observers = (self.registry, self.metrics, self.roster, callers, self._registrar(inventory))
+        self._refusals = Refusals(lambda: self.pipeline.changed())
+        observers = (*self._observers(cache), self._registrar(inventory))
         self.ads = AdsService(self._prove, cache, observers, time.time)
         progress = Progress(self.roster, self.authority, keys, sds.root_version)
         self.conductor = self._conductor(progress)
@@ -146,10 +147,15 @@ class Plane:
         )
         self.discovery = self._discovery()
         told = (cache, self.ads, self.registry, self.metrics, say, self.federation, self.discovery)
-        self.pipeline = Pipeline(inventory, domain, Outlets(*told), time.time)
+        self.pipeline = Pipeline(inventory, domain, Outlets(*told, self._refusals), time.time)
         self.memory = MemorySource(inventory, self.pipeline.changed)
         self.mirror = Mirror(store, self.memory, SealedBox(passphrase) if passphrase else None)
         self._objects = self._applied(inventory, store)
+
+    def _observers(self, cache: SnapshotCache) -> tuple[Observer, ...]:
+        """Who hears of streams, but for the registrar."""
+        callers = Callers(cache.proxyless, lambda: self.pipeline.changed())
+        return (self.registry, self.metrics, self.roster, callers, self._refusals)
 
     def _registrar(self, inventory: Inventory) -> Registrar:
         return Registrar(

@@ -186,7 +186,7 @@ class SnapshotCache:
 
     def statuses(self) -> tuple[Status, ...]:
         """What is not in force, of those nodes that have asked."""
-        own = (one.trouble for one in self._own.values() if one.trouble is not None)
+        own = (one.trouble for one in self._own.values() if one.trouble and one.trouble.who)
         return troubles.statuses((*own, *self._catalog.troubles()), self.mesh.patches)
 
     def _made(self, node: Node) -> Snapshot:
@@ -294,6 +294,8 @@ class SnapshotCache:
         """The last good one in place of what can't be made; other troubles are told."""
         before = last.trouble if last is not None else None
         if made.trouble != before:
+            if made.trouble is not None:
+                log.error("%s", made.trouble)
             self.restate()
         if last is not None and made.trouble is not None and made.trouble.frozen:
             return replace(last, of=of, trouble=made.trouble)
@@ -313,13 +315,10 @@ class SnapshotCache:
                 return Attempt(problems=(str(error) or type(error).__name__,))
 
         found = fitted(of.patches, attempt)
-        for left in found.left_out:
-            log.error("%s is left out of %s: %s", left.patch.object, node.id, left.why)
         draft, frozen = found.attempt.made, "; ".join(found.attempt.problems)
         who = name_of(node)
         trouble = Trouble(who, found.left_out, frozen, f"Proxy {who}") or None
         if draft is None or frozen:
-            log.error("configuration of %s stays as it was: %s", node.id, frozen)
             return _Own(of, _NOTHING, trouble=trouble)
         wanted = on_demand.clusters_of((*draft.listeners, *draft.routes))
         return _Own(of, _Part(draft.encode()), wanted, trouble)

@@ -31,6 +31,14 @@ class Trouble:
     def __bool__(self) -> bool:
         return bool(self.left_out or self.frozen)
 
+    def __str__(self) -> str:
+        """For the log."""
+        said = [
+            f"{one.patch.object} {one.patch.path} is left out: {one.why}" for one in self.left_out
+        ]
+        said += [f"it stays as it was: {self.frozen}"] if self.frozen else []
+        return f"configuration of {self.who or 'any sidecar'}: {'; '.join(said)}"
+
 
 def name_of(node: Node) -> str:
     """By which people know it."""

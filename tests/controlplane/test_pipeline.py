@@ -23,6 +23,7 @@ from controlplane.status import StatusRegistry
 from controlplane.tasks import spawn
 from controlplane.xds.admission import Proof
 from controlplane.xds.cache import SnapshotCache
+from controlplane.xds.refusals import Refusals
 from controlplane.xds.service import AdsService
 
 SERVICE = """
@@ -73,13 +74,15 @@ class Plane:
         self.inventory.replace(Origin.file("a.yaml"), parse(SERVICE, "a.yaml").objects)
         self.registry = StatusRegistry()
         cache = SnapshotCache(Mesh("cluster.local"), lambda node: ())
+        refusals = Refusals(lambda: None)
         ads = AdsService(_nobody, cache, (), time.time)
         federation = Federation(Shelf(Path("unused")), lambda: None)
         self.rebuilds = 0
         self.broken = False
         discovery = Discovery(_no_keys, KeyShelf(Path("unused")), lambda: None)
         outlets = Outlets(
-            cache, ads, self.registry, Metrics(tuple), lambda line: None, federation, discovery
+            *(cache, ads, self.registry, Metrics(tuple), lambda line: None, federation, discovery),
+            refusals,
         )
         self.pipeline = Pipeline(self.inventory, "cluster.local", outlets, self._clock)
         self.memory = MemorySource(self.inventory, self.pipeline.changed)
