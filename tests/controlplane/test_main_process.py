@@ -327,8 +327,8 @@ def test_what_was_applied_stays_and_registered_workloads_only_over_a_crash(
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        ("postgres://db/weft", "--store postgres://db/weft: expected sqlite:PATH or etcd://HOST:"),
-        ("etcd://db/weft", "--store etcd://db/weft: 'db' is no HOST:PORT; expected sqlite:PATH or"),
+        ("postgres://db/weft", "--store postgres://db/weft: expected sqlite:PATH or etcd://HOST["),
+        ("etcd://db:x/weft", "--store etcd://db:x/weft: 'db:x' is no HOST:PORT; expected sqlite:"),
         ("sqlite:{state}/mine.db", "the store {state}/mine.db is damaged (it is no database) and"),
         ("etcd://127.0.0.1:1/weft", "the store etcd://127.0.0.1:1/weft needs --state-passphrase"),
     ],

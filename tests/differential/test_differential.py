@@ -23,8 +23,7 @@ def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     chosen = [
         str(item.callspec.params["name"])
         for item in request.session.items
-        if isinstance(item, pytest.Function)
-        and item.function is test_weft_answers_as_envoy_does
+        if isinstance(item, pytest.Function) and item.function is test_weft_answers_as_envoy_does
     ]
     folder = tmp_path_factory.mktemp("differential")
     judges = Judges(envoy, weft_proxy, Pki(folder), folder)
