@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -92,7 +93,11 @@ class Mesh:
             stack.enter_context(part.weft(seen, directory)) for part in (self.caller, self.server)
         ]
         eventually(lambda: synced(plane, 2), 60, "both proxies in sync")
-        eventually(lambda: self.ask("web:8080") == 200, 60, "an answer through the mesh")
+        for host in ("web:8080", "fresh:8081"):  # a sidecar holds what it has called
+            eventually(partial(self.serves, host), 60, f"an answer of {host} through the mesh")
+
+    def serves(self, host: str) -> bool:
+        return self.ask(host) == 200
 
     def ask(self, host: str) -> int:
         return loopback.get_now(self.caller.outbound, "/", host).status
