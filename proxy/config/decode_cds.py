@@ -7,6 +7,7 @@ from envoy.config.cluster.v3 import cluster_pb2
 from proxy.config import decode_tls
 from proxy.config.decode_common import (
     address,
+    choice,
     ip_address,
     metadata,
     seconds_or,
@@ -15,7 +16,7 @@ from proxy.config.decode_common import (
 )
 from proxy.config.decode_connecting import sockets, transport
 from proxy.config.decode_discovery import check_balancing, checked_names, discovery
-from proxy.config.decode_eds import load_assignment
+from proxy.config.decode_eds import HEALTH, load_assignment
 from proxy.config.decode_health import health_check
 from proxy.config.decode_lb import load_balancing
 from proxy.config.decode_limits import outlier_detection, thresholds
@@ -27,6 +28,7 @@ from proxy.config.model import (
     ClusterType,
     TransportSocketMatch,
 )
+from proxy.config.model.clusters import SESSIONS_GO_TO, HealthStatus
 from proxy.config.rejected import Rejected, at
 
 # Those whose endpoints stand in the cluster itself.
@@ -76,6 +78,9 @@ def cluster(message: cluster_pb2.Cluster, path: str = "") -> Cluster:
         close_connections_on_host_health_failure=(message.close_connections_on_host_health_failure),
         metadata=metadata(message.metadata),
         ignore_health_on_host_removal=message.ignore_health_on_host_removal,
+        override_host_status=_session_statuses(
+            message.common_lb_config, at(path, "common_lb_config")
+        ),
     )
 
 
@@ -105,6 +110,16 @@ def _load_assignment(
     ):
         raise Rejected(path, f"a cluster of type {kind} can have no Unix socket")
     return found
+
+
+def _session_statuses(
+    common: cluster_pb2.Cluster.CommonLbConfig, path: str
+) -> frozenset[HealthStatus]:
+    """Of hosts that a session stays with."""
+    if not common.HasField("override_host_status"):
+        return SESSIONS_GO_TO
+    statuses, where = common.override_host_status.statuses, f"{path}.override_host_status.statuses"
+    return frozenset([choice(HEALTH, one, f"{where}[{i}]") for i, one in enumerate(statuses)])
 
 
 def _panic_threshold(message: cluster_pb2.Cluster) -> float:

@@ -29,7 +29,7 @@ from proxy.config.model import (
 from proxy.config.rejected import Rejected, at
 
 DecodeAddress = Callable[[address_pb2.Address, str], SocketAddress]
-_HEALTH: Mapping[int, HealthStatus] = {
+HEALTH: Mapping[int, HealthStatus] = {
     0: "UNKNOWN",
     1: "HEALTHY",
     2: "UNHEALTHY",
@@ -106,7 +106,7 @@ def _endpoint(
     check = message.endpoint.health_check_config
     return Endpoint(
         address=decode_address(message.endpoint.address, f"{where}.address"),
-        health=choice(_HEALTH, message.health_status, f"{path}.health_status"),
+        health=choice(HEALTH, message.health_status, f"{path}.health_status"),
         weight=value_or(message, "load_balancing_weight", 1),
         hostname=message.endpoint.hostname,
         metadata=metadata(message.metadata),

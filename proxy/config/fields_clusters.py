@@ -33,13 +33,11 @@ CLUSTERS: Table = {
     _CLUSTER + "Cluster.EdsClusterConfig": Fields("eds_config service_name"),
     _CLUSTER + "Cluster.CommonLbConfig": Fields(
         "healthy_panic_threshold ignore_new_hosts_until_first_hc zone_aware_lb_config "
-        "locality_weighted_lb_config consistent_hashing_lb_config",
-        {
-            "update_merge_window": "changes of endpoints take effect at once",
-            "override_host_status": "it belongs to stateful sessions, which are refused",
-        },
+        "locality_weighted_lb_config consistent_hashing_lb_config override_host_status",
+        {"update_merge_window": "changes of endpoints take effect at once"},
         {"close_connections_on_host_set_change": False},
     ),
+    "envoy.config.core.v3.HealthStatusSet": Fields("statuses"),
     _CLUSTER + "Cluster.TransportSocketMatch": Fields("name match transport_socket"),
     _CLUSTER + "LoadBalancingPolicy": Fields("policies"),
     _CLUSTER + "LoadBalancingPolicy.Policy": Fields("typed_extension_config"),

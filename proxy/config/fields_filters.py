@@ -11,6 +11,8 @@ _CORS = _HTTP + "cors.v3."
 _MUTATION = _HTTP + "header_mutation.v3."
 _ROUTER = _HTTP + "router.v3.Router"
 _CORE = "envoy.config.core.v3."
+_SESSION = _HTTP + "stateful_session.v3."
+_STATE = "envoy.extensions.http.stateful_session."
 
 FILTERS: Table = {
     _BUFFER + "Buffer": Fields("max_request_bytes"),
@@ -81,6 +83,14 @@ FILTERS: Table = {
         {"read_only": "nothing here changes a filter state that is there"},
         {"shared_with_upstream": 0},
     ),
+    _SESSION + "StatefulSession": Fields("session_state strict stat_prefix"),
+    _SESSION + "StatefulSessionPerRoute": Fields("disabled stateful_session"),
+    _STATE + "cookie.v3.CookieBasedSessionState": Fields("cookie"),
+    _STATE + "envelope.v3.EnvelopeSessionState": Fields("header"),
+    _STATE + "envelope.v3.EnvelopeSessionState.Header": Fields("name"),
+    _STATE + "header.v3.HeaderBasedSessionState": Fields("name"),
+    "envoy.type.http.v3.Cookie": Fields("name ttl path attributes"),
+    "envoy.type.http.v3.CookieAttribute": Fields("name value"),
     _HTTP + "set_metadata.v3.Config": Fields("metadata_namespace value metadata"),
     _HTTP + "set_metadata.v3.Metadata": Fields("metadata_namespace allow_overwrite value"),
 }

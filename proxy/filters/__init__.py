@@ -27,6 +27,7 @@ _MODULES: Mapping[str, str] = {
     "rbac.v3.RBAC": "rbac",
     "set_filter_state.v3.Config": "set_filter_state",
     "set_metadata.v3.Config": "set_metadata",
+    "stateful_session.v3.StatefulSession": "stateful_session",
 }
 
 FILTERS: Mapping[str, Builder] = Imported(

@@ -87,8 +87,10 @@ class Latency(Protocol):
 
 
 class MeasuredHost(Protocol):
-    """latency: takes how long answers took; None where nobody wants to know."""
+    """latency: takes how long answers took; None where nobody wants to know. text: its address."""
 
+    @property
+    def text(self) -> str: ...
     @property
     def latency(self) -> Latency | None: ...
 
@@ -146,6 +148,10 @@ class FilterStream(Protocol):
 
     def flag(self, flag: str, detail: str) -> None:
         """Adds a response flag, and sets the detail unless it is ''."""
+
+    def prefer_host(self, address: str, strict: bool) -> None:
+        """The first attempt goes to this host of the cluster (Envoy's override host), if that may
+        take it; else to any other, or with `strict` to none."""
 
     def throttle(self, bytes_per_s: int) -> None:
         """The body of the answer goes no faster than that."""

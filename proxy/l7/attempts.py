@@ -141,6 +141,8 @@ def _start_clock(stream: Stream) -> None:
 def _attempt(stream: Stream, cluster: Cluster) -> Answer:
     if stream.attempt:
         host = retries.choose_again(stream, cluster)
+    elif stream.has_extras and stream.preferred is not None:
+        host = cluster.pick_preferred(stream, *stream.preferred)
     else:
         host = cluster.pick() if cluster.pick_for is None else cluster.pick_for(stream)
     if host is None:

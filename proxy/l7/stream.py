@@ -47,8 +47,8 @@ OF_ONE_LEG = (
     "timeout_told", "timeout_retry", "timeout_status", "tried_lately", "tried_priorities",
     "retrying", "tried", "body", "body_bytes", "tunnels", "holds", "ends_in_tcp", "dialing",
     "buffer_limit_bytes", "response_trailers", "last_up", "answered_at", "log_type", "logged_at",
-    "failure", "timeout_s", "per_try_timeout_s", "idle_try_s", "idle_until", "sent_at", "tried_at",
-    "over_at", "deadline", "try_deadline",
+    "failure", "preferred", "timeout_s", "per_try_timeout_s", "idle_try_s", "idle_until", "sent_at",
+    "tried_at", "over_at", "deadline", "try_deadline",
 )  # fmt: skip
 """What begins anew when an internal redirect sends the request on; the rest it keeps."""
 
@@ -71,7 +71,8 @@ class Stream:
     attempt. shadows: copies on their way while the request is not whole. keeps_body: for another
     leg. redirects, followed: how many legs came before, and by which routes. new_cookies: made for
     the client by a hash policy. local_body: what a local reply said before it was formatted.
-    counted: in what else the request counts."""
+    counted: in what else the request counts. preferred: the address of the host that it is bound
+    to, and whether no other will do."""
 
     # Few __slots__: most streams never touch most of these, and a default that stands in the class
     # costs a request nothing, while a slot must be filled. All defaults are immutable. But what
@@ -151,6 +152,7 @@ class Stream:
     log_type = "DownstreamEnd"
     logged_at = 0.0
     failure = ""
+    preferred: tuple[str, bool] | None = None
     timeout_s = 0.0
     per_try_timeout_s = 0.0
     idle_try_s = 0.0
@@ -181,6 +183,10 @@ class Stream:
     def body_received(self) -> int:
         """Bytes of the request's body so far, those of earlier legs left out."""
         return self.bytes_received - self.bytes_before
+
+    def prefer_host(self, address: str, strict: bool) -> None:
+        self.preferred = (address, strict)
+        self.has_extras = True
 
     def throttle(self, bytes_per_s: int) -> None:
         self.outlet = Throttle(self, bytes_per_s)

@@ -14,6 +14,7 @@ from xxhash import xxh64_intdigest as xxh64
 from proxy import match
 from proxy.config.model import HashPolicy
 from proxy.connection import ConnectionInfo
+from proxy.http.cookies import cookie_tail, cookie_value
 from proxy.http.message import Request
 from proxy.route.substitute import substitute
 
@@ -99,10 +100,10 @@ def _header(policy: HashPolicy) -> Hash:
 
 def _cookie(policy: HashPolicy) -> Hash:
     name = policy.name.encode()
-    tail = _cookie_tail(policy)
+    tail = cookie_tail(policy.ttl_s or 0, policy.path, policy.attributes)
 
     def rule(stream: Hashed) -> int | None:
-        value = cookie_value(stream.request, name)
+        value = cookie_value(stream.request.headers, name)
         if value:
             return xxh64(value)
         if policy.ttl_s is None:
@@ -120,21 +121,3 @@ def _cookie(policy: HashPolicy) -> Hash:
 def _text(address: tuple[str, int]) -> str:
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _cookie_tail(policy: HashPolicy) -> bytes:
-    """RFC 6265 section 4.1.1; a ttl of 0 is a cookie of the session."""
-    parts = [f"; Max-Age={policy.ttl_s}"] if policy.ttl_s else []
-    parts += [f"; Path={policy.path}"] if policy.path else []
-    parts += [f"; {key}={value}" if value else f"; {key}" for key, value in policy.attributes]
-    return "".join([*parts, "; HttpOnly"]).encode()
-
-
-def cookie_value(request: Request, name: bytes) -> bytes | None:
-    """Of the first cookie called `name`; RFC 6265 section 4.2.1."""
-    for header in request.headers.all(b"cookie"):
-        for part in header.split(b";"):
-            key, _, value = part.strip(b" ").partition(b"=")
-            if key == name:
-                return value[1:-1] if len(value) > 1 and value[:1] == value[-1:] == b'"' else value
-    return None

@@ -17,7 +17,7 @@ from proxy.config.model.connecting import NO_SOCKETS
 from proxy.http.message import Request, Response
 from proxy.stats import Derived, Stats, StatusCounts
 from proxy.upstream import retry
-from proxy.upstream.balance import ContextPicker, Picker
+from proxy.upstream.balance import ContextPicker, PickContext, Picker
 from proxy.upstream.balance.context import RetryContext
 from proxy.upstream.breaker import Breaker
 from proxy.upstream.choosing import Choosing
@@ -62,6 +62,7 @@ class Cluster:
         self.random = random
         self.now = monotonic()
         self.hosts: list[Host] = []
+        self._by_text: dict[str, Host] = {}
         self.drop_share = 0.0
         self.default_sockets = NO_SOCKETS
         self.on_rebuilt: Callable[[], None] | None = None
@@ -213,6 +214,7 @@ class Cluster:
         config = self.config
         made = self.choosing.build(config.lb, self.hosts, config.healthy_panic_threshold)
         self.balancer, self.pick, self.pick_for = made, made.pick, made.pick_for
+        self._by_text = {}
         if self.foresight is not None:
             self.pick = self.foresight.picker(made.pick)
         if self.on_rebuilt is not None:
@@ -228,6 +230,19 @@ class Cluster:
         tried = context.tried_priorities
         pick_for = self.balancer.besides(tried) if tried else self.pick_for
         return self.pick() if pick_for is None else pick_for(context, at)
+
+    def pick_preferred(self, context: PickContext, address: str, strict: bool) -> Host | None:
+        """The host at `address` if its health is one of `override_host_status`; else, unless
+        `strict`, any."""
+        known = self._by_text
+        if not known:
+            known.update({host.text: host for host in self.hosts})
+        host = known.get(address)
+        if host is not None and host.status in self.config.override_host_status:
+            return host
+        if strict:
+            return None
+        return self.pick() if self.pick_for is None else self.pick_for(context)
 
     def serving(self, host: Host) -> Cluster:
         """Whose limits and statistics count for `host`: an aggregate's are another cluster's."""

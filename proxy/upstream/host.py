@@ -127,6 +127,15 @@ class Host:
         return not out and (self.degraded_by_check or self.health == "DEGRADED")
 
     @property
+    def status(self) -> HealthStatus:
+        """Envoy's health status in EDS's words, with what checks and outlier detection found."""
+        if self.ejected or self.failed:
+            return "UNHEALTHY"
+        if self.health in _TAKING and self.degraded_by_check:
+            return "DEGRADED"
+        return self.health
+
+    @property
     def excluded(self) -> bool:
         """Envoy's Excluded: neither well nor ill, it counts for no ratio of healthy hosts."""
         return self.unchecked or self.failed_at_once or self.health == "DRAINING"

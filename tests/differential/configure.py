@@ -6,6 +6,8 @@ The same for both proxies. Must not know how they are run or what is compared.
 from __future__ import annotations
 
 import json
+import re
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ ROUTER = f"{TYPES}.filters.http.router.v3.Router"
 DOWNSTREAM_TLS = f"{TYPES}.transport_sockets.tls.v3.DownstreamTlsContext"
 FILE_LOG = f"{TYPES}.access_loggers.file.v3.FileAccessLog"
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+BASE64 = re.compile(r"\{base64:([^{}]*)\}")
 LOG_FIELDS = {
     "code": "%RESPONSE_CODE%",
     "flags": "%RESPONSE_FLAGS%",
@@ -60,7 +63,13 @@ def placed(scenario: Scenario, place: Place) -> Scenario:
     text = json.dumps(scenario.yaml)
     for word, value in place.words().items():
         text = text.replace(word, value)
+    text = BASE64.sub(_base64, text)
     return build(scenario.name, scenario.area, json.loads(text))
+
+
+def _base64(found: re.Match[str]) -> str:
+    said: str = json.loads(f'"{found[1]}"')  # control characters are escaped within JSON
+    return b64encode(said.encode()).decode()
 
 
 def bootstrap(scenarios: Iterable[tuple[Scenario, Place]]) -> Yaml:

@@ -48,10 +48,10 @@
 
 In any text `{pki}` is the folder of root.pem and the names of `tests.differential.pki`, `{folder}`
 the scenario's own, `{port}` the listener's port, `{port:a.0}` that of the first host of `a`, and
-`{cluster:a}` the name of cluster `a` (as in a header for `cluster_header`). Many scenarios share
-one pair of processes: there each has its own listener, and its clusters (where `cluster`,
-`cluster_name`, `clusters`, `weighted_clusters` name them) and the stat_prefix `test` carry the
-scenario's name, which is taken away again from all that is compared.
+`{cluster:a}` the name of cluster `a` (as in a header for `cluster_header`), `{base64:TEXT}` what it
+says. Many scenarios share one pair of processes: there each has its own listener, and its clusters
+(where `cluster`, `cluster_name`, `clusters`, `weighted_clusters` name them) and the stat_prefix
+`test` carry the scenario's name, which is taken away again from all that is compared.
 
 Knows no proxy: what `tests.differential.configure` makes of it is the same for both.
 """

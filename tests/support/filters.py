@@ -31,7 +31,7 @@ def info(**fields: Any) -> ConnectionInfo:
 
 @dataclass
 class FakeStream:
-    """Notes what a filter does with it: `resumed`, `replies`, `throttled`."""
+    """Notes what a filter does with it: `resumed`, `replies`, `throttled`, `preferred`."""
 
     request: Request = field(default_factory=request)
     info: ConnectionInfo = field(default_factory=info)
@@ -60,6 +60,7 @@ class FakeStream:
     resumed: list[Answer] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     throttled: int = 0
+    preferred: tuple[str, bool] | None = None
     restarts: int = 0
 
     def resume(self, answer: Answer = None) -> None:
@@ -70,6 +71,9 @@ class FakeStream:
 
     def flag(self, flag: str, detail: str) -> None:
         self.flags = f"{self.flags},{flag}" if self.flags else flag
+
+    def prefer_host(self, address: str, strict: bool) -> None:
+        self.preferred = (address, strict)
 
     def throttle(self, bytes_per_s: int) -> None:
         self.throttled = bytes_per_s

@@ -39,6 +39,7 @@ DECODERS = _table(
         "router.v3.Router": "decode_router:decode",
         "set_filter_state.v3.Config": "decode_set_filter_state:decode",
         "set_metadata.v3.Config": "decode_set_metadata:decode",
+        "stateful_session.v3.StatefulSession": "decode_stateful_session:decode",
     }
 )
 """Filters of a chain."""
@@ -57,6 +58,7 @@ PER_ROUTE = _table(
         "rbac.v3.RBACPerRoute": "decode_rbac:decode_per_route",
         "set_filter_state.v3.Config": "decode_set_filter_state:decode",
         "set_metadata.v3.Config": "decode_set_metadata:decode",
+        "stateful_session.v3.StatefulSessionPerRoute": "decode_stateful_session:decode_per_route",
     }
 )
 """What a route, virtual host, weighted cluster or route configuration may say to a filter."""

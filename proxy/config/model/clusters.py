@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from proxy.config.frozen import frozen
 from proxy.config.model.balancing import ROUND_ROBIN, Lb
@@ -16,6 +16,8 @@ from proxy.config.model.protocol import HttpProtocolOptions, PreconnectPolicy
 from proxy.config.model.tls import UpstreamTls
 
 HealthStatus = Literal["UNKNOWN", "HEALTHY", "UNHEALTHY", "DRAINING", "TIMEOUT", "DEGRADED"]
+SESSIONS_GO_TO: Final[frozenset[HealthStatus]] = frozenset({"UNKNOWN", "HEALTHY", "DEGRADED"})
+"""What a host may be that a session stays with, where nothing is configured (Envoy)."""
 
 
 @frozen
@@ -115,3 +117,4 @@ class Cluster:
     close_connections_on_host_health_failure: bool = False
     metadata: Metadata = field(default_factory=dict, hash=False)
     ignore_health_on_host_removal: bool = False
+    override_host_status: frozenset[HealthStatus] = SESSIONS_GO_TO
