@@ -93,6 +93,11 @@ class Snapshot:
         every = (item for items in self._kinds.values() for item in items)
         return tuple(sorted(every, key=lambda item: item.key))
 
+    @property
+    def kinds(self) -> Kinds:
+        """What there is of each kind."""
+        return self._kinds
+
     def of(self, cls: type[K]) -> tuple[K, ...]:
         """Those of one kind, sorted by key; the same tuple while none of them has changed."""
         return cast(tuple[K, ...], self._kinds.get(cls, ()))

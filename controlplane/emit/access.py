@@ -23,6 +23,7 @@ from controlplane.emit.explanations import explain
 from controlplane.emit.rbac import Place, rules
 from controlplane.emit.words import packed
 from controlplane.mesh.policy import AccessPolicy, Action, Authorizer, Security, TokenRule
+from controlplane.mesh.tls_limits import NO_LIMITS, TlsLimits
 
 HTTP_RBAC = "envoy.filters.http.rbac"
 HTTP_EXT_AUTHZ = "envoy.filters.http.ext_authz"
@@ -44,7 +45,7 @@ class Guards:
     tokens: tuple[TokenRule, ...] = ()
     authorizers: tuple[Authorizer, ...] = ()
     in_body: bool = False
-    only_tls13: bool = False
+    mutual_tls: TlsLimits = NO_LIMITS
 
     @classmethod
     def of(cls, security: Security, namespace: str, labels: Mapping[str, str]) -> Guards:
@@ -55,7 +56,7 @@ class Guards:
             ),
             authorizers=security.authorizers,
             in_body=security.denial_details,
-            only_tls13=security.only_tls13,
+            mutual_tls=security.mutual_tls,
         )
 
     @property

@@ -14,11 +14,11 @@ from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from google.protobuf.struct_pb2 import Struct
 
-from controlplane.emit import dynamic, limits, names, originals, tls
+from controlplane.emit import dynamic, limits, names, originals, stat_names, tls
 from controlplane.emit.balancing import balance
 from controlplane.emit.endpoints import MUTUAL, TLS_MODE, load_assignment, select
 from controlplane.emit.localities import arranged, groups
-from controlplane.emit.words import is_place, over_ads
+from controlplane.emit.words import is_place, over_ads, seconds
 from controlplane.mesh.model import (
     ClientTls,
     ConnectionPool,
@@ -79,6 +79,7 @@ def targets(
 def _outbound(target: Target) -> tuple[Cluster, ClusterLoadAssignment | None]:
     policy = target.policy
     cluster = Cluster(name=target.name)
+    cluster.alt_stat_name = stat_names.outbound(target.service, target.port, target.subset)
     limits.bound(cluster, policy.pool)
     balance(cluster, policy)
     if policy.outlier:
@@ -112,6 +113,8 @@ def _discover(cluster: Cluster, target: Target) -> ClusterLoadAssignment | None:
     cluster.type = Cluster.LOGICAL_DNS if one_at_a_time else Cluster.STRICT_DNS
     cluster.dns_lookup_family = Cluster.V4_PREFERRED
     cluster.respect_dns_ttl = True
+    if service.clusters.dns_refresh_s is not None:
+        cluster.dns_refresh_rate.CopyFrom(seconds(service.clusters.dns_refresh_s))
     # A DNS service without endpoints is found under its own name.
     itself = Endpoint(service.hostname, {number: number})
     inline = load_assignment(target.name, found or groups((itself,)), number)
@@ -187,9 +190,10 @@ def _by_endpoint(cluster: Cluster, mutual: TransportSocket) -> None:
 # --------------------------------------------------------------------------- inbound
 
 
-def inbound(port: InboundPort) -> Cluster:
+def inbound(port: InboundPort, stat_name: str = "") -> Cluster:
     """The way from a sidecar to its own application, in plain text on the loopback."""
     cluster = Cluster(name=names.inbound_cluster(port), type=Cluster.STATIC)
+    cluster.alt_stat_name = stat_name
     limits.bound(cluster, ConnectionPool())
     local = Endpoint(port.app_address, {port.app_port: port.app_port})
     inline = load_assignment(cluster.name, groups((local,)), port.app_port)

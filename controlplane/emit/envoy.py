@@ -21,6 +21,7 @@ from controlplane.emit import (
     on_demand,
     patches,
     routes,
+    stat_names,
 )
 from controlplane.emit.access import Guards, jwks_places
 from controlplane.emit.access_logs import DEFAULT
@@ -33,6 +34,7 @@ from controlplane.emit.sidecars.capture import Capture, capture_of
 from controlplane.emit.sidecars.outbound import Outbound
 from controlplane.emit.sidecars.ports import clusters as application_clusters
 from controlplane.emit.targets import Targets
+from controlplane.mesh.interception import Interception
 from controlplane.mesh.model import Mesh, Service, Workload
 from controlplane.mesh.patches import EnvoyPatch
 from controlplane.mesh.telemetry import Logs
@@ -43,10 +45,19 @@ Patches = tuple[EnvoyPatch, ...]
 
 def emit(mesh: Mesh, node: Node) -> Draft:
     node = seated(node, mesh.workload_of(node.namespace, node.pod, node.workload))
+    node = meant(mesh.interception, node)
     own = beside(mesh, node)
     alike = patches.of_scope(own.patches, node.intercepts)
     itself = sidecar(own, node)
     return _hidden(shared(mesh, alike) + outbound(mesh, node, alike), itself) + itself
+
+
+def meant(settings: Interception, node: Node) -> Node:
+    """With the HTTP proxy that every sidecar has in the mesh, but for one that says its own."""
+    port = settings.http_proxy_port
+    if not port or node.http_proxy_port or node.role != "sidecar":
+        return node
+    return replace(node, http_proxy_port=port)
 
 
 def _hidden(draft: Draft, by: Draft) -> Draft:
@@ -123,6 +134,7 @@ class Beside:
     patches: tuple[EnvoyPatch, ...] = ()
     logs: Logs = DEFAULT
     capture: Capture | None = None
+    inbound_stat_name: str = ""
 
 
 def beside(mesh: Mesh, node: Node, revoked: tuple[str, ...] = ()) -> Beside:
@@ -136,7 +148,8 @@ def beside(mesh: Mesh, node: Node, revoked: tuple[str, ...] = ()) -> Beside:
     guards = Guards.of(mesh.security, node.namespace, labels)
     logs = _logs(mesh, node, labels)
     capture = capture_for(mesh, node)
-    return Beside(workload, guards, mesh.trust_domains, edge, denied, ours, logs, capture)
+    stats = mesh.interception.inbound_stat_name
+    return Beside(workload, guards, mesh.trust_domains, edge, denied, ours, logs, capture, stats)
 
 
 def sidecar(of: Beside, node: Node) -> Draft:
@@ -150,7 +163,9 @@ def _own_side(of: Beside, node: Node) -> Draft:
     workload, guards = of.workload, of.guards
     explicit = workload.inbound if workload and of.capture is None else ()
     ports = [p for p in explicit if p.protocol != "UDP"]
-    own = {cluster.name: cluster for cluster in map(clusters.inbound, ports)}
+    namespace = workload.namespace if workload is not None else ""
+    named = ((p, stat_names.inbound(of.inbound_stat_name, p, namespace)) for p in ports)
+    own = {cluster.name: cluster for cluster in (clusters.inbound(*one) for one in named)}
     own |= {jwt.cluster_name(rule): jwt.cluster(rule) for rule in jwks_places(guards.tokens)}
     denied = of.denied
     domains, logs = of.trust_domains, of.logs

@@ -49,7 +49,7 @@ def inbound(
     alpn = names.server_alpn(port.protocol)
     if port.mtls != "DISABLE":
         chain = listener.filter_chains.add(filters=filters)
-        mutual = tls.downstream_mutual(trust_domains, alpn, guards.only_tls13)
+        mutual = tls.downstream_mutual(trust_domains, alpn, guards.mutual_tls)
         chain.transport_socket.CopyFrom(mutual)
     if port.mtls == "DISABLE":
         listener.filter_chains.append(FilterChain(filters=filters))

@@ -32,6 +32,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from controlplane.emit import credentials, names
 from controlplane.emit.words import is_ip, over_ads, packed, seconds
 from controlplane.mesh.model import ClientTls
+from controlplane.mesh.tls_limits import NO_LIMITS, TlsLimits
 
 TLS_SOCKET = "envoy.transport_sockets.tls"
 CREDENTIAL_WAIT_S = 1.0
@@ -39,16 +40,14 @@ SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 
 
 def downstream_mutual(
-    trust_domains: Iterable[str], alpn: tuple[str, ...], only_tls13: bool = False
+    trust_domains: Iterable[str], alpn: tuple[str, ...], limits: TlsLimits = NO_LIMITS
 ) -> TransportSocket:
     """A sidecar's inbound TLS: any identity of these domains, none without a certificate."""
     prefixes = [StringMatcher(prefix=names.trust_domain_prefix(name)) for name in trust_domains]
     context = DownstreamTlsContext(
-        common_tls_context=_mutual(prefixes, alpn),
+        common_tls_context=_mutual(prefixes, alpn, limits),
         require_client_certificate=BoolValue(value=True),
     )
-    if only_tls13:
-        context.common_tls_context.tls_params.tls_minimum_protocol_version = TlsParameters.TLSv1_3
     return TransportSocket(name=TLS_SOCKET, typed_config=packed(context))
 
 
@@ -100,7 +99,7 @@ def upstream_simple(sni: str, dns_names: Iterable[str]) -> TransportSocket:
 def upstream_outside(settings: ClientTls, sni: str, alpn: tuple[str, ...]) -> TransportSocket:
     """TLS to a server outside of the mesh (Istio's SIMPLE and MUTUAL): it is verified by the
     system's roots or those of `settings`, and by its names, the SNI where none are given."""
-    common = CommonTlsContext(tls_params=_parameters(), alpn_protocols=alpn)
+    common = CommonTlsContext(tls_params=_parameters(settings.limits), alpn_protocols=alpn)
     if settings.credential is not None:
         _name_credential(common, settings, settings.credential, sni)
     elif settings.verifies:
@@ -173,7 +172,9 @@ def plaintext() -> TransportSocket:
     )
 
 
-def _mutual(identities: Iterable[StringMatcher], alpn: tuple[str, ...]) -> CommonTlsContext:
+def _mutual(
+    identities: Iterable[StringMatcher], alpn: tuple[str, ...], limits: TlsLimits = NO_LIMITS
+) -> CommonTlsContext:
     validation = CertificateValidationContext(
         match_typed_subject_alt_names=[
             SubjectAltNameMatcher(san_type=SubjectAltNameMatcher.URI, matcher=matcher)
@@ -185,7 +186,7 @@ def _mutual(identities: Iterable[StringMatcher], alpn: tuple[str, ...]) -> Commo
         validation_context_sds_secret_config=by_sds(names.ROOT_SECRET),
     )
     return CommonTlsContext(
-        tls_params=_parameters(),
+        tls_params=_parameters(limits),
         alpn_protocols=alpn,
         tls_certificate_sds_secret_configs=[by_sds(names.CERTIFICATE_SECRET)],
         combined_validation_context=combined,
@@ -197,11 +198,14 @@ def by_sds(name: str) -> SdsSecretConfig:
     return SdsSecretConfig(name=name, sds_config=over_ads())
 
 
-def _parameters() -> TlsParameters:
+def _parameters(limits: TlsLimits = NO_LIMITS) -> TlsParameters:
     """As Istio: Envoy's clients would else stop at 1.2."""
+    least = TlsParameters.TLSv1_3 if limits.only_tls13 else TlsParameters.TLSv1_2
     return TlsParameters(
-        tls_minimum_protocol_version=TlsParameters.TLSv1_2,
+        tls_minimum_protocol_version=least,
         tls_maximum_protocol_version=TlsParameters.TLSv1_3,
+        cipher_suites=limits.ciphers,
+        ecdh_curves=limits.curves,
     )
 
 

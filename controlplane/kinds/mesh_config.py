@@ -22,13 +22,14 @@ from controlplane.kinds.decoders import (
     line,
     list_of,
     map_of,
-    not_yet,
     opaque,
     positive_duration,
     text,
 )
+from controlplane.kinds.gateway_api.gateway import LabelSelector
 from controlplane.kinds.log_providers import DefaultProviders, FileAccessLog, absolute_path
 from controlplane.kinds.mesh_defaults import MeshDefaults
+from controlplane.kinds.mesh_tls import TlsConfig
 from controlplane.kinds.objects import Object
 from controlplane.kinds.schema import (
     Invalid,
@@ -61,16 +62,29 @@ KEY = "mesh"
 DENIAL_DETAILS = "weft.dev/denial-details"
 """On that ConfigMap: "true" lets the body of a 403 name the policy, the rule and its place."""
 
-_NOT_YET = "has no effect yet"
-_UNUSED = (
-    "configSources defaultConfig disableEnvoyListenerLog discoverySelectors dnsRefreshRate "
-    "enableEnvoyAccessLogService enablePrometheusMerge enableTracing hboneIdleTimeout "
-    "inboundClusterStatName inboundTrafficPolicy ingressService outboundClusterStatName "
-    "proxyHttpPort serviceScopeConfigs serviceSettings"
+_ONE_CLUSTER = "has no effect: there is one cluster, and every service of it is local"
+_ALS = "has no effect: proxies write access logs to files, and send none over gRPC"
+_TRACES = "has no effect: proxies make no trace spans"
+_METRICS = "has no effect: every proxy has Envoy's statistics, and Istio's metrics none"
+_UNUSED = notes(
+    configSources="has no effect: this control plane is told its sources by its command line",
+    defaultConfig="has no effect yet",
+    disableEnvoyListenerLog="has no effect: listeners have no log of their own",
+    enableEnvoyAccessLogService=_ALS,
+    enablePrometheusMerge="has no effect: a proxy's metrics are its own, /stats/prometheus; "
+    "let the application's be scraped where they are",
+    enableTracing=_TRACES,
+    hboneIdleTimeout="has no effect: there are no tunnels of ambient mode (HBONE)",
+    serviceScopeConfigs=_ONE_CLUSTER,
+    serviceSettings=_ONE_CLUSTER,
 )
-_OTHER_PROVIDERS = (
-    "datadog envoyHttpAls envoyOtelAls envoyTcpAls lightstep opencensus "
-    "opentelemetry prometheus sds skywalking stackdriver zipkin"
+_OTHER_PROVIDERS = notes(
+    **dict.fromkeys(("envoyHttpAls", "envoyOtelAls", "envoyTcpAls"), _ALS),
+    **dict.fromkeys(
+        ("datadog", "lightstep", "opencensus", "opentelemetry", "skywalking", "zipkin"), _TRACES
+    ),
+    **dict.fromkeys(("prometheus", "stackdriver"), _METRICS),
+    sds="has no effect: proxies have their secrets from the control plane alone",
 )
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORMAT = re.compile(r"(?:[^%]|%%|%[A-Z0-9_]+(?:\([^%]*\))?(?::[0-9]+)?%)*")
@@ -154,7 +168,7 @@ class ExtAuthzHttp(ExtAuthz):
 
 @record
 class ExtensionProvider(Record):
-    NOTED = notes(**dict.fromkeys(_OTHER_PROVIDERS.split(), _NOT_YET))
+    NOTED = _OTHER_PROVIDERS
     name: str = required(named)
     envoy_ext_authz_http: ExtAuthzHttp | None = optional(obj(ExtAuthzHttp))
     envoy_ext_authz_grpc: ExtAuthzGrpc | None = optional(obj(ExtAuthzGrpc))
@@ -190,26 +204,6 @@ class PathNormalization(Record):
     )
 
 
-@record
-class TlsConfig(Record):
-    """TLS 1.2 is the least that is spoken, Istio's default."""
-
-    UNSUPPORTED = names("cipherSuites ecdhCurves")
-    min_protocol_version: str = optional(
-        not_yet(enum("TLS_AUTO", "TLSV1_2", "TLSV1_3"), "TLSV1_3"), "TLS_AUTO"
-    )
-
-
-@record
-class MeshMtls(Record):
-    """Of mutual TLS between workloads, where one is the server."""
-
-    UNSUPPORTED = names("cipherSuites ecdhCurves")
-    min_protocol_version: Literal["TLS_AUTO", "TLSV1_2", "TLSV1_3"] = optional(
-        enum("TLS_AUTO", "TLSV1_2", "TLSV1_3"), "TLS_AUTO"
-    )
-
-
 def _verified(node: Node, place: Place) -> bool:
     """Istio never did what this says, but verifies by the system's roots unless a rule names
     others (VERIFY_CERTIFICATE_AT_CLIENT); so do we."""
@@ -235,8 +229,18 @@ class OutboundTrafficPolicy(Record):
 
 
 @record
+class InboundTrafficPolicy(Record):
+    """Where sidecars that intercept connections have their application: where it was asked for, or
+    on the loopback."""
+
+    mode: Literal["PASSTHROUGH", "LOCALHOST"] = optional(
+        enum("PASSTHROUGH", "LOCALHOST"), "PASSTHROUGH"
+    )
+
+
+@record
 class MeshConfig(MeshDefaults):
-    NOTED = notes(**dict.fromkeys(_UNUSED.split(), _NOT_YET))
+    NOTED = _UNUSED
     UNSUPPORTED = names("caCertificates")
     root_namespace: str = optional(_root, ROOT_NAMESPACE)
     trust_domain: str = optional(text, "")
@@ -250,11 +254,16 @@ class MeshConfig(MeshDefaults):
     default_providers: DefaultProviders | None = optional(obj(DefaultProviders))
     verify_certificate_at_client: bool = optional(_verified, True)
     path_normalization: PathNormalization | None = optional(obj(PathNormalization))
-    mesh_mtls: MeshMtls = optional(obj(MeshMtls), MeshMtls(), key="meshMTLS")
-    tls_defaults: TlsConfig | None = optional(obj(TlsConfig))
+    mesh_mtls: TlsConfig = optional(obj(TlsConfig), TlsConfig(), key="meshMTLS")
+    tls_defaults: TlsConfig = optional(obj(TlsConfig), TlsConfig())
     outbound_traffic_policy: OutboundTrafficPolicy = optional(
         obj(OutboundTrafficPolicy), OutboundTrafficPolicy()
     )
+    inbound_traffic_policy: InboundTrafficPolicy = optional(
+        obj(InboundTrafficPolicy), InboundTrafficPolicy()
+    )
+    discovery_selectors: tuple[LabelSelector, ...] = optional(list_of(obj(LabelSelector)), ())
+    proxy_http_port: int = optional(integer(0, 65535), 0)
     proxy_listen_port: int = optional(PORT, 15001)
     proxy_inbound_listen_port: int = optional(PORT, 15006)
     protocol_detection_timeout_s: float = optional(duration, 0.0)
@@ -265,6 +274,10 @@ class MeshConfig(MeshDefaults):
             if provider.name in seen:
                 yield f"extensionProviders[{index}]", f"{provider.name!r} is given twice"
             seen.add(provider.name)
+        for index, selector in enumerate(self.discovery_selectors):
+            for place, one in enumerate(selector.match_expressions):
+                if one.fault:
+                    yield f"discoverySelectors[{index}]", f"matchExpressions[{place}]: {one.fault}"
         yield from MeshDefaults.check(self)
 
 

@@ -45,6 +45,7 @@ class ServerTls:
     minimum: str = ""
     maximum: str = ""
     ciphers: tuple[str, ...] = ()
+    curves: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

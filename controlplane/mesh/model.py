@@ -37,6 +37,7 @@ from controlplane.mesh.policy import Security
 from controlplane.mesh.position import NOWHERE as NOWHERE
 from controlplane.mesh.position import Position as Position
 from controlplane.mesh.published import Published
+from controlplane.mesh.services import ClusterSettings as ClusterSettings
 from controlplane.mesh.services import Endpoint as Endpoint
 from controlplane.mesh.services import InboundPort as InboundPort
 from controlplane.mesh.services import Protocol as Protocol

@@ -14,6 +14,7 @@ from typing import Literal
 
 from controlplane.mesh.position import NOWHERE, Position
 from controlplane.mesh.scopes import Scope, ScopeIndex
+from controlplane.mesh.tls_limits import NO_LIMITS, TlsLimits
 
 Action = Literal["ALLOW", "DENY", "AUDIT", "CUSTOM"]
 Normalization = Literal["NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"]
@@ -194,8 +195,8 @@ class Authorizer:
 @dataclass(frozen=True, slots=True)
 class Security:
     """Everything of the mesh that decides about access. Policies are sorted oldest first;
-    access_of and tokens_of find those of a workload. only_tls13: mutual TLS of an older version is
-    refused."""
+    access_of and tokens_of find those of a workload. mutual_tls: what of mutual TLS
+    between workloads is refused."""
 
     access: tuple[AccessPolicy, ...] = ()
     tokens: tuple[TokenPolicy, ...] = ()
@@ -203,7 +204,7 @@ class Security:
     trust_domain_aliases: tuple[str, ...] = ()
     denial_details: bool = False
     normalization: Normalization = "BASE"
-    only_tls13: bool = False
+    mutual_tls: TlsLimits = NO_LIMITS
     access_of: ScopeIndex[AccessPolicy] = field(init=False, repr=False, compare=False)
     tokens_of: ScopeIndex[TokenPolicy] = field(init=False, repr=False, compare=False)
 

@@ -47,6 +47,15 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """stat_name: what clusters are called in statistics, with Istio's variables; '' for their own
+    names. dns_refresh_s: between look-ups where an answer does not say; None: the proxy's own."""
+
+    stat_name: str = ""
+    dns_refresh_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Viewpoint:
     """Where a client is (region, zone, subzone; '' is not known), and those of its labels that
     decide which endpoints are near it."""
@@ -90,6 +99,7 @@ class Service:
     headless: bool = False
     as_addressed: bool = False
     fixed_ports: bool = False
+    clusters: ClusterSettings = ClusterSettings()
     position: Position = NOWHERE
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from controlplane.mesh.position import NOWHERE, Position
 from controlplane.mesh.scopes import Scope
+from controlplane.mesh.tls_limits import NO_LIMITS, TlsLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class ClientTls:
     verifies: bool = True
     by_gateways: bool = False
     shown: tuple[str, str] | None = None
+    limits: TlsLimits = NO_LIMITS
 
 
 # --------------------------------------------------------------------------- load balancing

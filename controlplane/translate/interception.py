@@ -40,6 +40,9 @@ def of_mesh(configs: Iterable[MeshConfigMap]) -> Interception:
         mesh.proxy_listen_port,
         mesh.proxy_inbound_listen_port,
         mesh.protocol_detection_timeout_s,
+        mesh.inbound_traffic_policy.mode == "LOCALHOST",
+        mesh.inbound_cluster_stat_name,
+        mesh.proxy_http_port,
     )
 
 

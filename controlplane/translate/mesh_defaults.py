@@ -8,7 +8,10 @@ from typing import Literal
 from controlplane.kinds import connection_pool
 from controlplane.kinds.load_balancer import LocalitySetting
 from controlplane.kinds.mesh_config import MeshConfigMap
-from controlplane.mesh.model import Localities, Retry, TcpKeepalive
+from controlplane.kinds.mesh_defaults import DefaultTrafficPolicy
+from controlplane.kinds.mesh_tls import TlsConfig
+from controlplane.mesh.model import ClusterSettings, Localities, Retry, TcpKeepalive
+from controlplane.mesh.tls_limits import NO_LIMITS, TlsLimits
 from controlplane.translate.http_actions import retry
 
 
@@ -16,16 +19,22 @@ from controlplane.translate.http_actions import retry
 class IngressSettings:
     """Which Ingresses are ours: none (OFF), those of our classes alone (STRICT), or those without
     a class, too (DEFAULT); UNSPECIFIED asks IngressClasses for the default one. own_class: a class
-    of ours in place of Istio's. selector: the value of the label `istio` of their proxies."""
+    of ours in place of Istio's. selector: the value of the label `istio` of their proxies. service:
+    of the root namespace, whose addresses are theirs; '' for whatever is before the proxies."""
 
     mode: Literal["UNSPECIFIED", "OFF", "DEFAULT", "STRICT"] = "UNSPECIFIED"
     own_class: str = "istio"
     selector: str = "ingressgateway"
+    service: str = ""
+
+
+_ITS_OWN = ClusterSettings()
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """None: the proxy's own. localities None: by nearness alone. exports: as in `exportTo`."""
+    """None: the proxy's own. localities None: by nearness alone. exports: as in `exportTo`. tls: of
+    all but mutual TLS between workloads."""
 
     connect_timeout_s: float | None = None
     keepalive: TcpKeepalive | None = None
@@ -34,6 +43,9 @@ class Defaults:
     auto_mtls: bool = True
     retry: Retry | None = None
     ingress: IngressSettings = IngressSettings()
+    clusters: ClusterSettings = _ITS_OWN
+    policy: DefaultTrafficPolicy | None = None
+    tls: TlsLimits = NO_LIMITS
     services: tuple[str, ...] = ()
     virtual_services: tuple[str, ...] = ()
     destination_rules: tuple[str, ...] = ()
@@ -58,11 +70,19 @@ def of(settings: tuple[MeshConfigMap, ...]) -> Defaults:
             config.ingress_controller_mode,
             config.ingress_class or "istio",
             config.ingress_selector or "ingressgateway",
+            config.ingress_service,
         ),
+        clusters=ClusterSettings(config.outbound_cluster_stat_name, config.dns_refresh_rate_s),
+        policy=config.default_traffic_policy,
+        tls=tls_limits(config.tls_defaults),
         services=config.default_service_export_to,
         virtual_services=config.default_virtual_service_export_to,
         destination_rules=config.default_destination_rule_export_to,
     )
+
+
+def tls_limits(item: TlsConfig) -> TlsLimits:
+    return TlsLimits(item.min_protocol_version == "TLSV1_3", item.cipher_suites, item.ecdh_curves)
 
 
 def localities(item: LocalitySetting) -> Localities:

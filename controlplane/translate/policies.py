@@ -18,7 +18,7 @@ from controlplane.kinds.export_to import namespaces_of
 from controlplane.mesh.model import ClientPolicy, Service
 from controlplane.mesh.scopes import Scope
 from controlplane.translate.credentials import Credentials, Need
-from controlplane.translate.index import Hosts, age
+from controlplane.translate.index import Hosts, age, hostname_of, key_of
 from controlplane.translate.memo import Each
 from controlplane.translate.mesh_defaults import NO_DEFAULTS, Defaults
 from controlplane.translate.peers import ROOT_NAMESPACE
@@ -26,6 +26,8 @@ from controlplane.translate.report import Report
 from controlplane.translate.traffic_policy import Settings, port_items, ports_of, subset_of
 
 _EXACT = 10**6
+Ranked = tuple[int, DestinationRule]
+"""How specific its host is, and the rule."""
 
 
 @dataclass(slots=True)
@@ -49,25 +51,19 @@ def apply(
 ) -> tuple[Service, ...]:
     """The services with their policies, port policies and subsets."""
     find = partial(_found, hosts, credentials, report)
-    of: dict[str, list[tuple[int, DestinationRule]]] = {}
-    for rule in sorted(rules, key=age):
-        specificity, hostnames = each(rule.key, find, rule)
+    of: dict[str, tuple[Ranked, ...]] = {}
+    oldest_first = sorted(rules, key=age)
+    for ranked, hostnames in each("rules", key_of, find, (oldest_first,)):
         for hostname in hostnames:
-            of.setdefault(hostname, []).append((specificity, rule))
-    make, says_something = partial(_made, report), defaults != NO_DEFAULTS
-    return tuple(
-        each(service.hostname, make, defaults, service, *of.get(service.hostname, ()))
-        if says_something or service.hostname in of
-        else service
-        for service in services
-    )
+            of[hostname] = (*of.get(hostname, ()), ranked)
+    found = [of.get(service.hostname, ()) for service in services]
+    return each("services", hostname_of, _made, (services, found), (defaults, report))
 
 
 def _found(
     hosts: Hosts, credentials: Credentials, report: Report, rule: DestinationRule
-) -> tuple[int, tuple[str, ...]]:
-    """How specific the rule's host is, the host names of the services that it is for, and what is
-    to be said about it."""
+) -> tuple[Ranked, tuple[str, ...]]:
+    """The rule with how specific its host is, and the host names of the services that it is for."""
     hostname = hosts.full_name(rule.spec.host, rule.namespace)
     targets = hosts.matching(hostname)
     if not targets:
@@ -79,7 +75,7 @@ def _found(
     _tell_idle(rule, report)
     _tell_foreign(rule, targets, report)
     specificity = len(hostname) if hostname.startswith("*") else _EXACT
-    return specificity, tuple(service.hostname for service in targets)
+    return (specificity, rule), tuple(service.hostname for service in targets)
 
 
 def _tell_foreign(rule: DestinationRule, services: tuple[Service, ...], report: Report) -> None:
@@ -98,11 +94,12 @@ def _tell_foreign(rule: DestinationRule, services: tuple[Service, ...], report: 
 # --------------------------------------------------------------------------- which rules
 
 
-Ranked = tuple[int, DestinationRule]
-
-
-def _made(report: Report, defaults: Defaults, service: Service, *ranked: Ranked) -> Service:
+def _made(
+    service: Service, ranked: tuple[Ranked, ...], defaults: Defaults, report: Report
+) -> Service:
     """ranked: the rules whose hosts name the service, with their specificity, oldest first."""
+    if not ranked and defaults == NO_DEFAULTS:
+        return service
     plain = [(rank, rule) for rank, rule in ranked if rule.spec.workload_selector is None]
     exports = defaults.destination_rules
 
@@ -206,6 +203,7 @@ def _with_policy(service: Service, merged: _Merged, defaults: Defaults) -> Servi
     return replace(
         service,
         retry=defaults.retry,
+        clusters=defaults.clusters,
         policy=settings.policy(),
         port_policies={number: item.policy() for number, item in ports.items()},
         subsets=tuple(

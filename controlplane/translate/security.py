@@ -10,8 +10,10 @@ from controlplane.kinds.mesh_config import MeshConfig, MeshConfigMap
 from controlplane.kinds.request_authentication import RequestAuthentication
 from controlplane.mesh.model import Service, Workload
 from controlplane.mesh.policy import Normalization, Security
+from controlplane.mesh.tls_limits import NO_LIMITS
 from controlplane.translate import access, tokens
 from controlplane.translate.authorizers import authorizers
+from controlplane.translate.mesh_defaults import tls_limits
 from controlplane.translate.report import Report
 from controlplane.translate.scopes import Planned, Population
 from controlplane.translate.trust_domains import TrustDomains
@@ -50,7 +52,7 @@ def build(
         trust_domain_aliases=aliases,
         denial_details=settings is not None and settings.denial_details,
         normalization=path_normalization(config),
-        only_tls13=config is not None and config.mesh_mtls.min_protocol_version == "TLSV1_3",
+        mutual_tls=tls_limits(config.mesh_mtls) if config is not None else NO_LIMITS,
     )
 
 

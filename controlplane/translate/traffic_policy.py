@@ -8,7 +8,8 @@ inherits none of these four.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 from controlplane.kinds import connection_pool, load_balancer
 from controlplane.kinds import destination_rule as kinds
@@ -77,16 +78,32 @@ class Settings:
         return TrafficPolicy(
             load_balancer=_algorithm(lb),
             pool=self._bounded(),
-            outlier=_outlier(self.outlier),
-            tls=_tls(self.tls, self.namespace) or (None if defaults.auto_mtls else _PLAIN),
+            outlier=self._watched(),
+            tls=self._secured() or (None if defaults.auto_mtls else _PLAIN),
             hash=_hash(lb.consistent_hash),
             warmup=_warmup(lb),
             localities=self._places(lb.locality_lb_setting),
             proxy_protocol=self.proxy_protocol.version if self.proxy_protocol else "",
         )
 
+    def _secured(self) -> ClientTls | None:
+        """Mutual TLS of the mesh is bounded by who is the server."""
+        made = _tls(self.tls, self.namespace)
+        if made is None or made.mode not in ("SIMPLE", "MUTUAL"):
+            return made
+        return replace(made, limits=self.defaults.tls)
+
+    def _watched(self) -> OutlierDetection | None:
+        made, of_mesh = _outlier(self.outlier), self.defaults.policy
+        default = _outlier(of_mesh.outlier_detection) if of_mesh is not None else None
+        return (
+            _filled(made, default) if made is not None and default is not None else made or default
+        )
+
     def _bounded(self) -> ConnectionPool:
         pool, defaults = _pool(self.pool, self.retry_budget), self.defaults
+        if defaults.policy is not None:
+            pool = _filled(pool, _pool(defaults.policy.connection_pool, None))
         timeout_s, http2 = pool.connect_timeout_s, pool.http2
         if http2 is None and defaults.http2 and not pool.as_client:
             http2 = True
@@ -99,6 +116,16 @@ class Settings:
 
     def _places(self, item: LocalitySetting | None) -> Localities:
         return localities(item) if item is not None else self.defaults.localities or Localities()
+
+
+T = TypeVar("T", ConnectionPool, OutlierDetection)
+
+
+def _filled(made: T, default: T) -> T:
+    """With the default's values where nothing is said."""
+    values = {one.name: getattr(default, one.name) for one in fields(made)}
+    unset = (None, *([False] if isinstance(made, OutlierDetection) else []))
+    return replace(made, **{k: v for k, v in values.items() if getattr(made, k) in unset})
 
 
 def port_items(policy: kinds.TrafficPolicy | None) -> tuple[kinds.PortPolicy, ...]:

@@ -35,6 +35,7 @@ from controlplane.mesh.policy import Security
 from controlplane.mesh.published import Published
 from controlplane.mesh.telemetry import ScopedLogs
 from controlplane.translate import (
+    discovery,
     federation,
     imports,
     interception,
@@ -70,12 +71,14 @@ def build(
     """The mesh, and everything there is to say: the sources' statuses and translation's, sorted.
     memo: of earlier builds, with the same trust domain."""
     memo = memo or Memo()
-    report, of = memo.begin(), snapshot.of
+    report = memo.begin()
+    snapshot = discovery.heeded(snapshot, memo, report)
+    of = snapshot.of
     entries = of(WorkloadEntry)
     modes = memo.index("modes", PeerModes, of(PeerAuthentication), report)
     sidecars = memo.index("sidecars", Sidecars, trust_domain, modes, report)
     selectable = memo.index("workloads", Workloads, entries)
-    listed = memo.once("listed", Listed, of(core.Endpoints), of(core.EndpointSlice))
+    listed = memo.grown("listed", Listed.following, of(core.Endpoints), of(core.EndpointSlice))
     credentials = memo.index("credentials", Credentials, of(Secret))
 
     defaults = memo.once("defaults", mesh_defaults.of, of(MeshConfigMap))
@@ -112,7 +115,10 @@ def build(
         "security", security.build, deciding, trust_domain, plain, beside, report, there
     )
     foreign = _foreign(snapshot, trust_domain, decided, memo, report)
-    asked_for = (*names_in(ruled.with_policies), *gateways.names_in(edges.gateways))
+    asked_for = (
+        *memo.once("asked for", _names_in, ruled.with_policies),
+        *gateways.names_in(edges.gateways),
+    )
     used = memo.once("used", Credentials.named, credentials, asked_for, report)
     settings = _settings(snapshot, ruled.subsets, memo, report)
     of_edges = (edges.gateways, edges.conditions)
@@ -122,6 +128,10 @@ def build(
         published=ruled.published,
     )
     return mesh, memo.statuses(snapshot.statuses)
+
+
+def _names_in(services: tuple[Service, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple(names_in(services))
 
 
 class _Ruled(NamedTuple):

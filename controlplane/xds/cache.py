@@ -127,6 +127,7 @@ class SnapshotCache:
         self._scopes: dict[_Scope, _Part] = {}
         self._parts: Kept[_Part] = Kept()
         self._keys: Kept[Node] = Kept()
+        self._meant: Kept[Node] = Kept()
         self._own: Kept[_Own] = Kept()
         self._snapshots: Kept[_Assembly] = Kept()
         self._patches: Kept[envoy.Patches] = Kept()
@@ -147,6 +148,7 @@ class SnapshotCache:
         catalog.use(mesh)
         self._parts.sweep()
         self._keys.sweep()
+        self._meant.sweep()
         self._own.sweep()
         self._snapshots.sweep()
         self._patches.sweep()
@@ -191,8 +193,12 @@ class SnapshotCache:
 
     def _made(self, node: Node) -> Snapshot:
         beside = self.mesh.workload_of(node.namespace, node.pod, node.workload)
+        settings, asker = self.mesh.interception, node
+        if settings.http_proxy_port:
+            ground = (settings, asker)
+            node = self._meant.get(id(asker), ground, lambda _: envoy.meant(settings, asker))
         key = self._keys.get(
-            id(node), (node, beside, self._asked), partial(_own_key, node, beside, self._asked)
+            id(asker), (node, beside, self._asked), partial(_own_key, node, beside, self._asked)
         )
         alike = self._alike(key, node, beside)
         shared = self._shared_with(alike)

@@ -157,7 +157,7 @@ class _Builder:
 
     def _tls(self, settings: ServerTls, alpn: tuple[str, ...]) -> TransportSocket:
         context = self._context
-        return tls.downstream(settings, context.trust_domains, alpn, context.guards.only_tls13)
+        return tls.downstream(settings, context.trust_domains, alpn, context.guards.mutual_tls)
 
     def _free(self, secured: bool, hosts: Iterable[str]) -> tuple[str, ...] | None:
         """The server names that no chain has yet; () takes any. None: all are taken."""

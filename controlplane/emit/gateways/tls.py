@@ -20,6 +20,7 @@ from controlplane.emit import credentials
 from controlplane.emit.tls import TLS_SOCKET, by_sds, downstream_mutual, downstream_own, kinds_of
 from controlplane.emit.words import packed
 from controlplane.mesh.gateways import ServerTls
+from controlplane.mesh.tls_limits import NO_LIMITS, TlsLimits
 
 _VERSIONS: Mapping[str, TlsParameters.TlsProtocol] = {
     "TLSV1_0": TlsParameters.TLSv1_0,
@@ -34,11 +35,11 @@ def downstream(
     settings: ServerTls,
     trust_domains: tuple[str, ...],
     alpn: tuple[str, ...],
-    only_tls13: bool = False,
+    mutual: TlsLimits = NO_LIMITS,
 ) -> TransportSocket:
-    """only_tls13: of mutual TLS between workloads nothing older is spoken."""
+    """mutual: what holds for mutual TLS between workloads."""
     if settings.mode == "ISTIO_MUTUAL":
-        return downstream_mutual(trust_domains, alpn, only_tls13)
+        return downstream_mutual(trust_domains, alpn, mutual)
     if settings.mode == "ISTIO_SIMPLE":
         return downstream_own(alpn)
     common = CommonTlsContext(tls_params=_parameters(settings), alpn_protocols=alpn)
@@ -60,6 +61,7 @@ def _parameters(settings: ServerTls) -> TlsParameters:
         tls_minimum_protocol_version=_VERSIONS[settings.minimum or "TLSV1_2"],
         tls_maximum_protocol_version=_VERSIONS[settings.maximum or "TLSV1_3"],
         cipher_suites=settings.ciphers,
+        ecdh_curves=settings.curves,
     )
 
 

@@ -186,7 +186,7 @@ def _tls(port: Port, way: Way, inside: Inside) -> TransportSocket:
     if port.own_tls is not None:
         return downstream(port.own_tls, inside.trust_domains, HTTP_ALPN if way.http else ())
     alpn = names.server_alpn("HTTP" if way.http else "TCP")
-    return tls.downstream_mutual(inside.trust_domains, alpn, inside.guards.only_tls13)
+    return tls.downstream_mutual(inside.trust_domains, alpn, inside.guards.mutual_tls)
 
 
 def _filters(port: Port, way: Way, inside: Inside) -> list[Filter]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 
-from controlplane.emit import limits, originals
+from controlplane.emit import limits, originals, stat_names
 from controlplane.emit.endpoints import load_assignment
 from controlplane.emit.localities import groups
 from controlplane.emit.sidecars.capture import INBOUND_PASSTHROUGH, VIRTUAL_INBOUND, Capture
@@ -30,7 +30,7 @@ ANYWHERE = "0.0.0.0"
 class Port:
     """match: to which a connection was going, 0 for any other. number: of the service behind it.
     app: address and port of the application, ('', 0) where the connection was going. own_tls: in
-    place of the mesh's."""
+    place of the mesh's. stat_name: of its cluster in statistics, '' for its own."""
 
     match: int
     number: int
@@ -44,6 +44,7 @@ class Port:
     app: tuple[str, int] = ("", 0)
     own_tls: ServerTls | None = None
     pool: ConnectionPool | None = None
+    stat_name: str = ""
 
     @property
     def stat_prefix(self) -> str:
@@ -63,31 +64,41 @@ def ports_of(workload: Workload, capture: Capture) -> tuple[Port, ...]:
     for connections to other ports, each of which has the mode that holds for it."""
     sidecar = capture.sidecar
     if sidecar.ingress:
-        found = [_of_ingress(one, workload, sidecar.pool) for one in sidecar.ingress]
+        found = [_of_ingress(one, workload, capture) for one in sidecar.ingress]
     else:
-        found = [_of_service(one, capture.wildcard, sidecar.pool) for one in workload.captured]
+        found = [_of_service(one, workload, capture) for one in workload.captured]
     found = [one for one in found if one.match != capture.settings.inbound_port]
     taken = {one.match for one in found}
     return (*sorted(found, key=lambda one: one.match), *_others(workload, taken))
 
 
-def _of_service(port: InboundPort, wildcard: str, pool: ConnectionPool | None) -> Port:
+def _of_service(port: InboundPort, workload: Workload, capture: Capture) -> Port:
+    pattern = capture.settings.inbound_stat_name
     return Port(
         port.listen_port,
         port.service_port or port.listen_port,
         cluster_name(port.listen_port),
-        wildcard,
+        capture.wildcard,
         port.protocol,
         port.assumed,
         port.mtls,
         port.numbers,
-        pool=pool,
+        app=_as_meant(("", 0), port.listen_port, capture),
+        pool=capture.sidecar.pool,
+        stat_name=stat_names.inbound(pattern, port, workload.namespace),
     )
 
 
-def _of_ingress(one: Ingress, workload: Workload, pool: ConnectionPool | None) -> Port:
+def _as_meant(app: tuple[str, int], port: int, capture: Capture) -> tuple[str, int]:
+    """Where the application is that nobody says more of (Istio's inboundTrafficPolicy)."""
+    if app[0] or not capture.settings.on_loopback:
+        return app
+    return ("::1" if capture.wildcard == "::" else "127.0.0.1", port)
+
+
+def _of_ingress(one: Ingress, workload: Workload, capture: Capture) -> Port:
     mode = workload.port_mtls.get(one.port, workload.mtls)
-    address, number = one.app
+    address, number = _as_meant(one.app, one.port, capture)
     return Port(
         one.port,
         one.port,
@@ -100,7 +111,7 @@ def _of_ingress(one: Ingress, workload: Workload, pool: ConnectionPool | None) -
         bool(one.bound),
         (workload.address if address == ANYWHERE else address, number),
         one.tls if mode == "DISABLE" else None,
-        one.pool or pool,
+        one.pool or capture.sidecar.pool,
     )
 
 
@@ -127,7 +138,7 @@ def clusters(workload: Workload, capture: Capture) -> dict[str, Cluster]:
 
 
 def _cluster(port: Port, ipv6: bool) -> Cluster:
-    cluster = Cluster(name=port.cluster)
+    cluster = Cluster(name=port.cluster, alt_stat_name=port.stat_name)
     pool = port.pool or ConnectionPool()
     limits.bound(cluster, pool)
     if port.assumed:

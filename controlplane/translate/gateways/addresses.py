@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from controlplane.kinds import core
+from controlplane.kinds.mesh_config import ROOT_NAMESPACE as ROOT
 from controlplane.mesh.model import Workload
 from controlplane.mesh.scopes import Scope
 from controlplane.translate.index import selects
@@ -26,6 +27,11 @@ class Addresses:
         if not before:
             found = {one.address for one in there if one.address}
         return tuple(sorted(found))
+
+    def of_service(self, name: str) -> tuple[str, ...]:
+        """Of that Service of the root namespace (Istio's ingressService), sorted."""
+        found = [one for one in self._services if (one.namespace, one.name) == (ROOT, name)]
+        return tuple(sorted({address for one in found for address in _addresses(one)}))
 
 
 def _is_before(service: core.Service, scope: Scope, proxies: Iterable[Workload]) -> bool:

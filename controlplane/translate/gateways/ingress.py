@@ -102,7 +102,9 @@ class Ingresses:
 
     def conditions(self, addresses: Addresses) -> Iterator[ObjectConditions]:
         """Of each Ingress where it is reached."""
-        found = addresses.of(self._scope) if self._ours else ()
+        named, found = self._settings.service, tuple[str, ...]()
+        if self._ours:
+            found = addresses.of_service(named) if named else addresses.of(self._scope)
         for one in self._ours:
             yield ObjectConditions("Ingress", one.namespace, one.name, addresses=found)
 

@@ -29,6 +29,7 @@ from controlplane.mesh.gateways import Gateway as NeutralGateway
 from controlplane.mesh.gateways import Server, VirtualHost
 from controlplane.mesh.model import HttpRule, Retry, Service, Workload
 from controlplane.mesh.scopes import GATEWAY_NAME
+from controlplane.mesh.tls_limits import NO_LIMITS, TlsLimits
 from controlplane.translate.credentials import Credentials
 from controlplane.translate.delegates import Delegates
 from controlplane.translate.gateways.addresses import Addresses
@@ -112,7 +113,8 @@ def build(
     found = (*istio.made(proxies), *api.gateways(), *ingresses.made())
     told = (*api.conditions(), *in_mesh.conditions, *tls.conditions(api.parents_of))
     told += (*ingresses.conditions(Addresses(of(core.Service), proxies)),)
-    return Translated(in_mesh.services, _retrying(found, defaults.retry), _in_order(told))
+    edges = _limited(_retrying(found, defaults.retry), defaults.tls)
+    return Translated(in_mesh.services, edges, _in_order(told))
 
 
 def _retrying(
@@ -130,6 +132,22 @@ def _retrying(
 
     def server(one: Server) -> Server:
         return replace(one, virtual_hosts=tuple(map(host, one.virtual_hosts)))
+
+    return tuple(replace(one, servers=tuple(map(server, one.servers))) for one in gateways)
+
+
+def _limited(gateways: tuple[NeutralGateway, ...], limits: TlsLimits) -> tuple[NeutralGateway, ...]:
+    """Servers that don't speak of TLS's versions and ciphers have these."""
+    if limits == NO_LIMITS:
+        return gateways
+
+    def server(one: Server) -> Server:
+        tls = one.tls
+        if tls is None or tls.mode in ("ISTIO_MUTUAL", "ISTIO_SIMPLE"):
+            return one
+        least = tls.minimum or ("TLSV1_3" if limits.only_tls13 and not tls.maximum else "")
+        ciphers = tls.ciphers or limits.ciphers
+        return replace(one, tls=replace(tls, minimum=least, ciphers=ciphers, curves=limits.curves))
 
     return tuple(replace(one, servers=tuple(map(server, one.servers))) for one in gateways)
 

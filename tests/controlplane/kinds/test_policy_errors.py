@@ -168,9 +168,12 @@ def test_headers_of_a_check_are_ones_that_envoy_takes(header: str, fault: str) -
         ("pathNormalization: {normalization: MERGE_SLASHES}", ""),
         ("meshMTLS: {minProtocolVersion: TLSV1_2}", ""),
         ("meshMTLS: {minProtocolVersion: TLSV1_3}", ""),
-        ("tlsDefaults: {minProtocolVersion: TLSV1_3}", "TLSV1_3 is not supported yet"),
-        ("meshMTLS: {cipherSuites: [a]}", "cipherSuites is not supported yet"),
-        ("tlsDefaults: {ecdhCurves: [P-256]}", "ecdhCurves is not supported yet"),
+        ("tlsDefaults: {minProtocolVersion: TLSV1_3}", ""),
+        ("meshMTLS: {cipherSuites: [a]}", "cipherSuites[0]: 'a' is not known"),
+        ("tlsDefaults: {ecdhCurves: [P-256, P-1]}", "ecdhCurves[1]: 'P-1' is not known"),
+        ("tlsDefaults: {ecdhCurves: [P-256, P-256]}", "ecdhCurves[1]: 'P-256' is given twice"),
+        ("discoverySelectors: [{matchExpressions: [{key: a, operator: Is}]}]", "no operator 'Is'"),
+        ("outboundClusterStatName: '%SERVICE%_%HOST%'", "a name with variables of %SERVICE%"),
     ],
 )
 def test_what_would_make_the_mesh_safer_is_not_left_aside(line: str, fault: str) -> None:
@@ -180,7 +183,7 @@ def test_what_would_make_the_mesh_safer_is_not_left_aside(line: str, fault: str)
         assert found.statuses == ()
         return
     (status,) = found.statuses
-    assert (status.severity, status.code) == ("error", "NotSupported")
+    assert (status.severity, status.code) == ("error", "InvalidField")
     assert fault in status.message
 
 

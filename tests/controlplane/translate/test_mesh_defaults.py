@@ -142,3 +142,87 @@ def test_the_mesh_says_who_serves_ingresses() -> None:
     text = INGRESS.replace("CLASS", "")
     (gateway,) = built(SERVICE, text, mesh_config("ingressSelector: edge")).gateways
     assert gateway.scope.labels == {"istio": "edge"}
+
+
+def test_gateways_have_the_meshs_limits_of_tls_where_they_name_none() -> None:
+    edge = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  selector: {app: edge}
+  servers:
+  - port: {number: 443, name: a, protocol: HTTPS}
+    hosts: [a.test]
+    tls: {mode: SIMPLE, serverCertificate: /a, privateKey: /b}
+  - port: {number: 443, name: b, protocol: HTTPS}
+    hosts: [b.test]
+    tls: {mode: SIMPLE, serverCertificate: /a, privateKey: /b, cipherSuites: [AES128-SHA]}
+"""
+    limits = """
+tlsDefaults:
+  minProtocolVersion: TLSV1_3
+  cipherSuites: [ECDHE-RSA-AES256-GCM-SHA384]
+  ecdhCurves: [P-256]
+"""
+    (gateway,) = built(edge, mesh_config(limits)).gateways
+    found = [one.tls for one in gateway.servers if one.tls is not None]
+    assert [one.ciphers for one in found] == [("ECDHE-RSA-AES256-GCM-SHA384",), ("AES128-SHA",)]
+    assert {(one.minimum, one.curves) for one in found} == {("TLSV1_3", ("P-256",))}
+    (plain,) = built(edge).gateways
+    assert plain.servers[0].tls is not None and plain.servers[0].tls.curves == ()
+
+
+NAMESPACED = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {team: %s}}"
+IN_SHOP = SERVICE.replace("{name: web}", "{name: web, namespace: shop}")
+
+
+def test_what_stands_in_a_namespace_that_is_not_discovered_is_not_there() -> None:
+    memo, chosen = Memo(), mesh_config("discoverySelectors: [{matchLabels: {team: shop}}]")
+
+    def hosts(*texts: str) -> list[str]:
+        return [one.hostname for one in built(*texts, memo=memo).services]
+
+    assert hosts(SERVICE, IN_SHOP) == [
+        "web.default.svc.cluster.local",
+        "web.shop.svc.cluster.local",
+    ]
+    assert hosts(SERVICE, IN_SHOP, chosen) == []
+    assert hosts(SERVICE, IN_SHOP, chosen, NAMESPACED % "shop") == ["web.shop.svc.cluster.local"]
+    assert hosts(SERVICE, IN_SHOP, chosen, NAMESPACED % "other") == []
+    assert len(hosts(SERVICE, IN_SHOP)) == 2
+
+
+def test_a_policy_of_the_root_namespace_counts_whatever_is_discovered() -> None:
+    policy = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: nobody, namespace: %s}
+spec: {}
+"""
+    chosen = mesh_config("discoverySelectors: [{matchLabels: {team: shop}}]")
+    found = built(policy % "istio-system", policy % "default", chosen).security.access
+    assert [one.namespace for one in found] == ["istio-system"]
+
+
+def test_ingresses_are_reached_at_the_service_that_is_named() -> None:
+    ingress = """
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: i}
+spec: {defaultBackend: {service: {name: web, port: {number: 80}}}}
+"""
+    before = """
+apiVersion: v1
+kind: Service
+metadata: {name: %s, namespace: istio-system}
+spec: {clusterIP: %s, selector: {istio: ingressgateway}, ports: [{name: http, port: 80}]}
+"""
+    both = (ingress, SERVICE, before % ("one", "10.0.0.1"), before % ("two", "10.0.0.2"))
+
+    def addresses(*texts: str) -> tuple[str, ...] | None:
+        found = built(*both, *texts).conditions
+        return next(one.addresses for one in found if one.kind == "Ingress")
+
+    assert addresses() == ("10.0.0.1", "10.0.0.2")
+    assert addresses(mesh_config("ingressService: two")) == ("10.0.0.2",)
