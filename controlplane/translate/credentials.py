@@ -6,17 +6,17 @@ whoever names it can ask for a sentence of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from certs.credential import check_lists, check_pair, check_roots
 from certs.errors import CertificateError
 from controlplane.kinds.secrets import LISTS, PAIRS, ROOTS, Secret
 from controlplane.mesh.credentials import Credential
 from controlplane.mesh.model import ClientPolicy, Service, Subset
-from controlplane.translate.memo import Index, asked
+from controlplane.translate.questions import Index, asked, unlike
 from controlplane.translate.report import Report
 
 Need = Literal["pair", "roots"]
@@ -45,6 +45,14 @@ class Credentials(Index):
     def __init__(self, secrets: Iterable[Secret]) -> None:
         self._secrets = {(secret.namespace, secret.name): secret for secret in secrets}
         self._read: dict[tuple[str, str], _Reading] = {}
+
+    def marks(self, args: tuple[Any, ...]) -> Iterable[Hashable]:
+        """The Secret, and that of its roots."""
+        namespace, name, *_ = args
+        return (namespace, name), (namespace, name + CA_SUFFIX)
+
+    def changed_since(self, before: Credentials) -> Collection[Hashable]:
+        return unlike(before._secrets, self._secrets)
 
     def find(self, namespace: str, name: str) -> Credential | None:
         """What is good of it. None: there is no such Secret."""

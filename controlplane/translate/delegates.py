@@ -7,15 +7,15 @@ root's. There is one level only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from controlplane.kinds.export_to import namespaces_of
 from controlplane.kinds.http_match import HttpMatch, PresenceMatch
 from controlplane.kinds.http_rule import HttpRoute
 from controlplane.kinds.virtual_service import VirtualService
-from controlplane.translate.memo import Index, asked
+from controlplane.translate.questions import Index, asked, unlike
 from controlplane.translate.report import Report
 
 
@@ -26,6 +26,12 @@ class Delegates(Index):
         self._found = {
             (item.namespace, item.name): item for item in virtual_services if item.spec.is_delegate
         }
+
+    def marks(self, args: tuple[Any, ...]) -> Iterable[Hashable]:
+        return (args,)
+
+    def changed_since(self, before: Delegates) -> Collection[Hashable]:
+        return unlike(before._found, self._found)
 
     @asked
     def get(self, namespace: str, name: str) -> VirtualService | None:

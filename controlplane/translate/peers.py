@@ -8,19 +8,22 @@ sidecar of its own (annotation weft.dev/sidecar) and PERMISSIVE, as Istio, for a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
+from typing import Any
 
 from controlplane.kinds.peer_authentication import Mode, PeerAuthentication
 from controlplane.mesh.model import TlsMode
+from controlplane.translate.differences import differences
 from controlplane.translate.index import age, selects
-from controlplane.translate.memo import Index, asked
+from controlplane.translate.questions import Index, asked
 from controlplane.translate.report import Report
 
 ROOT_NAMESPACE = "istio-system"
 
 
 class PeerModes(Index):
-    def __init__(self, policies: Iterable[PeerAuthentication], report: Report) -> None:
+    def __init__(self, policies: tuple[PeerAuthentication, ...], report: Report) -> None:
+        self._policies = policies
         self._report = report
         self._by_namespace: dict[str, PeerAuthentication] = {}
         self._selecting: dict[str, list[PeerAuthentication]] = {}
@@ -43,6 +46,15 @@ class PeerModes(Index):
     def _conflict(self, policy: PeerAuthentication, first: PeerAuthentication) -> None:
         message = f"{first.key} at {first.position} is older and stays in force"
         self._report.warning(policy, policy.position, "Conflict", message)
+
+    def marks(self, args: tuple[Any, ...]) -> Iterable[Hashable]:
+        """The namespace, which may be any where policies of the root's change."""
+        return (args[0],)
+
+    def changed_since(self, before: PeerModes) -> Collection[str] | None:
+        gone, new = differences(before._policies, self._policies)
+        found = {policy.namespace for policy in (*gone, *new)}
+        return None if ROOT_NAMESPACE in found else found
 
     @asked
     def mode(

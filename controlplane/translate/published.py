@@ -12,7 +12,7 @@ from controlplane.mesh.published import Published
 from controlplane.translate import stream_rules
 from controlplane.translate.delegates import Delegates
 from controlplane.translate.destinations import Destinations
-from controlplane.translate.index import Hosts, age
+from controlplane.translate.index import Hosts, age, key_of
 from controlplane.translate.memo import Each
 from controlplane.translate.report import Report
 from controlplane.translate.routes import concerns_mesh
@@ -31,9 +31,8 @@ def build(
     service's."""
     hides = any(one.spec.egress for one in sidecars)
     make = partial(_published, lookups, report)
-    found = (
-        each(item.key, make, item, exports, hides) for item in sorted(virtual_services, key=age)
-    )
+    oldest_first = sorted(virtual_services, key=age)
+    found = each("rules", key_of, make, (oldest_first,), (exports, hides))
     return tuple(one for one in found if one is not None)
 
 

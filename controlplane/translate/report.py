@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Literal
 
 from controlplane.kinds.objects import Object
@@ -35,22 +34,14 @@ class Report:
     ) -> None:
         self._statuses.add(Status(position, severity, code, str(obj.key), message))
 
-    def clear(self) -> None:
-        """As if nothing had been said."""
-        self._statuses = set()
-
     def add(self, said: Iterable[Status]) -> None:
         """What has been said before."""
         self._statuses.update(said)
 
-    @contextmanager
-    def apart(self) -> Iterator[set[Status]]:
-        """What is said meanwhile is kept for itself."""
-        outer, self._statuses = self._statuses, set()
-        try:
-            yield self._statuses
-        finally:
-            self._statuses = outer
+    def swap(self, said: set[Status]) -> set[Status]:
+        """From now on what is said goes there; answers where it went."""
+        before, self._statuses = self._statuses, said
+        return before
 
     def statuses(self) -> frozenset[Status]:
         """Each once."""

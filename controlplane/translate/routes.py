@@ -31,7 +31,7 @@ from controlplane.translate import stream_rules
 from controlplane.translate.delegates import Delegates
 from controlplane.translate.destinations import Destinations
 from controlplane.translate.http_matches import takes_everything
-from controlplane.translate.index import Hosts, age
+from controlplane.translate.index import Hosts, age, hostname_of, key_of
 from controlplane.translate.memo import Each
 from controlplane.translate.report import Report
 from controlplane.translate.rules import RuleMaker
@@ -57,6 +57,10 @@ class _Routed(NamedTuple):
     claims: tuple[tuple[str, _Claim], ...] = ()
 
 
+_Claimed = tuple[_Claim, _Routed]
+"""With what its VirtualService comes to."""
+
+
 def apply(
     each: Each,
     services: tuple[Service, ...],
@@ -69,29 +73,21 @@ def apply(
     """The services with their rules. `hosts` knows them with their subsets. exports: to whom a
     VirtualService is shown that doesn't say it."""
     make = partial(_routed, hosts, delegates, report)
-    routed: dict[ObjectKey, _Routed] = {}
-    claims: dict[str, list[_Claim]] = defaultdict(list)
-    for item in sorted(virtual_services, key=age):
-        made = routed[item.key] = each(item.key, make, exports, item)
+    claims: dict[str, tuple[_Claimed, ...]] = {}
+    oldest_first = sorted(virtual_services, key=age)
+    for made in each("rules", key_of, make, (oldest_first,), (exports,)):
         for hostname, claim in made.claims:
-            claims[hostname].append(claim)
-    join = partial(_with_rules, report)
-    return tuple(
-        each(
-            service.hostname, join, service, *found, *(routed[c.virtual_service.key] for c in found)
-        )
-        if (found := claims.get(service.hostname))
-        else service
-        for service in services
-    )
+            claims[hostname] = (*claims.get(hostname, ()), (claim, made))
+    found = [claims.get(service.hostname, ()) for service in services]
+    return each("services", hostname_of, _with_rules, (services, found), (report,))
 
 
 def _routed(
     hosts: Hosts,
     delegates: Delegates,
     report: Report,
-    exports: tuple[str, ...],
     item: VirtualService,
+    exports: tuple[str, ...],
 ) -> _Routed:
     if item.spec.is_delegate or not concerns_mesh(item):
         return _Routed()
@@ -100,11 +96,11 @@ def _routed(
     return _Routed(rules, streams, tuple(_claims(item, hosts, exports, report)))
 
 
-def _with_rules(report: Report, service: Service, *found: _Claim | _Routed) -> Service:
-    """found: the claims, and then, in the same order, what their VirtualServices come to."""
-    claims = [claim for claim in found if isinstance(claim, _Claim)]
-    of = [routed for routed in found if isinstance(routed, _Routed)]
-    pairs = [(c.virtual_service.key, routed) for c, routed in zip(claims, of, strict=True)]
+def _with_rules(service: Service, found: tuple[_Claimed, ...], report: Report) -> Service:
+    if not found:
+        return service
+    claims = [claim for claim, _ in found]
+    pairs = [(claim.virtual_service.key, routed) for claim, routed in found]
     http = {key: routed.rules for key, routed in pairs if routed.rules}
     streams = {key: routed.stream_rules for key, routed in pairs if routed.stream_rules}
     rules: tuple[HttpRule, ...] = ()

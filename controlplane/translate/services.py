@@ -16,7 +16,15 @@ from controlplane.kinds.pod import Pod
 from controlplane.kinds.service_entry import EntryPort, ServiceEntry, Workload, WorkloadEntry
 from controlplane.mesh.model import Endpoint, Protocol, Service, ServicePort
 from controlplane.translate import listed, protocols
-from controlplane.translate.index import DOMAIN, EndpointList, Listed, Workloads, age
+from controlplane.translate.index import (
+    DOMAIN,
+    EndpointList,
+    Listed,
+    Workloads,
+    age,
+    hostname_of,
+    key_of,
+)
 from controlplane.translate.memo import Each
 from controlplane.translate.pods.residents import Residents
 from controlplane.translate.report import Report
@@ -77,7 +85,7 @@ Named = tuple[Service, core.Service | ServiceEntry]
 
 def named(
     each: Each,
-    services: Iterable[core.Service],
+    services: Sequence[core.Service],
     entries: Iterable[ServiceEntry],
     exports: tuple[str, ...],
     report: Report,
@@ -85,11 +93,13 @@ def named(
     """Sorted by hostname, each hostname once: of the Service, or of the oldest ServiceEntry.
     exports: to whom one is shown that doesn't say it."""
     found: dict[str, Named] = {}
-    for service in services:
-        made = each(service.key, _plain, service, exports, report)
+    plain = each("services", key_of, _plain, (services,), (exports, report))
+    for made, service in zip(plain, services, strict=True):
         found[made.hostname] = (made, service)
-    for entry in sorted(entries, key=age):
-        for index, made in enumerate(each(entry.key, _of_entry, entry, exports)):
+    oldest_first = sorted(entries, key=age)
+    of_entries = each("entries", key_of, _of_entry, (oldest_first,), (exports,))
+    for entry, hosts in zip(oldest_first, of_entries, strict=True):
+        for index, made in enumerate(hosts):
             first, _ = found.setdefault(made.hostname, (made, entry))
             if first is not made:
                 message = f"the host {made.hostname!r} is already a service, from {first.position}"
@@ -104,7 +114,7 @@ def alone(services: Iterable[Named]) -> tuple[Service, ...]:
 
 def reached(
     each: Each,
-    services: Iterable[Named],
+    services: Sequence[Named],
     known: tuple[Workloads, Residents],
     lists: Listed,
     sidecars: Sidecars,
@@ -112,10 +122,10 @@ def reached(
 ) -> tuple[Reached, ...]:
     """In the order of the services. known: what may be selected, WorkloadEntries and pods."""
     finder = _Finder(*known, sidecars, report)
-    return tuple(
-        each(made.hostname, finder.find, made, of, *lists.of(of.namespace, of.name))
-        for made, of in services
-    )
+    made = [service for service, _ in services]
+    objects = [of for _, of in services]
+    listed_for = [lists.of(*key_of(of)) for of in objects]
+    return each("places", hostname_of, finder.find, (made, objects, listed_for))
 
 
 def attachments(places: Iterable[Reached]) -> tuple[tuple[Attachment, ...], ...]:
@@ -124,13 +134,11 @@ def attachments(places: Iterable[Reached]) -> tuple[tuple[Attachment, ...], ...]
 
 
 def joined(
-    each: Each, services: Iterable[Service], places: Iterable[Reached]
+    each: Each, services: Sequence[Service], places: Iterable[Reached]
 ) -> tuple[Service, ...]:
     """The services with their endpoints."""
-    return tuple(
-        each(service.hostname, _with_endpoints, service, place.endpoints)
-        for service, place in zip(services, places, strict=True)
-    )
+    found = [place.endpoints for place in places]
+    return each("services", hostname_of, _with_endpoints, (services, found))
 
 
 def _with_endpoints(service: Service, endpoints: tuple[Endpoint, ...]) -> Service:
@@ -273,7 +281,7 @@ class _Finder:
         self._report = report
 
     def find(
-        self, service: Service, of: core.Service | ServiceEntry, *lists: EndpointList
+        self, service: Service, of: core.Service | ServiceEntry, lists: tuple[EndpointList, ...]
     ) -> Reached:
         """lists: what Kubernetes lists for a Service of that name."""
         if isinstance(of, ServiceEntry):

@@ -17,8 +17,8 @@ from typing import Protocol as Shape
 from controlplane.kinds.service_entry import Workload, WorkloadEntry
 from controlplane.mesh.model import Endpoint, TlsMode
 from controlplane.translate.index import labels_of
-from controlplane.translate.memo import Index
 from controlplane.translate.peers import PeerModes
+from controlplane.translate.questions import Index
 from controlplane.translate.report import Report
 
 SIDECAR = "weft.dev/sidecar"

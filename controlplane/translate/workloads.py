@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -11,7 +11,7 @@ from controlplane.kinds.decoders import is_ip
 from controlplane.kinds.service_entry import WorkloadEntry
 from controlplane.mesh.model import InboundPort, Protocol, TlsMode, Workload
 from controlplane.translate import protocols
-from controlplane.translate.index import labels_of
+from controlplane.translate.index import key_of, labels_of
 from controlplane.translate.memo import Each
 from controlplane.translate.report import Report
 from controlplane.translate.services import Attachment, ServedPort
@@ -31,7 +31,7 @@ class _Served:
 
 def build(
     each: Each,
-    entries: Iterable[WorkloadEntry],
+    entries: Sequence[WorkloadEntry],
     attachments: Iterable[tuple[Attachment, ...]],
     sidecars: Sidecars,
     report: Report,
@@ -41,10 +41,8 @@ def build(
     for attached in (one for group in attachments for one in group):
         serving[attached.workload].append(attached)
     make = partial(_workload, sidecars, report)
-    made = [
-        each(entry.key, make, entry, tuple(serving[entry.namespace, entry.name]))
-        for entry in entries
-    ]
+    attached_to = [tuple(serving.get(key_of(entry), ())) for entry in entries]
+    made = each("workloads", key_of, make, (entries, attached_to))
     return tuple(sorted(made, key=lambda workload: (workload.namespace, workload.name)))
 
 

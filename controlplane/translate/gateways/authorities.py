@@ -26,7 +26,7 @@ MODES: Mapping[str, Mode] = {
 
 
 class Authorities:
-    __slots__ = ("_config_maps", "_credentials", "_grants")
+    __slots__ = ("_config_maps", "_grants", "credentials")
 
     def __init__(
         self, config_maps: Iterable[ConfigMap], credentials: Credentials, grants: Grants
@@ -34,7 +34,7 @@ class Authorities:
         self._config_maps: Mapping[tuple[str, str], ConfigMap] = {
             (item.namespace, item.name): item for item in config_maps
         }
-        self._credentials = credentials
+        self.credentials = credentials
         self._grants = grants
 
     # ------------------------------------------------------------------ roots
@@ -62,9 +62,9 @@ class Authorities:
         return pem
 
     def _of_secret(self, namespace: str, name: str) -> str | Fault:
-        found = self._credentials.find(namespace, name)
+        found = self.credentials.find(namespace, name)
         if found is None or not found.roots:
-            message = self._credentials.why_not(namespace, name, "roots")
+            message = self.credentials.why_not(namespace, name, "roots")
             return Fault("InvalidCACertificateRef", message)
         return found.roots.decode()
 
@@ -101,7 +101,7 @@ class Authorities:
         self, state: State, mode: Mode, names: tuple[SecretName, ...]
     ) -> ServerTls | None:
         """Istio: the Secret with the certificate also has the roots of clients."""
-        why_not = self._credentials.why_not(*names[0], "roots")
+        why_not = self.credentials.why_not(*names[0], "roots")
         if why_not:
             state.references = Fault("InvalidCertificateRef", why_not)
             return None
@@ -141,7 +141,7 @@ class Authorities:
         if not self._grants.allows(owner, reference, namespace):
             message = f"no ReferenceGrant in {namespace!r} allows to refer to {reference.name!r}"
             return Fault("RefNotPermitted", message)
-        why_not = self._credentials.why_not(namespace, reference.name, "pair")
+        why_not = self.credentials.why_not(namespace, reference.name, "pair")
         return Fault("InvalidCertificateRef", why_not) if why_not else None
 
     def _clients(self, state: State, validation: Validation) -> str:

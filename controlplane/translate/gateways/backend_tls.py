@@ -14,12 +14,16 @@ from controlplane.mesh.conditions import ObjectConditions, Parent, ParentConditi
 from controlplane.mesh.model import ClientTls, Service, ServicePort
 from controlplane.translate.gateways.authorities import Authorities
 from controlplane.translate.gateways.precedence import seniority
-from controlplane.translate.gateways.words import Fault, judged
+from controlplane.translate.gateways.words import Fault, bad, judged
 from controlplane.translate.index import DOMAIN
 from controlplane.translate.report import Report
 
 IGNORED = "istio.io/ignore-policy-attachment"
 """An annotation: with "true" a policy is for other implementations."""
+
+_WHY_IGNORED = f"the annotation {IGNORED} says so"
+_LEFT_ALONE = Fault("IgnoredByIstio", _WHY_IGNORED)
+"""Istio's word, as the annotation is."""
 
 MAX_PARENTS = 16
 """As many as a status can hold (`ancestors`)."""
@@ -55,8 +59,12 @@ class BackendTls:
         self._settings: dict[PortOf, ClientTls] = {}
         self._owners: dict[PortOf, tuple[BackendTLSPolicy, bool]] = {}
         self.shut: set[PortOf] = set()
-        heeded = filter(self._is_heeded, sorted(policies, key=seniority))
-        self._judged = [self._judge(policy) for policy in heeded]
+        ordered = sorted(policies, key=seniority)
+        self._ignored = [one for one in ordered if one.metadata.annotations.get(IGNORED) == "true"]
+        for policy in self._ignored:
+            position = policy.metadata.at(f"annotations.{IGNORED}")
+            report.info(policy, position, "NoEffect", _WHY_IGNORED)
+        self._judged = [self._judge(one) for one in ordered if one not in self._ignored]
         for sectioned in (True, False):
             for found in self._judged:
                 self._claim(found, sectioned)
@@ -66,13 +74,6 @@ class BackendTls:
         self.services = tuple(
             self._secured(one) if one.hostname in with_tls else one for one in services
         )
-
-    def _is_heeded(self, policy: BackendTLSPolicy) -> bool:
-        if policy.metadata.annotations.get(IGNORED) != "true":
-            return True
-        position = policy.metadata.at(f"annotations.{IGNORED}")
-        self._report.info(policy, position, "NoEffect", f"the annotation {IGNORED} says so")
-        return False
 
     def _judge(self, policy: BackendTLSPolicy) -> _Judged:
         found = _Judged(policy)
@@ -175,6 +176,13 @@ class BackendTls:
             told = tuple(
                 ParentConditions(one, (accepted, resolved), controller)
                 for one, controller in ordered[:MAX_PARENTS]
+            )
+            yield ObjectConditions("BackendTLSPolicy", policy.namespace, policy.name, parents=told)
+        for policy in self._ignored:
+            names = {one.name for one in policy.spec.target_refs if one.kind == "Service"}
+            told = tuple(
+                ParentConditions(Parent("", "Service", "", name), (bad("Accepted", _LEFT_ALONE),))
+                for name in sorted(names)
             )
             yield ObjectConditions("BackendTLSPolicy", policy.namespace, policy.name, parents=told)
 

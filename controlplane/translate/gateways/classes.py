@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from controlplane.kinds.gateway_api.gateway import GatewayClass
 from controlplane.mesh.conditions import CONTROLLERS, ObjectConditions
+from controlplane.translate.gateways.features import SUPPORTED
+from controlplane.translate.gateways.parameters import Parameters
 from controlplane.translate.gateways.words import Fault, good, judged
 from controlplane.translate.report import Report
 
@@ -14,10 +16,13 @@ BUILT_IN = dict(zip(("weft", "istio"), CONTROLLERS, strict=True))
 
 
 class Classes:
-    __slots__ = ("_others", "_ours", "_report")
+    __slots__ = ("_others", "_ours", "_parameters", "_report")
 
-    def __init__(self, classes: Iterable[GatewayClass], report: Report) -> None:
+    def __init__(
+        self, classes: Iterable[GatewayClass], parameters: Parameters, report: Report
+    ) -> None:
         found = tuple(classes)
+        self._parameters = parameters
         self._report = report
         self._ours = {one.name: one for one in found if one.spec.controller_name in CONTROLLERS}
         self._others = {one.name for one in found} - self._ours.keys()
@@ -34,10 +39,11 @@ class Classes:
         for name in sorted(self._ours):
             one = self._ours[name]
             fault: Fault | None = None
-            if one.spec.parameters_ref is not None:
-                fault = Fault("InvalidParameters", "parametersRef: no parameters are known")
+            if (reference := one.spec.parameters_ref) is not None:
                 position = one.spec.at("parametersRef")
-                self._report.error(one, position, fault.reason, fault.message)
+                fault = self._parameters.judge(one, reference, reference.namespace, position)
+            if fault is not None:
+                self._report.error(one, fault.position or one.position, fault.reason, fault.message)
             accepted = judged("Accepted", fault)
-            version = good("SupportedVersion")
-            yield ObjectConditions("GatewayClass", "", name, (accepted, version))
+            conditions = (accepted, good("SupportedVersion"))
+            yield ObjectConditions("GatewayClass", "", name, conditions, features=SUPPORTED)

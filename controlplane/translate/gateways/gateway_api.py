@@ -30,18 +30,20 @@ from controlplane.translate.gateways.attach import Attached, Attacher, Attachmen
 from controlplane.translate.gateways.authorities import Authorities
 from controlplane.translate.gateways.backends import Backends
 from controlplane.translate.gateways.classes import Classes
-from controlplane.translate.gateways.http_rules import Entrance, HttpRules
+from controlplane.translate.gateways.http_rules import Entrance, HttpRules, Made
 from controlplane.translate.gateways.listeners import (
     NamespaceLabels,
     State,
     judge_conflicts,
     states,
 )
+from controlplane.translate.gateways.overlaps import judge_overlaps
+from controlplane.translate.gateways.parameters import Parameters
 from controlplane.translate.gateways.precedence import seniority
 from controlplane.translate.gateways.servers import HttpRouteOrGrpc, Servers
 from controlplane.translate.gateways.streams import L4Route, resolve
 from controlplane.translate.gateways.unheeded import tell_gateway, tell_route
-from controlplane.translate.gateways.words import Fault, bad, good, judged
+from controlplane.translate.gateways.words import Fault, bad, good, judged, partly
 from controlplane.translate.index import DOMAIN
 from controlplane.translate.report import Report
 
@@ -101,7 +103,8 @@ class GatewayApi:
         self._rules = HttpRules(backends)
         self._proxies = tuple(proxies)
         self._addresses = Addresses(snapshot.of(core.Service), self._proxies)
-        self._classes = Classes(snapshot.of(GatewayClass), report)
+        self._parameters = Parameters(snapshot.of(core.ConfigMap), report)
+        self._classes = Classes(snapshot.of(GatewayClass), self._parameters, report)
         labels = {item.name: item.metadata.labels for item in snapshot.of(core.Namespace)}
         self._namespaces = NamespaceLabels(labels)
         self._services = {(s.namespace, s.name): s for s in snapshot.of(core.Service)}
@@ -110,6 +113,7 @@ class GatewayApi:
         self._sets = self._listener_sets(authorities)
         for place in self._places.values():
             judge_conflicts(place.states)
+            judge_overlaps(place.states, authorities.credentials)
         self._routes = tuple(self._attach())
         for place in self._places.values():
             servers = Servers(place.states, place.http, place.streams, backends)
@@ -123,7 +127,7 @@ class GatewayApi:
             if not self._classes.has(gateway.spec.gateway_class_name):
                 continue
             place = _Place(gateway, states(gateway))
-            place.fault = _gateway_fault(gateway)
+            place.fault = _gateway_fault(gateway, self._parameters)
             place.scope = self._scope(gateway)
             place.shows, place.unresolved = authorities.shown(gateway)
             tell_gateway(gateway, place.unresolved, self._report)
@@ -179,23 +183,20 @@ class GatewayApi:
             by_default = spec.use_default_gateways == "All"
             attached = attacher.attach(route, spec.parent_refs, spec.hostnames, by_default)
             self._place_http(route, attached)
-            made = self._rules.of(route, _PLAIN)
-            broken = made.broken == len(route.spec.rules)
-            unsupported = made.unsupported if broken else None
-            yield from self._told(route, attached, unsupported, made.unresolved)
+            yield from self._told(route, attached, self._rules.of(route, _PLAIN))
         of = self._snapshot.of
         tls = (*of(TLSRoute), *of(OldTLSRoute))
         tcp = (*of(TCPRoute), *of(OldTCPRoute))
         for datagrams in (*of(UDPRoute), *of(OldUDPRoute)):
             attached = attacher.attach(datagrams, datagrams.spec.parent_refs, ())
-            yield from self._told(datagrams, attached, None, None)
+            yield from self._told(datagrams, attached, Made(()))
         for stream in _either(tls, tcp):
             hosts = stream.spec.hostnames if isinstance(stream, TLSRoute) else ()
             by_default = stream.spec.use_default_gateways == "All"
             attached = attacher.attach(stream, stream.spec.parent_refs, hosts, by_default)
             self._place_stream(stream, attached)
             unresolved = resolve(stream, self._backends).unresolved
-            yield from self._told(stream, attached, None, unresolved)
+            yield from self._told(stream, attached, Made((), unresolved))
 
     def _place_http(self, route: HttpRouteOrGrpc, attached: Iterable[Attached]) -> None:
         for attachment in _placed(route, attached):
@@ -213,23 +214,21 @@ class GatewayApi:
         return self._places[parent.namespace or owner.namespace, parent.name]
 
     def _told(
-        self,
-        route: Object,
-        attached: tuple[Attached, ...],
-        unsupported: Fault | None,
-        unresolved: Fault | None,
+        self, route: Object, attached: tuple[Attached, ...], made: Made
     ) -> Iterator[ObjectConditions]:
         if not attached:
             tell_route(route, self._report)
             return
-        resolved = judged("ResolvedRefs", unresolved)
+        rest: tuple[Condition, ...] = (judged("ResolvedRefs", made.unresolved),)
+        rest += (partly(made.lessened),) if made.lessened is not None else ()
         for one in attached:
             if one.fault is not None:
                 reason, message = one.fault.reason, one.fault.message
                 self._report.warning(route, route.position, reason, message)
-        for fault in (unsupported, unresolved):
+        for fault in (made.unsupported, made.unresolved):
             if fault is not None:
-                self._report.error(route, route.position, fault.reason, fault.message)
+                position = fault.position or route.position
+                self._report.error(route, position, fault.reason, fault.message)
         yield ObjectConditions(
             route.kind(),
             route.namespace,
@@ -237,7 +236,7 @@ class GatewayApi:
             parents=tuple(
                 ParentConditions(
                     one.parent,
-                    (judged("Accepted", one.fault or unsupported), resolved),
+                    (judged("Accepted", one.fault or made.refused), *rest),
                     self._controller(route, one.parent),
                 )
                 for one in attached
@@ -377,7 +376,8 @@ class GatewayApi:
 
     def _tell(self, owner: Object, fault: Fault | None, found: Iterable[State]) -> None:
         if fault is not None:
-            self._report.error(owner, owner.position, fault.reason, fault.message)
+            position = fault.position or owner.position
+            self._report.error(owner, position, fault.reason, fault.message)
         for state in found:
             listener = state.listener
             for one in (state.accepted, state.conflict, state.references):
@@ -401,10 +401,13 @@ def _secure(gateway: Gateway, found: Iterable[State], authorities: Authorities) 
         authorities.secure(state, frontend.of(port) if frontend is not None and asks else None)
 
 
-def _gateway_fault(gateway: Gateway) -> Fault | None:
+def _gateway_fault(gateway: Gateway, parameters: Parameters) -> Fault | None:
     spec = gateway.spec
-    if spec.infrastructure.parameters_ref is not None:
-        return Fault("InvalidParameters", "infrastructure.parametersRef: no parameters are known")
+    if (reference := spec.infrastructure.parameters_ref) is not None:
+        position = spec.infrastructure.at("parametersRef")
+        fault = parameters.judge(gateway, reference, gateway.namespace, position)
+        if fault is not None:
+            return fault
     for address in spec.addresses:
         if address.type not in _ADDRESS_TYPES:
             return Fault("UnsupportedAddress", f"no address of type {address.type} can be had")

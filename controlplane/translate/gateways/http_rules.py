@@ -32,6 +32,7 @@ from controlplane.mesh.model import (
 )
 from controlplane.translate.gateways.backends import INVALID, Backends
 from controlplane.translate.gateways.filters import Effects, effects_of
+from controlplane.translate.gateways.patterns import fault_in, first_fault
 from controlplane.translate.gateways.words import Fault
 
 UNAVAILABLE = 500
@@ -59,6 +60,17 @@ class Made:
     unresolved: Fault | None = None
     unsupported: Fault | None = None
     broken: int = 0
+    count: int = 0
+
+    @property
+    def refused(self) -> Fault | None:
+        """None of its rules can be."""
+        return self.unsupported if self.broken == self.count else None
+
+    @property
+    def lessened(self) -> Fault | None:
+        """Some of its rules can't be."""
+        return self.unsupported if self.broken < self.count else None
 
 
 class HttpRules:
@@ -77,6 +89,7 @@ class HttpRules:
             next((one.unresolved for one in made if one.unresolved), None),
             next((one.unsupported for one in made if one.unsupported), None),
             sum(one.unsupported is not None for one in made),
+            len(made),
         )
 
 
@@ -110,7 +123,9 @@ class _Rule:
         if len(references) == 1 and references[0].weight:
             filters += _beyond_headers(references[0])
         effects = effects_of(filters, prefix, entrance.port, entrance.scheme)
-        unsupported = effects.unsupported or self._persistence()
+        unsupported = self._named(
+            effects.unsupported or self._persistence() or first_fault(self._rule.matches)
+        )
         mirrors = tuple(self._mirrors(effects))
         destinations = tuple(self._destinations(self._rule.backend_refs, prefix))
         base = self._base(effects, mirrors, destinations)
@@ -154,6 +169,13 @@ class _Rule:
             return path.value if path.type == "PathPrefix" else ""
         return ""
 
+    def _named(self, fault: Fault | None) -> Fault | None:
+        """Whose fault it is, and where."""
+        if fault is None:
+            return None
+        message = f"spec.rules[{self._index}]: {fault.message}"
+        return Fault(fault.reason, message, fault.position or self._rule.position)
+
     def _persistence(self) -> Fault | None:
         if self._rule.session_persistence is None:
             return None
@@ -188,12 +210,16 @@ class _Rule:
     # ------------------------------------------------------------------ matches
 
     def _matches(self) -> Iterator[RouteMatch]:
+        """One that has a bad pattern takes nothing."""
         if isinstance(self._rule, HttpRouteRule):
-            yield from map(_http_match, self._rule.matches or (_ANY_REQUEST,))
+            given = self._rule.matches or (_ANY_REQUEST,)
+            yield from (_http_match(match) for match in given if fault_in(match) is None)
             return
         if not self._rule.matches:
             yield RouteMatch()
         for match in self._rule.matches:
+            if fault_in(match) is not None:
+                continue
             uri = _grpc_uri(match.method) if match.method is not None else None
             headers = _values(match.headers, fold_case=True)
             prefix = uri is not None and uri.kind == "prefix"

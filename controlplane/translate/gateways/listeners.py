@@ -30,7 +30,8 @@ _FAMILY = {"HTTP": "plain HTTP", "HTTPS": "TLS", "TLS": "TLS", "TCP": "TCP"}
 @dataclass(slots=True)
 class State:
     """A listener on its way through translation. owner: whose spec it is in. accepted: what is
-    wrong with it; conflict: with another one; references: with what it refers to."""
+    wrong with it; conflict: with another one; references: with what it refers to; overlap: how its
+    TLS overlaps with another one's."""
 
     owner: Gateway | ListenerSet
     listener: Listener
@@ -38,6 +39,7 @@ class State:
     conflict: Fault | None = None
     references: Fault | None = None
     tls: ServerTls | None = None
+    overlap: Condition | None = None
     routes: set[tuple[str, str, str]] = field(default_factory=set)
 
     @property
@@ -78,6 +80,8 @@ class State:
             reason = self.conflict.reason if self.conflict is not None else "Invalid"
             yield bad("Programmed", Fault(reason, fault.message if fault else ""))
         yield judged("ResolvedRefs", self.references)
+        if self.overlap is not None:
+            yield self.overlap
 
 
 def states(owner: Gateway | ListenerSet) -> list[State]:

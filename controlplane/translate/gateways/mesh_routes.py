@@ -30,11 +30,11 @@ from controlplane.mesh.model import (
 )
 from controlplane.translate.gateways.attach import parent_of
 from controlplane.translate.gateways.backends import Backends
-from controlplane.translate.gateways.http_rules import Entrance, HttpRules
+from controlplane.translate.gateways.http_rules import Entrance, HttpRules, Made
 from controlplane.translate.gateways.precedence import in_order, seniority
 from controlplane.translate.gateways.servers import HttpRouteOrGrpc
 from controlplane.translate.gateways.streams import L4Route, resolve
-from controlplane.translate.gateways.words import Fault, judged
+from controlplane.translate.gateways.words import Fault, judged, partly
 from controlplane.translate.index import DOMAIN
 from controlplane.translate.report import Report
 
@@ -90,12 +90,16 @@ class MeshRoutes:
         told = []
         for parent in route.spec.parent_refs:
             if (parent.group, parent.kind) in _PARENTS:
-                fault, unresolved = self._attach(route, parent)
-                conditions = (judged("Accepted", fault), judged("ResolvedRefs", unresolved))
+                made = self._made(route, parent)
+                fault, lessened = self._attach(route, parent, made.refused), made.lessened
+                resolved = judged("ResolvedRefs", made.unresolved)
+                rest = (partly(lessened),) if lessened is not None else ()
+                conditions = (judged("Accepted", fault), resolved, *rest)
                 told.append(ParentConditions(parent_of(parent), conditions))
-                for one in (fault, unresolved):
+                for one in (fault, made.unresolved, lessened):
                     if one is not None:
-                        self._report.error(route, parent.position, one.reason, one.message)
+                        position = one.position or parent.position
+                        self._report.error(route, position, one.reason, one.message)
         if not told:
             return None
         return ObjectConditions(route.kind(), route.namespace, route.name, parents=tuple(told))
@@ -109,30 +113,29 @@ class MeshRoutes:
             hosts = entry.spec.hosts if entry is not None else ()
         return tuple(self._by_name[host] for host in hosts if host in self._by_name)
 
-    def _attach(
-        self, route: HttpRouteOrGrpc | L4Route, parent: ParentReference
-    ) -> tuple[Fault | None, Fault | None]:
-        """(why it is not accepted, what is not resolved)."""
-        http = isinstance(route, HTTPRoute | GRPCRoute)
+    def _made(self, route: HttpRouteOrGrpc | L4Route, parent: ParentReference) -> Made:
         if isinstance(route, HTTPRoute | GRPCRoute):
-            made = self._rules.of(route, Entrance(parent.port or 80, "http"))
-            unresolved = made.unresolved
-            refused = made.unsupported if made.broken == len(route.spec.rules) else None
-        else:
-            unresolved, refused = resolve(route, self._backends).unresolved, None
+            return self._rules.of(route, Entrance(parent.port or 80, "http"))
+        return Made((), resolve(route, self._backends).unresolved)
+
+    def _attach(
+        self, route: HttpRouteOrGrpc | L4Route, parent: ParentReference, refused: Fault | None
+    ) -> Fault | None:
+        """Why it is not accepted; refused: what is wrong with the route itself."""
+        http = isinstance(route, HTTPRoute | GRPCRoute)
         services = self._services(route, parent)
         if not services:
             namespace = parent.namespace or route.namespace
             message = f"there is no {parent.kind} {namespace}/{parent.name}"
-            return Fault("NoMatchingParent", message), unresolved
+            return Fault("NoMatchingParent", message)
         for service in services:
             ports = [port.number for port in service.ports if _is_meant(port, parent, http)]
             fault = _fault(service, ports, http)
             if fault is not None:
-                return fault, unresolved
+                return fault
             wanted = self._wanted.setdefault(service.hostname, _Wanted(service))
             self._add(wanted, route, ports)
-        return refused, unresolved
+        return refused
 
     def _add(self, wanted: _Wanted, route: HttpRouteOrGrpc | L4Route, ports: list[int]) -> None:
         clients = "" if route.namespace == wanted.service.namespace else route.namespace

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from controlplane.mesh.conditions import Condition
+from controlplane.mesh.position import Position
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why something is not as it was asked for: a reason of the specification, and a sentence."""
+    """Why something is not as it was asked for: a reason of the specification, and a sentence;
+    where, if that is not the whole object."""
 
     reason: str
     message: str
+    position: Position | None = None
 
 
 def good(kind: str, reason: str = "", message: str = "") -> Condition:
@@ -22,6 +25,11 @@ def good(kind: str, reason: str = "", message: str = "") -> Condition:
 
 def bad(kind: str, fault: Fault) -> Condition:
     return Condition(kind, "False", fault.reason, fault.message)
+
+
+def partly(fault: Fault) -> Condition:
+    """Of a route that is in force without some of its rules (Gateway API's words)."""
+    return Condition("PartiallyInvalid", "True", fault.reason, f"Dropped Rule: {fault.message}")
 
 
 def judged(kind: str, fault: Fault | None) -> Condition:

@@ -8,16 +8,16 @@ text (PERMISSIVE), as in Istio.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from controlplane.kinds.cluster_node import Node
 from controlplane.kinds.pod import Pod
 from controlplane.mesh.model import Endpoint, TlsMode
-from controlplane.translate.memo import Index, asked
 from controlplane.translate.peers import PeerModes
-from controlplane.translate.pods.table import Name, PodTable, selected_by
+from controlplane.translate.pods.table import Name, PodTable
+from controlplane.translate.questions import Index, asked
 from controlplane.translate.sidecars import SIDECAR, TLS_MODE
 
 _LOCALITY = "istio-locality"
@@ -101,20 +101,20 @@ class Residents(Index):
         pods = self.table.selected(namespace, selector)
         return tuple(self.resident(pod) for pod in pods if pod.addresses)
 
-    # A question is by (names or addresses), a node's name, or (namespace, selector).
-
-    def spares(self, before: Index, args: tuple[Any, ...]) -> bool:
-        if not isinstance(before, Residents) or self.table.follows is not before.table.token:
-            return False
-        if self._nodes is not before._nodes or self._modes is not before._modes:
-            return False
+    def marks(self, args: tuple[Any, ...]) -> Iterable[Hashable]:
+        """Names or addresses, or of namespace and selector the first label; what nodes say changes
+        everything."""
         if len(args) == 1:
-            return isinstance(args[0], str) or self.table.changed.isdisjoint(args[0])
-        namespace, selector = args
-        return not any(
-            isinstance(mark[1], tuple) and mark[0] == namespace and selected_by(mark, selector)
-            for mark in self.table.changed
-        )
+            return () if isinstance(args[0], str) else args[0]
+        return ((args[0], label) for label in sorted(args[1].items())[:1])
+
+    def changed_since(self, before: Residents) -> Collection[Hashable] | None:
+        follows = self.table is before.table or self.table.follows is before.table.token
+        modes = self._modes.changed_since(before._modes)
+        if not follows or self._nodes is not before._nodes or modes is None:
+            return None
+        found = set(self.table.marks_in(modes)) if modes else set[Hashable]()
+        return found if self.table is before.table else found | self.table.changed
 
     @asked
     def place_of(self, node: str) -> Place:

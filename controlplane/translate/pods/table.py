@@ -7,11 +7,11 @@ before, and says what is new (`changed`). Tables never change.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from operator import is_
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from controlplane.kinds.pod import Pod, PodStatus
+from controlplane.translate.differences import differences
 from controlplane.translate.report import Report
 from controlplane.translate.scopes import Planned
 
@@ -22,12 +22,14 @@ Name = tuple[str, str]
 _NO_STATUS = PodStatus()
 Kin = tuple[str, tuple[tuple[str, str], ...]]
 """Namespace and labels: pods of one Deployment have the same."""
+Mark = Name | tuple[str, tuple[str, str]]
+"""A name, an address, or namespace and one label."""
 
 
 class PodTable:
     """population: namespace and labels of each kin, the same object while there is no other.
-    changed: names, addresses and kins of pods that are not as in the table before, which has the
-    token `follows`."""
+    changed: names and addresses of pods that are not as in the table before, which has the token
+    `follows`, and their labels with the namespace."""
 
     __slots__ = (
         "_addresses",
@@ -46,7 +48,7 @@ class PodTable:
         self.pods = pods
         self.token = object()
         self.follows: object = None
-        self.changed: frozenset[Name | Kin] = frozenset()
+        self.changed: frozenset[Mark] = frozenset()
         self.population: tuple[Planned, ...] = ()
         self._names: dict[Name, Pod] = {}
         self._unstarted: dict[Name, Pod] = {}
@@ -75,6 +77,11 @@ class PodTable:
     def kin_of(self, namespace: str, labels: Mapping[str, str]) -> tuple[Pod, ...]:
         """Those with exactly these labels, by name."""
         return tuple(sorted(self._kins.get(_kin(namespace, labels), {}).values(), key=_name))
+
+    def marks_in(self, namespaces: Container[str]) -> Iterable[Mark]:
+        """Of the pods there."""
+        pods = (pod for pod in self.pods if pod.namespace in namespaces)
+        return (mark for pod in pods for mark in _all_marks(pod))
 
     @property
     def unstarted(self) -> tuple[Pod, ...]:
@@ -156,9 +163,9 @@ def _own_addresses(pod: Pod) -> tuple[str, ...]:
     return () if pod.spec.host_network else pod.addresses
 
 
-def _all_marks(pod: Pod) -> Iterable[Name | Kin]:
+def _all_marks(pod: Pod) -> Iterable[Mark]:
     yield _name(pod)
-    yield kin_of(pod)
+    yield from ((pod.namespace, label) for label in pod.metadata.labels.items())
     yield from (("", address) for address in _own_addresses(pod))
 
 
@@ -173,24 +180,3 @@ def _put(table: dict[K, dict[Name, Pod]], key: K, name: Name, pod: Pod | None) -
         table[key] = inner
     else:
         table.pop(key, None)
-
-
-def _in_common(one: tuple[Pod, ...], other: tuple[Pod, ...]) -> int:
-    """How many are the same from the begin on."""
-    alike = list(map(is_, one, other))
-    return alike.index(False) if False in alike else len(alike)
-
-
-def differences(
-    before: tuple[Pod, ...], after: tuple[Pod, ...]
-) -> tuple[tuple[Pod, ...], tuple[Pod, ...]]:
-    """What is only in one of two tuples, by identity. Mostly it is little."""
-    head = _in_common(before, after)
-    left, right = before[head:], after[head:]
-    tail = _in_common(left[::-1], right[::-1])
-    left, right = left[: len(left) - tail], right[: len(right) - tail]
-    old, new = set(map(id, left)), set(map(id, right))
-    return (
-        tuple(one for one in left if id(one) not in new),
-        tuple(one for one in right if id(one) not in old),
-    )

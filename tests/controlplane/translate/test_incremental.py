@@ -11,7 +11,8 @@ from controlplane.kinds.objects import Object
 from controlplane.kinds.parse import parse
 from controlplane.mesh.model import Mesh, Status
 from controlplane.translate import build
-from controlplane.translate.memo import Index, Memo, asked
+from controlplane.translate.memo import Each, Memo
+from controlplane.translate.questions import Index, asked
 from tests.support.histories import histories, step
 
 DOMAIN = "cluster.local"
@@ -71,7 +72,10 @@ def test_an_object_is_made_again_when_an_answer_has_changed(
             calls.append(name)
             return index.of(name)
 
-        return memo.stage("all", lambda each: {name: each(name, one, name) for name in ("a",)})
+        def all_of(each: Each) -> dict[str, int]:
+            return dict(zip("a", each("numbers", str, one, (("a",),)), strict=True))
+
+        return memo.stage("all", all_of)
 
     build_with(memo.index("numbers", _Numbers, {"a": 1, "b": 2}))
     calls.clear()

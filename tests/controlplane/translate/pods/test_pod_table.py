@@ -72,8 +72,8 @@ def test_what_is_new_is_said() -> None:
     moved = pod("q", "b", "10.0.0.3")
     after = PodTable.of(table, (first, moved))
     assert after.follows is table.token
-    kin = ("default", (("app", "b"), ("v", "1")))
-    told = {("default", "q"), ("", "10.0.0.2"), ("", "10.0.0.3"), kin}
+    labels = {("default", ("app", "b")), ("default", ("v", "1"))}
+    told = {("default", "q"), ("", "10.0.0.2"), ("", "10.0.0.3")} | labels
     assert after.changed == told
     assert after.population is table.population
     assert PodTable.of(after, (first, moved)).changed == frozenset()
