@@ -28,6 +28,16 @@ def check_roots(pem: bytes) -> None:
     chain_from_pem(pem, "the list of authorities")
 
 
+def dns_names(chain_pem: bytes) -> tuple[str, ...]:
+    """The host names of a chain's first certificate, '*.a.com' too, in lower case."""
+    leaf = chain_from_pem(chain_pem)[0]
+    try:
+        found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return ()
+    return tuple(name.lower() for name in found.get_values_for_type(x509.DNSName))
+
+
 def check_lists(pem: bytes) -> None:
     """CertificateError unless these are revocation lists."""
     blocks = _LIST.findall(pem)

@@ -60,7 +60,7 @@ class ObjectConditions:
     """Of one object: its own, its listeners' (Gateway, ListenerSet), its parents' (routes and
     BackendTLSPolicy). attached_sets: how many ListenerSets a Gateway has taken. addresses: where a
     Gateway or an Ingress is reached, IP addresses and host names; None where it is not for Weft to
-    say."""
+    say. features: which of Gateway API's a GatewayClass has, sorted."""
 
     kind: str
     namespace: str
@@ -70,3 +70,4 @@ class ObjectConditions:
     parents: tuple[ParentConditions, ...] = ()
     attached_sets: int = 0
     addresses: tuple[str, ...] | None = None
+    features: tuple[str, ...] = ()

@@ -2,13 +2,16 @@
 
 Type, status and reason of every condition, and how many routes each listener has; messages are not
 compared. Istio's tests have services, Secrets and ConfigMaps that stand in their code: `_SERVICES`
-and what follows. Objects of kinds that Weft does not have (inference pools) are left out.
+and what follows. A Service also has the ports of `_NAMED`, which routes name and theirs lack, since
+Istio does not look whether a port is there. Names with capitals, which no API server would hold,
+are read in lower case. Objects of kinds that Weft does not have (inference pools) are left out.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,8 @@ _KINDS = {
     "TCPRoute",
     "BackendTLSPolicy",
 }
+_NAME = re.compile(r"^  name: .*$", re.MULTILINE)
+"""In an object's metadata."""
 _API = "gateway.networking.k8s.io"
 _PORTS = {"http": 80, "tcp": 34000, "tcp-other": 34001}
 _SERVICES: Mapping[str, str] = {
@@ -49,6 +54,14 @@ _SERVICES: Mapping[str, str] = {
     "allowed-2": "a-example svc2 svc3",
     "group-namespace1": "httpbin",
     "group-namespace2": "httpbin",
+}
+_NAMED: Mapping[tuple[str, str], tuple[int, ...]] = {
+    ("istio-system", "istiod"): (15012, 15017),
+    ("default", "httpbin"): (443,),
+    ("default", "httpbin-foo"): (443,),
+    ("default", "httpbin-zero"): (8080,),
+    ("default", "foo-svc"): (8000,),
+    ("default", "echo-1"): (8080,),
 }
 _HOSTS = (("istio-system", "example.com"), ("default", "google.com"))
 _PAIRS = (
@@ -80,7 +93,7 @@ def _judged(name: str, source: Path, golden: Path, around: list[Document]) -> It
     for document in yaml.load_all(golden.read_text(), yaml.CSafeLoader):
         if document and document["kind"] in _KINDS and document["apiVersion"].startswith(_API):
             kind, metadata = document["kind"], document["metadata"]
-            key = (kind, metadata.get("namespace", ""), metadata["name"])
+            key = (kind, metadata.get("namespace", ""), metadata["name"].lower())
             found = told.get(key, ObjectConditions(*key))
             wrong = list(faults(document.get("status") or {}, found))
             label = f"{name}/{kind} {key[1]}/{key[2]}"
@@ -91,7 +104,7 @@ def _translated(source: Path, around: list[Document]) -> Mesh:
     inventory = Inventory()
     for label, text in (
         ("around", "\n---\n".join(map(json.dumps, around))),
-        (source.name, source.read_text()),
+        (source.name, _NAME.sub(lambda found: found[0].lower(), source.read_text())),
     ):
         parsed = parse(text, label)
         inventory.replace(Origin.file(label), parsed.objects, parsed.statuses)
@@ -175,6 +188,8 @@ def _service(namespace: str, name: str) -> Document:
     ports = [{"name": key, "port": number} for key, number in _PORTS.items()]
     if name == "istio-ingressgateway":
         ports.append({"name": "https", "port": 443})
+    named = _NAMED.get((namespace, name), ())
+    ports += ({"name": "tls" if one == 443 else f"http-{one}", "port": one} for one in named)
     spec = {"selector": {"app": name}, "ports": ports}
     return _object("v1", "Service", namespace, name, spec=spec)
 

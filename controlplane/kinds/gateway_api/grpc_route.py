@@ -31,7 +31,6 @@ from controlplane.kinds.gateway_api.words import (
     items,
 )
 from controlplane.kinds.objects import Object
-from controlplane.kinds.regex import fault_of
 from controlplane.kinds.schema import Record, names, obj, optional, record, required
 
 _SERVICE = re.compile(r"(?i)\.?[a-z_][a-z_0-9]*(?:\.[a-z_][a-z_0-9]*)*")
@@ -57,8 +56,6 @@ class GrpcMethodMatch(Record):
                 continue
             if self.type == "Exact" and not good.fullmatch(value):
                 yield key, f"{value!r} is not the name of a gRPC {key}"
-            if self.type == "RegularExpression" and (fault := fault_of(value)):
-                yield key, fault
 
 
 @record

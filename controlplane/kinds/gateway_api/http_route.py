@@ -36,7 +36,6 @@ from controlplane.kinds.gateway_api.words import (
     itself,
 )
 from controlplane.kinds.objects import Object
-from controlplane.kinds.regex import fault_of
 from controlplane.kinds.schema import Record, obj, optional, record, required
 
 MAX_MATCHES = 128
@@ -61,8 +60,6 @@ class PathMatch(Record):
     def check(self) -> Iterator[tuple[str, str]]:
         value = self.value
         if self.type == "RegularExpression":
-            if fault := fault_of(value):
-                yield "value", fault
             return
         if not value.startswith("/"):
             yield "value", f"expected a path that begins with '/', got {value!r}"
@@ -83,10 +80,6 @@ class ValueMatch(Record):
     type: ValueKind = optional(_KIND_OF_VALUE, "Exact")
     name: str = required(HEADER_NAME)
     value: str = required(HEADER_VALUE)
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        if self.type == "RegularExpression" and (fault := fault_of(self.value)):
-            yield "value", fault
 
 
 @record

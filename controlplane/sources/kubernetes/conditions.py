@@ -76,6 +76,8 @@ def _load_balancer(addresses: Iterable[str]) -> dict[str, Any]:
 
 def _own(told: ObjectConditions, generation: int) -> dict[str, Any]:
     made: dict[str, Any] = {"conditions": _conditions(told.conditions, generation)}
+    if told.features:
+        made["supportedFeatures"] = [{"name": name} for name in told.features]
     if told.kind != "GatewayClass":
         made["listeners"] = [_listener(one, generation) for one in told.listeners]
     if told.attached_sets:

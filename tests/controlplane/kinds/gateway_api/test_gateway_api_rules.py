@@ -32,7 +32,6 @@ def http(rule: str) -> list[str]:
         ("{matches: [{path: {value: a}}]}", "path.value: expected a path that begins with '/'"),
         ("{matches: [{path: {value: /a//b}}]}", "must not contain '//'"),
         ("{matches: [{path: {value: /a/..}}]}", "must not end with '/..'"),
-        ("{matches: [{path: {type: RegularExpression, value: '(?=a)'}}]}", "look-around"),
         ("{filters: [{type: CORS}]}", "cors is required when type is CORS"),
         ("{filters: [{type: URLRewrite, cors: {}}]}", "urlRewrite is required"),
         ("{timeouts: {request: 1s, backendRequest: 2s}}", "must not be longer than request"),
