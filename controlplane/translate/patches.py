@@ -1,7 +1,7 @@
 """EnvoyFilters -> patches of what is emitted for some workloads, in the order of their application.
 
-Istio's order: those of the root namespace first, then by priority, then by age. What there is not
-to be patched is refused by name.
+Istio's order: those of the root namespace first, then by priority, then by age, then by name. What
+there is not to be patched is refused by name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from controlplane.kinds.regex import fault_of
 from controlplane.mesh.patches import Context, EnvoyPatch, PatchMatch
 from controlplane.mesh.policy import Normalization
 from controlplane.mesh.scopes import Scope
-from controlplane.translate.index import age
 from controlplane.translate.report import Report
 from controlplane.translate.security import path_normalization
 
@@ -27,11 +26,16 @@ def build(
 ) -> tuple[EnvoyPatch, ...]:
     """Those that can be applied; the others are told. First comes what the MeshConfig says of
     every connection manager."""
-    ordered = sorted(
-        filters, key=lambda one: (one.namespace != ROOT_NAMESPACE, one.spec.priority, age(one))
-    )
+    ordered = sorted(filters, key=_order)
     of_mesh = (patch for item in settings for patch in _of_paths(item))
     return (*of_mesh, *(patch for item in ordered for patch in _patches(item, report)))
+
+
+def _order(item: EnvoyFilter) -> tuple[bool, int, str, str]:
+    """Those without a time, as of files, count as old; where they stand does not count."""
+    of_namespace = item.namespace != ROOT_NAMESPACE
+    name = f"{item.name}.{item.namespace}"
+    return of_namespace, item.spec.priority, item.metadata.creation_timestamp, name
 
 
 _PATHS: Mapping[Normalization, Mapping[str, object]] = {
@@ -109,7 +113,7 @@ def _fault(one: kinds.ConfigPatch) -> str:
     if match.context == "WAYPOINT":
         return "there are no waypoints"
     if match.listener is not None and match.listener.port_name:
-        return "match.listener.portName is not supported; say the portNumber"
+        return "Istio knows no match.listener.portName (its patch is for all ports): say portNumber"
     if match.proxy is not None and (fault := fault_of(match.proxy.proxy_version)):
         return f"match.proxy.proxyVersion: {fault}"
     return ""
