@@ -9,32 +9,46 @@ get the types that Kubernetes' YAML reader gives them. Lines and columns count f
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Literal
 
 import yaml
 
-MAX_CHARACTERS = 8 * 1024 * 1024
-MAX_NODES = 500_000
-MAX_DEPTH = 100
+MAX_CHARACTERS: Final = 8 * 1024 * 1024
+MAX_NODES: Final = 500_000
+MAX_DEPTH: Final = 100
 
 ScalarKind = Literal["string", "integer", "number", "boolean", "null"]
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_TAG = "tag:yaml.org,2002:"
-_TAG_KINDS: dict[str, ScalarKind] = {
+_SCALAR: Final = yaml.ScalarEvent
+_MAPPING: Final = yaml.MappingStartEvent
+_MAPPING_END: Final = yaml.MappingEndEvent
+_SEQUENCE_END: Final = yaml.SequenceEndEvent
+_ALIAS: Final = yaml.AliasEvent
+_DOCUMENT: Final = yaml.DocumentStartEvent
+_TAG: Final = "tag:yaml.org,2002:"
+_TAG_KINDS: Final[dict[str, ScalarKind]] = {
     f"{_TAG}str": "string",
     f"{_TAG}int": "integer",
     f"{_TAG}float": "number",
     f"{_TAG}bool": "boolean",
     f"{_TAG}null": "null",
 }
-_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*|0x[0-9a-fA-F]+|0o?[0-7]+|0b[01]+)\Z")
-_NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z|[-+]?\.inf\Z|\.nan\Z")
-_TRUE = frozenset(["true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "Y"])
-_FALSE = frozenset(["false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "N"])
-_NULL = frozenset(("", "~", "null", "Null", "NULL"))
+_INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*|0x[0-9a-fA-F]+|0o?[0-7]+|0b[01]+)\Z")
+_NUMBER: Final = re.compile(
+    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z|[-+]?\.inf\Z|\.nan\Z"
+)
+_BEGINS_NUMBER: Final = frozenset("+-.0123456789")
+_TRUE: Final = frozenset(["true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "Y"])
+_FALSE: Final = frozenset(
+    ["false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "N"]
+)
+_NULL: Final = frozenset(("", "~", "null", "Null", "NULL"))
+_WORDS: Final[dict[str, ScalarKind]] = {
+    **dict.fromkeys(_NULL, "null"),
+    **dict.fromkeys(_TRUE | _FALSE, "boolean"),
+}
 
 
 class YamlError(Exception):
@@ -47,40 +61,60 @@ class YamlError(Exception):
         self.column = column
 
 
-@dataclass(slots=True)
 class Scalar:
     """path: the field's, in an object that has no lines (kinds.json_nodes). Nodes never change;
-    frozen they would take four times as long to make, and there are millions."""
+    there are millions, so nothing checks it."""
 
-    value: str
-    kind: ScalarKind
-    line: int
-    column: int
-    size: int = 1
-    path: str = ""
+    __slots__ = ("column", "kind", "line", "path", "size", "value")
+
+    def __init__(
+        self, value: str, kind: ScalarKind, line: int, column: int, size: int = 1, path: str = ""
+    ) -> None:
+        self.value = value
+        self.kind: ScalarKind = kind
+        self.line = line
+        self.column = column
+        self.size = size
+        self.path = path
 
 
-@dataclass(slots=True)
 class Sequence:
-    items: tuple[Node, ...]
-    line: int
-    column: int
-    size: int = 1
-    path: str = ""
+    __slots__ = ("column", "items", "line", "path", "size")
+
+    def __init__(
+        self, items: tuple[Node, ...], line: int, column: int, size: int = 1, path: str = ""
+    ) -> None:
+        self.items = items
+        self.line = line
+        self.column = column
+        self.size = size
+        self.path = path
 
 
-@dataclass(slots=True)
 class Mapping:
     """entries: (key, value) in the order of the text, keys unique."""
 
-    entries: tuple[tuple[Scalar, Node], ...]
-    line: int
-    column: int
-    size: int = 1
-    path: str = ""
+    __slots__ = ("column", "entries", "line", "path", "size")
+
+    def __init__(
+        self,
+        entries: tuple[tuple[Scalar, Node], ...],
+        line: int,
+        column: int,
+        size: int = 1,
+        path: str = "",
+    ) -> None:
+        self.entries = entries
+        self.line = line
+        self.column = column
+        self.size = size
+        self.path = path
 
     def get(self, key: str) -> Node | None:
-        return next((value for name, value in self.entries if name.value == key), None)
+        for name, value in self.entries:
+            if name.value == key:
+                return value
+        return None
 
 
 Node = Scalar | Sequence | Mapping
@@ -93,13 +127,13 @@ def compose_all(text: str, first_line: int = 1) -> Iterator[Node]:
         raise YamlError(f"the text is longer than {MAX_CHARACTERS} characters")
     try:
         # As yaml.parse, which is a generator, in half of its time.
-        yield from _Composer(iter(_LOADER(text).get_event, None), first_line).documents()
-    except yaml.MarkedYAMLError as error:
-        raise _syntax_error(text, error) from None
-    except yaml.reader.ReaderError as error:
-        raise _bad_character(text, error.position, error.reason) from None
-    except UnicodeEncodeError as error:
-        raise _bad_character(text, len(text[: error.start].encode()), error.reason) from None
+        yield from _Composer(_LOADER(text).get_event, first_line).documents()
+    except yaml.MarkedYAMLError as marked:
+        raise _syntax_error(text, marked) from None
+    except yaml.reader.ReaderError as unreadable:
+        raise _bad_character(text, unreadable.position, unreadable.reason) from None
+    except UnicodeEncodeError as encoding:
+        raise _bad_character(text, len(text[: encoding.start].encode()), encoding.reason) from None
     except yaml.YAMLError as error:
         raise YamlError(str(error)) from None
 
@@ -109,7 +143,7 @@ def _syntax_error(text: str, error: yaml.MarkedYAMLError) -> YamlError:
     mark = error.problem_mark or error.context_mark
     if mark is None:
         return YamlError(message)
-    line, column = _place(mark)
+    line, column = mark.line + 1, mark.column + 1
     lines = text.splitlines()
     if line <= len(lines) and lines[line - 1][column - 1 : column] == "\t":
         message += "; YAML is indented with spaces, not tabs"
@@ -126,76 +160,79 @@ def _bad_character(text: str, offset: int, reason: str) -> YamlError:
     return YamlError(f"a character that YAML does not allow: {reason}", line, column)
 
 
-def _place(mark: Any) -> tuple[int, int]:
-    return mark.line + 1, mark.column + 1
-
-
 class _Composer:
     """Builds nodes from events; one per text. Recursion is bounded by MAX_DEPTH."""
 
-    def __init__(self, events: Iterator[Any], first_line: int) -> None:
-        self._events = events
+    def __init__(self, next_event: Callable[[], Any], first_line: int) -> None:
+        """next_event: answers None after the last."""
+        self._next = next_event
         self._first_line = first_line
         self._anchors: dict[str, Node | None] = {}
         self._nodes_total = 0
 
     def documents(self) -> Iterator[Node]:
-        for event in self._events:
-            if not isinstance(event, yaml.DocumentStartEvent):
+        while (event := self._next()) is not None:
+            if not isinstance(event, _DOCUMENT):
                 continue
             self._anchors = {}
-            node = self._node(next(self._events), 0)
-            if not (isinstance(node, Scalar) and node.kind == "null"):
+            node = self._node(self._next(), 0)
+            if not _is_null(node):
                 yield node
 
     def _node(self, event: Any, depth: int) -> Node:
         mark = event.start_mark
-        line, column = mark.line + self._first_line, mark.column + 1
+        line: int = mark.line + self._first_line
+        column: int = mark.column + 1
         if depth > MAX_DEPTH:
             raise YamlError(f"nested deeper than {MAX_DEPTH} levels", line, column)
-        if isinstance(event, yaml.AliasEvent):
-            node = self._alias(event, line, column)
-        else:
-            if event.anchor:
-                self._anchors[event.anchor] = None
+        if type(event) is _ALIAS:
+            node = self._alias(event.anchor, line, column)
+        elif self._nodes_total > MAX_NODES:
+            raise YamlError(f"more than {MAX_NODES} nodes", line, column)
+        elif event.anchor:
+            self._anchors[event.anchor] = None
             node = self._fresh(event, depth, line, column)
-            if event.anchor:
-                self._anchors[event.anchor] = node
+            self._anchors[event.anchor] = node
+        else:
+            node = self._fresh(event, depth, line, column)
         self._nodes_total += 1
         return node
 
-    def _alias(self, event: Any, line: int, column: int) -> Node:
-        if event.anchor not in self._anchors:
-            raise YamlError(f"no anchor named {event.anchor!r} before this alias", line, column)
-        node = self._anchors[event.anchor]
+    def _alias(self, anchor: str | None, line: int, column: int) -> Node:
+        if anchor is None or anchor not in self._anchors:
+            raise YamlError(f"no anchor named {anchor!r} before this alias", line, column)
+        node = self._anchors[anchor]
         if node is None:
-            raise YamlError(f"the alias {event.anchor!r} contains itself", line, column)
+            raise YamlError(f"the alias {anchor!r} contains itself", line, column)
         self._nodes_total += node.size
         if self._nodes_total > MAX_NODES:
             raise YamlError(f"more than {MAX_NODES} nodes with aliases expanded", line, column)
         return node
 
     def _fresh(self, event: Any, depth: int, line: int, column: int) -> Node:
-        if self._nodes_total > MAX_NODES:
-            raise YamlError(f"more than {MAX_NODES} nodes", line, column)
-        if isinstance(event, yaml.ScalarEvent):
-            return Scalar(event.value, _kind_of(event, line, column), line, column)
-        if isinstance(event, yaml.SequenceStartEvent):
-            items: list[Node] = []
-            while not isinstance(item := next(self._events), yaml.SequenceEndEvent):
-                items.append(self._node(item, depth + 1))
-            return Sequence(tuple(items), line, column, 1 + sum(item.size for item in items))
-        return self._mapping(depth, line, column)
+        kind = type(event)
+        if kind is _SCALAR:
+            value: str = event.value
+            return Scalar(value, _kind_of(event, value, line, column), line, column)
+        if kind is _MAPPING:
+            return self._mapping(depth, line, column)
+        items: list[Node] = []
+        size = 1
+        while type(below := self._next()) is not _SEQUENCE_END:
+            item = self._node(below, depth + 1)
+            items.append(item)
+            size += item.size
+        return Sequence(tuple(items), line, column, size)
 
     def _mapping(self, depth: int, line: int, column: int) -> Mapping:
         entries: dict[str, tuple[Scalar, Node]] = {}
         merged: list[Mapping] = []
-        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+        while type(event := self._next()) is not _MAPPING_END:
             key = self._node(event, depth + 1)
-            value = self._node(next(self._events), depth + 1)
+            value = self._node(self._next(), depth + 1)
             if not isinstance(key, Scalar):
                 raise YamlError("a key must be a string", key.line, key.column)
-            if key.value == "<<" and event.implicit[0]:
+            if key.value == "<<" and type(event) is _SCALAR and event.implicit[0]:
                 merged += _merged(value)
             elif key.value in entries:
                 first = entries[key.value][0]
@@ -204,10 +241,13 @@ class _Composer:
             else:
                 entries[key.value] = (key, value)
         for mapping in merged:
-            for name, value in mapping.entries:
-                entries.setdefault(name.value, (name, value))
-        size = 1 + sum(1 + value.size for _, value in entries.values())
-        return Mapping(tuple(entries.values()), line, column, size)
+            for entry in mapping.entries:
+                entries.setdefault(entry[0].value, entry)
+        found = tuple(entries.values())
+        size = 1
+        for _, value in found:
+            size += 1 + value.size
+        return Mapping(found, line, column, size)
 
 
 def _merged(value: Node) -> list[Mapping]:
@@ -219,21 +259,28 @@ def _merged(value: Node) -> list[Mapping]:
     return mappings
 
 
-def _kind_of(event: Any, line: int, column: int) -> ScalarKind:
-    if event.implicit[0]:
-        return _plain_kind(event.value)
-    if event.implicit[1] or event.tag in ("!", None):
+def _is_null(node: Node) -> bool:
+    return isinstance(node, Scalar) and node.kind == "null"
+
+
+def _kind_of(event: Any, value: str, line: int, column: int) -> ScalarKind:
+    implicit: tuple[bool, bool] = event.implicit
+    if implicit[0]:
+        return _plain_kind(value)
+    tag: str | None = event.tag
+    if implicit[1] or tag is None or tag == "!":
         return "string"
-    if event.tag not in _TAG_KINDS:
-        raise YamlError(f"the tag {event.tag!r} is not supported", line, column)
-    return _TAG_KINDS[event.tag]
+    if tag not in _TAG_KINDS:
+        raise YamlError(f"the tag {tag!r} is not supported", line, column)
+    return _TAG_KINDS[tag]
 
 
 def _plain_kind(value: str) -> ScalarKind:
-    if value in _NULL:
-        return "null"
-    if value in _TRUE or value in _FALSE:
-        return "boolean"
+    word = _WORDS.get(value)
+    if word is not None:
+        return word
+    if value[0] not in _BEGINS_NUMBER:
+        return "string"
     if _INTEGER.match(value):
         return "integer"
     if _NUMBER.match(value):

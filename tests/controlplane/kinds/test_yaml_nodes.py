@@ -104,6 +104,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
         ("a: *nope\n", "no anchor named 'nope'", 1, 4),
         ("a: &x [1, *x]\n", "the alias 'x' contains itself", 1, 11),
         ("? [a]\n: b\n", "a key must be a string", 1, 3),
+        ("a: &x '<<'\n*x : 5\n*x : 6\n", "the key '<<' is given twice, first in line 1", 1, 4),
         ("a: !!python/object:os.system x\n", "is not supported", 1, 4),
         ("a: !secret x\n", "the tag '!secret' is not supported", 1, 4),
         ("a: {<<: 5}\n", "'<<' takes a mapping", 1, 9),
