@@ -154,6 +154,7 @@ class Plane:
 
     def _observers(self, cache: SnapshotCache) -> tuple[Observer, ...]:
         """Who hears of streams, but for the registrar."""
+        self.registry.left_out = cache.left_out
         callers = Callers(cache.proxyless, lambda: self.pipeline.changed())
         return (self.registry, self.metrics, self.roster, callers, self._refusals)
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from controlplane.emit.node import Node
 from controlplane.mesh.model import Mesh, Service, Status
 from controlplane.xds.loads import Load, Loads
 from controlplane.xds.service import Connection
@@ -31,7 +32,8 @@ class TypeStatus:
 
 @dataclass(frozen=True, slots=True)
 class ProxyStatus:
-    """One connected proxy. Times are Unix seconds, 0 is never."""
+    """One connected proxy. Times are Unix seconds, 0 is never. left_out: users' patches that its
+    configuration does without, and why."""
 
     node_id: str
     namespace: str
@@ -43,6 +45,7 @@ class ProxyStatus:
     last_push_at: float
     synced: bool
     types: tuple[TypeStatus, ...]
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +71,12 @@ class MeshStatus:
 
 @dataclass(slots=True)
 class StatusRegistry:
-    """Implements the streams' Observer. connections: those that are open now."""
+    """Implements the streams' Observer. connections: those that are open now. left_out: patches
+    that the configuration of a node does without."""
 
     connections: Callable[[], Iterable[Connection]] = tuple
     loads: Loads | None = None
+    left_out: Callable[[Node], tuple[str, ...]] = lambda node: ()
     version: str = ""
     changed_at: float = 0.0
     objects: tuple[Status, ...] = ()
@@ -95,7 +100,8 @@ class StatusRegistry:
         self._note()
 
     def current(self) -> MeshStatus:
-        proxies = sorted((_proxy(c) for c in self.connections()), key=lambda p: p.node_id)
+        found = (_proxy(one, self.left_out(one.node)) for one in self.connections())
+        proxies = sorted(found, key=lambda proxy: proxy.node_id)
         return MeshStatus(
             self.version, self.changed_at, self.services, tuple(proxies), self.objects
         )
@@ -134,7 +140,7 @@ def _service(service: Service, load: Load | None) -> ServiceStatus:
     return ServiceStatus(service.hostname, service.namespace, there, healthy, *sent)
 
 
-def _proxy(connection: Connection) -> ProxyStatus:
+def _proxy(connection: Connection, left_out: tuple[str, ...]) -> ProxyStatus:
     node, machine = connection.node, connection.machine
     return ProxyStatus(
         node_id=node.id,
@@ -147,6 +153,7 @@ def _proxy(connection: Connection) -> ProxyStatus:
         last_push_at=connection.last_push_at,
         synced=machine.synced and not connection.due,
         types=tuple(_types(connection)),
+        left_out=left_out,
     )
 
 

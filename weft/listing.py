@@ -140,7 +140,8 @@ def _tree(one: StoredFacts) -> dict[str, Any]:
 @STATE_DIR
 def proxies(output: Output, state_dir: Path) -> None:
     """Show each connected proxy: what it has acknowledged of what it was sent, and refused; how
-    many clusters it holds (a sidecar holds those that it calls).
+    many clusters it holds (a sidecar holds those that it calls); which patches of EnvoyFilters it
+    does without, as with them its configuration would not hold together.
 
     Exit code 1 when one refused something.
     """
@@ -151,6 +152,8 @@ def proxies(output: Output, state_dir: Path) -> None:
         for one in found:
             for nack in one.proxy.nacks:
                 click.echo(f"{one.node_id} refused: {nack}", err=True)
+            for patch in one.proxy.left_out:
+                click.echo(f"{one.node_id} does without {patch}", err=True)
     else:
         _print([_proxy_tree(one) for one in found], output)
     sys.exit(1 if any(one.proxy.nacks for one in found) else 0)
@@ -184,6 +187,7 @@ def _proxy_tree(one: SyncFacts) -> dict[str, Any]:
         "userAgent": one.proxy.user_agent,
         "state": _state(one),
         "nacks": list(one.proxy.nacks),
+        "leftOut": list(one.proxy.left_out),
         "types": {
             _short(each.type_url): {
                 "sent": each.sent,

@@ -243,6 +243,7 @@ def _proxy(status: pb.ProxyStatus) -> ProxyFacts:
         synced=status.synced,
         last_push_at=pushed,
         nacks=tuple(nack.message for nack in status.nacks),
+        left_out=tuple(status.left_out),
     )
 
 

@@ -52,6 +52,8 @@ def show(facts: MeshFacts, console: Console, now: float, *, notes: bool = False)
     for proxy in facts.proxies:
         for nack in proxy.nacks:
             console.print(Text(f"  {proxy.workload} refused: {nack}", "red"))
+        for patch in proxy.left_out:
+            console.print(Text(f"  {proxy.workload} does without {patch}", "red"))
     for problem in facts.problems(notes):
         console.print(Text(f"  {problem}", STYLES[problem.severity]))
 

@@ -20,7 +20,8 @@ class ServiceFacts:
 
 @dataclass(frozen=True, slots=True)
 class ProxyFacts:
-    """last_push_at: seconds since the epoch, 0 for never. nacks: what the proxy refused."""
+    """last_push_at: seconds since the epoch, 0 for never. nacks: what the proxy refused. left_out:
+    users' patches that it does without, and why."""
 
     workload: str
     namespace: str
@@ -29,6 +30,7 @@ class ProxyFacts:
     synced: bool
     last_push_at: float
     nacks: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

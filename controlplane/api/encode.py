@@ -62,6 +62,7 @@ def _proxy(proxy: ProxyStatus) -> pb.ProxyStatus:
         connected_at=timestamp(proxy.connected_at),
         synced=proxy.synced,
         nacks=nacks,
+        left_out=proxy.left_out,
     )
     if proxy.last_push_at:
         result.last_push_at.CopyFrom(timestamp(proxy.last_push_at))

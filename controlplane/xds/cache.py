@@ -17,6 +17,7 @@ told in `statuses`.
 from __future__ import annotations
 
 import logging
+from collections import ChainMap
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache, partial
@@ -122,6 +123,7 @@ class SnapshotCache:
         self._catalog.restate = lambda: self.restate()
         self.proxyless = Proxyless(self._catalog, revoked)
         self._captured = Captured()
+        self._captured.restate = lambda: self.restate()
         self._captures: Kept[Capture | None] = Kept()
         self._shared = _NOTHING
         self._scopes: dict[_Scope, _Part] = {}
@@ -189,17 +191,38 @@ class SnapshotCache:
     def statuses(self) -> tuple[Status, ...]:
         """What is not in force, of those nodes that have asked."""
         own = (one.trouble for one in self._own.values() if one.trouble and one.trouble.who)
-        return troubles.statuses((*own, *self._catalog.troubles()), self.mesh.patches)
+        shared = (*self._captured.troubles(), *self._catalog.troubles())
+        return troubles.statuses((*own, *shared), self.mesh.patches)
 
-    def _made(self, node: Node) -> Snapshot:
+    def left_out(self, node: Node) -> tuple[str, ...]:
+        """Users' patches that what this node has asked for does without, in words."""
+        if not self.mesh.patches or node.dialect == "grpc":
+            return ()
+        key, node, beside = self._place(node)
+        alike = self._alike(key, node, beside)
+        client, of_clusters = self._client(node), _of_clusters(alike)
+        own, capture = self._own.last(key), self._capture(key, node, beside)
+        found = [own[1].trouble if own is not None else None]
+        if capture is not None:
+            found.append(self._captured.trouble_of(client, capture, alike))
+        for name in (("shared", of_clusters), (client, of_clusters)):
+            found += self._catalog.troubles_at(name)
+        return troubles.left_out(one for one in found if one is not None)
+
+    def _place(self, asker: Node) -> tuple[Node, Node, Workload | None]:
+        """The key of a node, what it is meant to be, and its workload."""
+        node, settings = asker, self.mesh.interception
         beside = self.mesh.workload_of(node.namespace, node.pod, node.workload)
-        settings, asker = self.mesh.interception, node
         if settings.http_proxy_port:
             ground = (settings, asker)
             node = self._meant.get(id(asker), ground, lambda _: envoy.meant(settings, asker))
         key = self._keys.get(
             id(asker), (node, beside, self._asked), partial(_own_key, node, beside, self._asked)
         )
+        return key, node, beside
+
+    def _made(self, asker: Node) -> Snapshot:
+        key, node, beside = self._place(asker)
         alike = self._alike(key, node, beside)
         shared = self._shared_with(alike)
         scope = self._scope(key, alike, self._capture(key, node, beside))
@@ -237,11 +260,14 @@ class SnapshotCache:
         return self._captures.get(key, ground, lambda _: envoy.capture_for(mesh, node))
 
     def _scope(self, node: Node, alike: envoy.Patches, capture: Capture | None) -> _Part:
-        client = clients.client_of(node, self._catalog.client_labels)
+        client = self._client(node)
         key = _Scope(client, bool(node.http_proxy_port), node.on_demand, alike, capture)
         if key not in self._scopes:
             self._scopes[key] = self._made_scope(key)
         return self._scopes[key]
+
+    def _client(self, node: Node) -> Client:
+        return clients.client_of(node, self._catalog.client_labels)
 
     def _made_scope(self, scope: _Scope) -> _Part:
         catalog, client, of_clusters = self._catalog, scope.client, _of_clusters(scope.alike)
@@ -256,10 +282,11 @@ class SnapshotCache:
             table = catalog.table(client, views, of_routes)
             types[RDS] = catalog.layer((client, of_routes, RDS), {table.name: table})
         if scope.capture is not None:
-            seen = catalog.seen(views)
-            made = self._captured.types(
-                client, scope.capture, seen, catalog.mesh.published, scope.alike
-            )
+            seen, shared = catalog.seen(views), self._shared_with(scope.alike)
+            there = ChainMap(types.get(CDS, NO_LAYER), shared.types.get(CDS, NO_LAYER))
+            known = there, types.get(RDS, NO_LAYER)
+            ground = scope.capture, seen, catalog.mesh.published
+            made = self._captured.types(client, *ground, scope.alike, known)
             for url, found in made.items():
                 key = (client, scope.capture, scope.alike, url)
                 types[url] = catalog.layer(key, {**types.get(url, NO_LAYER), **found})

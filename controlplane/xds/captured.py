@@ -4,8 +4,9 @@ alike, and of the next mesh only what differs."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Container, Hashable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -14,19 +15,22 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from controlplane.emit import patches
 from controlplane.emit.clients import Client
 from controlplane.emit.envoy import Patches
+from controlplane.emit.fitting import Attempt, fitted
 from controlplane.emit.sidecars.capture import Capture
 from controlplane.emit.sidecars.outbound import Outbound
 from controlplane.emit.targets import Targets
 from controlplane.mesh.model import Service
 from controlplane.mesh.published import Published
 from controlplane.resources import Resource
-from controlplane.snapshot import Draft, encode
+from controlplane.snapshot import Draft, check, encode
 from controlplane.xds.kept import Kept
+from controlplane.xds.troubles import Trouble
 from protos.types import CDS, LDS, RDS
 
 log = logging.getLogger("weft.controlplane.xds")
 
 Message = Cluster | Listener | RouteConfiguration
+Beside = tuple[Container[str], Container[str]]
 Types = dict[str, dict[str, Resource]]
 """Type URL -> name -> resource."""
 
@@ -41,13 +45,16 @@ class _Side:
 
     outbound: Outbound
     messages: dict[tuple[str, str], tuple[Message, Resource]] = field(default_factory=dict)
+    trouble: Trouble | None = None
 
 
 class Captured:
     """Of one mesh after the other."""
 
     def __init__(self) -> None:
+        """restate is called when `troubles` are others."""
         self._sides: Kept[_Side] = Kept()
+        self.restate: Callable[[], None] = lambda: None
 
     def sweep(self) -> None:
         self._sides.sweep()
@@ -59,12 +66,51 @@ class Captured:
         services: tuple[Service, ...],
         published: tuple[Published, ...],
         alike: Patches = (),
+        beside: Beside = ((), ()),
     ) -> Types:
-        """services: all that such clients may know, sorted. alike: users' patches."""
+        """services: all that such clients may know, sorted. alike: users' patches, of which those
+        are left out that would leave something dangling. beside: names of the clusters and tables
+        that such clients have besides."""
         key: Hashable = (client, capture, alike)
         side = self._sides.made(key, _maker(client, capture))
-        draft = patches.outbound(side.outbound.draft(services, Targets(()), published), alike)
+        draft = side.outbound.draft(services, Targets(()), published)
+        if alike:
+            draft = self._patched(side, draft, alike, beside, client)
         return _encoded(side, draft)
+
+    def _patched(
+        self, side: _Side, bare: Draft, alike: Patches, beside: Beside, client: Client
+    ) -> Draft:
+        found = fitted(alike, partial(_attempt, bare, beside))
+        who = f"the intercepting sidecars of {client.namespace!r}"
+        trouble = Trouble(who, found.left_out) or None
+        if trouble != side.trouble:
+            side.trouble = trouble
+            if trouble is not None:
+                log.error("%s", trouble)
+            self.restate()
+        return bare if found.attempt.made is None else found.attempt.made
+
+    def troubles(self) -> Iterator[Trouble]:
+        return (side.trouble for side in self._sides.values() if side.trouble is not None)
+
+    def trouble_of(self, client: Client, capture: Capture, alike: Patches) -> Trouble | None:
+        found = self._sides.last((client, capture, alike))
+        return found[1].trouble if found is not None else None
+
+
+def _attempt(bare: Draft, beside: Beside, kept: Patches) -> Attempt[Draft]:
+    """What dangles without any patch is no patch's fault: a service that could not be made."""
+    if not kept:
+        return Attempt(bare)
+    try:
+        made = patches.outbound(bare, kept)
+        problems = check(made, *beside)
+    except Exception as error:
+        log.exception("what intercepting sidecars share cannot be patched")
+        return Attempt(problems=(str(error) or type(error).__name__,))
+    before = frozenset(check(bare, *beside)) if problems else frozenset()
+    return Attempt(made, tuple(one for one in problems if one not in before))
 
 
 def _maker(client: Client, capture: Capture) -> Callable[[], _Side]:

@@ -159,6 +159,10 @@ class Catalog:
         known = self._encoded
         return (one for name, found in self._troubles.items() if known.last(name) for one in found)
 
+    def troubles_at(self, name: Hashable) -> tuple[Trouble, ...]:
+        """Of the layers of this name."""
+        return self._troubles.get(name, ())
+
     def layer(self, key: Hashable, resources: dict[str, Resource]) -> Layer:
         """The last one of this key, if it has the same resources."""
         if not resources:

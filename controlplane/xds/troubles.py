@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from controlplane.emit.fitting import LeftOut
 from controlplane.emit.node import Node
@@ -15,6 +16,8 @@ LEFT_OUT = "PatchLeftOut"
 FROZEN = "ConfigurationKept"
 MAX_NAMED = 5
 """Nodes that one message names."""
+MAX_TOLD = 20
+"""Patches that are told of one node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,16 @@ class Trouble:
         ]
         said += [f"it stays as it was: {self.frozen}"] if self.frozen else []
         return f"configuration of {self.who or 'any sidecar'}: {'; '.join(said)}"
+
+
+def left_out(found: Iterable[Trouble]) -> tuple[str, ...]:
+    """In words, each patch once however many things it would break; the first MAX_TOLD."""
+    why: dict[EnvoyPatch, str] = {}
+    for trouble in found:
+        for one in trouble.left_out:
+            why.setdefault(one.patch, one.why)
+    told = (f"{patch.object} {patch.path}: {reason}" for patch, reason in why.items())
+    return tuple(islice(told, MAX_TOLD))
 
 
 def name_of(node: Node) -> str:

@@ -304,10 +304,13 @@ def test_proxies_show_what_they_hold_and_refuse(plane: FakePlane) -> None:
         "-",
     ]
     status.nacks.append(pb.Nack(message="bad filter"))
+    status.left_out.append("EnvoyFilter default/f spec.configPatches[0]: cluster x is not there")
     plane.answers["ListProxies"] = pb.ListProxiesResponse(
         proxies=[pb.Proxy(status=status, variant="delta", types=types)]
     )
     found = run("proxies", "-o", "json")
     (told,) = json.loads(found.stdout)
     assert (told["state"], told["nacks"], found.exit_code) == ("refused", ["bad filter"], 1)
+    assert told["leftOut"] == list(status.left_out)
+    assert f"n does without {status.left_out[0]}" in run("proxies").stderr
     assert told["types"]["Listener"] == {"sent": "2", "acknowledged": "1", "resources": 1}

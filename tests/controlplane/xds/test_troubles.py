@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from controlplane.emit.node import Node
@@ -10,7 +12,7 @@ from controlplane.kinds.parse import parse
 from controlplane.mesh.model import Mesh, Status
 from controlplane.translate import build
 from controlplane.xds.cache import SnapshotCache
-from protos.types import CDS, LDS
+from protos.types import CDS, LDS, RDS
 from tests.support.mesh import TRUST_DOMAIN, node
 
 OUTBOUND = "outbound|80||cart.default.svc.cluster.local"
@@ -41,6 +43,7 @@ HARMLESS = """  - applyTo: CLUSTER
     match: {context: SIDECAR_INBOUND}
     patch: {operation: MERGE, value: {connect_timeout: 7s}}
 """
+TIMEOUT = HARMLESS.replace("SIDECAR_INBOUND", "SIDECAR_OUTBOUND")
 NETWORK = "type.googleapis.com/envoy.extensions.filters.network."
 BAD = {
     "endpoints": """  - applyTo: CLUSTER
@@ -147,3 +150,53 @@ def test_patches_of_services_are_left_out_for_that_service() -> None:
     cache.set_mesh(mesh_of(HARMLESS))
     held(cache)
     assert told(cache) == []
+
+
+# --------------------------------------------------------------------------- intercepting sidecars
+
+CAPTURING = replace(ME, http_proxy_port=0, interception="REDIRECT")
+
+
+def listener(name: str, port: int, cluster: str) -> str:
+    mine = BAD["place"].replace("cluster: mine", f'cluster: "{cluster}"')
+    return mine.replace("name: mine", f"name: {name}").replace("15080", str(port))
+
+
+OUTSIDE = {
+    "table": BAD["table"].replace("SIDECAR_INBOUND", "SIDECAR_OUTBOUND"),
+    "place": listener("a", 15901, OUTBOUND) + listener("b", 15901, OUTBOUND),
+}
+
+
+@pytest.mark.parametrize("bad", OUTSIDE)
+def test_what_intercepting_sidecars_share_does_without_it(bad: str) -> None:
+    cache = cache_of(mesh_of(TIMEOUT, OUTSIDE[bad]))
+    good = SnapshotCache(mesh_of(TIMEOUT), lambda _: ())
+    found = cache.snapshot(CAPTURING)
+    if bad == "table":
+        wanted = good.snapshot(CAPTURING)
+        assert all(dict(found.of(url)) == dict(wanted.of(url)) for url in (CDS, LDS, RDS))
+    (status,) = told(cache)
+    assert status.object == "EnvoyFilter default/f1"
+    assert "the intercepting sidecars of 'default'" in status.message
+    (shown,) = cache.left_out(CAPTURING)
+    assert shown.startswith("EnvoyFilter default/f1 spec.configPatches[")
+    cache.set_mesh(mesh_of(TIMEOUT))
+    cache.snapshot(CAPTURING)
+    assert (told(cache), cache.left_out(CAPTURING)) == ([], ())
+
+
+def test_a_patch_may_name_what_they_have_besides() -> None:
+    cache = cache_of(mesh_of(listener("a", 15901, OUTBOUND)))
+    assert "a" in cache.snapshot(CAPTURING).of(LDS)
+    assert told(cache) == []
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_proxy_is_told_of_its_own_side_too(bad: str) -> None:
+    cache = cache_of(mesh_of(BAD[bad]))
+    assert cache.left_out(ME) == ()  # it has asked for nothing yet
+    cache.snapshot(ME)
+    (shown,) = cache.left_out(ME)
+    assert shown.startswith("EnvoyFilter default/f0 spec.configPatches[0]: ")
+    assert cache.left_out(replace(ME, dialect="grpc")) == ()

@@ -257,7 +257,7 @@ class ServiceStatus(_message.Message):
     def __init__(self, hostname: _Optional[str] = ..., namespace: _Optional[str] = ..., endpoints_total: _Optional[int] = ..., endpoints_healthy: _Optional[int] = ..., requests: _Optional[int] = ..., errors: _Optional[int] = ...) -> None: ...
 
 class ProxyStatus(_message.Message):
-    __slots__ = ("node_id", "namespace", "workload", "identity", "user_agent", "connected_at", "synced", "last_push_at", "nacks")
+    __slots__ = ("node_id", "namespace", "workload", "identity", "user_agent", "connected_at", "synced", "last_push_at", "nacks", "left_out")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     WORKLOAD_FIELD_NUMBER: _ClassVar[int]
@@ -267,6 +267,7 @@ class ProxyStatus(_message.Message):
     SYNCED_FIELD_NUMBER: _ClassVar[int]
     LAST_PUSH_AT_FIELD_NUMBER: _ClassVar[int]
     NACKS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     namespace: str
     workload: str
@@ -276,7 +277,8 @@ class ProxyStatus(_message.Message):
     synced: bool
     last_push_at: _timestamp_pb2.Timestamp
     nacks: _containers.RepeatedCompositeFieldContainer[Nack]
-    def __init__(self, node_id: _Optional[str] = ..., namespace: _Optional[str] = ..., workload: _Optional[str] = ..., identity: _Optional[str] = ..., user_agent: _Optional[str] = ..., connected_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., synced: _Optional[bool] = ..., last_push_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., nacks: _Optional[_Iterable[_Union[Nack, _Mapping]]] = ...) -> None: ...
+    left_out: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node_id: _Optional[str] = ..., namespace: _Optional[str] = ..., workload: _Optional[str] = ..., identity: _Optional[str] = ..., user_agent: _Optional[str] = ..., connected_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., synced: _Optional[bool] = ..., last_push_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., nacks: _Optional[_Iterable[_Union[Nack, _Mapping]]] = ..., left_out: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Nack(_message.Message):
     __slots__ = ("type_url", "message")
