@@ -23,6 +23,7 @@ from proxy.config.model import (
 from proxy.config.model.metadata import MetadataMatcher, ValueMatcher
 from proxy.http.headers import Headers
 from proxy.http.message import Request
+from proxy.http.regex import compiled
 from proxy.runtime import RuntimeValues
 
 BytesMatch = Callable[[bytes], bool]
@@ -32,10 +33,8 @@ MetadataMatch = Callable[[Mapping[str, Mapping[str, Any]]], bool]
 
 
 def full_regex(pattern: str) -> BytesMatch:
-    """Matches the whole of the bytes by an RE2 pattern, as UTF-8 (Envoy)."""
-    import re2  # only who uses a regex pays for the library
-
-    fullmatch = re2.compile(pattern.encode(), re2.Options()).fullmatch
+    """Matches the whole of the bytes by an RE2 pattern."""
+    fullmatch = compiled(pattern).fullmatch
     return lambda value: fullmatch(value) is not None
 
 

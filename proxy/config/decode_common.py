@@ -31,6 +31,7 @@ from proxy.config.model import (
 from proxy.config.rejected import Rejected, at
 from proxy.http.format_string import FormatError, Operator, check_format
 from proxy.http.format_string import parse as parse_format
+from proxy.http.regex import compiled
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
@@ -290,10 +291,8 @@ def regex_error(pattern: str) -> str | None:
     """What RE2 says against `pattern`; None when it compiles. RE2 is loaded at first use."""
     import re2
 
-    options = re2.Options()
-    options.log_errors = False
     try:
-        size = re2.compile(pattern, options).programsize
+        size = compiled(pattern).programsize
     except re2.error as error:
         reason = error.args[0] if error.args else error
         return reason.decode() if isinstance(reason, bytes) else str(reason)

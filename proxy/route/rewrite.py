@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from proxy.config.model import RegexRewrite, RouteAction, RouteMatch
+from proxy.http.regex import compiled
 from proxy.http.uri_template import parse_rewrite, parse_template
 from proxy.route.substitute import substitute
 
@@ -58,10 +59,8 @@ def regex_rewrite(rewrite: RegexRewrite) -> PathRewrite:
 
 def template_rewrite(match: RouteMatch, rewrite: str) -> PathRewrite:
     """`rewrite` with the variables of the template that the route matches; the query stays."""
-    import re2
-
     template = parse_template(match.uri_template or "")
-    fullmatch = re2.compile(template.regex.encode(), re2.Options()).fullmatch
+    fullmatch = compiled(template.regex).fullmatch
     parts = [
         template.names.index(text) + 1 if is_variable else text.encode()
         for text, is_variable in parse_rewrite(rewrite)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 
 from proxy.config.model import RegexRewrite
+from proxy.http.regex import compiled
 
 Substitute = Callable[[bytes], bytes]
 _ESCAPE = re.compile(rb"\\(.?)", re.DOTALL)
@@ -17,9 +18,7 @@ _DIGITS = b"0123456789"
 
 
 def substitute(rewrite: RegexRewrite) -> Substitute:
-    import re2  # only who uses a regex pays for the library
-
-    pattern = re2.compile(rewrite.pattern.encode(), re2.Options())
+    pattern = compiled(rewrite.pattern)
     parts = _parts(rewrite.substitution.encode())
     if any(isinstance(part, int) and part > pattern.groups for part in parts):
         return lambda text: text

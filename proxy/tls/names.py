@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from proxy.config.model import SanMatcher, StringMatcher
+from proxy.http.regex import compiled
 
 MAX_SHOWN = 300  # letters
 Sans = Mapping[str, tuple[str, ...]]
@@ -65,10 +66,10 @@ def _string_check(string: StringMatcher) -> Callable[[str], bool]:
         import re2  # few need it
 
         try:
-            pattern = re2.compile(string.value)
+            pattern = compiled(string.value)
         except re2.error as error:
             raise ValueError(f"regex {string.value!r}: {error}") from None
-        return lambda name: pattern.fullmatch(name) is not None
+        return lambda name: pattern.fullmatch(name.encode(errors="surrogateescape")) is not None
     value = string.value.lower() if string.ignore_case else string.value
     plain: dict[str, Callable[[str], bool]] = {
         "exact": lambda name: name == value,
