@@ -20,7 +20,7 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from controlplane.emit.patch_values import faults as patch_faults
@@ -38,6 +38,7 @@ from controlplane.sources.store.mirror import Mirror
 from controlplane.sources.store.record import SEALED_KINDS, Record, records_of
 from controlplane.status import StatusRegistry
 from controlplane.translate import build
+from protos.frozen import frozen
 
 MAX_WAIT_S = 600.0
 WATCH_INTERVAL_S = 0.1
@@ -46,7 +47,7 @@ _SOURCES = ("file", "kubernetes", "api", "api")
 """By the rank of an Origin."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Text:
     """source: where it stands, for positions."""
 
@@ -54,7 +55,7 @@ class Text:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Application:
     """Texts of which everything is put in place, or nothing. wait_s: how long to wait for proxies,
     None for not at all. transient: it ends with who has applied it."""
@@ -65,7 +66,7 @@ class Application:
     transient: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcome:
     """changes: what became of each object, nothing if an error kept all of them out."""
 
@@ -74,13 +75,13 @@ class Outcome:
     rollout: Progress | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Deletion:
     existed: bool
     rollout: Progress | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Query:
     """What '' stands for is not asked. kind is a word of a user's."""
 
@@ -91,7 +92,7 @@ class Query:
     manifests: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stored:
     """source: 'file', 'kubernetes' or 'api'. manifest: YAML, '' where there is none to be shown."""
 
@@ -103,7 +104,7 @@ class Stored:
     statuses: tuple[Status, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rooms:
     """settled: waits until what has changed is in force. statuses: what is said then."""
 

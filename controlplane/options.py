@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from controlplane.ca.kubernetes import KubernetesOptions
@@ -11,11 +10,12 @@ from controlplane.ca.service_accounts import DEFAULT_AUDIENCE
 from controlplane.ca.token_review import IN_CLUSTER
 from controlplane.sources.kubernetes.room import SourceOptions
 from controlplane.sources.store.place import StoreOptions
+from protos.frozen import frozen
 
 KUBERNETES_POLICIES_FILE = "last-good-kubernetes-policies.json"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ControlPlaneOptions:
     """config None: no files, only Kubernetes. Port 0: any free one.
     allow_sds_keys: plain Envoys may get their private key by SDS.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from controlplane.announce import announcements
@@ -31,11 +31,12 @@ from controlplane.xds.culprits import Culprits
 from controlplane.xds.kept import Kept
 from controlplane.xds.refusals import Refusals
 from controlplane.xds.service import AdsService
+from protos.frozen import frozen
 
 _ANY_SIDECAR = Node("", http_proxy_port=1, weft_agent=True)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outlets:
     """Who is told. say: prints one line for the user."""
 

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from operator import is_
 from typing import Any, TypeVar, overload
 
+from protos.frozen import frozen
 from protos.types import CDS, EDS, LDS, RDS, SDS, VHDS
 
 TYPES = (CDS, EDS, LDS, RDS, VHDS, SDS)
@@ -31,7 +32,7 @@ _REMEMBERED = 512
 """Pairs of layers whose difference is remembered."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Resource:
     """One resource. `body` is the serialized google.protobuf.Any that goes on the wire, empty for
     one that does not exist. aliases: other names by which it is asked for (VHDS)."""
@@ -192,7 +193,7 @@ def of_layers(layers: tuple[Layer, ...], lazy: int) -> Resources:
     return Resources(layers, lazy)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Snapshot:
     """type_url -> Resources, and one version for all of it."""
 

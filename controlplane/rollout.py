@@ -9,12 +9,12 @@ rollout.progress()      # again and again, until it is over
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from controlplane.xds.service import Connection
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Progress:
     """concerned: proxies that were sent something. refused: node id and why, of those that took
     not all of it. over: nobody is waited for any more."""

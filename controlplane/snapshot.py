@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -21,6 +20,7 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from google.protobuf.any_pb2 import Any
 
 from controlplane.resources import NO_LAYER, Layer, Resource
+from protos.frozen import frozen
 from protos.types import CDS, EDS, LDS, RDS, SDS
 
 
@@ -30,7 +30,7 @@ def encode(type_url: str, name: str, value: bytes) -> Resource:
     return Resource(name, hashlib.sha256(value).hexdigest()[:16], body)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Draft:
     """Messages as emission made them. unresolved: clusters that routes name although they do
     not exist, on purpose: the proxy answers 503 with the response flag NC (Envoy)."""
@@ -100,7 +100,7 @@ def check(
     return tuple(problems)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Names:
     """Of a draft, and of what exists outside of it."""
 

@@ -9,16 +9,16 @@ ask of the text only what they need. Knows no kind.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from controlplane.kinds.yaml_nodes import Mapping as MappingNode
 from controlplane.kinds.yaml_nodes import Node, Scalar, Sequence, is_true
 from controlplane.mesh.position import Position
+from protos.frozen import frozen
 
 _DIGITS = 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Field:
     """node None: nothing stands there. near: the place of the closest thing around it."""
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from controlplane.analyze.fields import Field
 from controlplane.analyze.items import Item, Items
 from controlplane.analyze.names import DOMAIN, EVERYWHERE, full_host, scopes
+from protos.frozen import frozen
 
 _EXPORT_TO = "networking.istio.io/exportTo"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Host:
     item: Item
     ports: tuple[int, ...]

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from controlplane.analyze.fields import Field
 from controlplane.analyze.items import Item, Items
+from protos.frozen import frozen
 
 INJECT = "sidecar.istio.io/inject"
 INJECTION, REVISION = "istio-injection", "istio.io/rev"
@@ -32,7 +32,7 @@ GATEWAY_PORTS = frozenset((15021, 80, 8080, 443, 8443, 31400, 15443))
 """Of the service of Istio's own ingress gateway."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pod:
     """item: what it was read from; None for the ingress gateway that everybody has. spec: a pod's,
     empty for a WorkloadEntry."""

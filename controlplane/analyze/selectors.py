@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from controlplane.analyze.fields import Field
 from controlplane.analyze.finding import Finding
 from controlplane.analyze.items import Item, Items
 from controlplane.analyze.population import Pod, Population, has, selector_text
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Rules:
     """path: where the labels stand. overlapping, several: Istio's codes."""
 

@@ -12,7 +12,6 @@ Then what `istioctl analyze` would say, which also looks at kinds that are nothi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from controlplane.analyze.analyzers import findings
@@ -29,12 +28,13 @@ from controlplane.mesh.scopes import GATEWAY_NAME
 from controlplane.mesh.statuses import in_order
 from controlplane.snapshot import Draft, check
 from controlplane.translate import build
+from protos.frozen import frozen
 
 _HTTP_PROXY_PORT = 15001
 """Any: with one, a sidecar has routes to every service."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Findings:
     """statuses: in the order of their places. objects: how many of the mesh's kinds were read."""
 

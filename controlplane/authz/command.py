@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +13,7 @@ from controlplane.inventory import Inventory
 from controlplane.mesh.model import Status
 from controlplane.sources.files import FileSource, SourceError
 from controlplane.translate import build
+from protos.frozen import frozen
 
 __all__ = ["Question", "Result", "run"]
 
@@ -21,7 +21,7 @@ ALLOWED, DENIED, CANNOT_TELL, ASKS = 0, 1, 2, 3
 _CODES = {"ALLOWED": ALLOWED, "DENIED": DENIED, "ASKS": ASKS}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """text: for standard output; complaints: for standard error, one for each line."""
 

@@ -14,12 +14,13 @@ from typing import Any, Literal
 from controlplane.authz.evaluate import actual, holds, means
 from controlplane.authz.inquiry import Inquiry
 from controlplane.mesh.policy import AccessPolicy, Action, Authorizer, Clause, Rule
+from protos.frozen import frozen
 
 Outcome = Literal["ALLOWED", "DENIED", "ASKS"]
 MAX_NEAR = 5
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Applied:
     """A rule that applies."""
 
@@ -31,7 +32,7 @@ class Applied:
         return self.policy.rule_name(self.rule.index)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Missed:
     """A clause that did not hold: what was there, and what the policy wants (or, negated, does not
     want)."""
@@ -47,7 +48,7 @@ class Missed:
         return f"{self.clause.name}: was {self.was}, wanted {' or '.join(self.wanted)}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Near:
     """A rule that does not apply, and why, by its alternatives that come nearest."""
 
@@ -60,7 +61,7 @@ class Near:
         return self.policy.rule_name(self.rule.index)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Decision:
     """by: the rule that decided; None where no policy applies. asked: the provider that is asked
     first; where the outcome is ASKS nothing else stands in the way. none_of: the ALLOW policies of

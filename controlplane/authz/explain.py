@@ -7,7 +7,7 @@ stands in the text.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from controlplane.authz.decide import Decision, decide
@@ -17,9 +17,10 @@ from controlplane.authz.tokens import Verified, verified
 from controlplane.inventory import Snapshot
 from controlplane.kinds.decoders import is_ip
 from controlplane.mesh.model import Mesh
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Question:
     """As on the command line. port: the service's; None is its first HTTP port."""
 
@@ -38,7 +39,7 @@ class Question:
     metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """For one workload. decision None: the token was refused before any policy."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from urllib.parse import unquote
 
 from controlplane.mesh.policy import Normalization
+from protos.frozen import frozen
 
 _UNRESERVED = re.compile(
     r"%(4[1-9a-fA-F]|5[0-9aA]|6[1-9a-fA-F]|7[0-9aA]|3[0-9]|2[dDeE]|5[fF]|7[eE])"
@@ -18,7 +19,7 @@ _UNRESERVED = re.compile(
 _ESCAPED_SLASHES = re.compile(r"%(2[fF]|5[cC])")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Inquiry:
     """One request, or (http False) one connection.
 

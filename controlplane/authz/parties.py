@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from controlplane.inventory import Snapshot
 from controlplane.kinds import core
@@ -12,6 +12,7 @@ from controlplane.kinds.apps import Deployment
 from controlplane.kinds.decoders import is_ip
 from controlplane.mesh.model import InboundPort, Mesh, Service
 from controlplane.translate.index import Hosts, selects
+from protos.frozen import frozen
 
 HTTP = ("HTTP", "HTTP2", "GRPC")
 SPIFFE = "spiffe://"
@@ -22,7 +23,7 @@ class UnknownParty(Exception):
     """A name that means nobody; the message is for the user."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Party:
     """A workload that runs (a WorkloadEntry), or one that shall (a Deployment: its container's
     ports by name)."""
@@ -39,7 +40,7 @@ class Party:
         return f"{SPIFFE}{trust_domain}/ns/{self.namespace}/sa/{self.account}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Asked:
     """A workload's port. numbers: by which policies may know it; host: what a client asks for."""
 

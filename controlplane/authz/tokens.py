@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from controlplane.mesh.policy import TokenRule
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verified:
     """claims: what policies see. refusal: why the request ends with `status`. by: whose rule."""
 

@@ -6,10 +6,11 @@ Shared by all that look at credentials. Knows none of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, Protocol
 
 from certs.spiffe import SpiffeId
+from protos.frozen import frozen
 
 Kind = Literal[
     "no_credentials",
@@ -35,7 +36,7 @@ Kind = Literal[
 """Why nobody was recognised, as the label of a counter."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Attestation:
     """Where the bearer of a service-account token runs, as Kubernetes says; '' where it does not.
 
@@ -55,7 +56,7 @@ class Attestation:
 NOTHING_ATTESTED = Attestation()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Caller:
     """A proven caller. `identity` is None for the administrator.
 
@@ -71,7 +72,7 @@ class Caller:
     bearer: str = field(default="", repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unauthenticated:
     """Nobody that we know; `reason` is fit for the caller and never holds a secret.
 

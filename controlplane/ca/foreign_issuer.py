@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -24,6 +23,7 @@ from certs.path import check_path_at, check_signed
 from certs.spiffe import SpiffeId
 from certs.x509 import Certificate, chain_from_pem, check_svid, is_issued_by, matches_key
 from controlplane.ca.issuer import IssuerRefusedError, IssuerUnavailableError, Order
+from protos.frozen import frozen
 from protos.gen.istio.ca_pb2 import IstioCertificateRequest as Request
 from protos.gen.istio.ca_pb2 import IstioCertificateResponse as Response
 
@@ -39,7 +39,7 @@ _NO = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ForeignOptions:
     """address: HOST:PORT. roots: PEM file that verifies the service and all that it issues; read
     again when it changes. server_name: in its certificate, '' for the host of the address."""

@@ -6,16 +6,17 @@ That is the control plane's own server, and a plain Envoy that gets its secret b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from certs.keys import generate_key, key_to_pem
 from certs.renewal import should_renew
 from certs.spiffe import SpiffeId
 from certs.x509 import Certificate, chain_to_pem, validity
 from controlplane.ca.live import Signer
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IssuedSecret:
     """PEM of the private key (PKCS#8) and of the chain without the root; times in Unix seconds.
     issuer: the certificate that issued it, not a part of the chain if that is the root."""

@@ -6,16 +6,17 @@ The caller has been proven and its CSR opened before an order is made. Knows no 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from certs.issuance import Issuance
 from certs.keys import PublicKey
 from certs.spiffe import SpiffeId
 from controlplane.ca.live import WorkloadSigner
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Order:
     """One certificate. csr_pem and bearer (the caller's own token, '' if it came by SVID) are for
     issuers that must convince somebody else."""

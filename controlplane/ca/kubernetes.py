@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from certs.errors import CertificateError
@@ -13,11 +12,12 @@ from controlplane.ca.caller import ServiceAccountTokens
 from controlplane.ca.offline_tokens import OfflineOptions, OfflineTokens
 from controlplane.ca.service_accounts import DEFAULT_AUDIENCE
 from controlplane.ca.token_review import IN_CLUSTER, ApiServer, TokenReviews
+from protos.frozen import frozen
 
 IN_CLUSTER_WORD = "in-cluster"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KubernetesOptions:
     """At most one of token_review (a URL, or "in-cluster") and jwks (with issuer) is given; none:
     service-account tokens are not accepted. credentials is a folder with ca.crt and token."""

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from certs.errors import CertificateError
+from protos.frozen import frozen
 
 MAX_KEYS = 20_000
 _WORD = re.compile(r"(identity|source|total)=([0-9]{1,9}(?:\.[0-9]{1,9})?):([0-9]{1,9})")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limit:
     """`burst` at once, and `rate` a second in the long run."""
 
@@ -26,7 +27,7 @@ class Limit:
     burst: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IssueLimits:
     """Of certificates. The defaults let ten thousand workloads of one cluster, behind one
     address, renew at once; and a workload that asks in a loop is slowed down."""

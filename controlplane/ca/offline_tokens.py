@@ -8,7 +8,6 @@ without an end, of Kubernetes before 1.21, are refused.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 from certs.errors import CertificateError
@@ -17,6 +16,7 @@ from certs.jwt_keys import KeySet
 from certs.jwt_token import EXPIRED, Jwt, JwtError
 from controlplane.ca.caller import Attestation, Caller, Unauthenticated
 from controlplane.ca.service_accounts import caller_of, fact
+from protos.frozen import frozen
 
 log = logging.getLogger("weft.controlplane.ca")
 
@@ -24,7 +24,7 @@ CLOCK_SKEW_S = 10.0
 _CLAIMS = "kubernetes.io"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OfflineOptions:
     """jwks: the key file. issuer: `--service-account-issuer` of the API server. audiences: at
     least one of them must be the token's."""

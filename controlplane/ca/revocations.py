@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Container, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from certs.store import CA_FOLDER
 from certs.x509 import Certificate, may_sign_lists, spiffe_id
 from controlplane.ca.live import LiveAuthority
 from controlplane.ca.shared_revocations import SharedRevocations
+from protos.frozen import frozen
 
 log = logging.getLogger("weft.controlplane.ca")
 
@@ -42,7 +43,7 @@ had it at its end would refuse everybody."""
 _SERIAL = re.compile(r"[0-9a-f]{1,40}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Revocation:
     """what: a serial number in hex, lower case, or a SPIFFE id. at: Unix seconds."""
 
@@ -51,7 +52,7 @@ class Revocation:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Told:
     """crl: PEM, b'' for nothing. whole_chains: other issuers' lists are there, too, one for each
     issuer up to the roots. covers: there is a list of each issuer of our own chains, so that a

@@ -6,12 +6,12 @@ time, revocation and trust domain are looked at with each call, by whoever asks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from certs.spiffe import SpiffeId
 from certs.x509 import Certificate, chain_from_pem, check_svid
 from controlplane.ca.caller import Context
+from protos.frozen import frozen
 
 # gRPC's name for the peer's certificate, there only if the handshake verified it.
 _PEER_CERTIFICATE = "x509_pem_cert"
@@ -20,7 +20,7 @@ MAX_KEPT = 4096
 """Some 3 KB each."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shown:
     """signers: what came with the leaf, to lead to a root."""
 

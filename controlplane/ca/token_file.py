@@ -9,18 +9,19 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from certs.errors import CertificateError
 from certs.files import read_secret
 from certs.spiffe import SpiffeId
+from protos.frozen import frozen
 
 _VERSION = 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TokenRecord:
     """One token: digests in hexadecimal, `expires_at` in Unix seconds, `key_sha256` '' if unspent.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import ssl
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +20,7 @@ from certs.errors import CertificateError
 from certs.files import read_public, version_of
 from controlplane.ca.caller import Attestation, Caller, Kind, Unauthenticated
 from controlplane.ca.service_accounts import caller_of, fact
+from protos.frozen import frozen
 
 log = logging.getLogger("weft.controlplane.ca")
 
@@ -34,7 +34,7 @@ _EXTRA = "authentication.kubernetes.io/"
 _AWAY = "the API server cannot be asked about this token now: try again"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ApiServer:
     """Where the API server is, the CA of its certificate, and the file of our own token."""
 

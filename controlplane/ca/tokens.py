@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from threading import Lock
@@ -22,6 +22,7 @@ from certs.files import MAX_FILE_BYTES, write_secret
 from certs.spiffe import SpiffeId
 from controlplane.ca.shared_tokens import SharedTokens
 from controlplane.ca.token_file import TokenRecord, read_tokens, tokens_to_json
+from protos.frozen import frozen
 
 DEFAULT_TTL_S = 3600.0
 MAX_TTL_S = 30 * 86400.0
@@ -41,7 +42,7 @@ class TooManyTokensError(Exception):
     """The bound on live tokens, or on their file, is reached; it goes away as tokens expire."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JoinToken:
     """A new token: the secret itself, whom it stands for, its end in Unix seconds."""
 

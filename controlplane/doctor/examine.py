@@ -8,7 +8,6 @@ was pushed. What nobody can know is said to be unknown. PURE: it reads, judges a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from math import inf
 
 from certs.authority import Authority
@@ -27,6 +26,7 @@ from controlplane.emit import names
 from controlplane.mesh.credentials import Credential
 from controlplane.rotation.roster import Absent, Roster
 from controlplane.xds.service import Connection
+from protos.frozen import frozen
 from protos.types import SDS
 
 CONTROL_PLANE = "control plane"
@@ -42,7 +42,7 @@ _RENEWS = "renewed by itself at half of its life"
 _HANDSHAKES = "its handshakes fail"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Patients:
     """Everything that is looked at. keys None: plain Envoys get none from us. root_version: of the
     SDS secret ROOTCA as it is now. ttl_s: how long leaves live. unheeded: why revocation lists are

@@ -16,11 +16,11 @@ away             proxy that went without a word and may still serve
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 from certs.describe import rfc3339, span
 from certs.doctor import WARN_SHARE, Severity
+from protos.frozen import frozen
 
 Kind = Literal[
     "authority", "crl", "trust", "cross", "serving", "identity", "served", "credential", "bundle",
@@ -31,7 +31,7 @@ STRANGE_ROOT_S = 365 * 86400.0
 """Roots of others live for decades, and a third of that is nothing to warn of."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Life:
     """From when to when, in Unix seconds."""
 
@@ -63,7 +63,7 @@ class Life:
         return severity, text
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """where: a node id, "control plane" or "trust domain NAME". breaks: what does when it ends, or
     at once. life None: nothing that ends. clock_ahead_s: only of a clock; None is unknown."""

@@ -5,13 +5,13 @@ plane that has started anew is told again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from certs.spiffe import SpiffeId
 from controlplane.doctor.findings import Life
 from controlplane.rotation.roster import ProxyKey, key_of
 from controlplane.xds.service import Connection
+from protos.frozen import frozen
 
 MAX_CERTIFICATES = 256
 """Of one proxy."""
@@ -19,7 +19,7 @@ MAX_CERTIFICATES = 256
 HeldKind = Literal["identity", "certificate", "trust"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Held:
     """One certificate in a proxy. secret: its SDS name, or whose own it is. serial, sha256: hex."""
 
@@ -34,7 +34,7 @@ class Held:
     used_by: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Report:
     """received_at: our clock; ahead_s: by how much the proxy's was ahead of it, less what the
     message has taken on its way."""

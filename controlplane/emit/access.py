@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.config.rbac.v3.rbac_pb2 import RBAC
@@ -24,6 +23,7 @@ from controlplane.emit.rbac import Place, rules
 from controlplane.emit.words import packed
 from controlplane.mesh.policy import AccessPolicy, Action, Authorizer, Security, TokenRule
 from controlplane.mesh.tls_limits import NO_LIMITS, TlsLimits
+from protos.frozen import frozen
 
 HTTP_RBAC = "envoy.filters.http.rbac"
 HTTP_EXT_AUTHZ = "envoy.filters.http.ext_authz"
@@ -37,7 +37,7 @@ _SHADOW_PREFIXES: Mapping[Action, str] = {
 _BAD_PROVIDER = "-deny-due-to-bad-CUSTOM-action"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Guards:
     """What holds for one workload: `of` finds it out once for all of its listeners."""
 
@@ -106,7 +106,7 @@ def network_filters(guards: Guards, port: int, numbers: tuple[int, ...] = ()) ->
 # --------------------------------------------------------------------------- steps
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Step:
     """One RBAC filter, and whom to ask by what it finds in the shadow."""
 

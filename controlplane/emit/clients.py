@@ -7,12 +7,13 @@ A Client holds all of a node that this depends on, so that nodes that are alike 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Protocol
 
 from controlplane.emit import credentials, localities
 from controlplane.mesh.imports import Import, import_of
 from controlplane.mesh.model import ClientPolicy, Service, Subset, TrafficPolicy, Viewpoint
+from protos.frozen import frozen
 
 _PASSTHROUGH = "PASSTHROUGH"
 
@@ -30,7 +31,7 @@ class Caller(Protocol):
     def intercepts(self) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Client:
     """labels: of a node's those that some service asks for; others differ from pod to pod.
     intercepts: it knows to which address the application connects."""

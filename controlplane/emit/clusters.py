@@ -7,7 +7,7 @@ for the whole cluster, a mixed one by the endpoint's `tlsMode`. A DestinationRul
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import TransportSocket
@@ -29,9 +29,10 @@ from controlplane.mesh.model import (
     ServicePort,
     TrafficPolicy,
 )
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """What one outbound cluster leads to."""
 

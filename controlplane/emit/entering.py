@@ -3,8 +3,6 @@ rest is one route, or a relay, to the application."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.config.route.v3.route_components_pb2 import Route, VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -19,9 +17,10 @@ from controlplane.emit.access_logs import DEFAULT
 from controlplane.emit.managers import HttpConnectionManager
 from controlplane.emit.words import over_ads, packed, seconds
 from controlplane.mesh.telemetry import Logs
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """A port of a workload. port: where connections come, and numbers: by which policies may know
     it. shown: its number in the name of the virtual host."""

@@ -7,16 +7,16 @@ It knows nothing of what is patched: `attempt` makes it with some of the patches
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from controlplane.mesh.patches import EnvoyPatch
+from protos.frozen import frozen
 
 T = TypeVar("T")
 Patches = tuple[EnvoyPatch, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Attempt(Generic[T]):
     """What was made, or why it can't be in force: a sentence for each problem."""
 
@@ -24,7 +24,7 @@ class Attempt(Generic[T]):
     problems: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LeftOut:
     """A patch, and what it would break."""
 
@@ -32,7 +32,7 @@ class LeftOut:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fitted(Generic[T]):
     """attempt: with the patches that stayed; it has problems where even none at all would be too
     many, and then nobody is blamed."""

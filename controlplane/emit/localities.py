@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from controlplane.mesh.model import Endpoint, Service, TrafficPolicy, Viewpoint
+from protos.frozen import frozen
 
 Place = tuple[str, str, str]
 """Region, zone, subzone; '' is not known."""
@@ -20,7 +21,7 @@ _ZONE = "topology.kubernetes.io/zone"
 _SUBZONE = "topology.istio.io/subzone"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Group:
     """priority 0 comes first; weight is the group's share among those of its priority."""
 

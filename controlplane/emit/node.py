@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
 from envoy.config.core.v3.base_pb2 import Node as EnvoyNode
@@ -11,6 +11,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from controlplane.emit.words import is_ip
 from controlplane.mesh.model import Workload
+from protos.frozen import frozen
 
 Interception = Literal["NONE", "REDIRECT", "TPROXY"]
 """Istio's INTERCEPTION_MODE: how connections come to the proxy without the workload's doing."""
@@ -19,7 +20,7 @@ Dialect = Literal["envoy", "grpc"]
 """What a client understands: all of Envoy, or what gRPC's own xDS has of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Node:
     """The words are Istio's node metadata. weft_agent: a Weft proxy, which holds its own key.
     http_proxy_port 0: no outbound HTTP proxy listener is wanted. gateway: where a laptop's gateway

@@ -7,12 +7,13 @@ the others leave the question out and take more (Istio's rule: rather too little
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from envoy.config.rbac.v3.rbac_pb2 import RBAC, Permission, Policy, Principal
 
 from controlplane.emit import facts
 from controlplane.mesh.policy import PRINCIPAL_ATTRIBUTES, AccessPolicy, Clause, Fact, Rule, Value
+from protos.frozen import frozen
 
 _IN_METADATA = ("claim", "metadata")
 _ACTIONS: dict[str, RBAC.Action] = {
@@ -23,7 +24,7 @@ _ACTIONS: dict[str, RBAC.Action] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """Where rules are to hold. port: the listener's, and numbers: by which policies may know it."""
 

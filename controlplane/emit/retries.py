@@ -7,8 +7,6 @@ those that prove that nobody saw the request. A `retryOn` that a user wrote is t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from envoy.config.route.v3.route_components_pb2 import RetryPolicy
 from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import (
     PreviousHostsPredicate,
@@ -20,6 +18,7 @@ from envoy.extensions.retry.priority.previous_priorities.v3.previous_priorities_
 from controlplane.emit.matches import IDEMPOTENT
 from controlplane.emit.words import packed, seconds
 from controlplane.mesh.model import Retry, RouteMatch
+from protos.frozen import frozen
 
 NOT_PROCESSED = ("connect-failure", "refused-stream")
 DEFAULT_RETRY_ON = (*NOT_PROCESSED, "unavailable", "cancelled", "retriable-status-codes")
@@ -33,7 +32,7 @@ IDEMPOTENT_EXTRA = ("reset",)
 """An idempotent request whose connection broke without an answer may go elsewhere too."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Variant:
     """One of the routes that a match becomes: with idempotent_only before without."""
 

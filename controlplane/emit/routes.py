@@ -8,7 +8,7 @@ proxy answers 503 with the response flag NC, and the mesh's status says which ru
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from envoy.config.route.v3.route_components_pb2 import (
     DirectResponseAction,
@@ -32,6 +32,7 @@ from controlplane.mesh.model import (
     RouteMatch,
     Service,
 )
+from protos.frozen import frozen
 
 HTTP_PROTOCOLS = frozenset(("HTTP", "HTTP2", "GRPC"))
 UNKNOWN_HOST_BODY = "No service of the mesh has this host name and port (BlackHoleCluster).\n"
@@ -40,7 +41,7 @@ MAX_BODY_BYTES = 1024 * 1024
 """Of a direct response, as Istio has it; Envoy would take 4096."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Routes:
     configuration: RouteConfiguration
     unresolved: frozenset[str] = field(default_factory=frozenset)

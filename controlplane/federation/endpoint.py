@@ -12,7 +12,6 @@ import secrets
 import ssl
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
@@ -22,6 +21,7 @@ from certs.files import read_public, read_secret
 from certs.keys import key_from_pem, key_to_pem
 from certs.spiffe_bundle import emit_bundle
 from controlplane.ca.live import LiveAuthority
+from protos.frozen import frozen
 
 log = logging.getLogger("weft.controlplane.federation")
 
@@ -30,7 +30,7 @@ HOLD_S = 2.0 * REFRESH_HINT_S
 """By then everybody who follows the hint has a new bundle, even if one attempt failed."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shown:
     """What the server proves itself with: PEM of the chain and of the key."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,11 +13,12 @@ from certs.errors import CertificateError
 from controlplane.ca.live import LiveAuthority
 from controlplane.ca.server_credentials import ServingCertificate
 from controlplane.federation.endpoint import BundleEndpoint, Shown, from_files
+from protos.frozen import frozen
 
 STOP_GRACE_S = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BundleOptions:
     """port 0: any free one. Without certificate and key the profile is https_spiffe, else
     https_web."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
 from controlplane.kinds.json_nodes import compose_value
@@ -18,9 +18,10 @@ from controlplane.kinds.registry import KINDS, class_of, is_foreign, versions_of
 from controlplane.kinds.schema import Invalid, Place, Problem, obj
 from controlplane.kinds.yaml_nodes import Mapping, Node, Scalar, Sequence, YamlError, compose_all
 from controlplane.mesh.model import Position, Status
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Parsed:
     """whole False: some text could not be attributed to any object. documents: all that was read,
     also of kinds that are nothing to a mesh."""

@@ -6,8 +6,9 @@ whoever writes them to an API server: here everything is about the objects as th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from protos.frozen import frozen
 
 CONTROLLERS = ("weft.dev/gateway-controller", "istio.io/gateway-controller")
 """The controllerNames that are Weft's: its own, and Istio's, so that what was made for istiod works
@@ -18,7 +19,7 @@ GroupKind = tuple[str, str]
 """(group, kind), group '' for Kubernetes' core."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Condition:
     type: str
     status: Truth
@@ -26,7 +27,7 @@ class Condition:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Parent:
     """What a route or policy refers to, as it is written: '' and None where nothing is."""
 
@@ -38,7 +39,7 @@ class Parent:
     port: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ParentConditions:
     """controller: of the Gateway's class, '' where none is meant."""
 
@@ -47,7 +48,7 @@ class ParentConditions:
     controller: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ListenerConditions:
     name: str
     supported_kinds: tuple[GroupKind, ...]
@@ -55,7 +56,7 @@ class ListenerConditions:
     conditions: tuple[Condition, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ObjectConditions:
     """Of one object: its own, its listeners' (Gateway, ListenerSet), its parents' (routes and
     BackendTLSPolicy). attached_sets: how many ListenerSets a Gateway has taken. addresses: where a

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from controlplane.mesh.position import NOWHERE, Position
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Credential:
     """PEM texts, checked; b'' for what it does not have. lists: of what is revoked."""
 

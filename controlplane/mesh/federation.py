@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from certs.spiffe import SpiffeId
 from certs.spiffe_bundle import SpiffeBundle
 from controlplane.mesh.position import NOWHERE, Position
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ForeignDomain:
     """endpoint None: the profile https_web, else https_spiffe with this server. first_bundle is
     believed until the endpoint has been reached for the first time. object: who says so, as in a

@@ -7,12 +7,13 @@ the hosts and the certificates that it has there; it carries either HTTP or stre
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from controlplane.mesh.http_rules import Destination, HttpRule
 from controlplane.mesh.position import NOWHERE, Position
 from controlplane.mesh.scopes import Scope
+from protos.frozen import frozen
 
 SecretName = tuple[str, str]
 """Namespace and name."""
@@ -23,7 +24,7 @@ Mode = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServerTls:
     """How a server proves who it is, and whom it lets in.
 
@@ -48,7 +49,7 @@ class ServerTls:
     curves: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VirtualHost:
     """Rules for hosts ('*', '*.a.com', 'a.com'); what none of them takes gets 404."""
 
@@ -58,7 +59,7 @@ class VirtualHost:
     redirect_to_https: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StreamRoute:
     """A connection's way by its server name (TLS); without names it takes every connection."""
 
@@ -68,7 +69,7 @@ class StreamRoute:
     position: Position = NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Server:
     """hosts: server names of TLS, () for any. tls None: plain text, or with `passthrough` TLS
     that others end."""
@@ -89,7 +90,7 @@ class Server:
         return self.tls is not None or self.passthrough
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Gateway:
     """`name` tells it from others in names of resources: 'NAME.NAMESPACE', Istio's way. behind: the
     hosts of Services whose endpoints are its proxies, and whose ports are all that it has; () for

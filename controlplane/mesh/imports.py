@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from controlplane.mesh.position import NOWHERE, Position
 from controlplane.mesh.scopes import Scope
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Import:
     """hosts: (namespace, host) of services that are known; '*' is any, '*.x' all below x.
     excluded: namespaces whose services are not, whatever `hosts` says."""

@@ -5,7 +5,6 @@ becomes of connections to places that nobody knows."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from controlplane.mesh.gateways import ServerTls
@@ -15,11 +14,12 @@ from controlplane.mesh.position import NOWHERE, Position
 from controlplane.mesh.scopes import Scope
 from controlplane.mesh.services import Protocol
 from controlplane.mesh.traffic_policy import ConnectionPool
+from protos.frozen import frozen
 
 OutboundMode = Literal["ALLOW_ANY", "REGISTRY_ONLY", "ALLOW_ANY_DYNAMIC_DNS"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OutboundPolicy:
     """What is done with connections and requests to places that are no service of the mesh: they
     go where they are addressed (to `proxy`, where it is set), to what their Host header or server
@@ -29,7 +29,7 @@ class OutboundPolicy:
     proxy: Destination | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Interception:
     """Of the whole mesh. detection_timeout_s: how long a listener looks for the first bytes of a
     connection before it goes on without them, 0 for ever. on_loopback: applications are there, and
@@ -46,7 +46,7 @@ class Interception:
     http_proxy_port: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Egress:
     """Services that are known at one port, or with port None at all ports that they have.
 
@@ -62,7 +62,7 @@ class Egress:
     bound: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ingress:
     """A port at which connections are taken in, in place of those that services have. app: where
     the application is ('' is where the connection was going; a unix socket has no port). tls: in
@@ -78,7 +78,7 @@ class Ingress:
     pool: ConnectionPool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sidecar:
     """What holds for the sidecars of `scope`. outbound None: what holds in the mesh; pool: for
     connections to the application."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from controlplane.mesh.position import NOWHERE, Position
 from controlplane.mesh.scopes import Scope
+from protos.frozen import frozen
 
 Context = Literal["ANY", "SIDECAR_INBOUND", "SIDECAR_OUTBOUND", "GATEWAY"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PatchMatch:
     """What is patched; '' and 0 are anything. filter is one of a chain's (or of the listener's),
     http_filter one of its HTTP connection manager's. gateway ('namespace/name') and server are of a
@@ -41,7 +42,7 @@ class PatchMatch:
     metadata: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EnvoyPatch:
     """apply_to and operation are Istio's words; value is JSON, '' where there is none. object: who
     says so, as in a Status; path: where in it."""

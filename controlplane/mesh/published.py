@@ -6,14 +6,13 @@ sees the VirtualServices of that part; and some are for hosts that are no servic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from controlplane.mesh.http_rules import HttpRule
 from controlplane.mesh.imports import Import
 from controlplane.mesh.stream_rules import StreamRule
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Published:
     """hosts: full names, or wildcards. visible_in: namespaces of the clients that may see it, None
     for all."""

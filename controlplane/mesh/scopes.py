@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Generic, Protocol, TypeVar
+
+from protos.frozen import frozen
 
 GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
 """Gateway API's label of a gateway's workloads."""
@@ -13,7 +15,7 @@ GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
 Label = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scope:
     """Which workloads: those of `namespace` ('' is every one) with all of the labels; where
     `gateways` is not None only the gateways of these names."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from controlplane.mesh.http_rules import HttpRule, Retry
 from controlplane.mesh.position import NOWHERE, Position
 from controlplane.mesh.stream_rules import StreamRule
 from controlplane.mesh.traffic_policy import ClientPolicy, Subset, TrafficPolicy
+from protos.frozen import frozen
 
 Protocol = Literal["HTTP", "HTTP2", "GRPC", "TCP", "TLS", "HTTPS", "MONGO", "UDP"]
 Resolution = Literal["STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS", "NONE"]
 TlsMode = Literal["STRICT", "PERMISSIVE", "DISABLE"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServicePort:
     """assumed: nobody says what it speaks, and `protocol` is the guess of who can't look at the
     first bytes."""
@@ -27,7 +28,7 @@ class ServicePort:
     assumed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Endpoint:
     """One place that serves a service. ports: service port number -> port at `address`.
 
@@ -46,7 +47,7 @@ class Endpoint:
     more_addresses: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClusterSettings:
     """stat_name: what clusters are called in statistics, with Istio's variables; '' for their own
     names. dns_refresh_s: between look-ups where an answer does not say; None: the proxy's own."""
@@ -55,7 +56,7 @@ class ClusterSettings:
     dns_refresh_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Viewpoint:
     """Where a client is (region, zone, subzone; '' is not known), and those of its labels that
     decide which endpoints are near it."""
@@ -64,7 +65,7 @@ class Viewpoint:
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Service:
     """hostname is the full name; aliases are its shorter ones, valid from `namespace` (any of them
     also with ':port'). policy and port_policies come from its DestinationRule; the first of
@@ -103,7 +104,7 @@ class Service:
     position: Position = NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InboundPort:
     """A port of a workload: its sidecar listens at listen_*, the application at app_*. Of
     connections that are intercepted listen_port is where they go, and app_address '' stands for
@@ -125,7 +126,7 @@ class InboundPort:
     assumed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Workload:
     """What a sidecar stands beside: found by namespace and name in its node metadata.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from controlplane.mesh.http_rules import Destination
 from controlplane.mesh.position import NOWHERE, Position
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StreamMatch:
     """server_names: of which TLS's is one ('*.x' stands for all below x); () is any bytes.
     destination_subnets: where the client connects to, which only who intercepts it knows."""
@@ -21,7 +22,7 @@ class StreamMatch:
     destination_subnets: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StreamRule:
     """One `tcp:` or `tls:` entry; the first rule of which a match holds takes a connection."""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from controlplane.mesh.http_rules import StringMatch
 from controlplane.mesh.scopes import Scope
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Compared:
     """A number of a stream: its status code (0: it has none), or the milliseconds it took."""
 
@@ -18,7 +19,7 @@ class Compared:
     value: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HeaderTest:
     """A header of the request. match None: it is there. inverted: the opposite, which is also true
     of a header that is not there."""
@@ -28,14 +29,14 @@ class HeaderTest:
     inverted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Every:
     """All of them; without any: always."""
 
     tests: tuple[LogTest, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Some:
     """One of them; without any: never."""
 
@@ -50,7 +51,7 @@ STDOUT = "/dev/stdout"
 Encoding = Literal["TEXT", "JSON"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AccessLog:
     """One line for each stream that `wanted` takes. format: text, or for JSON an object; '' is
     Istio's. Its operators are Envoy's. omits_empty: an operator without a value has none."""
@@ -62,7 +63,7 @@ class AccessLog:
     wanted: LogTest = ALWAYS
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Logs:
     """Of one workload: of what comes in (server) and of what it calls, or a gateway passes on."""
 
@@ -70,7 +71,7 @@ class Logs:
     server: tuple[AccessLog, ...] = (AccessLog(),)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ScopedLogs:
     scope: Scope
     logs: Logs = field(default_factory=Logs)

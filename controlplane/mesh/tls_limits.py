@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TlsLimits:
     """only_tls13: nothing older is spoken. ciphers (of TLS 1.2, in Envoy's words) and curves: those
     that may be used, () for the proxy's own choice."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from controlplane.mesh.position import NOWHERE, Position
 from controlplane.mesh.scopes import Scope
 from controlplane.mesh.tls_limits import NO_LIMITS, TlsLimits
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConnectionPool:
     """None: not set, the dialect's default holds. idle_timeout_s 0: none. http2: whether HTTP/2 is
     spoken where the port's protocol is HTTP; as_client: what the client speaks is spoken on."""
@@ -33,7 +34,7 @@ class ConnectionPool:
     retry_budget: RetryBudget | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TcpKeepalive:
     """None: what the proxy's system does."""
 
@@ -42,7 +43,7 @@ class TcpKeepalive:
     interval_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RetryBudget:
     """percent of the requests that are under way may be retries, and this many in any case."""
 
@@ -50,7 +51,7 @@ class RetryBudget:
     min_retries: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OutlierDetection:
     """split_local_origin: failures to connect are counted apart from errors of the service."""
 
@@ -64,7 +65,7 @@ class OutlierDetection:
     consecutive_local_origin_failures: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClientTls:
     """A DestinationRule's `tls`. None in its place: automatic (mutual where the endpoint can).
 
@@ -93,7 +94,7 @@ class ClientTls:
 # --------------------------------------------------------------------------- load balancing
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cookie:
     """ttl_s None: no cookie is made where a request has none; 0: one that ends with the browser."""
 
@@ -103,7 +104,7 @@ class Cookie:
     attributes: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConsistentHash:
     """Requests with the same key go to the same endpoint. One of header, cookie, source_ip and
     query is set. size: of the ring (at least) or of the Maglev table."""
@@ -116,7 +117,7 @@ class ConsistentHash:
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Warmup:
     """A new endpoint gets its share of requests little by little (Envoy's slow start)."""
 
@@ -125,7 +126,7 @@ class Warmup:
     aggression: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Localities:
     """Istio's localityLbSetting, at most one of the first three. distribute: client's locality ->
     (endpoints' locality, percent). failover: region -> region that is next when it has nothing.
@@ -140,7 +141,7 @@ class Localities:
 Algorithm = Literal["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "PASSTHROUGH"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TrafficPolicy:
     """hash, where it is set, stands in place of load_balancer; PASSTHROUGH: connections go where
     the application sends them. proxy_protocol: the version of the header that each connection
@@ -156,7 +157,7 @@ class TrafficPolicy:
     proxy_protocol: Literal["", "V1", "V2"] = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Subset:
     """A named part of a service's endpoints; policy and port_policies are already merged."""
 
@@ -167,7 +168,7 @@ class Subset:
     position: Position = NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClientPolicy:
     """What holds for some clients of a service in place of its own policy and subsets."""
 

@@ -6,12 +6,12 @@ takes nothing away, it is told.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
 from certs.renewal import retry_delay_s
 from controlplane.openid.document import count
+from protos.frozen import frozen
 
 REFRESH_S = 20 * 60.0
 """Istio's PILOT_JWT_PUB_KEY_REFRESH_INTERVAL."""
@@ -23,7 +23,7 @@ LATE_AFTER_S = 3 * REFRESH_S
 Severity = Literal["error", "warning", "info"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Keys:
     """url: where they are published. since: when these were first seen."""
 

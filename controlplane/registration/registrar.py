@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from controlplane.kinds.objects import Object, ObjectKey
@@ -25,6 +24,7 @@ from controlplane.tasks import spawn
 from controlplane.xds.service import Connection
 from controlplane.xds.stream import Answer
 from controlplane.xds.wire import Push
+from protos.frozen import frozen
 
 log = logging.getLogger("weft.controlplane.registration")
 
@@ -38,7 +38,7 @@ TAKEN = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Made:
     """Of what an entry was made."""
 

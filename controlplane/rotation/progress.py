@@ -11,7 +11,6 @@ PURE: it reads streams and the roster, and decides nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from certs.x509 import is_issued_by
@@ -20,6 +19,7 @@ from controlplane.ca.live import LiveAuthority
 from controlplane.emit import names
 from controlplane.rotation.roster import Roster
 from controlplane.xds.service import Connection
+from protos.frozen import frozen
 from protos.types import SDS
 
 Need = Literal["trust", "certificates", "distrust"]
@@ -27,7 +27,7 @@ State = Literal["done", "waiting", "refused", "away", "skipped"]
 EVERYBODY_AWAY = "*"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProxyProgress:
     """detail: for a person, '' if there is nothing to say."""
 

@@ -22,7 +22,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
@@ -34,6 +33,7 @@ from controlplane.kinds.parse import Parsed, parse
 from controlplane.mesh.model import Position, Status
 from controlplane.sources.held_shut import stand_ins
 from controlplane.sources.last_good import LastGood
+from protos.frozen import frozen
 
 log = logging.getLogger("weft.controlplane.files")
 logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells every event and timeout
@@ -58,7 +58,7 @@ class: all files' are made at each look."""
 _UNSTAMPED: _Stamp = (0, 0, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _File:
     """emptied: the file is empty now, perhaps because it is just being written; parsed is old."""
 

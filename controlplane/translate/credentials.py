@@ -7,7 +7,6 @@ whoever names it can ask for a sentence of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from controlplane.mesh.credentials import Credential
 from controlplane.mesh.model import ClientPolicy, Service, Subset
 from controlplane.translate.questions import Index, asked, unlike
 from controlplane.translate.report import Report
+from protos.frozen import frozen
 
 Need = Literal["pair", "roots"]
 """A certificate with its key, or what to verify others by."""
@@ -35,7 +35,7 @@ Faults = list[tuple[Secret, str, str]]
 """(the Secret, which value of it, what is wrong)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Reading:
     credential: Credential | None
     faults: tuple[tuple[Secret, str, str], ...] = ()

@@ -7,7 +7,7 @@ belongs to no namespace, always counts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from controlplane.inventory import Snapshot
 from controlplane.kinds.cluster_node import Node
@@ -19,6 +19,7 @@ from controlplane.kinds.mesh_config import ROOT_NAMESPACE, MeshConfigMap
 from controlplane.kinds.objects import Object
 from controlplane.translate.memo import Memo
 from controlplane.translate.report import Report
+from protos.frozen import frozen
 
 OF_NO_NAMESPACE = (
     Namespace,
@@ -32,7 +33,7 @@ _NAME = "kubernetes.io/metadata.name"
 """A label that every namespace has."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Chosen:
     """The namespaces that some of the selectors take. labels: of those that are known."""
 

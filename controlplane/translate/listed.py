@@ -8,7 +8,7 @@ or else by the address. A pod that is listed for both families of addresses is o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from controlplane.kinds import core
@@ -18,11 +18,12 @@ from controlplane.translate.index import EndpointList
 from controlplane.translate.pods.residents import Resident, Residents
 from controlplane.translate.pods.table import Name
 from controlplane.translate.report import Report
+from protos.frozen import frozen
 
 Health = Literal["HEALTHY", "UNHEALTHY", "DRAINING"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Entry:
     """One line of a list. more: addresses of the same pod in another family."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from controlplane.kinds import connection_pool
@@ -13,9 +12,10 @@ from controlplane.kinds.mesh_tls import TlsConfig
 from controlplane.mesh.model import ClusterSettings, Localities, Retry, TcpKeepalive
 from controlplane.mesh.tls_limits import NO_LIMITS, TlsLimits
 from controlplane.translate.http_actions import retry
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IngressSettings:
     """Which Ingresses are ours: none (OFF), those of our classes alone (STRICT), or those without
     a class, too (DEFAULT); UNSPECIFIED asks IngressClasses for the default one. own_class: a class
@@ -31,7 +31,7 @@ class IngressSettings:
 _ITS_OWN = ClusterSettings()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Defaults:
     """None: the proxy's own. localities None: by nearness alone. exports: as in `exportTo`. tls: of
     all but mutual TLS between workloads."""

@@ -9,18 +9,18 @@ where it was. Knows nothing of who remembers.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from controlplane.kinds.schema import Record
 from controlplane.mesh.model import Status
+from protos.frozen import frozen
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Question:
     """One call of a query of the index in `slot`, what it answered and what it told."""
 

@@ -32,6 +32,7 @@ from controlplane.translate.index import age
 from controlplane.translate.log_formats import json_fault, text_fault
 from controlplane.translate.report import Report
 from controlplane.translate.scopes import scope_of
+from protos.frozen import frozen
 
 KINDS = (MeshConfigMap, Telemetry)
 """What of a snapshot decides."""
@@ -167,7 +168,7 @@ def _test(item: Telemetry, entry: AccessLogging, report: Report) -> LogTest:
 # --------------------------------------------------------------------------- providers
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Providers:
     """logs: by the name of a provider, None for one that has no access log of ours."""
 

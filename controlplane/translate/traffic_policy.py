@@ -8,7 +8,7 @@ inherits none of these four.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import TypeVar
 
 from controlplane.kinds import connection_pool, load_balancer
@@ -28,12 +28,13 @@ from controlplane.mesh.model import (
 )
 from controlplane.mesh.traffic_policy import Algorithm
 from controlplane.translate.mesh_defaults import NO_DEFAULTS, Defaults, keepalive, localities
+from protos.frozen import frozen
 
 _PLAIN = ClientTls("DISABLE")
 """What is spoken where nobody says anything and nothing is automatic."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settings:
     """The parts that override each other whole; None: not set at any level. namespace: of the
     rule that says how to speak TLS."""

@@ -4,11 +4,11 @@ decides, not its words."""
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 from certs.spiffe import SpiffeId
 from certs.x509 import Certificate
 from controlplane.emit.node import Node
+from protos.frozen import frozen
 
 MAX_STREAMS = 50_000
 MAX_STREAMS_OF_ONE_IDENTITY = 10_000
@@ -16,7 +16,7 @@ MAX_NAMES = 250_000
 """That one stream may ask for: no mesh has as many, but a client may make them up."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Proof:
     """What a stream's credentials prove. With a refusal: nothing, and why. Without: `identity`,
     which is None for the administrator. leaf: the certificate that proved it, if one did."""

@@ -7,7 +7,7 @@ A patch is to blame only if the resource is another one without it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from controlplane.emit import clients, envoy, patches
 from controlplane.emit.node import Node, seated
@@ -23,6 +23,7 @@ from controlplane.mesh.model import NOWHERE, Mesh, Position, Status
 from controlplane.mesh.patches import EnvoyPatch
 from controlplane.xds.refusals import Refusal
 from controlplane.xds.troubles import name_of, named
+from protos.frozen import frozen
 from protos.types import CDS, LDS, RDS, VHDS, short_name
 
 REJECTED = "Rejected"
@@ -37,7 +38,7 @@ _TYPES = {"CLUSTER": (CDS,), "EXTENSION_CONFIG": (LDS,)} | dict.fromkeys(ROUTES,
 """What a patch may change; listeners otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Suspect:
     """As in a Status. path: where in the object, '' for all of it."""
 

@@ -18,6 +18,7 @@ from controlplane.resources import NOTHING, Resource, Resources, Snapshot
 from controlplane.snapshot import encode
 from controlplane.xds.rollout import Rollout
 from controlplane.xds.wire import Push
+from protos.frozen import frozen
 from protos.types import CDS, EDS, LDS, RDS, VHDS
 
 WILDCARD = "*"
@@ -40,7 +41,7 @@ def rejection_of(request: DiscoveryRequest | DeltaDiscoveryRequest) -> str | Non
     return request.error_detail.message or "rejected without a message"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """What one request was and what it led to. detail is a NACK's message."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import ip_address
 
 from controlplane.emit.node import Node
@@ -11,6 +10,7 @@ from controlplane.emit.words import is_ip
 from controlplane.mesh.gateways import Gateway, Server
 from controlplane.mesh.model import Mesh, Workload
 from controlplane.mesh.scopes import GATEWAY_NAME
+from protos.frozen import frozen
 
 EVERYWHERE = "0.0.0.0"
 ROUTER = "router~"
@@ -24,7 +24,7 @@ Ports = Mapping[int, tuple[int, ...]]
 ANY_SERVICE = ("", "")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """A proxy as a gateway. ports: by namespace and host of the Service before it; ANY_SERVICE
     stands for all of them. proven: it is the workload that it says, so that it may have private

@@ -8,7 +8,7 @@ are used that have: to send in plain text what could be secret is nobody's wish.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import TransportSocket
@@ -24,6 +24,7 @@ from controlplane.emit.proxyless import balancing, tls
 from controlplane.emit.proxyless.losses import Losses
 from controlplane.emit.words import UNIX, is_ip, over_ads, packed
 from controlplane.mesh.model import Endpoint, Service
+from protos.frozen import frozen
 
 AGGREGATE = "envoy.clusters.aggregate"
 
@@ -38,7 +39,7 @@ def of_service(service: Service, trust_domains: tuple[str, ...], losses: Losses)
                 yield from _outbound(target, losses)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Security:
     """How the endpoints of a cluster are spoken to. closed: not at all, why was noted."""
 

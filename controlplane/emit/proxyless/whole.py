@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -18,9 +17,10 @@ from controlplane.emit.routes import Domains, tcp_ports
 from controlplane.emit.words import over_ads
 from controlplane.mesh.model import Mesh, Service, Status, Workload
 from controlplane.snapshot import Draft
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Made:
     """What came of something, and what was lost on the way. clusters: those that routes name."""
 
@@ -54,7 +54,7 @@ def ways_to(service: Service, domains: Domains, caller: Caller) -> Made:
     return Made(draft, tuple(losses.statuses()), named)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Server:
     """All that a workload's own servers depend on. denied: revoked identities."""
 

@@ -8,7 +8,6 @@ takes mutual TLS only, PERMISSIVE anything, DISABLE does not look at TLS.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from envoy.config.core.v3.base_pb2 import TrafficDirection, TransportSocket
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, ListenerFilter
@@ -32,13 +31,14 @@ from controlplane.emit.sidecars.inspectors import inspectors
 from controlplane.emit.sidecars.ports import Port, ports_of
 from controlplane.emit.words import packed, seconds, socket_address
 from controlplane.mesh.model import Workload
+from protos.frozen import frozen
 
 MUTUAL_HTTP = ("istio-http/1.0", "istio-http/1.1", "istio-h2")
 MUTUAL_BYTES = ("istio-peer-exchange", "istio")
 """What sidecars say in TLS of what is inside (Istio's)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Way:
     """One filter chain of a port. mutual: TLS is ended there. transport '': TLS or not."""
 
@@ -52,6 +52,8 @@ _HTTP, _BYTES = Way(True), Way(False)
 _RAW_HTTP = Way(True, "raw_buffer", PLAIN_HTTP)
 _ENDED_HTTP, _ENDED_BYTES = Way(True, "tls", secured=True), Way(False, "tls", secured=True)
 _ANY = (*MUTUAL_HTTP, *MUTUAL_BYTES)
+_OF_GRPC = "h2"
+"""What gRPC's own xDS clients say, whose mutual TLS knows no words of Istio's."""
 _WAYS: dict[tuple[str, str], tuple[Way, ...]] = {
     ("STRICT", "HTTP"): (_ENDED_HTTP,),
     ("STRICT", "TCP"): (_ENDED_BYTES,),
@@ -59,7 +61,10 @@ _WAYS: dict[tuple[str, str], tuple[Way, ...]] = {
     ("DISABLE", "HTTP"): (_HTTP,),
     ("DISABLE", "TCP"): (_BYTES,),
     ("DISABLE", "AUTO"): (_RAW_HTTP, Way(False, "raw_buffer"), Way(False, "tls")),
-    ("PERMISSIVE", "HTTP"): (Way(True, "tls", _ANY, True), Way(True, "raw_buffer")),
+    ("PERMISSIVE", "HTTP"): (
+        Way(True, "tls", (*_ANY, _OF_GRPC), True),
+        Way(True, "raw_buffer"),
+    ),
     ("PERMISSIVE", "TCP"): (
         Way(False, "tls", _ANY, True),
         Way(False, "raw_buffer"),
@@ -74,10 +79,10 @@ _WAYS: dict[tuple[str, str], tuple[Way, ...]] = {
     ),
 }
 """By mode and what is spoken. Of PERMISSIVE TLS that is not the mesh's goes on as bytes, but not
-to a port that is known to be HTTP in plain text."""
+to a port that is known to be HTTP in plain text: there whoever speaks it is to be of the mesh."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Inside:
     """What all chains of one workload have in common. denied: as in `listeners.inbound`."""
 

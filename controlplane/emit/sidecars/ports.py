@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 
@@ -22,11 +21,12 @@ from controlplane.mesh.model import (
     TlsMode,
     Workload,
 )
+from protos.frozen import frozen
 
 ANYWHERE = "0.0.0.0"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Port:
     """match: to which a connection was going, 0 for any other. number: of the service behind it.
     app: address and port of the application, ('', 0) where the connection was going. own_tls: in

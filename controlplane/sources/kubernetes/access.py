@@ -12,11 +12,11 @@ import ssl
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from controlplane.sources.files import SourceError
+from protos.frozen import frozen
 
 log = logging.getLogger("weft.controlplane.kubernetes")
 
@@ -44,7 +44,7 @@ class Access(Protocol):
         """The server does not believe us, or is itself distrusted. True: `tls` is another now."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AccessOptions:
     """kubeconfig None: $KUBECONFIG or ~/.kube/config, unless this is a pod. context '': its
     current one."""

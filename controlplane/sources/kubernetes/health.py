@@ -8,7 +8,6 @@ often it was tried, so that each outage is told once, and its end once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -16,6 +15,7 @@ from controlplane.mesh.model import Position, Status
 from controlplane.sources.kubernetes.answers import ApiError
 from controlplane.sources.kubernetes.intake import SOURCE
 from controlplane.sources.kubernetes.wanted import Followed, Plan
+from protos.frozen import frozen
 
 TELL_AFTER = 2
 """Failures in a row until a server counts as away: one may be a watch that was cut off, or a kind
@@ -24,7 +24,7 @@ that has just been removed."""
 Kind = Literal["away", "forbidden", "unauthorized", "refused"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failure:
     """since: ISO 8601, UTC."""
 
@@ -82,7 +82,7 @@ class Trouble:
         return told is not None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class State:
     """outage: since when, and why, something or everything can not be asked for. refused: what the
     server does not let us have. unseen: not everything was listed yet, so that nothing is served

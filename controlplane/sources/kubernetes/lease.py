@@ -12,15 +12,15 @@ one may take over.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from controlplane.sources.kubernetes.answers import Document, mapping
+from protos.frozen import frozen
 
 API_VERSION = "coordination.k8s.io/v1"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Terms:
     """client-go's defaults."""
 

@@ -15,7 +15,7 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NoReturn, Protocol
 
 from controlplane.sources.kubernetes.answers import (
@@ -28,6 +28,7 @@ from controlplane.sources.kubernetes.answers import (
 from controlplane.sources.kubernetes.backoff import Backoff
 from controlplane.sources.kubernetes.client import UNREACHABLE, Api
 from controlplane.sources.kubernetes.replica import Change, Replica
+from protos.frozen import frozen
 
 log = logging.getLogger("weft.controlplane.kubernetes")
 
@@ -60,7 +61,7 @@ class Listener(Protocol):
     def succeeded(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pace:
     """Time and chance, for tests to fix."""
 

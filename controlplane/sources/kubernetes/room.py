@@ -8,7 +8,6 @@ import socket
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -25,11 +24,12 @@ from controlplane.sources.kubernetes.status_writer import StatusWriter
 from controlplane.sources.kubernetes.teller import Teller
 from controlplane.sources.last_good import LastGood
 from controlplane.tasks import spawn
+from protos.frozen import frozen
 
 DEFAULT_NAMESPACE = "weft-system"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SourceOptions:
     """namespaces: only these; none: all. lease_namespace: where the leader's Lease is; '': where
     this pod is, else weft-system. last_good: the file in which policies are kept over a restart."""
@@ -41,7 +41,7 @@ class SourceOptions:
     last_good: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kubernetes:
     """tell: what a translation has to say of the objects that are from here."""
 

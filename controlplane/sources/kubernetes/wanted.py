@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from controlplane.kinds.registry import KINDS
 from controlplane.sources.kubernetes.answers import Resource
+from protos.frozen import frozen
 
 NOT_FOLLOWED = frozenset({"Deployment", "Endpoints"})
 """Deployments have no effect: pods tell what runs. Every API server since 1.21 keeps EndpointSlices
@@ -36,7 +37,7 @@ class Followed:
         return self.resource.kind
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """missing: (kind, the apiVersions under which it would be understood)."""
 

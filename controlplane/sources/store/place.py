@@ -6,12 +6,12 @@ Pure. TLS to etcd unless it is on this machine and no certificate was named.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
 from controlplane.sources.store.sqlite import FILE
 from controlplane.sources.store.values import StoreError
+from protos.frozen import frozen
 
 EXPECTED = "expected sqlite:PATH or etcd://HOST[:PORT][,HOST...]/PREFIX"
 ETCD_PORT = "2379"
@@ -21,7 +21,7 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+\Z|\[[0-9A-Fa-f:.]+\]\Z")
 _PREFIX = re.compile(r"[A-Za-z0-9._/-]+\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoreOptions:
     """As they stand on the command line. password_file: a path or env:NAME."""
 
@@ -33,12 +33,12 @@ class StoreOptions:
     password_file: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SqlitePlace:
     path: Path
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EtcdPlace:
     """endpoints: host:port. prefix: of all names, ends with a slash."""
 

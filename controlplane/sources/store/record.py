@@ -9,7 +9,6 @@ import base64
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from certs.errors import CertificateError
@@ -17,6 +16,7 @@ from certs.sealed_box import SealedBox
 from controlplane.kinds.objects import ObjectKey
 from controlplane.kinds.yaml_nodes import compose_all
 from controlplane.sources.manifests import flow, objects_in
+from protos.frozen import frozen
 
 PREFIX = "objects/"
 SEALED_KINDS = frozenset({"Secret"})
@@ -30,7 +30,7 @@ class RecordError(ValueError):
     """A value that is no record, or one that can't be opened; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Record:
     """text: YAML of one object, which begins in the line `line` (from 1) of `source`, and is to be
     parsed with it as the first line. transient: it ends with who has registered it."""

@@ -13,10 +13,10 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from controlplane.errors import StartError
+from protos.frozen import frozen
 
 log = logging.getLogger("weft.controlplane.store")
 
@@ -24,7 +24,7 @@ Values = Mapping[str, bytes | None]
 """None: the name is not there (any more)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """All of one commit. whole: what is not in `values` is not there."""
 

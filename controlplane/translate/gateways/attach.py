@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from controlplane.kinds.gateway_api.references import ParentReference
 from controlplane.kinds.gateway_api.words import GROUP
@@ -12,12 +11,13 @@ from controlplane.mesh.conditions import Parent
 from controlplane.translate.gateways.hosts import in_common
 from controlplane.translate.gateways.listeners import NamespaceLabels, State
 from controlplane.translate.gateways.words import Fault
+from protos.frozen import frozen
 
 Place = tuple[str, str, str]
 """Kind, namespace and name of a parent."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Attachment:
     """A listener takes a route, under these hosts ('*' for any)."""
 
@@ -25,7 +25,7 @@ class Attachment:
     hosts: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Attached:
     """What became of one parent reference."""
 

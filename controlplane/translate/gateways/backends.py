@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from controlplane.kinds.gateway_api.references import BackendObjectReference
 from controlplane.kinds.objects import Object
@@ -12,6 +12,7 @@ from controlplane.mesh.services import Protocol
 from controlplane.translate.gateways.grants import Grants
 from controlplane.translate.gateways.words import Fault
 from controlplane.translate.index import DOMAIN
+from protos.frozen import frozen
 
 HOSTNAMES = ("networking.istio.io", "Hostname")
 """Istio's reference to any host of the mesh, for instance of a ServiceEntry."""
@@ -20,7 +21,7 @@ INVALID = "invalid.backend"
 """The host of a destination that is not there: requests that would go to it are answered 500."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Backend:
     """A destination and what is wrong with the reference to it, None if nothing is."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from controlplane.kinds.gateway_api.l4_routes import TCPRoute, TLSRoute
 from controlplane.mesh.gateways import StreamRoute
@@ -12,11 +11,12 @@ from controlplane.translate.gateways.backends import Backends
 from controlplane.translate.gateways.hosts import ANY
 from controlplane.translate.gateways.precedence import seniority
 from controlplane.translate.gateways.words import Fault
+from protos.frozen import frozen
 
 L4Route = TLSRoute | TCPRoute
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Resolved:
     route: StreamRoute
     unresolved: Fault | None = None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from controlplane.mesh.conditions import Condition
 from controlplane.mesh.position import Position
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fault:
     """Why something is not as it was asked for: a reason of the specification, and a sentence;
     where, if that is not the whole object."""

@@ -9,7 +9,7 @@ text (PERMISSIVE), as in Istio.
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from controlplane.kinds.cluster_node import Node
@@ -19,6 +19,7 @@ from controlplane.translate.peers import PeerModes
 from controlplane.translate.pods.table import Name, PodTable
 from controlplane.translate.questions import Index, asked
 from controlplane.translate.sidecars import SIDECAR, TLS_MODE
+from protos.frozen import frozen
 
 _LOCALITY = "istio-locality"
 """Istio's label of a pod that stands elsewhere than its node: region/zone/subzone, or with dots."""
@@ -32,7 +33,7 @@ def places(nodes: Iterable[Node]) -> Mapping[str, Place]:
     return {node.name: node.locality for node in nodes}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Resident:
     """A pod. mode: of the ports that `modes` does not name; DISABLE without a sidecar."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ class Shop:
 
     def expected(self, inquiry: Inquiry) -> Verdict:
         claims = verified(inquiry.claims, ANY_TOKEN).claims
-        seen = {name: getattr(inquiry, name) for name in Inquiry.__slots__} | {"claims": claims}
+        seen = {one.name: getattr(inquiry, one.name) for one in fields(Inquiry)} | {"claims": claims}
         decision = decide(self.guards.access, Inquiry(**seen), self.guards.authorizers)
         return foretold(decision, self.http)
 

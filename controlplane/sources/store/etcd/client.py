@@ -15,7 +15,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar
 
 import grpc
@@ -23,6 +23,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from controlplane.tasks import spawn
+from protos.frozen import frozen
 from protos.gen.etcd import rpc_pb2 as pb
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ class Refused(Exception):
     """The cluster answers, and not as we ask."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Access:
     """PEM; without a ca the system's roots. password: of `user`."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.config.frozen import frozen
+from protos.frozen import frozen
 from proxy.config.model.tls import DataSource
 
 
@@ -64,6 +64,48 @@ def test_the_fields_are_those_of_a_dataclass() -> None:
     assert mine.__match_args__ == theirs.__match_args__
     shown = [(each.name, each.type, each.repr, each.hash) for each in fields(mine)]
     assert shown == [(each.name, each.type, each.repr, each.hash) for each in fields(theirs)]
+
+
+def family(decorate: Callable[[Any], Any]) -> Any:
+    """A class with a base that has fields, what it says itself, and a last word."""
+
+    @decorate
+    class Base:
+        name: str
+        size: int = 3
+        twice: int = field(init=False)
+
+        def __post_init__(self) -> None:
+            if self.size < 0:
+                raise ValueError("size")
+            object.__setattr__(self, "twice", 2 * self.size)
+
+    @decorate
+    class Made(Base):
+        note: str = field(default="", compare=False, kw_only=True)
+
+        def __repr__(self) -> str:
+            return "made"
+
+    return Made
+
+
+@pytest.mark.parametrize("of", [family(frozen), family(dataclass(frozen=True, slots=True))])
+def test_bases_and_own_words_count(of: Any) -> None:
+    one = of("a", note="x")
+    assert (one.name, one.twice, repr(one)) == ("a", 6, "made")
+    assert one == of("a", 3) and hash(one) == hash(of("a", note="y")) and one != of("a", 4)
+    with pytest.raises(ValueError, match="size"):
+        replace(one, size=-1)
+
+
+@pytest.mark.parametrize("decorate", [frozen, dataclass(frozen=True, slots=True)])
+def test_without_fields_all_are_equal(decorate: Callable[[Any], Any]) -> None:
+    @decorate
+    class Nothing:
+        pass
+
+    assert Nothing() == Nothing() and hash(Nothing()) == hash(Nothing())
 
 
 def test_a_key_is_not_shown() -> None:

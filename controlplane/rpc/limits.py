@@ -1,0 +1,48 @@
+"""What a client may ask the server to bear. Sizes in bytes, times in seconds."""
+
+from __future__ import annotations
+
+from protos.frozen import frozen
+from proxy.http.h2.options import Options
+
+STREAM_WINDOW_BYTES = 256 * 1024
+
+
+@frozen
+class Limits:
+    """Of one connection, but for max_handshakes: that many at a time, of all; the oldest gives way.
+
+    max_waiting_bytes: of messages that a handler has yet to take; then the stream's window stays
+    shut. max_partial_bytes: of messages that are not whole yet, of all streams. request_s: the
+    longest wait for a unary call's message; unused_s, idle_s: without a call from the beginning,
+    and after one. ping_after_s: of silence. min_ping_interval_s: a client's pings, of which
+    max_ping_strikes may come sooner."""
+
+    max_message_bytes: int = 64 << 20
+    max_streams: int = 256
+    max_header_bytes: int = 64 * 1024
+    max_waiting_bytes: int = 256 * 1024
+    max_partial_bytes: int = 128 << 20
+    high_bytes: int = 256 * 1024
+    handshake_s: float = 20.0
+    max_handshakes: int = 1024
+    request_s: float = 60.0
+    unused_s: float = 120.0
+    idle_s: float = 900.0
+    ping_after_s: float = 30.0
+    ping_timeout_s: float = 10.0
+    min_ping_interval_s: float = 5.0
+    max_ping_strikes: int = 2
+
+    def http2(self) -> Options:
+        return Options(
+            max_concurrent_streams=self.max_streams,
+            initial_stream_window_size=STREAM_WINDOW_BYTES,
+            # None that is not read holds up another.
+            initial_connection_window_size=self.max_streams * STREAM_WINDOW_BYTES,
+            max_header_bytes=self.max_header_bytes,
+            stream_error_on_invalid_http_messaging=True,
+        )
+
+
+DEFAULT_LIMITS = Limits()
