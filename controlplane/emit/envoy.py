@@ -37,6 +37,7 @@ from controlplane.emit.targets import Targets
 from controlplane.mesh.interception import Interception
 from controlplane.mesh.model import Mesh, Service, Workload
 from controlplane.mesh.patches import EnvoyPatch
+from controlplane.mesh.rule_filters import NO_FILTERS, RuleFilters
 from controlplane.mesh.telemetry import Logs
 from controlplane.snapshot import Draft
 
@@ -135,6 +136,7 @@ class Beside:
     logs: Logs = DEFAULT
     capture: Capture | None = None
     inbound_stat_name: str = ""
+    rule_filters: RuleFilters = NO_FILTERS
 
 
 def beside(mesh: Mesh, node: Node, revoked: tuple[str, ...] = ()) -> Beside:
@@ -149,7 +151,9 @@ def beside(mesh: Mesh, node: Node, revoked: tuple[str, ...] = ()) -> Beside:
     logs = _logs(mesh, node, labels)
     capture = capture_for(mesh, node)
     stats = mesh.interception.inbound_stat_name
-    return Beside(workload, guards, mesh.trust_domains, edge, denied, ours, logs, capture, stats)
+    wanted = mesh.rule_filters if node.http_proxy_port else NO_FILTERS
+    whole = (edge, denied, ours, logs, capture, stats, wanted)
+    return Beside(workload, guards, mesh.trust_domains, *whole)
 
 
 def sidecar(of: Beside, node: Node) -> Draft:
@@ -171,8 +175,10 @@ def _own_side(of: Beside, node: Node) -> Draft:
     domains, logs = of.trust_domains, of.logs
     found = [listeners.inbound(p, domains, guards, denied=denied, logs=logs) for p in ports]
     routes = [listeners.inbound_routes(p, denied) for p in ports] if denied is not None else []
-    if node.http_proxy_port:
-        found.append(listeners.http_proxy(node.http_proxy_port, fetches=node.on_demand, logs=logs))
+    if port := node.http_proxy_port:
+        wanted = of.rule_filters
+        made = listeners.http_proxy(port, fetches=node.on_demand, logs=logs, wanted=wanted)
+        found.append(made)
     draft = Draft(
         clusters=tuple(own.values()),
         listeners=tuple(found),

@@ -25,6 +25,12 @@ from controlplane.emit.words import seconds
 from controlplane.mesh.policy import Authorizer
 
 SHADOW_PREFIX = "istio_ext_authz_"
+EVERY_HEADER = ("*",)
+_OF_THE_ANSWER = (
+    "host|content-.*|transfer-encoding|connection|keep-alive|te|trailer|upgrade|date|server"
+    "|x-envoy-.*"
+)
+"""Headers that speak of an answer itself, and would say something else of a request."""
 _EFFECTIVE = "shadow_effective_policy_id"
 
 
@@ -34,10 +40,17 @@ def rule_prefix(provider: str) -> str:
 
 
 def http(authorizer: Authorizer, rbac_filter: str) -> http_pb2.ExtAuthz:
+    """Where the RBAC filter says so."""
+    config = always(authorizer)
+    config.filter_enabled_metadata.CopyFrom(_enabled(rbac_filter, authorizer.name))
+    return config
+
+
+def always(authorizer: Authorizer) -> http_pb2.ExtAuthz:
+    """About every request."""
     config = http_pb2.ExtAuthz(
         failure_mode_allow=authorizer.fail_open,
         transport_api_version=ApiVersion.V3,
-        filter_enabled_metadata=_enabled(rbac_filter, authorizer.name),
         clear_route_cache=authorizer.clear_route_cache,
     )
     if authorizer.status_on_error is not None:
@@ -49,6 +62,8 @@ def http(authorizer: Authorizer, rbac_filter: str) -> http_pb2.ExtAuthz:
         config.with_request_body.pack_as_bytes = body.as_bytes
     if authorizer.protocol == "grpc":
         config.grpc_service.CopyFrom(_grpc(authorizer))
+        if authorizer.request_headers:
+            config.allowed_headers.CopyFrom(_patterns(authorizer.request_headers))
     else:
         _ask_over_http(config, authorizer)
     return config
@@ -106,7 +121,11 @@ def _ask_over_http(config: http_pb2.ExtAuthz, authorizer: Authorizer) -> None:
         header = HeaderValue(key=name, value=value)
         service.authorization_request.headers_to_add.append(header)
     answer = service.authorization_response
-    if authorizer.upstream_headers:
+    if authorizer.upstream_headers == EVERY_HEADER:
+        answer.allowed_upstream_headers.patterns.add().safe_regex.regex = ".*"
+        rules = config.decoder_header_mutation_rules
+        rules.disallow_expression.regex = _OF_THE_ANSWER
+    elif authorizer.upstream_headers:
         answer.allowed_upstream_headers.CopyFrom(_patterns(authorizer.upstream_headers))
     if authorizer.denied_headers:
         answer.allowed_client_headers.CopyFrom(_patterns(authorizer.denied_headers))

@@ -41,7 +41,7 @@ def gateway(mesh: Mesh, node: Node, guards: Guards, logs: Logs = DEFAULT) -> Dra
     ]
     hosts.append(_unknown_host(port))
     return Draft(
-        listeners=(listeners.gateway(address, port, guards, logs),),
+        listeners=(listeners.gateway(address, port, guards, logs, mesh.rule_filters),),
         routes=(routes.configuration(names.GATEWAY_ROUTES, hosts),),
         unresolved=targets.missing,
     )

@@ -25,7 +25,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 from envoy.type.v3.percent_pb2 import FractionalPercent
 from google.protobuf.any_pb2 import Any
 
-from controlplane.emit import dynamic
+from controlplane.emit import dynamic, rule_filters
 from controlplane.emit.matches import host_of
 from controlplane.emit.words import packed, seconds, string_matcher
 from controlplane.mesh.model import (
@@ -38,6 +38,7 @@ from controlplane.mesh.model import (
     Mirror,
     Redirect,
 )
+from controlplane.mesh.rule_filters import NO_FILTERS, RuleFilters
 
 FAULT = "envoy.filters.http.fault"
 CORS = "envoy.filters.http.cors"
@@ -50,12 +51,14 @@ _REDIRECT_CODES: Mapping[int, RedirectAction.RedirectResponseCode] = {
 }
 
 
-def http_filters() -> list[hcm_pb2.HttpFilter]:
-    """In Istio's order; they stand before the router."""
+def http_filters(wanted: RuleFilters = NO_FILTERS) -> list[hcm_pb2.HttpFilter]:
+    """In Istio's order; they stand before the router. wanted: what only some rules have."""
     return [
         hcm_pb2.HttpFilter(name=FAULT, typed_config=packed(HTTPFault())),
         hcm_pb2.HttpFilter(name=CORS, typed_config=packed(CorsFilter())),
+        *map(rule_filters.authorizing, wanted.authorizers),
         dynamic.http_filter(),
+        *([rule_filters.keeping_sessions()] if wanted.sessions else ()),
     ]
 
 
@@ -161,7 +164,7 @@ def filter_configs(rule: HttpRule) -> dict[str, Any]:
         found[FAULT] = packed(_fault(rule.fault))
     if rule.cors is not None:
         found[CORS] = packed(_cors(rule.cors))
-    return found
+    return found | rule_filters.configs(rule)
 
 
 def _fault(fault: Fault) -> HTTPFault:

@@ -26,6 +26,7 @@ from controlplane.emit.managers import NO_GUARDS, HttpConnectionManager
 from controlplane.emit.routes import HTTP_PROTOCOLS
 from controlplane.emit.words import over_ads, socket_address
 from controlplane.mesh.model import InboundPort
+from controlplane.mesh.rule_filters import NO_FILTERS, RuleFilters
 from controlplane.mesh.telemetry import Logs
 
 
@@ -97,18 +98,31 @@ def _by_rds(name: str) -> hcm_pb2.Rds:
     return hcm_pb2.Rds(route_config_name=name, config_source=over_ads())
 
 
-def http_proxy(port: int, *, fetches: bool = False, logs: Logs = DEFAULT) -> Listener:
+def http_proxy(
+    port: int,
+    *,
+    fetches: bool = False,
+    logs: Logs = DEFAULT,
+    wanted: RuleFilters = NO_FILTERS,
+) -> Listener:
     """Istio's proxyHttpPort: the application reaches every service by name through it. fetches:
-    routes and clusters come on demand."""
-    filters = [*([on_demand.http_filter()] if fetches else []), *http_actions.http_filters()]
+    routes and clusters come on demand. wanted: by rules of services."""
+    filters = [on_demand.http_filter()] if fetches else []
+    filters += http_actions.http_filters(wanted)
     manager = managers.manager(f"outbound_{port}", guarding=filters, logs=logs.client)
     manager.upgrade_configs.add(upgrade_type=tunnels.CONNECT)
     return _outbound("127.0.0.1", port, manager, names.HTTP_PROXY_ROUTES)
 
 
-def gateway(address: str, port: int, guards: Guards = NO_GUARDS, logs: Logs = DEFAULT) -> Listener:
+def gateway(
+    address: str,
+    port: int,
+    guards: Guards = NO_GUARDS,
+    logs: Logs = DEFAULT,
+    wanted: RuleFilters = NO_FILTERS,
+) -> Listener:
     """The edge: the client's address is the connection's, whatever x-forwarded-for says."""
-    filters = [*http_filters(guards, port, reroute=True), *http_actions.http_filters()]
+    filters = [*http_filters(guards, port, reroute=True), *http_actions.http_filters(wanted)]
     manager = managers.manager(f"outbound_{port}", guards, filters, logs.client)
     manager.use_remote_address.value = True
     listener = _outbound(address, port, manager, names.GATEWAY_ROUTES)

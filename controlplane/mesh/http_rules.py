@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from controlplane.mesh.policy import Authorizer
 from controlplane.mesh.position import NOWHERE, Position
 from controlplane.mesh.traffic_policy import ConsistentHash
 
@@ -164,11 +165,22 @@ class Cors:
 
 
 @dataclass(frozen=True, slots=True)
+class Session:
+    """A client's requests stay with the endpoint that had the first one, as a cookie or header says
+    that the client brings again. ttl_s: of a cookie, 0 is as long as the client's own session."""
+
+    kind: Literal["cookie", "header"]
+    name: str
+    path: str = "/"
+    ttl_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class HttpRule:
     """One `http:` entry. Exactly one of destinations, redirect, direct_response is set.
 
     timeout_s: None is no timeout (Istio's default). unresolved_status: what is answered where the
-    chosen destination is not resolved."""
+    chosen destination is not resolved. authorizers: all of them have to agree."""
 
     matches: tuple[RouteMatch, ...]
     destinations: tuple[Destination, ...] = ()
@@ -182,5 +194,7 @@ class HttpRule:
     mirrors: tuple[Mirror, ...] = ()
     cors: Cors | None = None
     unresolved_status: Literal[500, 503] = 503
+    session: Session | None = None
+    authorizers: tuple[Authorizer, ...] = ()
     name: str = ""
     position: Position = NOWHERE

@@ -37,6 +37,7 @@ from controlplane.mesh.policy import Security
 from controlplane.mesh.position import NOWHERE as NOWHERE
 from controlplane.mesh.position import Position as Position
 from controlplane.mesh.published import Published
+from controlplane.mesh.rule_filters import NO_FILTERS, RuleFilters
 from controlplane.mesh.services import ClusterSettings as ClusterSettings
 from controlplane.mesh.services import Endpoint as Endpoint
 from controlplane.mesh.services import InboundPort as InboundPort
@@ -83,6 +84,7 @@ class Mesh:
     logs: tuple[ScopedLogs, ...] = ()
     pods: Pods = field(default_factory=Pods)
     published: tuple[Published, ...] = ()
+    rule_filters: RuleFilters = NO_FILTERS
     _services: Mapping[str, Service] = field(init=False, repr=False, compare=False)
     _workloads: Mapping[tuple[str, str], Workload] = field(init=False, repr=False, compare=False)
 

@@ -171,8 +171,9 @@ class BodyLimit:
 
 @dataclass(frozen=True, slots=True)
 class Authorizer:
-    """A service that CUSTOM policies ask: Envoy's ext_authz. Header lists are names, with a '*' in
-    front or behind. fault: why it can't be asked, then what it should decide is refused."""
+    """A service that CUSTOM policies or rules ask: Envoy's ext_authz. Header lists are names, with
+    a '*' in front or behind; upstream_headers may be '*' alone, which is all that say nothing of
+    the answer itself. fault: why it can't be asked, then what it should decide is refused."""
 
     name: str
     protocol: Literal["http", "grpc"]

@@ -126,6 +126,7 @@ def build(
         *(trust_domain, every, beside, decided, foreign, used, *of_edges, *settings),
         pods=in_pods,
         published=ruled.published,
+        rule_filters=edges.rule_filters,
     )
     return mesh, memo.statuses(snapshot.statuses)
 

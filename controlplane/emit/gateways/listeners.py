@@ -24,6 +24,7 @@ from controlplane.emit.targets import Targets
 from controlplane.emit.words import over_ads, packed, seconds, socket_address
 from controlplane.mesh.gateways import Gateway, Server, ServerTls, StreamRoute
 from controlplane.mesh.model import Destination
+from controlplane.mesh.rule_filters import filters_of
 from controlplane.mesh.telemetry import Logs
 
 HttpConnectionManager = managers.HttpConnectionManager
@@ -115,7 +116,8 @@ class _Builder:
             configuration(name, virtual_hosts, number, context.node, context.targets)
         )
         guarding = http_filters(context.guards, self._port, (number,), reroute=True)
-        guarding += http_actions.http_filters()
+        wanted = filters_of(rule for host in virtual_hosts for rule in host.rules)
+        guarding += http_actions.http_filters(wanted)
         stat_prefix = f"outbound_0.0.0.0_{self._port}"
         manager = managers.manager(stat_prefix, context.guards, guarding, context.logs.client)
         manager.rds.route_config_name = name

@@ -121,7 +121,9 @@ def _route(
     if rule.fault is not None:
         faults = http_actions.filter_configs(replace(rule, cors=None))
         route.typed_per_filter_config[http_actions.FAULT].CopyFrom(faults[http_actions.FAULT])
-    if rule.redirect is not None:
+    if rule.authorizers:  # nobody can be asked, so nobody passes
+        route.direct_response.status = 403
+    elif rule.redirect is not None:
         route.redirect.CopyFrom(http_actions.redirect(rule.redirect, port))
     elif rule.direct_response is not None:
         route.direct_response.CopyFrom(http_actions.direct_response(rule.direct_response))
@@ -222,6 +224,8 @@ def _note_changes(rule: HttpRule, losses: Losses) -> None:
         ("rewrites", rule.rewrite is not None),
         ("mirrors", bool(rule.mirrors)),
         ("CORS", rule.cors is not None),
+        ("sessions", rule.session is not None),
+        ("ExternalAuth, so that this rule refuses all calls", bool(rule.authorizers)),
     ):
         if there:
             losses.note(f"gRPC clients know no {what}", rule.position)

@@ -18,6 +18,7 @@ from controlplane.mesh.interception import (
     sidecar_of,
 )
 from controlplane.mesh.model import Mesh
+from controlplane.mesh.rule_filters import NO_FILTERS, RuleFilters
 from controlplane.mesh.scopes import Scope
 from controlplane.mesh.telemetry import Logs
 
@@ -45,6 +46,7 @@ class Capture:
     settings: Interception = field(default_factory=Interception, hash=False)
     sidecar: Sidecar = field(default=NO_SIDECAR, hash=False)
     logs: Logs = field(default=DEFAULT, hash=False)
+    rule_filters: RuleFilters = field(default=NO_FILTERS, hash=False)
 
     @property
     def egress(self) -> tuple[Egress, ...]:
@@ -67,4 +69,5 @@ def capture_of(mesh: Mesh, node: Node, labels: Mapping[str, str], logs: Logs) ->
     wildcard = "::" if node.ipv6 else "0.0.0.0"
     sidecar = sidecar_of(mesh.sidecars, node.namespace, labels)
     by_name = not node.weft_agent
-    return Capture(node.interception, wildcard, by_name, mesh.interception, sidecar, logs)
+    whole = (mesh.interception, sidecar, logs, mesh.rule_filters)
+    return Capture(node.interception, wildcard, by_name, *whole)

@@ -135,7 +135,7 @@ def _http(bind: str, port: ServicePort, routes: str, looks: bool, context: Conte
     """looks: it takes only what begins as HTTP in plain text."""
     manager = managers.manager(
         f"outbound_{bind}_{port.number}",
-        guarding=http_actions.http_filters(),
+        guarding=http_actions.http_filters(context.capture.rule_filters),
         logs=context.capture.logs.client,
     )
     manager.rds.route_config_name = routes

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from controlplane.kinds.gateway_api import filters as kinds
-from controlplane.kinds.gateway_api.filters import GrpcFilter, HttpFilter
+from controlplane.kinds.gateway_api.filters import ExternalAuth, GrpcFilter, HttpFilter
 from controlplane.kinds.gateway_api.references import BackendObjectReference
 from controlplane.mesh.http_rules import Cors
 from controlplane.mesh.model import HeaderOperations, Headers, Redirect, Rewrite, StringMatch
@@ -34,10 +34,12 @@ class Effects:
     rewrite: Rewrite | None = None
     cors: Cors | None = None
     unsupported: Fault | None = None
+    external_auth: tuple[ExternalAuth, ...] = ()
 
     @property
     def beyond_headers(self) -> Fault | None:
-        if not (self.mirrors or self.redirect or self.rewrite or self.cors):
+        whole = (self.mirrors, self.redirect, self.rewrite, self.cors, self.external_auth)
+        if not any(whole):
             return None
         return Fault("UnsupportedValue", "only header modifiers are supported for one backend")
 
@@ -71,8 +73,7 @@ def _http_effects(effects: Effects, one: HttpFilter, prefix: str, port: int, sch
     if one.cors is not None:
         effects.cors = _cors(one.cors)
     if one.external_auth is not None:
-        message = "ExternalAuth is not supported yet; see AuthorizationPolicy's CUSTOM"
-        effects.unsupported = Fault("UnsupportedValue", message)
+        effects.external_auth += (one.external_auth,)
 
 
 def _operations(modifier: kinds.HeaderModifier) -> HeaderOperations:

@@ -23,6 +23,7 @@ from controlplane.kinds.gateway_api.http_route import (
     ValueMatch,
 )
 from controlplane.mesh import model
+from controlplane.mesh.http_rules import Session
 from controlplane.mesh.model import (
     Destination,
     DirectResponse,
@@ -30,9 +31,12 @@ from controlplane.mesh.model import (
     RouteMatch,
     StringMatch,
 )
+from controlplane.mesh.policy import Authorizer
 from controlplane.translate.gateways.backends import INVALID, Backends
+from controlplane.translate.gateways.external_auth import GRPC_PORTS, authorizer_of
 from controlplane.translate.gateways.filters import Effects, effects_of
 from controlplane.translate.gateways.patterns import fault_in, first_fault
+from controlplane.translate.gateways.sessions import session_of
 from controlplane.translate.gateways.words import Fault
 
 UNAVAILABLE = 500
@@ -123,13 +127,18 @@ class _Rule:
         if len(references) == 1 and references[0].weight:
             filters += _beyond_headers(references[0])
         effects = effects_of(filters, prefix, entrance.port, entrance.scheme)
+        session = session_of(self._rule.session_persistence, self._name)
+        no_session = session if isinstance(session, Fault) else None
         unsupported = self._named(
-            effects.unsupported or self._persistence() or first_fault(self._rule.matches)
+            effects.unsupported or no_session or first_fault(self._rule.matches)
         )
         mirrors = tuple(self._mirrors(effects))
+        authorizers = tuple(self._authorizers(effects))
         destinations = tuple(self._destinations(self._rule.backend_refs, prefix))
-        base = self._base(effects, mirrors, destinations)
-        if unsupported is not None:
+        base = replace(self._base(effects, mirrors, destinations), authorizers=authorizers)
+        if isinstance(session, Session):
+            base = replace(base, session=session)
+        if unsupported is not None or len(authorizers) < len(effects.external_auth):
             base = HttpRule((), direct_response=DirectResponse(UNAVAILABLE), name=base.name)
         found = tuple(replace(base, matches=(match,)) for match in self._matches())
         return Made(found, self._unresolved, unsupported)
@@ -140,12 +149,12 @@ class _Rule:
         mirrors: tuple[model.Mirror, ...],
         destinations: tuple[Destination, ...],
     ) -> HttpRule:
-        route, rule = self._route, self._rule
+        rule = self._rule
         base = HttpRule(
             (),
             headers=effects.headers,
             cors=effects.cors,
-            name=f"{route.namespace}.{route.name}.{rule.name or self._index}",
+            name=self._name,
             position=rule.position,
         )
         if effects.redirect is not None:
@@ -162,6 +171,11 @@ class _Rule:
             unresolved_status=500 if isinstance(rule, HttpRouteRule) else 503,
         )
 
+    @property
+    def _name(self) -> str:
+        route = self._route
+        return f"{route.namespace}.{route.name}.{self._rule.name or self._index}"
+
     def _prefix(self) -> str:
         """What was matched, where one prefix was."""
         if isinstance(self._rule, HttpRouteRule) and len(self._rule.matches) == 1:
@@ -175,11 +189,6 @@ class _Rule:
             return None
         message = f"spec.rules[{self._index}]: {fault.message}"
         return Fault(fault.reason, message, fault.position or self._rule.position)
-
-    def _persistence(self) -> Fault | None:
-        if self._rule.session_persistence is None:
-            return None
-        return Fault("UnsupportedValue", "sessionPersistence is not supported yet")
 
     # ------------------------------------------------------------------ backends
 
@@ -206,6 +215,15 @@ class _Rule:
             self._unresolved = self._unresolved or found.fault
             if found.fault is None:
                 yield model.Mirror(found.destination, mirror.percent_of_requests)
+
+    def _authorizers(self, effects: Effects) -> Iterator[Authorizer]:
+        """Those that can be asked; where one can't, nobody passes."""
+        for auth in effects.external_auth:
+            spoken = GRPC_PORTS if auth.protocol == "GRPC" else None
+            found = self._backends.resolve(self._route, auth.backend_ref, protocols=spoken)
+            self._unresolved = self._unresolved or found.fault
+            if found.fault is None:
+                yield authorizer_of(auth, found.destination)
 
     # ------------------------------------------------------------------ matches
 

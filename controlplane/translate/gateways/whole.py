@@ -28,6 +28,7 @@ from controlplane.mesh.conditions import ObjectConditions, ParentConditions
 from controlplane.mesh.gateways import Gateway as NeutralGateway
 from controlplane.mesh.gateways import Server, VirtualHost
 from controlplane.mesh.model import HttpRule, Retry, Service, Workload
+from controlplane.mesh.rule_filters import NO_FILTERS, RuleFilters, filters_of
 from controlplane.mesh.scopes import GATEWAY_NAME
 from controlplane.mesh.tls_limits import NO_LIMITS, TlsLimits
 from controlplane.translate.credentials import Credentials
@@ -77,11 +78,13 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Translated:
-    """services: with the rules and TLS settings that Gateway API gives them."""
+    """services: with the rules and TLS settings that Gateway API gives them. rule_filters: what
+    their rules want."""
 
     services: tuple[Service, ...]
     gateways: tuple[NeutralGateway, ...] = ()
     conditions: tuple[ObjectConditions, ...] = ()
+    rule_filters: RuleFilters = NO_FILTERS
 
 
 def build(
@@ -114,7 +117,8 @@ def build(
     told = (*api.conditions(), *in_mesh.conditions, *tls.conditions(api.parents_of))
     told += (*ingresses.conditions(Addresses(of(core.Service), proxies)),)
     edges = _limited(_retrying(found, defaults.retry), defaults.tls)
-    return Translated(in_mesh.services, edges, _in_order(told))
+    asked = filters_of(rule for one in in_mesh.services for rule in one.rules)
+    return Translated(in_mesh.services, edges, _in_order(told), asked)
 
 
 def _retrying(

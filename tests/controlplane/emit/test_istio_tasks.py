@@ -18,6 +18,7 @@ from controlplane.inventory import Snapshot
 from controlplane.kinds.parse import parse
 from controlplane.mesh.model import Mesh
 from controlplane.translate import build
+from tests.support.authz_server import AuthzServer
 from tests.support.echo_backends import Backend, serving
 from tests.support.echo_client import Answer, Ask, ask
 from tests.support.envoy import envoy
@@ -73,7 +74,9 @@ async def running(directory: Path, proxy: str) -> AsyncIterator[Tasks]:
         await stack.enter_async_context(serving(plain))
         await stack.enter_async_context(serving([backends["secure"]], _server(pair)))
         gateways = {letter: free_port() for letter in GATEWAYS.values()}
-        facts = {name: one.port for name, one in backends.items()} | gateways | {"roots": roots}
+        court = stack.enter_context(AuthzServer())
+        facts: dict[str, object] = {name: one.port for name, one in backends.items()}
+        facts |= gateways | {"roots": roots, "court": court.port}
         judge = Judge()
         judge.cache.set_mesh(mesh_of(facts))
         await judge.server.start()
@@ -107,6 +110,9 @@ async def test_tasks_do_what_istio_documents(tmp_path: Path, proxy: str) -> None
         await outlier_detection(tasks)
         await egress(tasks)
         await ingress(tasks)
+        for host, at in (("many.test", "mesh"), ("many.example.com", "gateway-api")):
+            await sessions(tasks, host, at)
+            await asking_others(tasks, host, at)
 
 
 async def request_routing(tasks: Tasks) -> None:
@@ -196,3 +202,35 @@ async def ingress(tasks: Tasks) -> None:
     gone = await tasks.get("api.example.com", "/old", "gateway-api")
     assert (gone.status, gone.headers["location"]) == (302, "http://new.example.com:82/old")
     assert (await tasks.get("api.example.com", "/other", "gateway-api")).status == 404
+
+
+async def sessions(tasks: Tasks, host: str, at: str) -> None:
+    """Gateway API's sessionPersistence: who says whom it met meets no other. Of 40 others all have
+    had the same, 1 in 3 ** 39 times."""
+    first = await tasks.get(host, "/cookie/1", at)
+    cookie = first.headers["set-cookie"]
+    assert cookie.endswith("; Max-Age=3600; Path=/cookie; HttpOnly")
+    own = {"cookie": cookie.partition(";")[0]}
+    mine = {await tasks.served_by(host, "/cookie/2", at, **own) for _ in range(12)}
+    assert mine == {first.told["service"]}
+    assert "set-cookie" not in (await tasks.get(host, "/cookie/3", at, **own)).headers
+    assert len({await tasks.served_by(host, "/other", at, **own) for _ in range(40)}) > 1
+    header = (await tasks.get(host, "/header", at)).headers["x-session"]
+    assert (
+        len({await tasks.served_by(host, "/header", at, x_session=header) for _ in range(12)}) == 1
+    )
+
+
+async def asking_others(tasks: Tasks, host: str, at: str) -> None:
+    """Gateway API's ExternalAuth, over HTTP and gRPC."""
+    judge = tasks.backends["ratings"].seen
+    tell = {"x-echo-set-header": "x-verdict:yes"}
+    got = await tasks.get(host, "/http/a", at, **tell)
+    assert (got.status, judge[-1]) == (200, "/check/http/a")
+    assert got.told["headers"]["x-verdict"] == ["yes"]
+    assert got.told["host"] == host
+    assert (await tasks.get(host, "/http/a?status=401", at)).status == 401
+    assert (await tasks.get(host, "/other", at)).status == 200
+    assert (await tasks.get(host, "/grpc/a", at)).status == 200
+    refused = await tasks.get(host, "/grpc/a", at, x_answer='{"status": {"code": 7}}')
+    assert refused.status == 403
