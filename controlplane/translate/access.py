@@ -1,15 +1,14 @@
-"""AuthorizationPolicies -> access policies, oldest first, and what is to be said about them."""
+"""AuthorizationPolicies -> access policies, and what is to be said about them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 from controlplane.kinds.authorization_policy import AuthorizationPolicy
-from controlplane.mesh.model import InboundPort, Workload
+from controlplane.mesh.model import InboundPort
 from controlplane.mesh.policy import AccessPolicy, Authorizer, Clause, Rule
 from controlplane.translate.clauses import ClauseMaker
 from controlplane.translate.doubts import tell_doubts
-from controlplane.translate.index import age
 from controlplane.translate.report import Report
 from controlplane.translate.scopes import Population, scope_of, tell_unused
 from controlplane.translate.trust_domains import TrustDomains
@@ -17,24 +16,21 @@ from controlplane.translate.trust_domains import TrustDomains
 _HTTP = ("HTTP", "HTTP2", "GRPC")
 
 
-def policies(
-    items: Iterable[AuthorizationPolicy],
-    trust_domains: TrustDomains,
-    authorizers: Iterable[Authorizer],
+def policy(
     population: Population,
     report: Report,
-) -> tuple[AccessPolicy, ...]:
+    item: AuthorizationPolicy,
+    trust_domains: TrustDomains,
+    authorizers: tuple[Authorizer, ...],
+) -> AccessPolicy:
     known = {authorizer.name: authorizer for authorizer in authorizers}
-    made: list[AccessPolicy] = []
-    for item in sorted(items, key=age):
-        policy = _policy(item, trust_domains, report)
-        made.append(policy)
-        tell_unused(item, item.spec, policy.scope, population, report)
-        tell_doubts(item, report)
-        _tell_provider(item, known, report)
-        _tell_tcp(item, policy, population, report)
-        _tell_unasked(item, policy, known, population, report)
-    return tuple(made)
+    made = _policy(item, trust_domains, report)
+    tell_unused(item, item.spec, made.scope, population, report)
+    tell_doubts(item, report)
+    _tell_provider(item, known, report)
+    _tell_tcp(item, made, population, report)
+    _tell_unasked(item, made, known, population, report)
+    return made
 
 
 def _policy(item: AuthorizationPolicy, trust_domains: TrustDomains, report: Report) -> AccessPolicy:
@@ -78,8 +74,8 @@ def _tell_tcp(
     if policy.action not in ("ALLOW", "DENY"):
         return
     asking = [rule for rule in policy.rules if _asks_http_of_any_port(rule)]
-    ports = sorted({port.listen_port for port in _tcp_ports(population.meant(policy.scope))})
-    listed = ", ".join(map(str, ports))
+    ports = _tcp_ports(population, policy) if asking else ()
+    listed = ", ".join(map(str, sorted({port.listen_port for port in ports})))
     for rule in asking if ports else ():
         where = f"spec.rules[{rule.index}]"
         effect = "takes everything there" if policy.action == "DENY" else "takes nothing there"
@@ -101,8 +97,8 @@ def _tell_unasked(
     authorizer = known.get(policy.provider)
     if authorizer is None or authorizer.fault or authorizer.protocol != "http":
         return
-    workloads = population.meant(policy.scope)
-    ports = sorted({p.listen_port for p in _tcp_ports(workloads) if _may_take(policy, p)})
+    there = _tcp_ports(population, policy)
+    ports = sorted({port.listen_port for port in there if _may_take(policy, port)})
     if not ports:
         return
     message = (
@@ -134,9 +130,8 @@ def _port_values(clauses: Iterable[Clause]) -> frozenset[int]:
     return frozenset(int(fact.match.value) for value in values for fact in value.facts)
 
 
-def _tcp_ports(workloads: Iterable[Workload]) -> Iterator[InboundPort]:
-    for workload in workloads:
-        yield from (port for port in workload.inbound if port.protocol not in _HTTP)
+def _tcp_ports(population: Population, policy: AccessPolicy) -> tuple[InboundPort, ...]:
+    return tuple(one for one in population.ports(policy.scope) if one.protocol not in _HTTP)
 
 
 def _asks_http_of_any_port(rule: Rule) -> bool:

@@ -130,6 +130,10 @@ class Listed:
         """Endpoints first."""
         return self._lists.get((namespace, name), ())
 
+    def of_all(self, objects: Iterable[Object]) -> list[tuple[EndpointList, ...]]:
+        find, places = self._lists.get, [one.metadata for one in objects]
+        return [find((place.namespace, place.name), ()) for place in places]
+
 
 def _service_of(item: EndpointList) -> tuple[str, str]:
     name = item.service_name if isinstance(item, core.EndpointSlice) else item.name

@@ -52,10 +52,11 @@ class Each:
     make(item, other's item, thing) for all items of two lists, or what that was. name_of: of an
     item of the first one, by which it is found again."""
 
-    __slots__ = ("_columns", "_memo", "used")
+    __slots__ = ("_columns", "_memo", "_stage", "used")
 
-    def __init__(self, memo: Memo, columns: dict[str, Column[Any]]) -> None:
+    def __init__(self, memo: Memo, stage: str, columns: dict[str, Column[Any]]) -> None:
         self._memo = memo
+        self._stage = stage
         self._columns = columns
         self.used: list[Column[Any]] = []
 
@@ -70,6 +71,16 @@ class Each:
         column: Column[T] = self._columns.setdefault(name, Column())
         self.used.append(column)
         return column.update(self._memo, name_of, make, rows, ground)
+
+    def grown(
+        self,
+        name: str,
+        make: Callable[Concatenate[T | None, P], T],
+        *args: P.args,
+        **named: P.kwargs,
+    ) -> T:
+        """The same as Memo's, of this stage."""
+        return self._memo.grown(f"{self._stage}: {name}", make, *args, **named)
 
 
 class Memo:
@@ -139,7 +150,7 @@ class Memo:
         """make(each, ...), which reads nothing but its arguments and what indexes answer."""
         known, inputs = self._kept.get(name), (*args, *named.values())
         if known is None or not same(known.inputs, inputs) or self._moved(known):
-            each = Each(self, self._columns.setdefault(name, {}))
+            each = Each(self, name, self._columns.setdefault(name, {}))
             known = self._make(name, partial(make, each), args, named)
             for column in each.used:
                 known.tables |= column.tables

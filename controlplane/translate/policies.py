@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
 
 from controlplane.kinds import destination_rule as kinds
 from controlplane.kinds.destination_rule import DestinationRule
@@ -18,7 +19,8 @@ from controlplane.kinds.export_to import namespaces_of
 from controlplane.mesh.model import ClientPolicy, Service
 from controlplane.mesh.scopes import Scope
 from controlplane.translate.credentials import Credentials, Need
-from controlplane.translate.index import Hosts, age, hostname_of, key_of
+from controlplane.translate.groups import Groups
+from controlplane.translate.index import Hosts, hostname_of, key_of
 from controlplane.translate.memo import Each
 from controlplane.translate.mesh_defaults import NO_DEFAULTS, Defaults
 from controlplane.translate.peers import ROOT_NAMESPACE
@@ -28,6 +30,14 @@ from controlplane.translate.traffic_policy import Settings, port_items, ports_of
 _EXACT = 10**6
 Ranked = tuple[int, DestinationRule]
 """How specific its host is, and the rule."""
+
+
+class _Found(NamedTuple):
+    """A rule, how specific its host is, and the host names of the services that it is for."""
+
+    specificity: int
+    rule: DestinationRule
+    hostnames: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -43,27 +53,25 @@ class _Merged:
 def apply(
     each: Each,
     services: tuple[Service, ...],
-    rules: Iterable[DestinationRule],
+    rules: tuple[DestinationRule, ...],
     hosts: Hosts,
     credentials: Credentials,
     defaults: Defaults,
     report: Report,
 ) -> tuple[Service, ...]:
-    """The services with their policies, port policies and subsets."""
+    """The services with their policies, port policies and subsets. rules: the oldest first."""
     find = partial(_found, hosts, credentials, report)
-    of: dict[str, tuple[Ranked, ...]] = {}
-    oldest_first = sorted(rules, key=age)
-    for ranked, hostnames in each("rules", key_of, find, (oldest_first,)):
-        for hostname in hostnames:
-            of[hostname] = (*of.get(hostname, ()), ranked)
-    found = [of.get(service.hostname, ()) for service in services]
-    return each("services", hostname_of, _made, (services, found), (defaults, report))
+    found = each("rules", key_of, find, (rules,))
+    of = each.grown("by host", _by_host, found)
+    ranked = [of.of(service.hostname) for service in services]
+    return each("services", hostname_of, _made, (services, ranked), (defaults, report))
 
 
-def _found(
-    hosts: Hosts, credentials: Credentials, report: Report, rule: DestinationRule
-) -> tuple[Ranked, tuple[str, ...]]:
-    """The rule with how specific its host is, and the host names of the services that it is for."""
+def _by_host(last: Groups[str, _Found] | None, found: tuple[_Found, ...]) -> Groups[str, _Found]:
+    return (last or Groups()).following(found, lambda one: one.hostnames)
+
+
+def _found(hosts: Hosts, credentials: Credentials, report: Report, rule: DestinationRule) -> _Found:
     hostname = hosts.full_name(rule.spec.host, rule.namespace)
     targets = hosts.matching(hostname)
     if not targets:
@@ -75,7 +83,7 @@ def _found(
     _tell_idle(rule, report)
     _tell_foreign(rule, targets, report)
     specificity = len(hostname) if hostname.startswith("*") else _EXACT
-    return (specificity, rule), tuple(service.hostname for service in targets)
+    return _Found(specificity, rule, tuple(service.hostname for service in targets))
 
 
 def _tell_foreign(rule: DestinationRule, services: tuple[Service, ...], report: Report) -> None:
@@ -95,9 +103,10 @@ def _tell_foreign(rule: DestinationRule, services: tuple[Service, ...], report: 
 
 
 def _made(
-    service: Service, ranked: tuple[Ranked, ...], defaults: Defaults, report: Report
+    service: Service, found: tuple[_Found, ...], defaults: Defaults, report: Report
 ) -> Service:
-    """ranked: the rules whose hosts name the service, with their specificity, oldest first."""
+    """found: the rules whose hosts name the service, oldest first."""
+    ranked = [(one.specificity, one.rule) for one in found]
     if not ranked and defaults == NO_DEFAULTS:
         return service
     plain = [(rank, rule) for rank, rule in ranked if rule.spec.workload_selector is None]
@@ -108,12 +117,12 @@ def _made(
         return _with_policy(service, _merged(chosen, report), defaults)
 
     default = seen_from("")
-    found = list(_selected(service, ranked, defaults, report))
+    scoped = list(_selected(service, ranked, defaults, report))
     for namespace in sorted(_named(plain, exports)):
         made = seen_from(namespace)
         if _differs(made, default):
-            found.append(_client_policy(Scope(namespace), made))
-    return replace(default, for_clients=tuple(found))
+            scoped.append(_client_policy(Scope(namespace), made))
+    return replace(default, for_clients=tuple(scoped))
 
 
 def _selected(

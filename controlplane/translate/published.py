@@ -12,7 +12,7 @@ from controlplane.mesh.published import Published
 from controlplane.translate import stream_rules
 from controlplane.translate.delegates import Delegates
 from controlplane.translate.destinations import Destinations
-from controlplane.translate.index import Hosts, age, key_of
+from controlplane.translate.index import Hosts, key_of
 from controlplane.translate.memo import Each
 from controlplane.translate.report import Report
 from controlplane.translate.routes import concerns_mesh
@@ -27,12 +27,11 @@ def build(
     exports: tuple[str, ...],
     report: Report,
 ) -> tuple[Published, ...]:
-    """The oldest first. Without a Sidecar that hides something only those for hosts that are no
-    service's."""
+    """Of VirtualServices, the oldest first. Without a Sidecar that hides something only those for
+    hosts that are no service's."""
     hides = any(one.spec.egress for one in sidecars)
     make = partial(_published, lookups, report)
-    oldest_first = sorted(virtual_services, key=age)
-    found = each("rules", key_of, make, (oldest_first,), (exports, hides))
+    found = each("rules", key_of, make, (virtual_services,), (exports, hides))
     return tuple(one for one in found if one is not None)
 
 

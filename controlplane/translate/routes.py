@@ -9,7 +9,7 @@ gets no rules: emit then makes the default route.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -30,8 +30,9 @@ from controlplane.mesh.model import (
 from controlplane.translate import stream_rules
 from controlplane.translate.delegates import Delegates
 from controlplane.translate.destinations import Destinations
+from controlplane.translate.groups import Groups
 from controlplane.translate.http_matches import takes_everything
-from controlplane.translate.index import Hosts, age, hostname_of, key_of
+from controlplane.translate.index import Hosts, hostname_of, key_of
 from controlplane.translate.memo import Each
 from controlplane.translate.report import Report
 from controlplane.translate.rules import RuleMaker
@@ -43,6 +44,7 @@ class _Claim(NamedTuple):
     """A VirtualService names a service, with which of its hosts, for clients of which
     namespaces."""
 
+    hostname: str
     specificity: int
     virtual_service: VirtualService
     host_index: int
@@ -54,32 +56,29 @@ class _Routed(NamedTuple):
 
     rules: tuple[HttpRule, ...] = ()
     stream_rules: tuple[StreamRule, ...] = ()
-    claims: tuple[tuple[str, _Claim], ...] = ()
-
-
-_Claimed = tuple[_Claim, _Routed]
-"""With what its VirtualService comes to."""
+    claims: tuple[_Claim, ...] = ()
 
 
 def apply(
     each: Each,
     services: tuple[Service, ...],
-    virtual_services: Iterable[VirtualService],
+    virtual_services: tuple[VirtualService, ...],
     hosts: Hosts,
     delegates: Delegates,
     exports: tuple[str, ...],
     report: Report,
 ) -> tuple[Service, ...]:
-    """The services with their rules. `hosts` knows them with their subsets. exports: to whom a
-    VirtualService is shown that doesn't say it."""
+    """The services with their rules. virtual_services: the oldest first. `hosts` knows the services
+    with their subsets. exports: to whom a VirtualService is shown that doesn't say it."""
     make = partial(_routed, hosts, delegates, report)
-    claims: dict[str, tuple[_Claimed, ...]] = {}
-    oldest_first = sorted(virtual_services, key=age)
-    for made in each("rules", key_of, make, (oldest_first,), (exports,)):
-        for hostname, claim in made.claims:
-            claims[hostname] = (*claims.get(hostname, ()), (claim, made))
-    found = [claims.get(service.hostname, ()) for service in services]
+    routed = each("rules", key_of, make, (virtual_services,), (exports,))
+    claims = each.grown("by host", _by_host, routed)
+    found = [claims.of(service.hostname) for service in services]
     return each("services", hostname_of, _with_rules, (services, found), (report,))
+
+
+def _by_host(last: Groups[str, _Routed] | None, made: tuple[_Routed, ...]) -> Groups[str, _Routed]:
+    return (last or Groups()).following(made, lambda one: [claim.hostname for claim in one.claims])
 
 
 def _routed(
@@ -96,11 +95,13 @@ def _routed(
     return _Routed(rules, streams, tuple(_claims(item, hosts, exports, report)))
 
 
-def _with_rules(service: Service, found: tuple[_Claimed, ...], report: Report) -> Service:
+def _with_rules(service: Service, found: tuple[_Routed, ...], report: Report) -> Service:
     if not found:
         return service
-    claims = [claim for claim, _ in found]
-    pairs = [(claim.virtual_service.key, routed) for claim, routed in found]
+    every = ((claim, routed) for routed in found for claim in routed.claims)
+    of = [(claim, routed) for claim, routed in every if claim.hostname == service.hostname]
+    claims = [claim for claim, _ in of]
+    pairs = [(claim.virtual_service.key, routed) for claim, routed in of]
     http = {key: routed.rules for key, routed in pairs if routed.rules}
     streams = {key: routed.stream_rules for key, routed in pairs if routed.stream_rules}
     rules: tuple[HttpRule, ...] = ()
@@ -124,7 +125,7 @@ def concerns_mesh(item: VirtualService) -> bool:
 
 def _claims(
     item: VirtualService, hosts: Hosts, exports: tuple[str, ...], report: Report
-) -> Iterator[tuple[str, _Claim]]:
+) -> Iterator[_Claim]:
     scopes = _scopes(item, exports)
     for index, host in enumerate(item.spec.hosts):
         hostname = hosts.full_name(host, item.namespace)
@@ -141,7 +142,7 @@ def _claims(
             for_http = bool(item.spec.http) and _has_port(service, HTTP)
             if for_http or (_streams(item) and _has_port(service, HTTP, other=True)):
                 specificity = len(hostname) if wildcard else 1000
-                yield service.hostname, _Claim(specificity, item, index, scopes)
+                yield _Claim(service.hostname, specificity, item, index, scopes)
             elif not wildcard:
                 kind = "HTTP" if item.spec.http else "TCP or TLS"
                 message = f"spec.hosts[{index}]: {hostname!r} has no {kind} port for these rules"

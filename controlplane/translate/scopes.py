@@ -9,13 +9,18 @@ does not have: nothing enforces such a policy, and that is an error.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from typing import Any
 
+from controlplane.kinds.apps import Deployment
+from controlplane.kinds.gateway_api.gateway import Gateway
 from controlplane.kinds.mesh_config import ROOT_NAMESPACE
 from controlplane.kinds.objects import Object
 from controlplane.kinds.selectors import Targeting, TargetRef, targets_of
-from controlplane.mesh.model import Workload
-from controlplane.mesh.scopes import Label, Scope
+from controlplane.mesh.model import InboundPort, Workload
+from controlplane.mesh.scopes import GATEWAY_NAME, Label, Scope
+from controlplane.translate.differences import differences
+from controlplane.translate.questions import Index, asked
 from controlplane.translate.report import Report
 
 
@@ -60,40 +65,83 @@ def _why_not(policy: Object, target: TargetRef) -> str:
 Planned = tuple[str, Mapping[str, str]]
 
 
-class Population:
+class Population(Index):
     """Whom policies may mean: workloads that are there, and namespace and labels of those that
-    shall be; gateways by namespace and name. Indexed, as there may be as many policies as
-    workloads."""
-
-    __slots__ = ("_by_label", "_gateways", "_planned", "_workloads")
+    shall be (`planned`); gateways by namespace and name. Indexed, as there may be as many policies
+    as workloads."""
 
     def __init__(
         self,
-        workloads: Iterable[Workload],
-        planned: Iterable[Planned],
-        gateways: Iterable[tuple[str, str]] = (),
+        workloads: tuple[Workload, ...],
+        pods: tuple[Planned, ...] = (),
+        deployments: Iterable[Deployment] = (),
+        gateways: Iterable[Gateway] = (),
     ) -> None:
-        self._gateways = frozenset(gateways)
-        self._workloads = tuple(workloads)
-        self._planned = tuple(planned)
+        """pods: of those that there are."""
+        self._gateways = frozenset((one.namespace, one.name) for one in gateways)
+        self._workloads = workloads
+        shall_be = ((one.namespace, one.spec.template.metadata.labels) for one in deployments)
+        self._planned = (*pods, *shall_be)
         self._by_label: dict[Label, list[Workload]] = defaultdict(list)
         for workload in self._workloads:
             for label in workload.labels.items():
                 self._by_label[label].append(workload)
 
-    def meant(self, scope: Scope) -> Iterator[Workload]:
-        """The workloads of a scope."""
+    def marks(self, args: tuple[Any, ...]) -> Iterable[Hashable]:
+        """The scope's namespace with each of its marks."""
+        scope: Scope = args[0] if isinstance(args[0], Scope) else _of_gateway(*args)
+        return ((scope.namespace, mark) for mark in scope.marks)
+
+    def changed_since(self, before: Population) -> Collection[Hashable]:
+        came_and_went = differences(before._workloads, self._workloads)
+        found = {mark for some in came_and_went for one in some for mark in _marks_of(one)}
+        if self._planned != before._planned:
+            for namespace, labels in _kins(before._planned) ^ _kins(self._planned):
+                found.update(_marks(namespace, dict(labels)))
+        for namespace, name in self._gateways ^ before._gateways:
+            found.add((namespace, (GATEWAY_NAME, name)))
+        return found
+
+    def _meant(self, scope: Scope) -> Iterator[Workload]:
         for mark in scope.marks:
             among = self._workloads if mark is None else self._by_label.get(mark, ())
             yield from (w for w in among if scope.takes(w.namespace, w.labels))
 
+    @asked
+    def ports(self, scope: Scope) -> tuple[InboundPort, ...]:
+        """Of the workloads of a scope, all that listen."""
+        return tuple(port for workload in self._meant(scope) for port in workload.inbound)
+
+    @asked
     def has_gateway(self, namespace: str, name: str) -> bool:
         """By its object, or by a proxy that says that it is one."""
-        return (namespace, name) in self._gateways or self.has(Scope(namespace, gateways=(name,)))
+        return (namespace, name) in self._gateways or self._has(_of_gateway(namespace, name))
 
+    @asked
     def has(self, scope: Scope) -> bool:
-        there = next(self.meant(scope), None) is not None
+        return self._has(scope)
+
+    def _has(self, scope: Scope) -> bool:
+        there = next(self._meant(scope), None) is not None
         return there or any(scope.takes(*one) for one in self._planned)
+
+
+def _of_gateway(namespace: str, name: str) -> Scope:
+    return Scope(namespace, gateways=(name,))
+
+
+def _marks_of(workload: Workload) -> Iterator[tuple[str, Label | None]]:
+    return _marks(workload.namespace, workload.labels)
+
+
+def _kins(planned: Iterable[Planned]) -> set[tuple[str, frozenset[Label]]]:
+    return {(namespace, frozenset(labels.items())) for namespace, labels in planned}
+
+
+def _marks(namespace: str, labels: Mapping[str, str]) -> Iterator[tuple[str, Label | None]]:
+    """Of the scopes that may take it."""
+    for where in ("", namespace):
+        yield from ((where, label) for label in (None, *labels.items()))
 
 
 def tell_unused(

@@ -2,58 +2,62 @@
 
 from __future__ import annotations
 
-from controlplane.inventory import Snapshot
-from controlplane.kinds.apps import Deployment
+from functools import partial
+
 from controlplane.kinds.authorization_policy import AuthorizationPolicy
-from controlplane.kinds.gateway_api.gateway import Gateway
 from controlplane.kinds.mesh_config import MeshConfig, MeshConfigMap
 from controlplane.kinds.request_authentication import RequestAuthentication
-from controlplane.mesh.model import Service, Workload
-from controlplane.mesh.policy import Normalization, Security
+from controlplane.mesh.model import Service
+from controlplane.mesh.policy import Authorizer, Normalization, Security
 from controlplane.mesh.tls_limits import NO_LIMITS
 from controlplane.translate import access, tokens
 from controlplane.translate.authorizers import authorizers
+from controlplane.translate.index import Hosts, key_of
+from controlplane.translate.memo import Each
 from controlplane.translate.mesh_defaults import tls_limits
 from controlplane.translate.report import Report
-from controlplane.translate.scopes import Planned, Population
+from controlplane.translate.scopes import Population
 from controlplane.translate.trust_domains import TrustDomains
-
-KINDS = (MeshConfigMap, AuthorizationPolicy, RequestAuthentication, Deployment, Gateway)
-"""What of a snapshot decides."""
 
 
 def build(
-    snapshot: Snapshot,
+    each: Each,
+    configs: tuple[MeshConfigMap, ...],
+    policies: tuple[tuple[AuthorizationPolicy, ...], tuple[RequestAuthentication, ...]],
     trust_domain: str,
-    services: tuple[Service, ...],
-    workloads: tuple[Workload, ...],
+    authorizers: tuple[Authorizer, ...],
+    lookups: tuple[Hosts, Population],
     report: Report,
-    pods: tuple[Planned, ...] = (),
 ) -> Security:
-    """The services and workloads are those of the mesh that is being made. pods: namespace and
-    labels of those that there are."""
-    settings = next(iter(snapshot.of(MeshConfigMap)), None)
+    """policies: both kinds, the oldest first. lookups: the services and workloads of the mesh that
+    is being made."""
+    settings = next(iter(configs), None)
     config = settings.data.mesh if settings is not None else None
     aliases = config.trust_domain_aliases if config is not None else ()
-    asked = tuple(authorizers(config.extension_providers, services)) if config is not None else ()
     if settings is not None and config is not None:
         _tell_trust_domain(settings, config.trust_domain, trust_domain, report)
-    domains = TrustDomains(trust_domain, aliases)
-    policies = snapshot.of(AuthorizationPolicy)
-    planned = (
-        (item.namespace, item.spec.template.metadata.labels) for item in snapshot.of(Deployment)
-    )
-    gateways = ((item.namespace, item.name) for item in snapshot.of(Gateway))
-    population = Population(workloads, (*pods, *planned), gateways)
+    hosts, population = lookups
+    domains = TrustDomains((trust_domain, *aliases))
+    access_policy = partial(access.policy, population, report)
+    token_policy = partial(tokens.policy, hosts, population, report)
     return Security(
-        access=access.policies(policies, domains, asked, population, report),
-        tokens=tokens.policies(snapshot.of(RequestAuthentication), services, population, report),
-        authorizers=asked,
+        access=each("access", key_of, access_policy, policies[:1], (domains, authorizers)),
+        tokens=each("tokens", key_of, token_policy, policies[1:]),
+        authorizers=authorizers,
         trust_domain_aliases=aliases,
         denial_details=settings is not None and settings.denial_details,
         normalization=path_normalization(config),
         mutual_tls=tls_limits(config.mesh_mtls) if config is not None else NO_LIMITS,
     )
+
+
+def asked(
+    configs: tuple[MeshConfigMap, ...], services: tuple[Service, ...]
+) -> tuple[Authorizer, ...]:
+    """Who may be asked about access."""
+    config = next((one.data.mesh for one in configs), None)
+    providers = config.extension_providers if config is not None else ()
+    return tuple(authorizers(providers, services)) if providers else ()
 
 
 def path_normalization(config: MeshConfig | None) -> Normalization:

@@ -7,7 +7,7 @@ EndpointSlices list (listed). Policies and rules are added later (policies, rout
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from controlplane.kinds import core
 from controlplane.kinds.export_to import export_faults, namespaces_of
@@ -16,6 +16,7 @@ from controlplane.kinds.pod import Pod
 from controlplane.kinds.service_entry import EntryPort, ServiceEntry, Workload, WorkloadEntry
 from controlplane.mesh.model import Endpoint, Protocol, Service, ServicePort
 from controlplane.translate import listed, protocols
+from controlplane.translate.groups import Groups
 from controlplane.translate.index import (
     DOMAIN,
     EndpointList,
@@ -29,6 +30,7 @@ from controlplane.translate.memo import Each
 from controlplane.translate.pods.residents import Residents
 from controlplane.translate.report import Report
 from controlplane.translate.sidecars import Sidecars
+from protos.frozen import frozen
 
 EXPORT_TO = "networking.istio.io/exportTo"
 FIXED_PORTS = "experimental.istio.io/disable-gateway-port-translation"
@@ -50,7 +52,7 @@ ENTRY_PROTOCOLS: dict[str, Protocol] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServedPort:
     """A workload's port behind the port of a service. targets: numbers under which policies may
     know it. assumed: as of a mesh ServicePort."""
@@ -62,7 +64,7 @@ class ServedPort:
     assumed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Attachment:
     """A workload, by namespace and name, serves the service of that hostname."""
 
@@ -71,7 +73,7 @@ class Attachment:
     ports: tuple[ServedPort, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reached:
     """Where a service is reached."""
 
@@ -122,15 +124,20 @@ def reached(
 ) -> tuple[Reached, ...]:
     """In the order of the services. known: what may be selected, WorkloadEntries and pods."""
     finder = _Finder(*known, sidecars, report)
-    made = [service for service, _ in services]
-    objects = [of for _, of in services]
-    listed_for = [lists.of(*key_of(of)) for of in objects]
-    return each("places", hostname_of, finder.find, (made, objects, listed_for))
+    made, objects = [service for service, _ in services], [of for _, of in services]
+    return each("places", hostname_of, finder.find, (made, objects, lists.of_all(objects)))
 
 
-def attachments(places: Iterable[Reached]) -> tuple[tuple[Attachment, ...], ...]:
-    """Of each service."""
-    return tuple(place.attachments for place in places)
+Attached = Groups[tuple[str, str], Reached]
+"""Namespace and name of a workload -> where services are reached that have it."""
+
+
+def attached(last: Attached | None, places: tuple[Reached, ...]) -> Attached:
+    return (last or Groups()).following(places, _workloads_of)
+
+
+def _workloads_of(place: Reached) -> Iterable[tuple[str, str]]:
+    return [attachment.workload for attachment in place.attachments]
 
 
 def joined(
@@ -236,7 +243,7 @@ def _of_entry(entry: ServiceEntry, exports: tuple[str, ...]) -> tuple[Service, .
 # --------------------------------------------------------------------------- endpoints
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Selected:
     """A workload entry serves a service. ports: service port -> workload's port."""
 

@@ -20,8 +20,16 @@ _NAMED = 3
 _MUTUAL = "ISTIO_MUTUAL"
 
 
+Deciding = tuple[tuple[kinds.DestinationRule, kinds.ClientTls], ...]
+
+
+def deciding(rules: Iterable[kinds.DestinationRule]) -> Deciding:
+    """The rules that say something about TLS, and what."""
+    return tuple((rule, tls) for rule in rules if (tls := _said(rule)) is not None)
+
+
 def tell(
-    rules: Iterable[kinds.DestinationRule],
+    deciding: Deciding,
     services: tuple[Service, ...],
     workloads: tuple[Workload, ...],
     modes: PeerModes,
@@ -29,7 +37,6 @@ def tell(
 ) -> None:
     """services: with their endpoints and policies. Only the rules' policies for all ports of a
     service are looked at."""
-    deciding = [(rule, tls) for rule in rules if (tls := _said(rule)) is not None]
     plain = any(said.mode != _MUTUAL for _, said in deciding)
     known = {f"{one.namespace}/{one.name}": one for one in workloads} if plain else {}
     ruled = [one for one in services if one.policy.tls is not None] if deciding else []

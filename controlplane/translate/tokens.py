@@ -1,15 +1,13 @@
-"""RequestAuthentications -> token policies, oldest first."""
+"""RequestAuthentications -> token policies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 from controlplane.kinds.request_authentication import JwtRule, RequestAuthentication, is_url
-from controlplane.mesh.model import Service
 from controlplane.mesh.policy import TokenPolicy, TokenRule
-from controlplane.translate.index import age
+from controlplane.translate.index import Hosts
 from controlplane.translate.report import Report
 from controlplane.translate.scopes import Population, scope_of, tell_unused
 
@@ -17,24 +15,17 @@ _ALWAYS_SPACED = ("permission", "scope")
 _PORTS = {"http": 80, "https": 443}
 
 
-def policies(
-    items: Iterable[RequestAuthentication],
-    services: Iterable[Service],
-    population: Population,
-    report: Report,
-) -> tuple[TokenPolicy, ...]:
-    known = {(s.hostname, port.number) for s in services for port in s.ports}
-    made: list[TokenPolicy] = []
-    for item in sorted(items, key=age):
-        scope = scope_of(item, item.spec, report)
-        rules = tuple(
-            replace(_rule(rule, known), name=_name(item, index))
-            for index, rule in enumerate(item.spec.jwt_rules)
-        )
-        made.append(TokenPolicy(item.namespace, item.name, rules, scope, item.position))
-        tell_unused(item, item.spec, scope, population, report)
-        _tell_missing_keys(item, report)
-    return tuple(made)
+def policy(
+    hosts: Hosts, population: Population, report: Report, item: RequestAuthentication
+) -> TokenPolicy:
+    scope = scope_of(item, item.spec, report)
+    rules = tuple(
+        replace(_rule(rule, hosts), name=_name(item, index))
+        for index, rule in enumerate(item.spec.jwt_rules)
+    )
+    tell_unused(item, item.spec, scope, population, report)
+    _tell_missing_keys(item, report)
+    return TokenPolicy(item.namespace, item.name, rules, scope, item.position)
 
 
 def _tell_missing_keys(item: RequestAuthentication, report: Report) -> None:
@@ -53,15 +44,14 @@ def _name(item: RequestAuthentication, index: int) -> str:
     return f"ns[{item.namespace}]-policy[{item.name}]-rule[{index}]"
 
 
-def _rule(rule: JwtRule, known: set[tuple[str, int]]) -> TokenRule:
-    place = _place(rule.jwks_uri) if rule.jwks_uri else None
+def _rule(rule: JwtRule, hosts: Hosts) -> TokenRule:
     return TokenRule(
         issuer=rule.issuer,
         audiences=rule.audiences,
         jwks=rule.jwks,
         jwks_uri=rule.jwks_uri,
         discovers=not rule.jwks and not rule.jwks_uri and is_url(rule.issuer),
-        jwks_service=place if place in known else None,
+        jwks_service=_service(rule.jwks_uri, hosts),
         timeout_s=rule.timeout_s,
         from_headers=tuple((header.name, header.prefix) for header in rule.from_headers),
         from_params=rule.from_params,
@@ -74,6 +64,12 @@ def _rule(rule: JwtRule, known: set[tuple[str, int]]) -> TokenRule:
     )
 
 
-def _place(url: str) -> tuple[str, int]:
+def _service(url: str, hosts: Hosts) -> tuple[str, int] | None:
+    """Host and port of the mesh's service where it is."""
     parts = urlsplit(url)
-    return parts.hostname or "", parts.port or _PORTS[parts.scheme]
+    found = hosts.get(parts.hostname or "") if url else None
+    if found is None:
+        return None
+    port = parts.port or _PORTS[parts.scheme]
+    known = any(one.number == port for one in found.ports)
+    return (found.hostname, port) if known else None

@@ -8,16 +8,17 @@ mesh's own whatever it is called. Any other principal means itself.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 LOCAL = "cluster.local"
 _PARTS = 5
 
 
+@dataclass(frozen=True, slots=True)
 class TrustDomains:
-    __slots__ = ("_all",)
+    """The mesh's own comes first."""
 
-    def __init__(self, own: str, aliases: Iterable[str]) -> None:
-        self._all = (own, *aliases)
+    names: tuple[str, ...]
 
     def principals(self, values: Iterable[str]) -> Iterator[tuple[str, str]]:
         """(as written, meant) for each, in order, nothing twice."""
@@ -30,16 +31,16 @@ class TrustDomains:
         if not whole or not self._is_ours(domain):
             yield principal
             return
-        for one in self._all:
+        for one in self.names:
             yield principal if _ends(one, domain) else f"{one}/{rest}"
 
     def _is_ours(self, domain: str) -> bool:
-        return domain == LOCAL or any(_matches(one, domain) for one in self._all)
+        return domain == LOCAL or any(_matches(one, domain) for one in self.names)
 
     def domains(self, values: Iterable[str]) -> Iterator[tuple[str, str]]:
         """The same of bare trust domains."""
         for value in values:
-            for meant in self._all if value in self._all else (value,):
+            for meant in self.names if value in self.names else (value,):
                 yield value, meant
 
 

@@ -13,14 +13,18 @@ from typing import NamedTuple
 
 from controlplane.inventory import Snapshot
 from controlplane.kinds import core
+from controlplane.kinds.apps import Deployment
+from controlplane.kinds.authorization_policy import AuthorizationPolicy
 from controlplane.kinds.cluster_node import Node
 from controlplane.kinds.destination_rule import DestinationRule
 from controlplane.kinds.envoy_filter import EnvoyFilter
 from controlplane.kinds.federation import ClusterFederatedTrustDomain
 from controlplane.kinds.gateway import Gateway as IstioGateway
+from controlplane.kinds.gateway_api.gateway import Gateway
 from controlplane.kinds.mesh_config import MeshConfigMap
 from controlplane.kinds.peer_authentication import PeerAuthentication
 from controlplane.kinds.pod import Pod
+from controlplane.kinds.request_authentication import RequestAuthentication
 from controlplane.kinds.secrets import Secret
 from controlplane.kinds.service_entry import ServiceEntry, WorkloadEntry
 from controlplane.kinds.sidecar import Sidecar
@@ -50,6 +54,7 @@ from controlplane.translate import (
     tls_conflicts,
     workloads,
 )
+from controlplane.translate.ages import Ages
 from controlplane.translate.credentials import Credentials, names_in
 from controlplane.translate.delegates import Delegates
 from controlplane.translate.gateways import whole as gateways
@@ -62,6 +67,7 @@ from controlplane.translate.pods.serving import Serving, placed
 from controlplane.translate.pods.table import PodTable, tell_unstarted
 from controlplane.translate.pods.workloads import PodWorkloads
 from controlplane.translate.report import Report
+from controlplane.translate.scopes import Population
 from controlplane.translate.sidecars import Sidecars
 
 
@@ -75,6 +81,7 @@ def build(
     snapshot = discovery.heeded(snapshot, memo, report)
     of = snapshot.of
     entries = of(WorkloadEntry)
+    virtual_services = memo.grown("rules by age", Ages.following, of(VirtualService)).oldest_first
     modes = memo.index("modes", PeerModes, of(PeerAuthentication), report)
     sidecars = memo.index("sidecars", Sidecars, trust_domain, modes, report)
     selectable = memo.index("workloads", Workloads, entries)
@@ -97,23 +104,22 @@ def build(
     in_pods = memo.grown("in pods", PodWorkloads.of, residents, serving)
     plain = memo.once("plain", services.alone, named)
     hosts = memo.index("hosts", Hosts, plain)
-    ruled = _ruled(snapshot, plain, hosts, (credentials, defaults), memo, report)
-    attached = memo.once("attached", services.attachments, places)
+    ruled = _ruled(snapshot, virtual_services, plain, hosts, (credentials, defaults), memo, report)
+    attached = memo.grown("attached", services.attached, places)
     beside = memo.stage("beside", workloads.build, entries, attached, sidecars, report)
     edge = memo.once("edge", gateways.pods, of(IstioGateway), defaults.ingress, pods)
     proxies = memo.once(
         "proxies", gateways.proxies, of(IstioGateway), defaults.ingress, beside, edge
     )
     lookups = (ruled.subsets, ruled.delegates, credentials, defaults)
-    edging, with_rules = snapshot.only(*gateways.KINDS), ruled.services
-    edges = memo.once("gateways", gateways.build, edging, with_rules, proxies, lookups, report)
+    edging = snapshot.only(*gateways.KINDS), memo.once("bound", gateways.bound, virtual_services)
+    edges = memo.once("gateways", gateways.build, *edging, ruled.services, proxies, lookups, report)
     every = memo.stage("joined", services.joined, edges.services, places)
-    memo.once("tls", tls_conflicts.tell, of(DestinationRule), every, beside, modes, report)
-    deciding = snapshot.only(*security.KINDS)
-    there = pods.population
-    decided = memo.once(
-        "security", security.build, deciding, trust_domain, plain, beside, report, there
-    )
+    deciding = memo.once("with tls", tls_conflicts.deciding, of(DestinationRule))
+    memo.once("tls", tls_conflicts.tell, deciding, every, beside, modes, report)
+    there = pods.population, of(Deployment), of(Gateway)
+    lookups_of_policies = hosts, memo.index("population", Population, beside, *there)
+    decided = _decided(snapshot, trust_domain, plain, lookups_of_policies, memo, report)
     foreign = _foreign(snapshot, trust_domain, decided, memo, report)
     asked_for = (
         *memo.once("asked for", _names_in, ruled.with_policies),
@@ -147,6 +153,7 @@ class _Ruled(NamedTuple):
 
 def _ruled(
     snapshot: Snapshot,
+    rules: tuple[VirtualService, ...],
     plain: tuple[Service, ...],
     hosts: Hosts,
     lookups: tuple[Credentials, mesh_defaults.Defaults],
@@ -154,17 +161,37 @@ def _ruled(
     report: Report,
 ) -> _Ruled:
     of, (credentials, defaults) = snapshot.of, lookups
-    made = of(DestinationRule), hosts, credentials, defaults, report
+    by_age = memo.grown("destination rules by age", Ages.following, of(DestinationRule))
+    made = by_age.oldest_first, hosts, credentials, defaults, report
     with_policies = memo.stage("policies", policies.apply, plain, *made)
     subsets = memo.index("subsets", Hosts, with_policies)
     delegates = memo.index("delegates", Delegates, of(VirtualService))
-    rules, exports = of(VirtualService), defaults.virtual_services
+    exports = defaults.virtual_services
     found = (subsets, delegates)
     with_rules = memo.stage(
         "routes", routes.apply, with_policies, rules, subsets, delegates, exports, report
     )
     shown = memo.stage("published", published.build, rules, of(Sidecar), found, exports, report)
     return _Ruled(with_policies, subsets, delegates, with_rules, shown)
+
+
+def _decided(
+    snapshot: Snapshot,
+    trust_domain: str,
+    plain: tuple[Service, ...],
+    lookups: tuple[Hosts, Population],
+    memo: Memo,
+    report: Report,
+) -> Security:
+    of = snapshot.of
+    configs = of(MeshConfigMap)
+    asked = memo.once("asked", security.asked, configs, plain)
+    access = memo.grown("access by age", Ages.following, of(AuthorizationPolicy))
+    tokens = memo.grown("tokens by age", Ages.following, of(RequestAuthentication))
+    ordered = access.oldest_first, tokens.oldest_first
+    return memo.stage(
+        "security", security.build, configs, ordered, trust_domain, asked, lookups, report
+    )
 
 
 def _foreign(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,7 +13,7 @@ from controlplane.translate import protocols
 from controlplane.translate.index import key_of, labels_of
 from controlplane.translate.memo import Each
 from controlplane.translate.report import Report
-from controlplane.translate.services import Attachment, ServedPort
+from controlplane.translate.services import Attached, Attachment, Reached, ServedPort
 from controlplane.translate.sidecars import APP_PORTS, Sidecars
 
 
@@ -32,17 +31,14 @@ class _Served:
 def build(
     each: Each,
     entries: Sequence[WorkloadEntry],
-    attachments: Iterable[tuple[Attachment, ...]],
+    attached: Attached,
     sidecars: Sidecars,
     report: Report,
 ) -> tuple[Workload, ...]:
-    """Sorted by namespace and name. attachments: those of each service."""
-    serving: dict[tuple[str, str], list[Attachment]] = defaultdict(list)
-    for attached in (one for group in attachments for one in group):
-        serving[attached.workload].append(attached)
+    """Sorted by namespace and name."""
     make = partial(_workload, sidecars, report)
-    attached_to = [tuple(serving.get(key_of(entry), ())) for entry in entries]
-    made = each("workloads", key_of, make, (entries, attached_to))
+    places = [attached.of(key_of(entry)) for entry in entries]
+    made = each("workloads", key_of, make, (entries, places))
     return tuple(sorted(made, key=lambda workload: (workload.namespace, workload.name)))
 
 
@@ -100,8 +96,10 @@ def _workload(
     sidecars: Sidecars,
     report: Report,
     entry: WorkloadEntry,
-    attachments: tuple[Attachment, ...],
+    places: tuple[Reached, ...],
 ) -> Workload:
+    key, every = key_of(entry), (one for place in places for one in place.attachments)
+    attachments = [one for one in every if one.workload == key]
     spec, served = entry.spec, _served(attachments)
     modes = partial(sidecars.intercepted, entry)
     return Workload(

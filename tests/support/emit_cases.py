@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from controlplane.inventory import Snapshot
+from controlplane.kinds.authorization_policy import AuthorizationPolicy
+from controlplane.kinds.mesh_config import MeshConfigMap
 from controlplane.kinds.parse import parse
+from controlplane.kinds.request_authentication import RequestAuthentication
 from controlplane.mesh.model import (
     ClaimMatch,
     ClientTls,
@@ -32,7 +35,10 @@ from controlplane.mesh.model import (
     TrafficPolicy,
 )
 from controlplane.translate import build, security
+from controlplane.translate.index import Hosts
+from controlplane.translate.memo import Memo
 from controlplane.translate.report import Report
+from controlplane.translate.scopes import Population
 from tests.support.mesh import TRUST_DOMAIN, endpoint, inbound, mesh, service, workload
 
 CASES: dict[str, Callable[[], Mesh]] = {}
@@ -430,10 +436,13 @@ def guarded(*manifests: str, protocol: Protocol = "HTTP") -> Mesh:
         service("checker", port=9000, protocol="GRPC"),
         workloads=(workload("messenger-1", replace(inbound(protocol=protocol), numbers=(9001,))),),
     )
-    snapshot = Snapshot(parsed.objects)
-    report = Report()
-    decided = security.build(snapshot, TRUST_DOMAIN, made.services, made.workloads, report)
-    return replace(made, security=decided)
+    found = Snapshot(parsed.objects)
+    configs = found.of(MeshConfigMap)
+    policies = found.of(AuthorizationPolicy), found.of(RequestAuthentication)
+    lookups = Hosts(made.services), Population(made.workloads)
+    asked = security.asked(configs, made.services)
+    given = configs, policies, TRUST_DOMAIN, asked, lookups, Report()
+    return replace(made, security=Memo().stage("security", security.build, *given))
 
 
 @case

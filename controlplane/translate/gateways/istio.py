@@ -24,7 +24,7 @@ from controlplane.translate.delegates import Delegates
 from controlplane.translate.destinations import Destinations
 from controlplane.translate.gateways.hosts import ANY, common
 from controlplane.translate.http_matches import full_name
-from controlplane.translate.index import Hosts, age
+from controlplane.translate.index import Hosts
 from controlplane.translate.report import Report
 from controlplane.translate.rules import RuleMaker
 
@@ -66,7 +66,7 @@ class IstioGateways:
         self._report = report
         self._families: dict[_Socket, tuple[str, Gateway, Server]] = {}
         self._bound: dict[str, list[VirtualService]] = defaultdict(list)
-        for item in sorted(virtual_services, key=age):
+        for item in virtual_services:
             self._bind(item)
 
     def _bind(self, item: VirtualService) -> None:

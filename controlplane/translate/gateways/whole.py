@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from controlplane.inventory import Snapshot
 from controlplane.kinds import core
@@ -49,11 +49,9 @@ from controlplane.translate.index import Hosts
 from controlplane.translate.mesh_defaults import Defaults, IngressSettings
 from controlplane.translate.pods.table import PodTable
 from controlplane.translate.report import Report
+from protos.frozen import frozen
 
-KINDS = (
-    core.ConfigMap,
-    core.Namespace,
-    core.Service,
+_ASKING = (
     GatewayClass,
     Gateway,
     ListenerSet,
@@ -65,18 +63,24 @@ KINDS = (
     OldTCPRoute,
     UDPRoute,
     OldUDPRoute,
-    ReferenceGrant,
     BackendTLSPolicy,
     IstioGateway,
-    ServiceEntry,
-    VirtualService,
     Ingress,
+)
+"""Without any of these there is nothing to make."""
+KINDS = (
+    *_ASKING,
+    core.ConfigMap,
+    core.Namespace,
+    core.Service,
+    ReferenceGrant,
+    ServiceEntry,
     IngressClass,
 )
-"""What of a snapshot makes gateways."""
+"""What of a snapshot makes gateways, but for rules."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Translated:
     """services: with the rules and TLS settings that Gateway API gives them. rule_filters: what
     their rules want."""
@@ -87,15 +91,24 @@ class Translated:
     rule_filters: RuleFilters = NO_FILTERS
 
 
+def bound(rules: Iterable[VirtualService]) -> tuple[VirtualService, ...]:
+    """Those that are for gateways, too."""
+    return tuple(one for one in rules if one.spec.gateways)
+
+
 def build(
     snapshot: Snapshot,
+    rules: tuple[VirtualService, ...],
     services: tuple[Service, ...],
     proxies: tuple[Workload, ...],
     lookups: tuple[Hosts, Delegates, Credentials, Defaults],
     report: Report,
 ) -> Translated:
-    """proxies: workloads that are gateways. lookups: the services, with their subsets; what
-    VirtualServices delegate to; Secrets; what holds where rules say nothing."""
+    """rules: for gateways, the oldest first. proxies: workloads that are gateways. lookups: the
+    services, with their subsets; what VirtualServices delegate to; Secrets; what holds where rules
+    say nothing."""
+    if not rules and not any(map(snapshot.of, _ASKING)):
+        return Translated(services)
     hosts, delegates, credentials, defaults = lookups
     grants = Grants(snapshot.of(ReferenceGrant))
     authorities = Authorities(snapshot.of(core.ConfigMap), credentials, grants)
@@ -107,9 +120,7 @@ def build(
     routes += (*of(GRPCRoute), *of(TLSRoute), *of(OldTLSRoute), *of(TCPRoute), *of(OldTCPRoute))
     entries = of(ServiceEntry)
     in_mesh = MeshRoutes(routes, tls.services, entries, backends.for_mesh(), report)
-    istio = IstioGateways(
-        of(IstioGateway), of(VirtualService), hosts, delegates, credentials, report
-    )
+    istio = IstioGateways(of(IstioGateway), rules, hosts, delegates, credentials, report)
     ingresses = Ingresses(
         of(Ingress), of(IngressClass), services, credentials, defaults.ingress, report
     )
@@ -117,8 +128,8 @@ def build(
     told = (*api.conditions(), *in_mesh.conditions, *tls.conditions(api.parents_of))
     told += (*ingresses.conditions(Addresses(of(core.Service), proxies)),)
     edges = _limited(_retrying(found, defaults.retry), defaults.tls)
-    asked = filters_of(rule for one in in_mesh.services for rule in one.rules)
-    return Translated(in_mesh.services, edges, _in_order(told), asked)
+    wanted = filters_of(rule for one in in_mesh.services for rule in one.rules)
+    return Translated(in_mesh.services, edges, _in_order(told), wanted)
 
 
 def _retrying(

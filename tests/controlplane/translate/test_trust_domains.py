@@ -6,7 +6,7 @@ import pytest
 
 from controlplane.translate.trust_domains import TrustDomains
 
-MESH = TrustDomains("td1", ("td2", "old-td"))
+MESH = TrustDomains(("td1", "td2", "old-td"))
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_a_principal_means_those_of_all_aliases(principal: str, meant: list[str]
 
 
 def test_nothing_is_meant_twice() -> None:
-    both_end_alike = TrustDomains("new-td", ("old-td",))
+    both_end_alike = TrustDomains(("new-td", "old-td"))
     assert list(both_end_alike.principals(("*-td/ns/a/sa/b",))) == [
         ("*-td/ns/a/sa/b", "*-td/ns/a/sa/b")
     ]
