@@ -9,7 +9,7 @@ sidecar    `Beside`: the node's own workload, policies     one workload's proxie
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from controlplane.emit import (
     clients,
@@ -40,6 +40,7 @@ from controlplane.mesh.patches import EnvoyPatch
 from controlplane.mesh.rule_filters import NO_FILTERS, RuleFilters
 from controlplane.mesh.telemetry import Logs
 from controlplane.snapshot import Draft
+from protos.frozen import frozen
 
 Patches = tuple[EnvoyPatch, ...]
 
@@ -121,7 +122,7 @@ def _logs(mesh: Mesh, node: Node, labels: Mapping[str, str]) -> Logs:
     return next((one.logs for one in mesh.logs if one.scope.takes(node.namespace, labels)), DEFAULT)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Beside:
     """All that a node's own side depends on, but for the node. edge: what is seen of the mesh by
     one that is a gateway, too. denied: revoked identities that a plain Envoy is to refuse; None for

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from controlplane.mesh.policy import Authorizer
 from controlplane.mesh.position import NOWHERE, Position
 from controlplane.mesh.traffic_policy import ConsistentHash
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StringMatch:
     """Istio's StringMatch: exact, prefix or (RE2, whole string) regex."""
 
@@ -19,7 +20,7 @@ class StringMatch:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClaimMatch:
     """A claim of the request's token, by its path: a string, or a list that has one. match None:
     it is there. Without a valid token no claim is."""
@@ -29,7 +30,7 @@ class ClaimMatch:
     invert: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RouteMatch:
     """One alternative of an HTTP rule; an empty match takes everything.
 
@@ -55,20 +56,20 @@ class RouteMatch:
     stat_prefix: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HeaderOperations:
     set: Mapping[str, str] = field(default_factory=dict)
     add: Mapping[str, str] = field(default_factory=dict)
     remove: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Headers:
     request: HeaderOperations = HeaderOperations()
     response: HeaderOperations = HeaderOperations()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Destination:
     """Where a rule sends a share of requests. `host` is a full host name of a service.
 
@@ -86,7 +87,7 @@ class Destination:
     position: Position = NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Retry:
     """attempts are retries after the first try. retry_on: Envoy's words, comma-joined by emit.
     remote_localities: a retry goes on to the next priority of endpoints."""
@@ -100,7 +101,7 @@ class Retry:
     backoff_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Redirect:
     """port_of_request: the port at which the request came, in place of `port`. pattern (RE2) and
     substitution make the path of the request's, in place of `uri`; prefix stands for what the
@@ -117,13 +118,13 @@ class Redirect:
     prefix: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DirectResponse:
     status: int
     body: str | bytes = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rewrite:
     """pattern (RE2) and substitution rewrite the path in place of `uri`, which replaces what the
     match took of it."""
@@ -134,7 +135,7 @@ class Rewrite:
     substitution: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fault:
     """Percents are 0..100 of the requests. abort_grpc: a gRPC status in place of an HTTP one."""
 
@@ -145,13 +146,13 @@ class Fault:
     abort_percent: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mirror:
     destination: Destination
     percent: float = 100.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cors:
     """None: not set. forwards: an OPTIONS request whose origin does not match goes upstream."""
 
@@ -164,7 +165,7 @@ class Cors:
     forwards: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Session:
     """A client's requests stay with the endpoint that had the first one, as a cookie or header says
     that the client brings again. ttl_s: of a cookie, 0 is as long as the client's own session."""
@@ -175,7 +176,7 @@ class Session:
     ttl_s: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HttpRule:
     """One `http:` entry. Exactly one of destinations, redirect, direct_response is set.
 

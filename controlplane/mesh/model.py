@@ -63,9 +63,10 @@ from controlplane.mesh.traffic_policy import Subset as Subset
 from controlplane.mesh.traffic_policy import TcpKeepalive as TcpKeepalive
 from controlplane.mesh.traffic_policy import TrafficPolicy as TrafficPolicy
 from controlplane.mesh.traffic_policy import Warmup as Warmup
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mesh:
     """Everything, each tuple sorted by its key (hostname; namespace and name)."""
 

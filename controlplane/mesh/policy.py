@@ -9,12 +9,13 @@ words and the position of the text that made it, for explanations.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from controlplane.mesh.position import NOWHERE, Position
 from controlplane.mesh.scopes import Scope, ScopeIndex
 from controlplane.mesh.tls_limits import NO_LIMITS, TlsLimits
+from protos.frozen import frozen
 
 Action = Literal["ALLOW", "DENY", "AUDIT", "CUSTOM"]
 Normalization = Literal["NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"]
@@ -47,7 +48,7 @@ PRINCIPAL_ATTRIBUTES: frozenset[Attribute] = frozenset(
 """What Envoy asks of a principal; the rest are permissions."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Match:
     """present: any value that is not empty ('header': that it is there). regex: RE2, the whole
     value. item: one of a list (of a header's comma-separated values) is like `inner`. template:
@@ -61,7 +62,7 @@ class Match:
     inner: Match | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fact:
     """One fact: `key` is the header's name, the path of a claim, or (filter, key) of metadata."""
 
@@ -70,7 +71,7 @@ class Fact:
     key: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Value:
     """As written, and what it means: all of `facts` hold."""
 
@@ -78,7 +79,7 @@ class Value:
     facts: tuple[Fact, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Clause:
     """name: the word in the policy's text ('principals', 'request.headers[x-a]')."""
 
@@ -93,7 +94,7 @@ class Clause:
         return self.attribute in HTTP_ATTRIBUTES
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """No sources: anybody; no operations: anything."""
 
@@ -104,7 +105,7 @@ class Rule:
     position: Position = NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AccessPolicy:
     """provider: the name of whom CUSTOM asks. dry_run: tried, never enforced."""
 
@@ -125,7 +126,7 @@ class AccessPolicy:
 # --------------------------------------------------------------------------- tokens
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TokenRule:
     """A JWT of one issuer. jwks: the keys themselves; else they are fetched from jwks_uri, from
     `jwks_service` (host and port of the mesh) or, where that is None, straight from the host.
@@ -150,7 +151,7 @@ class TokenRule:
     position: Position = NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TokenPolicy:
     namespace: str
     name: str
@@ -162,14 +163,14 @@ class TokenPolicy:
 # --------------------------------------------------------------------------- who is asked
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BodyLimit:
     max_bytes: int
     partial: bool = False
     as_bytes: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Authorizer:
     """A service that CUSTOM policies or rules ask: Envoy's ext_authz. Header lists are names, with
     a '*' in front or behind; upstream_headers may be '*' alone, which is all that say nothing of
@@ -193,7 +194,7 @@ class Authorizer:
     fault: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Security:
     """Everything of the mesh that decides about access. Policies are sorted oldest first;
     access_of and tokens_of find those of a workload. mutual_tls: what of mutual TLS

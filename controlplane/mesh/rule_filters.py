@@ -4,14 +4,14 @@ has, so that they are there only where some rule asks for them."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from controlplane.mesh.http_rules import HttpRule
 from controlplane.mesh.policy import Authorizer
+from protos.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RuleFilters:
     """authorizers: each that some rule asks, once, in the order of the rules. sessions: some rule
     keeps requests of a client together."""

@@ -26,6 +26,7 @@ from controlplane.mesh.gateways import Gateway, Server, ServerTls, StreamRoute
 from controlplane.mesh.model import Destination
 from controlplane.mesh.rule_filters import filters_of
 from controlplane.mesh.telemetry import Logs
+from protos.frozen import frozen
 
 HttpConnectionManager = managers.HttpConnectionManager
 TCP_PROXY = "envoy.filters.network.tcp_proxy"
@@ -38,7 +39,7 @@ class Made:
     routes: list[RouteConfiguration] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Context:
     """What all listeners of one gateway proxy have in common."""
 

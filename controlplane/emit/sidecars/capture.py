@@ -4,7 +4,7 @@ gives to those that every one of them has."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from controlplane.emit.access_logs import DEFAULT
 from controlplane.emit.node import Node
@@ -21,6 +21,7 @@ from controlplane.mesh.model import Mesh
 from controlplane.mesh.rule_filters import NO_FILTERS, RuleFilters
 from controlplane.mesh.scopes import Scope
 from controlplane.mesh.telemetry import Logs
+from protos.frozen import frozen
 
 VIRTUAL_OUTBOUND = "virtualOutbound"
 VIRTUAL_INBOUND = "virtualInbound"
@@ -35,7 +36,7 @@ PLAIN_HTTP = ("http/1.0", "http/1.1", "h2c")
 _EVERYTHING = (Egress(Import(Scope(), (("*", "*"),))),)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Capture:
     """wildcard: the address that stands for all of the node's family. by_name: the proxy can look
     up where TLS wants to go by its server name. Not all of it is hashed, but all is compared."""

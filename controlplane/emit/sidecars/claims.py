@@ -21,6 +21,7 @@ from controlplane.emit.targets import Targets
 from controlplane.emit.words import over_ads
 from controlplane.mesh.interception import Egress
 from controlplane.mesh.model import Destination, Service, ServicePort, StreamMatch
+from protos.frozen import frozen
 
 Kind = Literal["HTTP", "TCP", "AUTO"]
 LOOPBACK = "127.0.0.1"
@@ -46,7 +47,7 @@ class Claim:
         return self.bind, self.port
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Context:
     """Whose listeners they are. egress: the part of them that is asked for."""
 

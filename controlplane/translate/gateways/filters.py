@@ -12,12 +12,13 @@ from controlplane.kinds.gateway_api.references import BackendObjectReference
 from controlplane.mesh.http_rules import Cors
 from controlplane.mesh.model import HeaderOperations, Headers, Redirect, Rewrite, StringMatch
 from controlplane.translate.gateways.words import Fault
+from protos.frozen import frozen
 
 _WELL_KNOWN = {"http": 80, "https": 443}
 _ANYTHING = "/.*"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MirrorTo:
     backend_ref: BackendObjectReference
     percent_of_requests: float

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from controlplane.kinds.gateway_api.filters import GrpcBackendRef, GrpcFilter, HttpBackendRef
@@ -38,6 +38,7 @@ from controlplane.translate.gateways.filters import Effects, effects_of
 from controlplane.translate.gateways.patterns import fault_in, first_fault
 from controlplane.translate.gateways.sessions import session_of
 from controlplane.translate.gateways.words import Fault
+from protos.frozen import frozen
 
 UNAVAILABLE = 500
 """What a request gets whose rule has nowhere to send it (Gateway API)."""
@@ -48,7 +49,7 @@ _RETRIED = ("connect-failure", "refused-stream", "reset", "retriable-status-code
 _DEFAULT_ATTEMPTS = 2
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entrance:
     """Where requests come in: the port, and the scheme that they have there."""
 
@@ -56,7 +57,7 @@ class Entrance:
     scheme: Literal["http", "https"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Made:
     """A route's rules, what could not be resolved in them, and what is not supported."""
 
