@@ -50,6 +50,16 @@ def http(rule: str) -> list[str]:
             "expected only one of percent and fraction",
         ),
         ("{sessionPersistence: {type: Header}}", "header is required when type is Header"),
+        (
+            "{sessionPersistence: {sessionName: a, cookieConfig: {lifetimeType: Permanent}}}",
+            "absoluteTimeout is required",
+        ),
+        ("{sessionPersistence: {sessionName: a, cookie: {}}}", "cookie: must not stand beside"),
+        (
+            "{sessionPersistence: {type: Header, sessionName: a, cookieConfig: {}}}",
+            "cookieConfig: must not be given when type is Header",
+        ),
+        ("{sessionPersistence: {sessionName: 'a;b'}}", "a name of a cookie or header"),
     ],
 )
 def test_rules_of_http_routes(rule: str, said: str) -> None:
