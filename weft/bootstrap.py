@@ -8,7 +8,7 @@ proxy answers from its own identity; an Envoy has no such agent inside and can't
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
@@ -23,7 +23,8 @@ class Node:
     http_proxy_port: where the application reaches every service by name, None for none.
     agent: it stands beside a program that is in the mesh by itself (gRPC's own xDS), so that it
     takes and sends no traffic of its own.
-    gateway: "127.0.0.1:8080" for the proxy that serves browsers and curl."""
+    gateway: "127.0.0.1:8080" for the proxy that serves browsers and curl.
+    said, runtime, variables: what users say of its metadata, its bootstrap and its environment."""
 
     workload: str
     namespace: str
@@ -33,6 +34,9 @@ class Node:
     http_proxy_port: int | None = None
     gateway: str = ""
     agent: bool = False
+    said: Mapping[str, Any] = field(default_factory=dict)
+    runtime: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -45,6 +49,7 @@ class Node:
         """Istio's words; WEFT_AGENT: the proxy makes its own key and answers SDS `default`.
         WEFT_ON_DEMAND: it holds the services that it calls; a gateway's routes name everything."""
         metadata: dict[str, Any] = {
+            **self.said,
             "WORKLOAD_NAME": self.workload,
             "NAMESPACE": self.namespace,
             "SERVICE_ACCOUNT": self.service_account,
@@ -73,6 +78,7 @@ def bootstrap(
     """The bootstrap as plain data. xds_host, xds_port: where the control plane takes mutual TLS.
     listeners: those that come from no control plane."""
     over_ads = {"ads": {}, "resource_api_version": "V3"}
+    runtime = {**_RUNTIME, **node.runtime}
     return {
         "node": {
             "id": node.id,
@@ -94,7 +100,7 @@ def bootstrap(
             "clusters": [_xds_cluster(xds_host, xds_port, root_file)],
             "listeners": list(listeners),
         },
-        "layered_runtime": {"layers": [{"name": "global config", "static_layer": _RUNTIME}]},
+        "layered_runtime": {"layers": [{"name": "global config", "static_layer": runtime}]},
     }
 
 

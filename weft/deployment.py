@@ -11,7 +11,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import yaml
+
 from weft.manifest import Field
+from weft.proxy_config import ANNOTATION, PLAIN, ProxyConfig
 
 SIDECAR, GRPC_AGENT = "sidecar", "grpc-agent"
 TEMPLATES = "inject.istio.io/templates"
@@ -26,7 +29,8 @@ class Deployment:
     ports: port name -> containerPort, the first is the main one.
     fixed_port: the program listens there whatever PORT says (`weft.dev/app-port`).
     injected: what stands beside it, in Istio's words (`inject.istio.io/templates`): a `sidecar`, or
-    for gRPC's own xDS a `grpc-agent`, or both in one."""
+    for gRPC's own xDS a `grpc-agent`, or both in one.
+    proxy: how its sidecar is started the next time; annotation: what the template says of it."""
 
     name: str
     namespace: str
@@ -40,6 +44,8 @@ class Deployment:
     position: str = field(compare=False)
     fixed_port: int | None = None
     injected: tuple[str, ...] = (SIDECAR,)
+    proxy: ProxyConfig = field(default=PLAIN, compare=False)
+    annotation: str = ""
     notices: tuple[str, ...] = field(default=(), compare=False)
 
 
@@ -87,6 +93,7 @@ def _deployment(document: Field) -> Deployment:
         position=name.position,
         fixed_port=_fixed_port(template),
         injected=_injected(template),
+        annotation=_annotation(template),
         notices=tuple(_notices(pod, containers)),
     )
 
@@ -142,6 +149,19 @@ def _injected(template: Field) -> tuple[str, ...]:
         if name not in (SIDECAR, GRPC_AGENT):
             raise field.error(f"{TEMPLATES}: weft knows {SIDECAR} and {GRPC_AGENT}, not {name!r}")
     return names
+
+
+def _annotation(template: Field) -> str:
+    """Of how its proxy is started, YAML in a text."""
+    written = template.get("metadata", "annotations", ANNOTATION)
+    text = written.text("")
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise written.error(f"{ANNOTATION}: not YAML") from None
+    if found is not None and not isinstance(found, dict):
+        raise written.error(f"{ANNOTATION}: expected a mapping, such as 'concurrency: 1'")
+    return text
 
 
 def _notices(pod: Field, containers: list[Field]) -> Iterable[str]:

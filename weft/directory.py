@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from weft.deployment import Deployment, deployments
 from weft.errors import UserError
 from weft.manifest import manifests, read_directory
+from weft.proxy_configs import ProxyConfigs
 from weft.services import Service, services
 from weft.workload import in_mesh
 
@@ -30,7 +31,11 @@ def read(directory: Path) -> Contents:
     """UserError at the first thing that is wrong."""
     documents = read_directory(directory)
     found = services(documents)
-    running = tuple(in_mesh(deployment, found) for deployment in deployments(documents))
+    configs = ProxyConfigs(documents)
+    running = tuple(
+        in_mesh(replace(one, proxy=configs.of(one.namespace, one.labels, one.annotation)), found)
+        for one in deployments(documents)
+    )
     if not running:
         raise UserError(f"{directory} has no Deployment (apps/v1): nothing to run")
     return Contents(running, tuple(found))

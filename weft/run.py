@@ -22,6 +22,7 @@ from weft.manifest import read_directory
 from weft.mesh import PROGRAM
 from weft.ports import PortBook
 from weft.process import LEASH, describe_exit
+from weft.proxy_configs import ProxyConfigs
 from weft.readiness import Readiness
 from weft.registry import Registry
 from weft.report import PlainReporter, Reporter
@@ -66,8 +67,10 @@ def run(options: RunOptions) -> int:
 async def _run(options: RunOptions, reporter: Reporter) -> int:
     state = StateDir(options.state_dir)
     running = state.running()
-    service = find_service(options, services(read_directory(Path(running.directory))))
+    documents = read_directory(Path(running.directory))
+    service = find_service(options, services(documents))
     plan = placed(make_plan(options, service, PortBook(Random()), Random()), state)
+    plan = plan.started_by(ProxyConfigs(documents))
     program = find_program(options.command[0], os.environ, Path.cwd(), "weft run")
     management = Management.of(state)
     await management.status()  # says at once when the control plane is away

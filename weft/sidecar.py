@@ -93,7 +93,7 @@ class Sidecar:
             *("--join-token-file", str(directory / "token")),
             *(("--output-certs", str(place.certificates)) if place is not None else ()),
         )
-        return Command(argv, os.environ)
+        return Command(argv, {**os.environ, **node.variables})
 
     async def _write_token(self, path: Path) -> None:
         """A token proves the identity once, so each start has its own. Without a control plane the

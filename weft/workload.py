@@ -18,6 +18,7 @@ from weft.errors import UserError
 from weft.grpc_bootstrap import LONGEST_SOCKET, VARIABLE, GrpcNode, Place
 from weft.ports import PortBook
 from weft.process import Command, Hooks, Process
+from weft.proxy_configs import ProxyConfigs
 from weft.readiness import Readiness
 from weft.registry import Registry, WorkloadEntry
 from weft.report import Reporter
@@ -54,6 +55,12 @@ class Plan:
         namespace = self.deployment.namespace
         return self.name if namespace == "default" else f"{self.name}.{namespace}"
 
+    def started_by(self, configs: ProxyConfigs) -> Plan:
+        """With what they say of its sidecar."""
+        one = self.deployment
+        config = configs.of(one.namespace, one.labels, one.annotation)
+        return replace(self, deployment=replace(one, proxy=config))
+
     def node(self) -> Node:
         deployment = self.deployment
         return Node(
@@ -64,6 +71,9 @@ class Plan:
             app=deployment.labels.get("app", deployment.name),
             http_proxy_port=None if self.proxyless else self.outbound_port,
             agent=self.proxyless,
+            said=deployment.proxy.metadata,
+            runtime=deployment.proxy.runtime,
+            variables=deployment.proxy.variables,
         )
 
     def entry(self) -> WorkloadEntry:
@@ -194,6 +204,8 @@ class Workload:
     def _process(self, name: str, state: StateDir, restart: bool) -> Process:
         async def prepare() -> Command:
             await self.sidecar.until_provided(PROVIDED_TIMEOUT_S)
+            if self.plan.deployment.proxy.holds:
+                await self.sidecar.until_ready(PROVIDED_TIMEOUT_S)
             return self._command
 
         def line(text: str) -> None:

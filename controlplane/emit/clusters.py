@@ -88,7 +88,8 @@ def _outbound(target: Target) -> tuple[Cluster, ClusterLoadAssignment | None]:
     _secure(cluster, target)
     if policy.proxy_protocol:
         tls.after_proxy_header(cluster, policy.proxy_protocol)
-    limits.http_options(cluster, policy.pool, target.port.protocol)
+    keeps_case = target.service.clusters.keeps_case
+    limits.http_options(cluster, policy.pool, target.port.protocol, keeps_case)
     return cluster, _discover(cluster, target)
 
 
@@ -191,7 +192,7 @@ def _by_endpoint(cluster: Cluster, mutual: TransportSocket) -> None:
 # --------------------------------------------------------------------------- inbound
 
 
-def inbound(port: InboundPort, stat_name: str = "") -> Cluster:
+def inbound(port: InboundPort, stat_name: str = "", keeps_case: bool = False) -> Cluster:
     """The way from a sidecar to its own application, in plain text on the loopback."""
     cluster = Cluster(name=names.inbound_cluster(port), type=Cluster.STATIC)
     cluster.alt_stat_name = stat_name
@@ -199,5 +200,5 @@ def inbound(port: InboundPort, stat_name: str = "") -> Cluster:
     local = Endpoint(port.app_address, {port.app_port: port.app_port})
     inline = load_assignment(cluster.name, groups((local,)), port.app_port)
     cluster.load_assignment.CopyFrom(inline)
-    limits.http_options(cluster, ConnectionPool(), port.protocol)
+    limits.http_options(cluster, ConnectionPool(), port.protocol, keeps_case)
     return cluster

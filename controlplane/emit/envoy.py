@@ -9,7 +9,11 @@ sidecar    `Beside`: the node's own workload, policies     one workload's proxie
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+<<<<<<< ours
 from dataclasses import replace
+=======
+from dataclasses import dataclass, field, replace
+>>>>>>> theirs
 
 from controlplane.emit import (
     clients,
@@ -136,8 +140,12 @@ class Beside:
     patches: tuple[EnvoyPatch, ...] = ()
     logs: Logs = DEFAULT
     capture: Capture | None = None
+<<<<<<< ours
     inbound_stat_name: str = ""
     rule_filters: RuleFilters = NO_FILTERS
+=======
+    settings: Interception = field(default_factory=Interception)
+>>>>>>> theirs
 
 
 def beside(mesh: Mesh, node: Node, revoked: tuple[str, ...] = ()) -> Beside:
@@ -151,10 +159,15 @@ def beside(mesh: Mesh, node: Node, revoked: tuple[str, ...] = ()) -> Beside:
     guards = Guards.of(mesh.security, node.namespace, labels)
     logs = _logs(mesh, node, labels)
     capture = capture_for(mesh, node)
+<<<<<<< ours
     stats = mesh.interception.inbound_stat_name
     wanted = mesh.rule_filters if node.http_proxy_port else NO_FILTERS
     whole = (edge, denied, ours, logs, capture, stats, wanted)
     return Beside(workload, guards, mesh.trust_domains, *whole)
+=======
+    domains, settings = mesh.trust_domains, mesh.interception
+    return Beside(workload, guards, domains, edge, denied, ours, logs, capture, settings)
+>>>>>>> theirs
 
 
 def sidecar(of: Beside, node: Node) -> Draft:
@@ -169,8 +182,10 @@ def _own_side(of: Beside, node: Node) -> Draft:
     explicit = workload.inbound if workload and of.capture is None else ()
     ports = [p for p in explicit if p.protocol != "UDP"]
     namespace = workload.namespace if workload is not None else ""
-    named = ((p, stat_names.inbound(of.inbound_stat_name, p, namespace)) for p in ports)
-    own = {cluster.name: cluster for cluster in (clusters.inbound(*one) for one in named)}
+    settings = of.settings
+    named = ((p, stat_names.inbound(settings.inbound_stat_name, p, namespace)) for p in ports)
+    made = (clusters.inbound(*one, settings.keeps_case) for one in named)
+    own = {cluster.name: cluster for cluster in made}
     own |= {jwt.cluster_name(rule): jwt.cluster(rule) for rule in jwks_places(guards.tokens)}
     denied = of.denied
     domains, logs = of.trust_domains, of.logs

@@ -11,6 +11,9 @@ from envoy.config.core.v3.protocol_pb2 import (
     Http2ProtocolOptions,
     HttpProtocolOptions,
 )
+from envoy.extensions.http.header_formatters.preserve_case.v3.preserve_case_pb2 import (
+    PreserveCaseFormatterConfig,
+)
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as upstream_http
 from envoy.type.v3.percent_pb2 import Percent
 from google.protobuf.wrappers_pb2 import UInt32Value
@@ -111,24 +114,27 @@ def _split(message: EnvoyOutlier, failures: int | None) -> None:
 # --------------------------------------------------------------------------- HTTP
 
 
-def http_options(cluster: Cluster, pool: ConnectionPool, protocol: Protocol) -> None:
+def http_options(
+    cluster: Cluster, pool: ConnectionPool, protocol: Protocol, keeps_case: bool = False
+) -> None:
     """HttpProtocolOptions, only where something differs from the default. A port that is declared
-    so is spoken to in HTTP/2 from the first byte."""
+    so is spoken to in HTTP/2 from the first byte. keeps_case: of headers, in HTTP/1."""
     http2 = protocol in names.HTTP2 or (pool.http2 is True and protocol == "HTTP")
     common = _common(pool)
-    if not http2 and not pool.as_client and not common.ByteSize():
+    keeps_case = keeps_case and not http2 and protocol in names.HTTP
+    if not http2 and not pool.as_client and not common.ByteSize() and not keeps_case:
         return
     options = upstream_http.HttpProtocolOptions()
     if common.ByteSize():
         options.common_http_protocol_options.CopyFrom(common)
     if pool.as_client and protocol == "HTTP":
         as_client = options.use_downstream_protocol_config
-        as_client.http_protocol_options.CopyFrom(Http1ProtocolOptions())
+        as_client.http_protocol_options.CopyFrom(_http1(keeps_case))
         as_client.http2_protocol_options.CopyFrom(_http2(pool))
     elif http2:
         options.explicit_http_config.http2_protocol_options.CopyFrom(_http2(pool))
     else:
-        options.explicit_http_config.http_protocol_options.CopyFrom(Http1ProtocolOptions())
+        options.explicit_http_config.http_protocol_options.CopyFrom(_http1(keeps_case))
     cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(packed(options))
 
 
@@ -141,6 +147,15 @@ def _common(pool: ConnectionPool) -> HttpProtocolOptions:
     if pool.max_connection_duration_s is not None:
         common.max_connection_duration.CopyFrom(seconds(pool.max_connection_duration_s))
     return common
+
+
+def _http1(keeps_case: bool) -> Http1ProtocolOptions:
+    options = Http1ProtocolOptions()
+    if keeps_case:
+        formatter = options.header_key_format.stateful_formatter
+        formatter.name = "preserve_case"
+        formatter.typed_config.CopyFrom(packed(PreserveCaseFormatterConfig()))
+    return options
 
 
 def _http2(pool: ConnectionPool) -> Http2ProtocolOptions:

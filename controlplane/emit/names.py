@@ -14,7 +14,7 @@ ISSUER_SECRET = "weft.dev/issuer"
 REHEARSAL_SECRET = "weft.dev/rehearsal"
 REVOKED_SECRET = "weft.dev/revoked"
 HTTP2: tuple[Protocol, ...] = ("HTTP2", "GRPC")
-_HTTP: tuple[Protocol, ...] = ("HTTP", *HTTP2)
+HTTP: tuple[Protocol, ...] = ("HTTP", *HTTP2)
 
 
 def outbound_cluster(hostname: str, port: int, subset: str = "") -> str:
@@ -49,14 +49,14 @@ def trust_domain_prefix(trust_domain: str) -> str:
 
 def client_alpn(protocol: Protocol) -> tuple[str, ...]:
     """What a sidecar offers: Istio's word first, then what it speaks inside."""
-    if protocol not in _HTTP:
+    if protocol not in HTTP:
         return ("istio",)
     return ("istio", "h2") if protocol in HTTP2 else ("istio", "http/1.1")
 
 
 def outside_alpn(protocol: Protocol) -> tuple[str, ...]:
     """What a client of a server outside of the mesh offers: what it will speak."""
-    if protocol not in _HTTP:
+    if protocol not in HTTP:
         return ()
     return ("h2",) if protocol in HTTP2 else ("http/1.1",)
 
@@ -64,7 +64,7 @@ def outside_alpn(protocol: Protocol) -> tuple[str, ...]:
 def server_alpn(protocol: Protocol) -> tuple[str, ...]:
     """What a sidecar takes, in its order: HTTP/2 wherever it is offered, since Envoy takes `istio`
     for HTTP/1.1."""
-    if protocol not in _HTTP:
+    if protocol not in HTTP:
         return ("istio",)
     return ("h2", "istio", "http/1.1")
 

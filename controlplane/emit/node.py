@@ -7,9 +7,14 @@ from dataclasses import field, replace
 from typing import Literal
 
 from envoy.config.core.v3.base_pb2 import Node as EnvoyNode
+from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 
 from controlplane.emit.words import is_ip
+from controlplane.kinds.json_nodes import compose_value
+from controlplane.kinds.proxy_settings import ProxySettings
+from controlplane.kinds.schema import Invalid, Place, obj
+from controlplane.kinds.yaml_nodes import YamlError
 from controlplane.mesh.model import Workload
 from protos.frozen import frozen
 
@@ -27,7 +32,8 @@ class Node:
     listens (WEFT_GATEWAY, e.g. "127.0.0.1:8080"). on_demand: it asks for the services that it
     calls by name, by VHDS and on-demand CDS, instead of taking all (WEFT_ON_DEMAND). pod: the name
     of its pod, if it is in one. group: the WorkloadGroup by which it registers itself, as the
-    WorkloadEntry that `workload` names (AUTO_REGISTER_GROUP). metadata: all that is a text or a
+    WorkloadEntry that `workload` names (AUTO_REGISTER_GROUP). settings: of its own, in place of the
+    mesh's (PROXY_CONFIG). metadata: all that is a text or a
     number, as a text."""
 
     id: str
@@ -47,6 +53,7 @@ class Node:
     metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
     pod: str = ""
     group: str = ""
+    settings: ProxySettings | None = field(default=None, hash=False)
 
     @property
     def role(self) -> str:
@@ -94,6 +101,7 @@ def parse(node: EnvoyNode) -> Node:
         interception=_interception(node),
         ipv6=node.id.count("~") == 3 and ":" in node.id.split("~")[1],
         metadata={name: _text(metadata, name) for name in _plain(metadata)},
+        settings=_settings(metadata),
     )
 
 
@@ -168,6 +176,22 @@ def _gateway(metadata: Struct) -> tuple[str, int] | None:
     if not address or not port.isdigit() or not 0 < int(port) < 65536:
         raise BadNode(f"node.metadata.WEFT_GATEWAY: {text!r} is not ADDRESS:PORT")
     return address, int(port)
+
+
+def _settings(metadata: Struct) -> ProxySettings | None:
+    """What Istio's agents say of themselves; the part that is not for themselves. None where it is
+    no mapping."""
+    if not (
+        "PROXY_CONFIG" in metadata.fields
+        and metadata.fields["PROXY_CONFIG"].HasField("struct_value")
+    ):
+        return None
+    said = json_format.MessageToDict(metadata.fields["PROXY_CONFIG"].struct_value)
+    ours = {name: said[name] for name in ("proxyHeaders", "gatewayTopology") if name in said}
+    try:
+        return obj(ProxySettings)(compose_value(ours), Place("", "PROXY_CONFIG", []))
+    except (Invalid, YamlError) as error:
+        raise BadNode(f"node.metadata.{error}") from None
 
 
 def _dialect(node: EnvoyNode) -> Dialect:

@@ -149,6 +149,9 @@ def change(items: MutableSequence[Any], patch: EnvoyPatch, is_meant: Callable[[A
     elif operation in ("MERGE", "MERGE_AND_REPLACE_LIST"):
         for index in found:
             _merge_at(items, index, patch)
+    elif operation == "CLEAR":
+        for index in found:
+            _clear_at(items, index, value)
     elif operation == "REPLACE":
         for index in found:
             items[index].CopyFrom(value)
@@ -165,6 +168,13 @@ def _merge_at(items: MutableSequence[Any], index: int, patch: EnvoyPatch) -> Non
     if isinstance(items, list):
         items[index] = copied(items[index])
     merge_if_asked(items[index], patch)
+
+
+def _clear_at(items: MutableSequence[Any], index: int, value: Any) -> None:
+    if isinstance(items, list):
+        items[index] = copied(items[index])
+    for descriptor, _ in value.ListFields():
+        items[index].ClearField(descriptor.name)
 
 
 def merge_if_asked(target: Message, patch: EnvoyPatch) -> None:

@@ -28,6 +28,7 @@ from controlplane.emit.patch_values import change, clusters_in, copied, extensio
 from controlplane.mesh.model import Mesh
 from controlplane.mesh.patches import Context, EnvoyPatch, PatchMatch
 from controlplane.snapshot import Draft
+from controlplane.translate import proxy_settings
 
 OUTBOUND = ("ANY", "SIDECAR_OUTBOUND")
 _VERSION = "ISTIO_VERSION"
@@ -43,12 +44,15 @@ _IN_LISTENERS = frozenset(
 
 def of_node(mesh: Mesh, node: Node, labels: Mapping[str, str]) -> tuple[EnvoyPatch, ...]:
     """All that are for it."""
-    if not mesh.patches:
+    own = node.settings
+    if not mesh.patches and own is None:
         return ()
     contexts = _contexts(mesh, node)
+    of_node = proxy_settings.patches(own, f"Proxy {node.id}", "PROXY_CONFIG") if own else ()
+    every = (one for one in mesh.patches if own is None or not one.default)
     return tuple(
         patch
-        for patch in mesh.patches
+        for patch in (*of_node, *every)
         if patch.context in contexts
         and patch.scope.takes(node.namespace, labels)
         and _is_proxy(patch.match, node.metadata)
@@ -209,13 +213,19 @@ def _in_listener(listener: Listener, patch: EnvoyPatch) -> None:
     if patch.apply_to == "FILTER_CHAIN":
         change(listener.filter_chains, patch, lambda one: _is_chain(one, match))
         return
-    for chain in listener.filter_chains:
+    for chain in _chains(listener):
         if not _is_chain(chain, match):
             continue
         if patch.apply_to == "NETWORK_FILTER":
             change(chain.filters, patch, lambda one: match.filter in ("", one.name))
         else:
             _in_managers(chain, match.filter, lambda made: _http_filters(made, patch))
+
+
+def _chains(listener: Listener) -> list[FilterChain]:
+    """With the one of what no other takes."""
+    rest = [listener.default_filter_chain] if listener.HasField("default_filter_chain") else []
+    return [*listener.filter_chains, *rest]
 
 
 def _is_chain(chain: FilterChain, match: PatchMatch) -> bool:
@@ -254,7 +264,7 @@ def _bring(listener: Listener, found: Mapping[str, AnyMessage]) -> None:
             if one.HasField("config_discovery") and one.name in found:
                 one.typed_config.CopyFrom(found[one.name])
 
-    for chain in listener.filter_chains:
+    for chain in _chains(listener):
         _in_managers(chain, "", bring)
 
 
@@ -275,7 +285,7 @@ def _in_own_tables(
 
     for listener in listeners:
         if patch.context in ("ANY", side(listener)):
-            for chain in listener.filter_chains:
+            for chain in _chains(listener):
                 _in_managers(chain, "", change_it)
     for table in routes:
         if table.name in fetched:

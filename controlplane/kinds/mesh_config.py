@@ -31,6 +31,7 @@ from controlplane.kinds.log_providers import DefaultProviders, FileAccessLog, ab
 from controlplane.kinds.mesh_defaults import MeshDefaults
 from controlplane.kinds.mesh_tls import TlsConfig
 from controlplane.kinds.objects import Object
+from controlplane.kinds.proxy_settings import NO_SETTINGS, ProxySettings
 from controlplane.kinds.schema import (
     Invalid,
     Place,
@@ -68,7 +69,6 @@ _TRACES = "has no effect: proxies make no trace spans"
 _METRICS = "has no effect: every proxy has Envoy's statistics, and Istio's metrics none"
 _UNUSED = notes(
     configSources="has no effect: this control plane is told its sources by its command line",
-    defaultConfig="has no effect yet",
     disableEnvoyListenerLog="has no effect: listeners have no log of their own",
     enableEnvoyAccessLogService=_ALS,
     enablePrometheusMerge="has no effect: a proxy's metrics are its own, /stats/prometheus; "
@@ -263,6 +263,7 @@ class MeshConfig(MeshDefaults):
         obj(InboundTrafficPolicy), InboundTrafficPolicy()
     )
     discovery_selectors: tuple[LabelSelector, ...] = optional(list_of(obj(LabelSelector)), ())
+    default_config: ProxySettings = optional(obj(ProxySettings), NO_SETTINGS)
     proxy_http_port: int = optional(integer(0, 65535), 0)
     proxy_listen_port: int = optional(PORT, 15001)
     proxy_inbound_listen_port: int = optional(PORT, 15006)

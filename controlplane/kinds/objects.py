@@ -57,13 +57,11 @@ class TemplateMetadata(Record):
 class Object(Record):
     """A Kubernetes-style object. Subclasses say API_VERSIONS and add spec (or other fields).
 
-    ABOUT: what the user is told about a kind that is accepted without effect. PENDING: the same of
-    one that should have an effect and has none yet, which is a warning."""
+    ABOUT: what the user is told about a kind that has no effect in the control plane."""
 
     API_VERSIONS: ClassVar[frozenset[str]] = frozenset()
     KIND: ClassVar[str] = ""
     ABOUT: ClassVar[str] = ""
-    PENDING: ClassVar[str] = ""
     IGNORED = names("apiVersion kind status")
 
     metadata: Metadata = required(obj(Metadata))

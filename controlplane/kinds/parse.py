@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+<<<<<<< ours
 from dataclasses import field, replace
 from typing import Literal
+=======
+from dataclasses import dataclass, field, replace
+>>>>>>> theirs
 
 from controlplane.kinds.json_nodes import compose_value
 from controlplane.kinds.objects import Object, ObjectKey
@@ -123,9 +127,8 @@ class _Reader:
             self._report(invalid.problems, str(key))
             return
         self._objects.append(made)
-        if cls.ABOUT or cls.PENDING:
-            severity: Literal["info", "warning"] = "warning" if cls.PENDING else "info"
-            note = Problem(made.position, severity, "NoEffect", cls.PENDING or cls.ABOUT)
+        if cls.ABOUT:
+            note = Problem(made.position, "info", "NoEffect", cls.ABOUT)
             self._report([note], str(made.key))
 
     def _report(self, problems: list[Problem], label: str) -> None:

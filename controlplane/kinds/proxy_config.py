@@ -26,5 +26,9 @@ class ProxyConfigSpec(Record):
 @record
 class ProxyConfig(Object):
     API_VERSIONS = names("networking.istio.io/v1beta1")
-    PENDING = "a ProxyConfig has no effect: a proxy takes its settings from its command line"
+    ABOUT = (
+        "a ProxyConfig is for those who start proxies: weft up and weft run heed its "
+        "environmentVariables; concurrency and image have no effect, as a proxy of weft's is one "
+        "process with one thread"
+    )
     spec: ProxyConfigSpec = optional(obj(ProxyConfigSpec), ProxyConfigSpec())

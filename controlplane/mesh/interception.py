@@ -34,8 +34,9 @@ class Interception:
     """Of the whole mesh. detection_timeout_s: how long a listener looks for the first bytes of a
     connection before it goes on without them, 0 for ever. on_loopback: applications are there, and
     not at the address that was asked for. inbound_stat_name: what the ways to the application are
-    called in statistics. http_proxy_port: where sidecars have an HTTP proxy for theirs, 0 for none;
-    the last two hold for sidecars that intercept nothing, too."""
+    called in statistics. http_proxy_port: where sidecars have an HTTP proxy for theirs, 0 for none.
+    keeps_case: headers of HTTP/1 come to applications in their case. The last three hold for
+    sidecars that intercept nothing, too."""
 
     outbound: OutboundPolicy = OutboundPolicy()
     outbound_port: int = 15001
@@ -44,6 +45,7 @@ class Interception:
     on_loopback: bool = False
     inbound_stat_name: str = ""
     http_proxy_port: int = 0
+    keeps_case: bool = False
 
 
 @frozen

@@ -44,8 +44,9 @@ class PatchMatch:
 
 @frozen
 class EnvoyPatch:
-    """apply_to and operation are Istio's words; value is JSON, '' where there is none. object: who
-    says so, as in a Status; path: where in it."""
+    """apply_to and operation are Istio's words, but for CLEAR: what is set in the value is not set
+    afterwards. value is JSON, '' where there is none. default: not for proxies that have settings
+    of their own. object: who says so, as in a Status; path: where in it."""
 
     apply_to: str
     operation: str
@@ -56,3 +57,4 @@ class EnvoyPatch:
     object: str = field(default="", compare=False)
     path: str = field(default="", compare=False)
     position: Position = field(default=NOWHERE, compare=False)
+    default: bool = False

@@ -50,10 +50,12 @@ class Endpoint:
 @frozen
 class ClusterSettings:
     """stat_name: what clusters are called in statistics, with Istio's variables; '' for their own
-    names. dns_refresh_s: between look-ups where an answer does not say; None: the proxy's own."""
+    names. dns_refresh_s: between look-ups where an answer does not say; None: the proxy's own.
+    keeps_case: headers of HTTP/1 are sent in the case in which they came."""
 
     stat_name: str = ""
     dns_refresh_s: float | None = None
+    keeps_case: bool = False
 
 
 @frozen

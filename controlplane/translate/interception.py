@@ -43,6 +43,7 @@ def of_mesh(configs: Iterable[MeshConfigMap]) -> Interception:
         mesh.inbound_traffic_policy.mode == "LOCALHOST",
         mesh.inbound_cluster_stat_name,
         mesh.proxy_http_port,
+        mesh.default_config.proxy_headers.preserve_http1_header_case,
     )
 
 

@@ -72,7 +72,11 @@ def of(settings: tuple[MeshConfigMap, ...]) -> Defaults:
             config.ingress_selector or "ingressgateway",
             config.ingress_service,
         ),
-        clusters=ClusterSettings(config.outbound_cluster_stat_name, config.dns_refresh_rate_s),
+        clusters=ClusterSettings(
+            config.outbound_cluster_stat_name,
+            config.dns_refresh_rate_s,
+            config.default_config.proxy_headers.preserve_http1_header_case,
+        ),
         policy=config.default_traffic_policy,
         tls=tls_limits(config.tls_defaults),
         services=config.default_service_export_to,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import get_args
 
 from controlplane.kinds import envoy_filter as kinds
@@ -17,6 +18,7 @@ from controlplane.kinds.regex import fault_of
 from controlplane.mesh.patches import Context, EnvoyPatch, PatchMatch
 from controlplane.mesh.policy import Normalization
 from controlplane.mesh.scopes import Scope
+from controlplane.translate import proxy_settings
 from controlplane.translate.report import Report
 from controlplane.translate.security import path_normalization
 
@@ -27,8 +29,15 @@ def build(
     """Those that can be applied; the others are told. First comes what the MeshConfig says of
     every connection manager."""
     ordered = sorted(filters, key=_order)
-    of_mesh = (patch for item in settings for patch in _of_paths(item))
+    of_mesh = [patch for item in settings for patch in (*_of_paths(item), *_of_proxies(item))]
     return (*of_mesh, *(patch for item in ordered for patch in _patches(item, report)))
+
+
+def _of_proxies(item: MeshConfigMap) -> Iterator[EnvoyPatch]:
+    """For those that say nothing of their own."""
+    config = item.data.mesh.default_config
+    for one in proxy_settings.patches(config, str(item.key), "data.mesh.defaultConfig"):
+        yield replace(one, default=True)
 
 
 def _order(item: EnvoyFilter) -> tuple[bool, int, str, str]:

@@ -78,7 +78,11 @@ def build(
     memo: of earlier builds, with the same trust domain."""
     memo = memo or Memo()
     report = memo.begin()
-    snapshot = discovery.heeded(snapshot, memo, report)
+    mesh = _mesh(discovery.heeded(snapshot, memo, report), trust_domain, memo, report)
+    return mesh, memo.statuses(snapshot.statuses)
+
+
+def _mesh(snapshot: Snapshot, trust_domain: str, memo: Memo, report: Report) -> Mesh:
     of = snapshot.of
     entries = of(WorkloadEntry)
     virtual_services = memo.grown("rules by age", Ages.following, of(VirtualService)).oldest_first
@@ -128,13 +132,12 @@ def build(
     used = memo.once("used", Credentials.named, credentials, asked_for, report)
     settings = _settings(snapshot, ruled.subsets, memo, report)
     of_edges = (edges.gateways, edges.conditions)
-    mesh = Mesh(
+    return Mesh(
         *(trust_domain, every, beside, decided, foreign, used, *of_edges, *settings),
         pods=in_pods,
         published=ruled.published,
         rule_filters=edges.rule_filters,
     )
-    return mesh, memo.statuses(snapshot.statuses)
 
 
 def _names_in(services: tuple[Service, ...]) -> tuple[tuple[str, str], ...]:

@@ -239,7 +239,7 @@ class SnapshotCache:
     def _alike(self, key: Node, node: Node, beside: Workload | None) -> envoy.Patches:
         """Users' patches of what the node shares with others."""
         mesh = self.mesh
-        if not mesh.patches:
+        if not mesh.patches and node.settings is None:
             return ()
         ground = (mesh.patches, mesh.gateways, beside)
         return self._patches.get(key, ground, lambda _: envoy.alike_patches(mesh, node))

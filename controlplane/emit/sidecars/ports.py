@@ -133,18 +133,19 @@ def clusters(workload: Workload, capture: Capture) -> dict[str, Cluster]:
     found: dict[str, Cluster] = {}
     for port in ports_of(workload, capture):
         if port.cluster not in found:
-            found[port.cluster] = _cluster(port, is_ipv6(workload.address))
+            ipv6, keeps_case = is_ipv6(workload.address), capture.settings.keeps_case
+            found[port.cluster] = _cluster(port, ipv6, keeps_case)
     return found
 
 
-def _cluster(port: Port, ipv6: bool) -> Cluster:
+def _cluster(port: Port, ipv6: bool, keeps_case: bool) -> Cluster:
     cluster = Cluster(name=port.cluster, alt_stat_name=port.stat_name)
     pool = port.pool or ConnectionPool()
     limits.bound(cluster, pool)
     if port.assumed:
-        limits.http_options(cluster, ConnectionPool(as_client=True), "HTTP")
+        limits.http_options(cluster, ConnectionPool(as_client=True), "HTTP", keeps_case)
     else:
-        limits.http_options(cluster, pool, port.protocol)
+        limits.http_options(cluster, pool, port.protocol, keeps_case)
     address, number = port.app
     if not address:
         originals.go_as_addressed(cluster)

@@ -136,10 +136,10 @@ def test_what_is_wrong_is_said_with_its_path(kind: str, spec: str, expected: str
     assert found[0].startswith(expected), found[0]
 
 
-def test_kinds_without_effect_yet_say_so_by_a_warning() -> None:
+def test_kinds_without_effect_here_say_so() -> None:
     text = "apiVersion: networking.istio.io/v1beta1\nkind: ProxyConfig\nmetadata: {name: a}\n"
     (status,) = parse(text, "m.yaml").statuses
-    assert (status.severity, status.code) == ("warning", "NoEffect")
+    assert (status.severity, status.code) == ("info", "NoEffect")
 
 
 def test_foreign_kinds_are_told_and_ours_in_foreign_groups_refused() -> None:

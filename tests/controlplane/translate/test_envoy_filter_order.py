@@ -11,7 +11,7 @@ from controlplane.translate import build
 FILTER = """
 apiVersion: networking.istio.io/v1alpha3
 kind: EnvoyFilter
-metadata: {name: %s, namespace: %s, creationTimestamp: %s}
+metadata: {name: of-%s, namespace: %s, creationTimestamp: %s}
 spec:
   priority: %d
   configPatches:
@@ -29,7 +29,7 @@ IN_ORDER = (
 
 
 def test_priority_then_time_then_name_and_never_the_place() -> None:
-    expected = ["istio-system/z", *(f"default/{name}" for name in "yxwab")]
+    expected = ["istio-system/of-z", *(f"default/of-{name}" for name in "yxwab")]
     for texts in list(permutations(IN_ORDER))[::97]:
         parsed = parse("\n---\n".join(texts), "m.yaml")
         assert not parsed.has_errors, parsed.statuses
