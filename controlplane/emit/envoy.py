@@ -9,11 +9,7 @@ sidecar    `Beside`: the node's own workload, policies     one workload's proxie
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-<<<<<<< ours
-from dataclasses import replace
-=======
-from dataclasses import dataclass, field, replace
->>>>>>> theirs
+from dataclasses import field, replace
 
 from controlplane.emit import (
     clients,
@@ -140,12 +136,8 @@ class Beside:
     patches: tuple[EnvoyPatch, ...] = ()
     logs: Logs = DEFAULT
     capture: Capture | None = None
-<<<<<<< ours
-    inbound_stat_name: str = ""
-    rule_filters: RuleFilters = NO_FILTERS
-=======
     settings: Interception = field(default_factory=Interception)
->>>>>>> theirs
+    rule_filters: RuleFilters = NO_FILTERS
 
 
 def beside(mesh: Mesh, node: Node, revoked: tuple[str, ...] = ()) -> Beside:
@@ -159,15 +151,9 @@ def beside(mesh: Mesh, node: Node, revoked: tuple[str, ...] = ()) -> Beside:
     guards = Guards.of(mesh.security, node.namespace, labels)
     logs = _logs(mesh, node, labels)
     capture = capture_for(mesh, node)
-<<<<<<< ours
-    stats = mesh.interception.inbound_stat_name
     wanted = mesh.rule_filters if node.http_proxy_port else NO_FILTERS
-    whole = (edge, denied, ours, logs, capture, stats, wanted)
+    whole = (edge, denied, ours, logs, capture, mesh.interception, wanted)
     return Beside(workload, guards, mesh.trust_domains, *whole)
-=======
-    domains, settings = mesh.trust_domains, mesh.interception
-    return Beside(workload, guards, domains, edge, denied, ours, logs, capture, settings)
->>>>>>> theirs
 
 
 def sidecar(of: Beside, node: Node) -> Draft:

@@ -9,12 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-<<<<<<< ours
 from dataclasses import field, replace
-from typing import Literal
-=======
-from dataclasses import dataclass, field, replace
->>>>>>> theirs
 
 from controlplane.kinds.json_nodes import compose_value
 from controlplane.kinds.objects import Object, ObjectKey
