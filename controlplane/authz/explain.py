@@ -15,7 +15,7 @@ from controlplane.authz.inquiry import Inquiry
 from controlplane.authz.parties import Asked, Parties
 from controlplane.authz.tokens import Verified, verified
 from controlplane.inventory import Snapshot
-from controlplane.kinds.decoders import is_ip
+from controlplane.mesh.ip import is_ip
 from controlplane.mesh.model import Mesh
 from protos.frozen import frozen
 

@@ -9,7 +9,7 @@ from dataclasses import field
 from controlplane.inventory import Snapshot
 from controlplane.kinds import core
 from controlplane.kinds.apps import Deployment
-from controlplane.kinds.decoders import is_ip
+from controlplane.mesh.ip import is_ip
 from controlplane.mesh.model import InboundPort, Mesh, Service
 from controlplane.translate.index import Hosts, selects
 from protos.frozen import frozen

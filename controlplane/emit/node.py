@@ -10,11 +10,11 @@ from envoy.config.core.v3.base_pb2 import Node as EnvoyNode
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 
-from controlplane.emit.words import is_ip
 from controlplane.kinds.json_nodes import compose_value
 from controlplane.kinds.proxy_settings import ProxySettings
 from controlplane.kinds.schema import Invalid, Place, obj
 from controlplane.kinds.yaml_nodes import YamlError
+from controlplane.mesh.ip import is_ip
 from controlplane.mesh.model import Workload
 from protos.frozen import frozen
 

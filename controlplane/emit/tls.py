@@ -30,7 +30,8 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from controlplane.emit import credentials, names
-from controlplane.emit.words import is_ip, over_ads, packed, seconds
+from controlplane.emit.words import over_ads, packed, seconds
+from controlplane.mesh.ip import is_ip
 from controlplane.mesh.model import ClientTls
 from controlplane.mesh.tls_limits import NO_LIMITS, TlsLimits
 

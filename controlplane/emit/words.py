@@ -16,6 +16,7 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
+from controlplane.mesh.ip import is_ip
 from controlplane.mesh.model import StringMatch
 
 
@@ -58,15 +59,6 @@ def string_matcher(match: StringMatch) -> StringMatcher:
 def is_place(address: str) -> bool:
     """Not a name that must be looked up."""
     return address.startswith(UNIX) or is_ip(address)
-
-
-def is_ip(address: str) -> bool:
-    """Not a name."""
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return True
 
 
 def is_ipv6(address: str) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from controlplane.kinds.decoders import is_ip
 from controlplane.kinds.schema import Invalid, Place
 from controlplane.kinds.selectors import named
 from controlplane.kinds.yaml_nodes import Node
+from controlplane.mesh.ip import is_ip
 
 ONE = "{*}"
 ANY = "{**}"

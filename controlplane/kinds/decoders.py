@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping as MappingType
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Any, TypeVar
 
 from controlplane.kinds.schema import Decoder, Invalid, Place, Problem
 from controlplane.kinds.yaml_nodes import Mapping, Node, Scalar, Sequence, is_true
+from controlplane.mesh.ip import is_ip
 
 T = TypeVar("T")
 
@@ -240,14 +241,6 @@ def ip_range(node: Node, place: Place) -> str:
     except ValueError:
         raise place.refuse(node, "an IP address or CIDR range") from None
     return value
-
-
-def is_ip(value: str) -> bool:
-    try:
-        ip_address(value)
-    except ValueError:
-        return False
-    return True
 
 
 PORT = integer(1, 65535)

@@ -10,7 +10,6 @@ from certs.errors import CertificateError
 from certs.jwt_keys import KeySet
 from controlplane.kinds.decoders import (
     boolean,
-    is_ip,
     line,
     list_of,
     matching,
@@ -29,6 +28,7 @@ from controlplane.kinds.selectors import (
     one_way_of_choosing,
 )
 from controlplane.kinds.yaml_nodes import Node
+from controlplane.mesh.ip import is_ip
 
 DEFAULT_TIMEOUT_S = 5.0
 _HOST_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")

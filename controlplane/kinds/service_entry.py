@@ -16,7 +16,6 @@ from controlplane.kinds.decoders import (
     enum,
     integer,
     ip_range,
-    is_ip,
     label,
     list_of,
     map_of,
@@ -35,6 +34,7 @@ from controlplane.kinds.schema import (
     required,
 )
 from controlplane.kinds.yaml_nodes import Node
+from controlplane.mesh.ip import is_ip
 
 NETWORKING = names(
     "networking.istio.io/v1 networking.istio.io/v1beta1 networking.istio.io/v1alpha3"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controlplane.kinds.attributes import ROUTING_CLAIMS
-from controlplane.kinds.decoders import HOST, is_ip, list_of, text
+from controlplane.kinds.decoders import HOST, list_of, text
 from controlplane.kinds.export_to import export_faults
 from controlplane.kinds.http_match import GATEWAYS, MESH
 from controlplane.kinds.http_rule import HttpRoute
@@ -17,6 +17,7 @@ from controlplane.kinds.schema import Place, Record, obj, optional, record, requ
 from controlplane.kinds.service_entry import NETWORKING
 from controlplane.kinds.stream_rule import TcpRoute, TlsRoute
 from controlplane.kinds.yaml_nodes import Node
+from controlplane.mesh.ip import is_ip
 
 
 def _host(node: Node, place: Place) -> str:

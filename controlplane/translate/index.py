@@ -8,9 +8,9 @@ from ipaddress import ip_address
 from typing import Any
 
 from controlplane.kinds import core
-from controlplane.kinds.decoders import is_ip
 from controlplane.kinds.objects import Object
 from controlplane.kinds.service_entry import WorkloadEntry
+from controlplane.mesh.ip import is_ip
 from controlplane.mesh.model import Service
 from controlplane.translate.differences import differences
 from controlplane.translate.questions import Index, asked, unlike

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from controlplane.kinds.decoders import is_ip
 from controlplane.kinds.service_entry import WorkloadEntry
+from controlplane.mesh.ip import is_ip
 from controlplane.mesh.model import InboundPort, Protocol, TlsMode, Workload
 from controlplane.translate import protocols
 from controlplane.translate.index import key_of, labels_of

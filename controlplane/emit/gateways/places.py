@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 
 from controlplane.emit.node import Node
-from controlplane.emit.words import is_ip
 from controlplane.mesh.gateways import Gateway, Server
+from controlplane.mesh.ip import is_ip
 from controlplane.mesh.model import Mesh, Workload
 from controlplane.mesh.scopes import GATEWAY_NAME
 from protos.frozen import frozen

@@ -22,7 +22,8 @@ from controlplane.emit.endpoints import load_assignment
 from controlplane.emit.localities import Group, arranged, groups
 from controlplane.emit.proxyless import balancing, tls
 from controlplane.emit.proxyless.losses import Losses
-from controlplane.emit.words import UNIX, is_ip, over_ads, packed
+from controlplane.emit.words import UNIX, over_ads, packed
+from controlplane.mesh.ip import is_ip
 from controlplane.mesh.model import Endpoint, Service
 from protos.frozen import frozen
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from controlplane.kinds.decoders import LABELS as ANY_LABELS
-from controlplane.kinds.decoders import PORT, enum, is_ip, list_of, text
+from controlplane.kinds.decoders import PORT, enum, list_of, text
 from controlplane.kinds.gateway_api.references import (
     SCOPE,
     LocalReference,
@@ -36,6 +36,7 @@ from controlplane.kinds.gateway_api.words import (
 )
 from controlplane.kinds.objects import Object
 from controlplane.kinds.schema import Record, names, obj, optional, record, required
+from controlplane.mesh.ip import is_ip
 
 _PLAIN = ("HTTP", "TCP", "UDP")
 _OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")

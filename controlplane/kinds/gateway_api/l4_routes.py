@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controlplane.kinds.decoders import is_ip
 from controlplane.kinds.gateway_api.references import (
     PARENTS,
     SCOPE,
@@ -21,6 +20,7 @@ from controlplane.kinds.gateway_api.references import (
 from controlplane.kinds.gateway_api.words import GROUP, HOSTNAME, SECTION, items
 from controlplane.kinds.objects import Object
 from controlplane.kinds.schema import Record, names, obj, optional, record, required
+from controlplane.mesh.ip import is_ip
 
 _V1 = names(f"{GROUP}/v1")
 _V1ALPHA2 = names(f"{GROUP}/v1alpha2")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from controlplane.kinds.decoders import is_ip
 from controlplane.kinds.objects import ObjectKey
 from controlplane.kinds.registry import KINDS
 from controlplane.mesh.conditions import (
@@ -20,6 +19,7 @@ from controlplane.mesh.conditions import (
     Parent,
     ParentConditions,
 )
+from controlplane.mesh.ip import is_ip
 from controlplane.sources.kubernetes.edits import Ancestors, Edit, Fields, Parents
 
 GROUP = "gateway.networking.k8s.io"

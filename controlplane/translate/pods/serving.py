@@ -8,9 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from controlplane.kinds import core
-from controlplane.kinds.decoders import is_ip
 from controlplane.kinds.pod import Pod
 from controlplane.kinds.service_entry import ServiceEntry
+from controlplane.mesh.ip import is_ip
 from controlplane.mesh.model import Service
 from controlplane.translate.index import Listed, selects
 from controlplane.translate.listed import matched, target
