@@ -55,7 +55,7 @@ def _set_path(result: EnvoyMatch, match: RouteMatch) -> None:
 
 def _headers(match: RouteMatch) -> list[HeaderMatcher]:
     matchers = [header(name, m) for name, m in sorted(match.headers.items())]
-    matchers += [header(n, m, invert=True) for n, m in sorted(match.without_headers.items())]
+    matchers += [_without(name, m) for name, m in sorted(match.without_headers.items())]
     if match.method is not None:
         matchers.append(header(":method", match.method))
     if match.scheme is not None:
@@ -70,6 +70,13 @@ def header(name: str, match: StringMatch | None, invert: bool = False) -> Header
         return HeaderMatcher(name=name, present_match=True, invert_match=invert)
     matcher = string_matcher(match)
     return HeaderMatcher(name=name, string_match=matcher, invert_match=invert)
+
+
+def _without(name: str, match: StringMatch | None) -> HeaderMatcher:
+    """A request that has no such header is without that value (Istio), which Envoy must be told."""
+    made = header(name, match, invert=True)
+    made.treat_missing_header_as_empty = match is not None
+    return made
 
 
 def _query(params: Mapping[str, StringMatch | None]) -> list[QueryParameterMatcher]:

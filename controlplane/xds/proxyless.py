@@ -19,7 +19,7 @@ from functools import partial
 from controlplane.emit import clients
 from controlplane.emit.clients import Client
 from controlplane.emit.node import Node
-from controlplane.emit.proxyless import listeners, whole
+from controlplane.emit.proxyless import listeners, unpatched, whole
 from controlplane.emit.proxyless.whole import Made
 from controlplane.emit.routes import Domains
 from controlplane.mesh.model import Service, Status
@@ -126,6 +126,9 @@ class Proxyless:
             for part in self._parts_of(node):
                 if part.hostname in called:
                     told |= dict.fromkeys(part.statuses)
+            services, serves = called - {listeners.SERVER}, listeners.SERVER in called
+            mesh = self._catalog.mesh
+            told |= dict.fromkeys(unpatched.statuses(mesh, node, services, serves))
         return tuple(told)
 
     # ------------------------------------------------------------------ parts

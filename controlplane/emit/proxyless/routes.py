@@ -6,8 +6,11 @@ can't make is left out with its route; other rules of the service hold as they s
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import product
 
 from envoy.config.route.v3.route_components_pb2 import (
     RetryPolicy,
@@ -42,6 +45,8 @@ RETRY_ON = ("cancelled", "deadline-exceeded", "internal", "resource-exhausted", 
 """The words of retryOn that gRPC knows (gRFC A44)."""
 MAX_ATTEMPTS = 4
 """gRPC retries no more than that, the first try being one of them."""
+MAX_WITHOUT = 4
+"""Each value that a header must not have doubles the routes of a match."""
 CHANNEL = "io.grpc.channel_id"
 
 
@@ -65,8 +70,8 @@ def _rule_routes(rule: HttpRule, port: int, caller: Caller, losses: Losses) -> I
         if not applies(match, port, caller):
             continue
         known = _known(match, rule, losses)
-        if known is not None:
-            yield _route(rule, known, match, port, losses)
+        for one in _told_apart(known) if known is not None else ():
+            yield _route(rule, one, match, port, losses)
 
 
 # --------------------------------------------------------------------------- matches
@@ -85,6 +90,13 @@ def _known(match: RouteMatch, rule: HttpRule, losses: Losses) -> RouteMatch | No
                 f"gRPC clients can't match by {what}: they are without this route", rule.position
             )
             return None
+    if sum(value is not None for value in match.without_headers.values()) > MAX_WITHOUT:
+        losses.note(
+            f"gRPC clients match by at most {MAX_WITHOUT} values of withoutHeaders: they are "
+            "without this route",
+            rule.position,
+        )
+        return None
     if match.method is not None and not _is_post(match.method):
         return None
     return replace(match, method=None)
@@ -95,6 +107,36 @@ def _is_post(method: StringMatch) -> bool:
     if method.kind == "exact":
         return method.value == "POST"
     return method.kind == "regex" or "POST".startswith(method.value)
+
+
+def _told_apart(match: RouteMatch) -> Iterator[RouteMatch]:
+    """To gRPC a header that is not there is neither some value nor another one (gRFC A28): without
+    a value is either without the header, or with another value."""
+    choices = [
+        [(name, None), (name, value)]
+        if value is not None and not _takes_nothing(value)
+        else [(name, value)]
+        for name, value in match.without_headers.items()
+    ]
+    for chosen in product(*choices):
+        yield replace(match, without_headers=dict(chosen))
+
+
+def _takes_nothing(match: StringMatch) -> bool:
+    """The empty value, for which one that is not there stands (Istio)."""
+    if match.kind == "regex":
+        return _matches_nothing(match.value)
+    return not match.value
+
+
+def _matches_nothing(pattern: str) -> bool:
+    """As far as Python can read what is RE2's."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            return re.fullmatch(pattern, "") is not None
+    except (re.error, OverflowError, RecursionError):
+        return False
 
 
 def _spelled(match: RouteMatch) -> RouteMatch:
@@ -118,6 +160,8 @@ def _route(
         name=".".join(part for part in (rule.name, named.name) if part),
         match=route_match(_spelled(match)),
     )
+    for header in route.match.headers:
+        header.ClearField("treat_missing_header_as_empty")
     if rule.fault is not None:
         faults = http_actions.filter_configs(replace(rule, cors=None))
         route.typed_per_filter_config[http_actions.FAULT].CopyFrom(faults[http_actions.FAULT])

@@ -3,40 +3,28 @@ they are added to. `WEFT_UPDATE_GOLDEN=1` writes them anew."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from controlplane.emit.envoy import emit
 from controlplane.mesh.model import Mesh
 from controlplane.snapshot import check
-from protos.types import CDS, EDS, LDS, RDS, short_name
-from proxy.config.decode import decode, name_of
-from proxy.xds.as_json import as_json
+from protos.types import CDS, EDS, LDS, RDS
+from proxy.config.decode import name_of
 from tests.support.documented import AREAS, FOLDER, KEPT_PORTS, free_ports, inputs, mesh_of
 from tests.support.emit_cases import CASES
+from tests.support.golden import Parts, as_text, beyond, hold
+from tests.support.golden import parts as parts_of
 from tests.support.judge import judging
 from tests.support.mesh import node
 
 NODE = node(labels={"app": "me", "version": "v1"}, weft_agent=True)
-Parts = dict[str, Any]
-
-
-class Dumper(yaml.CSafeDumper):
-    """What two inputs have in common is written out in both."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True
 
 
 def parts(mesh: Mesh) -> Parts:
-    """Resources, of a listener its chains and of a route table its hosts each for itself."""
     draft = emit(mesh, NODE)
     assert check(draft) == ()
     found: Parts = {}
@@ -48,22 +36,8 @@ def parts(mesh: Mesh) -> Parts:
     ):
         for message in messages:
             body = message.SerializeToString(deterministic=True)
-            found.update(_shown(type_url, name_of(type_url, body), body))
+            found.update(parts_of(type_url, name_of(type_url, body), body))
     return found
-
-
-@cache
-def _shown(type_url: str, name: str, body: bytes) -> Parts:
-    decode(type_url, body)  # as our own proxy reads it
-    resource = json.loads(json.dumps(as_json(type_url, body), sort_keys=True))
-    return dict(_divided(f"{short_name(type_url)} {name}", resource))
-
-
-def _divided(label: str, resource: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, word in (("filter_chains", "chain"), ("virtual_hosts", "host")):
-        for index, part in enumerate(resource.pop(key, ())):
-            yield f"{label} {word} {part.get('name') or index}", part
-    yield label, resource
 
 
 @cache
@@ -72,15 +46,9 @@ def base() -> Parts:
 
 
 def rendered(area: str) -> str:
-    """Of each input what is new or other than in the base, and the names of what is no more."""
-    shown = {}
-    for name, text in inputs(area).items():
-        found = parts(mesh_of(text, KEPT_PORTS))
-        kept: Parts = {k: v for k, v in found.items() if base().get(k) != v}
-        if gone := sorted(base().keys() - found.keys()):
-            kept["gone"] = gone
-        shown[name] = kept
-    return yaml.dump(shown, Dumper=Dumper, sort_keys=True, width=100)
+    """Of each input what it changes."""
+    made = {name: parts(mesh_of(text, KEPT_PORTS)) for name, text in inputs(area).items()}
+    return as_text({name: beyond(found, base()) for name, found in made.items()})
 
 
 def golden(area: str) -> Path:
@@ -89,10 +57,7 @@ def golden(area: str) -> Path:
 
 @pytest.mark.parametrize("area", AREAS)
 def test_examples_become_what_is_kept(area: str) -> None:
-    text = rendered(area)
-    if os.environ.get("WEFT_UPDATE_GOLDEN") == "1":
-        golden(area).write_text(text)
-    assert text == golden(area).read_text()
+    hold(golden(area), rendered(area))
 
 
 def test_there_are_enough_of_them_and_no_file_is_left_over() -> None:

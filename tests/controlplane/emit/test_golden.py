@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 
 import pytest
-import yaml
 
 from controlplane.emit.envoy import emit
 from controlplane.resources import assemble
 from controlplane.snapshot import check
-from controlplane.xds.dump import dump
 from protos.types import CDS, EDS, LDS, RDS
 from proxy.config.decode import decode
 from tests.support.emit_cases import CASES
+from tests.support.golden import hold, resources_of
 from tests.support.mesh import node
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -25,23 +22,12 @@ NODE = node(labels={"app": "me"}, weft_agent=True)
 def rendered(name: str) -> str:
     draft = emit(CASES[name](), NODE)
     assert check(draft) == ()
-    tree = dump(assemble(draft.encode()))
-    resources = {
-        short: {key: item["resource"] for key, item in items.items()}
-        for short, items in tree.items()
-        if short != "version"
-    }
-    plain = json.loads(json.dumps(resources))
-    return yaml.safe_dump(plain, sort_keys=True, width=100)
+    return resources_of(assemble(draft.encode()))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_emission_is_as_kept(name: str) -> None:
-    path = GOLDEN / f"{name}.yaml"
-    text = rendered(name)
-    if os.environ.get("WEFT_UPDATE_GOLDEN") == "1":
-        path.write_text(text)
-    assert text == path.read_text()
+    hold(GOLDEN / f"{name}.yaml", rendered(name))
 
 
 def test_no_golden_file_is_left_over() -> None:

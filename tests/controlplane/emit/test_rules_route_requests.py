@@ -164,7 +164,7 @@ spec:
   - match: [{{uri: {{prefix: /s}}, scheme: {{exact: https}}}}]
     directResponse: {{status: 500}}
   - match: [{{uri: {{prefix: /q}}, queryParams: {{v: {{exact: "2"}}}},
-      withoutHeaders: {{x-no: {{}}}}}}]
+      withoutHeaders: {{x-no: {{}}, x-kind: {{exact: b}}}}}}]
     directResponse: {{status: 202}}
   - match: [{{uri: {{prefix: /d/}}}}]
     delegate: {{name: delegate}}
@@ -283,6 +283,8 @@ async def http_rules(mesh: Meshed) -> None:
     assert (await mesh.get("a.test", "/d/1")).body == "a /delegated/1"
     assert (await mesh.get("a.test", "/s")).body == "a /s"
     assert (await mesh.get("a.test", "/q?v=2")).status == 202
+    assert (await mesh.get("a.test", "/q?v=2", x_kind="c")).status == 202
+    assert (await mesh.get("a.test", "/q?v=2", x_kind="b")).body == "a /q?v=2"
     assert (await mesh.get("a.test", "/q?v=2", x_no="1")).body == "a /q?v=2"
     assert (await mesh.get("a.test", "/long")).body == LONG
     moved = await mesh.get("a.test", "/moved")

@@ -10,7 +10,7 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.route.v3.route_components_pb2 import Route
 
-from controlplane.emit.proxyless import whole
+from controlplane.emit.proxyless import unpatched, whole
 from controlplane.emit.routes import Domains
 from controlplane.mesh.model import (
     ClientTls,
@@ -27,7 +27,9 @@ from controlplane.mesh.model import (
     StringMatch,
     TrafficPolicy,
 )
+from controlplane.mesh.patches import Context, EnvoyPatch, PatchMatch
 from controlplane.mesh.policy import AccessPolicy, Clause, Fact, Match, Rule, Security, Value
+from controlplane.mesh.scopes import Scope
 from controlplane.xds.cache import SnapshotCache
 from protos.types import LDS
 from tests.support.mesh import endpoint, inbound, mesh, node, service, workload
@@ -199,3 +201,67 @@ def test_a_rule_that_asks_for_tokens_lets_nobody_by(action: str, effect: str) ->
     assert "gRPC servers can't take both TLS and plain text: port 9101 is STRICT" in told
     names = sorted(cache.snapshot(CLIENT).of(LDS))
     assert names[0] == "grpc/server?xds.resource.listening_address=0.0.0.0:9101"
+
+
+# --------------------------------------------------------------------------- patches, absence
+
+
+def patch(context: Context, service: str = "") -> EnvoyPatch:
+    match = PatchMatch(service=service)
+    return EnvoyPatch("CLUSTER", "MERGE", "{}", context, match, object="EnvoyFilter a/b", path="p")
+
+
+@pytest.mark.parametrize(
+    ("context", "service", "called", "serves", "is_told"),
+    [
+        ("ANY", "", (), False, False),
+        ("ANY", "", (HOST,), False, True),
+        ("ANY", "", (), True, True),
+        ("SIDECAR_OUTBOUND", "", (HOST,), False, True),
+        ("SIDECAR_OUTBOUND", HOST, (HOST,), False, True),
+        ("SIDECAR_OUTBOUND", "other.host", (HOST,), False, False),
+        ("SIDECAR_OUTBOUND", "", (), True, False),
+        ("SIDECAR_INBOUND", "", (HOST,), False, False),
+        ("SIDECAR_INBOUND", "", (), True, True),
+        ("GATEWAY", "", (HOST,), True, False),
+    ],
+)
+def test_patches_that_would_be_for_a_client_or_server_are_told(
+    context: Context, service: str, called: tuple[str, ...], serves: bool, is_told: bool
+) -> None:
+    patched = replace(mesh(), patches=(patch(context, service),))
+    found = list(unpatched.statuses(patched, CLIENT, called, serves))
+    assert [one.object for one in found] == ["EnvoyFilter a/b"] * is_told
+
+
+def test_patches_for_others_are_not_told() -> None:
+    of_others = replace(patch("ANY"), scope=Scope("default", {"app": "other"}))
+    patched = replace(mesh(), patches=(of_others,))
+    assert list(unpatched.statuses(patched, CLIENT, (HOST,), True)) == []
+
+
+def headers_of(without: dict[str, StringMatch | None]) -> list[list[tuple[str, bool]]]:
+    """Of each route the headers that it asks about, and whether for being there."""
+    routes, told = routes_of(rule(RouteMatch(without_headers=without)))
+    assert told == []
+    assert all(h.invert_match for route in routes for h in route.match.headers)
+    return [[(h.name, h.present_match) for h in route.match.headers] for route in routes]
+
+
+def test_without_a_value_is_without_the_header_or_with_another() -> None:
+    one = StringMatch("exact", "1")
+    assert headers_of({"a": None}) == [[("a", True)]]
+    assert headers_of({"a": one}) == [[("a", True)], [("a", False)]]
+    assert len(headers_of({"a": one, "b": StringMatch("regex", "x+")})) == 4
+
+
+@pytest.mark.parametrize("match", [StringMatch("prefix", ""), StringMatch("regex", ".*")])
+def test_what_takes_the_empty_value_takes_a_header_that_is_not_there(match: StringMatch) -> None:
+    assert headers_of({"a": match}) == [[("a", False)]]
+
+
+def test_too_many_values_leave_the_route_out() -> None:
+    many: dict[str, StringMatch | None] = {name: StringMatch("exact", "1") for name in "abcde"}
+    routes, told = routes_of(rule(RouteMatch(without_headers=many)))
+    assert routes == []
+    assert "at most 4 values of withoutHeaders" in told[0]

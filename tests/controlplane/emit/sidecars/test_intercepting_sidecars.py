@@ -4,20 +4,16 @@ Weft; and a cache gives it from one mesh to the next. test_judge_intercepting as
 
 from __future__ import annotations
 
-import json
-import os
-
 import pytest
-import yaml
 
 from controlplane.emit.envoy import emit
 from controlplane.mesh.model import Mesh
 from controlplane.resources import assemble
 from controlplane.snapshot import check
 from controlplane.xds.cache import SnapshotCache
-from controlplane.xds.dump import dump
 from protos.types import CDS, EDS, LDS, PUSH_ORDER, RDS
 from proxy.config.decode import decode
+from tests.support.golden import hold, resources_of
 from tests.support.intercepting import CASES, GOLDEN, intercepted
 from tests.support.mesh import node
 
@@ -32,22 +28,12 @@ NODES = (
 def rendered(name: str) -> str:
     draft = emit(intercepted(name), NODE)
     assert check(draft) == ()
-    tree = dump(assemble(draft.encode()))
-    resources = {
-        short: {key: item["resource"] for key, item in items.items()}
-        for short, items in tree.items()
-        if short != "version"
-    }
-    return yaml.safe_dump(json.loads(json.dumps(resources)), sort_keys=True, width=100)
+    return resources_of(assemble(draft.encode()))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_emission_is_as_kept(name: str) -> None:
-    path = GOLDEN / f"{name}.out.yaml"
-    text = rendered(name)
-    if os.environ.get("WEFT_UPDATE_GOLDEN") == "1":
-        path.write_text(text)
-    assert text == path.read_text()
+    hold(GOLDEN / f"{name}.out.yaml", rendered(name))
 
 
 @pytest.mark.parametrize("name", CASES)
