@@ -1,5 +1,5 @@
-"""EnvoyFilters do not reach gRPC's own clients and servers, as their resources are not Envoy's: told
-of those that would be for one, by what it calls and whether it serves."""
+"""EnvoyFilters do not reach gRPC's own clients and servers, as their resources are not Envoy's:
+told of those that would be for one, by what it calls and whether it serves."""
 
 from __future__ import annotations
 
