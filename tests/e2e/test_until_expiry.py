@@ -110,7 +110,9 @@ class Mesh:
         return all(now > then for now, then in zip(self.each("renewals"), before, strict=True))
 
     def cut_when_fresh(self) -> None:
+        """With a connection to `web` that was made with these leaves."""
         eventually(lambda: min(self.each("expires_in_s")) >= FRESH_S, 60, "two fresh leaves")
+        eventually(partial(self.serves, "web:8080"), 60, "an answer of web")
         self.plane.cut()
 
 

@@ -17,19 +17,22 @@ class Relay:
     def __init__(self, target: int) -> None:
         self.accepted = 0
         self._target = target
+        self._is_cut = False
         self._ends: list[socket.socket] = []
         self._lock = threading.Lock()
         self._door = self._open(0)
         self.port: int = self._door.getsockname()[1]
 
     def cut(self) -> None:
-        self._shut(self._door)
         with self._lock:
+            self._is_cut = True
             ends, self._ends = self._ends, []
+        self._shut(self._door)
         for end in ends:
             self._shut(end)
 
     def mend(self) -> None:
+        self._is_cut = False
         self._door = self._open(self.port)
 
     def _open(self, port: int) -> socket.socket:
@@ -42,11 +45,22 @@ class Relay:
             while True:
                 near, _ = door.accept()
                 self.accepted += 1
-                far = socket.create_connection(("127.0.0.1", self._target))
+                try:
+                    far = self._connected()
+                except OSError:
+                    near.close()
+                    continue
                 with self._lock:
+                    if self._is_cut:  # while we went to the target
+                        near.close()
+                        far.close()
+                        return
                     self._ends += near, far
                 for pair in ((near, far), (far, near)):
                     threading.Thread(target=self._pump, args=pair, daemon=True).start()
+
+    def _connected(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self._target))
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
