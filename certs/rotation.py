@@ -24,6 +24,8 @@ from enum import StrEnum
 from certs.errors import CertificateError
 
 MAX_RETIRED = 8
+TICK_S = 0.001
+"""By so much a step is later than the one before it, whatever the clock says."""
 
 
 class Phase(StrEnum):
@@ -38,8 +40,9 @@ class State:
     """Authorities by their ids; times in Unix seconds.
 
     `other`: the new authority until ISSUING, then the one that retires; '' in STEADY. `since`: when
-    the phase began. `drained_at`: in ISSUING, when the last leaf of the retiring one ends; else 0.
-    `retired`: ids that were dropped, the latest last.
+    the phase began; it only grows, so that of two states the later one is known, also where several
+    machines, whose clocks differ, take turns. `drained_at`: in ISSUING, when the last leaf of the
+    retiring one ends; else 0. `retired`: ids that were dropped, the latest last.
     """
 
     issuing: str
@@ -67,7 +70,7 @@ def stage(state: State, target: str, now: float) -> State:
         return state
     if state.phase is not Phase.STEADY:
         raise CertificateError(_under_way(state))
-    return replace(state, phase=Phase.STAGED, other=target, since=now)
+    return replace(state, phase=Phase.STAGED, other=target, since=after(state, now))
 
 
 def prepare(state: State, target: str, now: float) -> State:
@@ -75,7 +78,7 @@ def prepare(state: State, target: str, now: float) -> State:
     if _reached(state, target, Phase.PREPARED):
         return state
     _expect(state, target, Phase.STAGED, "prepare", "stage the new authority")
-    return replace(state, phase=Phase.PREPARED, since=now)
+    return replace(state, phase=Phase.PREPARED, since=after(state, now))
 
 
 def issue(state: State, target: str, now: float, drained_at: float) -> State:
@@ -101,7 +104,7 @@ def retire(state: State, target: str, now: float, *, acknowledged: bool) -> Stat
             "then, or make sure that every proxy has renewed (acknowledged)"
         )
     retired = (*state.retired, state.other)[-MAX_RETIRED:]
-    return State(state.issuing, since=now, retired=retired)
+    return State(state.issuing, since=after(state, now), retired=retired)
 
 
 def abort(state: State, target: str, now: float, drained_at: float) -> State:
@@ -110,7 +113,7 @@ def abort(state: State, target: str, now: float, drained_at: float) -> State:
         return state
     if state.phase in (Phase.STAGED, Phase.PREPARED):
         retired = (*state.retired, state.other)[-MAX_RETIRED:]
-        return State(state.issuing, since=now, retired=retired)
+        return State(state.issuing, since=after(state, now), retired=retired)
     if state.phase is Phase.ISSUING:
         return state if state.issuing != target else _swapped(state, now, drained_at)
     raise CertificateError(f"the rotation to {target} is complete: rotate to another authority")
@@ -122,9 +125,14 @@ def _swapped(state: State, now: float, drained_at: float) -> State:
         phase=Phase.ISSUING,
         issuing=state.other,
         other=state.issuing,
-        since=now,
+        since=after(state, now),
         drained_at=drained_at,
     )
+
+
+def after(state: State, now: float) -> float:
+    """When what follows this state began: now, or right after it where our clock is behind."""
+    return max(now, state.since + TICK_S)
 
 
 def _reached(state: State, target: str, phase: Phase) -> bool:

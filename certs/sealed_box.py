@@ -30,12 +30,13 @@ _KEYS_KEPT = 32
 
 class SealedBox:
     """One passphrase. A salt is made once for all that is sealed here, since a key is slow to
-    derive."""
+    derive; that of the first value that opens is used on, so that a store that many processes have
+    written to, one after the other, has few."""
 
     __slots__ = ("_key_of", "_salt")
 
     def __init__(self, passphrase: bytes) -> None:
-        self._salt = os.urandom(_SALT_BYTES)
+        self._salt = b""
 
         @lru_cache(_KEYS_KEPT)
         def key_of(salt: bytes) -> AESGCM:
@@ -46,6 +47,7 @@ class SealedBox:
 
     def seal(self, data: bytes, what: bytes) -> bytes:
         nonce = os.urandom(_NONCE_BYTES)
+        self._salt = self._salt or os.urandom(_SALT_BYTES)
         return _MAGIC + self._salt + nonce + self._key_of(self._salt).encrypt(nonce, data, what)
 
     def open(self, sealed: bytes, what: bytes) -> bytes:
@@ -55,8 +57,10 @@ class SealedBox:
         if not sealed.startswith(_MAGIC) or len(nonce) < _NONCE_BYTES:
             raise CertificateError("it is not what Weft has sealed")
         try:
-            return self._key_of(sealed[salt_at:nonce_at]).decrypt(nonce, rest, what)
+            opened = self._key_of(sealed[salt_at:nonce_at]).decrypt(nonce, rest, what)
         except InvalidTag:
             raise CertificateError(
                 "it was sealed with another passphrase, or changed since"
             ) from None
+        self._salt = self._salt or sealed[salt_at:nonce_at]
+        return opened

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from certs import rotation
@@ -105,12 +106,15 @@ def relist(
     any there are none. `what` the text is, for messages. CertificateError: a bad list, one that is
     older than the one it replaces, or that names a certificate of the authority itself."""
     with locked(state_dir):
-        authority = read_store(state_dir, passphrase).authority
+        stored = read_store(state_dir, passphrase)
+        authority = stored.authority
         lists = read_lists(pem, what, (*authority.path, *authority.bundle.roots), now)
         check_not_listed(authority.path, lists)
         for one in lists:
             _check_newer(one, authority, what)
         save_lists(state_dir / CA_FOLDER / authority.id, lists)
+        later = rotation.after(stored.state, now)
+        commit(state_dir, replace(stored.state, since=later), stored)
         return read_store(state_dir, passphrase)
 
 

@@ -67,9 +67,12 @@ from controlplane.registration.registrar import Registrar
 from controlplane.replicas import TOKENS_FILE, Replicas
 from controlplane.rotation import metrics as rotation_metrics
 from controlplane.rotation.conductor import Conductor
+from controlplane.rotation.others import Others
 from controlplane.rotation.progress import Progress
 from controlplane.rotation.rehearsal import ExtrasFor, Rehearsals
+from controlplane.rotation.rehearsing import SharedRehearsals
 from controlplane.rotation.roster import ROSTER_FILE, Roster
+from controlplane.rotation.together import Ours, Together
 from controlplane.sources.memory import MemorySource
 from controlplane.sources.store.metrics import StoreMetrics
 from controlplane.sources.store.mirror import Mirror
@@ -139,12 +142,11 @@ class Plane:
         progress = Progress(self.roster, self.authority, keys, sds.root_version)
         self.conductor = self._conductor(progress)
         self.reports, self.doctor = self._doctor(keys, sds, lambda: cache.mesh.credentials)
-        self._rehearsals = Rehearsals(
-            *(options.state_dir, self.roster, partial(self._show, cache), reachable(options.host)),
-            gives_keys=allowed,
-            record=record,
-            passphrase=passphrase,
+        where = (self.roster, partial(self._show, cache), reachable(options.host))
+        own = Rehearsals(
+            *(options.state_dir, *where), gives_keys=allowed, record=record, passphrase=passphrase
         )
+        self._rehearsals = self._rehearsed(own)
         self.discovery = self._discovery()
         told = (cache, self.ads, self.registry, self.metrics, say, self.federation, self.discovery)
         self.pipeline = Pipeline(inventory, domain, Outlets(*told, self._refusals), time.time)
@@ -192,7 +194,24 @@ class Plane:
             ip_addresses=ip_addresses,
         )
 
+    def _together(self, progress: Progress) -> Together | None:
+        """With whom the authority is rotated."""
+        if (replicas := self.replicas) is None:
+            return None
+        self._others = Others(replicas.store, replicas.sealed, replicas.id)
+        ours = Ours(replicas.id, self.roster, progress)
+        shared = (replicas.store, replicas.sealed, replicas.authority)
+        return Together(*shared, self.authority, ours, self._others, time.time)
+
+    def _rehearsed(self, own: Rehearsals) -> Rehearsals | SharedRehearsals:
+        """Those of all replicas."""
+        if (replicas := self.replicas) is None:
+            return own
+        shared = (replicas.store, replicas.sealed, replicas.id, self._others, self.authority)
+        return SharedRehearsals(*shared, own, self.conductor.put_forward)
+
     def _conductor(self, progress: Progress) -> Conductor:
+        self.together = self._together(progress)
         conductor = Conductor(
             self.options.state_dir,
             self.authority,
@@ -200,7 +219,7 @@ class Plane:
             self.ads.publish,
             hold_s=HOLD_S if self.options.bundle_port is not None else 0.0,
             passphrase=self._passphrase,
-            why_not=self.replicas.why_not_rotate if self.replicas is not None else None,
+            company=self.together,
         )
         rotation_metrics.register(
             self.metrics.registry, self.authority, conductor, self.revocations

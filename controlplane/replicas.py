@@ -1,7 +1,7 @@
 """Who else serves: each replica says in the store that it is there, for as long as it is.
 
-Also what all of them have: the authority, join tokens, revocations. A rotation of the authority is
-led by one that is alone, as only that one knows which proxies lag behind.
+Also what all of them have: the authority, join tokens, revocations. How they rotate the authority
+together is controlplane.rotation.together.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from certs.sealed_box import SealedBox
@@ -21,13 +20,15 @@ from controlplane.ca.shared_revocations import SharedRevocations
 from controlplane.ca.shared_tokens import SharedTokens
 from controlplane.errors import StartError
 from controlplane.sources.store.former import MIGRATED
+from controlplane.sources.store.sealed import SealedValues
 from controlplane.sources.store.values import Change, SharedStore, StoreAway
+from protos.frozen import frozen
 
 PREFIX = "replicas/"
 TOKENS_FILE = "join-tokens.json"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Here:
     """address: of its gRPC port with tokens."""
 
@@ -46,12 +47,15 @@ class Replicas:
         self._store = store
         self._state_dir = state_dir
         me = f"{socket.gethostname()}:{state_dir.absolute()}"
-        self._name = PREFIX + hashlib.sha256(me.encode()).hexdigest()[:16]
+        self.id = hashlib.sha256(me.encode()).hexdigest()[:16]
+        self._name = PREFIX + self.id
         self._others: dict[str, Here] = {}
         box = SealedBox(passphrase)
+        self.store = store
+        self.sealed = SealedValues(box)
         self.authority = SharedAuthority(store, box, state_dir, passphrase)
-        self.tokens = SharedTokens(store, box)
-        self.revocations = SharedRevocations(store)
+        self.tokens = SharedTokens(store, self.sealed)
+        self.revocations = SharedRevocations(store, self.sealed, state_dir)
         store.listen(PREFIX, self._told)
 
     @property
@@ -62,14 +66,6 @@ class Replicas:
     async def settle(self, make: Callable[[Path], object]) -> None:
         """Before anybody reads the state directory: as `SharedAuthority.settle`."""
         await self.authority.settle(make)
-        there = await self._store.read(PREFIX)
-        others = [str(_here(value)) for name, value in there.items() if name != self._name]
-        if others and self.authority.rotating:
-            names = ", ".join(others)
-            raise StartError(
-                f"a rotation of the authority is under way at another replica, {names}: start this "
-                "one when it is over (weft ca rotate says so)"
-            )
 
     async def take_over(self) -> None:
         """What this one had before it shared anything, once. Raises StartError."""
@@ -84,22 +80,12 @@ class Replicas:
                 os.replace(path, path.with_name(path.name + MIGRATED))
 
     async def announce(self, address: str) -> None:
-        """Says that it serves. Raises StartError."""
+        """Says that it serves, or, first, that it is about to. Raises StartError."""
         value = {"host": socket.gethostname(), "pid": os.getpid(), "address": address}
         try:
             await self._store.commit({self._name: json.dumps(value).encode()}, {self._name})
         except StoreAway as error:
             raise StartError(error.reason) from None
-
-    def why_not_rotate(self) -> str:
-        """Why no rotation may be led now; '' if one may."""
-        if not self._others:
-            return ""
-        return (
-            f"other replicas serve, too: {', '.join(map(str, self.others))}; only one that is "
-            "alone knows every proxy that must follow: stop the others, rotate, and start them "
-            "again (they take the new authority then)"
-        )
 
     def _told(self, change: Change) -> None:
         if change.whole:

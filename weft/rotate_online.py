@@ -16,6 +16,7 @@ from typing import Any
 from protos.gen.weft.v1 import authority_pb2 as pb
 from protos.gen.weft.v1 import authority_pb2_grpc
 from weft.admin_channel import admin_channel
+from weft.errors import UserError
 from weft.state import StateDir
 
 Say = Callable[[str], None]
@@ -88,13 +89,21 @@ def revocations_online(state_dir: Path, *, say: Say = print) -> int:
 async def _rotate(
     state_dir: Path, target: str, without: Sequence[str], follow: bool, say: Say
 ) -> int:
-    async with _stub(state_dir) as stub:
-        told = ""
-        request = pb.RotateRequest(target=target, without=without)
-        async for rotation in stub.Rotate(request):
-            told = _tell(rotation, told, say)
-            if not follow:
-                return 0
+    told = ""
+    try:
+        async with _stub(state_dir) as stub:
+            request = pb.RotateRequest(target=target, without=without)
+            async for rotation in stub.Rotate(request):
+                told = _tell(rotation, told, say)
+                if not follow:
+                    return 0
+    except UserError as error:
+        if not told:
+            raise
+        raise UserError(
+            f"{error}; the rotation goes on without it where other control planes serve, or when "
+            "it serves again: weft ca rotate --status"
+        ) from error
     say(f"done: {target} signs, and no other authority is trusted")
     return 0
 

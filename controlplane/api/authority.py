@@ -22,6 +22,7 @@ from controlplane.ca.revocations import Revocations
 from controlplane.rotation.conductor import Conductor, RotationStatus
 from controlplane.rotation.progress import ProxyProgress
 from controlplane.rotation.rehearsal import Rehearsals
+from controlplane.rotation.rehearsing import SharedRehearsals
 from protos.gen.weft.v1 import authority_pb2 as pb
 from protos.gen.weft.v1 import authority_pb2_grpc
 
@@ -34,7 +35,7 @@ class AuthorityRooms:
     lists (PEM, and what they are), with all that follows."""
 
     conductor: Conductor
-    rehearsals: Rehearsals
+    rehearsals: Rehearsals | SharedRehearsals
     revocations: Revocations
     on_revoked: Callable[[], None]
     relist: Callable[[bytes, str], Awaitable[None]]

@@ -6,8 +6,10 @@
 
 What is in the store counts. A replica that has nothing takes it; one that had it when it was older
 takes what has become of it; one that has led it on (weft ca) tells the others; one of another
-authority is refused. Keys lie in the store as they lie on the disk, encrypted by the passphrase,
-and all of it is sealed with the passphrase again.
+authority is refused. A step of a rotation is made in the store first (`step`), and then here: while
+the store is away nobody takes one, and of two who do at the same time one is refused. Keys lie in
+the store as they lie on the disk, encrypted by the passphrase, and all of it is sealed with the
+passphrase again.
 """
 
 from __future__ import annotations
@@ -16,20 +18,35 @@ import asyncio
 import base64
 import json
 import logging
+import os
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 
 from certs.errors import CertificateError
 from certs.files import create_secret, read_secret, write_secret
+from certs.issue_log import ISSUE_LOG
 from certs.packing import is_newer, is_same, pack, take, unpack
-from certs.rotation import Phase, State
+from certs.rotation import State
 from certs.sealed_box import SealedBox
-from certs.store import CA_FOLDER, StoredAuthority, load_state, make_state_directory
+from certs.store import (
+    CA_FOLDER,
+    StoredAuthority,
+    load_state,
+    locked,
+    make_state_directory,
+    read_store,
+)
 from controlplane.ca.admin_token import ADMIN_TOKEN, open_admin_token
 from controlplane.ca.live import LiveAuthority
 from controlplane.errors import StartError
-from controlplane.sources.store.values import Change, SharedStore, StoreAway, StoreConflict
+from controlplane.sources.store.values import (
+    Change,
+    SharedStore,
+    StoreAway,
+    StoreConflict,
+    Values,
+)
 from controlplane.tasks import spawn
 
 log = logging.getLogger("weft.controlplane.ca")
@@ -138,10 +155,40 @@ class SharedAuthority:
         live.listen(lambda: _in_background(self._told_here()))
         self._store.listen(NAME, self._told_there)
 
-    @property
-    def rotating(self) -> bool:
-        """Whether a rotation is under way."""
-        return load_state(self._state_dir).phase is not Phase.STEADY
+    async def step(
+        self, work: Callable[[Path], StoredAuthority], condition: Values | None = None
+    ) -> StoredAuthority:
+        """What has become of the authority when `work` was done in a state directory that is as
+        ours, and all replicas have it. condition: what the store must have beside. The step is
+        repeated if the answer is lost. Raises what `work` raises, StoreAway, and CertificateError
+        if another replica was quicker."""
+        async with self._lock:
+            with tempfile.TemporaryDirectory(prefix=".step.", dir=self._state_dir) as place:
+                files = await asyncio.to_thread(self._worked, Path(place), work)
+                if files != self._files:
+                    try:
+                        await self._publish(files, self._value, condition or {})
+                    except StoreConflict:
+                        raise CertificateError(
+                            "another replica has led the authority on at the same time: try again"
+                        ) from None
+            return await asyncio.to_thread(self._in_force, files)
+
+    def _worked(self, place: Path, work: Callable[[Path], StoredAuthority]) -> Files:
+        """The files after the work, which is done elsewhere, as it may come to nothing."""
+        unpack(pack(self._state_dir), place)
+        with locked(place):
+            for issued in (self._state_dir / CA_FOLDER).glob(f"{ISSUE_LOG}*"):
+                os.link(issued, place / CA_FOLDER / issued.name)
+        work(place)
+        token = read_secret(self._state_dir / ADMIN_TOKEN)
+        return {**pack(place), ADMIN_TOKEN: token}
+
+    def _in_force(self, files: Files) -> StoredAuthority:
+        if files == self._packed(self._state_dir):
+            with locked(self._state_dir, shared=True):
+                return read_store(self._state_dir, self._passphrase)
+        return self._take(files)
 
     async def _told_here(self) -> None:
         """A step was done here: tells the others, as soon as it can."""
@@ -209,13 +256,16 @@ class SharedAuthority:
             raise self._another(mine, theirs)
         return self._take(files)
 
-    async def _publish(self, files: Files, former: bytes | None) -> None:
+    async def _publish(
+        self, files: Files, former: bytes | None, condition: Values | None = None
+    ) -> None:
         """Raises StoreAway and StoreConflict."""
         sealed = await asyncio.to_thread(self._sealed, files)
         # First: we are told of it before this returns, and know it then.
         known, self._value, self._files = (self._value, self._files), sealed, files
         try:
-            await self._store.commit({NAME: sealed}, expected={NAME: former})
+            expected = {NAME: former, **(condition or {})}
+            await self._store.commit({NAME: sealed}, expected=expected)
         except (StoreConflict, StoreAway):
             self._value, self._files = known
             raise

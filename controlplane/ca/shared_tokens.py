@@ -2,7 +2,7 @@
 
 A token is spent by an exchange: of two replicas that are shown it at the same time one comes
 second, and is told what the first has made of it. Each is sealed: whoever could write one would
-choose who he is.
+choose who he is, and one that is put back as it was before it was spent is written anew.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from certs.errors import CertificateError
-from certs.sealed_box import SealedBox
 from controlplane.ca.token_file import TokenRecord, read_tokens, token_from_json, token_to_json
+from controlplane.sources.store.sealed import Older, SealedValues, put_back
 from controlplane.sources.store.values import Change, SharedStore, StoreConflict
+from controlplane.tasks import spawn
 
 log = logging.getLogger("weft.controlplane.ca")
 
@@ -27,9 +28,9 @@ AT_ONCE = 50
 class SharedTokens:
     """Make it in the loop, before the store is opened. `records` follows what the store has."""
 
-    def __init__(self, store: SharedStore, box: SealedBox) -> None:
+    def __init__(self, store: SharedStore, sealed: SealedValues) -> None:
         self._store = store
-        self._box = box
+        self._box = sealed
         self._sealed: dict[str, tuple[TokenRecord, bytes]] = {}
         self._loop = asyncio.get_running_loop()
         self.records: dict[str, TokenRecord] = {}
@@ -56,9 +57,16 @@ class SharedTokens:
         try:
             asyncio.run_coroutine_threadsafe(commit, self._loop).result(ANSWER_WITHIN_S)
         except StoreConflict as conflict:
-            found = conflict.values.get(name)
-            return self._open(changed.sha256, found) if found else former or changed
+            return self._counts(changed.sha256, conflict.values.get(name)) or former or changed
         return changed
+
+    def _counts(self, key: str, found: bytes | None) -> TokenRecord | None:
+        """What the store has, unless that was put back."""
+        try:
+            return self._open(key, found) if found else None
+        except Older:
+            known = self._sealed.get(key)
+            return known[0] if known is not None else None
 
     async def take_over(self, path: Path) -> None:
         """What a replica had before it shared. Raises StoreAway, CertificateError for the file."""
@@ -80,6 +88,8 @@ class SharedTokens:
                 continue
             try:
                 record = self._open(key, value)
+            except Older:
+                self._keep(key, value)
             except ValueError as error:
                 self._forget(key)
                 log.error("%s: %s is no join token: %s", self._store.place, key, error)
@@ -87,16 +97,25 @@ class SharedTokens:
                 self._sealed[key] = record, value
                 self.records[key] = record
 
+    def _keep(self, key: str, found: bytes) -> None:
+        """An older one was put in the place of ours."""
+        name = PREFIX + key
+        log.error("%s: %s was put back as it was before", self._store.place, name)
+        if (ours := self._sealed.get(key)) is not None:
+            spawn(put_back(self._store, name, ours[1], found, log.error), "a token that is spent")
+
     def _forget(self, key: str) -> None:
         self.records.pop(key, None)
         self._sealed.pop(key, None)
 
     def _seal(self, record: TokenRecord) -> bytes:
-        return self._box.seal(token_to_json(record), f"{PREFIX}{record.sha256}".encode())
+        return self._box.seal(PREFIX + record.sha256, token_to_json(record))
 
     def _open(self, key: str, value: bytes) -> TokenRecord:
-        """Raises ValueError."""
+        """Raises ValueError, and Older."""
         try:
-            return token_from_json(self._box.open(value, f"{PREFIX}{key}".encode()))
+            return token_from_json(self._box.open(PREFIX + key, value))
+        except Older:
+            raise
         except CertificateError as error:
             raise ValueError(str(error)) from None

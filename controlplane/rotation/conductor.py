@@ -9,7 +9,7 @@
 What is on disk (certs.steps) is what counts: after a restart a rotation goes on where it was, and
 in each phase everybody can talk to everybody, so that one may stay in it as long as it takes. How
 long that is, is decided by the proxies (progress.py) or by a person who names those that nobody
-should wait for.
+should wait for. Of several replicas (company.py) each follows it, and one takes the steps.
 """
 
 from __future__ import annotations
@@ -18,18 +18,20 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from certs import steps
 from certs.authority import Authority
 from certs.errors import CertificateError
-from certs.rotation import Phase
+from certs.rotation import Phase, State
 from certs.store import StoredAuthority, load_store
 from controlplane.ca.live import LiveAuthority
+from controlplane.rotation.company import Alone, Company
 from controlplane.rotation.progress import Need, Progress, ProxyProgress
+from controlplane.sources.store.values import StoreAway
 from controlplane.tasks import spawn
+from protos.frozen import frozen
 
 log = logging.getLogger("weft.controlplane.rotation")
 
@@ -42,7 +44,7 @@ RETRY_S = 5.0
 _WAITS: dict[Phase, Need] = {Phase.PREPARED: "trust", Phase.ISSUING: "certificates"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RotationStatus:
     """Where it is. `waiting_for` '' and no proxies: nothing is waited for."""
 
@@ -62,8 +64,8 @@ class Conductor:
     """One per control plane. `resume` at its start; `publish` has all streams look at what is new.
 
     passphrase: of the keys in state_dir. hold_s: how long both roots are trusted at least before
-    the new one signs, for those who fetch our bundle from time to time. why_not: why none may be
-    led now, '' if one may. settle_s, look_every_s: for tests."""
+    the new one signs, for those who fetch our bundle from time to time. company: of replicas.
+    settle_s, look_every_s: for tests."""
 
     def __init__(
         self,
@@ -77,32 +79,32 @@ class Conductor:
         settle_s: float = SETTLE_S,
         look_every_s: float = LOOK_EVERY_S,
         passphrase: bytes | None = None,
-        why_not: Callable[[], str] | None = None,
+        company: Company | None = None,
     ) -> None:
-        self._why_not = why_not or (lambda: "")
+        self._company = company or Alone(state_dir, progress)
         self._state_dir = state_dir
         self._passphrase = passphrase
         self._authority = authority
-        self._progress = progress
         self._publish = publish
         self._clock = clock
         self._hold_s = hold_s
         self._settle_s = settle_s
         self._look_every_s = look_every_s
-        self._without: frozenset[str] = frozenset()
         self._driving: asyncio.Task[None] | None = None
         self._need: Need | None = None
         self._problem = ""
         self._changed = asyncio.Event()
         self._lock = asyncio.Lock()
+        authority.listen(self.resume)
 
     # ------------------------------------------------------------------ what people ask for
 
     def status(self) -> RotationStatus:
         state = self._authority.stored.state
-        proxies = tuple(self._progress.of(self._need, self._without)) if self._need else ()
+        proxies = tuple(self._company.of(self._need)) if self._need else ()
         return RotationStatus(
-            state.phase, state.issuing, state.other, self._need or "", proxies, self._problem
+            *(state.phase, state.issuing, state.other, self._need or "", proxies),
+            self._problem or (self._company.problem if self._need else ""),
         )
 
     async def changed(self) -> None:
@@ -114,31 +116,40 @@ class Conductor:
             pass
 
     def resume(self) -> None:
-        """Goes on with a rotation that a former process has begun."""
-        if self._authority.stored.state.phase in _WAITS:
+        """Goes on with a rotation that a former process, or another replica, has begun."""
+        idle = self._driving is None or self._driving.done()
+        if idle and self._authority.stored.state.phase in _WAITS:
             self._drive()
 
     async def begin(self, new: Authority) -> None:
         """Stages `new` and goes. CertificateError if another rotation is under way."""
-        self._must_be_free()
+
+        def stage(folder: Path) -> StoredAuthority:
+            return steps.stage(folder, self._clock(), new, self._passphrase)
+
         async with self._lock:
-            now = self._clock()
-            what = (self._state_dir, now, new, self._passphrase)
-            self._take(await asyncio.to_thread(steps.stage, *what))
+            self._take(await self._company.step(stage))
         await self.go(new.id)
 
     async def relist(self, pem: bytes, what: str) -> None:
         """Takes these revocation lists in the place of those that came with who signs now. Not
         published: more has to follow from it. CertificateError as `steps.relist`."""
+
+        def relist(folder: Path) -> StoredAuthority:
+            return steps.relist(folder, pem, what, self._clock(), self._passphrase)
+
         async with self._lock:
-            lists = (self._state_dir, pem, what, self._clock(), self._passphrase)
-            work = asyncio.to_thread(steps.relist, *lists)
-            self._authority.swap(await asyncio.shield(spawn(work, "new revocation lists")))
+            self._authority.swap(await self._company.step(relist))
+
+    async def put_forward(self) -> None:
+        """What `weft ca` has staged on disk, in a process of its own, all replicas know then.
+        CertificateError: another rotation is under way elsewhere."""
+        async with self._lock:
+            await self._reload()
 
     async def go(self, target: str, without: frozenset[str] = frozenset()) -> None:
         """Leads to the staged `target`; returns when it is under way. `without`: node ids that
         nobody waits for. CertificateError if that is not what is under way."""
-        self._must_be_free()
         async with self._lock:
             await self._reload()
             state = self._authority.stored.state
@@ -147,7 +158,7 @@ class Conductor:
                     f"{target} is not staged: the control plane's state has "
                     f"{state.target or 'no rotation'} ({state.phase})"
                 )
-            self._without = without
+            await self._company.excuse(without)
             if state.phase is Phase.STAGED:
                 await self._step(steps.prepare, target)
             self._drive()
@@ -158,12 +169,8 @@ class Conductor:
         async with self._lock:
             await self._reload()
             await self._step(steps.abort, target)
-            self._without = frozenset()
+            await self._company.excuse(frozenset())
             self._drive()
-
-    def _must_be_free(self) -> None:
-        if why_not := self._why_not():
-            raise CertificateError(why_not)
 
     # ------------------------------------------------------------------ step by step
 
@@ -174,41 +181,53 @@ class Conductor:
 
     async def _lead(self) -> None:
         """Until it is over. What goes wrong with the disk is said, and tried again."""
-        while (phase := self._authority.stored.state.phase) in _WAITS:
-            await self._wait(_WAITS[phase])
-            if phase is Phase.PREPARED:
+        while (state := self._authority.stored.state).phase in _WAITS:
+            await self._wait(_WAITS[state.phase], state)
+            if state.phase is Phase.PREPARED and state == self._authority.stored.state:
                 await self._hold()
+            if state != self._authority.stored.state:
+                continue  # another replica has taken the step
+            if not await self._company.leads():
+                await asyncio.sleep(self._pause_s())
+                continue
             try:
                 async with self._lock:
-                    await self._next(phase)
+                    await self._next(state)
                 self._problem = ""
             except (CertificateError, OSError) as error:
-                self._problem = str(error)
-                log.error("the rotation does not go on: %s", error)
+                self._problem = error.reason if isinstance(error, StoreAway) else str(error)
+                log.error("the rotation does not go on: %s", self._problem)
                 await asyncio.sleep(RETRY_S)
-        if phase is Phase.STEADY:
-            await self._wait("distrust")
+        if state.phase is Phase.STEADY:
+            await self._wait("distrust", state)
+        await self._company.rests()
         self._need = None
         self._note()
         log.warning("the authority %s signs, and no other is trusted", self._authority.authority.id)
 
-    async def _next(self, phase: Phase) -> None:
-        target = self._authority.stored.state.target
-        if phase is Phase.PREPARED:
-            await self._step(steps.issue, target)
+    async def _next(self, state: State) -> None:
+        if state != self._authority.stored.state:
+            return
+        if state.phase is Phase.PREPARED:
+            await self._step(steps.issue, state.target, alone=False)
         else:
-            await self._step(partial(steps.retire, acknowledged=True), target)
+            await self._step(partial(steps.retire, acknowledged=True), state.target, alone=False)
 
-    async def _step(self, step: Callable[..., StoredAuthority], target: str) -> None:
-        # Shielded: a step that is being written must not be forgotten.
-        known = partial(step, passphrase=self._passphrase)
-        writing = asyncio.to_thread(known, self._state_dir, target, self._clock())
-        self._take(await asyncio.shield(spawn(writing, "step of a rotation")))
+    async def _step(
+        self, step: Callable[..., StoredAuthority], target: str, *, alone: bool = True
+    ) -> None:
+        def work(folder: Path) -> StoredAuthority:
+            return step(folder, target, self._clock(), passphrase=self._passphrase)
+
+        self._take(await self._company.step(work, alone=alone))
 
     async def _reload(self) -> None:
         """`weft ca` stages on disk, in a process of its own."""
-        what = (self._state_dir, self._clock(), self._passphrase)
-        self._take(await asyncio.to_thread(load_store, *what))
+
+        def load(folder: Path) -> StoredAuthority:
+            return load_store(folder, self._clock(), self._passphrase)
+
+        self._take(await self._company.step(load))
 
     def _take(self, stored: StoredAuthority) -> None:
         before = self._authority.stored
@@ -224,17 +243,22 @@ class Conductor:
         self._publish()
         self._note()
 
-    async def _wait(self, need: Need) -> None:
-        """Until nobody holds up the next step, and what they began before has ended."""
+    async def _wait(self, need: Need, state: State) -> None:
+        """Until nobody holds up the next step, and what they began before has ended; or until the
+        state is another one."""
         self._need = need
         self._note()
         named: tuple[str, ...] = ()
-        while True:
-            lacking = [one for one in self._progress.of(need, self._without) if one.holds_up]
-            if not lacking:
-                await asyncio.sleep(self._settle_s)
-                if not any(one.holds_up for one in self._progress.of(need, self._without)):
+        settled = False
+        while state == self._authority.stored.state:
+            lacking = [one for one in self._company.of(need) if one.holds_up]
+            if not lacking and not self._company.problem:
+                if settled:
                     return
+                settled = True
+                await asyncio.sleep(self._settle_s)
+                continue
+            settled = False
             ids = tuple(one.node_id for one in lacking if one.state in ("away", "refused"))
             if ids and ids != named:
                 named = ids
@@ -243,6 +267,8 @@ class Conductor:
 
     async def _hold(self) -> None:
         """Until everybody who fetches our bundle has had the time to."""
+        if not self._hold_s:
+            return
         until = self._authority.stored.state.since + self._hold_s
         while (left_s := until - self._clock()) > 0:
             self._problem = f"federated meshes have {left_s:.0f} s left to fetch the bundle"
@@ -250,7 +276,7 @@ class Conductor:
         self._problem = ""
 
     def _pause_s(self) -> float:
-        return self._look_every_s + PER_PROXY_S * self._progress.count
+        return self._look_every_s + PER_PROXY_S * self._company.count
 
     def _note(self) -> None:
         self._changed.set()

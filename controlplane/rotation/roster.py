@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Container, Mapping
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from certs.x509 import Certificate, validity
 from controlplane.xds.service import Connection
 from controlplane.xds.stream import Answer
 from controlplane.xds.wire import Push
+from protos.frozen import frozen
 
 log = logging.getLogger("weft.controlplane.rotation")
 
@@ -43,7 +44,7 @@ def key_of(connection: Connection) -> ProxyKey:
     return connection.node.id, str(connection.identity)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Absent:
     """A proxy that was here. Times in Unix seconds; until: when it has nothing to serve with."""
 
@@ -99,6 +100,13 @@ class Roster:
                 self._forget(one.key)
                 self.changes += 1
         return tuple(sorted((one for one in everybody if one.until > now), key=_by_key))
+
+    def elsewhere(self, keys: Container[ProxyKey]) -> None:
+        """These are connected to other replicas, which miss them when they go."""
+        for one in self.absent():
+            if one.key in keys:
+                self._forget(one.key)
+                self.changes += 1
 
     def snapshot(self) -> tuple[Absent, ...] | None:
         """Everybody, to be written down; None if nothing has changed since."""

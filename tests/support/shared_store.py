@@ -45,6 +45,10 @@ class Member:
     def listen(self, prefix: str, listener: Listener) -> None:
         self._listeners.add(prefix, listener)
 
+    def there(self, name: str) -> bytes | None:
+        """What the store has, as anybody sees it."""
+        return self._room.values.get(name)
+
     async def open(self) -> None:
         self._room.members.append(self)
         self._listeners.tell(Change(dict(self._room.values), whole=True))

@@ -17,7 +17,6 @@ from controlplane.ca import shared_authority
 from controlplane.ca.live import LiveAuthority
 from controlplane.ca.shared_authority import SharedAuthority
 from controlplane.errors import StartError
-from controlplane.replicas import Replicas
 from controlplane.sources.store.values import StoreAway
 from tests.support.shared_store import Room
 from tests.support.wait import eventually_async
@@ -127,25 +126,45 @@ async def test_a_step_is_taken_by_those_who_serve(room: Room, tmp_path: Path) ->
     assert load_store(two.state_dir, NOW, SECRET).state == here.stored.state
 
 
-async def test_while_one_rotates_others_do_not_start_nor_rotate(room: Room, tmp_path: Path) -> None:
-    def make(folder: Path) -> StoredAuthority:
-        return open_store(folder, "td", NOW, SECRET)
+def stage(folder: Path) -> StoredAuthority:
+    return steps.stage(folder, NOW + 1, Authority.create("td", NOW), SECRET)
 
-    one = Replicas(room.member(), tmp_path / "one", SECRET)
-    await one.settle(make)
-    store = room.member()
-    two = Replicas(store, tmp_path / "two", SECRET)
-    await two.settle(make)
-    await store.open()
-    await two.announce("10.0.0.2:15010")
-    assert two.why_not_rotate() == ""
-    late = room.member()
-    three = Replicas(late, tmp_path / "three", SECRET)
-    await late.open()
-    assert "other replicas serve, too: 10.0.0.2:15010 (pid" in three.why_not_rotate()
-    steps.stage(tmp_path / "one", NOW + 1, Authority.create("td", NOW), SECRET)
-    with pytest.raises(StartError, match=r"under way at another replica, 10\.0\.0\.2:15010"):
-        await Replicas(room.member(), tmp_path / "one", SECRET).settle(make)
+
+async def test_a_step_is_made_in_the_store_first(room: Room, tmp_path: Path) -> None:
+    one, two = Replica(room, tmp_path / "one"), Replica(room, tmp_path / "two")
+    here, there = await one.serve(), await two.serve()
+    room.away = "the store is away"
+    with pytest.raises(StoreAway, match="the store is away"):
+        await one.shared.step(stage)
+    assert load_store(one.state_dir, NOW, SECRET).state == here.stored.state
+    room.away = ""
+    after = await one.shared.step(stage)
+    assert after.state.phase is Phase.STAGED
+    await eventually_async(lambda: there.stored.state == after.state, 60)
+    with pytest.raises(CertificateError, match="finish it or abort it"):
+        await two.shared.step(stage)
+    again = await one.shared.step(lambda folder: load_store(folder, NOW, SECRET))
+    assert again.state == after.state
+
+
+async def test_of_two_steps_at_the_same_time_one_is_refused(room: Room, tmp_path: Path) -> None:
+    one, two = Replica(room, tmp_path / "one"), Replica(room, tmp_path / "two")
+    await one.serve()
+    await two.serve()
+    await two.store.close()  # it is not told for a while
+    await one.shared.step(stage)
+    with pytest.raises(CertificateError, match="at the same time: try again"):
+        await two.shared.step(stage)
+    assert load_store(two.state_dir, NOW, SECRET).state.phase is Phase.STEADY
+
+
+async def test_a_step_has_conditions(room: Room, tmp_path: Path) -> None:
+    one = Replica(room, tmp_path / "one")
+    await one.serve()
+    with pytest.raises(CertificateError, match="at the same time"):
+        await one.shared.step(stage, {"rotation/lead": b"one"})
+    await one.store.commit({"rotation/lead": b"one"})
+    assert (await one.shared.step(stage, {"rotation/lead": b"one"})).state.target
 
 
 async def test_a_store_that_is_away_ends_a_first_start(room: Room, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from controlplane.ca.shared_revocations import SharedRevocations
 from controlplane.ca.shared_tokens import SharedTokens
 from controlplane.ca.token_file import TokenRecord, token_to_json
 from controlplane.ca.tokens import JoinTokens, Refusal
+from controlplane.errors import StartError
+from controlplane.sources.store.sealed import SealedValues
 from tests.support.shared_store import Member, Room
 from tests.support.wait import eventually_async
 
@@ -40,9 +44,10 @@ class Replica:
 
 
 async def replica(room: Room, path: Path) -> Replica:
-    store = room.member()
-    tokens, shared = SharedTokens(store, SealedBox(b"open sesame")), SharedRevocations(store)
     live = LiveAuthority(open_store(path, "td", NOW))
+    store = room.member()
+    sealed = SealedValues(SealedBox(b"open sesame"))
+    tokens, shared = SharedTokens(store, sealed), SharedRevocations(store, sealed, path)
     revocations = Revocations(path, live, lambda: NOW, shared)
     join = JoinTokens(path / "join-tokens.json", "td", tokens)
     made = Replica(store, join, tokens, revocations, shared, path)
@@ -129,3 +134,93 @@ async def test_two_at_the_same_time_do_not_overwrite_each_other(
     await asyncio.to_thread(two.shared.replace, payloads[0])
     with pytest.raises(CertificateError, match="at the same time: try again"):
         await asyncio.to_thread(one.shared.replace, payloads[1])
+
+
+async def test_a_revocation_is_made_by_nobody_who_may_only_write_there(
+    both: tuple[Replica, Replica], caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = both
+    await asyncio.to_thread(one.revocations.revoke, WHO, "gone")
+    await eventually_async(lambda: two.revocations.why_not(WHO), 60)
+    other = WHO.replace("thief", "cart")
+    forged = {"revoked": [{"what": other, "reason": "", "at": NOW}]}
+    await two.store.commit({"revoked": json.dumps(forged).encode()})
+    name = "certificates-of-revoked/ab"
+    await two.store.commit({name: json.dumps({"serial": "ab", "identity": WHO}).encode()})
+    assert "do not count: it is not what Weft has sealed" in caplog.text
+    assert f"{name} in etcd://room/weft does not count" in caplog.text
+    for each in both:
+        assert each.revocations.why_not(WHO)
+        assert not each.revocations.why_not(other)
+    assert one.shared.certificates == {}
+
+
+@pytest.mark.parametrize("back", [True, False], ids=["an older one", "nothing"])
+async def test_a_revocation_that_is_taken_away_in_the_store_is_put_back(
+    both: tuple[Replica, Replica], back: bool
+) -> None:
+    one, two = both
+    await asyncio.to_thread(one.revocations.revoke, WHO, "gone")
+    older = (await one.store.read("revoked"))["revoked"]
+    await eventually_async(lambda: two.heard, 60)
+    await asyncio.to_thread(two.revocations.revoke, "ab12", "gone, too")
+    newest = (await one.store.read("revoked"))["revoked"]
+    await one.store.commit({"revoked": older if back else None})
+    await eventually_async(lambda: one.store.there("revoked") == newest, 60, "what counts")
+    for each in both:
+
+        def all_count(each: Replica = each) -> bool:
+            return {found.what for found in each.revocations.all()} == {WHO, "ab12"}
+
+        await eventually_async(all_count, 60, "both count")
+
+
+async def test_what_was_revoked_counts_after_a_restart_with_an_older_store(tmp_path: Path) -> None:
+    room = Room()
+    one = await replica(room, tmp_path / "one")
+    await asyncio.to_thread(one.revocations.revoke, WHO, "gone")
+    kept = tmp_path / "one" / "revoked.sealed"
+    await eventually_async(kept.exists, 60, "what is kept")
+    await one.store.close()
+    emptied = Room()
+    again = await replica(emptied, tmp_path / "one")
+    await again.shared.take_over(tmp_path / "one" / REVOKED_FILE)
+    assert again.revocations.why_not(WHO)
+    await eventually_async(lambda: again.store.there("revoked"), 60, "it is put back")
+    two = await replica(emptied, tmp_path / "two")
+    await two.shared.take_over(tmp_path / "two" / REVOKED_FILE)
+    assert two.revocations.why_not(WHO)
+
+
+async def test_who_has_not_heard_of_a_revocation_yet_takes_none_back(
+    both: tuple[Replica, Replica],
+) -> None:
+    """What it writes would be without it."""
+    one, two = both
+    await asyncio.to_thread(one.revocations.revoke, WHO, "gone")
+    with suppress(CertificateError):
+        await asyncio.to_thread(two.revocations.revoke, "ab12", "gone, too")
+    await eventually_async(lambda: two.revocations.why_not(WHO), 60)
+    assert one.revocations.why_not(WHO)
+
+
+async def test_revocations_that_nobody_can_open_stop_a_start(tmp_path: Path) -> None:
+    room = Room()
+    room.values["revoked"] = b'{"revoked": []}'
+    one = await replica(room, tmp_path / "one")
+    with pytest.raises(StartError, match="is to be deleted"):
+        await one.shared.take_over(tmp_path / "one" / REVOKED_FILE)
+
+
+async def test_a_token_that_is_spent_stays_spent(both: tuple[Replica, Replica]) -> None:
+    one, two = both
+    made = await asyncio.to_thread(one.tokens.create, "default", "cart", 60.0, False, NOW)
+    ((name, unspent),) = (await one.store.read("join-tokens/")).items()
+    await asyncio.to_thread(one.tokens.spend, made.token, b"key", NOW)
+    spent = one.store.there(name)
+    await one.store.commit({name: unspent})
+    await eventually_async(lambda: one.store.there(name) == spent, 60, "it is put back")
+    for each in both:
+        again = await asyncio.to_thread(each.tokens.spend, made.token, b"another key", NOW)
+        assert again is Refusal.USED
+    assert two.tokens.identify(made.token, NOW) == made.identity

@@ -18,7 +18,7 @@ NOW = 1_800_000_000.0
 
 
 async def test_both_roots_are_trusted_for_a_while_before_the_new_one_signs(tmp_path: Path) -> None:
-    now, looks = NOW, 0
+    now, looks = NOW, 0  # a step is a moment later than the one before it
 
     def clock() -> float:
         nonlocal looks
@@ -47,6 +47,6 @@ async def test_both_roots_are_trusted_for_a_while_before_the_new_one_signs(tmp_p
     await eventually_async(lambda: looks > seen + 5)
     assert (live.stored.state.phase, live.authority.id) == (Phase.PREPARED, old.id)
     assert set(live.bundle.roots) == {*old.bundle.roots, *new.bundle.roots}
-    now += 1
+    now += 1.1
     await eventually_async(lambda: conductor.status().over)
     assert (live.authority.id, conductor.status().problem) == (new.id, "")
