@@ -31,6 +31,8 @@ from controlplane.mesh.model import (
 )
 from protos.frozen import frozen
 
+_UNTOUCHED = ClientTls("DISABLE")
+
 
 @frozen
 class Target:
@@ -42,10 +44,13 @@ class Target:
     policy: TrafficPolicy
     endpoints: tuple[Endpoint, ...]
     trust_domains: tuple[str, ...]
+    passes: bool = False
 
     @property
     def name(self) -> str:
-        return names.outbound_cluster(self.service.hostname, self.port.number, self.subset)
+        """passes: what comes is mutual TLS already, for this server name."""
+        make = names.outbound_sni if self.passes else names.outbound_cluster
+        return make(self.service.hostname, self.port.number, self.subset)
 
 
 def outbound(mesh: Mesh) -> Iterable[tuple[Cluster, ClusterLoadAssignment | None]]:
@@ -61,6 +66,17 @@ def of_service(
     for port in service.ports:
         if port.protocol != "UDP":
             yield from map(_outbound, targets(service, port, trust_domains))
+
+
+def passing_on(service: Service) -> Iterable[tuple[Cluster, ClusterLoadAssignment | None]]:
+    """Clusters to which mutual TLS of the mesh goes unopened (Istio's SNI-DNAT): to endpoints that
+    end it themselves."""
+    for port in service.ports:
+        if port.protocol != "UDP":
+            for target in targets(service, port, ()):
+                mine = tuple(one for one in target.endpoints if one.mesh)
+                policy = replace(target.policy, tls=_UNTOUCHED, proxy_protocol="")
+                yield _outbound(replace(target, policy=policy, endpoints=mine, passes=True))
 
 
 def targets(
@@ -89,7 +105,8 @@ def _outbound(target: Target) -> tuple[Cluster, ClusterLoadAssignment | None]:
     if policy.proxy_protocol:
         tls.after_proxy_header(cluster, policy.proxy_protocol)
     keeps_case = target.service.clusters.keeps_case
-    limits.http_options(cluster, policy.pool, target.port.protocol, keeps_case)
+    if not target.passes:
+        limits.http_options(cluster, policy.pool, target.port.protocol, keeps_case)
     return cluster, _discover(cluster, target)
 
 

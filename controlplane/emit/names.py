@@ -13,6 +13,9 @@ ROOT_SECRET = "ROOTCA"
 ISSUER_SECRET = "weft.dev/issuer"
 REHEARSAL_SECRET = "weft.dev/rehearsal"
 REVOKED_SECRET = "weft.dev/revoked"
+MESH_PROTOCOLS = ("istio-peer-exchange", "istio", "istio-http/1.0", "istio-http/1.1", "istio-h2")
+"""By which TLS between sidecars is known (ALPN, Istio's)."""
+
 HTTP2: tuple[Protocol, ...] = ("HTTP2", "GRPC")
 HTTP: tuple[Protocol, ...] = ("HTTP", *HTTP2)
 
@@ -27,7 +30,8 @@ def hostname_of(cluster: str) -> str:
 
 
 def outbound_sni(hostname: str, port: int, subset: str = "") -> str:
-    return f"outbound_.{port}_.{subset or '_'}_.{hostname}"
+    """Istio's, also without a subset: outbound_.80_._.web.default.svc.cluster.local."""
+    return f"outbound_.{port}_.{subset}_.{hostname}"
 
 
 def inbound_cluster(port: InboundPort) -> str:

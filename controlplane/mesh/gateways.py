@@ -72,7 +72,8 @@ class StreamRoute:
 @frozen
 class Server:
     """hosts: server names of TLS, () for any. tls None: plain text, or with `passthrough` TLS
-    that others end."""
+    that others end. by_name: mutual TLS of the mesh goes on, unopened, to the service that is its
+    server name (Istio's AUTO_PASSTHROUGH); hosts are of services then."""
 
     name: str
     port: int
@@ -81,6 +82,7 @@ class Server:
     bind: str = ""
     tls: ServerTls | None = None
     passthrough: bool = False
+    by_name: bool = False
     virtual_hosts: tuple[VirtualHost, ...] = ()
     streams: tuple[StreamRoute, ...] = ()
     position: Position = NOWHERE

@@ -17,13 +17,14 @@ from controlplane.emit.access import Guards, http_filters, network_filters
 from controlplane.emit.access_logs import DEFAULT
 from controlplane.emit.explanations import of_tokens
 from controlplane.emit.gateways import tls
+from controlplane.emit.gateways.crossing import crossing, passed_on
 from controlplane.emit.gateways.places import Place
 from controlplane.emit.gateways.routes import configuration
 from controlplane.emit.node import Node
 from controlplane.emit.targets import Targets
 from controlplane.emit.words import over_ads, packed, seconds, socket_address
 from controlplane.mesh.gateways import Gateway, Server, ServerTls, StreamRoute
-from controlplane.mesh.model import Destination
+from controlplane.mesh.model import Destination, Service
 from controlplane.mesh.rule_filters import filters_of
 from controlplane.mesh.telemetry import Logs
 from protos.frozen import frozen
@@ -49,6 +50,7 @@ class Context:
     targets: Targets
     trust_domains: tuple[str, ...]
     logs: Logs = DEFAULT
+    services: tuple[Service, ...] = ()
 
 
 def listeners(context: Context) -> Made:
@@ -89,6 +91,8 @@ class _Builder:
         for gateway, server in servers:
             if server.is_tls and server.protocol == "HTTP":
                 yield from self._secured(gateway, server)
+            elif server.by_name:
+                yield from self._by_name(server)
             elif server.protocol == "STREAM":
                 yield from self._streams(server)
 
@@ -146,6 +150,21 @@ class _Builder:
             if server.tls is not None:
                 chain.transport_socket.CopyFrom(self._tls(server.tls, ()))
             yield chain
+
+    def _by_name(self, server: Server) -> Iterator[FilterChain]:
+        """One for each cluster that mutual TLS may be meant for."""
+        context = self._context
+        for service in crossing(context.services, server):
+            for name in passed_on(service):
+                if (free := self._free(True, [name])) is None:
+                    continue
+                proxy = TcpProxy(stat_prefix=name, cluster=name)
+                proxy.access_log.extend(managers.access_logs(context.logs.client, context.guards))
+                guarding = network_filters(context.guards, self._port, (server.port,))
+                relay = Filter(name=TCP_PROXY, typed_config=packed(proxy))
+                chain = self._chain([*guarding, relay], free)
+                chain.filter_chain_match.application_protocols.extend(names.MESH_PROTOCOLS)
+                yield chain
 
     def _relay(self, server: Server, route: StreamRoute) -> list[Filter]:
         context = self._context

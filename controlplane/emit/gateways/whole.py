@@ -12,6 +12,7 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from controlplane.emit import clients, clusters, credentials
 from controlplane.emit.access import Guards
 from controlplane.emit.access_logs import DEFAULT
+from controlplane.emit.gateways.crossing import crossing
 from controlplane.emit.gateways.listeners import Context, listeners
 from controlplane.emit.gateways.places import Place, place_of
 from controlplane.emit.node import Node
@@ -29,8 +30,9 @@ def gateways(mesh: Mesh, node: Node, guards: Guards, logs: Logs = DEFAULT) -> Dr
         return Draft()
     known = clients.seen(mesh.services, node)
     targets = Targets(known)
-    made = listeners(Context(place, node, guards, targets, mesh.trust_domains, logs))
+    made = listeners(Context(place, node, guards, targets, mesh.trust_domains, logs, known))
     found = _own_clusters(known, place, mesh.own_domains)
+    found += _crossed(known, place)
     return Draft(
         clusters=tuple(cluster for cluster, _ in found),
         endpoints=tuple(one for _, one in found if one is not None),
@@ -62,6 +64,15 @@ def _own_clusters(
         if own != service:
             made += clusters.of_service(own, trust_domains)
     return made
+
+
+def _crossed(
+    services: Iterable[Service], place: Place
+) -> list[tuple[Cluster, ClusterLoadAssignment | None]]:
+    """The ways of mutual TLS that goes through unopened."""
+    servers = [one for gateway in place.gateways for one in gateway.servers if one.by_name]
+    crossed = {one.hostname: one for server in servers for one in crossing(services, server)}
+    return [pair for name in sorted(crossed) for pair in clusters.passing_on(crossed[name])]
 
 
 def _secrets(mesh: Mesh, place: Place) -> tuple[Secret, ...]:

@@ -149,10 +149,7 @@ class IstioGateways:
         port, settings = server.port, server.tls
         secured = port.protocol in _SECURED
         passes = secured and settings is not None and settings.mode in _PASSED_ON
-        if passes and settings is not None and settings.mode == "AUTO_PASSTHROUGH":
-            message = "tls.mode: AUTO_PASSTHROUGH is not supported yet"
-            self._report.error(gateway, settings.at("mode"), "NotSupported", message)
-            return None
+        by_name = passes and settings is not None and settings.mode == "AUTO_PASSTHROUGH"
         tls = None
         if secured and not passes and settings is not None:
             tls = _tls(settings, namespace)
@@ -168,8 +165,9 @@ class IstioGateways:
             bind=server.bind,
             tls=tls,
             passthrough=passes,
+            by_name=by_name,
             virtual_hosts=tuple(_virtual_hosts(gateway, server, bound)) if http else (),
-            streams=() if http else tuple(_streams(gateway, server, bound)),
+            streams=() if http or by_name else tuple(_streams(gateway, server, bound)),
             position=server.position,
         )
 
