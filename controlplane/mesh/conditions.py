@@ -14,6 +14,11 @@ CONTROLLERS = ("weft.dev/gateway-controller", "istio.io/gateway-controller")
 """The controllerNames that are Weft's: its own, and Istio's, so that what was made for istiod works
 unchanged. The first one is meant where nothing is said."""
 
+PASSING = frozenset(
+    ("DefaultGateway", "InsecureFrontendValidationMode", "OverlappingTLSConfig", "PartiallyInvalid")
+)
+"""Conditions that are there only while they hold: never False, and gone where nothing is said."""
+
 Truth = Literal["True", "False", "Unknown"]
 GroupKind = tuple[str, str]
 """(group, kind), group '' for Kubernetes' core."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from controlplane.mesh.conditions import PASSING
 from controlplane.sources.kubernetes.answers import mapping
 
 Json = Mapping[str, Any]
@@ -120,7 +121,7 @@ def _only_conditions(old: Mapping[Any, Json], one: Json) -> Json:
 
 def _conditions(wanted: Sequence[Json], before: Sequence[Json], now: str) -> list[dict[str, Any]]:
     old = {one.get("type"): one for one in before}
-    made = {type_: copy.deepcopy(dict(one)) for type_, one in old.items()}
+    made = {type_: copy.deepcopy(dict(one)) for type_, one in old.items() if type_ not in PASSING}
     for one in wanted:
         known = old.get(one.get("type"), {})
         since = known.get("lastTransitionTime")

@@ -42,6 +42,7 @@ from controlplane.translate.gateways.parameters import Parameters
 from controlplane.translate.gateways.precedence import seniority
 from controlplane.translate.gateways.servers import HttpRouteOrGrpc, Servers
 from controlplane.translate.gateways.streams import L4Route, resolve
+from controlplane.translate.gateways.summaries import accepted_of, of_clients
 from controlplane.translate.gateways.unheeded import tell_gateway, tell_route
 from controlplane.translate.gateways.words import Fault, bad, good, judged, partly
 from controlplane.translate.index import DOMAIN
@@ -292,11 +293,11 @@ class GatewayApi:
     def _of_gateway(self, place: _Place) -> ObjectConditions:
         gateway = place.gateway
         self._tell(gateway, place.fault, place.own)
-        accepted = _accepted(place.fault, place.own, "gateway")
+        accepted = accepted_of(place.fault, place.own, "gateway")
         programmed = self._programmed(place, accepted)
         for_all = (good("DefaultGateway"),) if gateway.spec.default_scope == "All" else ()
         resolved = judged("ResolvedRefs", place.unresolved)
-        conditions = (accepted, programmed, resolved, *for_all)
+        conditions = (accepted, programmed, resolved, *for_all, *of_clients(place.states))
         return ObjectConditions(
             "Gateway",
             gateway.namespace,
@@ -365,7 +366,7 @@ class GatewayApi:
         found = self._sets[one.namespace, one.name]
         fault = self._refused_sets.get(f"{one.namespace}/{one.name}")
         self._tell(one, fault, found)
-        accepted = _accepted(fault, found, "set")
+        accepted = accepted_of(fault, found, "set")
         programmed = judged("Programmed", fault)
         if fault is None and accepted.status == "False":
             programmed = bad("Programmed", Fault(accepted.reason, accepted.message))
@@ -412,17 +413,6 @@ def _gateway_fault(gateway: Gateway, parameters: Parameters) -> Fault | None:
         if address.type not in _ADDRESS_TYPES:
             return Fault("UnsupportedAddress", f"no address of type {address.type} can be had")
     return None
-
-
-def _accepted(fault: Fault | None, found: list[State], kind: str) -> Condition:
-    """With a listener that can be programmed; that of a Gateway tells of others that can't."""
-    if fault is not None:
-        return bad("Accepted", fault)
-    if not any(state.is_programmed for state in found):
-        return bad("Accepted", Fault("ListenersNotValid", f"no listener of the {kind} is valid"))
-    if kind == "gateway" and not all(state.is_valid for state in found):
-        return good("Accepted", "ListenersNotValid", "some listeners are not valid")
-    return good("Accepted")
 
 
 def _placed(route: Object, attached: Iterable[Attached]) -> Iterator[Attachment]:

@@ -173,6 +173,21 @@ async def test_a_status_that_is_none_of_the_kind_stops_no_others(server: KubeSer
 # --------------------------------------------------------------------------- edits
 
 
+def test_conditions_that_are_there_only_while_they_hold_go() -> None:
+    """Of a Gateway, of its listeners, and of a route's parent; others stay."""
+    passing = {"type": "OverlappingTLSConfig", "status": "True"}
+    theirs = {"type": "Theirs", "status": "True"}
+    there = [accepted(since="T0"), passing, theirs]
+    wanted = {"conditions": [accepted()], "listeners": [{"name": "a", "conditions": [accepted()]}]}
+    before = {"conditions": there, "listeners": [{"name": "a", "conditions": there}]}
+    made = Fields(wanted)(before, "T1")
+    assert made["conditions"] == made["listeners"][0]["conditions"] == [there[0], theirs]
+    partly = {"type": "PartiallyInvalid", "status": "True"}
+    entry = {"parentRef": GATEWAY, "controllerName": US, "conditions": [*there, partly]}
+    (parent,) = parents(accepted())({"parents": [entry]}, "T1")["parents"]
+    assert parent["conditions"] == [there[0], theirs]
+
+
 def test_a_condition_keeps_its_time_while_its_status_is_the_same() -> None:
     before = {"conditions": [accepted(since="T0"), {"type": "Theirs", "status": "True"}]}
     same = Fields({"conditions": [{**accepted(), "message": "new"}]})(before, "T1")

@@ -166,6 +166,26 @@ def test_only_those_that_do_are_told() -> None:
     assert found == ["True OverlappingCertificates", "", "True OverlappingCertificates"]
 
 
+# --------------------------------------------------------------------------- clients
+
+
+@pytest.mark.parametrize(
+    ("mode", "told_of"),
+    [("AllowInsecureFallback", "True ConfigurationChanged"), ("AllowValidOnly", None)],
+)
+def test_a_gateway_that_takes_unverified_clients_says_so(mode: str, told_of: str | None) -> None:
+    reference = "{group: '', kind: Secret, name: roots}"
+    frontend = f"{{default: {{validation: {{mode: {mode}, caCertificateRefs: [{reference}]}}}}}}"
+    roots = base64.b64encode(AUTHORITY.pem.encode()).decode()
+    known = (
+        f"{{apiVersion: v1, kind: Secret, metadata: {{name: roots}}, data: {{ca.crt: {roots}}}}}"
+    )
+    text = gateway(https("one", "c.com", "other"), more=f", tls: {{frontend: {frontend}}}")
+    mesh, _ = built(OTHER, known, text)
+    found = words(told(mesh, "Gateway").conditions)
+    assert found.get("InsecureFrontendValidationMode") == told_of
+
+
 # --------------------------------------------------------------------------- parameters
 
 
