@@ -53,6 +53,8 @@ _PATIENCE_S = 30.0
 """So long a call may take where the certificate lives on for long: when all proxies renew at once
 the last ones wait, and whoever gives up early asks again by a costlier way."""
 _CALLS_LEFT = 20.0
+_WAYS = 3.0
+_LEAST_TIMEOUT_S = 2.0
 _LONGEST_SLEEP_S = 60.0
 """Half life is looked for by the wall clock, which may jump (a laptop that slept)."""
 _LEAST_SPREAD_S = 2.0
@@ -223,8 +225,8 @@ class Identity:
     async def _wait_after(self, error: CertificateError, failures: int) -> None:
         if isinstance(error, NotNowError):
             # Whoever came with us was told the same: we come back spread over as long again.
-            wait_s = error.after_s * (1.0 + self._jitter())
-            await self._sleep(min(wait_s, _MOST_PUSHBACK_S))
+            wait_s = min(error.after_s * (1.0 + self._jitter()), _MOST_PUSHBACK_S)
+            await self._sleep(self._in_time(wait_s))
         else:
             await self._pause(self._retry_delay_s(failures))
 
@@ -237,8 +239,18 @@ class Identity:
             return min(delay_s, _LATE_RETRY_S)
         return min(delay_s, max(retry_delay_s(1), left_s / _RETRIES_LEFT))
 
+    def _in_time(self, wait_s: float) -> float:
+        """Whoever waits for longer than that lets the certificate end."""
+        left_s = self.left_s()
+        return min(wait_s, max(retry_delay_s(1), left_s / 2)) if left_s > 0.0 else wait_s
+
     def _timeout_s(self) -> float:
-        return min(_PATIENCE_S, max(_CALL_TIMEOUT_S, self.left_s() / _CALLS_LEFT))
+        """Of a call: three ways are tried one after the other, also shortly before the end."""
+        left_s = self.left_s()
+        patience_s = min(_PATIENCE_S, max(_CALL_TIMEOUT_S, left_s / _CALLS_LEFT))
+        if left_s <= 0.0:
+            return patience_s
+        return min(patience_s, max(_LEAST_TIMEOUT_S, left_s / _WAYS))
 
     def left_s(self) -> float:
         """How long our certificate still counts; 0 without one, negative after its end."""

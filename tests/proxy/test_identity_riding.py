@@ -170,3 +170,26 @@ async def test_patience_lasts_as_long_as_the_certificate_does(tmp_path: Path) ->
         assert made.identity._timeout_s() == pytest.approx(15.0)
         made.pauses.append(200)
         assert made.identity._timeout_s() == 10.0
+        made.pauses.append(made.identity.left_s() - 12)
+        assert made.identity._timeout_s() == pytest.approx(
+            4.0
+        )  # a hung call leaves time for others
+        made.pauses.append(9)
+        assert made.identity._timeout_s() == 2.0
+        made.pauses.append(9)
+        assert made.identity._timeout_s() == 10.0  # it is over
+
+
+async def test_a_ca_that_wants_to_be_left_alone_does_not_outwait_the_certificate(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, IssueLimits()) as made:
+        running = spawn(made.identity.run(), "identity")
+        await made.first_certificate()
+        running.cancel()
+        await asyncio.wait([running])
+        for left_s, waited_s in ((100.0, 50.0), (0.6, 0.5), (-1.0, 300.0)):
+            made.pauses.append(made.identity.left_s() - left_s)
+            before = len(made.pauses)
+            await made.identity._wait_after(NotNowError("too many", 86400.0), 1)
+            assert made.pauses[before:] == [pytest.approx(waited_s, abs=0.1)]
