@@ -17,7 +17,6 @@ told in `statuses`.
 from __future__ import annotations
 
 import logging
-from collections import ChainMap
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache, partial
@@ -45,7 +44,7 @@ from controlplane.resources import (
 )
 from controlplane.snapshot import Draft, check
 from controlplane.xds import troubles
-from controlplane.xds.captured import Captured
+from controlplane.xds.captured import Beside, Captured
 from controlplane.xds.catalog import Catalog
 from controlplane.xds.kept import Kept, same
 from controlplane.xds.proxyless import Proxyless
@@ -283,8 +282,8 @@ class SnapshotCache:
             types[RDS] = catalog.layer((client, of_routes, RDS), {table.name: table})
         if scope.capture is not None:
             seen, shared = catalog.seen(views), self._shared_with(scope.alike)
-            there = ChainMap(types.get(CDS, NO_LAYER), shared.types.get(CDS, NO_LAYER))
-            known = there, types.get(RDS, NO_LAYER)
+            there = types.get(CDS, NO_LAYER), shared.types.get(CDS, NO_LAYER)
+            known = Beside(there, types.get(RDS, NO_LAYER))
             ground = scope.capture, seen, catalog.mesh.published
             made = self._captured.types(client, *ground, scope.alike, known)
             for url, found in made.items():

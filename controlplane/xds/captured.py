@@ -4,9 +4,11 @@ alike, and of the next mesh only what differs."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container, Hashable, Iterator
+from collections import ChainMap
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -21,16 +23,25 @@ from controlplane.emit.sidecars.outbound import Outbound
 from controlplane.emit.targets import Targets
 from controlplane.mesh.model import Service
 from controlplane.mesh.published import Published
-from controlplane.resources import Resource
+from controlplane.resources import NO_LAYER, Layer, Resource
 from controlplane.snapshot import Draft, check, encode
-from controlplane.xds.kept import Kept
+from controlplane.xds.kept import Kept, same
 from controlplane.xds.troubles import Trouble
 from protos.types import CDS, LDS, RDS
 
 log = logging.getLogger("weft.controlplane.xds")
 
 Message = Cluster | Listener | RouteConfiguration
-Beside = tuple[Container[str], Container[str]]
+
+
+class Beside(NamedTuple):
+    """Clusters and tables of routes by name."""
+
+    clusters: tuple[Layer, ...] = ()
+    tables: Layer = NO_LAYER
+
+
+NOTHING = Beside()
 Types = dict[str, dict[str, Resource]]
 """Type URL -> name -> resource."""
 
@@ -41,11 +52,14 @@ def _log(name: str, error: Exception) -> None:
 
 @dataclass(slots=True)
 class _Side:
-    """messages: of which the resources were made."""
+    """messages: of which the resources were made. patched: the draft with users' patches, made of
+    `ground`."""
 
     outbound: Outbound
     messages: dict[tuple[str, str], tuple[Message, Resource]] = field(default_factory=dict)
     trouble: Trouble | None = None
+    ground: tuple[object, ...] = ()
+    patched: Draft | None = None
 
 
 class Captured:
@@ -66,11 +80,11 @@ class Captured:
         services: tuple[Service, ...],
         published: tuple[Published, ...],
         alike: Patches = (),
-        beside: Beside = ((), ()),
+        beside: Beside = NOTHING,
     ) -> Types:
         """services: all that such clients may know, sorted. alike: users' patches, of which those
-        are left out that would leave something dangling. beside: names of the clusters and tables
-        that such clients have besides."""
+        are left out that would leave something dangling. beside: clusters and tables that such
+        clients have besides."""
         key: Hashable = (client, capture, alike)
         side = self._sides.made(key, _maker(client, capture))
         draft = side.outbound.draft(services, Targets(()), published)
@@ -81,6 +95,10 @@ class Captured:
     def _patched(
         self, side: _Side, bare: Draft, alike: Patches, beside: Beside, client: Client
     ) -> Draft:
+        """The last one, if it was made of the very same."""
+        ground = (*bare.clusters, *bare.listeners, *bare.routes, *beside.clusters, beside.tables)
+        if side.patched is not None and same(side.ground, ground):
+            return side.patched
         found = fitted(alike, partial(_attempt, bare, beside))
         who = f"the intercepting sidecars of {client.namespace!r}"
         trouble = Trouble(who, found.left_out) or None
@@ -89,7 +107,9 @@ class Captured:
             if trouble is not None:
                 log.error("%s", trouble)
             self.restate()
-        return bare if found.attempt.made is None else found.attempt.made
+        side.ground = ground
+        side.patched = bare if found.attempt.made is None else found.attempt.made
+        return side.patched
 
     def troubles(self) -> Iterator[Trouble]:
         return (side.trouble for side in self._sides.values() if side.trouble is not None)
@@ -105,11 +125,12 @@ def _attempt(bare: Draft, beside: Beside, kept: Patches) -> Attempt[Draft]:
         return Attempt(bare)
     try:
         made = patches.outbound(bare, kept)
-        problems = check(made, *beside)
+        known = ChainMap(*beside.clusters), beside.tables
+        problems = check(made, *known)
     except Exception as error:
         log.exception("what intercepting sidecars share cannot be patched")
         return Attempt(problems=(str(error) or type(error).__name__,))
-    before = frozenset(check(bare, *beside)) if problems else frozenset()
+    before = frozenset(check(bare, *known)) if problems else frozenset()
     return Attempt(made, tuple(one for one in problems if one not in before))
 
 
