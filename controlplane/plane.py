@@ -11,15 +11,12 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-import grpc.aio
-
 from certs.issue_log import IssueLog
 from certs.sealed_box import SealedBox
 from certs.store import CA_FOLDER, StoredAuthority
-from controlplane.addresses import address_of, check_free, is_loopback, names_of, reachable
+from controlplane.addresses import check_free, is_loopback, names_of, reachable
 from controlplane.api.authority import AuthorityRooms, AuthorityService, register_authority
 from controlplane.api.doctor import DoctorService, register_doctor
-from controlplane.api.introspection import Introspection
 from controlplane.api.management import Actions, ManagementService, register_management
 from controlplane.ca.admin_token import open_admin_token
 from controlplane.ca.authenticate import Authenticator, shown_leaf
@@ -35,11 +32,7 @@ from controlplane.ca.records import Records
 from controlplane.ca.register import register_certificates
 from controlplane.ca.revocations import Revocations
 from controlplane.ca.sds import SdsSecrets
-from controlplane.ca.server_credentials import (
-    ServingCertificate,
-    mtls_credentials,
-    tls_credentials,
-)
+from controlplane.ca.server_credentials import ServingCertificate
 from controlplane.ca.service import CertificateService
 from controlplane.ca.tokens import JoinTokens
 from controlplane.doctor.examine import Doctor, Patients
@@ -63,6 +56,7 @@ from controlplane.openid.reach import Reach, networks
 from controlplane.openid.shelf import Shelf as KeyShelf
 from controlplane.options import ControlPlaneOptions
 from controlplane.pipeline import Outlets, Pipeline
+from controlplane.ports import open_ports
 from controlplane.registration.registrar import Registrar
 from controlplane.replicas import TOKENS_FILE, Replicas
 from controlplane.rotation import metrics as rotation_metrics
@@ -73,6 +67,7 @@ from controlplane.rotation.rehearsal import ExtrasFor, Rehearsals
 from controlplane.rotation.rehearsing import SharedRehearsals
 from controlplane.rotation.roster import ROSTER_FILE, Roster
 from controlplane.rotation.together import Ours, Together
+from controlplane.rpc.methods import Registry
 from controlplane.sources.memory import MemorySource
 from controlplane.sources.store.metrics import StoreMetrics
 from controlplane.sources.store.mirror import Mirror
@@ -85,10 +80,8 @@ from controlplane.xds.load_metrics import LoadMetrics
 from controlplane.xds.load_service import LoadService
 from controlplane.xds.loads import Loads
 from controlplane.xds.refusals import Refusals
-from controlplane.xds.service import SERVER_OPTIONS, AdsService, Connection, Observer
+from controlplane.xds.service import AdsService, Connection, Observer
 from controlplane.xds.status_service import StatusService
-
-STOP_GRACE_S = 0.5
 
 
 class Plane:
@@ -338,25 +331,9 @@ class Plane:
 
     async def start_grpc(self, stack: AsyncExitStack) -> tuple[int, int]:
         """Both ports with the same services: by token, and by SVID. Answers their numbers."""
-        options = self.options
-        for name, port in (("port", options.port), ("mtls-port", options.mtls_port)):
-            check_free(options.host, port, name)
-        server = grpc.aio.server(options=SERVER_OPTIONS)
-        self._register(server)
-        introspection = Introspection()
-        await introspection.register(server)
-        serving = self.serving
-        tls, mtls = tls_credentials(serving), mtls_credentials(serving, self.authority)
-        bound = (
-            server.add_secure_port(address_of(options.host, options.port), tls),
-            server.add_secure_port(address_of(options.host, options.mtls_port), mtls),
-        )
-        await server.start()
-        stack.push_async_callback(server.stop, STOP_GRACE_S)
-        stack.push_async_callback(introspection.stopping)
-        return bound
+        return await open_ports(self.options, self.serving, self.authority, self._register, stack)
 
-    def _register(self, server: grpc.aio.Server) -> None:
+    def _register(self, server: Registry) -> None:
         certificates = CertificateService(
             self._issuer(),
             self._authenticator,

@@ -28,7 +28,7 @@ ARCHITECTURE = """
 | proxy | 0 | http, stats |
 | proxy | 1 | config, `xds` |
 | proxy | 2 | main |
-| controlplane | 0 | kinds |
+| controlplane | 0 | kinds, rpc |
 | weft | 0 | cli, up |
 
 | tree | shells |
@@ -83,6 +83,7 @@ def judge(path: str, text: str) -> list[str]:
         ("weft/cli.py", "def proxy() -> None:\n    from proxy.main import run\n"),
         ("weft/cli.py", "def cp() -> None:\n    import controlplane.main\n"),
         ("protos/types.py", "import json\n"),
+        ("controlplane/rpc/a.py", "from proxy.http.h2 import errors\nimport proxy.tls.session\n"),
     ],
 )
 def test_an_allowed_import_passes(path: str, text: str) -> None:
@@ -107,6 +108,8 @@ def test_an_allowed_import_passes(path: str, text: str) -> None:
         ("proxy/main.py", "from certs.store import Store\n", "never signs"),
         ("proxy/main.py", "from controlplane.kinds import core\n", "only on the wire"),
         ("controlplane/kinds/a.py", "import proxy.config.model\n", "only on the wire"),
+        ("controlplane/rpc/a.py", "import proxy.tls.contexts\n", "only on the wire"),
+        ("controlplane/rpc/a.py", "import proxy.l7.stream\n", "only on the wire"),
         ("proxy/main.py", "import weft.cli\n", "proxy does not import weft"),
         ("certs/spiffe.py", "import proxy.stats\n", "certs does not import proxy"),
         ("protos/types.py", "import certs.spiffe\n", "protos does not import certs"),

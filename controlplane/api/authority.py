@@ -23,6 +23,7 @@ from controlplane.rotation.conductor import Conductor, RotationStatus
 from controlplane.rotation.progress import ProxyProgress
 from controlplane.rotation.rehearsal import Rehearsals
 from controlplane.rotation.rehearsing import SharedRehearsals
+from controlplane.rpc.methods import Registry
 from protos.gen.weft.v1 import authority_pb2 as pb
 from protos.gen.weft.v1 import authority_pb2_grpc
 
@@ -160,6 +161,6 @@ def _revocations(revocations: Revocations) -> pb.Revocations:
     )
 
 
-def register_authority(service: AuthorityService, server: grpc.aio.Server) -> None:
+def register_authority(service: AuthorityService, server: Registry) -> None:
     # Generated code has no types.
     authority_pb2_grpc.add_AuthorityServicer_to_server(service, server)  # type: ignore[no-untyped-call]

@@ -20,6 +20,7 @@ from controlplane.ca.caller import Unauthenticated
 from controlplane.doctor.findings import Finding, Life
 from controlplane.doctor.reports import MAX_CERTIFICATES, Held, HeldKind, Report, Reports
 from controlplane.doctor.watch import SLICE, Watch
+from controlplane.rpc.methods import Registry
 from protos.gen.weft.v1 import doctor_pb2 as pb
 from protos.gen.weft.v1 import doctor_pb2_grpc
 
@@ -142,6 +143,6 @@ def _finding(one: Finding) -> pb.Finding:
     return result
 
 
-def register_doctor(service: DoctorService, server: grpc.aio.Server) -> None:
+def register_doctor(service: DoctorService, server: Registry) -> None:
     # Generated code has no types.
     doctor_pb2_grpc.add_DoctorServicer_to_server(service, server)  # type: ignore[no-untyped-call]

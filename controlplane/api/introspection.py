@@ -6,15 +6,15 @@ balancers. Neither tells anything of a mesh, so neither asks for a token.
 
 from __future__ import annotations
 
-import grpc.aio
 from envoy.service.discovery.v3 import ads_pb2
 from envoy.service.load_stats.v3 import lrs_pb2
 from envoy.service.status.v3 import csds_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_health.v1.health import aio as health  # type: ignore[attr-defined]  # set at run time
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from controlplane.rpc.methods import Registry
 from protos.gen.istio import ca_pb2
 from protos.gen.weft.v1 import authority_pb2, doctor_pb2, management_pb2
 
@@ -31,10 +31,11 @@ class Introspection:
     def __init__(self) -> None:
         self._health = health.HealthServicer()
 
-    async def register(self, server: grpc.aio.Server) -> None:
+    async def register(self, server: Registry) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (*SERVICES, HEALTH, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        asked = reflection.aio.ReflectionServicer(names)  # type: ignore[attr-defined]
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(asked, server)
         for name in ("", *SERVICES):
             await self._health.set(name, SERVING)
 

@@ -28,6 +28,7 @@ from controlplane.ca.caller import Unauthenticated
 from controlplane.ca.tokens import DEFAULT_TTL_S, JoinTokens, TooManyTokensError
 from controlplane.kinds.nouns import UnknownWord
 from controlplane.objects import Application, Deletion, Outcome, Query, Stored, Text
+from controlplane.rpc.methods import Registry
 from controlplane.sources.store.values import StoreAway, TooMuch
 from controlplane.status import StatusRegistry
 from protos.gen.weft.v1 import management_pb2 as pb
@@ -214,6 +215,6 @@ async def _refuse(context: Context, code: grpc.StatusCode, reason: str) -> NoRet
     await context.abort(code, reason)
 
 
-def register_management(service: ManagementService, server: grpc.aio.Server) -> None:
+def register_management(service: ManagementService, server: Registry) -> None:
     # Generated code has no types.
     management_pb2_grpc.add_ManagementServicer_to_server(service, server)  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
 """The authority as it is now: who signs, and what is trusted, while roots come and go.
 
 Everybody who signs or hands out trust holds this one object and asks it each time, so that a step
-of a rotation is one reference swapped. Reading is safe from gRPC's threads. It decides nothing.
+of a rotation is one reference swapped. It decides nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The control plane's own serving certificate, and the credentials of its two gRPC ports.
 
-gRPC asks for the certificate at each new connection, so that it is renewed at half life, and
-follows the authority and what is trusted, without a restart. Python's gRPC knows no optional client
-certificate, hence two ports: one for callers with a token, one that demands an SVID.
+The server asks for it at each new connection, so that it is renewed at half life, and follows the
+authority and what is trusted, without a restart. Two ports: one for callers with a token, one that
+demands an SVID.
 """
 
 from __future__ import annotations
@@ -11,10 +11,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from threading import Lock
-from typing import cast
-
-import grpc
 
 from certs.bundle import TrustBundle
 from certs.errors import CertificateError
@@ -22,6 +18,7 @@ from certs.spiffe import SpiffeId
 from certs.x509 import Certificate, chain_to_pem
 from controlplane.ca.issued import IssuedSecret, issue_secret
 from controlplane.ca.live import LiveAuthority, Signer
+from controlplane.rpc.tls import Credentials
 
 log = logging.getLogger("weft.controlplane.ca")
 
@@ -33,14 +30,13 @@ TTL_S = 24 * 3600.0
 
 
 class ServingCertificate:
-    """The current certificate of the server. Thread-safe: gRPC asks from threads of its own."""
+    """The current certificate of the server."""
 
     __slots__ = (
         "_clock",
         "_cross",
         "_dns_names",
         "_ip_addresses",
-        "_lock",
         "_secret",
         "_signer",
         "_ttl_s",
@@ -64,7 +60,6 @@ class ServingCertificate:
         self._ttl_s = ttl_s
         self._clock = clock
         self._cross = cross
-        self._lock = Lock()
         self._secret = self._issue(clock())
 
     @property
@@ -74,13 +69,12 @@ class ServingCertificate:
     def current(self) -> IssuedSecret:
         """The certificate to serve now; on failure to renew, the old one, and an error logged."""
         now = self._clock()
-        with self._lock:
-            if self._secret.should_renew(now, self._signer.certificate):
-                try:
-                    self._secret = self._issue(now)
-                except CertificateError as error:
-                    log.error("serving certificate cannot be renewed: %s", error)
-            return self._secret
+        if self._secret.should_renew(now, self._signer.certificate):
+            try:
+                self._secret = self._issue(now)
+            except CertificateError as error:
+                log.error("serving certificate cannot be renewed: %s", error)
+        return self._secret
 
     def _issue(self, now: float) -> IssuedSecret:
         secret = issue_secret(
@@ -94,47 +88,32 @@ class ServingCertificate:
         return replace(secret, chain_pem=secret.chain_pem + chain_to_pem(self._cross(now)))
 
 
-def tls_credentials(serving: ServingCertificate) -> grpc.ServerCredentials:
+def tls_credentials(serving: ServingCertificate) -> Callable[[], Credentials]:
     """TLS without client certificates: callers prove themselves by bearer token."""
     return _credentials(serving, None)
 
 
 def mtls_credentials(
     serving: ServingCertificate, authority: LiveAuthority
-) -> grpc.ServerCredentials:
+) -> Callable[[], Credentials]:
     """Mutual TLS: a client certificate that verifies against the bundle of now is demanded."""
     return _credentials(serving, authority)
 
 
 def _credentials(
     serving: ServingCertificate, authority: LiveAuthority | None
-) -> grpc.ServerCredentials:
-    def current() -> tuple[IssuedSecret, TrustBundle | None]:
-        return serving.current(), authority.bundle if authority is not None else None
+) -> Callable[[], Credentials]:
+    made_of: tuple[IssuedSecret, TrustBundle | None] | None = None
+    made = Credentials(b"", b"")
 
-    served = current()
+    def current() -> Credentials:
+        """The same object while nothing has changed."""
+        nonlocal made_of, made
+        now = serving.current(), authority.bundle if authority is not None else None
+        if now != made_of:
+            secret, bundle = made_of = now
+            roots_pem = bundle.to_pem() if bundle is not None else b""
+            made = Credentials(secret.key_pem, secret.chain_pem, roots_pem)
+        return made
 
-    def fetch() -> grpc.ServerCertificateConfiguration | None:
-        nonlocal served
-        now = current()
-        if now == served:
-            # gRPC's word for "no change"; building a context for each connection costs 1 ms.
-            return None
-        served = now
-        return _configuration(*now)
-
-    return grpc.dynamic_ssl_server_credentials(
-        _configuration(*served),
-        # The stubs do not know that None is allowed; the documentation of gRPC says so.
-        cast(Callable[[], grpc.ServerCertificateConfiguration], fetch),
-        require_client_authentication=authority is not None,
-    )
-
-
-def _configuration(
-    secret: IssuedSecret, bundle: TrustBundle | None
-) -> grpc.ServerCertificateConfiguration:
-    roots_pem = bundle.to_pem() if bundle is not None else None
-    return grpc.ssl_server_certificate_configuration(
-        [(secret.key_pem, secret.chain_pem)], root_certificates=roots_pem
-    )
+    return current

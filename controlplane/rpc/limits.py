@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from protos.frozen import frozen
+from dataclasses import dataclass
+
 from proxy.http.h2.options import Options
 
 STREAM_WINDOW_BYTES = 256 * 1024
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Of one connection, but for max_handshakes: that many at a time, of all; the oldest gives way.
 

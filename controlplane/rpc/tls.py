@@ -7,14 +7,13 @@ is resumed: each connection is verified by what is believed as it begins. Opens 
 from __future__ import annotations
 
 import os
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
 
-from protos.frozen import frozen
 from proxy.tls.openssl import (
     MODE_AUTO_RETRY,
     MODE_NO_AUTO_CHAIN,
@@ -30,7 +29,7 @@ _GROUPS: Final = ("X25519", "P-256")
 _PARTIAL_CHAIN: Final = 0x80000  # openssl/x509_vfy.h: whoever is believed is, also an intermediate
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Credentials:
     """PEM. roots_pem: whose certificates a client must show one of, b"" to ask for none."""
 

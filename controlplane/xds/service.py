@@ -35,23 +35,6 @@ from protos.types import HEALTH, short_name
 log = logging.getLogger("weft.controlplane.xds")
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
-SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
-    # A node alone is 60 KB, and a delta client names all that it has: gRPC's 4 MB is too little.
-    ("grpc.max_receive_message_length", 64 << 20),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    # Of one connection; whoever needs more proxies than this opens more connections.
-    ("grpc.max_concurrent_streams", 256),
-    # By default gRPC cancels calls at random when 1,000 wait to be taken up, and all from 3,000 on:
-    # ten thousand workloads that renew at once are meant to wait.
-    ("grpc.server.max_pending_requests", 20_000),
-    ("grpc.server.max_pending_requests_hard_limit", 40_000),
-    # Otherwise a port that is in use would be shared in silence.
-    ("grpc.so_reuseport", 0),
-)
-
 CANCEL_DELAY_S = 0.02
 WOKEN_AT_ONCE = 50
 Request: TypeAlias = DiscoveryRequest | DeltaDiscoveryRequest

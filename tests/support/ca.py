@@ -28,6 +28,7 @@ from controlplane.ca.server_credentials import (
 )
 from controlplane.ca.service import CertificateService
 from controlplane.ca.tokens import JoinTokens
+from controlplane.rpc.server import Server
 from protos.gen.istio import ca_pb2
 
 ADMIN_TOKEN = "administrator's secret of some length"
@@ -102,7 +103,7 @@ async def running_ca(
         clock=clock,
         **service_options,
     )
-    server = aio.server(options=[("grpc.so_reuseport", 0)])
+    server = Server()
     server.add_generic_rpc_handlers((service.handler(),))
     port = server.add_secure_port("127.0.0.1:0", tls_credentials(serving))
     mtls_port = server.add_secure_port("127.0.0.1:0", mtls_credentials(serving, authority))

@@ -19,11 +19,12 @@ import grpc.aio
 
 from certs.spiffe import SpiffeId
 from controlplane.mesh.model import Mesh
+from controlplane.rpc.server import Server
 from controlplane.xds.admission import Proof
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.load_service import LoadService
 from controlplane.xds.loads import Loads
-from controlplane.xds.service import SERVER_OPTIONS, AdsService
+from controlplane.xds.service import AdsService
 from protos.types import short_name
 from tests.support.grpc_program import echo
 from tests.support.mesh import TRUST_DOMAIN, mesh
@@ -149,7 +150,7 @@ class GrpcJudge:
         self.account = account
         self.cache = SnapshotCache(mesh(), lambda node: ())
         self.ads = AdsService(self._prove, self.cache, (), time.time)
-        self.server = grpc.aio.server(options=SERVER_OPTIONS)
+        self.server = Server()
         self.loads = Loads(lambda: self.cache.mesh)
         reports = LoadService(self._prove, self.loads, interval_s=0.05)
         self.server.add_generic_rpc_handlers((self.ads.handler(), reports.handler()))

@@ -9,16 +9,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc.aio
-
 from certs.authority import Authority
 from certs.spiffe import SpiffeId
 from controlplane.ca.envoy_secrets import EnvoySecrets
 from controlplane.ca.sds import SdsSecrets
 from controlplane.mesh.model import Mesh
+from controlplane.rpc.server import Server
 from controlplane.xds.admission import Proof
 from controlplane.xds.cache import SnapshotCache
-from controlplane.xds.service import SERVER_OPTIONS, AdsService
+from controlplane.xds.service import AdsService
 from protos.types import LDS, short_name
 from tests.support.envoy import envoy, require_envoy
 from tests.support.live import live
@@ -43,7 +42,7 @@ class Judge:
         self.bundle_pem = authority.bundle.to_pem()
         self.cache = SnapshotCache(mesh(), secrets)
         self.ads = AdsService(_prove, self.cache, (), time.time)
-        self.server = grpc.aio.server(options=SERVER_OPTIONS)
+        self.server = Server()
         self.server.add_generic_rpc_handlers((self.ads.handler(),))
         self.port = self.server.add_insecure_port("127.0.0.1:0")
 

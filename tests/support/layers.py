@@ -26,6 +26,17 @@ CLOCK_CALLS = frozenset(
     ("datetime.now", "datetime.utcnow", "datetime.today", "date.today"),
 )
 AUTHORITY_ONLY = ("certs.authority", "certs.store", "certs.cli")
+# HTTP/2 and TLS as such, which know nothing of a proxy: for the control plane's own gRPC server.
+SHARED = {
+    "controlplane.rpc": (
+        "proxy.http",
+        "proxy.tls.failure",
+        "proxy.tls.handshake",
+        "proxy.tls.openssl",
+        "proxy.tls.session",
+        "proxy.tls.transport",
+    ),
+}
 DOORS = {
     "weft.cli": ("proxy.main", "controlplane.main"),
     "weft.authz": ("controlplane.authz.command",),
@@ -283,9 +294,13 @@ def _tree_broken(source: Source, imported: Import) -> str:
             "the command"
         )
     if set(pair) == {"proxy", "controlplane"}:
+        room = f"{source.tree}.{source.room}"
+        if _within(imported.target, SHARED.get(room, ())):
+            return ""
         return (
             "proxy and controlplane never import each other: they meet only on the wire, so that a "
-            "real Envoy or another xDS server can take either's place"
+            "real Envoy or another xDS server can take either's place (controlplane.rpc may import "
+            "HTTP and TLS as such)"
         )
     if pair == ("proxy", "certs") and _within(imported.target, AUTHORITY_ONLY):
         return (

@@ -28,6 +28,7 @@ from envoy.type.matcher.v3.node_pb2 import NodeMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
 from certs.spiffe import SpiffeId
+from controlplane.rpc.server import Server
 from controlplane.xds import client_status, status_service
 from controlplane.xds.admission import Proof
 from controlplane.xds.cache import SnapshotCache
@@ -96,7 +97,7 @@ async def running() -> AsyncIterator[Plane]:
     cache = SnapshotCache(mesh(service("messenger", endpoint(9101))), lambda node: ())
     ads = AdsService(prove, cache, (), lambda: 1_800_000_000.0)
     status = StatusService(prove, lambda: tuple(ads.connections))
-    server = grpc.aio.server()
+    server = Server()
     server.add_generic_rpc_handlers((ads.handler(), status.handler()))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -1,4 +1,4 @@
-"""The ADS service over a real grpc.aio connection, with a client in Python."""
+"""The ADS service over a real connection, with a client of grpc.aio."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 from certs.spiffe import SpiffeId
 from controlplane.emit.node import Node
 from controlplane.mesh.model import Mesh
+from controlplane.rpc.server import Server as RpcServer
 from controlplane.xds import admission
 from controlplane.xds.admission import Proof, Seats
 from controlplane.xds.cache import SnapshotCache
-from controlplane.xds.service import SERVER_OPTIONS, SERVICE, AdsService, Connection
+from controlplane.xds.service import SERVICE, AdsService, Connection
 from controlplane.xds.stream import Answer
 from controlplane.xds.wire import Push
 from protos.types import CDS, HEALTH, LDS, SDS, VHDS
@@ -88,7 +89,7 @@ class Server:
         self.witness = Witness()
         self.now = 1000.0
         self.ads = AdsService(prove, self.cache, (self.witness,), lambda: self.now, Seats(of_one=2))
-        self.server = grpc.aio.server(options=SERVER_OPTIONS)
+        self.server = RpcServer()
         self.server.add_generic_rpc_handlers((self.ads.handler(),))
         self.port = self.server.add_insecure_port("127.0.0.1:0")
 

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from grpc import aio
 
 from certs.keys import generate_key, key_to_pem
 from certs.spiffe import SpiffeId
@@ -25,6 +24,7 @@ from controlplane.ca.server_credentials import SERVER_NAME, ServingCertificate, 
 from controlplane.ca.tokens import JoinTokens
 from controlplane.doctor.reports import Report, Reports
 from controlplane.doctor.watch import Watch
+from controlplane.rpc.server import Server
 from protos.gen.weft.v1 import doctor_pb2 as pb
 from proxy.certificate_call import Svid
 from proxy.config.model import Cluster, CommonTls, DataSource, TlsCertificate, UpstreamTls
@@ -68,7 +68,7 @@ class Plane:
         tokens = JoinTokens(self.state_dir / "tokens.json", "cluster.local")
         authenticator = Authenticator(tokens, "secret", "cluster.local")
         watch = Watch(lambda now: iter(()), time.time)
-        server = aio.server(options=[("grpc.so_reuseport", 0)])
+        server = Server()
         register_doctor(DoctorService(authenticator, self.reports, watch), server)
         credentials = mtls_credentials(ServingCertificate(self.authority), self.authority)
         port = server.add_secure_port("127.0.0.1:0", credentials)

@@ -1,0 +1,336 @@
+"""One client's connection: a shell around the HTTP/2 codec, and the calls that are open on it.
+
+    open -> leaving (GOAWAY was said; calls go on) -> closed
+
+What is said in one turn of the loop is one write. Knows no socket: TLS is over when it begins, or
+there is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol, cast
+
+from controlplane.rpc import heads
+from controlplane.rpc.call import Call
+from controlplane.rpc.codes import (
+    DEADLINE_EXCEEDED,
+    RESOURCE_EXHAUSTED,
+    UNAVAILABLE,
+    UNIMPLEMENTED,
+    CallRefused,
+)
+from controlplane.rpc.limits import Limits
+from controlplane.rpc.methods import Methods
+from controlplane.rpc.peer import Peer
+from controlplane.rpc.pings import TOO_MANY, Pings
+from proxy.http.h2.errors import ENHANCE_YOUR_CALM, NO_ERROR, ConnectionFailed
+from proxy.http.h2.frames import HEADERS, PING
+from proxy.http.h2.options import PrematureResets
+from proxy.http.h2.server import ServerConnection
+from proxy.http.headers import Headers
+from proxy.http.message import Request, Response
+
+log = logging.getLogger("weft.controlplane.rpc")
+
+PROBE = b"weft\0\0\0\0"
+_KIND_AT = 3  # of a frame's head (RFC 9113 section 4.1)
+
+
+class Transport(Protocol):
+    """What is needed of asyncio's, and of proxy.tls's."""
+
+    def write(self, data: bytes) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+    def set_write_buffer_limits(self, high: int | None = None) -> None: ...
+    def get_write_buffer_size(self) -> int: ...
+
+
+class Host(Protocol):
+    """What a connection needs of the server."""
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def methods(self) -> Methods: ...
+
+    def handle(self, call: Call) -> None:
+        """Begins to; `call.task` is set."""
+
+    def closed(self, connection: Connection) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """calls: by their streams. stuck: the client's socket takes no more for now. leaving: no call
+    is begun any more."""
+
+    __slots__ = (
+        "_codec", "_heard", "_host", "_idle_since", "_limits", "_loop", "_partial", "_peer",
+        "_pieces", "_pinged_at", "_pings", "_quiet_since", "_reading", "_resets", "_transport",
+        "_used", "calls", "leaving", "stuck",
+    )  # fmt: skip
+
+    def __init__(self, host: Host, peer: Peer, loop: asyncio.AbstractEventLoop) -> None:
+        limits = host.limits
+        self.calls: dict[int, Call] = {}
+        self.stuck = False
+        self.leaving = False
+        self._host = host
+        self._peer = peer
+        self._loop = loop
+        self._limits = limits
+        self._codec = ServerConnection(self, limits.http2(), self._say)
+        self._transport: Transport | None = None
+        self._pieces: list[bytes] = []
+        self._reading = False  # the end of the read writes what is said meanwhile
+        self._partial = 0
+        self._heard = False  # since it was looked for
+        self._used = False
+        self._quiet_since = self._idle_since = loop.time()
+        self._pinged_at = 0.0
+        self._pings = Pings(limits.min_ping_interval_s, limits.max_ping_strikes)
+        self._resets = PrematureResets()
+
+    # ------------------------------------------------------------------ the loop's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(Transport, transport)
+        self._transport.set_write_buffer_limits(high=self._limits.high_bytes)
+        self._codec.start()
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        self._reading = True
+        try:
+            self._codec.feed(data)
+        except ConnectionFailed as failure:
+            log.info("connection ended peer=%s: HTTP/2: %s", self._peer.name, failure)
+            self._lose_calls()
+            self._flush()
+            if self._transport is not None:
+                self._transport.close()
+        finally:
+            self._reading = False
+            self._flush()
+        if self.leaving and not self.calls:
+            self._close()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._pieces.clear()
+        self._lose_calls()
+        self._host.closed(self)
+
+    def _lose_calls(self) -> None:
+        for call in list(self.calls.values()):
+            call.lost()
+
+    def pause_writing(self) -> None:
+        self.stuck = True
+
+    def resume_writing(self) -> None:
+        self.stuck = False
+        for call in list(self.calls.values()):
+            call.has_room()
+
+    def _say(self, data: bytes) -> None:
+        """Frames, of which the first one says what they are about."""
+        if not self._pieces and not self._reading:
+            self._loop.call_soon(self._flush)
+        self._pieces.append(data)
+        kind = data[_KIND_AT]
+        if kind <= HEADERS:
+            self._pings.forgive()
+        elif kind == PING and self._reading and self._pings.too_many(self._loop.time()):
+            self._codec.goaway(ENHANCE_YOUR_CALM, TOO_MANY)
+            raise ConnectionFailed(ENHANCE_YOUR_CALM, "the client pings too often")
+
+    def _flush(self) -> None:
+        pieces = self._pieces
+        if pieces and self._transport is not None:
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            self._transport.write(data)
+
+    # ------------------------------------------------------------------ the codec's side
+
+    def on_request(self, stream_id: int, request: Request, data: bytes, end: bool) -> None:
+        self._used = True
+        refusal = heads.http_refusal(request)
+        if refusal is not None:
+            self._refuse(stream_id, refusal, end)
+            return
+        try:
+            head = heads.read_head(request)
+        except CallRefused as error:
+            self._refuse(stream_id, heads.only_trailers(error.code, str(error)), end)
+            return
+        method = self._host.methods.find(head.path, head.metadata)
+        if method is None:
+            words = f"there is no method {head.path}"
+            self._refuse(stream_id, heads.only_trailers(UNIMPLEMENTED, words), end)
+            return
+        call = Call(self, self._codec, stream_id, head, method, self._limits)
+        self.calls[stream_id] = call
+        if head.timeout_s is not None:
+            call.deadline = self._loop.call_later(head.timeout_s, _expire, call)
+        if method.request_streaming:
+            self._host.handle(call)
+        if data or end:
+            self.on_data(stream_id, data, end)
+
+    def _refuse(self, stream_id: int, answer: Response, end: bool) -> None:
+        self._codec.send_head(stream_id, answer, True)
+        if not end:
+            self._codec.reset_behind(stream_id, NO_ERROR)  # RFC 9113 section 8.1
+
+    def on_data(self, stream_id: int, data: bytes, end: bool) -> None:
+        call = self.calls.get(stream_id)
+        if call is None:
+            return
+        call.data(data, end)
+        partial = 0 if call.over else call.partial_bytes
+        if partial != call.counted:
+            self._count(call, partial)
+        if call.task is None and not call.over and not call.unasked:
+            self._host.handle(call)
+
+    def _count(self, call: Call, partial: int) -> None:
+        """Half messages are bounded over all calls: each alone may be large."""
+        self._partial += partial - call.counted
+        call.counted = partial
+        if self._partial > self._limits.max_partial_bytes:
+            call.finish(RESOURCE_EXHAUSTED, "too much is under way on this connection")
+
+    def on_trailers(self, stream_id: int, headers: Headers) -> None:
+        call = self.calls.get(stream_id)
+        if call is not None:
+            call.end()
+            if call.task is None:
+                self._host.handle(call)
+
+    def on_reset(self, stream_id: int, error_code: int, detail: str) -> None:
+        call = self.calls.get(stream_id)
+        if call is not None:
+            call.lost()
+
+    def on_window(self, stream_id: int) -> None:
+        call = self.calls.get(stream_id)
+        if call is not None:
+            call.has_room()
+
+    def on_goaway(self, last_stream_id: int, error_code: int, debug: bytes) -> None:
+        """The client begins no more calls; those that it has go on."""
+
+    def on_settings(self) -> None:
+        """Windows are the codec's business."""
+
+    def on_ping_ack(self, data: bytes) -> None:
+        """That something was heard is noted already."""
+
+    def count(self, name: str) -> None:
+        """Statistics of a data path."""
+
+    def unsent(self) -> int:
+        waiting = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        return waiting + len(self._pieces)
+
+    # ------------------------------------------------------------------ the calls' side
+
+    @property
+    def now(self) -> float:
+        return self._loop.time()
+
+    def peer(self) -> str:
+        return self._peer.name
+
+    def facts(self) -> dict[str, list[bytes]]:
+        return self._peer.facts()
+
+    def leave(self, call: Call) -> None:
+        """The call is over; what the client still says of it is not heard."""
+        del self.calls[call.id]
+        self._partial -= call.counted
+        call.counted = 0
+        if not call.heard_all and not call.cancelled:
+            self._codec.reset_behind(call.id, NO_ERROR)  # RFC 9113 section 8.1
+        self._resets.ended += 1
+        if (
+            not call.answered
+            and self._transport is not None
+            and self._resets.note(self._loop.time() - call.began_at)
+        ):
+            log.warning("connection ended peer=%s: it only resets its calls", self._peer.name)
+            self.abort()
+        if not self.calls:
+            self._idle_since = self._loop.time()
+            if self.leaving:
+                self._close()
+
+    # ------------------------------------------------------------------ its own life
+
+    def leave_off(self) -> None:
+        """No more calls; closes when the last one is over."""
+        if not self.leaving:
+            self.leaving = True
+            self._codec.goaway()
+        if not self.calls:
+            self._close()
+
+    def cancel_calls(self) -> None:
+        for call in list(self.calls.values()):
+            call.finish(UNAVAILABLE, "the server is stopping")
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _close(self) -> None:
+        self._flush()
+        if self._transport is not None and not self._codec.sending:
+            self._transport.close()
+
+    def sweep(self, now: float) -> None:
+        """Every few seconds: does the client live, and is there anything to wait for?"""
+        if not self._lives(now):
+            log.info("connection ended peer=%s: it does not answer pings", self._peer.name)
+            self.abort()
+        elif self.calls:
+            self._end_unasked(now)
+        elif self.leaving:
+            if now - self._idle_since >= self._limits.ping_timeout_s:
+                self.abort()  # it does not read the rest
+        elif now - self._idle_since >= self._patience_s:
+            self.leave_off()
+
+    @property
+    def _patience_s(self) -> float:
+        return self._limits.idle_s if self._used else self._limits.unused_s
+
+    def _lives(self, now: float) -> bool:
+        """Asks, if nothing was heard for long."""
+        if self._heard:
+            self._heard = False
+            self._quiet_since, self._pinged_at = now, 0.0
+        elif self._pinged_at:
+            return now - self._pinged_at < self._limits.ping_timeout_s
+        elif now - self._quiet_since >= self._limits.ping_after_s:
+            self._pinged_at = now
+            self._codec.ping(PROBE)
+        return True
+
+    def _end_unasked(self, now: float) -> None:
+        request_s = self._limits.request_s
+        for call in list(self.calls.values()):
+            if call.task is None and now - call.began_at >= request_s:
+                call.finish(DEADLINE_EXCEEDED, f"no request within {request_s:.0f} s")
+
+
+def _expire(call: Call) -> None:
+    call.finish(DEADLINE_EXCEEDED, "the deadline is over")
