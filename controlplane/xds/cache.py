@@ -17,11 +17,9 @@ told in `statuses`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache, partial
-from operator import is_
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, fields, replace
+from functools import partial
 
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
@@ -35,20 +33,19 @@ from controlplane.emit.sidecars.capture import Capture
 from controlplane.mesh.model import Mesh, Status, Workload
 from controlplane.resources import (
     NO_LAYER,
-    TYPES,
     Layer,
     Resources,
     Snapshot,
-    assemble,
-    of_layers,
 )
 from controlplane.snapshot import Draft, check
 from controlplane.xds import troubles
 from controlplane.xds.captured import Beside, Captured
 from controlplane.xds.catalog import Catalog
 from controlplane.xds.kept import Kept, same
+from controlplane.xds.parts import NO_PART, Assembly, Part, assembled
 from controlplane.xds.proxyless import Proxyless
 from controlplane.xds.troubles import Trouble, name_of
+from protos.frozen import frozen
 from protos.types import CDS, EDS, RDS, SDS, VHDS
 
 log = logging.getLogger("weft.controlplane.xds")
@@ -56,55 +53,57 @@ log = logging.getLogger("weft.controlplane.xds")
 SecretsFor = Callable[[Node], Iterable[Secret]]
 """The secrets of an admitted node."""
 
+MAX_SEATS = 10_000
+"""Nodes of which is known what they have, in one mesh."""
 MAX_SECRETS = 10_000
 """Sets of secrets that are kept encoded."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    """type URL -> its layer. Compared by identity. layers: of all types, in TYPES."""
-
-    types: Mapping[str, Layer]
-    layers: tuple[Layer, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        layers = tuple(self.types.get(type_url, NO_LAYER) for type_url in TYPES)
-        object.__setattr__(self, "layers", layers)
-
-
-class _Assembly(NamedTuple):
-    """A snapshot and what it was made of."""
-
-    parts: tuple[_Part, ...]
-    snapshot: Snapshot
-
-
-_NOTHING = _Part({})
-_ALL_TYPES = frozenset(range(len(TYPES)))
-_REMEMBERED = 512
-"""Pairs of parts whose difference is remembered."""
-_LAZY = (CDS, EDS, VHDS)
+_NOT_LAZY: frozenset[str] = frozenset()
+_LAZY = frozenset((CDS, EDS, VHDS))
 """Of these types a node on demand gets what it names, and of no service what it does not."""
 
 
-class _Scope(NamedTuple):
-    """Nodes that are alike. proxies_http: they have the outbound HTTP proxy."""
+@dataclass(slots=True, eq=False)
+class _Scope:
+    """Nodes that are alike: one object for all of them. proxies_http: they have the outbound HTTP
+    proxy."""
 
     client: Client
     proxies_http: bool
     on_demand: bool
-    alike: envoy.Patches = ()
-    capture: Capture | None = None
+    alike: envoy.Patches
+    capture: Capture | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Own:
     """A node's own part, and of what it was made. clusters: of services, that listeners name."""
 
     of: envoy.Beside
-    part: _Part
+    part: Part
     clusters: frozenset[str] = frozenset()
     trouble: Trouble | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Seat:
+    """Of one who asks: what was found on `ground`, which is all that does not depend on services,
+    and the snapshot that it has. revoked: identities that count no more. extra: it has something
+    of a rehearsal."""
+
+    asker: Node
+    ground: tuple[object, ...] = ()
+    labels: frozenset[str] = frozenset()
+    beside: Workload | None = None
+    key: Node | None = None
+    scope: _Scope | None = None
+    own: _Own | None = None
+    epoch: int = 0
+    revoked: tuple[str, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    extra: bool = False
+    assembly: Assembly | None = None
 
 
 class SnapshotCache:
@@ -124,19 +123,21 @@ class SnapshotCache:
         self._captured = Captured()
         self._captured.restate = lambda: self.restate()
         self._captures: Kept[Capture | None] = Kept()
-        self._shared = _NOTHING
-        self._scopes: dict[_Scope, _Part] = {}
-        self._parts: Kept[_Part] = Kept()
+        self._shared = NO_PART
+        self._scopes: dict[_Scope, Part] = {}
+        self._known_scopes: dict[tuple[object, ...], _Scope] = {}
+        self._parts: Kept[Part] = Kept()
         self._keys: Kept[Node] = Kept()
         self._meant: Kept[Node] = Kept()
         self._own: Kept[_Own] = Kept()
-        self._snapshots: Kept[_Assembly] = Kept()
         self._patches: Kept[envoy.Patches] = Kept()
-        self._shared_by: dict[envoy.Patches, _Part] = {}
-        self._latest: dict[int, tuple[tuple[object, ...], Snapshot]] = {}
+        self._shared_by: dict[envoy.Patches, Part] = {}
+        self._seats: Kept[_Seat] = Kept()
+        self._assemblies: Kept[Assembly] = Kept()
+        self._epoch = 0
         self._ground: tuple[object, ...] = ()
         self._asked: frozenset[str] = frozenset()
-        self._secrets: dict[tuple[int, ...], tuple[tuple[Secret, ...], _Part]] = {}
+        self._secrets: dict[tuple[int, ...], tuple[tuple[Secret, ...], Part]] = {}
         self.set_mesh(mesh)
 
     @property
@@ -151,15 +152,19 @@ class SnapshotCache:
         self._keys.sweep()
         self._meant.sweep()
         self._own.sweep()
-        self._snapshots.sweep()
+        self._seats.sweep()
+        self._assemblies.sweep()
         self._patches.sweep()
         self.proxyless.sweep()
         self._captured.sweep()
         self._captures.sweep()
+        self._known_scopes = {
+            k: one for k, one in self._known_scopes.items() if one in self._scopes
+        }
         self._scopes = {}
-        self._latest = {}
+        self._epoch += 1
         ground = tuple(getattr(mesh, name) for name in _GROUND)
-        if not all(map(is_, ground, self._ground or (None,) * len(ground))):
+        if not same(ground, self._ground):
             self._ground = ground
             self._asked = asked_of(mesh.patches)
         self._shared_by = {}
@@ -169,15 +174,23 @@ class SnapshotCache:
         """Everything for `node`. The same content has the same version, for any node."""
         if node.dialect == "grpc":
             return self.proxyless.snapshot(node)
-        if self.extras_for is not None:
-            return self._made(node)
-        beside = (node, self._revoked(), *self._secrets_for(node))
-        known = self._latest.get(id(node))
-        if known is None or not same(known[0], beside):
-            if len(self._latest) >= MAX_SECRETS:
-                self._latest.clear()
-            known = self._latest[id(node)] = (beside, self._made(node))
-        return known[1]
+        revoked, secrets = self._revoked(), tuple(self._secrets_for(node))
+        if self._seats.size > MAX_SEATS:
+            self._seats = Kept()
+        seat = self._seats.made(id(node), partial(_Seat, node))
+        made = seat.assembly
+        if (
+            made is None
+            or seat.epoch != self._epoch
+            or seat.revoked != revoked
+            or not same(seat.secrets, secrets)
+            or self.extras_for is not None
+            or seat.extra
+        ):
+            made = seat.assembly = self._made(seat, revoked, secrets)
+            seat.revoked, seat.secrets, seat.epoch = revoked, secrets, self._epoch
+            seat.extra = self.extras_for is not None
+        return made.snapshot
 
     def judge(self, nodes: Iterable[Node]) -> None:
         """Tries patches that are new on the nodes that are here, so that `statuses` has them."""
@@ -220,18 +233,48 @@ class SnapshotCache:
         )
         return key, node, beside
 
-    def _made(self, asker: Node) -> Snapshot:
+    def _made(self, seat: _Seat, revoked: tuple[str, ...], secrets: tuple[Secret, ...]) -> Assembly:
+        own, scope = self._seated(seat, revoked)
+        found, node = self._scoped(scope), seat.asker
+        shared, extras = self._shared_with(scope.alike), NO_PART
+        if self.extras_for is not None:
+            extras = Part(self.extras_for(node).encode())
+        needed = NO_PART
+        if node.on_demand and own.clusters:
+            needed = self._needed(seat, own, shared, found)
+        parts = (shared, found, own.part, needed, self._encoded(secrets), extras)
+        lazy = _LAZY if node.on_demand else _NOT_LAZY
+        if seat.assembly is not None:
+            return assembled(parts, lazy, _OF_SERVICES, seat.assembly)
+        alike = self._assemblies.last(seat.key)
+        made = assembled(parts, lazy, _OF_SERVICES, alike[1] if alike is not None else None)
+        return self._assemblies.put(seat.key, made)
+
+    def _seated(self, seat: _Seat, revoked: tuple[str, ...]) -> tuple[_Own, _Scope]:
+        """Looked at again where something of a node's place may be another: not for a change of
+        services, unless it is a gateway, or its own side is in trouble."""
+        mesh, asker, own, scope = self.mesh, seat.asker, seat.own, seat.scope
+        beside = mesh.workload_of(asker.namespace, asker.pod, asker.workload)
+        labels = self._catalog.client_labels
+        if (
+            own is not None
+            and scope is not None
+            and seat.ground is self._ground
+            and seat.beside is beside
+            and seat.labels is labels
+            and seat.revoked == revoked
+            and own.of.edge is None
+            and own.trouble is None
+        ):
+            return own, scope
         key, node, beside = self._place(asker)
         alike = self._alike(key, node, beside)
-        shared = self._shared_with(alike)
-        scope = self._scope(key, alike, self._capture(key, node, beside))
-        own = self._own_part(key, node, scope, beside)
-        secrets = self._encoded(tuple(self._secrets_for(node)))
-        extras = _Part(self.extras_for(node).encode()) if self.extras_for else _NOTHING
-        needed = self._needed(key, own, shared, scope) if node.on_demand else _NOTHING
-        parts = (shared, scope, own.part, needed, secrets, extras)
-        lazy = _LAZY if node.on_demand else ()
-        return self._snapshots.get(key, parts, partial(_assembled, parts, lazy)).snapshot
+        seat.scope = self._scope(key, alike, self._capture(key, node, beside))
+        if own is not None and key == seat.key and self._own.last(key) is None:
+            self._own.put(key, own)
+        seat.own = self._own_part(key, node, self._scoped(seat.scope), beside)
+        seat.key, seat.ground, seat.beside, seat.labels = key, self._ground, beside, labels
+        return seat.own, seat.scope
 
     # ------------------------------------------------------------------ scopes
 
@@ -243,7 +286,7 @@ class SnapshotCache:
         ground = (mesh.patches, mesh.gateways, beside)
         return self._patches.get(key, ground, lambda _: envoy.alike_patches(mesh, node))
 
-    def _shared_with(self, alike: envoy.Patches) -> _Part:
+    def _shared_with(self, alike: envoy.Patches) -> Part:
         of_clusters = _of_clusters(alike)
         if of_clusters not in self._shared_by:
             name = ("shared", of_clusters)
@@ -255,20 +298,22 @@ class SnapshotCache:
         if not node.intercepts:
             return None
         mesh = self.mesh
-        ground = (mesh.sidecars, mesh.interception, mesh.logs, beside)
+        ground = (mesh.sidecars, mesh.interception, mesh.logs, mesh.rule_filters, beside)
         return self._captures.get(key, ground, lambda _: envoy.capture_for(mesh, node))
 
-    def _scope(self, node: Node, alike: envoy.Patches, capture: Capture | None) -> _Part:
-        client = self._client(node)
-        key = _Scope(client, bool(node.http_proxy_port), node.on_demand, alike, capture)
-        if key not in self._scopes:
-            self._scopes[key] = self._made_scope(key)
-        return self._scopes[key]
+    def _scope(self, node: Node, alike: envoy.Patches, capture: Capture | None) -> _Scope:
+        key = (self._client(node), bool(node.http_proxy_port), node.on_demand, alike, capture)
+        return self._known_scopes.setdefault(key, _Scope(*key))
+
+    def _scoped(self, scope: _Scope) -> Part:
+        if scope not in self._scopes:
+            self._scopes[scope] = self._made_scope(scope)
+        return self._scopes[scope]
 
     def _client(self, node: Node) -> Client:
         return clients.client_of(node, self._catalog.client_labels)
 
-    def _made_scope(self, scope: _Scope) -> _Part:
+    def _made_scope(self, scope: _Scope) -> Part:
         catalog, client, of_clusters = self._catalog, scope.client, _of_clusters(scope.alike)
         views = catalog.views(client)
         types = catalog.layers((client, of_clusters), views, of_clusters)
@@ -293,20 +338,21 @@ class SnapshotCache:
         types[SDS] = catalog.layer((client, SDS), Draft(secrets=held).encode()[SDS])
         return self._part(scope, types)
 
-    def _part(self, key: Hashable, types: dict[str, Layer]) -> _Part:
+    def _part(self, key: Hashable, types: dict[str, Layer]) -> Part:
         """The last one of this key, if it has the same layers."""
-        return self._parts.get(key, tuple(types.values()), lambda _: _Part(types))
+        return self._parts.get(key, tuple(types.values()), lambda _: Part(types))
 
     # ------------------------------------------------------------------ of one node
 
-    def _needed(self, key: Hashable, own: _Own, shared: _Part, scope: _Part) -> _Part:
+    def _needed(self, seat: _Seat, own: _Own, shared: Part, scope: Part) -> Part:
         """The services' clusters that a node on demand has to have unasked."""
+        key = seat.key
         there = _names(CDS, shared, scope)
         clusters = {name: there[name] for name in own.clusters if name in there}
         layer = self._catalog.layer((key, "needed"), clusters)
-        return self._part((key, "needed"), {CDS: layer}) if layer else _NOTHING
+        return self._part((key, "needed"), {CDS: layer}) if layer else NO_PART
 
-    def _own_part(self, key: Hashable, node: Node, scope: _Part, beside: Workload | None) -> _Own:
+    def _own_part(self, key: Hashable, node: Node, scope: Part, beside: Workload | None) -> _Own:
         """A node that is no gateway has the same part on the same ground; what was in trouble may
         be helped by anything."""
         ground: tuple[object, ...] = (self._ground, self._revoked(), beside)
@@ -333,7 +379,7 @@ class SnapshotCache:
             return replace(last, of=of, trouble=made.trouble)
         return made
 
-    def _build(self, node: Node, of: envoy.Beside, scope: _Part) -> _Own:
+    def _build(self, node: Node, of: envoy.Beside, scope: Part) -> _Own:
         """Without the patches that would leave something dangling."""
         known = _names(CDS, self._shared, scope), _names(RDS, scope)
 
@@ -351,17 +397,17 @@ class SnapshotCache:
         who = name_of(node)
         trouble = Trouble(who, found.left_out, frozen, f"Proxy {who}") or None
         if draft is None or frozen:
-            return _Own(of, _NOTHING, trouble=trouble)
+            return _Own(of, NO_PART, trouble=trouble)
         wanted = on_demand.clusters_of((*draft.listeners, *draft.routes))
-        return _Own(of, _Part(draft.encode()), wanted, trouble)
+        return _Own(of, Part(draft.encode()), wanted, trouble)
 
-    def _encoded(self, secrets: tuple[Secret, ...]) -> _Part:
+    def _encoded(self, secrets: tuple[Secret, ...]) -> Part:
         """The same objects are the same secrets."""
         key = tuple(map(id, secrets))
         if key not in self._secrets:
             if len(self._secrets) >= MAX_SECRETS:
                 self._secrets.clear()
-            self._secrets[key] = (secrets, _Part(Draft(secrets=secrets).encode()))
+            self._secrets[key] = (secrets, Part(Draft(secrets=secrets).encode()))
         return self._secrets[key][1]
 
 
@@ -386,31 +432,6 @@ def _own_key(node: Node, beside: Workload | None, asked: frozenset[str], last: N
     return seated(replace(node, id=node.id.partition("~")[0], metadata=metadata), beside)
 
 
-def _names(type_url: str, *parts: _Part) -> Resources:
+def _names(type_url: str, *parts: Part) -> Resources:
     """Whose names there are."""
     return Resources(tuple(part.types.get(type_url, NO_LAYER) for part in parts))
-
-
-def _assembled(
-    parts: tuple[_Part, ...], lazy: tuple[str, ...], last: _Assembly | None
-) -> _Assembly:
-    """Types whose layers are those of before are the same object."""
-    changed: frozenset[int] = _ALL_TYPES if last is None else frozenset()
-    if last is not None:
-        for old, new in zip(last.parts, parts, strict=True):
-            if old is not new:
-                changed |= _unlike(old, new)
-        if not changed:
-            return _Assembly(parts, last.snapshot)
-    types = dict(last.snapshot.types) if last is not None else {}
-    for at in changed:
-        layers = tuple([part.layers[at] for part in parts])
-        types[TYPES[at]] = of_layers(layers, _OF_SERVICES if TYPES[at] in lazy else 0)
-    return _Assembly(parts, assemble(types))
-
-
-@lru_cache(_REMEMBERED)
-def _unlike(one: _Part, other: _Part) -> frozenset[int]:
-    """The places in TYPES of what is not the same layer; found once for all nodes."""
-    pairs = enumerate(zip(one.layers, other.layers, strict=True))
-    return frozenset(at for at, (old, new) in pairs if old is not new)

@@ -25,6 +25,7 @@ from controlplane.snapshot import Draft, check, encode
 from controlplane.xds import wire
 from controlplane.xds.kept import Column, Kept
 from controlplane.xds.troubles import Trouble
+from protos.frozen import frozen
 from protos.types import CDS, EDS, RDS, VHDS
 
 log = logging.getLogger("weft.controlplane.xds")
@@ -42,7 +43,7 @@ class Encoded:
     trouble: Trouble | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Facts:
     """Whether a service is the same to all clients, and which labels of theirs it asks for."""
 
@@ -54,7 +55,7 @@ class _Facts:
         return cls(clients.is_common(service), frozenset(clients.labels_of(service)))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Host:
     """A virtual host. value: the message, serialized; fetched: the resource of it alone (VHDS)."""
 
@@ -101,6 +102,7 @@ class Catalog:
     """Of one mesh after the other. `mesh` is the present one."""
 
     def __init__(self, mesh: Mesh) -> None:
+        self.client_labels: frozenset[str] = frozenset()
         self._facts: Column[_Facts] = Column()
         self._encoded: Kept[Column[Encoded]] = Kept()
         self._views: Kept[Column[Service | None]] = Kept()
@@ -123,7 +125,9 @@ class Catalog:
         self.common = tuple([service for service, facts in pairs if facts.common])
         self.own = tuple([service for service, facts in pairs if not facts.common])
         asked = frozenset([name for facts in about for name in facts.labels])
-        self.client_labels = asked.union(clients.labels_of_imports(mesh.imports))
+        labels = asked.union(clients.labels_of_imports(mesh.imports))
+        if labels != self.client_labels:
+            self.client_labels = labels
 
     def views(self, client: Client) -> tuple[Service, ...]:
         """What such clients see of the services that are not the same to all."""

@@ -21,6 +21,11 @@ class Kept(Generic[T]):
         self._now: dict[Hashable, tuple[tuple[object, ...], T]] = {}
         self._old: dict[Hashable, tuple[tuple[object, ...], T]] = {}
 
+    @property
+    def size(self) -> int:
+        """Of those that were asked for since the last sweep."""
+        return len(self._now)
+
     def last(self, key: Hashable) -> tuple[tuple[object, ...], T] | None:
         return self._now.get(key) or self._old.get(key)
 
