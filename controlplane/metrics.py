@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from controlplane.emit.fitting import LEFT_OUT
 from controlplane.mesh.model import Status
 from controlplane.xds.culprits import REJECTED
 from controlplane.xds.service import Connection
 from controlplane.xds.stream import Answer
-from controlplane.xds.troubles import FROZEN, LEFT_OUT
+from controlplane.xds.troubles import FROZEN
 from controlplane.xds.wire import Push
 from protos.types import short_name
 

@@ -11,14 +11,17 @@ Then what `istioctl analyze` would say, which also looks at kinds that are nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from controlplane.analyze.analyzers import findings
 from controlplane.analyze.finding import beside
 from controlplane.analyze.items import Items
 from controlplane.emit import clients, envoy
 from controlplane.emit.clients import Client
+from controlplane.emit.fitting import Attempt, LeftOut, Patches, fitted, told
 from controlplane.emit.node import Node
 from controlplane.emit.patch_values import faults as patch_faults
 from controlplane.inventory import Inventory, Origin
@@ -30,6 +33,8 @@ from controlplane.snapshot import Draft, check
 from controlplane.translate import build
 from protos.frozen import frozen
 
+MAX_SEARCHED = 20
+"""Proxies for which it is searched which patches are to blame; others are no worse without them."""
 _HTTP_PROXY_PORT = 15001
 """Any: with one, a sidecar has routes to every service."""
 
@@ -63,25 +68,82 @@ def _emitted(mesh: Mesh) -> Iterator[Status]:
         return
     labels = {name for one in mesh.services for name in clients.labels_of(one)}
     labels.update(clients.labels_of_imports(mesh.imports))
-    known: dict[tuple[Client, int], Draft] = {}
+    proxies, patches = _Proxies(mesh, common, labels), _Patches(mesh, common, labels)
     for label, position, node in _nodes(mesh):
-        try:
-            alike = clients.client_of(node, labels), node.http_proxy_port
-            if alike not in known:
-                known[alike] = common + envoy.outbound(mesh, node)
-            side = envoy.beside(mesh, node)
-            problems = _dangling(known[alike], envoy.sidecar(side, node))
-            for name in envoy.without_place(side, node):
-                message = f"the gateway's listener {name} is where the sidecar listens; move it"
-                yield Status(position, "error", "Conflict", label, message)
-        except Exception as error:
-            # Whatever it is, what is wrong with others is still to be told.
-            problems = (f"cannot be emitted: {error!r}",)
+        problems = proxies.problems(node)
+        if problems and mesh.patches:
+            problems = patches.without_the_bad(label, node)
         for problem in problems:
             yield _problem(label, position, problem)
+        for name in proxies.without_place(node):
+            message = f"the gateway's listener {name} is where the sidecar listens; move it"
+            yield Status(position, "error", "Conflict", label, message)
+    yield from patches.statuses()
 
 
-def _dangling(outbound: Draft, own: Draft) -> Iterable[str]:
+class _Proxies:
+    """Of one mesh. common: what all of them have; labels: those that services ask clients for."""
+
+    def __init__(self, mesh: Mesh, common: Draft, labels: Collection[str]) -> None:
+        self._mesh = mesh
+        self._common = common
+        self._labels = labels
+        self._known: dict[tuple[Client, int, Patches], Draft] = {}
+
+    def problems(self, node: Node) -> tuple[str, ...]:
+        """Of what the node would get."""
+        try:
+            patches = envoy.alike_patches(self._mesh, node)
+            alike = clients.client_of(node, self._labels), node.http_proxy_port, patches
+            if alike not in self._known:
+                common = envoy.shared(self._mesh, patches) if patches else self._common
+                self._known[alike] = common + envoy.outbound(self._mesh, node, patches)
+            own = envoy.sidecar(envoy.beside(self._mesh, node), node)
+            return _dangling(self._known[alike], own)
+        except Exception as error:
+            # Whatever it is, what is wrong with others is still to be told.
+            return (f"cannot be emitted: {error!r}",)
+
+    def without_place(self, node: Node) -> tuple[str, ...]:
+        """Its gateways' listeners that are where another one is."""
+        try:
+            return tuple(envoy.without_place(envoy.beside(self._mesh, node), node))
+        except Exception:
+            return ()  # `problems` has it
+
+
+class _Patches:
+    """Users' patches that would leave something dangling: a control plane leaves them out."""
+
+    def __init__(self, mesh: Mesh, common: Draft, labels: Collection[str]) -> None:
+        self._mesh = mesh
+        self._rest = common, labels
+        self._bad: dict[LeftOut, list[str]] = {}
+        self._searched = 0
+
+    def without_the_bad(self, label: str, node: Node) -> tuple[str, ...]:
+        """What is wrong with a node all the same."""
+        if self._searched >= MAX_SEARCHED:
+            known = {one.patch for one in self._bad}
+            kept = tuple(one for one in self._mesh.patches if one not in known)
+            return self._problems(node, kept)
+        self._searched += 1
+        found = fitted(self._mesh.patches, partial(self._attempt, node))
+        for one in found.left_out:
+            self._bad.setdefault(one, []).append(label)
+        return found.attempt.problems
+
+    def _attempt(self, node: Node, kept: Patches) -> Attempt[None]:
+        return Attempt(problems=self._problems(node, kept))
+
+    def _problems(self, node: Node, kept: Patches) -> tuple[str, ...]:
+        return _Proxies(replace(self._mesh, patches=kept), *self._rest).problems(node)
+
+    def statuses(self) -> Iterator[Status]:
+        return (told(one.patch, one.why, ", ".join(who)) for one, who in self._bad.items())
+
+
+def _dangling(outbound: Draft, own: Draft) -> tuple[str, ...]:
     clusters = {one.name for one in outbound.clusters} | outbound.unresolved
     routes = {one.name for one in outbound.routes}
     return (*check(outbound), *check(own, clusters, routes))

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from controlplane.mesh.model import Status
 from controlplane.mesh.patches import EnvoyPatch
 from protos.frozen import frozen
 
+LEFT_OUT = "PatchLeftOut"
 T = TypeVar("T")
 Patches = tuple[EnvoyPatch, ...]
 
@@ -39,6 +41,15 @@ class Fitted(Generic[T]):
 
     attempt: Attempt[T]
     left_out: tuple[LeftOut, ...] = ()
+
+
+def told(patch: EnvoyPatch, why: str, who: str) -> Status:
+    """That it is left out. who: the proxies that do without it."""
+    message = (
+        f"{patch.path} is left out for {who}: with it, {why}. Correct the patch, or add what it "
+        "names; all else of these proxies goes on changing"
+    )
+    return Status(patch.position, "error", LEFT_OUT, patch.object, message)
 
 
 def fitted(patches: Patches, attempt: Callable[[Patches], Attempt[T]]) -> Fitted[T]:

@@ -7,12 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
-from controlplane.emit.fitting import LeftOut
+from controlplane.emit.fitting import LeftOut, told
 from controlplane.emit.node import Node
 from controlplane.mesh.model import NOWHERE, Position, Status
 from controlplane.mesh.patches import EnvoyPatch
 
-LEFT_OUT = "PatchLeftOut"
 FROZEN = "ConfigurationKept"
 MAX_NAMED = 5
 """Nodes that one message names."""
@@ -49,8 +48,8 @@ def left_out(found: Iterable[Trouble]) -> tuple[str, ...]:
     for trouble in found:
         for one in trouble.left_out:
             why.setdefault(one.patch, one.why)
-    told = (f"{patch.object} {patch.path}: {reason}" for patch, reason in why.items())
-    return tuple(islice(told, MAX_TOLD))
+    in_words = (f"{patch.object} {patch.path}: {reason}" for patch, reason in why.items())
+    return tuple(islice(in_words, MAX_TOLD))
 
 
 def name_of(node: Node) -> str:
@@ -66,17 +65,13 @@ def statuses(troubles: Iterable[Trouble], patches: Iterable[EnvoyPatch]) -> tupl
         for left in trouble.left_out:
             blamed.setdefault(left.patch, {}).setdefault(left.why, []).append(trouble.who)
     return (
-        *(_left_out(one, why, who) for one in patches for why, who in blamed.get(one, {}).items()),
+        *(
+            told(one, why, named(who))
+            for one in patches
+            for why, who in blamed.get(one, {}).items()
+        ),
         *(_frozen(trouble) for trouble in found if trouble.frozen),
     )
-
-
-def _left_out(patch: EnvoyPatch, why: str, who: Iterable[str]) -> Status:
-    message = (
-        f"{patch.path} is left out for {named(who)}: with it, {why}. Correct the patch, or add "
-        "what it names; all else of these proxies goes on changing"
-    )
-    return Status(patch.position, "error", LEFT_OUT, patch.object, message)
 
 
 def _frozen(trouble: Trouble) -> Status:

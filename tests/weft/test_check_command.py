@@ -136,9 +136,7 @@ def test_what_does_not_hold_together_on_the_wire_is_an_error(
     manifests = {"a.yaml": parse(TILL, "a.yaml")}
     assert analyze(manifests, "td", NOW).statuses == ()
     outbound = envoy.outbound
-    monkeypatch.setattr(
-        envoy, "outbound", lambda mesh, node: replace(outbound(mesh, node), routes=())
-    )
+    monkeypatch.setattr(envoy, "outbound", lambda *of: replace(outbound(*of), routes=()))
     (found,) = analyze(manifests, "td", NOW).statuses
     assert (found.code, found.object) == ("Emission", "Namespace default")
     assert "names route configuration" in found.message

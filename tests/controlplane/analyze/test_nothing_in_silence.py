@@ -73,3 +73,39 @@ def test_a_gateway_leaves_the_sidecar_its_place_and_that_is_told() -> None:
     draft = emit(mesh, caller)
     assert [one.name for one in draft.listeners] == ["127.0.0.1_9080"]
     assert check(draft) == ()
+
+
+PATCH = """\
+---
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: %s}
+spec:
+  priority: 1
+  configPatches:
+  - applyTo: NETWORK_FILTER
+    match:
+      context: SIDECAR_%s
+      listener: {filterChain: {filter: {name: envoy.filters.network.http_connection_manager}}}
+    patch:
+      operation: MERGE
+      value:
+        name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.\
+http_connection_manager.v3.HttpConnectionManager
+          rds: {route_config_name: nowhere, config_source: {ads: {}}}
+"""
+
+
+def test_patches_that_would_be_left_out_are_blamed_and_nothing_else() -> None:
+    text = BOTH + PATCH % ("inside", "INBOUND") + PATCH % ("outside", "OUTBOUND")
+    said = analyze({"a.yaml": parse(text, "a.yaml")}, "cluster.local", NOW).statuses
+    found = [one for one in said if one.code in ("PatchLeftOut", "Emission")]
+    assert [(one.object, one.code) for one in found] == [
+        ("EnvoyFilter default/inside", "PatchLeftOut"),
+        ("EnvoyFilter default/outside", "PatchLeftOut"),
+    ]
+    assert "Workload default/edge-1" in found[0].message
+    assert "names route configuration nowhere" in found[1].message
+    assert str(found[0].position).startswith("a.yaml:")
