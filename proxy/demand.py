@@ -17,12 +17,16 @@ Key = tuple[str, str]
 """(type URL, name) of a resource."""
 Then = Callable[[bool | None], None]
 """Called once: it is in force, it does not exist, or (None) nobody has said so in time."""
+_Waiting = tuple[float, Then, str]
+"""Until when (monotonic seconds), what then, and the source."""
 Asked = Literal["waits", "answered", "full"]
 
 MAX_NAMES = 4096
 MAX_ABSENT = 256
 """Names that do not exist: whoever makes them up must not push out those that are used."""
 MAX_WAITING = 4096
+MAX_OF_ONE_SOURCE = 1024
+"""Requests of one client's address that wait: it leaves room for those of others."""
 _AT_ONCE = 16
 _EARLY_S = 0.005
 """Timers of the loop are that exact."""
@@ -49,19 +53,22 @@ class Demand:
         self.on_change: Callable[[], None] = _nothing
         self.used: Callable[[], Iterable[Key]] = tuple
         self._answers: dict[Key, bool] = {}
-        self._waiting: dict[Key, list[tuple[float, Then]]] = {}
+        self._waiting: dict[Key, list[_Waiting]] = {}
         self._waits = 0
-        self._ready: deque[tuple[Then, bool | None]] = deque()
+        self._of_sources: dict[str, int] = {}
+        self._ready: deque[tuple[_Waiting, bool | None]] = deque()
 
-    def wait(self, key: Key, then: Then, timeout_s: float) -> Asked:
+    def wait(self, key: Key, then: Then, timeout_s: float, source: str) -> Asked:
         """waits: `then` is going to be called. answered: nothing will come that is not here. full:
-        too many requests wait already."""
+        too many requests wait already, of this source (a client's address) or of all."""
         if key in self._answers:
             return "answered"
-        if self._waits >= MAX_WAITING:
+        of_source = self._of_sources.get(source, 0)
+        if self._waits >= MAX_WAITING or of_source >= MAX_OF_ONE_SOURCE:
             return "full"
         self._waits += 1
-        self._waiting.setdefault(key, []).append((self._now() + timeout_s, then))
+        self._of_sources[source] = of_source + 1
+        self._waiting.setdefault(key, []).append((self._now() + timeout_s, then, source))
         self._call_later(timeout_s, lambda: self._expire(key))
         if key not in self.names:
             self.adopt((key,))
@@ -82,7 +89,7 @@ class Demand:
         self._answers = dict(answers)
         for key in [key for key in self._waiting if key in answers]:
             waiting = self._waiting.pop(key)
-            self._go_on((then, answers[key]) for _, then in waiting)
+            self._go_on(waiting, answers[key])
         absent = [key for key in self.names if answers.get(key) is False]
         if len(absent) > MAX_ABSENT:
             self._forget(absent[: len(absent) - MAX_ABSENT])
@@ -91,25 +98,31 @@ class Demand:
     def _expire(self, key: Key) -> None:
         """The time of some who wait for it may be over."""
         now, waiting = self._now() + _EARLY_S, self._waiting.pop(key, [])
-        self._go_on((then, None) for end, then in waiting if end <= now)
+        self._go_on((one for one in waiting if one[0] <= now), None)
         if later := [one for one in waiting if one[0] > now]:
             self._waiting[key] = later
 
-    def _go_on(self, found: Iterable[tuple[Then, bool | None]]) -> None:
+    def _go_on(self, found: Iterable[_Waiting], answer: bool | None) -> None:
         idle = not self._ready
-        self._ready.extend(found)
+        self._ready.extend((one, answer) for one in found)
         if idle and self._ready:
             self._call_later(0.0, self._next_ones)
 
     def _next_ones(self) -> None:
         try:
             for _ in range(min(_AT_ONCE, len(self._ready))):
-                then, answer = self._ready.popleft()
-                self._waits -= 1
+                (_, then, source), answer = self._ready.popleft()
+                self._leave(source)
                 then(answer)
         finally:  # one that fails keeps nobody else from his turn
             if self._ready:
                 self._call_later(0.0, self._next_ones)
+
+    def _leave(self, source: str) -> None:
+        self._waits -= 1
+        left = self._of_sources.pop(source) - 1
+        if left:
+            self._of_sources[source] = left
 
     def _forget_least_used(self) -> None:
         for key in self.used():

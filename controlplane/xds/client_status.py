@@ -32,8 +32,10 @@ from controlplane.xds.service import Connection
 from controlplane.xds.stream import GONE, Subscription
 from protos.types import SDS
 
-MAX_CLIENTS = 200
-"""In one answer with all that is in their resources."""
+PART_BYTES = 2 << 20
+"""A part of an answer is sent when it is that large; gRPC's clients take 4 MiB in a message."""
+MAX_PARTS = 4
+"""Of a call that has one answer."""
 
 MAX_MATCHERS = 100
 
@@ -60,11 +62,6 @@ def asked_for(
         if (who is None or one.identity == who)
         and (not wanted or any(match(one.node.id) for match in wanted))
     ]
-    if len(found) > MAX_CLIENTS and not request.exclude_resource_contents:
-        raise BadRequest(
-            f"{len(found)} clients match, more than {MAX_CLIENTS}: name some by node_matchers, or "
-            "set exclude_resource_contents"
-        )
     return sorted(found, key=lambda one: (one.node.id, one.connected_at))
 
 

@@ -48,14 +48,19 @@ class OnDemand:
         if demand is None or table not in demand.tables or not _HOST.fullmatch(host):
             return None
         name = f"{table}/{host.decode()}"
-        asked = demand.wait((VHDS, name), partial(_go_on, stream), timeout_s)
+        source = stream.info.remote[0]
+        asked = demand.wait((VHDS, name), partial(_go_on, stream), timeout_s, source)
         if asked == "waits":
             return WAIT
         return OVERFLOW if asked == "full" else None
 
-    def _missing_cluster(self, timeout_s: float, _: FilterStream, name: str, then: Then) -> Answer:
+    def _missing_cluster(
+        self, timeout_s: float, stream: FilterStream, name: str, then: Then
+    ) -> Answer:
         demand = self._context.demand
-        asked = "answered" if demand is None else demand.wait((CDS, name), then, timeout_s)
+        if demand is None:
+            return None
+        asked = demand.wait((CDS, name), then, timeout_s, stream.info.remote[0])
         if asked == "waits":
             return WAIT
         return OVERFLOW if asked == "full" else None

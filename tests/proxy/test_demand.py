@@ -27,8 +27,10 @@ class Waiting:
     def _changed(self) -> None:
         self.changes += 1
 
-    def wait(self, name: str, kind: str = VHDS, timeout_s: float = 5.0) -> str:
-        return self.demand.wait((kind, name), self._teller(name), timeout_s)
+    def wait(
+        self, name: str, kind: str = VHDS, timeout_s: float = 5.0, source: str = "10.0.0.1"
+    ) -> str:
+        return self.demand.wait((kind, name), self._teller(name), timeout_s, source)
 
     def _teller(self, name: str) -> Callable[[bool | None], None]:
         return lambda found: self.told.append((name, found))
@@ -121,10 +123,26 @@ def test_a_request_that_fails_keeps_no_other_from_going_on() -> None:
     def fails(found: bool | None) -> None:
         raise RuntimeError("a filter's mistake")
 
-    waiting.demand.wait((VHDS, "a"), fails, 5.0)
+    waiting.demand.wait((VHDS, "a"), fails, 5.0, "10.0.0.1")
     waiting.wait("a")
     with pytest.raises(RuntimeError):
         waiting.settle(a=True)
     waiting.wait("b")
     waiting.settle(a=True, b=True)
     assert waiting.told == [("a", True), ("b", True)]
+
+
+def test_one_client_that_makes_hosts_up_leaves_room_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(demands, "MAX_OF_ONE_SOURCE", 2)
+    waiting = Waiting()
+    said = [waiting.wait(f"made-up-{number}") for number in range(3)]
+    assert said == ["waits", "waits", "full"]
+    assert waiting.wait("a", source="10.0.0.2") == "waits"
+    waiting.settle(a=True)
+    waiting.clock.advance(5.0)
+    waiting.clock.advance(0.0)
+    assert waiting.told == [("a", True), ("made-up-0", None), ("made-up-1", None)]
+    assert waiting.wait("made-up-3") == "waits"
+    assert waiting.demand._of_sources == {"10.0.0.1": 1}

@@ -12,8 +12,10 @@ import asyncio
 import hashlib
 import os
 import sqlite3
+import tempfile
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -122,16 +124,18 @@ class SqliteStore:
 
 
 def _make(path: Path) -> None:
-    """Whole or not at all: an empty file is one that was damaged."""
+    """Whole or not at all: an empty file is one that was damaged. Of two who make it at the same
+    time the second one has what the first one made."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    connection = sqlite3.connect(temporary, isolation_level=None)
-    for statement in _SCHEMA:
-        connection.execute(statement)
-    connection.close()
-    os.replace(temporary, path)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
+        temporary = Path(scratch) / path.name
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        connection = sqlite3.connect(temporary, isolation_level=None)
+        for statement in _SCHEMA:
+            connection.execute(statement)
+        connection.close()
+        with suppress(FileExistsError):
+            os.link(temporary, path)
 
 
 def _check_header(path: Path) -> None:

@@ -29,7 +29,7 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
 from certs.spiffe import SpiffeId
 from controlplane.rpc.server import Server
-from controlplane.xds import client_status, status_service
+from controlplane.xds import status_service
 from controlplane.xds.admission import Proof
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.service import SERVICE, AdsService
@@ -189,18 +189,26 @@ def test_matchers_choose_and_contents_may_be_left_out() -> None:
     check(scenario)
 
 
-def test_too_many_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_status, "MAX_CLIENTS", 1)
+def test_a_large_answer_comes_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_service, "PART_BYTES", 1)
+    monkeypatch.setattr(status_service, "MAX_PARTS", 2)
 
     async def scenario(plane: Plane) -> None:
-        await plane.proxy("cart", (CDS, CLUSTER))
-        await plane.proxy("shop", (CDS, CLUSTER))
-        await eventually_async(lambda: len(plane.ads.connections) == 2)
+        names = ("cart", "shop", "till")
+        for name in names:
+            await plane.proxy(name, (CDS, CLUSTER))
+        await eventually_async(lambda: len(plane.ads.connections) == 3)
+        stub = ClientStatusDiscoveryServiceStub(plane.channel)
+        call = stub.StreamClientStatus(metadata=(("who", "admin"),))
+        await call.write(ClientStatusRequest())
+        parts = [[one.node.id for one in (await call.read()).config] for _ in names]
+        assert parts == [[f"sidecar~1~{name}~x"] for name in names]
+        await call.done_writing()
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await plane.ask("admin", ClientStatusRequest())
-        assert "exclude_resource_contents" in str(refused.value.details())
-        asked = ClientStatusRequest(exclude_resource_contents=True)
-        assert len((await plane.ask("admin", asked)).config) == 2
+        assert "StreamClientStatus, which answers in parts" in str(refused.value.details())
+        two = [NodeMatcher(node_id=StringMatcher(contains=name)) for name in names[:2]]
+        assert len((await plane.ask("admin", ClientStatusRequest(node_matchers=two))).config) == 2
 
     check(scenario)
 

@@ -49,7 +49,7 @@ class Proxy:
 
     async def get(self, type_url: str, name: str) -> bool | None:
         told: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
-        asked = self.demand.wait((type_url, name), told.set_result, 30.0)
+        asked = self.demand.wait((type_url, name), told.set_result, 30.0, "10.0.0.1")
         assert asked == "waits"
         return await told
 

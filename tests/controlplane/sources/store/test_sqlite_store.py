@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.sources.store import sqlite
 from controlplane.sources.store.sqlite import SqliteStore
 from controlplane.sources.store.values import Change, StoreAway, StoreError
 from controlplane.tasks import spawn
@@ -166,3 +167,11 @@ async def test_whoever_goes_meanwhile_leaves_no_value_that_nobody_was_told_of(pa
     await store.commit({"objects/b": b"2"})
     assert [one.values for one in heard.changes] == [{}, {"objects/a": b"1"}, {"objects/b": b"2"}]
     await store.close()
+
+
+def test_of_two_first_starts_one_makes_the_file(path: Path) -> None:
+    """The second one has found no file, and makes one while the first one uses its own."""
+    content = filled(path)
+    sqlite._make(path)
+    assert path.read_bytes() == content
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
