@@ -9,6 +9,7 @@ from typing import Any
 from proxy.config import model
 from proxy.tls.contexts import client_context, server_context
 from proxy.tls.transport import TlsTransport
+from proxy.tls.watch import watch_of
 from tests.support.pki import Authority
 from tests.support.tls import certificate
 
@@ -41,7 +42,8 @@ class Secured:
             session.attach(end.fileno())
         while not (self._client.shake() and server.shake()):
             server.shake()
-        self._transport = TlsTransport(asyncio.get_running_loop(), self._ends[1], server, 1.0)
+        loop = asyncio.get_running_loop()
+        self._transport = TlsTransport(loop, watch_of(loop), self._ends[1], server, 1.0)
         self._transport.begin(_Answers())
         self._request = b"x" * REQUEST_BYTES
 

@@ -199,7 +199,7 @@ class Acceptor:
             return
         sock.setblocking(False)
         local = _local(sock) if self._any_address else self.address
-        peer = (plain_host(remote[0]), remote[1]) if isinstance(remote, tuple) else ("", 0)
+        peer = _plain(remote) if isinstance(remote, tuple) else ("", 0)
         info = ConnectionInfo(remote=peer, local=local, direct_local=local)
         runtime = self.runtime
         if runtime.redirected:
@@ -257,4 +257,10 @@ def _limit_key(runtime: ListenerRuntime) -> str:
 def _local(sock: socket.socket) -> tuple[str, int]:
     """The socket's own (host, port); of a Unix socket (path, 0)."""
     name = sock.getsockname()
-    return (plain_host(name[0]), name[1]) if isinstance(name, tuple) else (name, 0)
+    return _plain(name) if isinstance(name, tuple) else (name, 0)
+
+
+def _plain(address: tuple[Any, ...]) -> tuple[str, int]:
+    """Of a socket of either family."""
+    host: str = address[0]
+    return (plain_host(host) if ":" in host else host, address[1])

@@ -70,6 +70,8 @@ class Handshake:
 
     def _go_on(self) -> None:
         # A server's last words in TLS 1.3 are tickets: they wait for its first answer (BoringSSL).
+        if self._watch.late:  # a handshake takes a millisecond
+            self._watch.let_go()
         last = self._answered and self._session.only_tickets_left
         if last:
             cork(self._sock, 1)
@@ -96,7 +98,9 @@ class Handshake:
 
     def _step_aside(self, corked: bool) -> None:
         self._stop()
-        transport = TlsTransport(self._loop, self._sock, self._session, self._wait_s, corked)
+        transport = TlsTransport(
+            *(self._loop, self._watch, self._sock, self._session, self._wait_s), corked=corked
+        )
         try:
             protocol = self._on_done(transport)
         except BaseException:
@@ -115,7 +119,7 @@ class Handshake:
     def _fail(self, failure: TlsFailed) -> None:
         """OpenSSL has sent the alert."""
         self._stop()
-        self._watch.remove_reader(self._fd)
+        self._watch.forget(self._fd)
         close_heard(self._sock)
         self._on_end(failure)
 
@@ -130,5 +134,5 @@ class Handshake:
         self._wait_for_room(False)
 
     def _drop(self) -> None:
-        self._watch.remove_reader(self._fd)
+        self._watch.forget(self._fd)
         self._sock.close()

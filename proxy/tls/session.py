@@ -35,6 +35,8 @@ _VERSIONS: Final = {SSL.TLS1_2_VERSION: "TLSv1.2", _TLS_1_3: "TLSv1.3"}
 _REFUSED: Final = 47
 _GONE: Final = "the peer has closed the connection"
 
+_buffer: Final[Any] = BUFFER
+_view: Final[Any] = VIEW
 _ssl_new: Final[Any] = lib.SSL_new
 _ssl_free: Final[Any] = lib.SSL_free
 _ssl_read: Final[Any] = lib.SSL_read
@@ -174,9 +176,9 @@ class Session:
     def read(self) -> bytes:
         """The plaintext of the next record; nothing when it is not there yet, or has nothing for
         us, or after the end. Raises TlsFailed and OSError."""
-        got: int = _ssl_read(self._ssl, BUFFER, SIZE)
+        got: int = _ssl_read(self._ssl, _buffer, SIZE)
         if got > 0:
-            return VIEW[:got]  # type: ignore[no-any-return]
+            return _view[:got]  # type: ignore[no-any-return]
         error: int = _ssl_error(self._ssl, got)
         if error == _ZERO_RETURN:
             self.ended = True

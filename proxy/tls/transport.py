@@ -16,15 +16,16 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from proxy.tls.failure import TlsFailed
-from proxy.tls.watch import watch_of
 
 if TYPE_CHECKING:
     from proxy.tls.session import Session
+    from proxy.tls.watch import Watch
 
 RECORDS_PER_TURN: Final = 4  # then other connections have their turn
 HIGH_BYTES: Final = 64 * 1024
 _READ: Final = 16 * 1024  # a record that is full: more may be there
 _DRAIN_BYTES: Final = 64 * 1024
+_LITTLE_BYTES: Final = 16 * 1024
 
 
 def open_transports() -> list[TlsTransport]:
@@ -46,6 +47,7 @@ class TlsTransport:
         "_first",
         "_full",
         "_high",
+        "_late",
         "_loop",
         "_low",
         "_out",
@@ -64,6 +66,7 @@ class TlsTransport:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        watch: Watch,
         sock: socket.socket,
         session: Session,
         close_notify_wait_s: float,
@@ -74,7 +77,7 @@ class TlsTransport:
         the handshake has said last goes with the first answer, which is one packet less."""
         self._corked = corked
         self._loop = loop
-        self._watch = watch_of(loop)
+        self._watch = watch
         self._sock = sock
         self._fd = sock.fileno()
         self.session = session
@@ -85,7 +88,8 @@ class TlsTransport:
         self._said_eof = False
         self._closing = False
         self._ending = False  # a close_notify goes behind what waits
-        self._out: deque[bytes] | None = None  # what waits for room, if anything does
+        self._late = False  # what waits does so for the others of this turn
+        self._out: deque[bytes] | None = None  # what waits, for room mostly, if anything does
         self._out_bytes = 0
         self._sent = 0  # of the first of them
         self._full = False
@@ -238,12 +242,9 @@ class TlsTransport:
         _open.discard(self)
         if self._waiting is not None:
             self._waiting.cancel()
-        if not self._paused and not self._said_eof:
-            self._watch.remove_reader(self._fd)
-        if self._out is not None:
-            self._watch.remove_writer(self._fd)
-            self._out = None
-            self._out_bytes = 0
+        self._watch.forget(self._fd)
+        self._out = None
+        self._out_bytes = 0
         self.session.over()
         if error is None:
             self._sock.close()
@@ -264,6 +265,12 @@ class TlsTransport:
             # By a server that has refused our certificate, which it tells when our part of the
             # handshake is over (TLS 1.3). A failed write would keep OpenSSL from reading why.
             return
+        if self._watch.gathers and len(data) < _LITTLE_BYTES:
+            self._out = deque((data,))
+            self._out_bytes = len(data)
+            self._late = True
+            self._watch.late.append(self._say)
+            return
         try:
             sent = self.session.write(data)
         except (TlsFailed, OSError) as error:
@@ -281,6 +288,19 @@ class TlsTransport:
             self._break(error)
         else:
             self._lose(error)
+
+    def _say(self) -> None:
+        """What has waited for the others of a turn."""
+        self._late = False
+        if self._out is None:  # it is over by now
+            return
+        self._writable()
+        if self._corked:
+            self._uncork()
+        if self._out is not None:
+            self._watch.add_writer(self._fd, self._writable)
+            if self._closing:
+                self._stop_waiting_soon()
 
     def _wait(self, data: bytes, sent: int) -> None:
         self._out = deque((data,))
@@ -335,7 +355,8 @@ class TlsTransport:
         if self._out is not None:
             if not self._said_eof:
                 self._watch.remove_reader(self._fd)
-            self._stop_waiting_soon()
+            if not self._late:
+                self._stop_waiting_soon()
 
     def _stop_waiting_soon(self, before: int | None = None) -> None:
         """A peer that reads nothing must not keep a connection that is over; one that reads slowly

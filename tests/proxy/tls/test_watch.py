@@ -6,6 +6,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -142,3 +143,49 @@ async def test_a_reset_is_told_to_the_reader_and_to_nobody_who_has_left(watch: W
     with pytest.raises(ConnectionResetError):
         here.recv(1)
     here.close()
+
+
+async def test_where_several_are_ready_it_waits_who_has_little_to_say(
+    watch: Watch, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    said: list[str] = []
+
+    def serve(end: socket.socket) -> None:
+        end.recv(1)
+        said.append("heard")
+        if watch.gathers:
+            watch.late.append(lambda: said.append("said"))
+
+    for end in pair:
+        watch.add_reader(end.fileno(), partial(serve, end))
+    pair[0].send(b"x")
+    await turns()
+    assert said == ["heard"]  # one alone has nobody to wait for
+    said.clear()
+    for end in pair:
+        end.send(b"x")
+    await turns()
+    assert said == ["heard", "heard", "said", "said"]
+    assert not watch.gathers
+    for end in pair:
+        watch.remove_reader(end.fileno())
+    watch.late.append(lambda: said.append("before"))
+    watch.let_go()
+    watch.let_go()
+    assert said[4:] == ["before"]
+
+
+async def test_a_descriptor_that_is_closed_need_not_be_taken_out(watch: Watch) -> None:
+    """The kernel has, and whoever comes next has its number."""
+    told: list[str] = []
+    for word in ("first", "second"):
+        here, there = socket.socketpair()
+        with there:
+            watch.add_reader(here.fileno(), partial(told.append, word))
+            watch.add_writer(here.fileno(), partial(told.append, word))
+            await turns()
+            watch.forget(here.fileno())
+            here.close()
+            count = len(told)
+            await turns()
+            assert len(told) == count and set(told[-1:]) == {word}
