@@ -106,7 +106,8 @@ def _outbound(target: Target) -> tuple[Cluster, ClusterLoadAssignment | None]:
         tls.after_proxy_header(cluster, policy.proxy_protocol)
     keeps_case = target.service.clusters.keeps_case
     if not target.passes:
-        limits.http_options(cluster, policy.pool, target.port.protocol, keeps_case)
+        errors = policy.outlier.error_codes if policy.outlier else ()
+        limits.http_options(cluster, policy.pool, target.port.protocol, keeps_case, errors)
     return cluster, _discover(cluster, target)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection as EnvoyOutlier
+from envoy.config.common.matcher.v3.matcher_pb2 import MatchPredicate
 from envoy.config.core.v3.protocol_pb2 import (
     Http1ProtocolOptions,
     Http2ProtocolOptions,
@@ -33,6 +34,7 @@ UNLIMITED = 2**32 - 1
 RETRY_BUDGET = RetryBudget(20.0, 10)
 """Where neither maxRetries nor a retryBudget is set; Envoy's own would be 3 retries."""
 
+_AnyOf = MatchPredicate.MatchSet
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -115,16 +117,24 @@ def _split(message: EnvoyOutlier, failures: int | None) -> None:
 
 
 def http_options(
-    cluster: Cluster, pool: ConnectionPool, protocol: Protocol, keeps_case: bool = False
+    cluster: Cluster,
+    pool: ConnectionPool,
+    protocol: Protocol,
+    keeps_case: bool = False,
+    errors: tuple[int, ...] = (),
 ) -> None:
     """HttpProtocolOptions, only where something differs from the default. A port that is declared
-    so is spoken to in HTTP/2 from the first byte. keeps_case: of headers, in HTTP/1."""
+    so is spoken to in HTTP/2 from the first byte. keeps_case: of headers, in HTTP/1. errors:
+    statuses that outlier detection counts, where they are not the 5xx."""
     http2 = protocol in names.HTTP2 or (pool.http2 is True and protocol == "HTTP")
     common = _common(pool)
     keeps_case = keeps_case and not http2 and protocol in names.HTTP
-    if not http2 and not pool.as_client and not common.ByteSize() and not keeps_case:
+    errors = errors if protocol in names.HTTP else ()
+    if not any((http2, pool.as_client, common.ByteSize(), keeps_case, errors)):
         return
     options = upstream_http.HttpProtocolOptions()
+    if errors:
+        options.outlier_detection.error_matcher.CopyFrom(_statuses(errors))
     if common.ByteSize():
         options.common_http_protocol_options.CopyFrom(common)
     if pool.as_client and protocol == "HTTP":
@@ -147,6 +157,15 @@ def _common(pool: ConnectionPool) -> HttpProtocolOptions:
     if pool.max_connection_duration_s is not None:
         common.max_connection_duration.CopyFrom(seconds(pool.max_connection_duration_s))
     return common
+
+
+def _statuses(codes: tuple[int, ...]) -> MatchPredicate:
+    """Answers with one of them."""
+    found = [MatchPredicate() for _ in codes]
+    for one, code in zip(found, codes, strict=True):
+        header = one.http_response_headers_match.headers.add(name=":status")
+        header.string_match.exact = str(code)
+    return found[0] if len(found) == 1 else MatchPredicate(or_match=_AnyOf(rules=found))
 
 
 def _http1(keeps_case: bool) -> Http1ProtocolOptions:

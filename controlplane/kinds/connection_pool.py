@@ -11,10 +11,11 @@ from controlplane.kinds.decoders import (
     duration,
     enum,
     integer,
+    list_of,
     number,
     positive_duration,
 )
-from controlplane.kinds.schema import Record, names, notes, obj, optional, record
+from controlplane.kinds.schema import Record, notes, obj, optional, record
 
 COUNT = integer(0, 2**31 - 1)
 _U32 = integer(0, 2**32 - 1)
@@ -76,7 +77,6 @@ class ConnectionPool(Record):
 
 @record
 class OutlierDetection(Record):
-    UNSUPPORTED = names("outlierDetectionHttpErrorCodes")
     NOTED = notes(
         consecutiveErrors="has no effect; use consecutive5xxErrors or consecutiveGatewayErrors"
     )
@@ -88,6 +88,9 @@ class OutlierDetection(Record):
     base_ejection_time_s: float | None = optional(positive_duration)
     max_ejection_percent: int | None = optional(_PERCENT)
     min_health_percent: int | None = optional(_PERCENT)
+    http_error_codes: tuple[int, ...] = optional(
+        list_of(integer(100, 599)), (), key="outlierDetectionHttpErrorCodes"
+    )
 
     def check(self) -> Iterator[tuple[str, str]]:
         if self.consecutive_local_origin_failures and not self.split_external_local_origin_errors:
@@ -98,6 +101,8 @@ class OutlierDetection(Record):
 class RetryBudget(Record):
     """percent of the requests that are under way; at least min_retry_concurrency retries."""
 
-    UNSUPPORTED = names("budgetInterval")
+    NOTED = notes(
+        budgetInterval="has no effect: a budget is of the requests that are under way, at any time"
+    )
     percent: float | None = optional(number(0, 100))
     min_retry_concurrency: int | None = optional(_U32)

@@ -22,7 +22,7 @@ from controlplane.kinds.schema import (
     Invalid,
     Place,
     Record,
-    names,
+    notes,
     obj,
     optional,
     record,
@@ -213,7 +213,10 @@ class Warmup(Record):
 class LoadBalancer(Record):
     """LEAST_CONN is Istio's old name of LEAST_REQUEST."""
 
-    UNSUPPORTED = names("zoneAwareLbSetting")
+    NOTED = notes(
+        zoneAwareLbSetting="has no effect: no proxy is told in which zones its own workload is; "
+        "use localityLbSetting"
+    )
     simple: Algorithm = optional(
         enum("UNSPECIFIED", "LEAST_CONN", "RANDOM", "ROUND_ROBIN", "LEAST_REQUEST", "PASSTHROUGH"),
         "UNSPECIFIED",

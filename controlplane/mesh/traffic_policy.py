@@ -53,7 +53,8 @@ class RetryBudget:
 
 @frozen
 class OutlierDetection:
-    """split_local_origin: failures to connect are counted apart from errors of the service."""
+    """split_local_origin: failures to connect are counted apart from errors of the service.
+    error_codes: statuses that are errors; without any the 5xx are."""
 
     consecutive_5xx: int | None = None
     consecutive_gateway_errors: int | None = None
@@ -63,6 +64,7 @@ class OutlierDetection:
     min_health_percent: int | None = None
     split_local_origin: bool = False
     consecutive_local_origin_failures: int | None = None
+    error_codes: tuple[int, ...] = ()
 
 
 @frozen

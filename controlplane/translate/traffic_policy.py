@@ -125,7 +125,9 @@ T = TypeVar("T", ConnectionPool, OutlierDetection)
 def _filled(made: T, default: T) -> T:
     """With the default's values where nothing is said."""
     values = {one.name: getattr(default, one.name) for one in fields(made)}
-    unset = (None, *([False] if isinstance(made, OutlierDetection) else []))
+    unset: tuple[object, ...] = (None,)
+    if isinstance(made, OutlierDetection):
+        unset = (None, False, ())
     return replace(made, **{k: v for k, v in values.items() if getattr(made, k) in unset})
 
 
@@ -246,6 +248,7 @@ def _outlier(item: connection_pool.OutlierDetection | None) -> OutlierDetection 
         min_health_percent=item.min_health_percent,
         split_local_origin=item.split_external_local_origin_errors,
         consecutive_local_origin_failures=item.consecutive_local_origin_failures,
+        error_codes=tuple(sorted(set(item.http_error_codes))),
     )
 
 

@@ -20,7 +20,7 @@ from proxy.config.decode_eds import HEALTH, load_assignment
 from proxy.config.decode_health import health_check
 from proxy.config.decode_lb import load_balancing
 from proxy.config.decode_limits import outlier_detection, thresholds
-from proxy.config.decode_protocol import cluster_protocol, preconnect_policy
+from proxy.config.decode_protocol import cluster_errors, cluster_protocol, preconnect_policy
 from proxy.config.decode_source import source
 from proxy.config.model import (
     Cluster,
@@ -57,6 +57,7 @@ def cluster(message: cluster_pb2.Cluster, path: str = "") -> Cluster:
         thresholds_default=default,
         thresholds_high=high,
         outlier=outlier_detection(outlier, at(path, "outlier_detection")) if outlier else None,
+        error_statuses=cluster_errors(message, path),
         wait_for_warm_on_init=value_or(message, "wait_for_warm_on_init", True),
         health_check=health_check(message.health_checks, at(path, "health_checks")),
         ignore_new_hosts_until_first_hc=message.common_lb_config.ignore_new_hosts_until_first_hc,

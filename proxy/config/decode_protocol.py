@@ -10,6 +10,7 @@ from envoy.config.core.v3 import protocol_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from proxy.config.decode_common import optional_seconds, unpack, value_or
+from proxy.config.decode_errors import error_statuses
 from proxy.config.decode_http1 import http1_options
 from proxy.config.decode_http2 import http2_options
 from proxy.config.fields import UNSUPPORTED
@@ -50,6 +51,18 @@ def cluster_protocol(message: cluster_pb2.Cluster, path: str) -> HttpProtocolOpt
     options = unpack(_OPTIONS, extensions[EXTENSION], where)
     _check_duration(options.common_http_protocol_options, f"{where}.common_http_protocol_options")
     return _of_options(options, message, where)
+
+
+def cluster_errors(message: cluster_pb2.Cluster, path: str) -> frozenset[int] | None:
+    """Which answers are errors to outlier detection; None: the 5xx."""
+    if EXTENSION not in message.typed_extension_protocol_options:
+        return None
+    where = f"{at(path, 'typed_extension_protocol_options')}[{EXTENSION}]"
+    options = unpack(_OPTIONS, message.typed_extension_protocol_options[EXTENSION], where)
+    if not options.outlier_detection.HasField("error_matcher"):
+        return None
+    where = f"{where}.outlier_detection.error_matcher"
+    return error_statuses(options.outlier_detection.error_matcher, where)
 
 
 def _check_duration(message: protocol_pb2.HttpProtocolOptions, path: str) -> None:

@@ -46,8 +46,14 @@ CLUSTERS: Table = {
     ),
     _UPSTREAM + "HttpProtocolOptions": Fields(
         "common_http_protocol_options upstream_http_protocol_options explicit_http_config "
-        "use_downstream_protocol_config auto_config"
+        "use_downstream_protocol_config auto_config outlier_detection"
     ),
+    _UPSTREAM + "HttpProtocolOptions.OutlierDetection": Fields("error_matcher"),
+    "envoy.config.common.matcher.v3.MatchPredicate": Fields(
+        "or_match and_match not_match any_match http_response_headers_match"
+    ),
+    "envoy.config.common.matcher.v3.MatchPredicate.MatchSet": Fields("rules"),
+    "envoy.config.common.matcher.v3.HttpHeadersMatch": Fields("headers"),
     _UPSTREAM + "HttpProtocolOptions.ExplicitHttpConfig": Fields(
         "http_protocol_options http2_protocol_options"
     ),

@@ -29,7 +29,7 @@ from proxy.upstream.pool import Exchange, Pool
 from proxy.upstream.preconnect import Foresight
 from proxy.upstream.preface import way_chooser
 from proxy.upstream.tcp_end import TcpEnd
-from proxy.upstream.verdict import IMMEDIATE_FAIL, status_of_grpc
+from proxy.upstream.verdict import IMMEDIATE_FAIL, matched, status_of_grpc
 from proxy.upstream.way import Way, the_way
 
 
@@ -313,7 +313,12 @@ class Cluster:
         else:
             host.rq_error += 1
         if host.monitor is not None:
-            host.monitor.on_status(status_of_grpc(request, response) or status, now)
+            errors = self.config.error_statuses
+            if errors is None:
+                judged = status_of_grpc(request, response) or status
+            else:
+                judged = matched(status, errors)
+            host.monitor.on_status(judged, now)
         if host.checker is not None and IMMEDIATE_FAIL in response.headers:
             host.checker.fail_at_once()
 

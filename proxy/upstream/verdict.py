@@ -26,3 +26,11 @@ def status_of_grpc(request: Request, response: Response) -> int | None:
     if said is None or not is_grpc(request) or not said.isdigit():
         return None
     return _OF_GRPC.get(said, _OTHER)
+
+
+def matched(status: int, errors: frozenset[int]) -> int:
+    """The status by which outlier detection counts an answer where a matcher says what is an error:
+    another one than 5xx is a 500."""
+    if status not in errors:
+        return 200
+    return status if status >= 500 else 500

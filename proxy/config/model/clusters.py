@@ -85,7 +85,8 @@ ClusterType = Literal[
 @frozen
 class Cluster:
     """eds_path: the file that has the endpoints, '' for ADS. clusters: those that an aggregate
-    cluster is made of, in the order of their priority."""
+    cluster is made of, in the order of their priority. error_statuses: which answers are errors to
+    outlier detection, None for the 5xx."""
 
     name: str
     type: ClusterType = "STATIC"
@@ -98,6 +99,7 @@ class Cluster:
     thresholds_default: Thresholds = Thresholds()
     thresholds_high: Thresholds = Thresholds()
     outlier: OutlierDetection | None = None
+    error_statuses: frozenset[int] | None = None
     health_check: HealthCheck | None = None
     ignore_new_hosts_until_first_hc: bool = False
     wait_for_warm_on_init: bool = True
