@@ -20,6 +20,7 @@ from proxy.compile.listeners import CompiledListener, CompiledListeners, Manager
 from proxy.compile.local_replies import local_replies
 from proxy.compile.routes.place import RouteContext
 from proxy.compile.routes.tables import CompiledTable
+from proxy.compile.tunnels import tunnels_of
 from proxy.config.model import (
     AccessLog,
     Explanations,
@@ -190,6 +191,7 @@ class Runtime:
             listener.per_connection_buffer_limit_bytes,
             guards,
             self._worker.call_later,
+            tunnels_of(config.tunneling) if config.tunneling is not None else None,
         )
 
     def _http_manager(

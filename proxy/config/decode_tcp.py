@@ -5,8 +5,10 @@ from __future__ import annotations
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
 from proxy.config.decode_access_log import access_logs
-from proxy.config.decode_common import seconds_or, value_or
+from proxy.config.decode_common import format_string, headers_to_add, seconds_or, value_or
 from proxy.config.model import TcpProxy
+from proxy.config.model.listeners import Tunneling
+from proxy.config.rejected import Rejected
 
 
 def tcp_proxy(message: tcp_proxy_pb2.TcpProxy, path: str) -> TcpProxy:
@@ -19,4 +21,20 @@ def tcp_proxy(message: tcp_proxy_pb2.TcpProxy, path: str) -> TcpProxy:
         idle_timeout_s=seconds_or(message, "idle_timeout", 3600.0),
         access_log=access_logs(message.access_log, f"{path}.access_log"),
         max_connect_attempts=value_or(message, "max_connect_attempts", 1),
+        tunneling=_tunneling(message.tunneling_config, f"{path}.tunneling_config")
+        if message.HasField("tunneling_config")
+        else None,
+    )
+
+
+def _tunneling(message: tcp_proxy_pb2.TcpProxy.TunnelingConfig, path: str) -> Tunneling:
+    if message.post_path and not message.use_post:
+        raise Rejected(f"{path}.post_path", "is for use_post only")
+    return Tunneling(
+        hostname=format_string(message.hostname, f"{path}.hostname"),
+        use_post=message.use_post,
+        post_path=message.post_path or "/",
+        headers=headers_to_add(message.headers_to_add, f"{path}.headers_to_add"),
+        propagate_response_headers=message.propagate_response_headers,
+        propagate_response_trailers=message.propagate_response_trailers,
     )

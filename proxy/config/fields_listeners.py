@@ -111,7 +111,12 @@ LISTENERS: Table = {
     _HCM + "Rds": Fields("config_source route_config_name"),
     _HCM + "HttpFilter": Fields("name typed_config is_optional disabled"),
     _TCP: Fields(
-        "stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts"
+        "stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts "
+        "tunneling_config"
+    ),
+    _TCP + ".TunnelingConfig": Fields(
+        "hostname use_post post_path headers_to_add propagate_response_headers "
+        "propagate_response_trailers"
     ),
     _TCP + ".WeightedCluster": Fields("clusters"),
     _TCP + ".WeightedCluster.ClusterWeight": Fields("name weight"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from proxy.config.model import TcpProxy
 from proxy.l4.guard import Guards
 from proxy.l4.record import Chain, ConnectionRecord
+from proxy.l4.tunnel import Tunnels
 from proxy.stats import Counter, Stats
 from proxy.upstream.asking import CallLater
 
@@ -55,7 +56,8 @@ class TcpConnections:
 class TcpManager:
     """log: called with each connection's record at its end. clusters: the running ones, by name.
     drained_at: when those that are left are closed (monotonic), 0 for never. guards: who looks at
-    connections first, None if nobody does."""
+    connections first, None if nobody does. tunnels: how the cluster's hosts let bytes through, if
+    not as they are."""
 
     def __init__(
         self,
@@ -70,6 +72,7 @@ class TcpManager:
         buffer_limit_bytes: int,
         guards: Guards | None,
         call_later: CallLater,
+        tunnels: Tunnels | None = None,
     ) -> None:
         self.config = config
         self.connections = connections
@@ -80,6 +83,7 @@ class TcpManager:
         self.buffer_limit_bytes = buffer_limit_bytes
         self.guards = guards
         self.call_later = call_later
+        self.tunnels = tunnels
         self.drained_at = 0.0
         self._clusters = clusters
         self._random = random

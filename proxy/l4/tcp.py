@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from proxy.l4.record import ConnectionRecord, Downstream
+from proxy.l4.tunnel import HttpTunnel
 from proxy.upstream.tcp import UpstreamTcp
 from proxy.upstream.tcp_end import TcpEnd
 
@@ -68,7 +69,7 @@ class DownstreamTcp(TcpEnd):
         super().__init__()
         self.manager = manager
         self.info = info
-        self.up: UpstreamTcp | None = None
+        self.up: UpstreamTcp | HttpTunnel | None = None
         self.record = ConnectionRecord(Downstream(info), manager.chain, monotonic())
         self._tried: list[Host] = []
         self._down_eof = self._up_eof = False
@@ -111,8 +112,18 @@ class DownstreamTcp(TcpEnd):
         self._tried.append(host)
         record.attempt += 1
         record.host = host
-        self.up = UpstreamTcp(cluster.serving(host), host, self)
-        self.manager.open_tcp(self.up)
+        self._dial(cluster.serving(host), host)
+
+    def _dial(self, cluster: Cluster, host: Host) -> None:
+        tunnels = self.manager.tunnels
+        if tunnels is None:
+            self.up = tcp = UpstreamTcp(cluster, host, self)
+            self.manager.open_tcp(tcp)
+            return
+        self.up = tunnel = HttpTunnel(tunnels, cluster, host, self, self.record)
+        if not tunnel.lease():
+            self.up = None
+            self._refuse("UO")
 
     def _pick(self, cluster: Cluster) -> Host | None:
         host = None
@@ -232,8 +243,11 @@ class DownstreamTcp(TcpEnd):
         self._log()
         up = self.up
         if up is None or not up.is_open:
-            if up is not None:
-                up.user = self.up = None
+            self.up = None
+            if isinstance(up, HttpTunnel):
+                up.abort()
+            elif up is not None:
+                up.user = None
             self._forget()
         elif exc is not None and not up.buffered:
             up.reset()
@@ -285,7 +299,7 @@ class DownstreamTcp(TcpEnd):
 
     # ------------------------------------------------------------------ the end
 
-    def _pass_end(self, to: TcpEnd | None) -> None:
+    def _pass_end(self, to: TcpEnd | HttpTunnel | None) -> None:
         """One direction is over; with the second the connection is."""
         if to is None or (self._down_eof and self._up_eof):
             self._close()

@@ -7,7 +7,7 @@ from dataclasses import field
 from typing import Any, Literal
 
 from proxy.config.frozen import frozen
-from proxy.config.model.common import CidrRange, SocketAddress
+from proxy.config.model.common import CidrRange, HeaderValueOption, SocketAddress
 from proxy.config.model.connecting import ProxyProtocolIn, SocketOption
 from proxy.config.model.ext_authz import NetworkExtAuthz
 from proxy.config.model.local_reply import LocalReplyConfig
@@ -122,6 +122,18 @@ class HttpConnectionManager:
 
 
 @frozen
+class Tunneling:
+    """`TunnelingConfig`: bytes go by CONNECT, or by POST to a path. hostname: a format string."""
+
+    hostname: str
+    use_post: bool = False
+    post_path: str = "/"
+    headers: tuple[HeaderValueOption, ...] = ()
+    propagate_response_headers: bool = False
+    propagate_response_trailers: bool = False
+
+
+@frozen
 class TcpProxy:
     """`TcpProxy`. One of cluster and weighted (name, weight) is set. idle_timeout_s: 0 is none."""
 
@@ -131,6 +143,7 @@ class TcpProxy:
     idle_timeout_s: float = 3600.0
     access_log: tuple[AccessLog, ...] = ()
     max_connect_attempts: int = 1
+    tunneling: Tunneling | None = None
 
 
 @frozen
