@@ -9,13 +9,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
 
 from controlplane.metrics import Metrics
+from controlplane.standing import Standing
 from controlplane.status import StatusRegistry
 from controlplane.xds.dump import dump
 from controlplane.xds.service import Connection
@@ -27,14 +30,16 @@ Connections = Callable[[], Iterable[Connection]]
 
 class Admin:
     def __init__(
-        self, registry: StatusRegistry, metrics: Metrics, connections: Connections
+        self,
+        standing: Standing,
+        registry: StatusRegistry,
+        metrics: Metrics,
+        connections: Connections,
     ) -> None:
+        self._standing = standing
         self._registry = registry
         self._metrics = metrics
         self._connections = connections
-        self.serving = False
-        self.troubles: Callable[[], Iterable[str]] = tuple
-        self.doubts: Callable[[], Iterable[str]] = tuple
 
     def application(self) -> web.Application:
         application = web.Application()
@@ -49,11 +54,12 @@ class Admin:
         return web.Response(text=PATHS)
 
     async def _ready(self, request: web.Request) -> web.Response:
-        doubts = list(self.doubts())
-        if self.serving and not doubts:
+        standing = self._standing
+        doubts = list(standing.doubts())
+        if standing.serving and not doubts:
             return web.Response(text="LIVE\n")
-        why = "".join(f"{line}\n" for line in (*doubts, *self.troubles()))
-        state = "SERVING" if self.serving else "INITIALIZING"
+        why = "".join(f"{line}\n" for line in (*doubts, *standing.troubles()))
+        state = "SERVING" if standing.serving else "INITIALIZING"
         return web.Response(status=503, text=f"{state}\n{why}")
 
     async def _status(self, request: web.Request) -> web.Response:
@@ -80,3 +86,11 @@ class Admin:
             c.node.id: await asyncio.to_thread(dump, c.machine.snapshot) for c in found
         }
         return web.json_response(result)
+
+
+async def serve(admin: Admin, listening: socket.socket, stack: AsyncExitStack) -> None:
+    """Until `stack` ends."""
+    runner = web.AppRunner(admin.application(), access_log=None)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.SockSite(runner, listening, shutdown_timeout=0.5).start()

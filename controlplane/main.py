@@ -14,23 +14,23 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import uvloop
-from aiohttp import web
 
 from certs.errors import CertificateError
 from certs.files import write_public
 from certs.passphrase import read_passphrase
 from certs.store import StoredAuthority, make_state_directory, open_store
 from controlplane.addresses import address_of, check_free
-from controlplane.admin import Admin
 from controlplane.ca.authority_files import adopt
 from controlplane.ca.foreign_issuer import ForeignIssuer, ForeignOptions
 from controlplane.ca.kubernetes import open_service_accounts
@@ -41,13 +41,13 @@ from controlplane.plane import Plane
 from controlplane.replicas import Replicas
 from controlplane.rotation.roster import Roster
 from controlplane.sources.files import FileSource, SourceError
-from controlplane.sources.kubernetes.room import open_kubernetes
 from controlplane.sources.store.etcd.store import EtcdStore
 from controlplane.sources.store.former import FORMER_FILE, migrate
 from controlplane.sources.store.mirror import Mirror
 from controlplane.sources.store.room import away, make_store
 from controlplane.sources.store.sqlite import SqliteStore
 from controlplane.sources.store.values import StoreAway, StoreError
+from controlplane.standing import Standing
 from controlplane.tasks import spawn
 
 log = logging.getLogger("weft.controlplane")
@@ -148,11 +148,13 @@ async def _serve(
         await replicas.take_over()
     await migrate(options.state_dir / FORMER_FILE, plane.mirror, store.place)
     stack.callback(plane.pipeline.close)
-    admin = Admin(plane.registry, plane.metrics, plane.connections)
+    standing = Standing()
     if files is not None:
-        admin.doubts = files.doubts
-    admin_port = await _start_admin(admin, options, stack)
-    if not await _kubernetes(options, plane, inventory, admin, stack, stopped):
+        standing.doubts = files.doubts
+    pages = _open_admin(options, stack)
+    if options.source is not None:  # listing may take long
+        await _serve_admin(pages, plane, standing, stack)
+    if not await _kubernetes(options, plane, inventory, standing, stack, stopped):
         return
     plane.pipeline.rebuild()
     if replicas is not None and plane.together is not None:
@@ -164,11 +166,13 @@ async def _serve(
         stack.callback(spawn(work, name).cancel)
     if replicas is not None:
         await replicas.announce(address_of(options.host, ports[0]))
-    _announce_serving(options, (*ports, admin_port), bundle_port, stack)
+    _announce_serving(options, (*ports, pages.getsockname()[1]), bundle_port, stack)
     stack.push_async_callback(_forget, plane.mirror)
     plane.conductor.resume()
+    if options.source is None:
+        await _serve_admin(pages, plane, standing, stack)
     _spare_what_stays()
-    admin.serving = True
+    standing.serving = True
 
 
 def _works(
@@ -250,17 +254,19 @@ async def _kubernetes(
     options: ControlPlaneOptions,
     plane: Plane,
     inventory: Inventory,
-    admin: Admin,
+    standing: Standing,
     stack: AsyncExitStack,
     stopped: asyncio.Future[int],
 ) -> bool:
     """Waits until everything was listed there, if it is a source. False: stopped before."""
     if options.source is None:
         return True
+    from controlplane.sources.kubernetes.room import open_kubernetes  # and a client of HTTP
+
     gc.enable()  # this may take long
     changed, registry = plane.pipeline.changed, plane.metrics.registry
     room = await open_kubernetes(options.source, inventory, changed, _say, registry, stack)
-    admin.troubles = lambda: room.source.troubles
+    standing.troubles = lambda: room.source.troubles
     plane.pipeline.on_conditions = lambda found: room.tell(found, plane.pipeline.statuses)
     waiting = spawn(room.source.ready(), "waiting for Kubernetes")
     await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -351,14 +357,23 @@ async def _forget(mirror: Mirror) -> None:
         log.warning("registered workloads stay in the store: %s", error.reason)
 
 
-async def _start_admin(admin: Admin, options: ControlPlaneOptions, stack: AsyncExitStack) -> int:
-    """On the loopback interface whatever --host says: the pages ask for no credentials."""
-    runner = web.AppRunner(admin.application(), access_log=None)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
+def _open_admin(options: ControlPlaneOptions, stack: AsyncExitStack) -> socket.socket:
+    """On the loopback interface whatever --host says: the pages ask for no credentials. Who calls
+    before they are served waits."""
     check_free("127.0.0.1", options.admin_port, "admin-port")
-    await web.TCPSite(runner, "127.0.0.1", options.admin_port, shutdown_timeout=0.5).start()
-    return int(runner.addresses[0][1])
+    listening = socket.create_server(("127.0.0.1", options.admin_port))
+    stack.callback(listening.close)
+    return listening
+
+
+async def _serve_admin(
+    listening: socket.socket, plane: Plane, standing: Standing, stack: AsyncExitStack
+) -> None:
+    """The server of HTTP is imported beside those who are served already: it takes longer than all
+    else that is left."""
+    pages = await asyncio.to_thread(import_module, "controlplane.admin")
+    rooms = standing, plane.registry, plane.metrics, plane.connections
+    await pages.serve(pages.Admin(*rooms), listening, stack)
 
 
 def _announce_serving(

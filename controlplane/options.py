@@ -6,9 +6,8 @@ from pathlib import Path
 
 from controlplane.ca.kubernetes import KubernetesOptions
 from controlplane.ca.service import MAX_TTL_S
-from controlplane.ca.service_accounts import DEFAULT_AUDIENCE
-from controlplane.ca.token_review import IN_CLUSTER
-from controlplane.sources.kubernetes.room import SourceOptions
+from controlplane.ca.service_accounts import DEFAULT_AUDIENCE, IN_CLUSTER
+from controlplane.sources.kubernetes.options import SourceOptions
 from controlplane.sources.store.place import StoreOptions
 from protos.frozen import frozen
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
@@ -39,10 +38,9 @@ from controlplane.doctor.examine import Doctor, Patients
 from controlplane.doctor.metrics import DoctorMetrics
 from controlplane.doctor.reports import Reports
 from controlplane.doctor.watch import Watch
-from controlplane.federation.endpoint import HOLD_S
 from controlplane.federation.federation import Federation
+from controlplane.federation.hints import HOLD_S
 from controlplane.federation.metrics import FederationMetrics
-from controlplane.federation.serve import BundleOptions, serve_bundle
 from controlplane.federation.shelf import Shelf
 from controlplane.inventory import Inventory
 from controlplane.mesh.credentials import Credential
@@ -50,7 +48,7 @@ from controlplane.mesh.model import Mesh
 from controlplane.metrics import Metrics
 from controlplane.objects import Objects, Rooms
 from controlplane.openid.discovery import Discovery
-from controlplane.openid.fetch import Fetcher
+from controlplane.openid.fetch import fetching
 from controlplane.openid.metrics import OpenIdMetrics
 from controlplane.openid.reach import Reach, networks
 from controlplane.openid.shelf import Shelf as KeyShelf
@@ -233,7 +231,7 @@ class Plane:
         blocked = networks(options.block_jwks)
         reach = Reach(loopback=is_loopback(options.host), blocked=blocked)
         discovery = Discovery(
-            Fetcher(reach, ssl.create_default_context()),
+            fetching(reach),
             KeyShelf(options.state_dir),
             lambda: self.pipeline.changed(),
         )
@@ -320,6 +318,8 @@ class Plane:
         options = self.options
         if options.bundle_port is None:
             return None
+        from controlplane.federation.serve import BundleOptions, serve_bundle  # a server of HTTP
+
         check_free(options.host, options.bundle_port, "bundle-port")
         bundle = BundleOptions(
             options.host,

@@ -10,8 +10,7 @@ from pathlib import Path
 from certs.errors import CertificateError
 from controlplane.ca.caller import ServiceAccountTokens
 from controlplane.ca.offline_tokens import OfflineOptions, OfflineTokens
-from controlplane.ca.service_accounts import DEFAULT_AUDIENCE
-from controlplane.ca.token_review import IN_CLUSTER, ApiServer, TokenReviews
+from controlplane.ca.service_accounts import DEFAULT_AUDIENCE, IN_CLUSTER
 from protos.frozen import frozen
 
 IN_CLUSTER_WORD = "in-cluster"
@@ -42,7 +41,10 @@ async def open_service_accounts(
             "--service-account-jwks"
         )
     if options.token_review:
-        server = _api_server(options, environment)
+        from controlplane.ca.token_review import ApiServer, TokenReviews  # and a client of HTTP
+
+        folder = options.credentials
+        server = ApiServer(_api_server(options, environment), folder / "ca.crt", folder / "token")
         reviews = TokenReviews(server, options.audiences, trust_domain)
         return await stack.enter_async_context(reviews)
     if options.jwks is None:
@@ -57,7 +59,8 @@ async def open_service_accounts(
     )
 
 
-def _api_server(options: KubernetesOptions, environment: Mapping[str, str]) -> ApiServer:
+def _api_server(options: KubernetesOptions, environment: Mapping[str, str]) -> str:
+    """Its URL."""
     url = options.token_review
     if url == IN_CLUSTER_WORD:
         host, port = (environment.get(f"KUBERNETES_SERVICE_{name}") for name in ("HOST", "PORT"))
@@ -70,4 +73,4 @@ def _api_server(options: KubernetesOptions, environment: Mapping[str, str]) -> A
     if not url.startswith("https://"):
         # Its answers decide who is who, and our token goes there.
         raise CertificateError(f"--token-review {url}: only https:// is asked about tokens")
-    return ApiServer(url, options.credentials / "ca.crt", options.credentials / "token")
+    return url

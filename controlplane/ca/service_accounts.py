@@ -6,12 +6,16 @@ The token's subject is `system:serviceaccount:NAMESPACE:NAME`; Istio's identity 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from certs.errors import CertificateError
 from certs.spiffe import SpiffeId
 from controlplane.ca.caller import Attestation, Caller, Unauthenticated
 
 DEFAULT_AUDIENCE = "istio-ca"
 """What Istio's injected pods mount their token for (istio-token)."""
+IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where a pod finds who it is."""
 
 _SUBJECT = ("system", "serviceaccount")
 _MAX_FACT = 300

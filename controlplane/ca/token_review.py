@@ -19,13 +19,12 @@ import aiohttp
 from certs.errors import CertificateError
 from certs.files import read_public, version_of
 from controlplane.ca.caller import Attestation, Caller, Kind, Unauthenticated
-from controlplane.ca.service_accounts import caller_of, fact
+from controlplane.ca.service_accounts import IN_CLUSTER, caller_of, fact
 from protos.frozen import frozen
 
 log = logging.getLogger("weft.controlplane.ca")
 
 PATH = "/apis/authentication.k8s.io/v1/tokenreviews"
-IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TIMEOUT_S = 5.0
 MAX_CONNECTIONS = 16
 _MAX_ANSWER_BYTES = 1 << 20

@@ -21,13 +21,10 @@ from certs.files import read_public, read_secret
 from certs.keys import key_from_pem, key_to_pem
 from certs.spiffe_bundle import emit_bundle
 from controlplane.ca.live import LiveAuthority
+from controlplane.federation.hints import REFRESH_HINT_S
 from protos.frozen import frozen
 
 log = logging.getLogger("weft.controlplane.federation")
-
-REFRESH_HINT_S = 60
-HOLD_S = 2.0 * REFRESH_HINT_S
-"""By then everybody who follows the hint has a new bundle, even if one attempt failed."""
 
 
 @frozen

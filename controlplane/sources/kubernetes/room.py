@@ -19,6 +19,7 @@ from controlplane.sources.kubernetes.access import MOUNT, AccessOptions, open_ac
 from controlplane.sources.kubernetes.client import Client
 from controlplane.sources.kubernetes.leader import Leader
 from controlplane.sources.kubernetes.metrics import KubernetesMetrics
+from controlplane.sources.kubernetes.options import SourceOptions as SourceOptions
 from controlplane.sources.kubernetes.source import KubernetesSource
 from controlplane.sources.kubernetes.status_writer import StatusWriter
 from controlplane.sources.kubernetes.teller import Teller
@@ -27,18 +28,6 @@ from controlplane.tasks import spawn
 from protos.frozen import frozen
 
 DEFAULT_NAMESPACE = "weft-system"
-
-
-@frozen
-class SourceOptions:
-    """namespaces: only these; none: all. lease_namespace: where the leader's Lease is; '': where
-    this pod is, else weft-system. last_good: the file in which policies are kept over a restart."""
-
-    kubeconfig: Path | None = None
-    context: str = ""
-    namespaces: tuple[str, ...] = ()
-    lease_namespace: str = ""
-    last_good: Path | None = None
 
 
 @frozen

@@ -20,7 +20,8 @@ from controlplane.errors import StartError
 from controlplane.mesh.policy import Security, TokenPolicy, TokenRule
 from controlplane.openid.discovery import Discovery
 from controlplane.openid.document import MAX_BYTES, count, discovery_url, keys_url, public_keys
-from controlplane.openid.fetch import Fetcher, FetchError
+from controlplane.openid.fetch import FetchError
+from controlplane.openid.fetcher import Fetcher
 from controlplane.openid.followed import LATE_AFTER_S, REFRESH_S, Followed
 from controlplane.openid.reach import Reach, networks
 from controlplane.openid.shelf import Shelf
@@ -153,7 +154,7 @@ async def provider(
 def fetched(reach: Reach, timeout_s: float = 5.0, **handlers: Handler) -> tuple[str, str]:
     async def fetch() -> tuple[str, str]:
         async with provider(**handlers) as issuer:
-            url, keys = await Fetcher(reach, ssl.create_default_context())(issuer, timeout_s)
+            url, keys = await fetching(reach)(issuer, timeout_s)
             return url.removeprefix(issuer), keys
 
     return asyncio.run(fetch())
@@ -204,7 +205,7 @@ def test_nobody_there_to_ask() -> None:
     with Reservation() as reservation:
         issuer = f"http://localhost:{reservation.port()}"
         with pytest.raises(FetchError, match=r"openid-configuration: .*[Cc]onnect") as failed:
-            asyncio.run(_asked(Fetcher(HERE, ssl.create_default_context()), issuer))
+            asyncio.run(_asked(fetching(HERE), issuer))
         assert "ssl" not in str(failed.value)
 
 
