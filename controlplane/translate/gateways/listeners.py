@@ -124,27 +124,37 @@ def _kinds_fault(state: State) -> Fault | None:
 
 
 def judge_conflicts(found: Iterable[State]) -> None:
-    """In the order of precedence: what comes first stays, what can't stand beside it does not."""
-    by_port = sorted(found, key=lambda state: state.listener.port)
-    for _, group in groupby(by_port, key=lambda state: state.listener.port):
+    """In the order of precedence: what an earlier owner has stays. Of two of one owner's that can't
+    be together none is the winner (Gateway API)."""
+    by_port = sorted(found, key=_port)
+    for _, group in groupby(by_port, key=_port):
         taken: list[State] = []
-        for state in group:
-            if state.accepted is None:
-                state.conflict = _conflict(state, taken)
-            if state.is_valid:
-                taken.append(state)
+        for _, own in groupby(group, key=_owner):
+            states = [state for state in own if state.accepted is None]
+            for state in states:
+                others = (*taken, *(one for one in states if one is not state))
+                state.conflict = _conflict(state, others)
+            taken += [state for state in states if state.is_valid]
 
 
-def _conflict(state: State, taken: list[State]) -> Fault | None:
-    own = state.listener
-    for other in (one.listener for one in taken):
+def _port(state: State) -> int:
+    return state.listener.port
+
+
+def _owner(state: State) -> tuple[str, str, str]:
+    return state.owner.kind(), state.owner.namespace, state.owner.name
+
+
+def _conflict(state: State, others: Iterable[State]) -> Fault | None:
+    own, hostname = state.listener, None
+    for other in (one.listener for one in others):
         if _FAMILY[other.protocol] != _FAMILY[own.protocol]:
-            message = f"the port {own.port} already carries {other.protocol} ({other.name})"
+            message = f"the port {own.port} also is to carry {other.protocol} ({other.name})"
             return Fault("ProtocolConflict", message)
-        if own.protocol == "TCP" or other.hostname == own.hostname:
-            message = f"{other.name} already has this host name on port {own.port}"
-            return Fault("HostnameConflict", message)
-    return None
+        if hostname is None and (own.protocol == "TCP" or other.hostname == own.hostname):
+            message = f"{other.name} also is to have this host name on port {own.port}"
+            hostname = Fault("HostnameConflict", message)
+    return hostname
 
 
 # --------------------------------------------------------------------------- namespaces

@@ -211,13 +211,30 @@ def test_a_request_belongs_to_the_closest_listener() -> None:
         ),
     ],
 )
-def test_the_first_of_two_that_can_not_be_together_stays(
+def test_of_two_that_can_not_be_together_none_is_the_winner(
     listeners: tuple[str, str], reason: str
 ) -> None:
-    first, second = told(translated(gateway(*listeners)), "Gateway", "edge").listeners
+    third = "{name: c, port: 81, protocol: HTTP}"
+    *both, apart = told(translated(gateway(*listeners, third)), "Gateway", "edge").listeners
+    assert apart.conditions[1].status == "False"
+    for one in both:
+        conflicted = one.conditions[1]
+        assert (conflicted.status, conflicted.reason) == ("True", f"{reason}Conflict")
+
+
+def test_what_a_gateway_has_no_listener_set_takes() -> None:
+    allowed = "allowedListeners: {namespaces: {from: Same}}"
+    text = gateway("{name: a, port: 80, protocol: HTTP}").replace(
+        "listeners:", f"{allowed}, listeners:"
+    )
+    spec = "{parentRef: {name: edge}, listeners: [{name: b, port: 80, protocol: TCP}]}"
+    more = f"{{apiVersion: {API}, kind: ListenerSet, metadata: {{name: more}}, spec: {spec}}}"
+    mesh = translated(text, more)
+    (first,), (second,) = (
+        told(mesh, *of).listeners for of in (("Gateway", "edge"), ("ListenerSet", "more"))
+    )
     assert first.conditions[1].status == "False"
-    conflicted = second.conditions[1]
-    assert (conflicted.status, conflicted.reason) == ("True", f"{reason}Conflict")
+    assert second.conditions[1].reason == "ProtocolConflict"
 
 
 def test_a_route_for_two_listeners_counts_at_both() -> None:
