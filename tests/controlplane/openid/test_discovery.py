@@ -20,7 +20,7 @@ from controlplane.errors import StartError
 from controlplane.mesh.policy import Security, TokenPolicy, TokenRule
 from controlplane.openid.discovery import Discovery
 from controlplane.openid.document import MAX_BYTES, count, discovery_url, keys_url, public_keys
-from controlplane.openid.fetch import FetchError
+from controlplane.openid.fetch import Fetch, FetchError, fetching
 from controlplane.openid.fetcher import Fetcher
 from controlplane.openid.followed import LATE_AFTER_S, REFRESH_S, Followed
 from controlplane.openid.reach import Reach, networks
@@ -238,7 +238,7 @@ def test_names_of_forbidden_addresses_are_not_asked() -> None:
             asyncio.run(_asked(fetch, issuer))
 
 
-async def _asked(fetch: Fetcher, issuer: str) -> tuple[str, str]:
+async def _asked(fetch: Fetch, issuer: str) -> tuple[str, str]:
     return await fetch(issuer, 1.0)
 
 
