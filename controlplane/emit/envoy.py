@@ -170,8 +170,8 @@ def _own_side(of: Beside, node: Node) -> Draft:
     namespace = workload.namespace if workload is not None else ""
     settings = of.settings
     named = ((p, stat_names.inbound(settings.inbound_stat_name, p, namespace)) for p in ports)
-    made = (clusters.inbound(*one, settings.keeps_case) for one in named)
-    own = {cluster.name: cluster for cluster in made}
+    inside = (clusters.inbound(*one, settings.keeps_case) for one in named)
+    own = {cluster.name: cluster for cluster in inside}
     own |= {jwt.cluster_name(rule): jwt.cluster(rule) for rule in jwks_places(guards.tokens)}
     denied = of.denied
     domains, logs = of.trust_domains, of.logs
