@@ -193,16 +193,23 @@ def of_layers(layers: tuple[Layer, ...], lazy: int) -> Resources:
     return Resources(layers, lazy)
 
 
-@frozen
 class Snapshot:
-    """type_url -> Resources, and one version for all of it."""
+    """type_url -> Resources, and one version for all of it. It never changes."""
 
-    types: Mapping[str, Resources]
+    __slots__ = ("_version", "types")
+
+    def __init__(self, types: Mapping[str, Resources]) -> None:
+        self.types = types
+        self._version = ""
 
     @property
     def version(self) -> str:
-        digest = sum(_factor(type_url) * found.digest for type_url, found in self.types.items())
-        return f"{digest & _MASK:016x}"
+        if not self._version:
+            digest = 0
+            for type_url, found in self.types.items():
+                digest += _factor(type_url) * found.digest
+            self._version = f"{digest & _MASK:016x}"
+        return self._version
 
     def of(self, type_url: str) -> Resources:
         return self.types.get(type_url, NOTHING)

@@ -46,10 +46,13 @@ class DeltaStream(Stream):
             return self._first(request)
         rejection = rejection_of(request)
         event = _settle(subscription, request.response_nonce, rejection)
-        missing = self._follow(subscription, request)
-        asked = bool(request.resource_names_subscribe or request.resource_names_unsubscribe)
-        self._tell_missing(type_url, subscription, missing)
-        pushes = self._respond(type_url) if asked else []
+        pushes: list[Push] = []
+        if request.resource_names_subscribe or request.resource_names_unsubscribe:
+            missing = self._follow(subscription, request)
+            self._tell_missing(type_url, subscription, missing)
+            pushes = self._respond(type_url)
+        elif self._rollout.complete:  # as nearly always
+            return Answer(event, type_url, rejection or "")
         return Answer(event, type_url, rejection or "", (*pushes, *self._advance()))
 
     def _first(self, request: DeltaDiscoveryRequest) -> Answer:

@@ -50,21 +50,24 @@ class Rollout:
         return () if self.complete else _GATES[self._stage]
 
     def step(self) -> tuple[str, ...]:
-        """Makes the next stage visible; answers the types to push now, in order: those that are
-        others than before, and endpoints with their clusters."""
-        types, changed = _STAGES[self._stage], set[str]()
+        """Makes the next stage visible; answers the types to push now, in order (TYPES): those that
+        are others than before, and endpoints with their clusters."""
+        types, visible, target = _STAGES[self._stage], self._visible, self._target.types
         last = self._stage == len(_STAGES) - 1
+        changed: list[str] = []
+        there = True
         for type_url in self._differs:
-            if type_url not in types:
-                continue
-            new, old = self._target.of(type_url), self._visible[type_url]
+            new, old = target.get(type_url, NOTHING), visible[type_url]
             if new is old:
                 continue
-            keep_old = not last and type_url != LDS
-            self._visible[type_url] = new.with_old(old) if keep_old else new
-            changed.add(type_url)
+            if type_url in types:
+                keep_old = not last and type_url != LDS
+                visible[type_url] = new.with_old(old) if keep_old else new
+                changed.append(type_url)
+            there = there and visible[type_url] is new
         self._stage += 1
-        self.complete = last
-        if CDS in changed:
-            changed.add(EDS)
-        return tuple(type_url for type_url in types if type_url in changed) if changed else ()
+        # Mostly nothing is gone, and what is new is all there is to come.
+        self.complete = last or there
+        if changed and changed[0] == CDS and EDS not in changed:
+            changed.insert(1, EDS)
+        return tuple(changed)

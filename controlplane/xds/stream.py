@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -18,7 +18,6 @@ from controlplane.resources import NOTHING, Resource, Resources, Snapshot
 from controlplane.snapshot import encode
 from controlplane.xds.rollout import Rollout
 from controlplane.xds.wire import Push
-from protos.frozen import frozen
 from protos.types import CDS, EDS, LDS, RDS, VHDS
 
 WILDCARD = "*"
@@ -41,8 +40,7 @@ def rejection_of(request: DiscoveryRequest | DeltaDiscoveryRequest) -> str | Non
     return request.error_detail.message or "rejected without a message"
 
 
-@frozen
-class Answer:
+class Answer(NamedTuple):
     """What one request was and what it led to. detail is a NACK's message."""
 
     event: Event
@@ -80,8 +78,9 @@ class Subscription:
             self.rejected |= dict.fromkeys(named or push.names or [""], rejection)
             return "nack"
         self.acked_version = push.version
-        for name in (*push.names, *push.removed, ""):
-            self.rejected.pop(name, None)
+        if self.rejected:
+            for name in (*push.names, *push.removed, ""):
+                self.rejected.pop(name, None)
         return "ack"
 
 
@@ -146,9 +145,10 @@ class Stream(ABC):
     def _advance(self) -> list[Push]:
         """Takes as many stages of the rollout as the answers so far allow."""
         pushes: list[Push] = []
-        while not self._rollout.complete and not self._waits_for(self._rollout.gate()):
-            subscribed = [t for t in self._rollout.step() if t in self.subscriptions]
-            pushes += [push for t in subscribed if (push := self._push(t))]
+        rollout, subscriptions = self._rollout, self.subscriptions
+        while not rollout.complete and not self._waits_for(rollout.gate()):
+            subscribed = [t for t in rollout.step() if t in subscriptions]
+            pushes += [push for t in subscribed if (push := self._push(t)) is not None]
         return pushes
 
     def _waits_for(self, types: tuple[str, ...]) -> bool:
