@@ -12,8 +12,9 @@ from typing import Any
 import yaml
 
 from controlplane.resources import Snapshot
+from controlplane.snapshot import Draft
 from controlplane.xds.dump import dump
-from protos.types import short_name
+from protos.types import CDS, EDS, LDS, RDS, short_name
 from proxy.config.decode import decode
 from proxy.xds.as_json import as_json
 
@@ -37,6 +38,24 @@ def hold(path: Path, text: str) -> None:
 
 def as_text(tree: Any) -> str:
     return yaml.dump(tree, Dumper=_Dumper, sort_keys=True, width=100)
+
+
+def bodies(draft: Draft) -> Iterator[tuple[str, bytes]]:
+    """(type URL, message) of all but secrets."""
+    for type_url, messages in (
+        (CDS, draft.clusters),
+        (EDS, draft.endpoints),
+        (LDS, draft.listeners),
+        (RDS, draft.routes),
+    ):
+        for message in messages:
+            yield type_url, message.SerializeToString(deterministic=True)
+
+
+def read_by_weft(draft: Draft) -> None:
+    """Nothing of it is refused."""
+    for type_url, body in bodies(draft):
+        decode(type_url, body)
 
 
 def resources_of(snapshot: Snapshot) -> str:

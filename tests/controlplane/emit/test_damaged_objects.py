@@ -19,10 +19,9 @@ from controlplane.kinds.parse import Parsed, parse, parse_value
 from controlplane.mesh.model import Mesh
 from controlplane.snapshot import check
 from controlplane.translate import build
-from protos.types import CDS, EDS, LDS, RDS
-from proxy.config.decode import decode
 from tests.support.damage import Damaged, damaged
 from tests.support.documented import free_ports
+from tests.support.golden import read_by_weft
 from tests.support.judge import judging
 from tests.support.mesh import TRUST_DOMAIN, node
 
@@ -67,14 +66,7 @@ def holds_together(one: Damaged, mesh: Mesh) -> None:
     list(faults(mesh.patches))
     draft = emit(mesh, NODE)
     assert check(draft) == (), one.name
-    for type_url, messages in (
-        (CDS, draft.clusters),
-        (EDS, draft.endpoints),
-        (LDS, draft.listeners),
-        (RDS, draft.routes),
-    ):
-        for message in messages:
-            decode(type_url, message.SerializeToString())
+    read_by_weft(draft)
 
 
 def of_damaged(seeds: range) -> Iterator[tuple[Damaged, list[Parsed]]]:

@@ -12,11 +12,10 @@ import pytest
 from controlplane.emit.envoy import emit
 from controlplane.mesh.model import Mesh
 from controlplane.snapshot import check
-from protos.types import CDS, EDS, LDS, RDS
 from proxy.config.decode import name_of
 from tests.support.documented import AREAS, FOLDER, KEPT_PORTS, free_ports, inputs, mesh_of
 from tests.support.emit_cases import CASES
-from tests.support.golden import Parts, as_text, beyond, hold
+from tests.support.golden import Parts, as_text, beyond, bodies, hold
 from tests.support.golden import parts as parts_of
 from tests.support.judge import judging
 from tests.support.mesh import node
@@ -28,15 +27,8 @@ def parts(mesh: Mesh) -> Parts:
     draft = emit(mesh, NODE)
     assert check(draft) == ()
     found: Parts = {}
-    for type_url, messages in (
-        (CDS, draft.clusters),
-        (EDS, draft.endpoints),
-        (LDS, draft.listeners),
-        (RDS, draft.routes),
-    ):
-        for message in messages:
-            body = message.SerializeToString(deterministic=True)
-            found.update(parts_of(type_url, name_of(type_url, body), body))
+    for type_url, body in bodies(draft):
+        found.update(parts_of(type_url, name_of(type_url, body), body))
     return found
 
 

@@ -9,10 +9,8 @@ import pytest
 from controlplane.emit.envoy import emit
 from controlplane.resources import assemble
 from controlplane.snapshot import check
-from protos.types import CDS, EDS, LDS, RDS
-from proxy.config.decode import decode
 from tests.support.emit_cases import CASES
-from tests.support.golden import hold, resources_of
+from tests.support.golden import hold, read_by_weft, resources_of
 from tests.support.mesh import node
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -44,8 +42,4 @@ def test_the_same_mesh_gives_the_same_bytes(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_weft_reads_what_we_emit(name: str) -> None:
     """Nothing is refused, as Envoy refuses nothing (test_judge_envoy)."""
-    draft = emit(CASES[name](), NODE)
-    groups = ((CDS, draft.clusters), (EDS, draft.endpoints), (LDS, draft.listeners))
-    for type_url, messages in (*groups, (RDS, draft.routes)):
-        for message in messages:
-            decode(type_url, message.SerializeToString())
+    read_by_weft(emit(CASES[name](), NODE))

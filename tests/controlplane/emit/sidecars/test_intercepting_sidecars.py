@@ -11,9 +11,8 @@ from controlplane.mesh.model import Mesh
 from controlplane.resources import assemble
 from controlplane.snapshot import check
 from controlplane.xds.cache import SnapshotCache
-from protos.types import CDS, EDS, LDS, PUSH_ORDER, RDS
-from proxy.config.decode import decode
-from tests.support.golden import hold, resources_of
+from protos.types import LDS, PUSH_ORDER, RDS
+from tests.support.golden import hold, read_by_weft, resources_of
 from tests.support.intercepting import CASES, GOLDEN, intercepted
 from tests.support.mesh import node
 
@@ -38,11 +37,7 @@ def test_emission_is_as_kept(name: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_weft_reads_what_we_emit(name: str) -> None:
-    draft = emit(intercepted(name), NODES[1])
-    groups = ((CDS, draft.clusters), (EDS, draft.endpoints), (LDS, draft.listeners))
-    for type_url, messages in (*groups, (RDS, draft.routes)):
-        for message in messages:
-            decode(type_url, message.SerializeToString())
+    read_by_weft(emit(intercepted(name), NODES[1]))
 
 
 def test_a_cache_gives_what_emission_makes_whatever_came_before() -> None:
