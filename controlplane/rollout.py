@@ -41,8 +41,7 @@ class Rollout:
         sent = [one for one in here if one.last_push_at >= self._since]
         refused = {one.node.id: why for one in sent if (why := _refusal(one))}
         live = sum(one.machine.synced and one.node.id not in refused for one in sent)
-        # Who holds its lock is just being compared, or written to.
-        looked = not any(one.due or one.lock.locked() for one in here)
+        looked = not any(one.due for one in here)
         return Progress(
             concerned=len(sent),
             live=live,

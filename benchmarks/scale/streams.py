@@ -14,7 +14,7 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,9 +38,13 @@ IDENTITY = SpiffeId.workload("cluster.local", "default", "default")
 
 
 class FakeStream:
-    """A client: it says what it wants, and acknowledges all that it gets."""
+    """A client, its call and context: it says what it wants, and acknowledges all that it gets."""
+
+    full = over = False
+    on_room: Any = None
 
     def __init__(self, number: int) -> None:
+        self.call = self
         self.requests: asyncio.Queue[bytes] = asyncio.Queue()
         self.answers = 0
         self._number = number
@@ -61,15 +65,18 @@ class FakeStream:
         for one in (first, DeltaDiscoveryRequest(type_url=LDS), wanted):
             self.requests.put_nowait(one.SerializeToString())
 
-    async def write(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         response = DeltaDiscoveryResponse.FromString(data)
         answer = DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
         self.requests.put_nowait(answer.SerializeToString())
         self.answers += 1
 
-    async def read(self) -> AsyncIterator[bytes]:
+    async def read(self) -> bytes:
+        return await self.requests.get()
+
+    async def each(self, take: Callable[[bytes], None]) -> None:
         while True:
-            yield await self.requests.get()
+            take(await self.requests.get())
 
     def peer(self) -> str:
         return "fake"
@@ -96,7 +103,7 @@ async def run(proxies: int, changes: int) -> None:
         roster = Roster(Path(folder, "roster.json"), time.time)
     ads = AdsService(admit, cache, (registry, metrics, roster), time.time)
     streams = [FakeStream(number) for number in range(proxies)]
-    serving = [spawn(ads._delta(one.read(), cast(Any, one)), "stream") for one in streams]
+    serving = [spawn(ads._delta(None, cast(Any, one)), "stream") for one in streams]
     for one in streams:
         one.begin(CLUSTER.format("one"))
     costs: list[float] = []

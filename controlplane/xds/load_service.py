@@ -1,4 +1,4 @@
-"""Envoy's LoadReportingService over grpc.aio: clients say every few seconds what they have sent.
+"""Envoy's LoadReportingService over gRPC: clients say every few seconds what they have sent.
 
 Admitted as discovery streams are. A client that can, reports all of its clusters; of another the
 services' are asked for by name.
@@ -16,9 +16,10 @@ from google.protobuf.message import DecodeError
 
 from certs.spiffe import SpiffeId
 from controlplane.emit.node import BadNode, parse
+from controlplane.rpc.context import Context
 from controlplane.xds.admission import Seats, objection
 from controlplane.xds.loads import Loads
-from controlplane.xds.service import Authenticate, Context, refuse
+from controlplane.xds.service import Authenticate, refuse
 
 log = logging.getLogger("weft.controlplane.xds")
 
@@ -45,7 +46,7 @@ class LoadService:
         self._seats = seats or Seats()
 
     def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
-        """What to add to a grpc.aio server."""
+        """What to add to our server."""
         methods = {"StreamLoadStats": grpc.stream_stream_rpc_method_handler(self._stream)}
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 

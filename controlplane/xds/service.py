@@ -1,7 +1,8 @@
-"""Aggregated discovery over grpc.aio: the shell around the two state machines.
+"""Aggregated discovery over gRPC: the shell around the two state machines.
 
-Each stream has one machine and one lock: whoever holds the lock feeds the machine and writes what
-comes out, in order. A slow reader holds up only its own stream: `write` waits, and of all
+Each stream has one machine. A request is fed to it in the turn of the loop that brings it, and a
+new configuration is sent in the turn that tells of it: no task, no lock, no queue of ours. A slow
+reader holds up only its own stream: while its call is full nothing is fed or sent, and of all
 configurations that come meanwhile only the last one is taken. Responses are bytes already.
 """
 
@@ -9,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, NoReturn, Protocol, TypeAlias
 
@@ -22,7 +23,9 @@ from google.protobuf.message import DecodeError
 from certs.spiffe import SpiffeId
 from certs.x509 import Certificate
 from controlplane.emit.node import BadNode, Node, parse
-from controlplane.tasks import spawn
+from controlplane.rpc.call import Call
+from controlplane.rpc.codes import INTERNAL, CallRefused
+from controlplane.rpc.context import Context
 from controlplane.xds import admission
 from controlplane.xds.admission import Proof, Seats, objection
 from controlplane.xds.cache import SnapshotCache
@@ -35,10 +38,8 @@ from protos.types import HEALTH, short_name
 log = logging.getLogger("weft.controlplane.xds")
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
-CANCEL_DELAY_S = 0.02
 WOKEN_AT_ONCE = 50
 Request: TypeAlias = DiscoveryRequest | DeltaDiscoveryRequest
-Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Authenticate = Callable[[Any], Awaitable[Proof]]
 
 
@@ -47,9 +48,9 @@ class Connection:
     """One admitted stream, as status sees it. Times are Unix seconds; 0 is never.
 
     leaf: the certificate that it came with, None if by token. left: its client has ended it in
-    order, and not merely gone. unwanted: why it is about to be ended. due: a configuration is in
-    force that its watcher has yet to compare with what it has. healthy: what an agent has told of
-    its workload, None while it is silent."""
+    order, and not merely gone. unwanted: why it was ended. due: a configuration is in force that
+    has yet to be compared with what it has. healthy: what an agent has told of its workload, None
+    while it is silent."""
 
     node: Node
     identity: SpiffeId
@@ -64,8 +65,6 @@ class Connection:
     unwanted: str = ""
     due: bool = False
     healthy: bool | None = None
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Observer(Protocol):
@@ -91,11 +90,11 @@ class AdsService:
         self._cache = cache
         self._observers = tuple(observers)
         self._clock = clock
-        self.connections: dict[Connection, None] = {}
+        self.connections: dict[Connection, Call] = {}
         self._to_wake: dict[Connection, None] = {}
 
     def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
-        """What to add to a grpc.aio server. Without serializers: bytes pass as they are."""
+        """What to add to our server. Without serializers: bytes pass as they are."""
         methods = {
             "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._sotw),
             "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._delta),
@@ -111,47 +110,32 @@ class AdsService:
             connection.due = True
         if not self._to_wake and self.connections:
             asyncio.get_running_loop().call_soon(self._wake_some)
-        self._to_wake.update(self.connections)
+        self._to_wake.update(dict.fromkeys(self.connections))
 
     def _wake_some(self) -> None:
         """A few in each turn of the loop, so that what they send and answer has its turns, too."""
         for connection in tuple(islice(self._to_wake, WOKEN_AT_ONCE)):
             del self._to_wake[connection]
-            if not self._is_unconcerned(connection):
-                connection.wake.set()
+            self._catch_up(connection)
         if self._to_wake:
             asyncio.get_running_loop().call_soon(self._wake_some)
 
-    def _is_unconcerned(self, connection: Connection) -> bool:
-        """Its node has what it had: its watcher need not be woken to find that out."""
-        if connection.lock.locked() or connection.unwanted:
-            return False
-        try:
-            snapshot = self._cache.snapshot(connection.node)
-        except Exception:
-            return False  # its watcher will say so, and end the stream
-        if snapshot is not connection.machine.snapshot:
-            return False
-        connection.due = False
-        self._settle(connection)
-        return True
-
     def sever(self, why_not: Callable[[Connection], str]) -> None:
         """Ends each stream for which there is a reason why it should not be."""
-        for connection in self.connections:
+        for connection, call in self.connections.items():
             connection.unwanted = why_not(connection)
             if connection.unwanted:
-                connection.wake.set()
+                error = refused(call, grpc.StatusCode.UNAUTHENTICATED, connection.unwanted)
+                call.finish(error.code, connection.unwanted)
 
-    async def _sotw(self, requests: AsyncIterator[bytes], context: Context) -> None:
-        await self._serve(requests, context, DiscoveryRequest, SotwStream)
+    async def _sotw(self, _: object, context: Context) -> None:
+        await self._serve(context, DiscoveryRequest, SotwStream)
 
-    async def _delta(self, requests: AsyncIterator[bytes], context: Context) -> None:
-        await self._serve(requests, context, DeltaDiscoveryRequest, DeltaStream)
+    async def _delta(self, _: object, context: Context) -> None:
+        await self._serve(context, DeltaDiscoveryRequest, DeltaStream)
 
     async def _serve(
         self,
-        requests: AsyncIterator[bytes],
         context: Context,
         request_class: type[DiscoveryRequest] | type[DeltaDiscoveryRequest],
         machine_class: type[SotwStream] | type[DeltaStream],
@@ -159,30 +143,27 @@ class AdsService:
         proof = await self._authenticate(context)
         if proof.refusal:  # before anything that a stranger sends is read
             await refuse(context, grpc.StatusCode.UNAUTHENTICATED, proof.refusal)
-        first = await anext(aiter(requests), None)
+        call = context.call
+        first = await call.read()
         if first is None:
             return
-        request = await _decode(request_class, first, context)
-        node, identity = await self._admit(request, proof, context)
+        request = _decode(request_class, first, call)
+        node, identity = _admit(request, proof, call)
         machine = machine_class(self._cache.snapshot(node))
         variant = "delta" if machine_class is DeltaStream else "sotw"
         connection = Connection(node, identity, variant, self._clock(), machine, leaf=proof.leaf)
         if no_room := self._seats.take(identity):
-            await refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, no_room)
-        self.connections[connection] = None
+            raise refused(call, grpc.StatusCode.RESOURCE_EXHAUSTED, no_room)
+        self.connections[connection] = call
         log.info("connected node=%s identity=%s variant=%s", node.id, identity, variant)
         self._changed(connection)
-        watcher = spawn(self._watch(connection, context), f"discovery watcher of {node.id}")
+        call.on_room = partial(self._has_room, connection)
         try:
-            await self._feed(connection, request, context)
-            async for data in requests:
-                request = await _decode(request_class, data, context)
-                await self._feed(connection, request, context)
-            # grpc.aio ends the requests of a client that is gone, too, and cancels us then.
-            await asyncio.sleep(CANCEL_DELAY_S)
+            self._feed(connection, request, call)
+            await call.each(partial(self._hear, connection, request_class, call))
             connection.left = True
         finally:
-            watcher.cancel()
+            call.on_room = None
             connection.open = False
             self._to_wake.pop(connection, None)
             del self.connections[connection]
@@ -190,71 +171,58 @@ class AdsService:
             log.info("disconnected node=%s", node.id)
             self._changed(connection)
 
-    async def _admit(
-        self, request: Request, proof: Proof, context: Context
-    ) -> tuple[Node, SpiffeId]:
-        """The node that the first request names, if the stream may speak for it."""
-        if not request.HasField("node"):
-            reason = "the first request of a stream carries no node"
-            return await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, reason)
-        try:
-            node = parse(request.node)
-        except BadNode as error:
-            return await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        if why_not := objection(node, proof.identity):
-            return await refuse(context, grpc.StatusCode.PERMISSION_DENIED, why_not)
-        assert proof.identity is not None  # objection() has seen to it
-        return node, proof.identity
+    # ------------------------------------------------------------------ one stream
 
-    async def _feed(self, connection: Connection, request: Request, context: Context) -> None:
+    def _hear(
+        self,
+        connection: Connection,
+        request_class: type[DiscoveryRequest] | type[DeltaDiscoveryRequest],
+        call: Call,
+        data: bytes,
+    ) -> None:
+        self._feed(connection, _decode(request_class, data, call), call)
+
+    def _feed(self, connection: Connection, request: Request, call: Call) -> None:
         if request.type_url == HEALTH:
             connection.healthy = not request.HasField("error_detail")
             self._changed(connection)
             return
         if _names_with(connection.machine, request) > admission.MAX_NAMES:
             reason = f"a stream may ask for no more than {admission.MAX_NAMES} resources by name"
-            await refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, reason)
-        async with connection.lock:
-            answer = connection.machine.feed(request)
-            if answer.event == "nack":
-                name = short_name(answer.type_url)
-                log.warning("rejected node=%s type=%s: %s", connection.node.id, name, answer.detail)
-                for observer in self._observers:
-                    observer.rejected(connection, answer)
-            await self._write(connection, answer.pushes, context)
-            self._settle(connection)
+            raise refused(call, grpc.StatusCode.RESOURCE_EXHAUSTED, reason)
+        answer = connection.machine.feed(request)
+        if answer.event == "nack":
+            name = short_name(answer.type_url)
+            log.warning("rejected node=%s type=%s: %s", connection.node.id, name, answer.detail)
+            for observer in self._observers:
+                observer.rejected(connection, answer)
+        self._write(connection, answer.pushes, call)
+        self._settle(connection)
 
-    async def _watch(self, connection: Connection, context: Context) -> None:
-        """Sends what changes, until cancelled or the client has gone (its reader notices too)."""
-        try:
-            while True:
-                await connection.wake.wait()
-                if connection.unwanted:
-                    await refuse(context, grpc.StatusCode.UNAUTHENTICATED, connection.unwanted)
-                await self._catch_up(connection, context)
-        except grpc.aio.BaseError:
+    def _has_room(self, connection: Connection) -> None:
+        """Its client reads again."""
+        if connection.due:
+            self._catch_up(connection)
+
+    def _catch_up(self, connection: Connection) -> None:
+        """Sends what its node lacks by now; not to a client that does not read."""
+        call = self.connections[connection]
+        if call.full or call.over:
             return
-        except Exception as error:
-            # Our own mistake. Without its watcher the stream would stay and hear of nothing more.
-            log.exception("stream ended node=%s", connection.node.id)
-            with suppress(grpc.aio.BaseError):
-                await context.abort(grpc.StatusCode.INTERNAL, f"configuration failed: {error}")
-
-    async def _catch_up(self, connection: Connection, context: Context) -> None:
-        async with connection.lock:
-            connection.wake.clear()
-            connection.due = False
+        connection.due = False
+        try:
             snapshot = self._cache.snapshot(connection.node)
             if snapshot is not connection.machine.snapshot:
-                pushes = connection.machine.on_snapshot(snapshot)
-                await self._write(connection, pushes, context)
+                self._write(connection, connection.machine.on_snapshot(snapshot), call)
             self._settle(connection)
+        except Exception as error:
+            # Our own mistake, and no other stream's; this one would hear of nothing more.
+            log.exception("stream ended node=%s", connection.node.id)
+            call.finish(INTERNAL, f"configuration failed: {error}")
 
-    async def _write(
-        self, connection: Connection, pushes: Iterable[Push], context: Context
-    ) -> None:
+    def _write(self, connection: Connection, pushes: Iterable[Push], call: Call) -> None:
         for push in pushes:
-            await context.write(push.body)
+            call.send(push.body)
             connection.last_push_at = self._clock()
             for observer in self._observers:
                 observer.pushed(connection, push)
@@ -275,16 +243,29 @@ class AdsService:
             observer.changed(connection)
 
 
-async def _decode(
-    request_class: type[DiscoveryRequest] | type[DeltaDiscoveryRequest],
-    data: bytes,
-    context: Context,
+def _admit(request: Request, proof: Proof, call: Call) -> tuple[Node, SpiffeId]:
+    """The node that the first request names, if the stream may speak for it."""
+    if not request.HasField("node"):
+        reason = "the first request of a stream carries no node"
+        raise refused(call, grpc.StatusCode.INVALID_ARGUMENT, reason)
+    try:
+        node = parse(request.node)
+    except BadNode as error:
+        raise refused(call, grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
+    if why_not := objection(node, proof.identity):
+        raise refused(call, grpc.StatusCode.PERMISSION_DENIED, why_not)
+    assert proof.identity is not None  # objection() has seen to it
+    return node, proof.identity
+
+
+def _decode(
+    request_class: type[DiscoveryRequest] | type[DeltaDiscoveryRequest], data: bytes, call: Call
 ) -> Request:
     try:
         return request_class.FromString(data)
     except DecodeError as error:
         reason = f"not a {request_class.DESCRIPTOR.full_name}: {error}"
-        return await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, reason)
+        raise refused(call, grpc.StatusCode.INVALID_ARGUMENT, reason) from error
 
 
 def _names_with(machine: Stream, request: Request) -> int:
@@ -299,7 +280,12 @@ def _names_with(machine: Stream, request: Request) -> int:
     return machine.names + len(request.resource_names) - (len(held.names) if held else 0)
 
 
+def refused(call: Call, code: grpc.StatusCode, reason: str) -> CallRefused:
+    """What ends the call when it is raised by whoever handles it; it is in the log already."""
+    log.warning("refused stream peer=%s code=%s: %s", call.peer(), code.name, reason)
+    return CallRefused(code.value[0], reason)
+
+
 async def refuse(context: Context, code: grpc.StatusCode, reason: str) -> NoReturn:
     """Ends the call."""
-    log.warning("refused stream peer=%s code=%s: %s", context.peer(), code.name, reason)
-    await context.abort(code, reason)
+    raise refused(context.call, code, reason)

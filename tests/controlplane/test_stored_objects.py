@@ -270,14 +270,6 @@ def test_only_proxies_that_were_sent_something_are_concerned() -> None:
     assert rollout.progress().over
 
 
-async def test_a_proxy_that_is_just_written_to_is_not_passed_over() -> None:
-    one = proxy(DeltaStream(EMPTY))
-    rollout = Rollout((one,), 100.0)
-    async with one.lock:
-        assert not rollout.progress().over
-    assert rollout.progress().over
-
-
 def test_a_refusal_is_told_and_not_waited_for() -> None:
     machine = DeltaStream(snapshot(LDS={"in": "1"}))
     (push,) = machine.feed(delta("LDS")).pushes
