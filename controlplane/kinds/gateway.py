@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Literal, Protocol
 
 from controlplane.kinds.decoders import (
     LABELS,
@@ -34,7 +34,7 @@ Version = Literal["TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"]
 _MODE = enum(
     "PASSTHROUGH", "SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "AUTO_PASSTHROUGH", "ISTIO_MUTUAL"
 )
-_VERSION = enum("TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3")
+VERSION = enum("TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3")
 _SERVER_HOST = matching(
     r"((\*|\.|[a-z0-9]([-a-z0-9]*[a-z0-9])?)/)?"
     r"(\*|(\*\.)?[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9_])?)*\.?)",
@@ -75,8 +75,8 @@ class ServerTls(Record):
     subject_alt_names: tuple[str, ...] = optional(list_of(text), ())
     verify_certificate_spki: tuple[str, ...] = optional(list_of(text), ())
     verify_certificate_hash: tuple[str, ...] = optional(list_of(text), ())
-    min_protocol_version: Version = optional(_VERSION, "TLS_AUTO")
-    max_protocol_version: Version = optional(_VERSION, "TLS_AUTO")
+    min_protocol_version: Version = optional(VERSION, "TLS_AUTO")
+    max_protocol_version: Version = optional(VERSION, "TLS_AUTO")
     cipher_suites: tuple[str, ...] = optional(list_of(text), ())
 
     @property
@@ -98,13 +98,7 @@ class ServerTls(Record):
             yield from self._file_faults()
         if self.mode == "ISTIO_MUTUAL" and (self._files() or self.credentials):
             yield "mode", "ISTIO_MUTUAL uses the mesh's certificates; name none"
-        known = "|".join(sorted(CIPHERS))
-        for index, cipher in enumerate(self.cipher_suites):
-            if cipher not in CIPHERS:
-                yield f"cipherSuites[{index}]", f"no cipher suite {cipher!r}; expected {known}"
-        lowest, highest = _order(self.min_protocol_version), _order(self.max_protocol_version)
-        if lowest and highest and lowest > highest:
-            yield "minProtocolVersion", "is higher than maxProtocolVersion"
+        yield from limit_faults(self)
 
     def _files(self) -> bool:
         single = self.server_certificate or self.private_key or self.ca_certificates
@@ -123,13 +117,34 @@ class ServerTls(Record):
             yield "caCertificates", f"is required, or credentialName, when mode is {self.mode}"
 
 
+class Limited(Protocol):
+    """What says versions and ciphers."""
+
+    @property
+    def min_protocol_version(self) -> Version: ...
+    @property
+    def max_protocol_version(self) -> Version: ...
+    @property
+    def cipher_suites(self) -> tuple[str, ...]: ...
+
+
+def limit_faults(settings: Limited) -> Iterator[tuple[str, str]]:
+    known = "|".join(sorted(CIPHERS))
+    for index, cipher in enumerate(settings.cipher_suites):
+        if cipher not in CIPHERS:
+            yield f"cipherSuites[{index}]", f"no cipher suite {cipher!r}; expected {known}"
+    lowest, highest = _order(settings.min_protocol_version), _order(settings.max_protocol_version)
+    if lowest and highest and lowest > highest:
+        yield "minProtocolVersion", "is higher than maxProtocolVersion"
+
+
 def _order(version: str) -> int:
     return {"TLSV1_0": 1, "TLSV1_1": 2, "TLSV1_2": 3, "TLSV1_3": 4}.get(version, 0)
 
 
 @record
 class Server(Record):
-    UNSUPPORTED = names("defaultEndpoint")
+    NOTED = notes(defaultEndpoint="has no effect, as in Istio: VirtualServices say where it goes")
     port: GatewayPort = required(obj(GatewayPort))
     bind: str = optional(ip, "")
     hosts: tuple[str, ...] = required(list_of(_SERVER_HOST, 1))

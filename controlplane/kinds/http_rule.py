@@ -14,7 +14,7 @@ from controlplane.kinds.http_destination import (
 )
 from controlplane.kinds.http_match import HttpMatch
 from controlplane.kinds.http_policy import CorsPolicy, HttpFault, HttpMirror, HttpRetry, Percent
-from controlplane.kinds.schema import Record, obj, optional, record, required
+from controlplane.kinds.schema import Record, notes, obj, optional, record, required
 
 
 @record
@@ -27,6 +27,9 @@ class Delegate(Record):
 
 @record
 class HttpRoute(Record):
+    NOTED = notes(
+        websocketUpgrade="has no effect: WebSocket passes everywhere without being asked for"
+    )
     name: str = optional(text, "")
     match: tuple[HttpMatch, ...] = optional(list_of(obj(HttpMatch)), ())
     route: tuple[HttpRouteDestination, ...] = optional(list_of(obj(HttpRouteDestination)), ())

@@ -16,12 +16,14 @@ from controlplane.kinds.decoders import (
     optional_label,
     text,
 )
+from controlplane.kinds.gateway import VERSION, ServerCertificate, Version, limit_faults
 from controlplane.kinds.http_destination import Destination
 from controlplane.kinds.objects import Object
 from controlplane.kinds.schema import (
     Place,
     Record,
     names,
+    notes,
     obj,
     optional,
     record,
@@ -56,7 +58,7 @@ def _protocol(node: Node, place: Place) -> str:
 
 @record
 class SidecarPort(Record):
-    UNSUPPORTED = names("targetPort")
+    NOTED = notes(targetPort="has no effect, as in Istio: defaultEndpoint says where it goes")
     number: int = optional(integer(0, 65535), 0)
     protocol: str = optional(_protocol, "")
     name: str = optional(optional_label, "")
@@ -67,9 +69,7 @@ class IngressTls(Record):
     """Istio's ServerTLSSettings, as far as a sidecar may have them."""
 
     UNSUPPORTED = names(
-        "caCertCredentialName cipherSuites credentialName credentialNames httpsRedirect "
-        "insecureSkipVerify maxProtocolVersion minProtocolVersion subjectAltNames tlsCertificates "
-        "verifyCertificateHash verifyCertificateSpki"
+        "caCertCredentialName credentialName credentialNames httpsRedirect insecureSkipVerify"
     )
     mode: Literal["SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "PASSTHROUGH"] = optional(
         enum("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "PASSTHROUGH"), "PASSTHROUGH"
@@ -78,9 +78,25 @@ class IngressTls(Record):
     private_key: str = optional(text, "")
     ca_certificates: str = optional(text, "")
     ca_crl: str = optional(text, "")
+    tls_certificates: tuple[ServerCertificate, ...] = optional(list_of(obj(ServerCertificate)), ())
+    subject_alt_names: tuple[str, ...] = optional(list_of(text), ())
+    verify_certificate_spki: tuple[str, ...] = optional(list_of(text), ())
+    verify_certificate_hash: tuple[str, ...] = optional(list_of(text), ())
+    min_protocol_version: Version = optional(VERSION, "TLS_AUTO")
+    max_protocol_version: Version = optional(VERSION, "TLS_AUTO")
+    cipher_suites: tuple[str, ...] = optional(list_of(text), ())
+
+    @property
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """Certificates and keys."""
+        several = ((one.server_certificate, one.private_key) for one in self.tls_certificates)
+        return tuple(several) or ((self.server_certificate, self.private_key),)
 
     def check(self) -> Iterator[tuple[str, str]]:
-        files = {"serverCertificate": self.server_certificate, "privateKey": self.private_key}
+        yield from limit_faults(self)
+        files: dict[str, str] = {}
+        if not self.tls_certificates:
+            files = {"serverCertificate": self.server_certificate, "privateKey": self.private_key}
         if self.mode.endswith("MUTUAL"):
             files["caCertificates"] = self.ca_certificates
         for key, value in files.items() if self.mode != "PASSTHROUGH" else ():

@@ -8,6 +8,7 @@ does not say is the mesh's, and not another Sidecar's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 from controlplane.kinds import sidecar as kinds
 from controlplane.kinds.mesh_config import MeshConfigMap
@@ -17,6 +18,7 @@ from controlplane.mesh.imports import Import
 from controlplane.mesh.interception import Egress, Ingress, Interception, OutboundPolicy, Sidecar
 from controlplane.mesh.model import Destination, Protocol
 from controlplane.mesh.scopes import Scope
+from controlplane.mesh.tls_limits import TlsLimits
 from controlplane.translate.destinations import Destinations
 from controlplane.translate.imports import first_of_each, names_of, scope_of
 from controlplane.translate.index import Hosts
@@ -48,15 +50,15 @@ def of_mesh(configs: Iterable[MeshConfigMap]) -> Interception:
 
 
 def of_sidecars(
-    sidecars: Sequence[kinds.Sidecar], hosts: Hosts, report: Report
+    sidecars: Sequence[kinds.Sidecar], hosts: Hosts, limits: TlsLimits, report: Report
 ) -> tuple[Sidecar, ...]:
-    """The most specific first."""
+    """The most specific first. limits: of TLS that a Sidecar ends itself."""
     _tell(sidecars, report)
     finder = Destinations(hosts, report)
-    return tuple(_sidecar(one, finder) for one in first_of_each(sidecars))
+    return tuple(_sidecar(one, finder, limits) for one in first_of_each(sidecars))
 
 
-def _sidecar(item: kinds.Sidecar, finder: Destinations) -> Sidecar:
+def _sidecar(item: kinds.Sidecar, finder: Destinations, limits: TlsLimits) -> Sidecar:
     spec, policy = item.spec, item.spec.outbound_traffic_policy
     outbound = None
     if policy is not None:
@@ -68,7 +70,7 @@ def _sidecar(item: kinds.Sidecar, finder: Destinations) -> Sidecar:
     return Sidecar(
         scope_of(item),
         tuple(_egress(one, item) for one in spec.egress) or (Egress(_EVERYWHERE),),
-        tuple(map(_ingress, spec.ingress)),
+        tuple(map(partial(_ingress, limits), spec.ingress)),
         outbound,
         pool_of(spec.inbound_connection_pool),
         item.position,
@@ -94,7 +96,7 @@ def _protocol(word: str) -> Protocol | None:
     return ENTRY_PROTOCOLS[word.replace("HTTP1", "HTTP")] if word else None
 
 
-def _ingress(ingress: kinds.Ingress) -> Ingress:
+def _ingress(limits: TlsLimits, ingress: kinds.Ingress) -> Ingress:
     protocol = _protocol(ingress.port.protocol.upper())
     settings = ingress.tls if ingress.tls and ingress.tls.mode != "PASSTHROUGH" else None
     if settings is not None and protocol is not None:
@@ -106,7 +108,7 @@ def _ingress(ingress: kinds.Ingress) -> Ingress:
         ingress.bind,
         _BOUND[ingress.capture_mode],
         _app(ingress.default_endpoint, ingress.port.number),
-        _tls(settings) if settings is not None else None,
+        _tls(settings, limits) if settings is not None else None,
         pool_of(ingress.connection_pool),
     )
 
@@ -124,13 +126,23 @@ def _app(endpoint: str, port: int) -> tuple[str, int]:
     return host, int(number)
 
 
-def _tls(settings: kinds.IngressTls) -> ServerTls:
+def _tls(settings: kinds.IngressTls, limits: TlsLimits) -> ServerTls:
+    """limits: of the mesh, where nothing is said."""
     mode = settings.mode if settings.mode != "PASSTHROUGH" else "SIMPLE"
+    least = settings.min_protocol_version.replace("TLS_AUTO", "")
+    most = settings.max_protocol_version.replace("TLS_AUTO", "")
     return ServerTls(
         mode,
-        files=((settings.server_certificate, settings.private_key),),
+        files=settings.files,
         roots_file=settings.ca_certificates,
         crl_file=settings.ca_crl,
+        subject_alt_names=settings.subject_alt_names,
+        spki_hashes=settings.verify_certificate_spki,
+        certificate_hashes=settings.verify_certificate_hash,
+        minimum=least or ("TLSV1_3" if limits.only_tls13 and not most else ""),
+        maximum=most,
+        ciphers=settings.cipher_suites or limits.ciphers,
+        curves=limits.curves,
     )
 
 

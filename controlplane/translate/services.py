@@ -55,13 +55,14 @@ ENTRY_PROTOCOLS: dict[str, Protocol] = {
 @frozen
 class ServedPort:
     """A workload's port behind the port of a service. targets: numbers under which policies may
-    know it. assumed: as of a mesh ServicePort."""
+    know it. assumed: as of a mesh ServicePort. name: of the service's port."""
 
     number: int
     service_port: int
     protocol: Protocol | None
     targets: tuple[int, ...]
     assumed: bool = False
+    name: str = ""
 
 
 @frozen
@@ -270,6 +271,7 @@ def attachment(
             known[port].protocol if port in known else None,
             targets.get(port, ()),
             port in known and known[port].assumed,
+            known[port].name if port in known else "",
         )
         for port, number in ports.items()
     )

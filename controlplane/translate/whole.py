@@ -38,6 +38,7 @@ from controlplane.mesh.patches import EnvoyPatch
 from controlplane.mesh.policy import Security
 from controlplane.mesh.published import Published
 from controlplane.mesh.telemetry import ScopedLogs
+from controlplane.mesh.tls_limits import TlsLimits
 from controlplane.translate import (
     discovery,
     federation,
@@ -130,7 +131,7 @@ def _mesh(snapshot: Snapshot, trust_domain: str, memo: Memo, report: Report) -> 
         *gateways.names_in(edges.gateways),
     )
     used = memo.once("used", Credentials.named, credentials, asked_for, report)
-    settings = _settings(snapshot, ruled.subsets, memo, report)
+    settings = _settings(snapshot, ruled.subsets, defaults.tls, memo, report)
     of_edges = (edges.gateways, edges.conditions)
     return Mesh(
         *(trust_domain, every, beside, decided, foreign, used, *of_edges, *settings),
@@ -215,13 +216,15 @@ class _Settings(NamedTuple):
     logs: tuple[ScopedLogs, ...]
 
 
-def _settings(snapshot: Snapshot, subsets: Hosts, memo: Memo, report: Report) -> _Settings:
+def _settings(
+    snapshot: Snapshot, subsets: Hosts, limits: TlsLimits, memo: Memo, report: Report
+) -> _Settings:
     of = snapshot.of
     logging = snapshot.only(*telemetry.KINDS)
     return _Settings(
         memo.once("imports", imports.build, of(Sidecar), report),
         memo.once("patches", patches.build, of(EnvoyFilter), of(MeshConfigMap), report),
         memo.once("interception", interception.of_mesh, of(MeshConfigMap)),
-        memo.once("sidecar scopes", interception.of_sidecars, of(Sidecar), subsets, report),
+        memo.once("sidecar scopes", interception.of_sidecars, of(Sidecar), subsets, limits, report),
         memo.once("telemetry", telemetry.build, logging, report),
     )

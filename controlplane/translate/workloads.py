@@ -26,6 +26,7 @@ class _Served:
     assumed: bool = False
     hostnames: set[str] = field(default_factory=set)
     targets: list[int] = field(default_factory=list)
+    name: str = ""
 
 
 def build(
@@ -56,6 +57,7 @@ def _collect(known: _Served, port: ServedPort, hostname: str) -> None:
         known.service_port = port.service_port
         known.protocol = port.protocol
         known.assumed = port.assumed
+        known.name = port.name
     known.hostnames.add(hostname)
     known.targets += port.targets
 
@@ -82,6 +84,7 @@ def captured(
                 service_port=known.service_port,
                 numbers=numbers,
                 assumed=known.assumed,
+                name=known.name,
             )
         )
     return tuple(ports)

@@ -226,3 +226,46 @@ spec: {clusterIP: %s, selector: {istio: ingressgateway}, ports: [{name: http, po
 
     assert addresses() == ("10.0.0.1", "10.0.0.2")
     assert addresses(mesh_config("ingressService: two")) == ("10.0.0.2",)
+
+
+SIDECAR = """
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: default}
+spec:
+  ingress:
+  - port: {number: 9443, protocol: HTTPS, name: a}
+    defaultEndpoint: 127.0.0.1:8080
+    tls: {mode: SIMPLE, serverCertificate: /a, privateKey: /b}
+  - port: {number: 9444, protocol: HTTPS, name: b}
+    defaultEndpoint: 127.0.0.1:8080
+    tls:
+      mode: MUTUAL
+      tlsCertificates: [{serverCertificate: /r, privateKey: /s}]
+      caCertificates: /c
+      subjectAltNames: [spiffe://cluster.local/ns/a/sa/b]
+      verifyCertificateHash: [E5]
+      minProtocolVersion: TLSV1_2
+      maxProtocolVersion: TLSV1_2
+      cipherSuites: [AES128-SHA]
+"""
+
+
+def test_a_sidecars_own_tls_has_its_limits_else_the_meshs() -> None:
+    limits = "tlsDefaults: {minProtocolVersion: TLSV1_3, ecdhCurves: [P-256]}"
+    (sidecar,) = built(SIDECAR, mesh_config(limits)).sidecars
+    plain, own = (one.tls for one in sidecar.ingress)
+    assert plain is not None and own is not None
+    assert (plain.minimum, plain.curves, plain.files) == ("TLSV1_3", ("P-256",), (("/a", "/b"),))
+    assert (own.minimum, own.maximum, own.ciphers) == ("TLSV1_2", "TLSV1_2", ("AES128-SHA",))
+    assert (own.files, own.roots_file) == ((("/r", "/s"),), "/c")
+    assert own.subject_alt_names == ("spiffe://cluster.local/ns/a/sa/b",)
+    assert own.certificate_hashes == ("E5",)
+
+
+def test_settings_of_tls_that_come_later_reach_sidecars_that_were_there() -> None:
+    memo = Memo()
+    for text, least in (("{}", ""), ("tlsDefaults: {minProtocolVersion: TLSV1_3}", "TLSV1_3")):
+        (sidecar,) = built(SIDECAR, mesh_config(text), memo=memo).sidecars
+        tls = sidecar.ingress[0].tls
+        assert tls is not None and tls.minimum == least
