@@ -13,10 +13,19 @@ from dataclasses import replace
 
 from envoy.config.route.v3.route_components_pb2 import DirectResponseAction, Route, RouteAction
 from envoy.config.route.v3.route_components_pb2 import RouteMatch as EnvoyMatch
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from controlplane.mesh.model import Destination, Headers, RouteMatch, Service
 
 CONNECT = "CONNECT"
+
+
+def relay_within(proxy: TcpProxy, to: Destination) -> None:
+    """The way of connections to a lone destination whose policy says that they go within HTTP."""
+    if (tunnel := to.tunnel) is not None:
+        host = f"[{tunnel.host}]" if ":" in tunnel.host else tunnel.host
+        proxy.tunneling_config.hostname = f"{host}:{tunnel.port}"
+        proxy.tunneling_config.use_post = tunnel.post
 
 
 def match() -> EnvoyMatch:

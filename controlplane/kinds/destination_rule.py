@@ -11,6 +11,7 @@ from controlplane.kinds.decoders import (
     LABELS,
     NAME,
     PORT,
+    address,
     boolean,
     enum,
     label,
@@ -22,7 +23,7 @@ from controlplane.kinds.decoders import (
 from controlplane.kinds.export_to import PRIVATE, export_faults
 from controlplane.kinds.load_balancer import LoadBalancer
 from controlplane.kinds.objects import Object
-from controlplane.kinds.schema import Place, Record, names, obj, optional, record, required
+from controlplane.kinds.schema import Place, Record, obj, optional, record, required
 from controlplane.kinds.selectors import SELECTOR, WorkloadSelector
 from controlplane.kinds.service_entry import NETWORKING
 from controlplane.kinds.yaml_nodes import Node
@@ -108,16 +109,23 @@ class ProxyProtocol(Record):
 
 
 @record
-class TrafficPolicy(Record):
-    """None: not set here; a subset then takes the service's."""
+class TunnelSettings(Record):
+    protocol: Literal["CONNECT", "POST"] = optional(enum("CONNECT", "POST"), "CONNECT")
+    target_host: str = required(address)
+    target_port: int = required(PORT)
 
-    UNSUPPORTED = names("tunnel")
+
+@record
+class TrafficPolicy(Record):
+    """None: not set here; a subset then takes the service's, but for a tunnel."""
+
     load_balancer: LoadBalancer | None = optional(obj(LoadBalancer))
     connection_pool: ConnectionPool | None = optional(obj(ConnectionPool))
     outlier_detection: OutlierDetection | None = optional(obj(OutlierDetection))
     tls: ClientTls | None = optional(obj(ClientTls))
     proxy_protocol: ProxyProtocol | None = optional(obj(ProxyProtocol))
     retry_budget: RetryBudget | None = optional(obj(RetryBudget))
+    tunnel: TunnelSettings | None = optional(obj(TunnelSettings))
     port_level_settings: tuple[PortPolicy, ...] = optional(list_of(obj(PortPolicy)), ())
 
     def check(self) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from controlplane.mesh.policy import Authorizer
 from controlplane.mesh.position import NOWHERE, Position
-from controlplane.mesh.traffic_policy import ConsistentHash
+from controlplane.mesh.traffic_policy import ConsistentHash, Tunnel
 from protos.frozen import frozen
 
 
@@ -75,7 +75,7 @@ class Destination:
 
     port None: the port the request came for. resolved False: no such service or subset (the
     request will get 503, and a Status says so). hash: by what its endpoint is chosen, where its
-    policy says so."""
+    policy says so. tunnel: in what connections go there."""
 
     host: str
     weight: int = 100
@@ -84,6 +84,7 @@ class Destination:
     headers: Headers = Headers()
     resolved: bool = True
     hash: ConsistentHash | None = None
+    tunnel: Tunnel | None = None
     position: Position = NOWHERE
 
 

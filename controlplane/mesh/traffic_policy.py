@@ -144,6 +144,16 @@ Algorithm = Literal["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "PASSTHROUGH"]
 
 
 @frozen
+class Tunnel:
+    """Connections go on within HTTP: the service is asked by CONNECT, or by POST, to let them
+    through to host and port."""
+
+    host: str
+    port: int
+    post: bool = False
+
+
+@frozen
 class TrafficPolicy:
     """hash, where it is set, stands in place of load_balancer; PASSTHROUGH: connections go where
     the application sends them. proxy_protocol: the version of the header that each connection
@@ -157,6 +167,7 @@ class TrafficPolicy:
     warmup: Warmup | None = None
     localities: Localities = Localities()
     proxy_protocol: Literal["", "V1", "V2"] = ""
+    tunnel: Tunnel | None = None
 
 
 @frozen

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator
 
 from controlplane.kinds import http_destination as kinds
 from controlplane.kinds.objects import Object
-from controlplane.mesh.model import ConsistentHash, Destination, Service
+from controlplane.mesh.model import Destination, Service, TrafficPolicy
 from controlplane.translate.http_actions import headers
 from controlplane.translate.index import Hosts
 from controlplane.translate.report import Report
+
+NO_POLICY = TrafficPolicy()
 
 
 class Destinations:
@@ -31,7 +33,11 @@ class Destinations:
                 self._report.warning(item, share.position, "NoWeight", message)
             weight = 100 if alone else share.weight or 0
             given = share.headers if isinstance(share, kinds.HttpRouteDestination) else None
-            yield self.find(item, f"{where}.destination", share.destination, weight, given)
+            found = self.find(item, f"{where}.destination", share.destination, weight, given)
+            if found.tunnel is not None and not alone:
+                message = f"{where}: its tunnel holds for a lone destination only"
+                self._report.warning(item, share.position, "NoEffect", message)
+            yield found
 
     def find(
         self,
@@ -55,7 +61,8 @@ class Destinations:
             port=port,
             headers=headers(given or kinds.Headers()),
             resolved=resolved,
-            hash=hash_of(service, wanted.subset, port),
+            hash=policy_of(service, wanted.subset, port).hash,
+            tunnel=policy_of(service, wanted.subset, port).tunnel,
             position=wanted.at("host"),
         )
 
@@ -99,10 +106,9 @@ def _subsets(service: Service) -> Iterable[str]:
         yield from (subset.name for subset in policy.subsets)
 
 
-def hash_of(service: Service | None, subset: str, port: int | None) -> ConsistentHash | None:
-    """By what key the endpoints of a destination are chosen; port None: as for all ports."""
+def policy_of(service: Service | None, subset: str, port: int | None) -> TrafficPolicy:
+    """How clients speak to a destination; port None: as for all ports."""
     if service is None:
-        return None
+        return NO_POLICY
     of = next((found for found in service.subsets if found.name == subset), service)
-    policy = of.policy if port is None else of.port_policies.get(port, of.policy)
-    return policy.hash
+    return of.policy if port is None else of.port_policies.get(port, of.policy)

@@ -81,9 +81,21 @@ def _found(hosts: Hosts, credentials: Credentials, report: Report, rule: Destina
     _tell_credentials(rule, credentials, report)
     _tell_failover(rule, report)
     _tell_idle(rule, report)
+    _tell_tunnel(rule, report)
     _tell_foreign(rule, targets, report)
     specificity = len(hostname) if hostname.startswith("*") else _EXACT
     return _Found(specificity, rule, tuple(service.hostname for service in targets))
+
+
+def _tell_tunnel(rule: DestinationRule, report: Report) -> None:
+    policies = (rule.spec.traffic_policy, *(one.traffic_policy for one in rule.spec.subsets))
+    for policy in policies:
+        if policy is not None and policy.tunnel is not None:
+            message = (
+                "tunnel: holds for connections (TCP, TLS) at gateways and in sidecars that "
+                "intercept them, not for those by the outbound HTTP proxy"
+            )
+            report.info(rule, policy.at("tunnel"), "NoEffect", message)
 
 
 def _tell_foreign(rule: DestinationRule, services: tuple[Service, ...], report: Report) -> None:

@@ -26,7 +26,7 @@ from controlplane.mesh.model import (
     TrafficPolicy,
     Warmup,
 )
-from controlplane.mesh.traffic_policy import Algorithm
+from controlplane.mesh.traffic_policy import Algorithm, Tunnel
 from controlplane.translate.mesh_defaults import NO_DEFAULTS, Defaults, keepalive, localities
 from protos.frozen import frozen
 
@@ -47,6 +47,7 @@ class Settings:
     proxy_protocol: kinds.ProxyProtocol | None = None
     retry_budget: connection_pool.RetryBudget | None = None
     defaults: Defaults = NO_DEFAULTS
+    tunnel: kinds.TunnelSettings | None = None
 
     def over(self, item: kinds.TrafficPolicy | None, namespace: str) -> Settings:
         """These, with what `item`, of a rule of `namespace`, sets in their place."""
@@ -61,6 +62,7 @@ class Settings:
             item.proxy_protocol or self.proxy_protocol,
             item.retry_budget or self.retry_budget,
             self.defaults,
+            item.tunnel,
         )
 
     def at_port(self, item: kinds.PortPolicy, namespace: str) -> Settings:
@@ -85,6 +87,7 @@ class Settings:
             warmup=_warmup(lb),
             localities=self._places(lb.locality_lb_setting),
             proxy_protocol=self.proxy_protocol.version if self.proxy_protocol else "",
+            tunnel=_tunnel(self.tunnel),
         )
 
     def _secured(self) -> ClientTls | None:
@@ -146,10 +149,12 @@ def ports_of(
 def subset_of(
     subset: kinds.Subset, namespace: str, above: Settings, ports: Mapping[int, Settings]
 ) -> Subset:
-    """Per port: the service's level, then the subset, then the subset's port."""
+    """Per port: the service's level, then the subset, then the subset's port. A tunnel is of its
+    own level only (Istio)."""
     own = subset.traffic_policy
-    settings = above.over(own, namespace)
-    merged = {number: item.over(own, namespace) for number, item in ports.items()}
+    settings = replace(above, tunnel=None).over(own, namespace)
+    at_ports = {number: replace(item, tunnel=None) for number, item in ports.items()}
+    merged = {number: item.over(own, namespace) for number, item in at_ports.items()}
     merged |= ports_of(settings, own, namespace)
     return Subset(
         name=subset.name,
@@ -161,6 +166,12 @@ def subset_of(
 
 
 # --------------------------------------------------------------------------- load balancing
+
+
+def _tunnel(item: kinds.TunnelSettings | None) -> Tunnel | None:
+    if item is None:
+        return None
+    return Tunnel(item.target_host, item.target_port, item.protocol == "POST")
 
 
 def _algorithm(item: load_balancer.LoadBalancer) -> Algorithm:

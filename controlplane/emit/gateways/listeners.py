@@ -12,7 +12,7 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
-from controlplane.emit import http_actions, managers, names
+from controlplane.emit import http_actions, managers, names, tunnels
 from controlplane.emit.access import Guards, http_filters, network_filters
 from controlplane.emit.access_logs import DEFAULT
 from controlplane.emit.explanations import of_tokens
@@ -204,6 +204,7 @@ def _set_clusters(
     proxy.idle_timeout.CopyFrom(seconds(0))
     if len(live) == 1:
         proxy.cluster = targets.cluster(live[0], port)
+        tunnels.relay_within(proxy, live[0])
         return
     for one in live:
         entry = proxy.weighted_clusters.clusters.add(name=targets.cluster(one, port))

@@ -204,7 +204,8 @@ class _Streams:
         """At a port that only a Sidecar knows, the service's own where it has but one."""
         ports = self._service.ports
         number = ports[0].number if len(ports) == 1 else self._port.number
-        return Destination(self._service.hostname, port=number)
+        policy = self._service.port_policies.get(number, self._service.policy)
+        return Destination(self._service.hostname, port=number, tunnel=policy.tunnel)
 
     def _chain(
         self, names: tuple[str, ...], ranges: tuple[str, ...], to: tuple[Destination, ...]

@@ -8,7 +8,7 @@ from envoy.config.core.v3.address_pb2 import CidrRange
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
-from controlplane.emit import managers
+from controlplane.emit import managers, tunnels
 from controlplane.emit.managers import NO_GUARDS
 from controlplane.emit.sidecars.capture import BLACK_HOLE, LOOKED_UP, PASSTHROUGH, Capture
 from controlplane.emit.sidecars.sni import looked_up_by_name
@@ -34,6 +34,7 @@ def relay(
     proxy = TcpProxy(stat_prefix=first)
     if len(live) == 1:
         proxy.cluster = first
+        tunnels.relay_within(proxy, live[0])
     for one in live if len(live) > 1 else ():
         name = targets.cluster(one, port)
         proxy.weighted_clusters.clusters.add(name=name, weight=one.weight)

@@ -9,6 +9,7 @@ from controlplane.kinds.gateway_api.references import BackendObjectReference
 from controlplane.kinds.objects import Object
 from controlplane.mesh.model import Destination, Service, ServicePort
 from controlplane.mesh.services import Protocol
+from controlplane.translate.destinations import policy_of
 from controlplane.translate.gateways.grants import Grants
 from controlplane.translate.gateways.words import Fault
 from controlplane.translate.index import DOMAIN
@@ -70,7 +71,13 @@ class Backends:
             return _nowhere(reference, weight, Fault("UnsupportedProtocol", message))
         if (found.hostname, port.number) in self._shut:
             return Backend(_shut(reference, weight), None, found)
-        made = Destination(found.hostname, weight, port=port.number, position=reference.at("name"))
+        made = Destination(
+            found.hostname,
+            weight,
+            port=port.number,
+            tunnel=policy_of(found, "", port.number).tunnel,
+            position=reference.at("name"),
+        )
         return Backend(made, None, found)
 
     def _find(self, route: Object, reference: BackendObjectReference) -> Service | Fault:

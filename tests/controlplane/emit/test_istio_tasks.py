@@ -5,6 +5,7 @@ client's sidecar and the gateways; its mesh has all of the tasks at once."""
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,19 +21,27 @@ from controlplane.mesh.model import Mesh
 from controlplane.translate import build
 from tests.support.authz_server import AuthzServer
 from tests.support.echo_backends import Backend, serving
-from tests.support.echo_client import Answer, Ask, ask
+from tests.support.echo_client import Answer, Ask, ask, exchange
 from tests.support.envoy import envoy
 from tests.support.judge import Judge
 from tests.support.mesh import TRUST_DOMAIN
 from tests.support.pki import Authority
 from tests.support.ports import free_port
+from tests.support.raw_tcp import TcpServer
 from tests.support.wait import eventually_async
 from tests.support.weft_proxy import weft_proxy
 
 PROXIES = {"Envoy": envoy, "Weft": weft_proxy}
 TASKS = Path(__file__).parents[2] / "support" / "istio_tasks.yaml"
 NAMES = ("v1", "v2", "v3", "ratings", "httpbin", "cnn", "inside")
-GATEWAYS = {"ingress": "a", "istio": "b", "gateway-api": "c", "egress": "d", "moved": "e"}
+GATEWAYS = {
+    "ingress": "a",
+    "istio": "b",
+    "gateway-api": "c",
+    "egress": "d",
+    "moved": "e",
+    "tunnel": "f",
+}
 
 
 @dataclass(slots=True)
@@ -76,7 +85,8 @@ async def running(directory: Path, proxy: str) -> AsyncIterator[Tasks]:
         gateways = {letter: free_port() for letter in GATEWAYS.values()}
         court = stack.enter_context(AuthzServer())
         facts: dict[str, object] = {name: one.port for name, one in backends.items()}
-        facts |= gateways | {"roots": roots, "court": court.port}
+        forward = stack.enter_context(TcpServer(let_through))
+        facts |= gateways | {"roots": roots, "court": court.port, "forward": forward.port}
         judge = Judge()
         judge.cache.set_mesh(mesh_of(facts))
         await judge.server.start()
@@ -109,6 +119,7 @@ async def test_tasks_do_what_istio_documents(tmp_path: Path, proxy: str) -> None
         await circuit_breaking(tasks)
         await outlier_detection(tasks)
         await egress(tasks)
+        await egress_by_a_proxy(tasks)
         await ingress(tasks)
         for host, at in (("many.test", "mesh"), ("many.example.com", "gateway-api")):
             await sessions(tasks, host, at)
@@ -185,6 +196,21 @@ async def egress(tasks: Tasks) -> None:
     through = await tasks.get("through.cnn.test", "/a")
     assert (through.told["service"], through.told["headers"]["x-through"]) == ("cnn", ["egress"])
     assert (await tasks.get("unknown.cnn.test")).status in (404, 502)
+
+
+def let_through(sock: socket.socket) -> None:
+    """A forward proxy, and what is behind it: who asks for what, and what it says, in capitals."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += sock.recv(1)
+    sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    sock.sendall(head.split(b"\r\n")[0] + b": " + sock.recv(100).upper())
+
+
+async def egress_by_a_proxy(tasks: Tasks) -> None:
+    """DestinationRule's tunnel."""
+    heard = await exchange(tasks.ports["tunnel"], b"hello")
+    assert heard == b"CONNECT outside.test:443 HTTP/1.1: HELLO"
 
 
 async def ingress(tasks: Tasks) -> None:
