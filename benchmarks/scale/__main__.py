@@ -4,7 +4,9 @@
 
 The control plane is pinned to core 0, the fakes of proxies to core 1 (`fakes.py`). Each figure
 stands beside its target; the time of a change is from the call of the management API to the last
-proxy's ACK.
+proxy's ACK. Where the fakes use as much CPU as that time, it is they who are measured. Turns of
+the control plane's loop are measured in CPU (`turns.py`), translation in this process
+(`translation.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import machine
-from benchmarks.scale import mesh
+from benchmarks.scale import mesh, translation, turns
 from benchmarks.scale.fleet import Fleet
 from certs.store import load_store
 from protos.gen.weft.v1 import management_pb2 as pb
@@ -44,10 +46,21 @@ class Run:
         self.options = options
         self.figures: list[Figure] = []
         self.pid = int(plane.serving["pid"])
+        self.turns = plane.state.parent / "turns"
+        self._began_s = time.monotonic()
 
     def note(self, what: str, value: str, target: str = "") -> None:
         self.figures.append(Figure(what, value, target))
-        print(f"{what:58} {value:>34}   {target}", flush=True)
+        print(f"{what:46} {value:>46}   {target}", flush=True)
+
+    def begin(self) -> None:
+        """A phase of which the turns are counted."""
+        self._began_s = time.monotonic()
+
+    def turn(self, what: str) -> None:
+        longest_ms = turns.longest_ms(self.turns, self._began_s, time.monotonic())
+        short = f"under {1000 * turns.TOLD_S:.0f} ms"
+        self.note(f"{what}: longest turn", f"{longest_ms:.0f} ms" if longest_ms else short, "50 ms")
 
     def apply(self, manifest: str) -> None:
         self.plane.call("Apply", pb.ApplyRequest(manifest=manifest), pb.ApplyResponse)
@@ -58,7 +71,8 @@ class Run:
         """Applies one after the other; each time waits until `proxies` have acknowledged."""
         times: list[float] = []
         told = fleet.do("tell")
-        cpu_s = machine.cpu_s(self.pid)
+        self.begin()
+        cpu_s, fakes_s = machine.cpu_s(self.pid), fleet.cpu_s
         for manifest in manifests:
             fleet.do("reset")
             began_s = time.monotonic()
@@ -68,10 +82,13 @@ class Run:
             time.sleep(QUIET_S)
             told = fleet.do("tell")
         cpu_ms = 1000 * (machine.cpu_s(self.pid) - cpu_s) / len(manifests)
+        fakes_ms = 1000 * (fleet.cpu_s - fakes_s) / len(manifests)
         middle, worst = statistics.median(times), max(times)
-        self.note(what, f"{middle:.0f} ms (max {worst:.0f}), CPU {cpu_ms:.0f} ms", goal)
+        used = f"CPU {cpu_ms:.0f} ms, fakes' {fakes_ms:.0f}"
+        self.note(what, f"{middle:.0f} ms (max {worst:.0f}), {used}", goal)
         size = f"{told.responses} to {told.proxies} proxies, {told.bytes / 1e3:.1f} kB"
         self.note(f"{what}: responses", size, f"{proxies} proxies")
+        self.turn(what)
 
 
 def main() -> int:
@@ -88,12 +105,21 @@ def main() -> int:
         config.mkdir()
         objects = mesh.write(config, options.services, options.endpoints, options.proxies)
         began_s = time.monotonic()
-        plane = ControlPlane(config, Path(directory, "state"), "--log-level", "warning")
+        command = [sys.executable, "-m", "benchmarks.scale.turns", f"{directory}/turns"]
+        plane = ControlPlane(
+            *(config, Path(directory, "state"), "--log-level", "warning"),
+            command=[*command, "controlplane"],
+        )
         with plane:
             run = Run(plane, options)
             took = f"{time.monotonic() - began_s:.1f} s, CPU {machine.cpu_s(run.pid):.1f} s"
             run.note(f"cold start with {objects} objects", took, "5 s")
             _measure(run)
+    for kind, middle_ms, worst_ms in translation.measure(
+        options.services, options.endpoints, options.changes
+    ):
+        used = f"CPU {middle_ms:.1f} ms (max {worst_ms:.1f})"
+        print(f"{f'translation of a changed {kind}':46} {used:>46}   {translation.GOAL}")
     return 0
 
 
@@ -132,12 +158,14 @@ def _calls(number: int, options: argparse.Namespace) -> list[int] | None:
 
 def _connect(run: Run, fleet: Fleet, what: str, goal: str) -> None:
     fleet.do("reset")
+    run.begin()
     began_s, cpu_s = time.monotonic(), machine.cpu_s(run.pid)
     fleet.do("open")
     took_s, cpu_s = time.monotonic() - began_s, machine.cpu_s(run.pid) - cpu_s
     time.sleep(QUIET_S)
     told = fleet.do("tell")
     run.note(what, f"{took_s:.1f} s, CPU {cpu_s:.1f} s, {told.bytes / 1e6:.1f} MB", goal)
+    run.turn(what)
 
 
 def _changes(run: Run, fleet: Fleet) -> None:
@@ -150,6 +178,9 @@ def _changes(run: Run, fleet: Fleet) -> None:
     if run.options.on_demand and run.options.processes == 1:
         alone = [mesh.endpoints(mesh.LONELY, count, step) for step in steps]
         run.change("a change for one proxy", fleet, alone, 1, "")
+    if run.options.processes == 1:
+        guarded = [mesh.access(mesh.LONELY, step) for step in steps]
+        run.change("a policy of one workload", fleet, guarded, 1, "")
 
 
 if __name__ == "__main__":

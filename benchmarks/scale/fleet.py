@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from benchmarks import machine
 from benchmarks.scale import mesh
 from certs.authority import Authority
 from certs.keys import generate_key, key_to_pem
@@ -78,6 +79,10 @@ class Fleet:
         for child in self._children:
             child.kill()
             child.communicate()
+
+    @property
+    def cpu_s(self) -> float:
+        return sum(machine.cpu_s(child.pid) for child in self._children)
 
     def do(self, what: str) -> Told:
         """'open', 'close', 'reset' or 'tell'."""

@@ -48,13 +48,24 @@ endpoints:
 """
 
 
-def policy(number: int) -> str:
+def policy(number: int, generation: int = 0) -> str:
     return f"""apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {{name: s{number}, namespace: {NAMESPACE}}}
 spec:
   host: s{number}
-  trafficPolicy: {{connectionPool: {{http: {{http2MaxRequests: 100}}}}}}
+  trafficPolicy: {{connectionPool: {{http: {{http2MaxRequests: {100 + generation}}}}}}}
+"""
+
+
+def access(number: int, generation: int = 0) -> str:
+    who = f"cluster.local/ns/{NAMESPACE}/sa/w{generation}"
+    return f"""apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: w{number}, namespace: {NAMESPACE}}}
+spec:
+  selector: {{matchLabels: {{app: w{number}}}}}
+  rules: [{{from: [{{source: {{principals: ["{who}"]}}}}]}}]
 """
 
 

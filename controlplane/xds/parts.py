@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from operator import is_
 
-from controlplane.resources import NO_LAYER, TYPES, Layer, Snapshot, assemble, of_layers
+from controlplane.resources import NO_LAYER, TYPES, Layer, Snapshot, of_layers
 
 _REMEMBERED = 512
 """Pairs of parts whose difference is remembered."""
@@ -57,7 +57,7 @@ def assembled(
         type_url = TYPES[at]
         layers = tuple([part.layers[at] for part in parts])
         types[type_url] = of_layers(layers, of_services if type_url in lazy else 0)
-    return Assembly(parts, assemble(types))
+    return Assembly(parts, Snapshot(types))
 
 
 def _changed(before: Parts, now: Parts) -> frozenset[int]:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,13 +26,15 @@ STOP_DEADLINE_S = 20.0
 class ControlPlane:
     """`with ControlPlane(config, state) as plane:` serves until the block ends.
 
-    keep_channel: stop the process while our calls are still open."""
+    keep_channel: stop the process while our calls are still open. command: what begins it."""
 
-    def __init__(self, config: Path, state: Path, *options: str) -> None:
+    def __init__(
+        self, config: Path, state: Path, *options: str, command: Sequence[str] = COMMAND
+    ) -> None:
         self.config = config
         self.state = state
         self.log_path = state.parent / f"{state.name}.log"
-        self._command = [*COMMAND, "--config", str(config), "--state-dir", str(state)]
+        self._command = [*command, "--config", str(config), "--state-dir", str(state)]
         ports = ["--port", "0", "--mtls-port", "0", "--admin-port", "0"]
         self._command += [*ports, "--log-level", "info", *options]
         self.keep_channel = False
