@@ -14,6 +14,11 @@ def _nobody_counts() -> None:
     """For connections that no listener counts."""
 
 
+def _nothing_told(what: str) -> str:
+    """For connections without TLS."""
+    return ""
+
+
 def _nothing_shown() -> tuple[bytes, ...]:
     """For connections without TLS."""
     return ()
@@ -36,16 +41,19 @@ class PeerCertificate:
     ip_sans: tuple[str, ...] = ()
     email_sans: tuple[str, ...] = ()
     der: bytes = field(default=b"", repr=False)
+    other_sans: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class Secured:
-    """TLS of a connection to a host. peer: the host's certificate. own: ours, if there is one."""
+    """TLS of a connection to a host. peer: the host's certificate. own: ours, if there is one.
+    told: what is seldom asked for (`group`, `session_id`), '' for what there is not."""
 
     version: str
     cipher: str
     peer: PeerCertificate | None = None
     own: PeerCertificate | None = None
+    told: Callable[[str], str] = _nothing_told
 
 
 @dataclass(slots=True)
@@ -61,9 +69,11 @@ class ConnectionInfo:
     keeps `downstream_cx_active`.
 
     own: the certificate that the listener shows. peer_chain: what the peer has shown beside its
-    certificate, DER. ja3, ja4: fingerprints of its ClientHello, if the listener wants them.
-    failure: why TLS failed, for `DOWNSTREAM_TRANSPORT_FAILURE_REASON`. termination: why we ended
-    the connection, for `CONNECTION_TERMINATION_DETAILS`."""
+    certificate, DER. told: what TLS is seldom asked for, as in `Secured`, and `issuer_serial` and
+    `issuer_sha256` of the certificate that has signed the peer's. ja3, ja4: fingerprints of its
+    ClientHello, if the listener wants them. failure: why TLS failed, for
+    `DOWNSTREAM_TRANSPORT_FAILURE_REASON`. termination: why we ended the connection, for
+    `CONNECTION_TERMINATION_DETAILS`."""
 
     remote: tuple[str, int]
     local: tuple[str, int]
@@ -77,6 +87,7 @@ class ConnectionInfo:
     peer: PeerCertificate | None = None
     own: PeerCertificate | None = None
     peer_chain: Callable[[], tuple[bytes, ...]] = _nothing_shown
+    told: Callable[[str], str] = _nothing_told
     ja3: str = ""
     ja4: str = ""
     failure: str = ""

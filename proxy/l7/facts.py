@@ -139,6 +139,10 @@ def _peer(field: Callable[[PeerCertificate], str]) -> Callable[[Logged], str]:
     return fact
 
 
+def _told(what: str) -> Callable[[Logged], str]:
+    return lambda stream: stream.down.info.told(what)
+
+
 def _own(field: Callable[[PeerCertificate], str]) -> Callable[[Logged], str]:
     def fact(stream: Logged) -> str:
         own = stream.down.info.own
@@ -203,6 +207,7 @@ TEXTS: Mapping[str, Callable[[Logged], str]] = {
     "DOWNSTREAM_LOCAL_DNS_SAN": _own(lambda own: ",".join(own.dns_sans)),
     "DOWNSTREAM_LOCAL_EMAIL_SAN": _own(lambda own: ",".join(own.email_sans)),
     "DOWNSTREAM_LOCAL_IP_SAN": _own(lambda own: ",".join(own.ip_sans)),
+    "DOWNSTREAM_LOCAL_OTHERNAME_SAN": _own(lambda own: ",".join(own.other_sans)),
     "DOWNSTREAM_LOCAL_SUBJECT": _own(lambda own: own.subject),
     "DOWNSTREAM_LOCAL_URI_SAN": _own_uri,
     "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1": _of_chain(lambda der: sha1(der).hexdigest()),
@@ -215,11 +220,16 @@ TEXTS: Mapping[str, Callable[[Logged], str]] = {
     "DOWNSTREAM_PEER_FINGERPRINT_256": _peer(lambda peer: peer.sha256),
     "DOWNSTREAM_PEER_IP_SAN": _peer(lambda peer: ",".join(peer.ip_sans)),
     "DOWNSTREAM_PEER_ISSUER": _peer(lambda peer: peer.issuer),
+    "DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256": _told("issuer_sha256"),
+    "DOWNSTREAM_PEER_ISSUER_SERIAL": _told("issuer_serial"),
+    "DOWNSTREAM_PEER_OTHERNAME_SAN": _peer(lambda peer: ",".join(peer.other_sans)),
     "DOWNSTREAM_PEER_SERIAL": _peer(lambda peer: peer.serial),
     "DOWNSTREAM_PEER_SUBJECT": _peer(lambda peer: peer.subject),
     "DOWNSTREAM_PEER_URI_SAN": _peer(lambda peer: ",".join(peer.uri_sans)),
     "DOWNSTREAM_TRANSPORT_FAILURE_REASON": lambda stream: stream.down.info.failure,
     "DOWNSTREAM_TLS_CIPHER": lambda stream: stream.down.info.cipher,
+    "DOWNSTREAM_TLS_GROUP": _told("group"),
+    "DOWNSTREAM_TLS_SESSION_ID": _told("session_id"),
     "DOWNSTREAM_TLS_VERSION": lambda stream: stream.down.info.tls_version,
     "FILTER_CHAIN_NAME": lambda stream: stream.down.info.filter_chain,
     "TLS_JA3_FINGERPRINT": lambda stream: stream.down.info.ja3,

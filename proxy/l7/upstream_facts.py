@@ -121,6 +121,8 @@ UPSTREAM_TEXTS: Mapping[str, Callable[[Logged], str]] = {
     "UPSTREAM_PEER_URI_SAN": _of_peer(lambda peer: ",".join(peer.uri_sans)),
     "UPSTREAM_PROTOCOL": _protocol,
     "UPSTREAM_TLS_CIPHER": _secured(lambda tls: tls.cipher),
+    "UPSTREAM_TLS_GROUP": _secured(lambda tls: tls.told("group")),
+    "UPSTREAM_TLS_SESSION_ID": _secured(lambda tls: tls.told("session_id")),
     "UPSTREAM_TLS_VERSION": _secured(lambda tls: tls.version),
     "UPSTREAM_TRANSPORT_FAILURE_REASON": lambda stream: stream.failure.replace(" ", "_"),
 }

@@ -322,6 +322,7 @@ def fill(info: ConnectionInfo, session: Session) -> None:
 
         info.peer = certificate_facts(der)
         info.peer_chain = session.peer_chain
+    info.told = session.told
 
 
 def _enough_for_tls(data: bytes) -> bool:

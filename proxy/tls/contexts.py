@@ -112,7 +112,7 @@ class ClientSession(Session):
             peer = certificate_facts(self.peer_der) if self.peer_der else None
         except ValueError:  # OpenSSL has taken it, our reader has not
             peer = None
-        return Secured(self.version, self.cipher, peer, own[0] if own else None)
+        return Secured(self.version, self.cipher, peer, own[0] if own else None, self.told)
 
     def keep(self) -> None:
         """Its session may be resumed; its tickets have come with the first answer."""

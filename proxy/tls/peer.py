@@ -28,6 +28,7 @@ _SHORT_NAMES = {
     NameOID.SURNAME: "SN",
     NameOID.TITLE: "title",
 }
+_KINDS = {"URI", "DNS", "EMAIL", "IP_ADDRESS"}
 # DER tags of strings (X.680 section 8.4) that an OTHER_NAME may hold, and how they are encoded.
 _STRINGS = {
     0x0C: "utf-8", 0x12: "ascii", 0x13: "ascii", 0x14: "latin-1", 0x16: "ascii", 0x1A: "ascii",
@@ -54,6 +55,9 @@ def certificate_facts(der: bytes) -> PeerCertificate:
             ip_sans=sans.get("IP_ADDRESS", ()),
             email_sans=sans.get("EMAIL", ()),
             der=der,
+            other_sans=tuple(
+                name for kind, names in sans.items() if kind not in _KINDS for name in names
+            ),
         )
 
 

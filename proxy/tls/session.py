@@ -18,12 +18,9 @@ from proxy.connection import Secured
 from proxy.tls.chains import Chains
 from proxy.tls.failure import CHAIN, CONNECTION, NO_CERTIFICATE, Refusal, TlsFailed
 from proxy.tls.openssl import BUFFER, NULL, SIZE, VIEW, cipher_name, der_of, errors, ffi, lib, text
+from proxy.tls.told import group_of, told
 
 RECORD: Final = 16 * 1024  # RFC 8446 section 5.1: what one record carries at most
-_GROUPS: Final = {
-    "x25519": "X25519", "secp256r1": "P-256", "prime256v1": "P-256", "secp384r1": "P-384",
-    "secp521r1": "P-521", "x25519mlkem768": "X25519MLKEM768",
-}  # fmt: skip
 # What comes of a client that was meant for another port, or another mode.
 _PLAIN_WORDS: Final = {
     "http request": "the peer speaks plain HTTP, not TLS",
@@ -262,8 +259,11 @@ class Session:
     @property
     def group(self) -> str:
         """Of the key exchange, in Envoy's words: X25519, P-256."""
-        name = text(lib.SSL_get0_group_name(self._ssl))
-        return _GROUPS.get(name.lower(), name)
+        return group_of(self._ssl)
+
+    def told(self, what: str) -> str:
+        """What is seldom asked for: see there."""
+        return told(self._ssl, what)
 
     @property
     def alpn(self) -> str:
