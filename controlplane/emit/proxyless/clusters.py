@@ -1,5 +1,8 @@
-"""Clusters and endpoints as gRPC's clients take them (gRFC A27, A37): EDS with addresses, one name
-by DNS, several of them one after another.
+"""Clusters and endpoints as gRPC's clients take them (gRFC A27): EDS with addresses, or one name by
+DNS.
+
+Never an aggregate (gRFC A37), for instance of several names: where a cluster becomes one, or is one
+no more, C-core (1.85) ends the client's process with a segmentation fault.
 
 All endpoints of a cluster are secured alike there. Where some have sidecars and others none, those
 are used that have: to send in plain text what could be secret is nobody's wish.
@@ -14,7 +17,6 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.core.v3.config_source_pb2 import SelfConfigSource
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
-from envoy.extensions.clusters.aggregate.v3.cluster_pb2 import ClusterConfig
 
 from controlplane.emit.clusters import Target, identities, settings_of, targets
 from controlplane.emit.dynamic import is_dynamic
@@ -22,12 +24,10 @@ from controlplane.emit.endpoints import load_assignment
 from controlplane.emit.localities import Group, arranged, groups
 from controlplane.emit.proxyless import balancing, tls
 from controlplane.emit.proxyless.losses import Losses
-from controlplane.emit.words import UNIX, over_ads, packed
+from controlplane.emit.words import UNIX, over_ads
 from controlplane.mesh.ip import is_ip
 from controlplane.mesh.model import Endpoint, Service
 from protos.frozen import frozen
-
-AGGREGATE = "envoy.clusters.aggregate"
 
 Made = tuple[Cluster, ClusterLoadAssignment | None]
 
@@ -59,18 +59,22 @@ def _outbound(target: Target, losses: Losses) -> Iterator[Made]:
     elif by_name and not found and not security.closed:
         number = target.port.number
         found = (Endpoint(target.service.hostname, {number: number}),)
+    addressed = tuple(filter(_is_address, found)) if target.service.resolution == "STATIC" else ()
     if not by_name or security.closed:
         yield _by_eds(target, replace(security, endpoints=found), losses)
-    elif len(found) == 1:
-        yield _by_dns(target, target.name, found[0], security.socket, losses), None
+    elif addressed:
+        losses.note("gRPC clients use only those endpoints that have an address, not names of DNS")
+        yield _by_eds(target, replace(security, endpoints=addressed), losses)
     else:
-        yield from _in_order(target, found, security.socket, losses)
+        if len(found) > 1:
+            losses.note("gRPC clients use one name of DNS for a service, the first one")
+        yield _by_dns(target, found[0], security.socket, losses), None
 
 
-def _cluster(target: Target, name: str, socket: TransportSocket | None, losses: Losses) -> Cluster:
+def _cluster(target: Target, socket: TransportSocket | None, losses: Losses) -> Cluster:
     """What all have alike. Loads are reported on the stream's own server (gRFC A27's LRS)."""
     policy = target.policy
-    cluster = Cluster(name=name)
+    cluster = Cluster(name=target.name)
     cluster.lrs_server.self.CopyFrom(SelfConfigSource())
     balancing.balance(cluster, policy, losses)
     balancing.limit(cluster, policy, losses)
@@ -87,7 +91,7 @@ def _cluster(target: Target, name: str, socket: TransportSocket | None, losses: 
 
 
 def _by_eds(target: Target, security: _Security, losses: Losses) -> Made:
-    cluster = _cluster(target, target.name, security.socket, losses)
+    cluster = _cluster(target, security.socket, losses)
     cluster.type = Cluster.EDS
     cluster.eds_cluster_config.eds_config.CopyFrom(over_ads())
     arranged_groups = arranged(security.endpoints, target.policy, target.service.seen_from)
@@ -110,34 +114,13 @@ def _each_once(found: Iterable[Group], port: int) -> Iterator[Group]:
 
 
 def _by_dns(
-    target: Target, name: str, endpoint: Endpoint, socket: TransportSocket | None, losses: Losses
+    target: Target, endpoint: Endpoint, socket: TransportSocket | None, losses: Losses
 ) -> Cluster:
-    cluster = _cluster(target, name, socket, losses)
+    cluster = _cluster(target, socket, losses)
     cluster.type = Cluster.LOGICAL_DNS
-    inline = load_assignment(name, groups((endpoint,)), target.port.number)
+    inline = load_assignment(target.name, groups((endpoint,)), target.port.number)
     cluster.load_assignment.CopyFrom(inline)
     return cluster
-
-
-def _in_order(
-    target: Target, found: tuple[Endpoint, ...], socket: TransportSocket | None, losses: Losses
-) -> Iterator[Made]:
-    """An aggregate of one cluster for each name (gRFC A37): the next when the one before fails."""
-    losses.note(
-        "gRPC clients do not balance over several names of DNS: they use the first that answers"
-    )
-    members = [
-        _by_dns(target, f"{target.name}|{index}", endpoint, socket, losses)
-        for index, endpoint in enumerate(found)
-    ]
-    cluster = Cluster(name=target.name, lb_policy=Cluster.CLUSTER_PROVIDED)
-    balancing.balance(cluster, target.policy, losses)
-    config = ClusterConfig(clusters=[member.name for member in members])
-    cluster.cluster_type.name = AGGREGATE
-    cluster.cluster_type.typed_config.CopyFrom(packed(config))
-    yield cluster, None
-    for member in members:
-        yield member, None
 
 
 def _is_address(endpoint: Endpoint) -> bool:

@@ -178,7 +178,7 @@ def test_names_hashes_and_far_places_lead_to_endpoints(tmp_path: Path) -> None:
         key = ConsistentHash(header="x-user")
         shown = mesh(
             by_names("named", one),
-            by_names("several", nobody, two),
+            by_names("several", two, nobody),
             service(
                 "hashed",
                 plain(one, "v1"),

@@ -85,7 +85,7 @@ def test_an_address_stands_once() -> None:
     assert len(assignment.endpoints[0].lb_endpoints) == 1
 
 
-def test_a_name_is_looked_up_and_several_are_used_in_order() -> None:
+def test_a_name_is_looked_up_and_of_several_the_first() -> None:
     def named(*names: str) -> Service:
         places = [Endpoint(name, {8080: 80}) for name in names]
         return service("messenger", *places, resolution="DNS", external=True)
@@ -93,10 +93,18 @@ def test_a_name_is_looked_up_and_several_are_used_in_order() -> None:
     (one,), nothing, told = made_of(named("a.example.org"))
     assert one.type == Cluster.LOGICAL_DNS
     assert not (nothing or told)
-    (several, first, second), nothing, told = made_of(named("a.example.org", "b.example.org"))
-    assert several.cluster_type.name == "envoy.clusters.aggregate"
-    assert (first.type, second.type) == (Cluster.LOGICAL_DNS, Cluster.LOGICAL_DNS)
-    assert len(told) == 1
+    (several,), nothing, told = made_of(named("a.example.org", "b.example.org"))
+    assert several == one
+    assert told == ["gRPC clients use one name of DNS for a service, the first one"]
+
+
+def test_beside_addresses_names_are_not_used() -> None:
+    both = endpoint(9101, mesh=False), endpoint(9102, mesh=False, address="a.example.org")
+    (cluster,), (assignment,), told = made_of(service("messenger", *both))
+    assert cluster.type == Cluster.EDS
+    (group,) = assignment.endpoints
+    assert [e.endpoint.address.socket_address.port_value for e in group.lb_endpoints] == [9101]
+    assert "not names of DNS" in told[0]
 
 
 def test_errors_that_follow_each_other_become_a_share_of_failures() -> None:

@@ -26,7 +26,7 @@ from tests.support.grpc_xds import (
     grpc_program,
     write_bootstrap,
 )
-from tests.support.mesh import node
+from tests.support.mesh import endpoint, mesh, node, service
 from tests.support.ports import Reservation
 
 FILES = ("certificate_file", "private_key_file", "ca_certificate_file")
@@ -53,6 +53,22 @@ def test_a_real_client_refuses_nothing(tmp_path: Path) -> None:
                     assert refused == {}, name
                     judged += named
                 assert judged > len(CASES) / STRIDE
+
+    asyncio.run(scenario())
+
+
+def test_a_real_client_lives_when_a_service_becomes_one_of_names(tmp_path: Path) -> None:
+    """C-core ends with a segmentation fault where a cluster becomes an aggregate of others."""
+    addressed, named = endpoint(9101, mesh=False), endpoint(9101, mesh=False, address="localhost")
+    kinds = ((addressed,), (addressed, named), (named,), (named, named), (), (addressed,))
+
+    async def scenario() -> None:
+        async with grpc_judging() as judge:
+            uri = f"127.0.0.1:{judge.port}"
+            with grpc_program(write_bootstrap(tmp_path / "bootstrap.json", uri)) as client:
+                for endpoints in kinds:
+                    asked = await shown(judge, client, mesh(service("a", *endpoints)))
+                    assert asked == (1, {})
 
     asyncio.run(scenario())
 
