@@ -92,9 +92,11 @@ class Clusters:
 
     def steps(self, snapshot: Snapshot, problems: dict[str, str]) -> Iterator[None]:
         """`apply` cluster by cluster, so that requests can be served in between."""
+        by_source = any(one.original_src for one in snapshot.listeners.values())
         for name, config in snapshot.clusters.items():
             try:
                 self._apply(name, config, snapshot)
+                self.running[name].tell_sources_apart(by_source)
             except (TlsConfigError, OSError) as error:
                 problems[f"cluster {name}"] = f"cluster {name}: {error}"
             yield

@@ -74,6 +74,7 @@ _MODULES: Mapping[str, str] = {
         ("formatter.req_without_query.v3.ReqWithoutQuery", "req_without_query"),
         ("filters.listener.http_inspector.v3.HttpInspector", "http_inspector"),
         ("filters.listener.original_dst.v3.OriginalDst", "original_dst"),
+        ("filters.listener.original_src.v3.OriginalSrc", "original_src"),
         ("filters.listener.tls_inspector.v3.TlsInspector", "tls_inspector"),
         (
             "filters.network.http_connection_manager.v3.HttpConnectionManager",

@@ -9,6 +9,7 @@ from envoy.config.core.v3 import base_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
 from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
+from envoy.extensions.filters.listener.original_src.v3 import original_src_pb2
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm_pb2,
@@ -49,7 +50,7 @@ from proxy.config.model import (
     SocketAddress,
     TcpProxy,
 )
-from proxy.config.model.connecting import ProxyProtocolIn
+from proxy.config.model.connecting import OriginalSrc, ProxyProtocolIn
 from proxy.config.model.listeners import NO_EXPLANATIONS, PortRanges
 from proxy.config.rejected import Rejected, at
 
@@ -68,6 +69,7 @@ _INSPECTORS: Mapping[str, Any] = {
         tls_inspector_pb2.TlsInspector,
         http_inspector_pb2.HttpInspector,
         original_dst_pb2.OriginalDst,
+        original_src_pb2.OriginalSrc,
     )
 }
 _NETWORK_FILTERS: Mapping[str, Any] = {
@@ -88,6 +90,7 @@ def listener(
     transparent = message.transparent.value
     options = socket_options(message.socket_options, at(path, "socket_options"))
     proxied = [each for each in inspectors if isinstance(each, ProxyProtocolIn)]
+    sources = [each for each in inspectors if isinstance(each, OriginalSrc)]
     return Listener(
         name=message.name,
         address=_address(message, at(path, "address")),
@@ -105,6 +108,7 @@ def listener(
         not_for_http=shut.get(http_inspector_pb2.HttpInspector, ()),
         transparent=transparent,
         original_dst=original_dst_pb2.OriginalDst in inspectors,
+        original_src=sources[0] if sources else None,
         use_original_dst=message.use_original_dst.value,
         bind_to_port=_bind_to_port(message),
         listener_filters_timeout_s=seconds_or(message, "listener_filters_timeout", 15.0),
@@ -154,6 +158,8 @@ def _inspectors(
         if isinstance(made, tls_inspector_pb2.TlsInspector):
             found.update(["ja3"] if made.enable_ja3_fingerprinting.value else ())
             found.update(["ja4"] if made.enable_ja4_fingerprinting.value else ())
+        elif isinstance(made, original_src_pb2.OriginalSrc):
+            found.add(OriginalSrc(made.mark, made.bind_port))
     return frozenset(found)
 
 

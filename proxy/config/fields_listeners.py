@@ -58,6 +58,7 @@ LISTENERS: Table = {
     ),
     _INSPECTOR + "http_inspector.v3.HttpInspector": Fields(),
     _INSPECTOR + "original_dst.v3.OriginalDst": Fields(),
+    _INSPECTOR + "original_src.v3.OriginalSrc": Fields("bind_port mark"),
     _HCM + "LocalReplyConfig": Fields("mappers body_format"),
     _HCM + "ResponseMapper": Fields("filter status_code body body_format_override headers_to_add"),
     _HCM + "HttpConnectionManager": Fields(
@@ -112,8 +113,11 @@ LISTENERS: Table = {
     _HCM + "HttpFilter": Fields("name typed_config is_optional disabled"),
     _TCP: Fields(
         "stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts "
-        "tunneling_config"
+        "tunneling_config hash_policy max_downstream_connection_duration "
+        "max_downstream_connection_duration_jitter_percentage"
     ),
+    "envoy.type.v3.HashPolicy": Fields("source_ip"),
+    "envoy.type.v3.HashPolicy.SourceIp": Fields(),
     _TCP + ".TunnelingConfig": Fields(
         "hostname use_post post_path headers_to_add propagate_response_headers "
         "propagate_response_trailers"

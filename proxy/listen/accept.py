@@ -23,6 +23,7 @@ from proxy.listen.original_dst import original_destination, plain_host
 from proxy.listen.runtime import ListenerRuntime
 from proxy.runtime import RuntimeValues
 from proxy.tasks import spawn
+from proxy.upstream.source import note
 
 log = logging.getLogger("weft.listen")
 
@@ -208,6 +209,8 @@ class Acceptor:
                 sock.close()
                 return
             runtime = redirected
+        if self.runtime.config.original_src is not None:
+            note(info, self.runtime.config.original_src)
         rest = self._establisher.begin(runtime, sock, info)
         if rest is not None:
             self._spawn(rest)

@@ -65,6 +65,7 @@ class Cluster:
         self._by_text: dict[str, Host] = {}
         self.drop_share = 0.0
         self.default_sockets = NO_SOCKETS
+        self._by_source = False
         self.on_rebuilt: Callable[[], None] | None = None
         self.breakers = {
             "DEFAULT": Breaker(config.thresholds_default),
@@ -109,7 +110,7 @@ class Cluster:
         ratio = config.preconnect.predictive
         self.foresight = Foresight(self, ratio) if ratio > 1.0 else None
         self._way = the_way(config.http)
-        self._choose_way = way_chooser(config)
+        self._choose_way = way_chooser(config, self._by_source)
         if tls_for is not None:
             self.tls_of = tls_for
         self.breakers["DEFAULT"].limit(config.thresholds_default)
@@ -126,6 +127,13 @@ class Cluster:
             host.tls = self.tls_of(host)
         self.rebuild()
         if spoken != (config.http, config.preconnect):
+            self._renew_pools()
+
+    def tell_sources_apart(self, by_source: bool) -> None:
+        """Whether there are listeners whose clients' addresses hosts are to see."""
+        if by_source != self._by_source:
+            self._by_source = by_source
+            self._choose_way = way_chooser(self.config, by_source)
             self._renew_pools()
 
     def _configure_outlier(self) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, cast
 
+from proxy.config.model.connecting import Sockets
 from proxy.outbox import Pipe
 from proxy.tls.counters import TlsCounters
 from proxy.tls.failure import TlsFailed
@@ -19,6 +20,7 @@ from proxy.upstream import retry
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
 from proxy.upstream.sockets import BindFailed, connected
+from proxy.upstream.source import fits
 from proxy.upstream.way import ALPN, Way
 
 if TYPE_CHECKING:
@@ -49,15 +51,19 @@ async def dial(
     close_notify_wait_s: float,
     way: Way | None = None,
     preface: bytes = b"",
+    source: Sockets | None = None,
 ) -> DialFailure | None:
     """None when `connection` can be used. Else the caller discards it: it may have a transport.
 
     way: of HTTP, with the protocols to offer and the names to verify. preface: sent before TLS.
+    source: the client's address to connect from.
     close_notify_wait_s: how long a TLS connection that we close waits for the peer to do so."""
-    preface = preface or (way.preface if way is not None else b"")
+    if way is not None:
+        preface, source = preface or way.preface, source or way.source
     try:
         async with asyncio.timeout(cluster.config.connect_timeout_s):
-            detail = await _connect(cluster, host, connection, close_notify_wait_s, way, preface)
+            begin = (way, preface, source)
+            detail = await _connect(cluster, host, connection, close_notify_wait_s, *begin)
     except TimeoutError:
         return DialFailure(retry.CONNECT_TIMEOUT, "", timed_out=True)
     except TlsFailed as failure:
@@ -78,6 +84,7 @@ async def _connect(
     close_notify_wait_s: float,
     way: Way | None,
     preface: bytes,
+    source: Sockets | None,
 ) -> str:
     """'' when the connection can be used, else why not."""
     loop = asyncio.get_running_loop()
@@ -85,6 +92,8 @@ async def _connect(
     protocol = cast(asyncio.Protocol, connection)
     tls = cast("ClientTls | None", host.tls)
     sockets = cluster.config.sockets.over(cluster.default_sockets)
+    if source is not None and fits(source, address):
+        sockets = replace(source, keepalive=sockets.keepalive)
 
     async def connect() -> socket.socket:
         return await connected((address, *host.others), sockets, preface)

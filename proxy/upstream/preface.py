@@ -8,6 +8,7 @@ from typing import Any
 from proxy.config.model import Cluster as ClusterConfig
 from proxy.config.model.connecting import ProxyProtocolOut
 from proxy.connection import ConnectionInfo
+from proxy.upstream.source import source_of
 from proxy.upstream.way import Way, chooser, the_way
 from proxy.wire.proxy_protocol import ProxyHeader, encode
 
@@ -31,10 +32,12 @@ def preface(config: ProxyProtocolOut, info: ConnectionInfo | None) -> bytes:
     return encode(config.version, info.remote, info.local, tuple(tlvs))
 
 
-def way_chooser(config: ClusterConfig) -> Callable[[Any], Way] | None:
+def way_chooser(config: ClusterConfig, by_source: bool = False) -> Callable[[Any], Way] | None:
     """An exchange to its way; None: all go the same. Connections that say for whom they are serve
-    nobody else."""
+    nobody else, nor do those that come from the client's address. by_source: there are such."""
     choose, out = chooser(config.http), config.proxy_protocol
+    if by_source:
+        return _by_source(way_chooser(config), the_way(config.http))
     if out is None:
         return None if choose is None else lambda exchange: choose(exchange.request)
     common = the_way(config.http)
@@ -44,3 +47,12 @@ def way_chooser(config: ClusterConfig) -> Callable[[Any], Way] | None:
         return way._replace(preface=preface(out, getattr(exchange, "info", None)))
 
     return prefaced
+
+
+def _by_source(choose: Callable[[Any], Way] | None, common: Way) -> Callable[[Any], Way]:
+    def chosen(exchange: Any) -> Way:
+        way = common if choose is None else choose(exchange)
+        source = source_of(getattr(exchange, "info", None))
+        return way if source is None else way._replace(source=source)
+
+    return chosen

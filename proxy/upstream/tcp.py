@@ -15,6 +15,7 @@ from proxy.upstream.breaker import Breaker
 from proxy.upstream.dial import DialFailure, dial
 from proxy.upstream.host import Host
 from proxy.upstream.preface import preface
+from proxy.upstream.source import source_of
 from proxy.upstream.tcp_end import TcpEnd
 
 if TYPE_CHECKING:
@@ -160,10 +161,14 @@ def open_tcp(connection: UpstreamTcp) -> None:
 
 async def _open(connection: UpstreamTcp) -> None:
     cluster = connection.cluster
-    begin = b""
+    begin, info = b"", getattr(connection.user, "info", None)
     if cluster.config.proxy_protocol is not None:
-        begin = preface(cluster.config.proxy_protocol, getattr(connection.user, "info", None))
-    failure = await dial(cluster, connection.host, connection, CLOSE_NOTIFY_WAIT_S, preface=begin)
+        begin = preface(cluster.config.proxy_protocol, info)
+    failure = await dial(
+        *(cluster, connection.host, connection, CLOSE_NOTIFY_WAIT_S),
+        preface=begin,
+        source=source_of(info),
+    )
     if failure is not None:
         connection.failed(failure, monotonic())
     else:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 from proxy.config.model import HttpProtocolOptions
+from proxy.config.model.connecting import Sockets
 from proxy.http.message import Request
 
 Version = Literal["HTTP1", "HTTP2", "AUTO"]
@@ -24,12 +25,14 @@ ALPN: Mapping[Version, tuple[str, ...]] = {
 
 class Way(NamedTuple):
     """version: AUTO is by ALPN. server_name: the SNI, '' as configured. san: the name that the
-    certificate must have, '' for no other than those configured. preface: bytes to begin with."""
+    certificate must have, '' for no other than those configured. preface: bytes to begin with.
+    source: the client's address to connect from."""
 
     version: Version
     server_name: str = ""
     san: str = ""
     preface: bytes = b""
+    source: Sockets | None = None
 
 
 def the_way(options: HttpProtocolOptions) -> Way:

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -51,13 +52,15 @@ table ip weft {{
   chain output {{
     type route hook output priority mangle;
     ip daddr 127.0.0.0/8 return
-    ip saddr 127.0.0.6 return
+    meta mark 1337 return
+    ct mark 1337 return
     meta skgid {SIDECAR_GROUP} ip daddr {POD} tcp dport 1-65535 meta mark set 2 accept
     meta skgid {SIDECAR_GROUP} return
     tcp dport 1-65535 meta mark set 1
   }}
   chain prerouting {{
     type filter hook prerouting priority mangle;
+    meta mark 1337 ct mark set 1337 return
     meta mark 1 meta l4proto tcp tproxy to :15001 accept
     meta mark 2 meta l4proto tcp tproxy to :15006 accept
   }}
@@ -194,6 +197,27 @@ async def _applications() -> list[asyncio.Server]:
 # --------------------------------------------------------------------------- calls
 
 
+async def _source_seen(source: str, address: str, port: int) -> str:
+    """From where the application sees a connection come that another pod makes from there: one that
+    does not pass an outbound side here."""
+    os.setegid(SIDECAR_GROUP)
+    sock = socket.socket()
+    os.setegid(os.getgid())
+    sock.setblocking(False)
+    sock.bind((source, 0))
+    try:
+        await asyncio.wait_for(
+            asyncio.get_running_loop().sock_connect(sock, (address, port)), WAIT_S
+        )
+        reader, writer = await asyncio.open_connection(sock=sock)
+        writer.write(b"GET /x HTTP/1.1\r\nhost: messenger\r\nconnection: close\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(-1), WAIT_S)
+        writer.close()
+    except OSError as error:
+        return str(error)
+    return str(json.loads(answer.partition(b"\r\n\r\n")[2] or b"{}").get("from", answer))
+
+
 async def _bytes(address: str, port: int) -> str:
     return await _exchange(address, port, b"\x00bytes")
 
@@ -246,6 +270,7 @@ async def _calls() -> dict[str, str]:
         "http to an unknown place": _get(ELSEWHERE, 80, "unknown.example.com"),
         "bytes to an unknown place": _bytes(ELSEWHERE, 9000),
         "the port of the sidecar itself": _bytes(ELSEWHERE, 15001),
+        "where http from another pod comes from": _source_seen(SECOND_POD, POD, 8080),
     }
     return {name: await call for name, call in wanted.items()}
 

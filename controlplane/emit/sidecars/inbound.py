@@ -14,6 +14,7 @@ from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
+from envoy.extensions.filters.listener.original_src.v3.original_src_pb2 import OriginalSrc
 
 from controlplane.emit import entering, names, tls
 from controlplane.emit.access import Guards
@@ -33,6 +34,9 @@ from controlplane.emit.words import packed, seconds, socket_address
 from controlplane.mesh.model import Workload
 from protos.frozen import frozen
 
+OWN_MARK = 1337
+"""Of connections to the application that come from their client's address, so that rules of the
+kernel leave them alone (Istio's)."""
 MUTUAL_HTTP = ("istio-http/1.0", "istio-http/1.1", "istio-h2")
 MUTUAL_BYTES = ("istio-peer-exchange", "istio")
 """What sidecars say in TLS of what is inside (Istio's)."""
@@ -125,9 +129,12 @@ def _virtual(chains: list[FilterChain], capture: Capture) -> Listener:
     original = packed(OriginalDst())
     found = ListenerFilter(name="envoy.filters.listener.original_dst", typed_config=original)
     made.listener_filters.append(found)
-    made.listener_filters.extend(inspectors(chains, capture.settings.inbound_port))
     if capture.transparent:
         made.transparent.value = True
+        keeps = ListenerFilter(name="envoy.filters.listener.original_src")
+        keeps.typed_config.CopyFrom(packed(OriginalSrc(mark=OWN_MARK)))
+        made.listener_filters.append(keeps)
+    made.listener_filters.extend(inspectors(chains, capture.settings.inbound_port))
     return made
 
 

@@ -134,7 +134,9 @@ def clusters(workload: Workload, capture: Capture) -> dict[str, Cluster]:
     for port in ports_of(workload, capture):
         if port.cluster not in found:
             ipv6, keeps_case = is_ipv6(workload.address), capture.settings.keeps_case
-            found[port.cluster] = _cluster(port, ipv6, keeps_case)
+            made = found[port.cluster] = _cluster(port, ipv6, keeps_case)
+            if capture.transparent:  # it comes from where the client's connection does
+                made.ClearField("upstream_bind_config")
     return found
 
 

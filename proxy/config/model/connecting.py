@@ -50,6 +50,15 @@ NO_SOCKETS = Sockets()
 
 
 @frozen
+class OriginalSrc:
+    """`envoy.filters.listener.original_src`: connections to hosts come from where the client's did.
+    mark: SO_MARK of those, 0 for none. bind_port: from its port, too."""
+
+    mark: int = 0
+    bind_port: bool = False
+
+
+@frozen
 class ProxyProtocolOut:
     """`ProxyProtocolUpstreamTransport`: each connection begins by saying whom it is for.
 

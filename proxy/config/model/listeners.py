@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from proxy.config.frozen import frozen
 from proxy.config.model.common import CidrRange, HeaderValueOption, SocketAddress
-from proxy.config.model.connecting import ProxyProtocolIn, SocketOption
+from proxy.config.model.connecting import OriginalSrc, ProxyProtocolIn, SocketOption
 from proxy.config.model.ext_authz import NetworkExtAuthz
 from proxy.config.model.local_reply import LocalReplyConfig
 from proxy.config.model.log_filter import AccessLogFilter
@@ -135,7 +135,9 @@ class Tunneling:
 
 @frozen
 class TcpProxy:
-    """`TcpProxy`. One of cluster and weighted (name, weight) is set. idle_timeout_s: 0 is none."""
+    """`TcpProxy`. One of cluster and weighted (name, weight) is set. idle_timeout_s: 0 is none.
+    max_duration_s: 0 is none; up to jitter_percent more, by chance. by_source_ip: for balancers
+    that hash."""
 
     stat_prefix: str
     cluster: str = ""
@@ -144,6 +146,9 @@ class TcpProxy:
     access_log: tuple[AccessLog, ...] = ()
     max_connect_attempts: int = 1
     tunneling: Tunneling | None = None
+    max_duration_s: float = 0.0
+    jitter_percent: float = 0.0
+    by_source_ip: bool = False
 
 
 @frozen
@@ -208,6 +213,7 @@ class Listener:
     not_for_http: PortRanges = ()
     transparent: bool = False
     original_dst: bool = False
+    original_src: OriginalSrc | None = None
     use_original_dst: bool = False
     bind_to_port: bool = True
     listener_filters_timeout_s: float = 15.0

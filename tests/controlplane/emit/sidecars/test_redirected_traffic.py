@@ -17,48 +17,62 @@ from tests.support.redirected import ELSEWHERE, NFT, POD, RULES, SECOND_POD, TPR
 BOUNDED_S = 180.0
 
 
-def _from_app(port: int, peer: bool) -> str:
-    return "200 " + json.dumps({"at": f"{POD}:{port}", "from": "127.0.0.6", "peer": peer})
+SOURCES = {"REDIRECT": ("127.0.0.6", "127.0.0.6"), "TPROXY": (POD, SECOND_POD)}
+"""Where the application sees connections of its own pod and of another come from: with TPROXY from
+where they do."""
+
+
+def _from_app(port: int, peer: bool, source: str) -> str:
+    return "200 " + json.dumps({"at": f"{POD}:{port}", "from": source, "peer": peer})
 
 
 def _echoed(address: str, port: int) -> str:
     return f"{address}:{port} \x00bytes"
 
 
-TO_SERVICES = {
-    "http to a service": _from_app(8080, True),
-    "tcp to a service": _echoed(POD, 8082),
-    "http to a port of no protocol": _from_app(8083, False),
-    "bytes to a port of no protocol": _echoed(POD, 8083),
-    "a server that speaks first": "hello",
-    "http to a strict port": _from_app(8084, True),
-    "http without TLS to a strict port": "no answer",
-    "one endpoint of a headless service": _echoed(SECOND_POD, 6000),
-    "the other endpoint": _echoed(ELSEWHERE, 6000),
-    "TLS by its server name": f"{SECOND_POD}:6000",
-    "TLS by another server name": f"{ELSEWHERE}:6000",
-    "tcp to an address": _echoed(ELSEWHERE, 9000),
-    "tcp to an address of a subnet": _echoed(SECOND_POD, 6000),
-    "the port of the sidecar itself": "",
-}
+def _to_services(own: str, other: str) -> dict[str, str]:
+    return {
+        "http to a service": _from_app(8080, True, own),
+        "tcp to a service": _echoed(POD, 8082),
+        "http to a port of no protocol": _from_app(8083, False, own),
+        "bytes to a port of no protocol": _echoed(POD, 8083),
+        "a server that speaks first": "hello",
+        "http to a strict port": _from_app(8084, True, own),
+        "http without TLS to a strict port": "no answer",
+        "one endpoint of a headless service": _echoed(SECOND_POD, 6000),
+        "the other endpoint": _echoed(ELSEWHERE, 6000),
+        "TLS by its server name": f"{SECOND_POD}:6000",
+        "TLS by another server name": f"{ELSEWHERE}:6000",
+        "tcp to an address": _echoed(ELSEWHERE, 9000),
+        "tcp to an address of a subnet": _echoed(SECOND_POD, 6000),
+        "the port of the sidecar itself": "",
+        "where http from another pod comes from": other,
+    }
+
+
 PLACE = json.dumps({"at": f"{ELSEWHERE}:80", "from": ELSEWHERE, "peer": False})
-EXPECTED = {
-    "ALLOW_ANY": TO_SERVICES
-    | {
-        "http without TLS": _from_app(8080, False),
-        "bytes to a port that no service has": _echoed(POD, 9000),
-        "http to an unknown place": f"200 {PLACE}",
-        "bytes to an unknown place": _echoed(ELSEWHERE, 9000),
-    },
-    # A pod's address is no service's, so that nothing goes there in plain text.
-    "REGISTRY_ONLY": TO_SERVICES
-    | {
-        "http without TLS": "no answer",
-        "bytes to a port that no service has": "",
-        "http to an unknown place": "502",
-        "bytes to an unknown place": "",
-    },
-}
+
+
+def _expected(mode: str) -> dict[str, dict[str, str]]:
+    own, other = SOURCES[mode]
+    services = _to_services(own, other)
+    return {
+        "ALLOW_ANY": services
+        | {
+            "http without TLS": _from_app(8080, False, own),
+            "bytes to a port that no service has": _echoed(POD, 9000),
+            "http to an unknown place": f"200 {PLACE}",
+            "bytes to an unknown place": _echoed(ELSEWHERE, 9000),
+        },
+        # A pod's address is no service's, so that nothing goes there in plain text.
+        "REGISTRY_ONLY": services
+        | {
+            "http without TLS": "no answer",
+            "bytes to a port that no service has": "",
+            "http to an unknown place": "502",
+            "bytes to an unknown place": "",
+        },
+    }
 
 
 def require_redirection(rules: str) -> None:
@@ -96,4 +110,4 @@ def test_envoy_and_weft_do_the_same_with_redirected_connections(tmp_path: Path, 
             child.kill()
     for kind, (out, err) in written.items():
         assert running[kind].returncode == 0, f"{kind}: {err.decode()[-4000:]}"
-        assert json.loads(out) == EXPECTED, kind
+        assert json.loads(out) == _expected(mode), kind
