@@ -33,7 +33,8 @@ from controlplane.xds.refusals import Refusals
 from controlplane.xds.service import AdsService
 from protos.frozen import frozen
 
-_ANY_SIDECAR = Node("", http_proxy_port=1, weft_agent=True)
+_ANY_SIDECAR = Node("", http_proxy_port=1, weft_agent=True, on_demand=True)
+"""On demand, as a change then costs what it is, and not the whole table of routes."""
 
 
 @frozen

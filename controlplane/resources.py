@@ -14,7 +14,7 @@ nor streams nor messages. An EDS resource has the name of its cluster.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
 from functools import lru_cache
 from operator import is_
@@ -59,6 +59,11 @@ def _mark(name: str, version: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{name}\0{version}".encode()).digest()[:8], "big")
 
 
+def _mark_as(name: str, one: Resource) -> int:
+    """Of a resource under this name."""
+    return one.mark if one.name == name else _mark(name, one.version)
+
+
 class Layer(dict[str, Resource]):
     """Never changed once it is made; hashed by identity. digest: of all names and versions."""
 
@@ -66,7 +71,26 @@ class Layer(dict[str, Resource]):
 
     def __init__(self, resources: Mapping[str, Resource] | None = None) -> None:
         super().__init__(resources or {})
-        self.digest = sum(r.mark if r.name == k else _mark(k, r.version) for k, r in self.items())
+        self.digest = sum([_mark_as(name, one) for name, one in self.items()])
+
+    def exchanged(self, gone: Iterable[Resource], new: Iterable[Resource]) -> Layer | None:
+        """The same with other resources in the place of some, under their names and aliases. None
+        where a name would be two resources'."""
+        made = Layer()
+        made.update(self)
+        digest = self.digest
+        for one in gone:
+            for name in (one.name, *one.aliases):
+                if made.pop(name, None) is not one:
+                    return None
+                digest -= _mark_as(name, one)
+        for one in new:
+            for name in (one.name, *one.aliases):
+                if made.setdefault(name, one) is not one:
+                    return None
+                digest += _mark_as(name, one)
+        made.digest = digest
+        return made
 
     __hash__ = object.__hash__  # type: ignore[assignment]
 

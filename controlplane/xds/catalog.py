@@ -22,6 +22,7 @@ from controlplane.emit.targets import Targets
 from controlplane.mesh.model import Mesh, Service
 from controlplane.resources import NO_LAYER, Layer, Resource
 from controlplane.snapshot import Draft, check, encode
+from controlplane.translate.differences import differences
 from controlplane.xds import wire
 from controlplane.xds.kept import Column, Kept
 from controlplane.xds.troubles import Trouble
@@ -66,7 +67,7 @@ class _Host:
 
 @dataclass(slots=True)
 class _Routes:
-    """Of the outbound HTTP proxies of some clients."""
+    """Of the outbound HTTP proxies of some clients. before: hosts, and the layer of them."""
 
     shapes: Column[Shape] = field(default_factory=Column)
     hosts: Column[tuple[_Host, ...]] = field(default_factory=Column)
@@ -74,6 +75,7 @@ class _Routes:
     table: Resource | None = None
     layer: Layer | None = None
     last: dict[str, Resource] = field(default_factory=dict)
+    before: tuple[tuple[tuple[_Host, ...], ...], Layer] = ((), NO_LAYER)
 
     def text(self, alike: Patches) -> bytes:
         """The table with users' patches, serialized."""
@@ -83,8 +85,14 @@ class _Routes:
         draft = patches.outbound(Draft(routes=(RouteConfiguration.FromString(text),)), alike)
         return draft.routes[0].SerializeToString(deterministic=True)
 
-    def fetched(self) -> Iterable[Resource]:
-        return (host.fetched for group in self.hosts.values for host in group if host.value)
+    def apart(self) -> Layer:
+        """The hosts one by one, made of the last such layer, of which mostly little is new."""
+        groups, (before, last) = self.hosts.values, self.before
+        gone, new = differences(before, groups)
+        made = last.exchanged(_fetched_of(gone), _fetched_of(new)) if before else None
+        self.layer = made if made is not None else Layer(_by_name(_fetched_of(groups)))
+        self.before = groups, self.layer
+        return self.layer
 
     def patched(self, alike: Patches) -> Iterable[Resource]:
         """The same with users' patches, which may bring further ones."""
@@ -202,9 +210,9 @@ class Catalog:
     def hosts(self, client: Client, views: tuple[Service, ...], alike: Patches = ()) -> Layer:
         """The virtual hosts of that table one by one, by each of their domains (VHDS)."""
         made = self._routes_of(client, views, alike)
-        if made.layer is None:
-            made.layer = Layer(_by_name(made.patched(alike) if alike else made.fetched()))
-        return made.layer
+        if made.layer is None and alike:
+            made.layer = Layer(_by_name(made.patched(alike)))
+        return made.layer if made.layer is not None else made.apart()
 
     def _routes_of(self, client: Client, views: tuple[Service, ...], alike: Patches) -> _Routes:
         """Without a table and a layer where a virtual host is another one."""
@@ -228,6 +236,10 @@ class Catalog:
         if not views:
             return self.common
         return tuple(sorted((*self.common, *views), key=lambda one: one.hostname))
+
+
+def _fetched_of(groups: Iterable[tuple[_Host, ...]]) -> Iterable[Resource]:
+    return (host.fetched for group in groups for host in group if host.value)
 
 
 def _by_name(found: Iterable[Resource]) -> dict[str, Resource]:

@@ -18,7 +18,7 @@ from controlplane.mesh.model import Mesh
 from controlplane.translate import build
 from controlplane.translate.memo import Memo
 from controlplane.xds.cache import SnapshotCache
-from protos.types import CDS, EDS, PUSH_ORDER
+from protos.types import CDS, EDS, PUSH_ORDER, VHDS
 from tests.support.histories import histories, step
 from tests.support.mesh import endpoint, inbound, mesh, node, service, workload
 
@@ -36,6 +36,12 @@ NODES = (
 )
 
 
+ON_DEMAND = (
+    node("one", "x", on_demand=True),
+    node("two", "x", namespace="shop", on_demand=True),
+)
+
+
 def no_secrets(of: Node) -> tuple[Secret, ...]:
     return ()
 
@@ -48,6 +54,12 @@ def emitted(of: Mesh, for_node: Node) -> dict[str, dict[str, bytes]]:
 def cached(cache: SnapshotCache, for_node: Node) -> dict[str, dict[str, bytes]]:
     snapshot = cache.snapshot(for_node)
     return {url: {name: r.body for name, r in snapshot.of(url).items()} for url in PUSH_ORDER}
+
+
+def hosts(cache: SnapshotCache, for_node: Node) -> tuple[int, dict[str, str]]:
+    """The virtual hosts that may be fetched, and their digest."""
+    found = cache.snapshot(for_node).of(VHDS)
+    return found.digest, {name: host.version for name, host in found.items()}
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -65,6 +77,8 @@ def test_incremental_is_whole(
             cache.set_mesh(now)
             for one in NODES:
                 assert cached(cache, one) == emitted(now, one)
+            for one in ON_DEMAND:
+                assert hosts(cache, one) == hosts(SnapshotCache(now, no_secrets), one)
     assert not caplog.records
 
 
