@@ -19,6 +19,7 @@ from controlplane.emit import (
     jwt,
     listeners,
     on_demand,
+    own_cluster,
     patches,
     routes,
     stat_names,
@@ -126,7 +127,8 @@ def _logs(mesh: Mesh, node: Node, labels: Mapping[str, str]) -> Logs:
 class Beside:
     """All that a node's own side depends on, but for the node. edge: what is seen of the mesh by
     one that is a gateway, too. denied: revoked identities that a plain Envoy is to refuse; None for
-    a proxy that knows them by itself."""
+    a proxy that knows them by itself. local: the service that the node's own workload is of, for
+    one that asks for it."""
 
     workload: Workload | None
     guards: Guards
@@ -137,7 +139,13 @@ class Beside:
     logs: Logs = DEFAULT
     capture: Capture | None = None
     settings: Interception = field(default_factory=Interception)
+    local: Service | None = None
     rule_filters: RuleFilters = NO_FILTERS
+
+    @property
+    def follows_services(self) -> bool:
+        """It depends on what services are, too."""
+        return self.edge is not None or self.local is not None
 
 
 def beside(mesh: Mesh, node: Node, revoked: tuple[str, ...] = ()) -> Beside:
@@ -152,7 +160,8 @@ def beside(mesh: Mesh, node: Node, revoked: tuple[str, ...] = ()) -> Beside:
     logs = _logs(mesh, node, labels)
     capture = capture_for(mesh, node)
     wanted = mesh.rule_filters if node.http_proxy_port else NO_FILTERS
-    whole = (edge, denied, ours, logs, capture, mesh.interception, wanted)
+    local = own_cluster.service_of(mesh, node, workload)
+    whole = (edge, denied, ours, logs, capture, mesh.interception, local, wanted)
     return Beside(workload, guards, mesh.trust_domains, *whole)
 
 
@@ -183,6 +192,7 @@ def _own_side(of: Beside, node: Node) -> Draft:
         found.append(made)
     draft = Draft(
         clusters=tuple(own.values()),
+        endpoints=own_cluster.endpoints(of.local),
         listeners=tuple(found),
         routes=tuple(one for one in routes if one is not None),
     )

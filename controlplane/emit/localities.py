@@ -37,7 +37,7 @@ def matters(service: Service) -> bool:
     return any(
         bool(policy.localities.distribute or policy.localities.priority or several)
         for policy in _policies(service)
-        if policy.localities.distribute or _fails_over(policy)
+        if policy.localities.distribute or policy.localities.zone_aware or _fails_over(policy)
     )
 
 
@@ -82,13 +82,13 @@ def arranged(
         return plain
     if settings.distribute:
         return _distributed(plain, policy, client.locality)
-    if not _fails_over(policy):
+    if not _fails_over(policy) and not settings.zone_aware:
         return plain
     if settings.priority:
         return _in_order(_by_labels(plain, settings.priority, client))
-    failover = dict(settings.failover)
+    failover, rank = dict(settings.failover), _by_region if settings.zone_aware else _distance
     return _in_order(
-        [replace(one, priority=_distance(client.locality, one.locality, failover)) for one in plain]
+        [replace(one, priority=rank(client.locality, one.locality, failover)) for one in plain]
     )
 
 
@@ -127,6 +127,11 @@ def _distance(here: Place, there: Place, failover: Mapping[str, str]) -> int:
         if here[:depth] == there[:depth]:
             return nearness
     return 4 if here[0] in failover and failover[here[0]] != there[0] else 3
+
+
+def _by_region(here: Place, there: Place, failover: Mapping[str, str]) -> int:
+    """As _distance, but within the region it is for the proxy to look at zones."""
+    return 0 if here[0] == there[0] else _distance(here, there, failover)
 
 
 def _by_labels(plain: list[Group], wanted: tuple[str, ...], client: Viewpoint) -> list[Group]:

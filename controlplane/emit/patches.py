@@ -23,6 +23,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from controlplane.emit import names
 from controlplane.emit.gateways.places import ROUTER, place_of
 from controlplane.emit.node import Node
+from controlplane.emit.own_cluster import ASKED
 from controlplane.emit.patch_tables import ROUTES, in_table
 from controlplane.emit.patch_values import change, clusters_in, copied, extensions, value_of
 from controlplane.mesh.model import Mesh
@@ -76,7 +77,7 @@ def asked_of(patches: Iterable[EnvoyPatch]) -> frozenset[str]:
     """The names of node metadata that they ask for."""
     asked = {name for patch in patches for name, _ in patch.match.metadata}
     versions = any(patch.match.proxy_version for patch in patches)
-    return frozenset(asked | ({_VERSION} if versions else set()))
+    return frozenset({ASKED} | asked | ({_VERSION} if versions else set()))
 
 
 def _contexts(mesh: Mesh, node: Node) -> Collection[Context]:

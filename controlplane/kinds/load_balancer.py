@@ -22,7 +22,6 @@ from controlplane.kinds.schema import (
     Invalid,
     Place,
     Record,
-    notes,
     obj,
     optional,
     record,
@@ -193,6 +192,20 @@ class LocalitySetting(Record):
                     yield f"distribute[{index}]", f"from {source!r} and {other!r} overlap"
 
 
+@record
+class ZoneAwareSetting(Record):
+    """Endpoints of the client's zone as far as they suffice for it, then those of its region."""
+
+    enabled: bool | None = optional(boolean)
+    min_cluster_size: int | None = optional(integer(1, 2**32 - 1))
+    failover: tuple[Failover, ...] = optional(list_of(obj(Failover)), ())
+    failover_priority: tuple[str, ...] = optional(list_of(text), ())
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if self.failover and self.failover_priority:
+            yield "failoverPriority", "and failover exclude each other"
+
+
 def _overlap(first: str, second: str) -> bool:
     """One is the other or lies in it."""
     short, long = sorted((first.removesuffix("/*"), second.removesuffix("/*")), key=len)
@@ -213,20 +226,19 @@ class Warmup(Record):
 class LoadBalancer(Record):
     """LEAST_CONN is Istio's old name of LEAST_REQUEST."""
 
-    NOTED = notes(
-        zoneAwareLbSetting="has no effect: no proxy is told in which zones its own workload is; "
-        "use localityLbSetting"
-    )
     simple: Algorithm = optional(
         enum("UNSPECIFIED", "LEAST_CONN", "RANDOM", "ROUND_ROBIN", "LEAST_REQUEST", "PASSTHROUGH"),
         "UNSPECIFIED",
     )
     consistent_hash: ConsistentHash | None = optional(obj(ConsistentHash))
     locality_lb_setting: LocalitySetting | None = optional(obj(LocalitySetting))
+    zone_aware_lb_setting: ZoneAwareSetting | None = optional(obj(ZoneAwareSetting))
     warmup: Warmup | None = optional(obj(Warmup))
     warmup_duration_secs_s: float | None = optional(positive_duration)
 
     def check(self) -> Iterator[tuple[str, str]]:
+        if self.zone_aware_lb_setting is not None and self.locality_lb_setting is not None:
+            yield "zoneAwareLbSetting", "and localityLbSetting exclude each other"
         if self.consistent_hash is not None and "simple" in self.where:
             yield "consistentHash", "and simple exclude each other"
         if self.warmup is not None and self.warmup_duration_secs_s is not None:

@@ -10,7 +10,7 @@ from controlplane.kinds.connection_pool import ConnectionPool, OutlierDetection,
 from controlplane.kinds.decoders import boolean, enum, line, list_of, positive_duration, text
 from controlplane.kinds.export_to import export_faults
 from controlplane.kinds.http_policy import HttpRetry
-from controlplane.kinds.load_balancer import LocalitySetting
+from controlplane.kinds.load_balancer import LocalitySetting, ZoneAwareSetting
 from controlplane.kinds.schema import Place, Record, obj, optional, record
 from controlplane.kinds.selectors import named
 from controlplane.kinds.yaml_nodes import Node
@@ -57,6 +57,7 @@ class MeshDefaults(Record):
         enum("DO_NOT_UPGRADE", "UPGRADE"), "DO_NOT_UPGRADE"
     )
     locality_lb_setting: LocalitySetting | None = optional(obj(LocalitySetting))
+    zone_aware_lb_setting: ZoneAwareSetting | None = optional(obj(ZoneAwareSetting))
     default_http_retry_policy: HttpRetry | None = optional(obj(HttpRetry))
     enable_auto_mtls: bool = optional(boolean, True)
     ingress_controller_mode: Literal["UNSPECIFIED", "OFF", "DEFAULT", "STRICT"] = optional(
@@ -79,6 +80,8 @@ class MeshDefaults(Record):
             "defaultVirtualServiceExportTo": self.default_virtual_service_export_to,
             "defaultDestinationRuleExportTo": self.default_destination_rule_export_to,
         }
+        if self.zone_aware_lb_setting is not None and self.locality_lb_setting is not None:
+            yield "zoneAwareLbSetting", "and localityLbSetting exclude each other"
         for key, written in exports.items():
             for where, fault in export_faults(written, nobody=key == "defaultServiceExportTo"):
                 yield where.replace("exportTo", key), fault

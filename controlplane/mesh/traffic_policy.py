@@ -132,12 +132,17 @@ class Warmup:
 class Localities:
     """Istio's localityLbSetting, at most one of the first three. distribute: client's locality ->
     (endpoints' locality, percent). failover: region -> region that is next when it has nothing.
-    priority: labels that an endpoint should have as its client does, the most important first."""
+    priority: labels that an endpoint should have as its client does, the most important first.
+    zone_aware: of the endpoints in its region a client takes those of its zone, as far as they
+    suffice for all of its kind, where the region has min_cluster_size of them (Istio's
+    zoneAwareLbSetting)."""
 
     distribute: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()
     failover: tuple[tuple[str, str], ...] = ()
     priority: tuple[str, ...] = ()
     enabled: bool = True
+    zone_aware: bool = False
+    min_cluster_size: int | None = None
 
 
 Algorithm = Literal["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "PASSTHROUGH"]

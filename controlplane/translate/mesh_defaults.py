@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from controlplane.kinds import connection_pool
-from controlplane.kinds.load_balancer import LocalitySetting
+from controlplane.kinds.load_balancer import LocalitySetting, ZoneAwareSetting
 from controlplane.kinds.mesh_config import MeshConfigMap
 from controlplane.kinds.mesh_defaults import DefaultTrafficPolicy
 from controlplane.kinds.mesh_tls import TlsConfig
@@ -58,12 +58,11 @@ def of(settings: tuple[MeshConfigMap, ...]) -> Defaults:
     if not settings:
         return NO_DEFAULTS
     config = settings[0].data.mesh
-    places = config.locality_lb_setting
     return Defaults(
         connect_timeout_s=config.connect_timeout_s,
         keepalive=keepalive(config.tcp_keepalive),
         http2=config.h2_upgrade_policy == "UPGRADE",
-        localities=localities(places) if places is not None else None,
+        localities=places_of(config.locality_lb_setting, config.zone_aware_lb_setting),
         auto_mtls=config.enable_auto_mtls,
         retry=retry(config.default_http_retry_policy),
         ingress=IngressSettings(
@@ -87,6 +86,18 @@ def of(settings: tuple[MeshConfigMap, ...]) -> Defaults:
 
 def tls_limits(item: TlsConfig) -> TlsLimits:
     return TlsLimits(item.min_protocol_version == "TLSV1_3", item.cipher_suites, item.ecdh_curves)
+
+
+def places_of(plain: LocalitySetting | None, zones: ZoneAwareSetting | None) -> Localities | None:
+    """Of which at most one is set. None: nothing is said."""
+    if zones is not None and zones.enabled is not False:
+        return Localities(
+            failover=tuple((one.from_, one.to) for one in zones.failover),
+            priority=zones.failover_priority,
+            zone_aware=True,
+            min_cluster_size=zones.min_cluster_size,
+        )
+    return localities(plain) if plain is not None else None
 
 
 def localities(item: LocalitySetting) -> Localities:

@@ -13,7 +13,6 @@ from typing import TypeVar
 
 from controlplane.kinds import connection_pool, load_balancer
 from controlplane.kinds import destination_rule as kinds
-from controlplane.kinds.load_balancer import LocalitySetting
 from controlplane.mesh.model import (
     ClientTls,
     ConnectionPool,
@@ -27,7 +26,7 @@ from controlplane.mesh.model import (
     Warmup,
 )
 from controlplane.mesh.traffic_policy import Algorithm, Tunnel
-from controlplane.translate.mesh_defaults import NO_DEFAULTS, Defaults, keepalive, localities
+from controlplane.translate.mesh_defaults import NO_DEFAULTS, Defaults, keepalive, places_of
 from protos.frozen import frozen
 
 _PLAIN = ClientTls("DISABLE")
@@ -85,7 +84,7 @@ class Settings:
             tls=self._secured() or (None if defaults.auto_mtls else _PLAIN),
             hash=_hash(lb.consistent_hash),
             warmup=_warmup(lb),
-            localities=self._places(lb.locality_lb_setting),
+            localities=self._places(lb),
             proxy_protocol=self.proxy_protocol.version if self.proxy_protocol else "",
             tunnel=_tunnel(self.tunnel),
         )
@@ -118,8 +117,12 @@ class Settings:
             http2=http2,
         )
 
-    def _places(self, item: LocalitySetting | None) -> Localities:
-        return localities(item) if item is not None else self.defaults.localities or Localities()
+    def _places(self, item: load_balancer.LoadBalancer) -> Localities:
+        """What a rule says stands in place of what the mesh says; that it wants nothing, too."""
+        own = places_of(item.locality_lb_setting, item.zone_aware_lb_setting)
+        if own is not None or item.zone_aware_lb_setting is not None:
+            return own or Localities()
+        return self.defaults.localities or Localities()
 
 
 T = TypeVar("T", ConnectionPool, OutlierDetection)

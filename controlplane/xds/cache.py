@@ -263,7 +263,7 @@ class SnapshotCache:
             and seat.beside is beside
             and seat.labels is labels
             and seat.revoked == revoked
-            and own.of.edge is None
+            and not own.of.follows_services
             and own.trouble is None
         ):
             return own, scope
@@ -364,7 +364,7 @@ class SnapshotCache:
             return self._noted(last, self._build(node, of, scope), of)
 
         known = self._own.last(key)
-        if known is not None and (known[1].of.edge is not None or known[1].trouble):
+        if known is not None and (known[1].of.follows_services or known[1].trouble):
             ground = (self.mesh, self._revoked())
         return self._own.get(key, ground, make)
 
