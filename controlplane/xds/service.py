@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Any, NoReturn, Protocol, TypeAlias
@@ -249,13 +249,21 @@ def _admit(request: Request, proof: Proof, call: Call) -> tuple[Node, SpiffeId]:
         reason = "the first request of a stream carries no node"
         raise refused(call, grpc.StatusCode.INVALID_ARGUMENT, reason)
     try:
-        node = parse(request.node)
+        node = _by_protocol(parse(request.node), request)
     except BadNode as error:
         raise refused(call, grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
     if why_not := objection(node, proof.identity):
         raise refused(call, grpc.StatusCode.PERMISSION_DENIED, why_not)
     assert proof.identity is not None  # objection() has seen to it
     return node, proof.identity
+
+
+def _by_protocol(node: Node, request: Request) -> Node:
+    """On demand is by VHDS, which only the delta protocol has."""
+    if not node.on_demand or isinstance(request, DeltaDiscoveryRequest):
+        return node
+    log.warning("node=%s asks for WEFT_ON_DEMAND, but not by DELTA_GRPC: it gets all", node.id)
+    return replace(node, on_demand=False)
 
 
 def _decode(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from certs.keys import generate_key, key_to_pem
 from certs.spiffe import SpiffeId
@@ -18,7 +19,7 @@ from certs.store import load_store
 from certs.x509 import chain_to_pem
 from tests.support.client import Client
 from tests.support.control_plane import ControlPlane
-from tests.support.envoy import envoy, require_envoy
+from tests.support.envoy import ROOT, envoy, require_envoy
 from tests.support.ports import free_port
 from tests.support.process import ProcessFailed, ProxyProcess
 from tests.support.sidecar_bootstrap import sidecar_bootstrap
@@ -82,6 +83,9 @@ spec:
 """
 
 
+EXAMPLE = ROOT / "examples" / "envoy" / "sidecar.yaml"
+
+
 class Mesh:
     """One Envoy beside `messenger-1`, with the outbound HTTP proxy; `messenger-2` without."""
 
@@ -112,6 +116,19 @@ class Mesh:
             metadata=metadata,
         )
         return envoy(bootstrap, self.directory)
+
+    def example(self) -> ProxyProcess:
+        """examples/envoy/sidecar.yaml, with our ports and files."""
+        text = EXAMPLE.read_text()
+        for theirs, ours in (
+            ("JOIN_TOKEN", self.plane.join_token("messenger")),
+            (".weft/root.pem", str(self.plane.state / "root.pem")),
+            ("15010", str(self.plane.port)),
+            ("15080", str(self.proxy_port)),
+        ):
+            assert theirs in text.replace("#", "")
+            text = text.replace(theirs, ours)
+        return envoy(yaml.safe_load(text), self.directory)
 
     def client_context(self, certificate: bool = True) -> ssl.SSLContext:
         """A client that holds an SVID of the mesh, or only its trust bundle."""
@@ -158,7 +175,9 @@ async def wait_synced(mesh: Mesh) -> None:
 async def test_envoy_serves_inbound_mtls_and_routes_outbound(mesh: Mesh, variant: str) -> None:
     async with Upstream([Answer(body=b"one")]) as one, Upstream([Answer(body=b"two")]) as two:
         mesh.write(one.port, two.port)
-        with mesh.plane, mesh.sidecar(variant == "delta"):
+        # Only the delta protocol has what on demand takes.
+        asks = {} if variant == "delta" else {"WEFT_ON_DEMAND": "true"}
+        with mesh.plane, mesh.sidecar(variant == "delta", **asks):
             await wait_synced(mesh)
             await inbound_takes_mutual_tls_only(mesh, one)
             await outbound_follows_the_rules(mesh)
@@ -175,7 +194,7 @@ async def test_envoy_serves_inbound_mtls_and_routes_outbound(mesh: Mesh, variant
 async def test_envoy_on_demand_holds_what_it_calls(mesh: Mesh) -> None:
     async with Upstream([Answer(body=b"one")]) as one, Upstream([Answer(body=b"two")]) as two:
         mesh.write(one.port, two.port)
-        with mesh.plane, mesh.sidecar(True, WEFT_ON_DEMAND="true"):
+        with mesh.plane, mesh.example():
             await wait_synced(mesh)
             assert holds(mesh) == {"CDS": 1, "VHDS": 0}
             for host in ("messenger:8080", "messenger"):
