@@ -20,6 +20,13 @@ from controlplane.mesh.model import Destination, Headers, RouteMatch, Service
 CONNECT = "CONNECT"
 
 
+def relay_by_source(proxy: TcpProxy, destinations: Iterable[Destination]) -> None:
+    """Connections of one client go to one endpoint, where a policy says so; of the keys that it
+    may name a connection has the address only."""
+    if any(one.hash is not None and one.hash.source_ip for one in destinations):
+        proxy.hash_policy.add().source_ip.SetInParent()
+
+
 def relay_within(proxy: TcpProxy, to: Destination) -> None:
     """The way of connections to a lone destination whose policy says that they go within HTTP."""
     if (tunnel := to.tunnel) is not None:

@@ -24,6 +24,9 @@ def tcp_proxy(message: tcp_proxy_pb2.TcpProxy, path: str) -> TcpProxy:
         tunneling=_tunneling(message.tunneling_config, f"{path}.tunneling_config")
         if message.HasField("tunneling_config")
         else None,
+        max_duration_s=seconds_or(message, "max_downstream_connection_duration", 0.0),
+        jitter_percent=message.max_downstream_connection_duration_jitter_percentage.value,
+        by_source_ip=bool(message.hash_policy),
     )
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import accumulate
+from math import inf
 from random import Random
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from xxhash import xxh64_intdigest
 
 from proxy.config.model import TcpProxy
 from proxy.l4.guard import Guards
@@ -25,7 +29,8 @@ DRAIN_TIME_S = 600.0
 COUNTERS = (
     "downstream_cx_total", "downstream_cx_no_route", "downstream_cx_rx_bytes_total",
     "downstream_cx_tx_bytes_total", "downstream_flow_control_paused_reading_total",
-    "downstream_flow_control_resumed_reading_total", "idle_timeout", "upstream_flush_total",
+    "downstream_flow_control_resumed_reading_total", "idle_timeout",
+    "max_downstream_connection_duration", "upstream_flush_total",
 )  # fmt: skip
 
 
@@ -40,6 +45,19 @@ class TcpStats:
 
     def __getattr__(self, name: str) -> Counter:
         raise AttributeError(name)
+
+
+class BySourceIp:
+    """What a balancer that hashes asks a route about: all connections of a client are alike."""
+
+    metadata_match: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def hash(self) -> Callable[[Any], int | None]:
+        return lambda connection: xxh64_intdigest(connection.info.remote[0].encode())
+
+
+BY_SOURCE_IP: Final = BySourceIp()
 
 
 class TcpConnections:
@@ -85,6 +103,7 @@ class TcpManager:
         self.call_later = call_later
         self.tunnels = tunnels
         self.drained_at = 0.0
+        self.route = BY_SOURCE_IP if config.by_source_ip else None
         self._clusters = clusters
         self._random = random
         self._names = [name for name, _ in config.weighted]
@@ -93,6 +112,13 @@ class TcpManager:
     def drain(self, now: float) -> None:
         """The listener is gone or is to take no more: what lives may go on for a while."""
         self.drained_at = self.drained_at or now + DRAIN_TIME_S
+
+    def ends_at(self, started: float) -> float:
+        """When a connection is closed that began then; infinity where nothing says so."""
+        longest_s, jitter = self.config.max_duration_s, self.config.jitter_percent / 100
+        if not longest_s:
+            return inf
+        return started + longest_s * (1.0 + (self._random.random() * jitter if jitter else 0.0))
 
     def cluster(self) -> Cluster | None:
         """Where the next connection goes, by weight if there are several; None if it is missing."""

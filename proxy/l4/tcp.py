@@ -46,6 +46,7 @@ class DownstreamTcp(TcpEnd):
         "_down_eof",
         "_end_guarding",
         "_ended",
+        "_ends_at",
         "_flushing",
         "_guarded",
         "_held",
@@ -56,11 +57,11 @@ class DownstreamTcp(TcpEnd):
         "info",
         "manager",
         "record",
+        "route",
         "up",
     )
 
     # What policies may want to know of whom they pick for: a connection has no more to tell.
-    route: PickRoute | None = None
     request: Request | None = None
     metadata: Mapping[str, Any] = MappingProxyType({})
     tried_priorities: frozenset[int] = frozenset()
@@ -80,6 +81,8 @@ class DownstreamTcp(TcpEnd):
         self._end_guarding: Cancel | None = None
         self._mark = (0, 0, 0, 0)
         self._idle_since = self.record.started
+        self.route: PickRoute | None = manager.route
+        self._ends_at = manager.ends_at(self.record.started)
 
     # ------------------------------------------------------------------ connecting
 
@@ -328,6 +331,11 @@ class DownstreamTcp(TcpEnd):
     def sweep(self, now: float) -> None:
         """Once a second: has anything moved, in either direction or out of a buffer?"""
         record, manager, up = self.record, self.manager, self.up
+        if now >= self._ends_at:
+            record.flag("DT")
+            manager.stats.max_downstream_connection_duration.value += 1
+            self._cut()
+            return
         if up is not None and not up.is_open:
             return
         waiting = up.buffered if up is not None else 0

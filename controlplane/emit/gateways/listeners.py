@@ -202,6 +202,7 @@ def _set_clusters(
 ) -> None:
     live = tuple(one for one in destinations if one.weight > 0) or destinations[:1]
     proxy.idle_timeout.CopyFrom(seconds(0))
+    tunnels.relay_by_source(proxy, live)
     if len(live) == 1:
         proxy.cluster = targets.cluster(live[0], port)
         tunnels.relay_within(proxy, live[0])

@@ -205,14 +205,15 @@ class _Streams:
         ports = self._service.ports
         number = ports[0].number if len(ports) == 1 else self._port.number
         policy = self._service.port_policies.get(number, self._service.policy)
-        return Destination(self._service.hostname, port=number, tunnel=policy.tunnel)
+        host = self._service.hostname
+        return Destination(host, port=number, hash=policy.hash, tunnel=policy.tunnel)
 
     def _chain(
         self, names: tuple[str, ...], ranges: tuple[str, ...], to: tuple[Destination, ...]
     ) -> FilterChain:
         number, service = self._port.number, self._service
-        idle_s = service.port_policies.get(number, service.policy).pool.idle_timeout_s
-        relay = relays.relay(to, number, self._targets, self._context.capture, idle_s)
+        pool = service.port_policies.get(number, service.policy).pool
+        relay = relays.relay(to, number, self._targets, self._context.capture, pool)
         chain = FilterChain(filters=[relay])
         chain.filter_chain_match.server_names.extend(names)
         chain.filter_chain_match.prefix_ranges.extend(relays.ranges(ranges))

@@ -14,7 +14,7 @@ from controlplane.emit.sidecars.capture import BLACK_HOLE, LOOKED_UP, PASSTHROUG
 from controlplane.emit.sidecars.sni import looked_up_by_name
 from controlplane.emit.targets import Targets
 from controlplane.emit.words import cidr, packed, seconds
-from controlplane.mesh.model import Destination
+from controlplane.mesh.model import ConnectionPool, Destination
 
 TCP_PROXY = "envoy.filters.network.tcp_proxy"
 PASSTHROUGH_CHAIN = "PassthroughFilterChain"
@@ -25,10 +25,11 @@ def relay(
     port: int,
     targets: Targets,
     capture: Capture,
-    idle_timeout_s: float | None = None,
+    pool: ConnectionPool,
 ) -> Filter:
     """To one cluster, or to several by their weights. A weight of 0 gets nothing, unless it is the
-    only one (Istio). idle_timeout_s 0: none; None: Envoy's default, an hour."""
+    only one (Istio). pool: how long connections may live, of the service that is called; without
+    its word they may be silent for Envoy's hour."""
     live = tuple(one for one in destinations if one.weight > 0) or destinations[:1]
     first = targets.cluster(live[0], port)
     proxy = TcpProxy(stat_prefix=first)
@@ -38,8 +39,12 @@ def relay(
     for one in live if len(live) > 1 else ():
         name = targets.cluster(one, port)
         proxy.weighted_clusters.clusters.add(name=name, weight=one.weight)
-    if idle_timeout_s is not None:
-        proxy.idle_timeout.CopyFrom(seconds(idle_timeout_s))
+    tunnels.relay_by_source(proxy, live)
+    if pool.idle_timeout_s is not None:
+        proxy.idle_timeout.CopyFrom(seconds(pool.idle_timeout_s))
+    if pool.max_connection_duration_s is not None:
+        longest = seconds(pool.max_connection_duration_s)
+        proxy.max_downstream_connection_duration.CopyFrom(longest)
     return _as_filter(proxy, capture)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.envoy import envoy, require_envoy
-from tests.support.ports import free_port
+from tests.support.ports import Reservation
 from tests.support.process import ProxyProcess
 from tests.support.raw_tcp import (
     Serve,
@@ -39,6 +39,7 @@ COUNTED = (
     "tcp.{0}.downstream_cx_total", "tcp.{0}.downstream_cx_no_route",
     "tcp.{0}.downstream_cx_rx_bytes_total", "tcp.{0}.downstream_cx_tx_bytes_total",
     "tcp.{0}.idle_timeout", "tcp.{0}.upstream_flush_active",
+    "tcp.{0}.max_downstream_connection_duration",
     "cluster.{0}.upstream_cx_total", "cluster.{0}.upstream_cx_active",
     "cluster.{0}.upstream_cx_destroy", "cluster.{0}.upstream_cx_connect_fail",
     "cluster.{0}.upstream_cx_overflow", "cluster.{0}.upstream_cx_none_healthy",
@@ -140,6 +141,16 @@ def one_too_many(port: int) -> object:
         return keep_still(port)
 
 
+def name_itself(sock: socket.socket) -> None:
+    sock.sendall(b"%d" % sock.getsockname()[1])
+
+
+def meet_often(port: int) -> object:
+    """How many hosts serve one client. That chance takes the same of three is 1 in 3 ** 11."""
+    return len({keep_still(port) for _ in range(12)})
+
+
+BY_SOURCE: dict[str, Any] = {"hash_policy": [{"source_ip": {}}]}
 ONE_CONNECTION = {"circuit_breakers": {"thresholds": [{"max_connections": 1}]}}
 CONVERSATIONS = (
     Conversation("greeting", answer_hello, greet),
@@ -153,6 +164,16 @@ CONVERSATIONS = (
     Conversation("no_cluster", keep_still, tcp={"cluster": "nobody"}),
     Conversation("overflow", one_too_many, count_first, logged=2, cluster=ONE_CONNECTION),
     Conversation("idle", say, listen, tcp={"idle_timeout": "1s"}),
+    Conversation("too_long", say, listen, tcp={"max_downstream_connection_duration": "0.5s"}),
+    Conversation(
+        "by_source",
+        meet_often,
+        name_itself,
+        hosts=3,
+        logged=12,
+        tcp=BY_SOURCE,
+        cluster={"lb_policy": "RING_HASH"},
+    ),
 )
 
 
@@ -176,10 +197,11 @@ def converse(start: Callable[..., ProxyProcess], directory: Path) -> dict[str, S
     listeners, clusters = [], []
     ports: dict[str, int] = {}
     with ExitStack() as stack:
+        free = stack.enter_context(Reservation())
         for one in CONVERSATIONS:
-            ports[one.name] = port = free_port()
+            ports[one.name] = port = free.port()
             servers = [stack.enter_context(TcpServer(one.serve)) for _ in range(one.hosts)]
-            hosts = [server.port for server in servers] + [free_port() for _ in range(one.dead)]
+            hosts = [server.port for server in servers] + [free.port() for _ in range(one.dead)]
             fields = {"access_log": [file_log(directory / f"{one.name}.log", LINE)], **one.tcp}
             listeners.append(tcp_listener(one.name, port, **{"cluster": one.name, **fields}))
             clusters.append(tcp_cluster(one.name, hosts, **one.cluster))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.envoy import envoy, require_envoy
-from tests.support.ports import free_port
+from tests.support.ports import Reservation
 from tests.support.process import ProxyProcess
 from tests.support.raw_tcp import (
     TYPES,
@@ -146,16 +146,17 @@ def converse(start: Callable[..., ProxyProcess], directory: Path) -> dict[str, S
     ports: dict[str, int] = {}
     hosts: dict[str, Host] = {}
     with ExitStack() as stack:
+        free = stack.enter_context(Reservation())
         for one in CONVERSATIONS:
-            ports[one.name] = free_port()
+            ports[one.name] = free.port()
             answer = b"-" if one.through else one.answer
             host = hosts[one.name] = Host(answer, one.client_ends)
             server = stack.enter_context(TcpServer(host.serve))
-            places = [free_port() for _ in range(one.dead)] or [server.port]
+            places = [free.port() for _ in range(one.dead)] or [server.port]
             options: Yaml = {}
             if one.through:
                 clusters.append(tcp_cluster(f"{one.name}.end", places))
-                places = [free_port()]
+                places = [free.port()]
                 listeners.append(_end(one.name, places[0]))
                 options = {"typed_extension_protocol_options": HTTP2} if one.through == "2" else {}
             log = [file_log(directory / f"{one.name}.log", LINE)]
