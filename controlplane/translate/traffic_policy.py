@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from controlplane.kinds import connection_pool, load_balancer
 from controlplane.kinds import destination_rule as kinds
+from controlplane.kinds.load_balancer import LoadBalancer
 from controlplane.mesh.model import (
     ClientTls,
     ConnectionPool,
@@ -117,7 +118,7 @@ class Settings:
             http2=http2,
         )
 
-    def _places(self, item: load_balancer.LoadBalancer) -> Localities:
+    def _places(self, item: LoadBalancer) -> Localities:
         """What a rule says stands in place of what the mesh says; that it wants nothing, too."""
         own = places_of(item.locality_lb_setting, item.zone_aware_lb_setting)
         if own is not None or item.zone_aware_lb_setting is not None:
