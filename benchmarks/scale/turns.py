@@ -1,8 +1,8 @@
 """The control plane with a watch over its loop: `python -m benchmarks.scale.turns FILE OPTIONS...`
 
-Every 2 ms it looks how much CPU the loop's thread has used since the last look. A look comes once a
+Every 5 ms it looks how much CPU the loop's thread has used since the last look. A look comes once a
 turn at most, so what was used is one turn's, or that of short ones together. Turns of more than
-5 ms are written to FILE: when they ended (monotonic, s), and how long they were (ms). CPU and not
+10 ms are written to FILE: when they ended (monotonic, s), and how long they were (ms). CPU and not
 time, as others may use the machine.
 """
 
@@ -16,8 +16,8 @@ from typing import TextIO
 
 import uvloop
 
-LOOK_EVERY_S = 0.002
-TOLD_S = 0.005
+LOOK_EVERY_S = 0.005
+TOLD_S = 0.01
 
 
 class Watch:
