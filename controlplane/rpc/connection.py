@@ -60,6 +60,9 @@ class Host(Protocol):
     def handle(self, call: Call) -> None:
         """Begins to; `call.task` is set."""
 
+    def hold(self, more: int) -> bool:
+        """Half messages take so many bytes more, or less. False: it is too much for the server."""
+
     def closed(self, connection: Connection) -> None: ...
 
 
@@ -203,10 +206,12 @@ class Connection(asyncio.Protocol):
 
     def _count(self, call: Call, partial: int) -> None:
         """Half messages are bounded over all calls: each alone may be large."""
-        self._partial += partial - call.counted
+        more = partial - call.counted
+        self._partial += more
         call.counted = partial
-        if self._partial > self._limits.max_partial_bytes:
-            call.finish(RESOURCE_EXHAUSTED, "too much is under way on this connection")
+        fits = self._host.hold(more)
+        if more > 0 and (not fits or self._partial > self._limits.max_partial_bytes):
+            call.finish(RESOURCE_EXHAUSTED, "too many messages are under way: try again")
 
     def on_trailers(self, stream_id: int, headers: Headers) -> None:
         call = self.calls.get(stream_id)
@@ -256,8 +261,10 @@ class Connection(asyncio.Protocol):
     def leave(self, call: Call) -> None:
         """The call is over; what the client still says of it is not heard."""
         del self.calls[call.id]
-        self._partial -= call.counted
-        call.counted = 0
+        if call.counted:
+            self._partial -= call.counted
+            self._host.hold(-call.counted)
+            call.counted = 0
         if not call.heard_all and not call.cancelled:
             self._codec.reset_behind(call.id, NO_ERROR)  # RFC 9113 section 8.1
         self._resets.ended += 1

@@ -63,18 +63,21 @@ def bind(address: str) -> socket.socket:
 
 
 class Door:
-    """credentials None: without TLS. admit makes the connection of whoever has come in."""
+    """credentials None: without TLS. has_room: for another connection. admit makes the one of
+    whoever has come in."""
 
     def __init__(
         self,
         sock: socket.socket,
         credentials: Now | None,
         limits: Limits,
+        has_room: Callable[[], bool],
         admit: Callable[[Peer], Connection],
     ) -> None:
         self._sock = sock
         self._credentials = credentials
         self._limits = limits
+        self._has_room = has_room
         self._admit = admit
         self._loop = asyncio.get_running_loop()
         self._made_of: Credentials | None = None
@@ -136,6 +139,10 @@ class Door:
         self._pause = self._loop.call_later(PAUSE_S, self._open)
 
     def _begin(self, sock: socket.socket, host: str, port: int) -> None:
+        if not self._has_room():
+            sock.close()
+            self._tell(host, f"there are {self._limits.max_connections} connections already")
+            return
         if self._credentials is None:
             spawn(self._plain(Peer(host, port, None), sock), "plain connection")
             return

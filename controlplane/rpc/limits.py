@@ -11,7 +11,8 @@ STREAM_WINDOW_BYTES = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one connection, but for max_handshakes: that many at a time, of all; the oldest gives way.
+    """Of one connection, but for max_connections, max_handshakes (that many at a time; the oldest
+    gives way) and max_held_bytes (what half messages take): of all.
 
     max_waiting_bytes: of messages that a handler has yet to take; then the stream's window stays
     shut. max_partial_bytes: of messages that are not whole yet, of all streams. request_s: the
@@ -24,7 +25,9 @@ class Limits:
     max_header_bytes: int = 64 * 1024
     max_waiting_bytes: int = 256 * 1024
     max_partial_bytes: int = 128 << 20
+    max_held_bytes: int = 256 << 20
     high_bytes: int = 256 * 1024
+    max_connections: int = 20_000
     handshake_s: float = 20.0
     max_handshakes: int = 1024
     request_s: float = 60.0

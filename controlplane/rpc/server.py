@@ -33,6 +33,7 @@ class Server:
         self._ports: list[tuple[socket.socket, Now | None]] = []
         self._doors: list[Door] = []
         self._connections: dict[Connection, None] = {}
+        self._held = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._all_closed: asyncio.Event | None = None
 
@@ -62,7 +63,8 @@ class Server:
 
     async def start(self) -> None:
         self._doors = [
-            Door(sock, credentials, self.limits, self._admit) for sock, credentials in self._ports
+            Door(sock, credentials, self.limits, self._has_room, self._admit)
+            for sock, credentials in self._ports
         ]
         self._ports.clear()
         self._sweep_later()
@@ -115,6 +117,13 @@ class Server:
         connection = Connection(self, peer, asyncio.get_running_loop())
         self._connections[connection] = None
         return connection
+
+    def hold(self, more: int) -> bool:
+        self._held += more
+        return self._held <= self.limits.max_held_bytes
+
+    def _has_room(self) -> bool:
+        return len(self._connections) < self.limits.max_connections
 
     def closed(self, connection: Connection) -> None:
         self._connections.pop(connection, None)

@@ -44,6 +44,14 @@ class Raw:
         self.h2.config.normalize_outbound_headers = False
         self.h2.initiate_connection()
 
+    @property
+    def port(self) -> int:
+        number: int = self._writer.get_extra_info("peername")[1]
+        return number
+
+    def close(self) -> None:
+        self._writer.transport.abort()
+
     def send(self) -> None:
         self._writer.write(self.h2.data_to_send())
 
@@ -227,6 +235,32 @@ async def test_half_messages_are_bounded_over_all_streams() -> None:
         client.send()
         assert (await client.answered(streams[2]))[b"grpc-status"] == b"8"
         assert await client.one(b"on") == framed(b"on")
+
+
+async def test_half_messages_are_bounded_over_all_connections() -> None:
+    limits = replace(DEFAULT_LIMITS, max_held_bytes=1000)
+    async with serving(limits) as (_, port, _server):
+        clients = [Raw(*await asyncio.open_connection("127.0.0.1", port)) for _ in range(2)]
+        for client in clients:
+            stream = client.begin()
+            client.h2.send_data(stream, b"\0\0\0\xff\xff" + bytes(600))
+            client.send()
+            await client.until(h2.events.SettingsAcknowledged)
+        assert (await clients[1].answered(1))[b"grpc-status"] == b"8"
+        clients[0].close()
+        assert await clients[1].one(b"on") == framed(b"on")
+        clients[1].close()
+
+
+async def test_connections_are_bounded() -> None:
+    async with raw(replace(DEFAULT_LIMITS, max_connections=1)) as (_, client):
+        assert await client.one(b"x") == framed(b"x")
+        port = client.port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.timeout(TIMEOUT_S):
+            assert await reader.read() == b""
+        writer.close()
+        assert await client.one(b"x") == framed(b"x")
 
 
 async def test_messages_that_nobody_takes_shut_the_window_of_their_stream() -> None:
