@@ -1,8 +1,9 @@
 """Istio's inputs of Gateway API with the status that istiod gives each object: the same conditions.
 
 Type, status and reason of every condition, and how many routes each listener has; messages are not
-compared. Istio's tests have services, Secrets and ConfigMaps that stand in their code: `_SERVICES`
-and what follows. A Service also has the ports of `_NAMED`, which routes name and theirs lack, since
+compared. Then what istiod makes of each input is held against what we do (`gateway_conversions`).
+Istio's tests have services, Secrets and ConfigMaps that stand in their code: `_SERVICES` and what
+follows. A Service also has the ports of `_NAMED`, which routes name and theirs lack, since
 Istio does not look whether a port is there. Names with capitals, which no API server would hold,
 are read in lower case. Objects of kinds that Weft does not have (inference pools) are left out.
 """
@@ -23,6 +24,7 @@ from controlplane.kinds.parse import parse
 from controlplane.mesh.conditions import Condition, ObjectConditions, Parent
 from controlplane.mesh.model import Mesh
 from controlplane.translate import build
+from tests.conformance.gateway_conversions import converted, judged
 from tests.conformance.suite import Result
 from tests.support.pki import Authority, KeyPair
 
@@ -85,10 +87,14 @@ def run(cases: Path) -> Iterator[Result]:
         source = golden.with_name(f"{name}.yaml")
         if source.exists():
             yield from _judged(name, source, golden, around)
+            theirs = converted(golden.with_name(f"{name}.yaml.golden").read_text())
+            text = _NAME.sub(lambda found: found[0].lower(), source.read_text())
+            yield from judged(name, _built(text, around), _built(theirs, around))
 
 
 def _judged(name: str, source: Path, golden: Path, around: list[Document]) -> Iterator[Result]:
-    mesh = _translated(source, around)
+    text = _NAME.sub(lambda found: found[0].lower(), source.read_text())
+    mesh = _built(text, around)
     told = {(one.kind, one.namespace, one.name): one for one in mesh.conditions}
     for document in yaml.load_all(golden.read_text(), yaml.CSafeLoader):
         if document and document["kind"] in _KINDS and document["apiVersion"].startswith(_API):
@@ -100,13 +106,10 @@ def _judged(name: str, source: Path, golden: Path, around: list[Document]) -> It
             yield Result(label, "; ".join(wrong[:3]))
 
 
-def _translated(source: Path, around: list[Document]) -> Mesh:
+def _built(text: str, around: list[Document]) -> Mesh:
     inventory = Inventory()
-    for label, text in (
-        ("around", "\n---\n".join(map(json.dumps, around))),
-        (source.name, _NAME.sub(lambda found: found[0].lower(), source.read_text())),
-    ):
-        parsed = parse(text, label)
+    for label, manifests in (("around", "\n---\n".join(map(json.dumps, around))), ("a", text)):
+        parsed = parse(manifests, label)
         inventory.replace(Origin.file(label), parsed.objects, parsed.statuses)
     return build(inventory.snapshot(), "cluster.local")[0]
 

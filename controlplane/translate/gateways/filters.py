@@ -149,6 +149,7 @@ def _redirect(redirect: kinds.RequestRedirect, prefix: str, port: int, scheme: s
 
 
 def _cors(cors: kinds.Cors) -> Cors:
+    """A preflight of another origin is answered here, without headers of CORS (Gateway API)."""
     methods = cors.allow_methods
     if "*" in methods and cors.allow_credentials:
         methods = kinds.METHODS
@@ -159,6 +160,7 @@ def _cors(cors: kinds.Cors) -> Cors:
         exposed=cors.expose_headers,
         max_age_s=float(cors.max_age_s),
         credentials=cors.allow_credentials,
+        forwards=False,
     )
 
 

@@ -45,7 +45,7 @@ UNAVAILABLE = 500
 
 GRPC_NAME = "[^/]+"
 _ANY_REQUEST = HttpRouteMatch()
-_RETRIED = ("connect-failure", "refused-stream", "reset", "retriable-status-codes")
+_RETRIED = ("connect-failure", "refused-stream", "reset")
 _DEFAULT_ATTEMPTS = 2
 
 
@@ -319,7 +319,7 @@ def _retry(rule: HttpRouteRule | GrpcRouteRule) -> model.Retry | None:
     return model.Retry(
         attempts=retry.attempts or _DEFAULT_ATTEMPTS,
         per_try_timeout_s=rule.timeouts.backend_request_s or None,
-        retry_on=_RETRIED,
-        retriable_status_codes=retry.codes or (UNAVAILABLE,),
+        retry_on=(*_RETRIED, "retriable-status-codes") if retry.codes else _RETRIED,
+        retriable_status_codes=retry.codes,
         backoff_s=retry.backoff_s,
     )

@@ -250,3 +250,37 @@ def test_a_class_of_others_is_left_alone() -> None:
     mesh = translated(theirs, gateway(HTTP), SERVICE, route("rules: []").replace(", rules: []", ""))
     assert mesh.gateways == ()
     assert mesh.conditions == ()
+
+
+# --------------------------------------------------------------------------- as Istio converts them
+
+
+def test_a_preflight_of_another_origin_is_not_sent_on() -> None:
+    cors = "{type: CORS, cors: {allowOrigins: ['https://a.com']}}"
+    rule = f"{{filters: [{cors}], backendRefs: [{{name: s, port: 80}}]}}"
+    (made,) = rules_of(route(f"rules: [{rule}]"))
+    assert made.cors is not None and made.cors.forwards is False
+
+
+@pytest.mark.parametrize(("codes", "found"), [("", ()), ("codes: [503]", (503,))])
+def test_answers_are_retried_by_their_code_only_if_one_is_given(
+    codes: str, found: tuple[int, ...]
+) -> None:
+    (made,) = rules_of(
+        route(f"rules: [{{retry: {{{codes}}}, backendRefs: [{{name: s, port: 80}}]}}]")
+    )
+    assert made.retry is not None
+    assert made.retry.retriable_status_codes == found
+    assert ("retriable-status-codes" in made.retry.retry_on) == bool(found)
+
+
+def test_a_connection_goes_to_no_backend_without_a_weight() -> None:
+    def hosts(*weights: int) -> list[tuple[str, bool]]:
+        refs = ", ".join(f"{{name: s, port: 80, weight: {weight}}}" for weight in weights)
+        text = route(f"rules: [{{backendRefs: [{refs}]}}]", kind="TCPRoute")
+        (made,) = translated(SERVICE, gateway("{name: t, port: 9, protocol: TCP}"), text).gateways
+        (stream,) = made.servers[0].streams
+        return [(one.host, one.resolved) for one in stream.destinations]
+
+    assert hosts(0, 1) == [("s.default.svc.cluster.local", True)]
+    assert hosts(0) == hosts(0, 0) == [("invalid.backend", False)]
