@@ -2,7 +2,7 @@
 
     objects = Objects(inventory, memory, mirror, rooms, "cluster.local", time.time)
     outcome = await objects.apply(Application((Text(manifest, "api"),), dry_run=True))
-    found = objects.find(Query("vs", namespace="default"))
+    found = await objects.find(Query("vs", namespace="default"))
 
 It knows nothing of messages, nor of who may ask.
 """
@@ -10,6 +10,7 @@ It knows nothing of messages, nor of who may ask.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import defaultdict
 from collections.abc import (
     AsyncIterator,
@@ -43,6 +44,7 @@ from protos.frozen import frozen
 MAX_WAIT_S = 600.0
 WATCH_INTERVAL_S = 0.1
 """The least time between two looks of `watch`: a thousand proxies that connect are no change."""
+_Stamp = tuple[int, int, int]
 _SOURCES = ("file", "kubernetes", "api", "api")
 """By the rank of an Origin."""
 
@@ -113,6 +115,30 @@ class Rooms:
     registry: StatusRegistry
 
 
+class _Files:
+    """The texts of objects in files, read again where a file is another."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[_Stamp, dict[ObjectKey, str]]] = {}
+
+    def read(self, paths: Iterable[str]) -> None:
+        """Of all that is looked at. Blocks on the disk; for a thread."""
+        found: dict[str, tuple[_Stamp, dict[ObjectKey, str]]] = {}
+        for name in paths:
+            stamp, known = _stamp(name), self._known.get(name)
+            if known is None or known[0] != stamp:
+                known = (stamp, _texts_of(Path(name)))
+            found[name] = known
+        self._known = found
+
+    def text_of(self, name: str, key: ObjectKey) -> str:
+        """YAML; empty for one that is not there, and of a file that was not read."""
+        known = self._known.get(name)
+        return known[1].get(key, "") if known is not None else ""
+
+
 class Objects:
     __slots__ = ("_clock", "_inventory", "_memory", "_mirror", "_rooms", "_trust_domain")
 
@@ -168,10 +194,10 @@ class Objects:
         """What `find` answers, as changes: 'added' each, 'synced', and then what becomes of them.
         Raises UnknownWord."""
         known: dict[ObjectKey, Stored] = {}
-        synced = False
+        synced, files = False, _Files()
         while True:
             seen = self._rooms.registry.changes
-            found = {one.key: one for one in self.find(query)}
+            found = {one.key: one for one in await self._look(query, files)}
             for key in sorted(known.keys() - found.keys()):
                 yield "deleted", known[key]
             for key, one in found.items():
@@ -183,8 +209,11 @@ class Objects:
             await asyncio.sleep(WATCH_INTERVAL_S)
             await self._rooms.registry.wait(seen)
 
-    def find(self, query: Query) -> list[Stored]:
+    async def find(self, query: Query) -> list[Stored]:
         """Those in force that the query takes, by their keys. Raises UnknownWord."""
+        return await self._look(query, _Files())
+
+    async def _look(self, query: Query, files: _Files) -> list[Stored]:
         kinds = kinds_of(query.kind) if query.kind else None
         told: dict[str, list[Status]] = defaultdict(list)
         for status in self._rooms.statuses():
@@ -194,9 +223,12 @@ class Objects:
             for one in self._inventory.snapshot().objects
             if (kinds is None or one.key.kind in kinds) and _taken(one, query)
         ]
-        texts: dict[str, dict[ObjectKey, str]] = {}
+        if query.manifests:
+            origins = (self._inventory.origin_of(one.key) for one in found)
+            paths = {one.name for one in origins if one is not None and not one.rank}
+            await asyncio.to_thread(files.read, paths)
         return [
-            self._stored(one, told, self._text(one, texts) if query.manifests else "")
+            self._stored(one, told, self._text(one, files) if query.manifests else "")
             for one in found
         ]
 
@@ -209,16 +241,13 @@ class Objects:
         position = str(one.position)
         return Stored(one.key, one.metadata.labels, source, position, manifest, statuses)
 
-    def _text(self, one: Object, texts: dict[str, dict[ObjectKey, str]]) -> str:
-        """texts: of the files that were read for others."""
+    def _text(self, one: Object, files: _Files) -> str:
         origin = self._inventory.origin_of(one.key)
         if one.key.kind in SEALED_KINDS or origin is None:
             return ""
         if origin.rank:
             return self._mirror.text_of(one.key) if origin == API else ""
-        if origin.name not in texts:
-            texts[origin.name] = _texts_of(Path(origin.name))
-        return texts[origin.name].get(one.key, "")
+        return files.text_of(origin.name, one.key)
 
     def _change(self, new: Object) -> str:
         old = self._inventory.find(new.key)
@@ -287,6 +316,15 @@ def _taken(one: Object, query: Query) -> bool:
         and query.name in ("", one.name)
         and all(labels.get(key) == value for key, value in query.labels.items())
     )
+
+
+def _stamp(name: str) -> _Stamp:
+    """By which one is known to be as it was."""
+    try:
+        status = os.stat(name)
+    except OSError:
+        return (0, 0, 0)
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _texts_of(path: Path) -> dict[ObjectKey, str]:

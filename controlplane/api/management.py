@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -31,6 +30,7 @@ from controlplane.objects import Application, Deletion, Outcome, Query, Stored, 
 from controlplane.rpc.methods import Registry
 from controlplane.sources.store.values import StoreAway, TooMuch
 from controlplane.status import StatusRegistry
+from protos.frozen import frozen
 from protos.gen.weft.v1 import management_pb2 as pb
 from protos.gen.weft.v1 import management_pb2_grpc
 
@@ -42,14 +42,14 @@ WATCH_INTERVAL_S = 0.1
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Actions:
     """delete(kind, namespace, name, wait_s). All but apply raise UnknownWord for a kind; apply and
     delete raise StoreAway."""
 
     apply: Callable[[Application], Awaitable[Outcome]]
     delete: Callable[[str, str, str, float | None], Awaitable[Deletion]]
-    find: Callable[[Query], list[Stored]]
+    find: Callable[[Query], Awaitable[list[Stored]]]
     watch: Callable[[Query], AsyncIterator[tuple[str, Stored | None]]]
 
 
@@ -156,7 +156,7 @@ class ManagementService(management_pb2_grpc.ManagementServicer):
 
     async def _find(self, query: Query, context: Context) -> list[Stored]:
         try:
-            return self._actions.find(query)
+            return await self._actions.find(query)
         except UnknownWord as error:
             return await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
 

@@ -98,8 +98,8 @@ class Held:
     async def delete(self, kind: str, name: str) -> bool:
         return (await self.objects.delete(kind, "default", name)).existed
 
-    def keys(self, kind: str = "", namespace: str = "", name: str = "") -> list[str]:
-        return [str(one.key) for one in self.objects.find(Query(kind, namespace, name))]
+    async def keys(self, kind: str = "", namespace: str = "", name: str = "") -> list[str]:
+        return [str(one.key) for one in await self.objects.find(Query(kind, namespace, name))]
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ async def test_what_becomes_of_each_object_is_told(held: Held) -> None:
 
 async def test_a_dry_run_says_the_same_and_changes_nothing(held: Held) -> None:
     tried = await held.apply(LOST, dry_run=True)
-    assert held.keys(kind="vs") == []
+    assert await held.keys(kind="vs") == []
     assert [one.code for one in tried.statuses] == ["UnknownService"]
     done = await held.apply(LOST)
     assert (done.statuses, done.changes) == (tried.statuses, tried.changes)
@@ -133,13 +133,13 @@ async def test_what_a_file_has_is_not_taken(held: Held, dry_run: bool) -> None:
     found = await held.apply(f"{ROUTE}---\n{TILL}", dry_run=dry_run)
     assert [one.code for one in found.statuses] == ["Duplicate"]
     assert found.changes == ()
-    assert held.keys(kind="vs") == []
+    assert await held.keys(kind="vs") == []
 
 
 async def test_of_several_texts_all_or_nothing(held: Held) -> None:
     other = ROUTE.replace("name: till", "name: other")
     refused = await held.apply(ROUTE, f"{other}---\n{TILL}")
-    assert (refused.changes, held.keys(kind="vs")) == ((), [])
+    assert (refused.changes, await held.keys(kind="vs")) == ((), [])
     (twice,) = (await held.apply(ROUTE, f"# again\n{ROUTE}")).statuses
     assert (twice.code, str(twice.position)) == ("Duplicate", "more:2:1")
     done = await held.apply(ROUTE, other.replace("host: till", "host: tall"))
@@ -152,7 +152,7 @@ async def test_a_policy_is_not_transient(held: Held) -> None:
         await held.objects.apply(Application((Text(POLICY, "api"),), transient=True))
     ).statuses
     assert (told.severity, told.code) == ("error", "Transient")
-    assert held.keys(kind="authorizationpolicy") == []
+    assert await held.keys(kind="authorizationpolicy") == []
 
 
 async def test_watching_tells_what_is_there_and_then_what_becomes_of_it(held: Held) -> None:
@@ -168,6 +168,17 @@ async def test_watching_tells_what_is_there_and_then_what_becomes_of_it(held: He
     assert [(await anext(late))[0] for _ in range(2)] == ["added", "synced"]
 
 
+async def test_a_file_that_is_written_anew_is_read_anew(held: Held) -> None:
+    watch = held.objects.watch(Query("svc", manifests=True))
+    first = await anext(watch)
+    assert first[1] is not None and "front" in first[1].manifest
+    assert await anext(watch) == ("synced", None)
+    held.file.write_text(TILL.replace("front", "back") + "\n")
+    held.registry.configured("", Mesh("td"), (), 0.0)
+    type_, stored = await asyncio.wait_for(anext(watch), 30)
+    assert type_ == "modified" and stored is not None and "back" in stored.manifest
+
+
 async def told(held: Held, watch: AsyncIterator[tuple[str, Stored | None]]) -> tuple[str, str]:
     """The next one, of a registry that hears of changes."""
     held.registry.configured("", Mesh("td"), (), 0.0)
@@ -179,7 +190,7 @@ async def told(held: Held, watch: AsyncIterator[tuple[str, Stored | None]]) -> t
 async def test_an_object_is_found_with_its_source_text_and_statuses(held: Held) -> None:
     await held.apply(LOST)
     route, service = sorted(
-        held.objects.find(Query(name="till", manifests=True)),
+        await held.objects.find(Query(name="till", manifests=True)),
         key=lambda one: one.key.kind,
         reverse=True,
     )
@@ -193,35 +204,35 @@ async def test_an_object_is_found_with_its_source_text_and_statuses(held: Held) 
 
 async def test_queries_take_by_namespace_name_and_labels(held: Held) -> None:
     await held.apply(TILL.replace("till,", "till, namespace: other,").replace("front", "back"))
-    assert held.keys() == ["Service default/till", "Service other/till"]
-    assert held.keys(namespace="other") == ["Service other/till"]
-    assert held.keys(name="nobody") == []
-    found = held.objects.find(Query(labels={"tier": "front"}))
+    assert await held.keys() == ["Service default/till", "Service other/till"]
+    assert await held.keys(namespace="other") == ["Service other/till"]
+    assert await held.keys(name="nobody") == []
+    found = await held.objects.find(Query(labels={"tier": "front"}))
     assert [str(one.key) for one in found] == ["Service default/till"]
 
 
 async def test_a_secret_shows_no_text(held: Held) -> None:
     await held.apply(SECRET)
-    (found,) = held.objects.find(Query("secret", manifests=True))
+    (found,) = await held.objects.find(Query("secret", manifests=True))
     assert (found.key.name, found.manifest) == ("hidden", "")
 
 
 async def test_two_gateways_of_one_name_keep_apart(held: Held) -> None:
     await held.apply(GATEWAYS)
-    both = held.objects.find(Query("gateway", manifests=True))
+    both = await held.objects.find(Query("gateway", manifests=True))
     assert {one.key.kind: "gatewayClassName" in one.manifest for one in both} == {
         "Gateway": False,
         "Gateway.gateway.networking.k8s.io": True,
     }
     assert await held.delete("Gateway", "edge")
-    assert held.keys(kind="gw") == ["Gateway.gateway.networking.k8s.io default/edge"]
+    assert await held.keys(kind="gw") == ["Gateway.gateway.networking.k8s.io default/edge"]
     assert await held.delete("gateways", "edge")
-    assert held.keys(kind="gw") == []
+    assert await held.keys(kind="gw") == []
 
 
 async def test_what_a_file_has_is_not_deleted(held: Held) -> None:
     assert not await held.delete("svc", "till")
-    assert held.keys(kind="svc") == ["Service default/till"]
+    assert await held.keys(kind="svc") == ["Service default/till"]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ which none is known, what it guards is shut (controlplane.sources.held_shut).
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 from certs.sealed_box import SealedBox
@@ -54,6 +55,7 @@ class Mirror:
         "_refusals",
         "_sent",
         "_store",
+        "_under_way",
         "_values",
         "changes",
     )
@@ -69,6 +71,7 @@ class Mirror:
         self._left: set[ObjectKey] = set()
         self._sent: dict[bytes, Object] = {}
         self._refusals: set[ObjectKey] = set()
+        self._under_way: Counter[str] = Counter()
         self.changes = 0
         store.listen(PREFIX, self._told)
 
@@ -99,17 +102,28 @@ class Mirror:
         new = {
             name: value
             for name, value in values.items()
-            if name in transient or self._values.get(name) != value
+            if name in transient or name in self._under_way or self._values.get(name) != value
         }
         if new:
-            await self._store.commit(new, transient)
+            await self._write(new, transient)
+
+    async def _write(
+        self, values: Mapping[str, bytes | None], transient: Collection[str] = ()
+    ) -> None:
+        """What equals what is there is not as it was for long while another value is under way."""
+        self._under_way.update(values.keys())
+        try:
+            await self._store.commit(values, transient)
+        finally:
+            self._under_way.subtract(values.keys())
+            self._under_way += Counter()  # without those that are over
 
     async def delete(self, keys: Collection[ObjectKey]) -> bool:
         """False: there was none of them. Raises StoreAway."""
         stored = [name for key in keys if (name := name_of(key)) in self._values]
         here = self._only_here.intersection(keys)
         if stored:
-            await self._store.commit(dict.fromkeys(stored))
+            await self._write(dict.fromkeys(stored))
         for key in here:
             self._only_here.discard(key)
             self._memory.remove(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from controlplane.inventory import Inventory, Origin
 from controlplane.kinds.authorization_policy import AuthorizationPolicy
 from controlplane.kinds.objects import ObjectKey
 from controlplane.kinds.parse import parse
+from controlplane.kinds.service_entry import WorkloadEntry
 from controlplane.mesh.model import Status
 from controlplane.sources.memory import MemorySource
 from controlplane.sources.store.former import migrate
@@ -330,3 +332,21 @@ async def test_a_spoiled_file_of_an_earlier_version_is_refused_and_left(
     with pytest.raises(StoreError, match=r"applied\.json.*move it away"):
         await migrate(former, plane.mirror, plane.store.place)
     assert former.read_text() == content
+
+
+async def test_of_two_at_the_same_time_the_later_one_is_in_force(lives: Lives) -> None:
+    """Also where it equals what was there before both."""
+    plane = await lives.begin()
+    await plane.apply(entry("a", "10.0.0.1"))
+    other, again = plane.apply(entry("a", "10.0.0.2")), plane.apply(entry("a", "10.0.0.1"))
+    await asyncio.gather(other, again)
+    (item,) = plane.inventory.snapshot().of(WorkloadEntry)
+    assert item.spec.address == "10.0.0.1"
+
+
+async def test_what_is_applied_while_it_is_deleted_is_there(lives: Lives) -> None:
+    plane = await lives.begin()
+    await plane.apply(entry("a"))
+    key = ObjectKey("WorkloadEntry", "default", "a")
+    await asyncio.gather(plane.delete(key), plane.apply(entry("a")))
+    assert plane.names() == ["a"]
