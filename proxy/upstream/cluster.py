@@ -63,6 +63,7 @@ class Cluster:
         self.now = monotonic()
         self.hosts: list[Host] = []
         self._by_text: dict[str, Host] = {}
+        self._texts_of: list[Host] | None = None
         self.drop_share = 0.0
         self.default_sockets = NO_SOCKETS
         self._by_source = False
@@ -222,7 +223,7 @@ class Cluster:
         config = self.config
         made = self.choosing.build(config.lb, self.hosts, config.healthy_panic_threshold)
         self.balancer, self.pick, self.pick_for = made, made.pick, made.pick_for
-        self._by_text = {}
+        self._texts_of = None
         if self.foresight is not None:
             self.pick = self.foresight.picker(made.pick)
         if self.on_rebuilt is not None:
@@ -242,11 +243,12 @@ class Cluster:
     def pick_preferred(self, context: PickContext, address: str, strict: bool) -> Host | None:
         """The host at `address` if its health is one of `override_host_status`; else, unless
         `strict`, any."""
-        known = self._by_text
-        if not known:
-            known.update({host.text: host for host in self.hosts})
-        host = known.get(address)
-        if host is not None and host.status in self.config.override_host_status:
+        if self._texts_of is not self.hosts:
+            self._texts_of = self.hosts
+            self._by_text = {host.text: host for host in self.hosts}
+        host = self._by_text.get(address)
+        wanted = self.config.override_host_status
+        if host is not None and not host.removed and host.status in wanted:
             return host
         if strict:
             return None

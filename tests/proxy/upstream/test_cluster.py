@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from proxy.config import model
 from tests.support.fake_loop import FakeTransport
 from tests.support.hosts import Asked, House, assignment, endpoint
@@ -273,3 +275,27 @@ class TestConnection:
         assert asked.heard == ["connected", "reset connection termination"]
         assert house.hosts[0].active == 0
         assert house.count("upstream_cx_destroy") == 1
+
+
+NOBODY: Any = None
+"""Whom round robin does not ask about."""
+
+
+class TestPreferred:
+    """A host that a session is bound to."""
+
+    def test_it_is_found_by_its_address(self) -> None:
+        house = House()
+        house.cluster.set_endpoints(assignment(endpoint(1), endpoint(2)))
+        for number in (1, 2, 1):
+            found = house.cluster.pick_preferred(NOBODY, f"10.0.0.{number}:80", True)
+            assert found is not None and found.text == f"10.0.0.{number}:80"
+
+    def test_one_that_has_gone_is_not(self) -> None:
+        house = House()
+        house.cluster.set_endpoints(assignment(endpoint(1), endpoint(2)))
+        assert house.cluster.pick_preferred(NOBODY, "10.0.0.1:80", True) is not None
+        house.cluster.set_endpoints(assignment(endpoint(2)))
+        assert house.cluster.pick_preferred(NOBODY, "10.0.0.1:80", True) is None
+        other = house.cluster.pick_preferred(NOBODY, "10.0.0.1:80", False)
+        assert other is not None and other.text == "10.0.0.2:80"
