@@ -30,7 +30,7 @@ from certs.errors import CertificateError
 from certs.files import write_public
 from certs.passphrase import read_passphrase
 from certs.store import StoredAuthority, make_state_directory, open_store
-from controlplane.addresses import address_of, check_free
+from controlplane.addresses import address_of, check_free, reachable
 from controlplane.ca.authority_files import adopt
 from controlplane.ca.foreign_issuer import ForeignIssuer, ForeignOptions
 from controlplane.ca.kubernetes import open_service_accounts
@@ -165,7 +165,7 @@ async def _serve(
     for name, work in _works(options, plane, files, foreign).items():
         stack.callback(spawn(work, name).cancel)
     if replicas is not None:
-        await replicas.announce(address_of(options.host, ports[0]))
+        await replicas.announce(address_of(reachable(options.host), ports[0]))
     _announce_serving(options, (*ports, pages.getsockname()[1]), bundle_port, stack)
     stack.push_async_callback(_forget, plane.mirror)
     plane.conductor.resume()

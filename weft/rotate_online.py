@@ -202,6 +202,7 @@ def _tell(rotation: pb.Rotation, told: str, say: Say) -> str:
 def _name(proxies: Iterable[pb.ProxyProgress], say: Say) -> None:
     every = list(proxies)
     for one in every[:MAX_NAMED]:
-        say(f"  {one.state}: {one.node_id} ({one.identity}): {one.detail}")
+        who = f"{one.node_id} ({one.identity})" if one.identity else one.node_id
+        say(f"  {one.state}: {who}: {one.detail}")
     if len(every) > MAX_NAMED:
         say(f"  and {len(every) - MAX_NAMED} more")

@@ -46,7 +46,7 @@ _WAITS: dict[Phase, Need] = {Phase.PREPARED: "trust", Phase.ISSUING: "certificat
 
 @frozen
 class RotationStatus:
-    """Where it is. `waiting_for` '' and no proxies: nothing is waited for."""
+    """Where it is. `waiting_for` '' and no proxies: nothing is waited for. led: it goes on yet."""
 
     phase: Phase
     issuing: str
@@ -54,10 +54,11 @@ class RotationStatus:
     waiting_for: Need | str = ""
     proxies: tuple[ProxyProgress, ...] = ()
     problem: str = ""
+    led: bool = False
 
     @property
     def over(self) -> bool:
-        return self.phase is Phase.STEADY and not self.waiting_for
+        return self.phase is Phase.STEADY and not self.waiting_for and not self.led
 
 
 class Conductor:
@@ -101,10 +102,13 @@ class Conductor:
 
     def status(self) -> RotationStatus:
         state = self._authority.stored.state
-        proxies = tuple(self._company.of(self._need)) if self._need else ()
+        # A step that was just taken is not waited for yet.
+        need = self._need if self._need == _WAITS.get(state.phase, "distrust") else None
+        proxies = tuple(self._company.of(need)) if need else ()
         return RotationStatus(
-            *(state.phase, state.issuing, state.other, self._need or "", proxies),
-            self._problem or (self._company.problem if self._need else ""),
+            *(state.phase, state.issuing, state.other, need or "", proxies),
+            self._problem or (self._company.problem if need else ""),
+            led=self._need is not None,
         )
 
     async def changed(self) -> None:

@@ -54,6 +54,8 @@ TELL_EVERY_S = 0.2
 TELL_AT_REST_EVERY_S = 5.0
 """Which proxies there are, while no rotation is under way."""
 PER_PROXY_S = 0.0002
+MAX_BYTES = 256 << 10
+"""Of one commit."""
 NEEDS: dict[Phase, Need] = {
     Phase.PREPARED: "trust",
     Phase.ISSUING: "certificates",
@@ -195,10 +197,14 @@ class Together:
                     await self._woken.wait()
 
     async def tell(self) -> None:
-        """Once. Members and report at once, so that nobody is missing in one of them. StoreAway."""
+        """Once. The report comes first, so that no member is taken for ready. StoreAway."""
         elsewhere = self._others.connected()
         self._roster.elsewhere(elsewhere)
-        values: dict[str, bytes | None] = dict(self._idle(elsewhere))
+        values: dict[str, bytes | None] = {}
+        name, report = REPORTS + self._me, self._report()
+        if report != self._told:
+            values[name] = self._sealed.seal(name, report_to_bytes(report)) if report else None
+        values |= self._idle(elsewhere)
         there = dict(self._others.values)
         parts = self._parts()
         for name, members in parts.items():
@@ -208,13 +214,9 @@ class Together:
         values |= dict.fromkeys(
             name for name in there if name.startswith(ours) and name not in parts
         )
-        name, report = REPORTS + self._me, self._report()
-        if report != self._told:
-            said = self._sealed.seal(name, report_to_bytes(report)) if report else None
-            values[name] = said
-        if values:
-            await self._store.commit(values, {name} & values.keys() if report else ())
-            self._told_of, self._told = parts, report
+        for some in _in_parts(values):
+            await self._store.commit(some, {name} & some.keys() if report else ())
+        self._told_of, self._told = parts, report
 
     def _idle(self, elsewhere: set[ProxyKey]) -> Iterator[tuple[str, None]]:
         here = elsewhere | set(self._roster.connected())
@@ -282,6 +284,20 @@ async def _done(
         return await shared.step(work, condition)
     except (CertificateError, OSError) as error:
         return error
+
+
+def _in_parts(values: Values) -> Iterator[Values]:
+    """In their order, as much at once as a store takes."""
+    part: dict[str, bytes | None] = {}
+    size = 0
+    for name, value in values.items():
+        size += len(name) + len(value or b"")
+        if part and size > MAX_BYTES:
+            yield part
+            part, size = {}, len(name) + len(value or b"")
+        part[name] = value
+    if part:
+        yield part
 
 
 def _by_key(one: Member) -> ProxyKey:
