@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from certs.spiffe import SpiffeId
+from controlplane.api.encode import encode_proxy
 from controlplane.mesh.model import Position, Status
 from controlplane.metrics import Metrics
 from controlplane.resources import EMPTY
@@ -75,6 +76,15 @@ def test_rejections_are_named_by_resource() -> None:
     machine.feed(delta("LDS", nonce=push.nonce, error="bad filter"))
     (listeners,) = registry.current().proxies[0].types
     assert (listeners.type_url, listeners.rejected) == (LDS, {"in": "bad filter"})
+
+
+def test_a_proxy_tells_what_its_configuration_does_without() -> None:
+    registry = StatusRegistry(lambda: (connection(DeltaStream(EMPTY)),))
+    assert registry.current().proxies[0].left_out == ()
+    registry.left_out = lambda node: (f"a patch of {node.workload}",)
+    (proxy,) = registry.current().proxies
+    assert proxy.left_out == (f"a patch of {proxy.workload}",)
+    assert list(encode_proxy(proxy).status.left_out) == list(proxy.left_out)
 
 
 async def test_waiting_ends_with_any_change_and_at_once_for_one_that_was_missed() -> None:
