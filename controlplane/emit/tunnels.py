@@ -15,9 +15,19 @@ from envoy.config.route.v3.route_components_pb2 import DirectResponseAction, Rou
 from envoy.config.route.v3.route_components_pb2 import RouteMatch as EnvoyMatch
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
-from controlplane.mesh.model import Destination, Headers, RouteMatch, Service
+from controlplane.emit.words import seconds
+from controlplane.mesh.model import ConnectionPool, Destination, Headers, RouteMatch, Service
 
 CONNECT = "CONNECT"
+
+
+def bound_relay(proxy: TcpProxy, pool: ConnectionPool) -> None:
+    """How long connections may be silent, and how long they may last, where a policy says so."""
+    if pool.idle_timeout_s is not None:
+        proxy.idle_timeout.CopyFrom(seconds(pool.idle_timeout_s))
+    if pool.max_connection_duration_s is not None:
+        longest = seconds(pool.max_connection_duration_s)
+        proxy.max_downstream_connection_duration.CopyFrom(longest)
 
 
 def relay_by_source(proxy: TcpProxy, destinations: Iterable[Destination]) -> None:

@@ -3,7 +3,7 @@ servers, chosen by the server name of TLS."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from envoy.config.core.v3.base_pb2 import TrafficDirection, TransportSocket
@@ -24,7 +24,7 @@ from controlplane.emit.node import Node
 from controlplane.emit.targets import Targets
 from controlplane.emit.words import over_ads, packed, seconds, socket_address
 from controlplane.mesh.gateways import Gateway, Server, ServerTls, StreamRoute
-from controlplane.mesh.model import Destination, Service
+from controlplane.mesh.model import ConnectionPool, Destination, Service
 from controlplane.mesh.rule_filters import filters_of
 from controlplane.mesh.telemetry import Logs
 from protos.frozen import frozen
@@ -171,7 +171,8 @@ class _Builder:
         proxy = TcpProxy(stat_prefix=f"outbound_{self._port}")
         logs = managers.access_logs(context.logs.client, context.guards)
         proxy.access_log.extend(logs)
-        _set_clusters(proxy, route.destinations, server.port, context.targets)
+        pool = _pool(route.destinations, context.services)
+        _set_clusters(proxy, route.destinations, server.port, context.targets, pool)
         relay = Filter(name=TCP_PROXY, typed_config=packed(proxy))
         return [*network_filters(context.guards, self._port, (server.port,)), relay]
 
@@ -197,11 +198,25 @@ class _Builder:
         return chain
 
 
+def _pool(destinations: Sequence[Destination], services: Iterable[Service]) -> ConnectionPool:
+    """Of the first of them: one connection can't be bounded by several."""
+    first = destinations[0]
+    service = next((one for one in services if one.hostname == first.host), None)
+    if service is None:
+        return ConnectionPool()
+    return service.port_policies.get(first.port or 0, service.policy).pool
+
+
 def _set_clusters(
-    proxy: TcpProxy, destinations: tuple[Destination, ...], port: int, targets: Targets
+    proxy: TcpProxy,
+    destinations: tuple[Destination, ...],
+    port: int,
+    targets: Targets,
+    pool: ConnectionPool,
 ) -> None:
     live = tuple(one for one in destinations if one.weight > 0) or destinations[:1]
     proxy.idle_timeout.CopyFrom(seconds(0))
+    tunnels.bound_relay(proxy, pool)
     tunnels.relay_by_source(proxy, live)
     if len(live) == 1:
         proxy.cluster = targets.cluster(live[0], port)

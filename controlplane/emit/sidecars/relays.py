@@ -13,7 +13,7 @@ from controlplane.emit.managers import NO_GUARDS
 from controlplane.emit.sidecars.capture import BLACK_HOLE, LOOKED_UP, PASSTHROUGH, Capture
 from controlplane.emit.sidecars.sni import looked_up_by_name
 from controlplane.emit.targets import Targets
-from controlplane.emit.words import cidr, packed, seconds
+from controlplane.emit.words import cidr, packed
 from controlplane.mesh.model import ConnectionPool, Destination
 
 TCP_PROXY = "envoy.filters.network.tcp_proxy"
@@ -40,11 +40,7 @@ def relay(
         name = targets.cluster(one, port)
         proxy.weighted_clusters.clusters.add(name=name, weight=one.weight)
     tunnels.relay_by_source(proxy, live)
-    if pool.idle_timeout_s is not None:
-        proxy.idle_timeout.CopyFrom(seconds(pool.idle_timeout_s))
-    if pool.max_connection_duration_s is not None:
-        longest = seconds(pool.max_connection_duration_s)
-        proxy.max_downstream_connection_duration.CopyFrom(longest)
+    tunnels.bound_relay(proxy, pool)
     return _as_filter(proxy, capture)
 
 

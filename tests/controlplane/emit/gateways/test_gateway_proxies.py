@@ -261,3 +261,39 @@ def test_of_two_that_want_a_port_otherwise_the_first_has_it() -> None:
     texts = (proxy(LABELS), istio(tcp, "young"), istio(HTTP, "able"))
     draft = drafted(KNOWN, *texts, routed("able", "/a", "one"))
     assert [one.name for one in draft.routes] == ["http.8080"]
+
+
+def test_bytes_are_bounded_as_their_service_is() -> None:
+    policy = """
+apiVersion: v1
+kind: Service
+metadata: {name: one, namespace: shop}
+spec: {ports: [{name: tcp, port: 9}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: one, namespace: shop}
+spec:
+  host: one
+  trafficPolicy:
+    loadBalancer: {consistentHash: {useSourceIp: true}}
+    connectionPool: {tcp: {maxConnectionDuration: 60s, idleTimeout: 5s}}
+    tunnel: {targetHost: outside.test, targetPort: 443}
+"""
+    route = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: bytes, namespace: shop}
+spec:
+  hosts: ["*"]
+  gateways: [web]
+  tcp: [{route: [{destination: {host: one}}]}]
+"""
+    server = "{port: {number: 80, name: tcp, protocol: TCP}, hosts: ['*']}"
+    (listener,) = drafted(KNOWN, proxy(LABELS), istio(server), policy, route).listeners
+    relay = TcpProxy()
+    assert listener.filter_chains[0].filters[-1].typed_config.Unpack(relay)
+    assert relay.max_downstream_connection_duration.seconds == 60
+    assert relay.idle_timeout.seconds == 5
+    assert relay.hash_policy[0].HasField("source_ip")
+    assert relay.tunneling_config.hostname == "outside.test:443"
