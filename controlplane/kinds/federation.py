@@ -26,7 +26,7 @@ from controlplane.kinds.yaml_nodes import Node
 Profile = Literal["https_web", "https_spiffe"]
 
 
-def _trust_domain(node: Node, place: Place) -> str:
+def trust_domain(node: Node, place: Place) -> str:
     value = text(node, place)
     try:
         return SpiffeId(value).trust_domain
@@ -41,7 +41,7 @@ def _spiffe_id(node: Node, place: Place) -> SpiffeId:
         raise Invalid([place.problem(node, str(error))]) from None
 
 
-def _url(node: Node, place: Place) -> str:
+def url(node: Node, place: Place) -> str:
     """SPIFFE federation, section 5.1: https, no user information, no query or fragment."""
     value = text(node, place)
     try:
@@ -64,6 +64,9 @@ def _bundle(node: Node, place: Place) -> SpiffeBundle:
     return bundle
 
 
+_domain, _endpoint = trust_domain, url  # fields of these names hide them
+
+
 @record
 class BundleEndpointProfile(Record):
     type: Profile = required(enum("https_web", "https_spiffe"))
@@ -82,8 +85,8 @@ class FederatedTrustDomainSpec(Record):
     time; https_spiffe of the domain itself can't begin without it."""
 
     IGNORED = names("className")
-    trust_domain: str = required(_trust_domain)
-    bundle_endpoint_url: str = required(_url, key="bundleEndpointURL")
+    trust_domain: str = required(_domain)
+    bundle_endpoint_url: str = required(_endpoint, key="bundleEndpointURL")
     bundle_endpoint_profile: BundleEndpointProfile = required(obj(BundleEndpointProfile))
     trust_domain_bundle: SpiffeBundle | None = optional(_bundle)
 

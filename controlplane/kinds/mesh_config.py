@@ -28,6 +28,7 @@ from controlplane.kinds.decoders import (
 )
 from controlplane.kinds.gateway_api.gateway import LabelSelector
 from controlplane.kinds.log_providers import DefaultProviders, FileAccessLog, absolute_path
+from controlplane.kinds.mesh_authorities import CertificateData
 from controlplane.kinds.mesh_defaults import MeshDefaults
 from controlplane.kinds.mesh_tls import TlsConfig
 from controlplane.kinds.objects import Object
@@ -241,8 +242,8 @@ class InboundTrafficPolicy(Record):
 @record
 class MeshConfig(MeshDefaults):
     NOTED = _UNUSED
-    UNSUPPORTED = names("caCertificates")
     root_namespace: str = optional(_root, ROOT_NAMESPACE)
+    ca_certificates: tuple[CertificateData, ...] = optional(list_of(obj(CertificateData)), ())
     trust_domain: str = optional(text, "")
     trust_domain_aliases: tuple[str, ...] = optional(list_of(named), ())
     extension_providers: tuple[ExtensionProvider, ...] = optional(

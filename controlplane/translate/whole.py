@@ -203,7 +203,8 @@ def _foreign(
 ) -> tuple[ForeignDomain, ...]:
     own = (trust_domain, *decided.trust_domain_aliases)
     domains = snapshot.of(ClusterFederatedTrustDomain)
-    return memo.once("federation", federation.build, domains, own, report)
+    settings = snapshot.of(MeshConfigMap)
+    return memo.once("federation", federation.build, domains, settings, own, report)
 
 
 class _Settings(NamedTuple):

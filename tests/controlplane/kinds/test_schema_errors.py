@@ -236,8 +236,17 @@ FIELDS = [
         "7:35: error: spec.http[0].match[0]: uri: no regex where rules are delegated",
     ),
     (
-        destination_rule("trafficPolicy: {loadBalancer: {zoneAwareLbSetting: {}}}"),
-        "6:34: error: spec.trafficPolicy.loadBalancer.zoneAwareLbSetting is not supported yet",
+        destination_rule(
+            "trafficPolicy: {loadBalancer: {zoneAwareLbSetting: {}, localityLbSetting: {}}}"
+        ),
+        "6:54: error: spec.trafficPolicy.loadBalancer.zoneAwareLbSetting: and localityLbSetting "
+        "exclude each other",
+    ),
+    (
+        virtual_service(
+            "{fault: {delay: {exponentialDelay: 1s}}, route: [{destination: {host: a}}]}"
+        ),
+        "7:22: error: spec.http[0].fault.delay.exponentialDelay is not supported yet",
     ),
     (
         destination_rule("trafficPolicy: {loadBalancer: {consistentHash: {}}}"),

@@ -114,3 +114,44 @@ def test_said(texts: tuple[str, ...], code: str, severity: str, words: str) -> N
     assert (status.code, status.severity) == (code, severity)
     assert words in status.message
     assert len(mesh.federated) == (code != "OwnTrustDomain")
+
+
+AUTHORITIES = """
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    trustDomainAliases: [old.td]
+    caCertificates:
+    - {spiffeBundleUrl: "https://one.example/bundle", trustDomains: [one.td, two.td]}
+    - {spiffeBundleUrl: "https://far.example/other", trustDomains: [far]}
+    - {spiffeBundleUrl: "https://x.example/", trustDomains: [old.td]}
+    - {spiffeBundleUrl: "https://x.example/"}
+    - {pem: roots, trustDomains: [three.td]}
+"""
+
+
+def test_other_authorities_of_the_mesh_config_are_foreign_domains() -> None:
+    mesh, statuses = built(AUTHORITIES, manifest(url="https://far.example/"))
+    assert [(one.trust_domain, one.url) for one in mesh.federated] == [
+        ("far", "https://far.example/"),
+        ("one.td", "https://one.example/bundle"),
+        ("two.td", "https://one.example/bundle"),
+    ]
+    told = [(one.severity, one.code, one.position.line) for one in statuses]
+    assert told == [
+        ("error", "Duplicate", 11),
+        ("warning", "NoEffect", 12),
+        ("warning", "NoEffect", 13),
+        ("warning", "NoEffect", 14),
+    ]
+
+
+def test_an_authority_is_a_bundle_or_roots() -> None:
+    neither = AUTHORITIES.replace("{pem: roots, trustDomains: [three.td]}", "{trustDomains: [a]}")
+    _, statuses = built(neither)
+    assert [one.message for one in statuses] == [
+        "data.mesh.caCertificates[4]: expected one of pem and spiffeBundleUrl"
+    ]
