@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from controlplane.emit.fitting import LEFT_OUT
 from controlplane.mesh.model import Status
 from controlplane.xds.culprits import REJECTED
+from controlplane.xds.push_counts import PushCounts
 from controlplane.xds.service import Connection
 from controlplane.xds.stream import Answer
 from controlplane.xds.troubles import FROZEN
 from controlplane.xds.wire import Push
 from protos.types import short_name
-
-CONVERGENCE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0)
 
 NOT_IN_FORCE = {LEFT_OUT: "left_out", FROZEN: "kept", REJECTED: "rejected"}
 """Code of a status -> the label `reason`."""
@@ -27,21 +26,9 @@ class Metrics:
     def __init__(self, connections: Callable[[], Iterable[Connection]]) -> None:
         self.registry = CollectorRegistry()
         prefix = "weft_controlplane_"
-        self._pushes = Counter(
-            f"{prefix}xds_pushes", "xDS responses sent.", ["type"], registry=self.registry
-        )
-        self._bytes = Counter(
-            f"{prefix}xds_push_bytes", "Bytes of them.", ["type"], registry=self.registry
-        )
-        self._by_type: dict[str, tuple[Counter, Counter]] = {}
+        self._counts = PushCounts(self.registry, prefix)
         self._rejects = Counter(
             f"{prefix}xds_rejects", "NACKs of proxies.", ["type"], registry=self.registry
-        )
-        self._convergence = Histogram(
-            f"{prefix}proxy_convergence_seconds",
-            "From a change of configuration to the last ACK of a proxy.",
-            buckets=CONVERGENCE_BUCKETS_S,
-            registry=self.registry,
         )
         self._statuses = Gauge(
             f"{prefix}config_statuses",
@@ -77,18 +64,10 @@ class Metrics:
         """Gauges are read when asked for."""
 
     def pushed(self, connection: Connection, push: Push) -> None:
-        pushes, size = self._of_type(push.type_url)
-        pushes.inc()
-        size.inc(len(push.body))
-
-    def _of_type(self, type_url: str) -> tuple[Counter, Counter]:
-        if type_url not in self._by_type:
-            name = short_name(type_url)
-            self._by_type[type_url] = (self._pushes.labels(name), self._bytes.labels(name))
-        return self._by_type[type_url]
+        self._counts.pushed(push.type_url, len(push.body))
 
     def rejected(self, connection: Connection, answer: Answer) -> None:
         self._rejects.labels(short_name(answer.type_url)).inc()
 
     def converged(self, connection: Connection, after_s: float) -> None:
-        self._convergence.observe(after_s)
+        self._counts.converged(after_s)

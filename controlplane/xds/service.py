@@ -277,13 +277,10 @@ def _decode(
 
 
 def _names_with(machine: Stream, request: Request) -> int:
-    """For how many the stream asks then, at most."""
+    """For how many the stream asks then, at most; 0 if that are no more than before."""
     if isinstance(request, DeltaDiscoveryRequest):
-        return (
-            machine.names
-            + len(request.resource_names_subscribe)
-            + len(request.initial_resource_versions)
-        )
+        new = len(request.resource_names_subscribe) + len(request.initial_resource_versions)
+        return machine.names + new if new else 0
     held = machine.subscriptions.get(request.type_url)  # all of a type are named each time
     return machine.names + len(request.resource_names) - (len(held.names) if held else 0)
 

@@ -78,7 +78,10 @@ def _text(number: int, value: str) -> bytes:
 
 def field(number: int, value: bytes) -> bytes:
     """A length-delimited field (wire type 2)."""
-    return bytes((number << 3 | 2,)) + _varint(len(value)) + value
+    size = len(value)
+    if size < 0x80:
+        return bytes((number << 3 | 2, size)) + value
+    return bytes((number << 3 | 2,)) + _varint(size) + value
 
 
 def _varint(value: int) -> bytes:
