@@ -28,7 +28,7 @@ from typing import Any, Protocol
 from certs.errors import CertificateError
 from certs.files import read_public, read_secret, write_secret
 from certs.keys import PrivateKey, generate_key, key_to_pem
-from certs.renewal import renew_at, retry_delay_s
+from certs.renewal import call_timeout_s, pushback_s, renew_at, retry_in_time_s
 from certs.spiffe import SpiffeId
 from certs.x509 import (
     Certificate,
@@ -48,13 +48,6 @@ from proxy.trust import Trust
 log = logging.getLogger("weft.identity")
 
 SERVER_NAME = "weft-controlplane.weft-system.svc"
-_CALL_TIMEOUT_S = 10.0
-_PATIENCE_S = 30.0
-"""So long a call may take where the certificate lives on for long: when all proxies renew at once
-the last ones wait, and whoever gives up early asks again by a costlier way."""
-_CALLS_LEFT = 20.0
-_WAYS = 3.0
-_LEAST_TIMEOUT_S = 2.0
 _LONGEST_SLEEP_S = 60.0
 """Half life is looked for by the wall clock, which may jump (a laptop that slept)."""
 _LEAST_SPREAD_S = 2.0
@@ -63,12 +56,6 @@ _MOST_SPREAD_S = 600.0
 _SPREAD = re.compile(rb"^spread_s: (\d{1,6})$", re.MULTILINE)
 _DOUBT_EVERY_S = 30.0
 """A certificate is not replaced more often because it was refused."""
-_RETRIES_LEFT = 10.0
-"""At least as often it is tried again before the certificate ends."""
-_LATE_RETRY_S = 5.0
-"""And so often after that."""
-_MOST_PUSHBACK_S = 300.0
-"""A CA that wants to be left alone for longer is asked after this time."""
 
 ROOT_SECRET = "ROOTCA"
 ISSUER_SECRET = "weft.dev/issuer"
@@ -223,34 +210,11 @@ class Identity:
             self._news.clear()
 
     async def _wait_after(self, error: CertificateError, failures: int) -> None:
+        left_s = self.left_s() if self.svid is not None else None
         if isinstance(error, NotNowError):
-            # Whoever came with us was told the same: we come back spread over as long again.
-            wait_s = min(error.after_s * (1.0 + self._jitter()), _MOST_PUSHBACK_S)
-            await self._sleep(self._in_time(wait_s))
+            await self._sleep(pushback_s(error.after_s, left_s, self._jitter()))
         else:
-            await self._pause(self._retry_delay_s(failures))
-
-    def _retry_delay_s(self, failures: int) -> float:
-        delay_s = retry_delay_s(failures, self._jitter())
-        if self.svid is None:
-            return delay_s
-        left_s = self.left_s()
-        if left_s <= 0.0:
-            return min(delay_s, _LATE_RETRY_S)
-        return min(delay_s, max(retry_delay_s(1), left_s / _RETRIES_LEFT))
-
-    def _in_time(self, wait_s: float) -> float:
-        """Whoever waits for longer than that lets the certificate end."""
-        left_s = self.left_s()
-        return min(wait_s, max(retry_delay_s(1), left_s / 2)) if left_s > 0.0 else wait_s
-
-    def _timeout_s(self) -> float:
-        """Of a call: three ways are tried one after the other, also shortly before the end."""
-        left_s = self.left_s()
-        patience_s = min(_PATIENCE_S, max(_CALL_TIMEOUT_S, left_s / _CALLS_LEFT))
-        if left_s <= 0.0:
-            return patience_s
-        return min(patience_s, max(_LEAST_TIMEOUT_S, left_s / _WAYS))
+            await self._pause(retry_in_time_s(failures, left_s, self._jitter()))
 
     def left_s(self) -> float:
         """How long our certificate still counts; 0 without one, negative after its end."""
@@ -414,7 +378,9 @@ class Identity:
         self, address: str, key: PrivateKey, beginning: Coroutine[Any, Any, Call]
     ) -> Svid:
         known = self.svid.spiffe_id if self.svid is not None else self._options.identity
-        pems = await request_certificate(address, key, known, beginning, self._timeout_s())
+        pems = await request_certificate(
+            address, key, known, beginning, call_timeout_s(self.left_s())
+        )
         return checked_svid(key, pems, self._clock())
 
     # ----------------------------------------------------------------- the disk

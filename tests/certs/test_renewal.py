@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from certs.renewal import renew_at, retry_delay_s, should_renew
+from certs.renewal import (
+    call_timeout_s,
+    pushback_s,
+    renew_at,
+    retry_delay_s,
+    retry_in_time_s,
+    should_renew,
+)
 
 
 @pytest.mark.parametrize(
@@ -37,3 +44,37 @@ def test_should_renew(now: float, renew: bool) -> None:
 def test_retries_back_off_to_a_ceiling(failures: int, delay_s: float) -> None:
     assert retry_delay_s(failures) == delay_s
     assert retry_delay_s(failures, jitter=1.0) == delay_s / 2
+
+
+@pytest.mark.parametrize(
+    ("failures", "left_s", "delay_s"),
+    [
+        (20, None, 30), (20, 3500, 30), (20, 100, 10), (20, 2, 0.5), (1, 2, 0.5), (3, 100, 2),
+        (20, 0, 5), (20, -200, 5), (1, -200, 0.5),
+    ],
+)  # fmt: skip
+def test_a_short_life_is_tried_for_more_often(
+    failures: int, left_s: float | None, delay_s: float
+) -> None:
+    assert retry_in_time_s(failures, left_s) == delay_s
+
+
+@pytest.mark.parametrize(
+    ("told_s", "left_s", "wait_s"),
+    [
+        (0, None, 0), (4, None, 6), (4, 3500, 6), (86_400, None, 300), (86_400, 3500, 300),
+        (86_400, 100, 50), (86_400, 0.6, 0.5), (86_400, -1, 300), (0.2, 0.1, 0.3),
+    ],
+)  # fmt: skip
+def test_a_ca_is_left_alone_but_not_beyond_the_end(
+    told_s: float, left_s: float | None, wait_s: float
+) -> None:
+    assert pushback_s(told_s, left_s, 0.5) == pytest.approx(wait_s)
+
+
+@pytest.mark.parametrize(
+    ("left_s", "timeout_s"),
+    [(None, 10), (1740, 30), (300, 15), (100, 10), (12, 4), (3, 2), (0, 10), (-5, 10)],
+)
+def test_a_call_may_last_as_the_certificate_does(left_s: float | None, timeout_s: float) -> None:
+    assert call_timeout_s(left_s) == timeout_s

@@ -415,19 +415,6 @@ async def test_the_mesh_says_whom_to_believe(
     await workload.stop()
 
 
-async def test_a_short_life_is_tried_for_more_often(options: IdentityOptions, now: Time) -> None:
-    workload = Workload(options, now)
-    await workload.wait_for(1)
-    await workload.stop()
-    assert workload.identity._retry_delay_s(20) == 30.0
-    now.pass_by(TTL_S - 100)
-    assert workload.identity._retry_delay_s(20) == pytest.approx(10.0, abs=1.0)
-    now.pass_by(98)
-    assert workload.identity._retry_delay_s(20) == 0.5
-    now.pass_by(200)
-    assert workload.identity._retry_delay_s(20) == 5.0
-
-
 async def test_a_ca_that_was_away_for_long_is_found_again_before_the_end(
     options: IdentityOptions, ca: RunningCa, now: Time
 ) -> None:

@@ -157,29 +157,6 @@ async def test_no_ca_is_left_alone_for_long(tmp_path: Path) -> None:
     assert slept == [0.0, 6.0, 300.0]
 
 
-async def test_patience_lasts_as_long_as_the_certificate_does(tmp_path: Path) -> None:
-    async with world(tmp_path, IssueLimits()) as made:
-        assert made.identity._timeout_s() == 10.0  # none yet
-        running = spawn(made.identity.run(), "identity")
-        await made.first_certificate()
-        running.cancel()
-        await asyncio.wait([running])
-        assert made.identity.left_s() > 600
-        assert made.identity._timeout_s() == 30.0
-        made.pauses.append(made.identity.left_s() - 300)
-        assert made.identity._timeout_s() == pytest.approx(15.0)
-        made.pauses.append(200)
-        assert made.identity._timeout_s() == 10.0
-        made.pauses.append(made.identity.left_s() - 12)
-        assert made.identity._timeout_s() == pytest.approx(
-            4.0
-        )  # a hung call leaves time for others
-        made.pauses.append(9)
-        assert made.identity._timeout_s() == 2.0
-        made.pauses.append(9)
-        assert made.identity._timeout_s() == 10.0  # it is over
-
-
 async def test_a_ca_that_wants_to_be_left_alone_does_not_outwait_the_certificate(
     tmp_path: Path,
 ) -> None:
