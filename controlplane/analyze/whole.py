@@ -88,7 +88,7 @@ class _Proxies:
         self._mesh = mesh
         self._common = common
         self._labels = labels
-        self._known: dict[tuple[Client, int, Patches], Draft] = {}
+        self._known: dict[tuple[Client, int, Patches], _Outbound] = {}
 
     def problems(self, node: Node) -> tuple[str, ...]:
         """Of what the node would get."""
@@ -97,9 +97,11 @@ class _Proxies:
             alike = clients.client_of(node, self._labels), node.http_proxy_port, patches
             if alike not in self._known:
                 common = envoy.shared(self._mesh, patches) if patches else self._common
-                self._known[alike] = common + envoy.outbound(self._mesh, node, patches)
+                drafted = common + envoy.outbound(self._mesh, node, patches)
+                self._known[alike] = _Outbound.of(drafted)
             own = envoy.sidecar(envoy.beside(self._mesh, node), node)
-            return _dangling(self._known[alike], own)
+            outbound = self._known[alike]
+            return (*outbound.problems, *check(own, outbound.clusters, outbound.routes))
         except Exception as error:
             # Whatever it is, what is wrong with others is still to be told.
             return (f"cannot be emitted: {error!r}",)
@@ -143,10 +145,18 @@ class _Patches:
         return (told(one.patch, one.why, ", ".join(who)) for one, who in self._bad.items())
 
 
-def _dangling(outbound: Draft, own: Draft) -> tuple[str, ...]:
-    clusters = {one.name for one in outbound.clusters} | outbound.unresolved
-    routes = {one.name for one in outbound.routes}
-    return (*check(outbound), *check(own, clusters, routes))
+@frozen
+class _Outbound:
+    """What proxies that are alike call: what dangles in it, looked for once, and its names."""
+
+    problems: tuple[str, ...]
+    clusters: frozenset[str]
+    routes: frozenset[str]
+
+    @classmethod
+    def of(cls, draft: Draft) -> _Outbound:
+        clusters = {one.name for one in draft.clusters} | draft.unresolved
+        return cls(check(draft), frozenset(clusters), frozenset(one.name for one in draft.routes))
 
 
 def _problem(label: str, position: Position, message: str) -> Status:

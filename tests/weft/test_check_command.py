@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -157,3 +159,21 @@ def test_what_cannot_be_emitted_for_one_is_told_and_others_are_looked_at(
     found = analyze(manifests, "td", NOW).statuses
     assert sorted(seen) == ["default", "other"]
     assert ["it burns" in one.message for one in found] == [True, True]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_who_waits_at_a_terminal_sees_what_is_done(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with pytest.raises(SystemExit) as ended:
+        weft.main(["check", str(folder)])
+    shown = terminal.getvalue()
+    assert ended.value.code == 0
+    assert f"weft: reading {folder} ..." in shown and "weft: checking 1 files ..." in shown
+    assert shown.split("\x1b[K")[-1] == "no problems in 1 object of 1 file\n"
