@@ -5,6 +5,7 @@ Every error that a user can cause ends here as one line on stderr and exit code 
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -345,6 +346,7 @@ def controlplane(**options: Any) -> None:
       weft controlplane --store etcd://etcd.example/weft --store-ca ca.pem \\
                         --state-passphrase-file pass --state-dir /var/lib/weft --host 0.0.0.0
     """
+    gc.disable()  # what is imported stays, and to look through it is a tenth of a start
     from controlplane.main import ControlPlaneOptions, run
 
     # Each option has the name of a field.

@@ -305,8 +305,10 @@ def _read(path: str, known: _File | None) -> _File:
         stamp = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
         if known is not None and known.stamp == stamp:
             return known
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        with open(path, "rb") as file:  # room is made for what is asked for: not for MAX_BYTES
+            data = file.read(min(status.st_size, MAX_BYTES) + 1)
+            if len(data) > status.st_size:  # it grows, or says no size
+                data += file.read(MAX_BYTES + 1 - len(data))
     except OSError as error:
         return _unreadable(_broken(path, f"can not be read: {error.strerror}"), known)
     if not data and known is not None and known.data and not known.emptied:
