@@ -42,6 +42,7 @@ class Others:
         self._addresses: dict[str, str] = {}
         self._parts: dict[str, dict[str, tuple[Member, ...]]] = {}
         self._reports: dict[str, Report] = {}
+        self._connected: set[ProxyKey] | None = None
         self.values: dict[str, bytes] = {}
         """All that is in the store below MEMBERS, ours too."""
         store.listen(MEMBERS, self._told_members)
@@ -53,13 +54,15 @@ class Others:
         return dict(self._addresses)
 
     def connected(self) -> set[ProxyKey]:
-        """The proxies of replicas that are there."""
-        return {
-            one.key
-            for replica in self._addresses
-            for one in self._members(replica)
-            if one.connected
-        }
+        """The proxies of replicas that are there. Not to be changed."""
+        if self._connected is None:
+            self._connected = {
+                one.key
+                for replica in self._addresses
+                for one in self._members(replica)
+                if one.connected
+            }
+        return self._connected
 
     def progress(self, at: str, without: Container[str]) -> Iterator[ProxyProgress]:
         """Of the proxies of replicas that are there; `at` what step they should be, '' if none."""
@@ -92,14 +95,14 @@ class Others:
                     why = "is not connected; its replica is gone, and may still serve it"
                     yield ProxyProgress(one.node_id, one.identity, state, why)
 
-    def idle(self, here: Container[ProxyKey], now: float) -> dict[str, bytes]:
+    def idle(self, here: Container[ProxyKey], now: float) -> tuple[str, ...]:
         """What is in the store of replicas that are gone, and says nothing that counts."""
-        return {
-            name: self.values[name]
+        return tuple(
+            name
             for replica in self._parts.keys() - self._addresses.keys() - {self._me}
             for name, part in self._parts[replica].items()
             if all(one.until <= now or one.key in here for one in part)
-        }
+        )
 
     def _members(self, replica: str) -> Iterator[Member]:
         for part in self._parts.get(replica, {}).values():
@@ -108,6 +111,7 @@ class Others:
     # ------------------------------------------------------------------ what the store tells
 
     def _told_members(self, change: Change) -> None:
+        self._connected = None
         if change.whole:
             self._parts.clear()
             self.values.clear()
@@ -136,6 +140,7 @@ class Others:
                 log.error("%s does not count: %s", name, error)
 
     def _told_here(self, change: Change) -> None:
+        self._connected = None
         if change.whole:
             self._addresses.clear()
         for name, value in change.values.items():

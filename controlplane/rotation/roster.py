@@ -192,12 +192,12 @@ def _by_key(one: Absent) -> ProxyKey:
 
 def _seen(connection: Connection, now: float) -> Absent:
     leaf = connection.leaf
-    until = _end_of(leaf) if leaf is not None else now + UNKNOWN_LIFE_S
+    until = end_of(leaf) if leaf is not None else now + UNKNOWN_LIFE_S
     return Absent(connection.node.id, str(connection.identity), now, until)
 
 
 @lru_cache(MAX_PROXIES)
-def _end_of(leaf: Certificate) -> float:
+def end_of(leaf: Certificate) -> float:
     """Everybody's is asked for each time that somebody comes or goes."""
     return validity(leaf)[1]
 

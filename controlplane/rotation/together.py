@@ -13,19 +13,18 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator
 from contextlib import suppress
 from typing import NoReturn, Protocol
 
 from certs.errors import CertificateError
 from certs.rotation import Phase
 from certs.store import StoredAuthority
-from certs.x509 import validity
 from controlplane.ca.live import LiveAuthority
 from controlplane.rotation.company import Work
 from controlplane.rotation.others import MEMBERS, REPORTS, Others
 from controlplane.rotation.progress import Need, Progress, ProxyProgress
-from controlplane.rotation.roster import UNKNOWN_LIFE_S, ProxyKey, Roster
+from controlplane.rotation.roster import UNKNOWN_LIFE_S, ProxyKey, Roster, end_of
 from controlplane.rotation.words import (
     Member,
     Report,
@@ -44,6 +43,7 @@ from controlplane.sources.store.values import (
     Values,
 )
 from controlplane.tasks import spawn
+from controlplane.xds.service import Connection
 from protos.frozen import frozen
 
 log = logging.getLogger("weft.controlplane.rotation")
@@ -107,6 +107,8 @@ class Together:
         self._without: tuple[str, frozenset[str]] = ("", frozenset())
         self._told: Report | None = None
         self._told_of: dict[str, tuple[Member, ...]] = {}
+        self._counted = -1
+        self._known: dict[Connection, tuple[str, Member]] = {}
         self._woken = asyncio.Event()
         authority.listen(self._woken.set)
         store.listen("rotation/", self._heard)
@@ -204,8 +206,9 @@ class Together:
         name, report = REPORTS + self._me, self._report()
         if report != self._told:
             values[name] = self._sealed.seal(name, report_to_bytes(report)) if report else None
-        values |= self._idle(elsewhere)
-        there = dict(self._others.values)
+        here = _Either(elsewhere, self._roster.connected())
+        values |= dict.fromkeys(self._others.idle(here, self._clock()))
+        there = self._others.values
         parts = self._parts()
         for name, members in parts.items():
             if name not in there or self._told_of.get(name) != members:
@@ -214,28 +217,36 @@ class Together:
         values |= dict.fromkeys(
             name for name in there if name.startswith(ours) and name not in parts
         )
+        changes = self._roster.changes
         for some in _in_parts(values):
             await self._store.commit(some, {name} & some.keys() if report else ())
-        self._told_of, self._told = parts, report
-
-    def _idle(self, elsewhere: set[ProxyKey]) -> Iterator[tuple[str, None]]:
-        here = elsewhere | set(self._roster.connected())
-        return ((name, None) for name in self._others.idle(here, self._clock()))
+        self._told_of, self._told, self._counted = parts, report, changes
 
     def _parts(self) -> dict[str, tuple[Member, ...]]:
         """Our members by the names that they have in the store."""
+        if self._roster.changes == self._counted:
+            return self._told_of
         found: dict[str, list[Member]] = {}
-        for one in self._members():
-            found.setdefault(f"{MEMBERS}{self._me}/{part_of(one.key)}", []).append(one)
-        return {name: tuple(sorted(ours, key=_by_key)) for name, ours in found.items()}
+        for name, one in self._members():
+            found.setdefault(name, []).append(one)
+        return {name: tuple(ours) for name, ours in found.items()}
 
-    def _members(self) -> Iterator[Member]:
-        for (node_id, identity), connection in self._roster.connected().items():
-            leaf = connection.leaf
-            until = validity(leaf)[1] if leaf else connection.connected_at + UNKNOWN_LIFE_S
-            yield Member(node_id, identity, until, connected=True)
-        for one in self._roster.absent():
-            yield Member(one.node_id, one.identity, one.until, connected=False)
+    def _members(self) -> Iterator[tuple[str, Member]]:
+        """Each with the part that it is in."""
+        known, self._known = self._known, {}
+        for key, connection in self._roster.connected().items():
+            one = known.get(connection)
+            if one is None:  # most are those of before
+                leaf = connection.leaf
+                until = end_of(leaf) if leaf else connection.connected_at + UNKNOWN_LIFE_S
+                one = self._part(key), Member(*key, until, connected=True)
+            self._known[connection] = one
+            yield one
+        for away in self._roster.absent():
+            yield self._part(away.key), Member(*away.key, away.until, connected=False)
+
+    def _part(self, key: ProxyKey) -> str:
+        return f"{MEMBERS}{self._me}/{part_of(key)}"
 
     def _report(self) -> Report | None:
         """Of the step that is ours; nothing any more when all is over."""
@@ -286,6 +297,18 @@ async def _done(
         return error
 
 
+class _Either:
+    """What is in one of both."""
+
+    __slots__ = ("_both",)
+
+    def __init__(self, *both: Container[ProxyKey]) -> None:
+        self._both = both
+
+    def __contains__(self, key: object) -> bool:
+        return any(key in one for one in self._both)
+
+
 def _in_parts(values: Values) -> Iterator[Values]:
     """In their order, as much at once as a store takes."""
     part: dict[str, bytes | None] = {}
@@ -298,7 +321,3 @@ def _in_parts(values: Values) -> Iterator[Values]:
         part[name] = value
     if part:
         yield part
-
-
-def _by_key(one: Member) -> ProxyKey:
-    return one.key
