@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -89,9 +90,15 @@ async def two(react: Reaction) -> AsyncIterator[tuple[list[Answers], list[Client
             one.react = react
             one.waited.clear()
             stack.callback(one.transport.abort)
-        for client in clients:  # the loop does not turn between them
+        for client in clients:  # the loop does not turn before all is there
             client.sock.sendall(b"?")
+        _all_ready([one.transport.get_extra_info("socket") for one in served])
         yield served, clients
+
+
+def _all_ready(socks: list[socket.socket]) -> None:
+    for sock in socks:
+        assert select.select([sock], [], [], 60)[0]
 
 
 def _connected(context: ssl.SSLContext, port: int) -> ssl.SSLSocket:
