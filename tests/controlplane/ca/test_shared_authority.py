@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from certs import steps
+from certs import sealed_box, steps
 from certs.authority import Authority
 from certs.errors import CertificateError
 from certs.rotation import Phase
@@ -49,6 +49,12 @@ class Replica:
 
     def _changed(self) -> None:
         self.changes += 1
+
+
+@pytest.fixture(autouse=True)
+def _quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guessing is no concern here."""
+    monkeypatch.setattr(sealed_box, "_COST", 1 << 4)
 
 
 @pytest.fixture

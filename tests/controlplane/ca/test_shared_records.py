@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from certs import sealed_box
 from certs.errors import CertificateError
 from certs.sealed_box import SealedBox
 from certs.store import open_store
@@ -54,6 +55,12 @@ async def replica(room: Room, path: Path) -> Replica:
     shared.follow(revocations.hear, made.changed)
     await store.open()
     return made
+
+
+@pytest.fixture(autouse=True)
+def _quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guessing is no concern here."""
+    monkeypatch.setattr(sealed_box, "_COST", 1 << 4)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from certs import steps
+from certs import sealed_box, steps
 from certs.authority import Authority
 from certs.errors import CertificateError
 from certs.rotation import Phase
@@ -118,6 +118,12 @@ class Replica:
 
     async def is_over(self) -> None:
         await eventually_async(lambda: self.conductor.status().over, what="the end")
+
+
+@pytest.fixture(autouse=True)
+def _quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guessing is no concern here."""
+    monkeypatch.setattr(sealed_box, "_COST", 1 << 4)
 
 
 Make = Callable[..., Awaitable[Replica]]
