@@ -16,10 +16,11 @@ from controlplane.xds.loads import Load, Loads
 from controlplane.xds.service import Connection
 from controlplane.xds.stream import GONE, Answer
 from controlplane.xds.wire import Push
+from protos.frozen import frozen
 from protos.types import PUSH_ORDER, short_name
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TypeStatus:
     """One resource type on one stream. rejected: resource name -> the proxy's message."""
 
@@ -30,7 +31,7 @@ class TypeStatus:
     rejected: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProxyStatus:
     """One connected proxy. Times are Unix seconds, 0 is never. left_out: users' patches that its
     configuration does without, and why."""
@@ -48,7 +49,7 @@ class ProxyStatus:
     left_out: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServiceStatus:
     """requests and errors: that clients report (LRS)."""
 
@@ -60,7 +61,7 @@ class ServiceStatus:
     errors: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MeshStatus:
     version: str
     changed_at: float

@@ -86,7 +86,7 @@ class _Proxies:
 
     def __init__(self, mesh: Mesh, common: Draft, labels: Collection[str]) -> None:
         self._mesh = mesh
-        self._common = common
+        self._common: dict[Patches, Draft] = {(): common}
         self._labels = labels
         self._known: dict[tuple[Client, int, Patches], _Outbound] = {}
 
@@ -96,7 +96,7 @@ class _Proxies:
             patches = envoy.alike_patches(self._mesh, node)
             alike = clients.client_of(node, self._labels), node.http_proxy_port, patches
             if alike not in self._known:
-                common = envoy.shared(self._mesh, patches) if patches else self._common
+                common = self._shared(tuple(p for p in patches if p.apply_to == "CLUSTER"))
                 drafted = common + envoy.outbound(self._mesh, node, patches)
                 self._known[alike] = _Outbound.of(drafted)
             own = envoy.sidecar(envoy.beside(self._mesh, node), node)
@@ -105,6 +105,12 @@ class _Proxies:
         except Exception as error:
             # Whatever it is, what is wrong with others is still to be told.
             return (f"cannot be emitted: {error!r}",)
+
+    def _shared(self, of_clusters: Patches) -> Draft:
+        """Whoever has the same patches of clusters has it alike."""
+        if of_clusters not in self._common:
+            self._common[of_clusters] = envoy.shared(self._mesh, of_clusters)
+        return self._common[of_clusters]
 
     def without_place(self, node: Node) -> tuple[str, ...]:
         """Its gateways' listeners that are where another one is."""

@@ -4,13 +4,13 @@ objects: patches that were left out, and nodes that keep what they had."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import islice
 
 from controlplane.emit.fitting import LeftOut, told
 from controlplane.emit.node import Node
 from controlplane.mesh.model import NOWHERE, Position, Status
 from controlplane.mesh.patches import EnvoyPatch
+from protos.frozen import frozen
 
 FROZEN = "ConfigurationKept"
 MAX_NAMED = 5
@@ -19,7 +19,7 @@ MAX_TOLD = 20
 """Patches that are told of one node."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Trouble:
     """Of one node, or of all who share it. frozen: why nothing new could be made; '' if it was.
     object, position: of what could not be made, as in a Status."""
