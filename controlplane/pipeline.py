@@ -25,6 +25,7 @@ from controlplane.metrics import Metrics
 from controlplane.openid.discovery import Discovery
 from controlplane.status import StatusRegistry
 from controlplane.translate import build
+from controlplane.translate.differences import differences
 from controlplane.translate.memo import Memo
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.culprits import Culprits
@@ -61,6 +62,7 @@ class Pipeline:
         self._clock = clock
         self._memo = Memo()
         self._digests: Kept[int] = Kept()
+        self._workloads = _Total()
         self._said: tuple[tuple[Status, ...], tuple[Status, ...]] | None = None
         self._statuses: tuple[Status, ...] = ()
         self._debouncer = Debouncer(self.rebuild)
@@ -116,10 +118,7 @@ class Pipeline:
         """Of all that proxies get, by content: nothing new has the version that it had."""
         kept = self._digests
         kept.sweep()
-        digest = sum(
-            kept.get((one.namespace, one.name), (one,), partial(_digest, one))
-            for one in mesh.workloads
-        )
+        digest = self._workloads.of(mesh.workloads)
         security = kept.get("security", (mesh.security,), partial(_digest, mesh.security))
         edges = kept.get("gateways", (mesh.gateways,), partial(_digest, mesh.gateways))
         patches = kept.get("patches", (mesh.patches,), partial(_digest, mesh.patches))
@@ -133,5 +132,21 @@ class Pipeline:
         self._debouncer.cancel()
 
 
-def _digest(value: object, last: int | None) -> int:
+class _Total:
+    """The sum of digests of many, of which mostly few are new."""
+
+    __slots__ = ("_items", "_sum")
+
+    def __init__(self) -> None:
+        self._items: tuple[object, ...] = ()
+        self._sum = 0
+
+    def of(self, items: tuple[object, ...]) -> int:
+        gone, new = differences(self._items, items)
+        self._sum += sum(map(_digest, new)) - sum(map(_digest, gone))
+        self._items = items
+        return self._sum
+
+
+def _digest(value: object, last: int | None = None) -> int:
     return int.from_bytes(hashlib.sha256(repr(value).encode()).digest()[:8], "big")
