@@ -28,7 +28,9 @@ def _nothing_shown() -> tuple[bytes, ...]:
 class PeerCertificate:
     """The verified client (or server) certificate of a TLS connection, DER, leaf first.
 
-    The fields that Envoy's format operators and `x-forwarded-client-cert` need; parsed once."""
+    The fields that Envoy's format operators and `x-forwarded-client-cert` need; parsed once.
+    scheme: how its key signs in TLS 1.3 (RFC 8446 section 4.2.3), '' if that may be in several
+    ways."""
 
     uri_sans: tuple[str, ...] = ()
     dns_sans: tuple[str, ...] = ()
@@ -42,6 +44,7 @@ class PeerCertificate:
     email_sans: tuple[str, ...] = ()
     der: bytes = field(default=b"", repr=False)
     other_sans: tuple[str, ...] = ()
+    scheme: str = ""
 
 
 @dataclass(slots=True)

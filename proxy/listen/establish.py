@@ -289,7 +289,7 @@ class _TlsGate:
             self.refuse(TlsFailed(CHAIN, f"the certificate cannot be read: {error}"))
             return None
         info.own = self._tls.own.facts[0]
-        self._counters.tls.established(session, info.peer is not None)
+        self._counters.tls.established(session, info.peer)
         try:
             protocol = self._chain.connect(info)
         except Exception:  # the loop would leave the connection hanging

@@ -21,7 +21,7 @@ from proxy.config.model import (
     UpstreamTls,
     ValidationContext,
 )
-from proxy.connection import Secured
+from proxy.connection import PeerCertificate, Secured
 from proxy.tls.build import (
     announce_authorities,
     load_certificate,
@@ -106,13 +106,17 @@ class ClientSession(Session):
             # Each ticket is good for once (RFC 8446 appendix C.4).
             self.resume(tls.kept.pop()[1])
 
+    @property
+    def peer(self) -> PeerCertificate | None:
+        """Of what it has shown; None also for what our reader can't read."""
+        try:
+            return certificate_facts(self.peer_der) if self.peer_der else None
+        except ValueError:
+            return None
+
     def secured(self) -> Secured:
         own = self._tls.own.facts
-        try:
-            peer = certificate_facts(self.peer_der) if self.peer_der else None
-        except ValueError:  # OpenSSL has taken it, our reader has not
-            peer = None
-        return Secured(self.version, self.cipher, peer, own[0] if own else None, self.told)
+        return Secured(self.version, self.cipher, self.peer, own[0] if own else None, self.told)
 
     def keep(self) -> None:
         """Its session may be resumed; its tickets have come with the first answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxy.connection import PeerCertificate
 from proxy.stats import Counter, Stats
 from proxy.tls.failure import CHAIN, CONNECTION, NAMES, NO_CERTIFICATE, PIN, TlsFailed
 
@@ -27,7 +28,7 @@ class TlsCounters:
     def __init__(self, stats: Stats, prefix: str) -> None:
         """prefix: 'listener.127.0.0.1_80.', 'cluster.x.'."""
         self._stats = stats
-        self._agreed: dict[tuple[str, str, str], list[Counter]] = {}
+        self._agreed: dict[tuple[str, str, str, str], list[Counter]] = {}
         self._base = base = f"{prefix}ssl."
         self._handshake = stats.counter(base + "handshake")
         self._reused = stats.counter(base + "session_reused")
@@ -35,12 +36,15 @@ class TlsCounters:
         names = (CONNECTION, NO_CERTIFICATE, CHAIN, NAMES, PIN)
         self._failures = {name: stats.counter(base + name) for name in names}
 
-    def established(self, session: Session, has_certificate: bool) -> None:
-        """has_certificate: the peer has shown one."""
+    def established(self, session: Session, peer: PeerCertificate | None) -> None:
+        """peer: what it has shown. How it has signed is not told by OpenSSL: it is counted where
+        its key and TLS 1.3 leave no choice."""
         self._handshake.value += 1
         self._reused.value += session.resumed
-        self._no_certificate.value += not has_certificate
-        agreed = (session.cipher, session.version, session.group)
+        self._no_certificate.value += peer is None
+        version = session.version
+        scheme = peer.scheme if peer is not None and version == "TLSv1.3" else ""
+        agreed = (session.cipher, version, session.group, scheme)
         counters = self._agreed.get(agreed)
         if counters is None:
             counters = self._agreed[agreed] = self._of(*agreed)
@@ -49,11 +53,13 @@ class TlsCounters:
         if session.refusal.why:
             self.refused(session)
 
-    def _of(self, cipher: str, version: str, group: str) -> list[Counter]:
+    def _of(self, cipher: str, version: str, group: str, scheme: str) -> list[Counter]:
         """OpenSSL knows but a few of each."""
         names = [f"ciphers.{cipher}", f"versions.{version}"]
         if group:
             names.append(f"curves.{group}")
+        if scheme:
+            names.append(f"sigalgs.{scheme}")
         return [self._stats.counter(self._base + name) for name in names]
 
     def ended(self, session: Session) -> None:

@@ -12,6 +12,8 @@ from functools import lru_cache
 from itertools import groupby
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from proxy.connection import PeerCertificate
@@ -28,6 +30,10 @@ _SHORT_NAMES = {
     NameOID.SURNAME: "SN",
     NameOID.TITLE: "title",
 }
+_SCHEMES = {
+    "secp256r1": "ecdsa_secp256r1_sha256", "secp384r1": "ecdsa_secp384r1_sha384",
+    "secp521r1": "ecdsa_secp521r1_sha512",
+}  # fmt: skip
 _KINDS = {"URI", "DNS", "EMAIL", "IP_ADDRESS"}
 # DER tags of strings (X.680 section 8.4) that an OTHER_NAME may hold, and how they are encoded.
 _STRINGS = {
@@ -55,6 +61,7 @@ def certificate_facts(der: bytes) -> PeerCertificate:
             ip_sans=sans.get("IP_ADDRESS", ()),
             email_sans=sans.get("EMAIL", ()),
             der=der,
+            scheme=_scheme(certificate),
             other_sans=tuple(
                 name for kind, names in sans.items() if kind not in _KINDS for name in names
             ),
@@ -71,6 +78,16 @@ def _serial(number: int) -> str:
     """Bytes in hexadecimal, as OpenSSL writes them."""
     text = f"{abs(number):x}"
     return ("-" if number < 0 else "") + text.zfill(len(text) + len(text) % 2)
+
+
+def _scheme(certificate: x509.Certificate) -> str:
+    try:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return ""
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return _SCHEMES.get(key.curve.name, "")
+    return "ed25519" if isinstance(key, ed25519.Ed25519PublicKey) else ""
 
 
 def _sans(certificate: x509.Certificate) -> Sans:

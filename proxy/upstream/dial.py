@@ -112,7 +112,7 @@ async def _connect(
 
         await originate(session, protocol, connect, close_notify_wait_s)
         counters = TlsCounters(cluster.all_stats, cluster.prefix)
-        counters.established(session, bool(session.peer_der))
+        counters.established(session, session.peer)
     if connection.transport is None:
         return "delayed connect error: Connection reset by peer"
     return ""

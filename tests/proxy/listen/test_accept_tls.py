@@ -192,7 +192,8 @@ async def test_the_protocol_is_told_everything_before_it_begins(house: House) ->
     assert info.peer is not None
     assert info.peer.uri_sans == (GOOD,)
     assert (info.peer.subject, info.peer.issuer) == ("CN=test leaf", "CN=test root")
-    assert house.stats.counters["listener.x.ssl.versions.TLSv1.3"].value == 1
+    for agreed in ("versions.TLSv1.3", "curves.X25519", "sigalgs.ecdsa_secp256r1_sha256"):
+        assert house.stats.counters[f"listener.x.ssl.{agreed}"].value == 1
 
 
 async def test_a_handshake_that_never_begins_times_out(house: House) -> None:

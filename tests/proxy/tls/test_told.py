@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from proxy.config import model
@@ -93,3 +93,25 @@ def test_other_names_are_told_as_they_stand() -> None:
     facts = certificate_facts(again.public_bytes(Encoding.DER))
     assert facts.other_sans == ("user@a.test", "other")
     assert facts.dns_sans == ("a.test",)
+
+
+@pytest.mark.parametrize(
+    ("key", "scheme"),
+    [
+        (ec.generate_private_key(ec.SECP256R1()), "ecdsa_secp256r1_sha256"),
+        (ec.generate_private_key(ec.SECP384R1()), "ecdsa_secp384r1_sha384"),
+        (ec.generate_private_key(ec.SECP521R1()), "ecdsa_secp521r1_sha512"),
+        (ed25519.Ed25519PrivateKey.generate(), "ed25519"),
+        (rsa.generate_private_key(65537, 2048), ""),  # with one digest or another
+    ],
+    ids=["P-256", "P-384", "P-521", "Ed25519", "RSA"],
+)
+def test_a_key_that_leaves_no_choice_tells_how_it_signs(key: Any, scheme: str) -> None:
+    leaf = x509.load_pem_x509_certificate(LEAF.certificate.encode())
+    again = (
+        x509.CertificateBuilder(leaf.issuer, leaf.subject, key.public_key(), leaf.serial_number)
+        .not_valid_before(leaf.not_valid_before_utc)
+        .not_valid_after(leaf.not_valid_after_utc)
+        .sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    )
+    assert certificate_facts(again.public_bytes(Encoding.DER)).scheme == scheme
