@@ -11,8 +11,8 @@ from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 
 from controlplane.kinds.json_nodes import compose_value
-from controlplane.kinds.proxy_settings import ProxySettings
-from controlplane.kinds.schema import Invalid, Place, obj
+from controlplane.kinds.proxy_settings import GatewayTopology, ProxyHeaders, ProxySettings
+from controlplane.kinds.schema import Invalid, Place, Record, obj, plan_of
 from controlplane.kinds.yaml_nodes import YamlError
 from controlplane.mesh.ip import is_ip
 from controlplane.mesh.model import Workload
@@ -187,11 +187,33 @@ def _settings(metadata: Struct) -> ProxySettings | None:
     ):
         return None
     said = json_format.MessageToDict(metadata.fields["PROXY_CONFIG"].struct_value)
-    ours = {name: said[name] for name in ("proxyHeaders", "gatewayTopology") if name in said}
+    ours = {name: _known(cls, _whole(said[name])) for name, cls in _HEEDED.items() if name in said}
     try:
         return obj(ProxySettings)(compose_value(ours), Place("", "PROXY_CONFIG", []))
     except (Invalid, YamlError) as error:
         raise BadNode(f"node.metadata.{error}") from None
+
+
+_HEEDED: Mapping[str, type[Record]] = {
+    "proxyHeaders": ProxyHeaders,
+    "gatewayTopology": GatewayTopology,
+}
+
+
+def _whole(said: object) -> object:
+    """A Struct has no integers."""
+    if isinstance(said, dict):
+        return {name: _whole(value) for name, value in said.items()}
+    if isinstance(said, list):
+        return [_whole(value) for value in said]
+    return int(said) if isinstance(said, float) and said.is_integer() else said
+
+
+def _known(cls: type[Record], said: object) -> object:
+    """Without fields of which only a newer agent knows."""
+    if not isinstance(said, dict):
+        return said
+    return {name: value for name, value in said.items() if name in plan_of(cls).known}
 
 
 def _dialect(node: EnvoyNode) -> Dialect:

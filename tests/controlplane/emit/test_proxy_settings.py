@@ -59,7 +59,8 @@ def test_a_proxy_that_says_nothing_has_the_meshs() -> None:
 
 
 def test_a_proxy_that_speaks_for_itself_has_its_own_and_nothing_of_the_meshs() -> None:
-    said = {"proxyHeaders": {"server": {"disabled": True}}, "concurrency": 2, "neverHeardOf": 1}
+    headers = {"server": {"disabled": True}, "ofTomorrow": {}}
+    said = {"proxyHeaders": headers, "concurrency": 2, "neverHeardOf": 1}
     assert servers(mesh(), proxy(PROXY_CONFIG=said)) == {("", 2)}
     assert servers(mesh(), proxy(PROXY_CONFIG={})) == {("", 0)}
 
@@ -72,6 +73,11 @@ def test_a_cache_gives_each_proxy_its_own() -> None:
         made = assemble(emit(found, node).encode()).of(LDS)
         bodies = {name: one.body for name, one in made.items()}
         assert {name: one.body for name, one in cache.snapshot(node).of(LDS).items()} == bodies
+
+
+def test_numbers_come_as_they_are_meant() -> None:
+    settings = proxy(PROXY_CONFIG={"gatewayTopology": {"numTrustedProxies": 2}}).settings
+    assert settings is not None and settings.gateway_topology.num_trusted_proxies == 2
 
 
 def test_what_a_proxy_says_wrongly_is_told_to_it() -> None:
