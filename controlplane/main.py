@@ -70,8 +70,9 @@ EXPIRE_S = 10.0
 """How long after a crash objects stay that were applied before it and not again."""
 
 GARBAGE_THRESHOLDS = (5_000, 4, 1_000)
-"""Of CPython's collector of cycles, which are rare here. What is young is looked through in one turn
-of the loop: 200,000 objects of a thousand new connections would hold it for a tenth of a second."""
+"""Of CPython's collector of cycles, which are rare here. What is young is looked through in one
+turn of the loop: 200,000 objects of a thousand new connections would hold it for a tenth of a
+second."""
 
 INTERRUPTED = 130
 STARTING = "one that starts"
