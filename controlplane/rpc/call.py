@@ -49,9 +49,9 @@ class Call:
 
     __slots__ = (
         "_codec", "_each", "_full", "_link", "_max_waiting", "_paused", "_reader", "_reading",
-        "_take", "_waiting", "_waiting_bytes", "_writing", "answered", "began_at", "cancelled",
-        "counted", "deadline", "heard_all", "id", "metadata", "method", "on_over", "on_room",
-        "over", "path", "task",
+        "_sending", "_take", "_waiting", "_waiting_bytes", "_writing", "answered", "began_at",
+        "cancelled", "counted", "deadline", "heard_all", "id", "metadata", "method", "on_over",
+        "on_room", "over", "path", "task",
     )  # fmt: skip
 
     def __init__(
@@ -79,12 +79,13 @@ class Call:
         self.answered = False
         self.on_over: list[Callable[[], None]] = []
         self.on_room: Callable[[], None] | None = None
-        self._reader = Reader(limits.max_message_bytes, head.gzip)
+        self._reader = Reader(limits.max_message_bytes)
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._max_waiting = limits.max_waiting_bytes
         self._paused = False
         self._full = False
+        self._sending = False
         self._take: Take | None = None
         self._each: asyncio.Future[None] | None = None
         self._reading: asyncio.Future[None] | None = None
@@ -167,6 +168,8 @@ class Call:
     async def each(self, take: Take) -> None:
         """Hands every message to `take` as it comes, in the turn of the loop that brings it, until
         the client has sent all; but none while the call is `full`. Raises what `take` raises."""
+        if self.over:
+            return
         self._each = asyncio.get_running_loop().create_future()
         self._take = take
         self._hand_on()
@@ -215,11 +218,13 @@ class Call:
         """Waits for nothing: ask `full` before. Of a call that is over, nobody hears it."""
         if self.over:
             return
+        self._sending = True  # nobody says anything between this and what the caller says next
         if self.answered:
             self._codec.send_data(self.id, framed(message), False)
         else:
             self.answered = True
             self._codec.send_head(self.id, heads.answer_head(), False, framed(message))
+        self._sending = False
         self._full = self._codec.queued(self.id) > 0
 
     async def room(self) -> None:
@@ -233,6 +238,8 @@ class Call:
 
     def has_room(self) -> None:
         """The stream's window has opened, or the client's socket takes more."""
+        if self._sending:
+            return
         self._full = self._codec.queued(self.id) > 0
         if self.full:
             return

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from controlplane.rpc.codes import INTERNAL, UNIMPLEMENTED, CallRefused
-from controlplane.rpc.messages import GZIP, IDENTITY
+from controlplane.rpc.messages import IDENTITY
 from proxy.http.headers import Headers
 from proxy.http.message import Request, Response
 
@@ -27,7 +27,7 @@ RESERVED: Final = frozenset(
     (b"content-type", b"te", b"grpc-timeout", b"grpc-encoding", b"grpc-accept-encoding")
 )
 _CONTENT_TYPE: Final = (b"content-type", b"application/grpc")
-_ACCEPT: Final = (b"grpc-accept-encoding", IDENTITY + b"," + GZIP)
+_ACCEPT: Final = (b"grpc-accept-encoding", IDENTITY)
 _grpc_type = re.compile(rb"application/grpc(?:$|[+;])").match
 _timeout = re.compile(rb"([0-9]{1,8})([HMSmun])").fullmatch
 _UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
@@ -42,13 +42,12 @@ MAX_DETAILS_BYTES: Final = 6000
 class Head:
     """What a call's head says. timeout_s: None for no deadline."""
 
-    __slots__ = ("gzip", "metadata", "path", "timeout_s")
+    __slots__ = ("metadata", "path", "timeout_s")
 
-    def __init__(self, path: str, metadata: Metadata, timeout_s: float | None, gzip: bool) -> None:
+    def __init__(self, path: str, metadata: Metadata, timeout_s: float | None) -> None:
         self.path = path
         self.metadata = metadata
         self.timeout_s = timeout_s
-        self.gzip = gzip
 
 
 def http_refusal(request: Request) -> Response | None:
@@ -64,15 +63,15 @@ def read_head(request: Request) -> Head:
     """Raises CallRefused."""
     headers = request.headers
     encoding = headers.get(b"grpc-encoding") or IDENTITY
-    if encoding not in (IDENTITY, GZIP):
+    if encoding != IDENTITY:
         name = encoding.decode("latin-1")
-        raise CallRefused(UNIMPLEMENTED, f"messages of grpc-encoding {name!a} can't be read")
+        reason = f"messages of grpc-encoding {name!a} are not read: send them uncompressed"
+        raise CallRefused(UNIMPLEMENTED, reason)
     timeout = headers.get(b"grpc-timeout")
     return Head(
         request.path.decode("latin-1"),
         _metadata(headers),
         _seconds(timeout) if timeout is not None else None,
-        encoding == GZIP,
     )
 
 

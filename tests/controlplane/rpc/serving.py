@@ -37,6 +37,7 @@ class Echo:
             "Chat": grpc.stream_stream_rpc_method_handler(self._chat),
             "Writes": grpc.stream_stream_rpc_method_handler(self._writes),
             "Each": grpc.stream_stream_rpc_method_handler(self._each),
+            "Pairs": grpc.stream_stream_rpc_method_handler(self._pairs),
             "Waits": grpc.unary_unary_rpc_method_handler(self._waits),
             "Floods": grpc.unary_stream_rpc_method_handler(self._floods),
         }
@@ -79,6 +80,17 @@ class Echo:
             context.call.send(request)
 
         await context.call.each(take)
+
+    async def _pairs(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        """Two messages at once, which are sent in frames; whatever else is said is beside them."""
+        call = context.call
+
+        def take(request: bytes) -> None:
+            call.send(request * 20_000)
+            call.send(request * 20_000)
+
+        call.on_room = lambda: call.send(b"there is room")
+        await call.each(take)
 
     async def _waits(self, request: bytes, context: Context) -> bytes:
         self.contexts.append(context)

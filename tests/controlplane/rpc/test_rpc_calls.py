@@ -145,15 +145,23 @@ async def test_a_message_too_large_is_refused(echo: tuple[Echo, int], channel: C
     assert "67108865 bytes" in (caught.value.details() or "")
 
 
-async def test_gzip_is_understood(echo: tuple[Echo, int]) -> None:
+async def test_compressed_messages_are_not_unpacked(echo: tuple[Echo, int]) -> None:
     address = f"127.0.0.1:{echo[1]}"
-    gzip, deflate = grpc.Compression.Gzip, grpc.Compression.Deflate
-    async with grpc.aio.insecure_channel(address, compression=gzip) as channel:
-        assert await unary(channel)(b"x" * 9999, timeout=TIMEOUT_S) == b"x" * 9999
-    async with grpc.aio.insecure_channel(address, compression=deflate) as channel:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await unary(channel)(b"x" * 9999, timeout=TIMEOUT_S)
+    for how in (grpc.Compression.Gzip, grpc.Compression.Deflate):
+        async with grpc.aio.insecure_channel(address, compression=how) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await unary(channel)(b"x" * 9999, timeout=TIMEOUT_S)
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert "send them uncompressed" in (caught.value.details() or "")
+
+
+async def test_nothing_comes_between_what_is_said_at_once(channel: Channel) -> None:
+    call = channel.stream_stream(f"/{SERVICE}/Pairs")(timeout=TIMEOUT_S)
+    for letter in (b"a", b"b"):
+        await call.write(letter)
+        assert [await call.read(), await call.read()] == [letter * 20_000] * 2
+    await call.done_writing()
+    assert await call.read() is grpc.aio.EOF  # type: ignore[attr-defined]
 
 
 async def test_a_slow_reader_holds_up_only_its_own_stream(
