@@ -36,6 +36,10 @@ async def _delete(kind: str, namespace: str, name: str, wait_s: float | None) ->
     return Deletion(existed=False)
 
 
+async def _find(query: Query) -> list[Stored]:
+    return []
+
+
 async def _watch(query: Query) -> AsyncIterator[tuple[str, Stored | None]]:
     yield "synced", None
 
@@ -48,7 +52,7 @@ async def test_many_changes_are_few_messages_and_the_last_one_is_the_newest(
     tokens = JoinTokens(tmp_path / "tokens.json", "td")
     authenticator = Authenticator(tokens, "a-long-admin-token", "td")
     service = ManagementService(
-        authenticator, tokens, Actions(_apply, _delete, lambda query: [], _watch), registry
+        authenticator, tokens, Actions(_apply, _delete, _find, _watch), registry
     )
     seen: list[str] = []
 

@@ -69,7 +69,8 @@ class Shop:
 
     def expected(self, inquiry: Inquiry) -> Verdict:
         claims = verified(inquiry.claims, ANY_TOKEN).claims
-        seen = {one.name: getattr(inquiry, one.name) for one in fields(Inquiry)} | {"claims": claims}
+        seen = {one.name: getattr(inquiry, one.name) for one in fields(Inquiry)}
+        seen["claims"] = claims
         decision = decide(self.guards.access, Inquiry(**seen), self.guards.authorizers)
         return foretold(decision, self.http)
 
