@@ -25,6 +25,7 @@ from benchmarks.scale import mesh, translation, turns
 from benchmarks.scale.fleet import Fleet
 from certs.store import load_store
 from protos.gen.weft.v1 import management_pb2 as pb
+from tests.support import compiled
 from tests.support.control_plane import ControlPlane
 
 CALLED = 5
@@ -100,6 +101,7 @@ def main() -> int:
     parser.add_argument("--changes", type=int, default=7)
     parser.add_argument("--on-demand", action="store_true", help="proxies name what they call")
     options = parser.parse_args()
+    print(f"weft: {compiled.use_if_ready()}")
     with tempfile.TemporaryDirectory() as directory:
         config = Path(directory, "mesh")
         config.mkdir()
