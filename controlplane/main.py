@@ -13,6 +13,7 @@ import gc
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -84,6 +85,7 @@ def run(options: ControlPlaneOptions) -> int:
     logging.basicConfig(
         level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    _take_descriptors()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_main(options))
@@ -109,6 +111,13 @@ async def _main(options: ControlPlaneOptions) -> int:
         else:
             starting.result()
         return await stopped
+
+
+def _take_descriptors() -> None:
+    """All that the process may have: mostly 1,024 are given, and a mesh has more workloads."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # the kernel allows none that are without bound
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _spare_what_stays() -> None:

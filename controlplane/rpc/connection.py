@@ -21,7 +21,7 @@ from controlplane.rpc.codes import (
     UNIMPLEMENTED,
     CallRefused,
 )
-from controlplane.rpc.limits import Limits
+from controlplane.rpc.limits import Limits, Room
 from controlplane.rpc.methods import Methods
 from controlplane.rpc.peer import Peer
 from controlplane.rpc.pings import TOO_MANY, Pings
@@ -60,24 +60,22 @@ class Host(Protocol):
     def handle(self, call: Call) -> None:
         """Begins to; `call.task` is set."""
 
-    def hold(self, more: int) -> bool:
-        """Half messages take so many bytes more, or less. False: it is too much for the server."""
-
     def closed(self, connection: Connection) -> None: ...
 
 
 class Connection(asyncio.Protocol):
-    """calls: by their streams. stuck: the client's socket takes no more for now. leaving: no call
-    is begun any more."""
+    """room: of its port. calls: by their streams. stuck: the client's socket takes no more for now.
+    leaving: no call is begun any more."""
 
     __slots__ = (
         "_codec", "_heard", "_host", "_idle_since", "_limits", "_loop", "_partial", "_peer",
         "_pieces", "_pinged_at", "_pings", "_quiet_since", "_reading", "_resets", "_transport",
-        "_used", "calls", "leaving", "stuck",
+        "_used", "calls", "leaving", "room", "stuck",
     )  # fmt: skip
 
-    def __init__(self, host: Host, peer: Peer, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, host: Host, room: Room, peer: Peer, loop: asyncio.AbstractEventLoop) -> None:
         limits = host.limits
+        self.room = room
         self.calls: dict[int, Call] = {}
         self.stuck = False
         self.leaving = False
@@ -207,10 +205,12 @@ class Connection(asyncio.Protocol):
     def _count(self, call: Call, partial: int) -> None:
         """Half messages are bounded over all calls: each alone may be large."""
         more = partial - call.counted
-        self._partial += more
         call.counted = partial
-        fits = self._host.hold(more)
-        if more > 0 and (not fits or self._partial > self._limits.max_partial_bytes):
+        self._partial += more
+        self.room.held_bytes += more
+        limits = self._limits
+        too_much = self._partial > limits.max_partial_bytes
+        if more > 0 and (too_much or self.room.held_bytes > limits.max_held_bytes):
             call.finish(RESOURCE_EXHAUSTED, "too many messages are under way: try again")
 
     def on_trailers(self, stream_id: int, headers: Headers) -> None:
@@ -263,7 +263,7 @@ class Connection(asyncio.Protocol):
         del self.calls[call.id]
         if call.counted:
             self._partial -= call.counted
-            self._host.hold(-call.counted)
+            self.room.held_bytes -= call.counted
             call.counted = 0
         if not call.heard_all and not call.cancelled:
             self._codec.reset_behind(call.id, NO_ERROR)  # RFC 9113 section 8.1

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import resource
 import socket
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -17,7 +19,7 @@ from typing import Any
 from OpenSSL import SSL
 
 from controlplane.rpc.connection import Connection
-from controlplane.rpc.limits import Limits
+from controlplane.rpc.limits import Limits, Room
 from controlplane.rpc.peer import Peer
 from controlplane.rpc.tls import PROTOCOL, Credentials, server_context
 from controlplane.tasks import spawn
@@ -63,21 +65,20 @@ def bind(address: str) -> socket.socket:
 
 
 class Door:
-    """credentials None: without TLS. has_room: for another connection. admit makes the one of
-    whoever has come in."""
+    """credentials None: without TLS. admit makes the connection of whoever has come in."""
 
     def __init__(
         self,
         sock: socket.socket,
         credentials: Now | None,
         limits: Limits,
-        has_room: Callable[[], bool],
-        admit: Callable[[Peer], Connection],
+        admit: Callable[[Peer, Room], Connection],
     ) -> None:
         self._sock = sock
         self._credentials = credentials
         self._limits = limits
-        self._has_room = has_room
+        self._room = Room()
+        self._max_connections = min(limits.max_connections, _half_of_all_descriptors())
         self._admit = admit
         self._loop = asyncio.get_running_loop()
         self._made_of: Credentials | None = None
@@ -139,9 +140,9 @@ class Door:
         self._pause = self._loop.call_later(PAUSE_S, self._open)
 
     def _begin(self, sock: socket.socket, host: str, port: int) -> None:
-        if not self._has_room():
+        if self._room.connections >= self._max_connections:
             sock.close()
-            self._tell(host, f"there are {self._limits.max_connections} connections already")
+            self._tell(host, f"there are {self._max_connections} connections already")
             return
         if self._credentials is None:
             spawn(self._plain(Peer(host, port, None), sock), "plain connection")
@@ -163,7 +164,7 @@ class Door:
         self._shaking[handshake] = self._loop.time()
 
     async def _plain(self, peer: Peer, sock: socket.socket) -> None:
-        await self._loop.connect_accepted_socket(lambda: self._admit(peer), sock)
+        await self._loop.connect_accepted_socket(lambda: self._admit(peer, self._room), sock)
 
     def _now(self, credentials: Credentials) -> tuple[SSL.Context, bool]:
         """And whether clients show certificates."""
@@ -177,7 +178,8 @@ class Door:
         if session.alpn != PROTOCOL:
             self._tell(begun.host, "it does not speak HTTP/2 (ALPN h2)")
             return None
-        return self._admit(Peer(begun.host, begun.port, session if begun.demands else None))
+        peer = Peer(begun.host, begun.port, session if begun.demands else None)
+        return self._admit(peer, self._room)
 
     def _shaken(self, begun: _Begun, failure: TlsFailed | None) -> None:
         self._shaking.pop(begun.handshake, None)
@@ -193,6 +195,12 @@ class Door:
         more = f" (and {self._unsaid} others)" if self._unsaid else ""
         log.warning("connection refused peer=%s: %s%s", host, why, more)
         self._said_at, self._unsaid = now, 0
+
+
+def _half_of_all_descriptors() -> int:
+    """The other half is for other ports, files and stores."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if allowed == resource.RLIM_INFINITY else allowed // 2
 
 
 class _Begun:

@@ -12,7 +12,7 @@ STREAM_WINDOW_BYTES = 256 * 1024
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Of one connection, but for max_connections, max_handshakes (that many at a time; the oldest
-    gives way) and max_held_bytes (what half messages take): of all.
+    gives way) and max_held_bytes (what half messages take): of all of one port.
 
     max_waiting_bytes: of messages that a handler has yet to take; then the stream's window stays
     shut. max_partial_bytes: of messages that are not whole yet, of all streams. request_s: the
@@ -47,6 +47,17 @@ class Limits:
             max_header_bytes=self.max_header_bytes,
             stream_error_on_invalid_http_messaging=True,
         )
+
+
+class Room:
+    """What the connections of one port have taken, so that those of another port find theirs:
+    strangers come to the one, proven workloads to the other."""
+
+    __slots__ = ("connections", "held_bytes")
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.held_bytes = 0
 
 
 DEFAULT_LIMITS = Limits()

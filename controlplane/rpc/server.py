@@ -14,7 +14,7 @@ from controlplane.rpc.call import Call
 from controlplane.rpc.connection import Connection
 from controlplane.rpc.door import Door, Now, bind
 from controlplane.rpc.handling import handle
-from controlplane.rpc.limits import DEFAULT_LIMITS, Limits
+from controlplane.rpc.limits import DEFAULT_LIMITS, Limits, Room
 from controlplane.rpc.methods import Generic, Methods
 from controlplane.rpc.peer import Peer
 from controlplane.tasks import spawn
@@ -33,7 +33,6 @@ class Server:
         self._ports: list[tuple[socket.socket, Now | None]] = []
         self._doors: list[Door] = []
         self._connections: dict[Connection, None] = {}
-        self._held = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._all_closed: asyncio.Event | None = None
 
@@ -63,8 +62,7 @@ class Server:
 
     async def start(self) -> None:
         self._doors = [
-            Door(sock, credentials, self.limits, self._has_room, self._admit)
-            for sock, credentials in self._ports
+            Door(sock, credentials, self.limits, self._admit) for sock, credentials in self._ports
         ]
         self._ports.clear()
         self._sweep_later()
@@ -113,20 +111,15 @@ class Server:
 
     # ------------------------------------------------------------------ the connections' side
 
-    def _admit(self, peer: Peer) -> Connection:
-        connection = Connection(self, peer, asyncio.get_running_loop())
+    def _admit(self, peer: Peer, room: Room) -> Connection:
+        connection = Connection(self, room, peer, asyncio.get_running_loop())
         self._connections[connection] = None
+        room.connections += 1
         return connection
 
-    def hold(self, more: int) -> bool:
-        self._held += more
-        return self._held <= self.limits.max_held_bytes
-
-    def _has_room(self) -> bool:
-        return len(self._connections) < self.limits.max_connections
-
     def closed(self, connection: Connection) -> None:
-        self._connections.pop(connection, None)
+        del self._connections[connection]
+        connection.room.connections -= 1
         if not self._connections and self._all_closed is not None:
             self._all_closed.set()
 

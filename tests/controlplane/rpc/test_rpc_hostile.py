@@ -13,6 +13,7 @@ import h2.events
 import pytest
 
 from controlplane.rpc.limits import DEFAULT_LIMITS, Limits
+from controlplane.rpc.server import Server
 from proxy.http.h2.errors import ENHANCE_YOUR_CALM, PROTOCOL_ERROR
 from tests.controlplane.rpc.serving import SERVICE, Echo, serving
 from tests.support.wait import eventually_async
@@ -261,6 +262,26 @@ async def test_connections_are_bounded() -> None:
             assert await reader.read() == b""
         writer.close()
         assert await client.one(b"x") == framed(b"x")
+
+
+async def test_a_crowd_at_one_port_leaves_others_their_room() -> None:
+    limits = replace(DEFAULT_LIMITS, max_connections=1, max_held_bytes=1000)
+    echo, server = Echo(), Server(limits)
+    server.add_generic_rpc_handlers((echo.handler(),))
+    ports = [server.add_insecure_port("127.0.0.1:0") for _ in range(2)]
+    await server.start()
+    clients = [Raw(*await asyncio.open_connection("127.0.0.1", port)) for port in ports]
+    for client in clients:
+        stream = client.begin()
+        client.h2.send_data(stream, b"\0\0\0\xff\xff" + bytes(600))
+        client.send()
+        await client.until(h2.events.SettingsAcknowledged)
+        assert await client.one(b"x") == framed(b"x")
+    late = Raw(*await asyncio.open_connection("127.0.0.1", ports[0]))
+    await late.ended()
+    for client in (*clients, late):
+        client.close()
+    await server.stop(0)
 
 
 async def test_messages_that_nobody_takes_shut_the_window_of_their_stream() -> None:
