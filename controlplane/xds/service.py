@@ -92,6 +92,7 @@ class AdsService:
         self._clock = clock
         self.connections: dict[Connection, Call] = {}
         self._to_wake: dict[Connection, None] = {}
+        self._severed = 0
 
     def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
         """What to add to our server. Without serializers: bytes pass as they are."""
@@ -122,6 +123,7 @@ class AdsService:
 
     def sever(self, why_not: Callable[[Connection], str]) -> None:
         """Ends each stream for which there is a reason why it should not be."""
+        self._severed += 1
         for connection, call in self.connections.items():
             connection.unwanted = why_not(connection)
             if connection.unwanted:
@@ -140,13 +142,13 @@ class AdsService:
         request_class: type[DiscoveryRequest] | type[DeltaDiscoveryRequest],
         machine_class: type[SotwStream] | type[DeltaStream],
     ) -> None:
-        proof = await self._authenticate(context)
-        if proof.refusal:  # before anything that a stranger sends is read
-            await refuse(context, grpc.StatusCode.UNAUTHENTICATED, proof.refusal)
-        call = context.call
+        proof = await self._proven(context)  # before anything that a stranger sends is read
+        call, severed = context.call, self._severed
         first = await call.read()
         if first is None:
             return
+        if severed != self._severed:  # it has been silent since, and nobody has looked at it
+            proof = await self._proven(context)
         request = _decode(request_class, first, call)
         node, identity = _admit(request, proof, call)
         machine = machine_class(self._cache.snapshot(node))
@@ -170,6 +172,12 @@ class AdsService:
             self._seats.leave(identity)
             log.info("disconnected node=%s", node.id)
             self._changed(connection)
+
+    async def _proven(self, context: Context) -> Proof:
+        proof = await self._authenticate(context)
+        if proof.refusal:
+            await refuse(context, grpc.StatusCode.UNAUTHENTICATED, proof.refusal)
+        return proof
 
     # ------------------------------------------------------------------ one stream
 

@@ -88,10 +88,22 @@ class Server:
         self.cache = SnapshotCache(first, lambda node: self.secrets_for(node))
         self.witness = Witness()
         self.now = 1000.0
-        self.ads = AdsService(prove, self.cache, (self.witness,), lambda: self.now, Seats(of_one=2))
+        self.proven = 0
+        self.revoked = False
+        witnesses, clock = (self.witness,), lambda: self.now
+        self.ads = AdsService(self._prove, self.cache, witnesses, clock, Seats(of_one=2))
         self.server = RpcServer()
         self.server.add_generic_rpc_handlers((self.ads.handler(),))
         self.port = self.server.add_insecure_port("127.0.0.1:0")
+
+    async def _prove(self, context: Any) -> Proof:
+        found = await prove(context)
+        self.proven += 1
+        return Proof(refusal="revoked") if self.revoked else found
+
+    def revoke(self) -> None:
+        self.revoked = True
+        self.ads.sever(lambda connection: "revoked")
 
     def publish(self, new: Mesh) -> None:
         self.cache.set_mesh(new)
@@ -222,6 +234,25 @@ async def test_an_identity_with_too_many_streams_is_refused_until_one_ends(
     again = open_delta(channel)
     await again.write(request)
     assert (await again.read()).type_url == CDS
+
+
+async def test_revocation_ends_streams_also_those_that_have_said_nothing_yet(
+    server: Server, channel: Channel
+) -> None:
+    request = DeltaDiscoveryRequest(type_url=CDS, node=envoy_node())
+    talking, silent = open_delta(channel), open_delta(channel)
+    await talking.write(request)
+    await talking.read()
+    await silent.wait_for_connection()
+    await eventually_async(lambda: server.proven == 2, 30.0, "both streams are proven")
+    server.revoke()
+    await silent.write(request)
+    for call in (talking, silent):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert caught.value.details() == "revoked"
+    await eventually_async(lambda: not server.ads.connections, 30.0, "both streams are over")
 
 
 async def test_a_stream_without_a_node_is_refused(channel: Channel) -> None:
