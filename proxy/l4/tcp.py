@@ -15,6 +15,7 @@ from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from proxy.http.h1.grammar import authority_match
 from proxy.l4.record import ConnectionRecord, Downstream
 from proxy.l4.tunnel import HttpTunnel
 from proxy.upstream.tcp import UpstreamTcp
@@ -123,7 +124,12 @@ class DownstreamTcp(TcpEnd):
             self.up = tcp = UpstreamTcp(cluster, host, self)
             self.manager.open_tcp(tcp)
             return
-        self.up = tunnel = HttpTunnel(tunnels, cluster, host, self, self.record)
+        tunnel = HttpTunnel(tunnels, cluster, host, self, self.record)
+        if authority_match(tunnel.request.authority) is None:  # of what the client has said, maybe
+            self.record.failure = "the tunnel's hostname is none"
+            self._refuse("DPE")
+            return
+        self.up = tunnel
         if not tunnel.lease():
             self.up = None
             self._refuse("UO")

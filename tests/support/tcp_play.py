@@ -123,8 +123,9 @@ class TcpPlay:
     ) -> None:
         self.runtime.apply(Snapshot(listeners, {one.name: one for one in clusters}))
 
-    def client(self) -> TcpPeer:
+    def client(self, sni: str = "") -> TcpPeer:
         info = ConnectionInfo(("192.0.2.1", 5000), ("127.0.0.1", 80), ("127.0.0.1", 80))
+        info.sni = sni
         self._clients += 1
         down = self.runtime.listeners["in"].chains[0].connect(info)
         peer = TcpPeer(self, cast(DownstreamTcp, down))
