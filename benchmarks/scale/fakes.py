@@ -4,7 +4,8 @@
 lines. Each fake has a connection, a key and an SVID of its own. It does what Envoy does: CDS and
 LDS first, endpoints of the clusters that came, routes that listeners name, secrets, an ACK for each
 response, and after a loss of the stream the versions that it holds. One that is on demand names the
-clusters and virtual hosts that it calls, instead of taking all.
+clusters and virtual hosts that it calls, instead of taking all. A stream that ends without being
+closed is a failure, told with each answer.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import grpc
-import grpc.aio
 import uvloop
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
@@ -29,23 +28,18 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 )
 
 from benchmarks.scale import mesh
+from benchmarks.scale.ads_client import AdsStream, Heard, connect
 from protos.types import CDS, EDS, LDS, RDS, SDS, VHDS
-
-DELTA = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+from proxy.rpc.credentials import client_tls
 
 SERVER_NAME = "weft-controlplane.weft-system.svc"
 OPENING = 50
 """Connections that one process opens at a time."""
-OPTIONS = (
-    ("grpc.ssl_target_name_override", SERVER_NAME),
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.max_receive_message_length", -1),
-)
 
 
 @dataclass(slots=True)
 class Counts:
-    """Since the last `reset`."""
+    """Since the last `reset`, but for the failures: those are all that ever were."""
 
     responses: int = 0
     bytes: int = 0
@@ -53,6 +47,7 @@ class Counts:
     last_s: float = 0.0
     wanted: int = 0
     enough: asyncio.Event = field(default_factory=asyncio.Event)
+    failures: list[str] = field(default_factory=list)
 
     def note(self, number: int, size: int) -> None:
         """A fake has acknowledged a response."""
@@ -63,11 +58,16 @@ class Counts:
         if self.wanted and len(self.touched) >= self.wanted:
             self.enough.set()
 
+    def fail(self, number: int, why: str) -> None:
+        """A fake has no stream any more: nobody need wait for it."""
+        self.failures.append(f"w{number}: {why}")
+        self.enough.set()
+
     async def reached(self, proxies: int) -> None:
-        """Waits until so many fakes have acknowledged something."""
+        """Waits until so many fakes have acknowledged something, or one has failed."""
         self.wanted = proxies
         self.enough.clear()
-        if len(self.touched) < proxies:
+        if len(self.touched) < proxies and not self.failures:
             await self.enough.wait()
         self.wanted = 0
 
@@ -81,21 +81,31 @@ class Fake:
         self._counts = counts
         pem = job["proxies"][str(number)]
         self._calls: list[int] | None = pem["calls"]
-        self._credentials = grpc.ssl_channel_credentials(
-            job["roots"].encode(), pem["key"].encode(), pem["chain"].encode()
-        )
+        roots, chain, key = (text.encode() for text in (job["roots"], pem["chain"], pem["key"]))
+        self._tls = client_tls(job["address"], roots, SERVER_NAME, chain, key)
         self._held: dict[str, dict[str, str]] = {}
-        self._stream: Any = None
-        self._channel: Any = None
+        self._stream: AdsStream | None = None
         self._asked: dict[str, set[str]] = {}
         self.initial = asyncio.Event()
         self._waits = {CDS, LDS}
 
     async def open(self) -> None:
-        self._channel = grpc.aio.secure_channel(self._job["address"], self._credentials, OPTIONS)
-        self._stream = self._channel.stream_stream(DELTA)()
+        """`initial` is set when all has come that it asks for at first, or it has failed."""
         self._asked, self._waits = {}, {CDS, LDS}
         self.initial.clear()
+        try:
+            heard = Heard(self._take, self._fail)
+            self._stream = await connect(self._job["address"], self._tls, heard)
+        except OSError as error:
+            self._fail(str(error))
+        else:
+            self._begin()
+
+    def _fail(self, why: str) -> None:
+        self._counts.fail(self.number, why)
+        self.initial.set()
+
+    def _begin(self) -> None:
         first = self._request(CDS, self._clusters())
         first.node.id = f"sidecar~127.0.0.1~w{self.number}.default~default.svc.cluster.local"
         first.node.metadata.update(
@@ -109,56 +119,49 @@ class Fake:
                 "WEFT_ON_DEMAND": str(self._calls is not None).lower(),
             }
         )
-        await self._send(first)
-        await self._send(self._request(LDS, []))
-        await self._send(self._request(SDS, ["ROOTCA"]))
+        self._send(first)
+        self._send(self._request(LDS, []))
+        self._send(self._request(SDS, ["ROOTCA"]))
         if self._calls is not None:
             names = [f"http_proxy/{mesh.host(call)}:80" for call in self._calls]
-            await self._send(self._request(VHDS, names))
-            await self._send(self._request(EDS, [mesh.cluster(call) for call in self._calls]))
+            self._send(self._request(VHDS, names))
+            self._send(self._request(EDS, [mesh.cluster(call) for call in self._calls]))
 
     def _clusters(self) -> list[str]:
         return [] if self._calls is None else ["*", *map(mesh.cluster, self._calls)]
 
-    async def close(self) -> None:
-        if self._channel is not None:
-            await self._channel.close(None)
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
 
-    async def follow(self) -> None:
-        """Until the stream ends."""
-        stream = self._stream
-        try:
-            while data := await stream.read():  # grpc.aio.EOF is false
-                await self._take(DeltaDiscoveryResponse.FromString(data), len(data))
-        except (grpc.aio.AioRpcError, asyncio.CancelledError):
-            return
-
-    async def _take(self, response: DeltaDiscoveryResponse, size: int) -> None:
+    def _take(self, data: bytes) -> None:
+        response = DeltaDiscoveryResponse.FromString(data)
         type_url = response.type_url
         held = self._held.setdefault(type_url, {})
         held.update((one.name, one.version) for one in response.resources)
         for name in response.removed_resources:
             held.pop(name, None)
         ack = DeltaDiscoveryRequest(type_url=type_url, response_nonce=response.nonce)
-        await self._send(ack)
-        self._counts.note(self.number, size)
-        await self._follow_up(type_url, response)
+        self._send(ack)
+        self._counts.note(self.number, len(data))
+        self._follow_up(type_url, response)
         self._waits.discard(type_url)
         if not self._waits:
             self.initial.set()
 
-    async def _follow_up(self, type_url: str, response: DeltaDiscoveryResponse) -> None:
+    def _follow_up(self, type_url: str, response: DeltaDiscoveryResponse) -> None:
         """What Envoy asks for by what has come."""
         if type_url == CDS and self._calls is None:
             outbound = {name for name in self._held[CDS] if name.startswith("outbound|")}
-            await self._ask(EDS, outbound)
+            self._ask(EDS, outbound)
         elif type_url == LDS:
             routes: set[str] = set()
             for one in response.resources:
                 routes |= _routes(one.resource.value)
-            await self._ask(RDS, self._asked.get(RDS, set()) | routes)
+            self._ask(RDS, self._asked.get(RDS, set()) | routes)
 
-    async def _ask(self, type_url: str, names: set[str]) -> None:
+    def _ask(self, type_url: str, names: set[str]) -> None:
         before = self._asked.get(type_url, set())
         if names == before:
             return
@@ -176,7 +179,7 @@ class Fake:
             self._waits.add(type_url)
         elif type_url in self._waits:
             self._waits.discard(type_url)  # all that is wanted is held: no answer needs to come
-        await self._send(request)
+        self._send(request)
 
     def _request(self, type_url: str, names: list[str]) -> DeltaDiscoveryRequest:
         return DeltaDiscoveryRequest(
@@ -185,8 +188,9 @@ class Fake:
             initial_resource_versions=self._held.get(type_url, {}),
         )
 
-    async def _send(self, request: DeltaDiscoveryRequest) -> None:
-        await self._stream.write(request.SerializeToString())
+    def _send(self, request: DeltaDiscoveryRequest) -> None:
+        if self._stream is not None:
+            self._stream.send(request.SerializeToString())
 
 
 def _routes(listener: bytes) -> set[str]:
@@ -200,14 +204,12 @@ def _routes(listener: bytes) -> set[str]:
     return found
 
 
-async def _open(fakes: list[Fake], followers: set[asyncio.Task[None]]) -> None:
+async def _open(fakes: list[Fake]) -> None:
     gate = asyncio.Semaphore(OPENING)
 
     async def one(fake: Fake) -> None:
         async with gate:
             await fake.open()
-            follower = asyncio.create_task(fake.follow())  # noqa: TID251  no daemon here
-            followers.add(follower)
             await fake.initial.wait()
 
     await asyncio.gather(*map(one, fakes))
@@ -218,15 +220,16 @@ async def _run() -> None:
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     job = json.loads(await reader.readline())
-    counts, followers = Counts(), set[asyncio.Task[None]]()
+    counts = Counts()
     fakes = [Fake(job, number, counts) for number in map(int, job["proxies"])]
     while line := await reader.readline():
         command = json.loads(line)
         match command["do"]:
             case "open":
-                await _open(fakes, followers)
+                await _open(fakes)
             case "close":
-                await asyncio.gather(*(fake.close() for fake in fakes))
+                for fake in fakes:
+                    fake.close()
             case "reset":
                 counts.responses = counts.bytes = 0
                 counts.touched.clear()
@@ -237,6 +240,7 @@ async def _run() -> None:
             "bytes": counts.bytes,
             "proxies": len(counts.touched),
             "last_s": counts.last_s,
+            "failures": counts.failures,
         }
         print(json.dumps(told), flush=True)
 

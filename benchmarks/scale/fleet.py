@@ -20,6 +20,7 @@ from certs.x509 import chain_to_pem
 
 FAKES = [sys.executable, "-m", "benchmarks.scale.fakes"]
 LIFE_S = 24 * 3600
+TOLD_FAILURES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,9 @@ class Told:
 
 
 class Fleet:
-    """`with Fleet(...) as fleet:`. calls: for each proxy the services it calls, None: all."""
+    """`with Fleet(...) as fleet:`. calls: for each proxy the services it calls, None: all.
+
+    Whatever is asked of it raises RuntimeError once a stream has ended that was not closed."""
 
     def __init__(
         self,
@@ -73,6 +76,7 @@ class Fleet:
                 os.sched_setaffinity(child.pid, {self._core})
             self._children.append(child)
             _send(child, job)
+        self.do("tell")  # their keys are read by then
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,6 +104,10 @@ class Fleet:
         for child, command in zip(self._children, commands, strict=True):
             _send(child, command)
         told = [_answer(child) for child in self._children]
+        failures = [why for one in told for why in one["failures"]]
+        if failures:
+            some = "; ".join(failures[:TOLD_FAILURES])
+            raise RuntimeError(f"{len(failures)} streams of proxies have failed: {some}")
         return Told(
             sum(one["responses"] for one in told),
             sum(one["bytes"] for one in told),
