@@ -241,6 +241,8 @@ class Sender:
             return
         if stream.trailers is not None:
             self._trailers(stream_id, stream, stream.trailers)
+            if stream.reset_after != UNKNOWN:
+                self.reset(stream_id, stream.reset_after)
         elif not stream.end_after:
             self._events.on_window(stream_id)
 

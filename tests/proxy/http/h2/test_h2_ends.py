@@ -93,3 +93,20 @@ def test_a_request_behind_a_goaway_is_refused() -> None:
     ends.server.send_head(1, Response(204, Headers()), True)
     ends.pass_on()
     assert ends.client_sink.events[-1][:3] == ["response", 1, 204], "what was taken goes on"
+
+
+@pytest.mark.parametrize("trailing", [False, True])
+def test_a_reset_stands_behind_the_message_with_or_without_trailers(trailing: bool) -> None:
+    ends = Ends(SMALL)
+    stream = ends.client.new_stream()
+    ends.client.send_head(stream, POST, False)  # and says no end
+    ends.pass_on()
+    ends.server.send_head(stream, Response(200, Headers()), False)
+    ends.server.send_data(stream, b"x" * 70_000, not trailing)
+    if trailing:
+        ends.server.send_trailers(stream, Headers.of([(b"x-end", b"1")]))
+    ends.server.reset_behind(stream, errors.NO_ERROR)
+    assert ends.server.streams == 1
+    ends.pass_on()
+    assert ends.server.streams == 0
+    assert ends.client_sink.events[-1][0] == "reset"
