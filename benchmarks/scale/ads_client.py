@@ -49,15 +49,16 @@ class Heard:
 async def connect(address: str, tls: ClientTls, heard: Heard) -> AdsStream:
     """address: 'HOST:PORT', an IP address. Raises OSError: whatever keeps the stream from being
     opened."""
+    tls.kept.clear()  # the handshake is to be a full one
     session = tls.session()
     stream = AdsStream(address, heard)
     try:
         await originate(session, stream, lambda: _connected(address), CLOSE_NOTIFY_WAIT_S)
     except TlsFailed as failure:
         raise ConnectionError(f"TLS: {failure.why}") from None
-    if session.alpn != "h2" or session.resumed:
+    if session.alpn != "h2":
         stream.close()
-        raise ConnectionError("no full handshake of TLS that leads to HTTP/2")
+        raise ConnectionError("TLS: the server does not speak HTTP/2")
     stream.begin()
     return stream
 
