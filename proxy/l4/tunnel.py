@@ -21,6 +21,7 @@ from proxy.upstream import retry
 from proxy.upstream.dial import DialFailure
 
 if TYPE_CHECKING:
+    from proxy.connection import ConnectionInfo
     from proxy.l4.record import ConnectionRecord
     from proxy.upstream.cluster import Cluster
     from proxy.upstream.host import Host
@@ -106,6 +107,11 @@ class HttpTunnel:
         self._early: list[bytes] = []
         self._started = False
         self._ended = False
+
+    @property
+    def info(self) -> ConnectionInfo:
+        """Of the client: the cluster may tell the host for whom a connection is."""
+        return self._record.down.info
 
     def lease(self) -> bool:
         """False: a limit forbids it."""

@@ -3,6 +3,7 @@ client and server see, and what the access log says."""
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -55,6 +56,7 @@ class Conversation:
     through: str = ""
     dead: int = 0
     tcp: Yaml = field(default_factory=dict)
+    cluster: Yaml = field(default_factory=dict)
 
     @property
     def client_ends(self) -> bool:
@@ -69,6 +71,20 @@ TWICE = [
     {"header": {"key": "b", "value": "2"}, "append_action": "ADD_IF_ABSENT"},
 ]
 POST = {"use_post": True}
+PLAIN = {
+    "name": "raw",
+    "typed_config": {"@type": TYPES + "transport_sockets.raw_buffer.v3.RawBuffer"},
+}
+SAYS_WHO = {
+    "transport_socket": {
+        "name": "proxy",
+        "typed_config": {
+            "@type": TYPES + "transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport",
+            "config": {"version": "V1"},
+            "transport_socket": PLAIN,
+        },
+    }
+}
 CONVERSATIONS = (
     Conversation("connect"),
     Conversation("created", b"HTTP/1.1 201 Created\r\ncontent-length: 3\r\n\r\n"),
@@ -78,6 +94,7 @@ CONVERSATIONS = (
     Conversation("headers", tunnel={"headers_to_add": TWICE}),
     Conversation("by_a_format", tunnel={"hostname": "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%:1"}),
     Conversation("informed", b"HTTP/1.1 100 Continue\r\n\r\n" + OK),
+    Conversation("says_who", cluster=SAYS_WHO),
     Conversation("told", tunnel={"propagate_response_headers": True}),
     Conversation("left", b""),
     Conversation("garbage", b"what?\r\n\r\n"),
@@ -153,7 +170,7 @@ def converse(start: Callable[..., ProxyProcess], directory: Path) -> dict[str, S
             host = hosts[one.name] = Host(answer, one.client_ends)
             server = stack.enter_context(TcpServer(host.serve))
             places = [free.port() for _ in range(one.dead)] or [server.port]
-            options: Yaml = {}
+            options = one.cluster
             if one.through:
                 clusters.append(tcp_cluster(f"{one.name}.end", places))
                 places = [free.port()]
@@ -210,8 +227,18 @@ def test_both_are_seen_alike(seen: dict[str, tuple[Seen, Seen]], name: str) -> N
     by_envoy, by_weft = seen[name]
     # A refusal resets if what the client said was there already: that is chance.
     assert by_weft.heard.removesuffix(b"RESET") == by_envoy.heard.removesuffix(b"RESET")
-    assert by_weft.heads == by_envoy.heads
+    assert [_portless(head) for head in by_weft.heads] == [*map(_portless, by_envoy.heads)]
     assert by_weft.lines == by_envoy.lines
+
+
+def _portless(head: bytes) -> bytes:
+    """Without what a PROXY header says of ports: they are others each time."""
+    return re.sub(rb"^(PROXY \S+ \S+ \S+) \d+ \d+\r\n", rb"\1\r\n", head)
+
+
+def test_a_host_hears_for_whom_a_tunnel_is(seen: dict[str, tuple[Seen, Seen]]) -> None:
+    (head,) = seen["says_who"][1].heads
+    assert _portless(head).startswith(b"PROXY TCP4 127.0.0.1 127.0.0.1\r\nCONNECT ")
 
 
 def test_bytes_come_through(seen: dict[str, tuple[Seen, Seen]]) -> None:
