@@ -48,10 +48,10 @@ class Call:
     that is not whole, as the connection has last seen them."""
 
     __slots__ = (
-        "_codec", "_each", "_full", "_link", "_max_waiting", "_paused", "_reader", "_reading",
-        "_sending", "_take", "_waiting", "_waiting_bytes", "_writing", "answered", "began_at",
-        "cancelled", "counted", "deadline", "heard_all", "id", "metadata", "method", "on_over",
-        "on_room", "over", "path", "task",
+        "_codec", "_each", "_full", "_hasty", "_link", "_max_waiting", "_paused", "_reader",
+        "_reading", "_sending", "_take", "_waiting", "_waiting_bytes", "_writing", "answered",
+        "began_at", "cancelled", "counted", "deadline", "heard_all", "id", "metadata", "method",
+        "on_over", "on_room", "over", "path", "task",
     )  # fmt: skip
 
     def __init__(
@@ -86,6 +86,7 @@ class Call:
         self._paused = False
         self._full = False
         self._sending = False
+        self._hasty = False  # the last message was there when it was asked for
         self._take: Take | None = None
         self._each: asyncio.Future[None] | None = None
         self._reading: asyncio.Future[None] | None = None
@@ -154,7 +155,11 @@ class Call:
             self._reading.set_result(None)
 
     async def read(self) -> bytes | None:
-        """The next message; None when the client has sent all, or the call is over."""
+        """The next message; None when the client has sent all, or the call is over. Of many that
+        wait each is taken in another turn of the loop."""
+        if self._hasty and self._waiting:
+            await asyncio.sleep(0)  # others have their turn, and what was said goes out
+        self._hasty = bool(self._waiting)
         while not self._waiting:
             if self.heard_all or self.over:
                 return None

@@ -34,6 +34,7 @@ class Echo:
             "One": grpc.unary_unary_rpc_method_handler(self._one),
             "Many": grpc.unary_stream_rpc_method_handler(self._many),
             "Count": grpc.stream_unary_rpc_method_handler(self._count),
+            "Turns": grpc.stream_unary_rpc_method_handler(self._turns),
             "Chat": grpc.stream_stream_rpc_method_handler(self._chat),
             "Writes": grpc.stream_stream_rpc_method_handler(self._writes),
             "Each": grpc.stream_stream_rpc_method_handler(self._each),
@@ -63,6 +64,22 @@ class Echo:
 
     async def _count(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
         return b"%d" % len([request async for request in requests])
+
+    async def _turns(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
+        """How many turns of the loop there were, at least, from the first request to the last."""
+        turns, over = 0, False
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 1
+            if not over:
+                asyncio.get_running_loop().call_soon(turn)
+
+        turn()
+        async for _ in requests:
+            pass
+        over = True
+        return b"%d" % turns
 
     async def _chat(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         async for request in requests:
