@@ -33,6 +33,12 @@ class Link(Protocol):
     @property
     def stuck(self) -> bool: ...
 
+    def has_time(self) -> bool:
+        """In this turn of the loop: one client has only so much of it."""
+
+    def later(self, call: Call) -> None:
+        """`go_on` is called in another turn."""
+
     @property
     def now(self) -> float: ...
 
@@ -118,11 +124,8 @@ class Call:
             self.finish(error.code, str(error))
             return
         for message in messages:
-            take = self._take
-            if take is not None and not self._waiting and not self.full and not self.over:
-                self._give(take, message)
-            else:
-                self._keep(message)
+            self._keep(message)
+            self._hand_on()
         if end:
             self.end()
 
@@ -171,14 +174,14 @@ class Call:
         return self._pop()
 
     async def each(self, take: Take) -> None:
-        """Hands every message to `take` as it comes, in the turn of the loop that brings it, until
-        the client has sent all; but none while the call is `full`. Raises what `take` raises."""
+        """Hands every message to `take` as it comes, in the turn of the loop that brings it if that
+        has time, until the client has sent all; but none while the call is `full`. Raises what
+        `take` raises."""
         if self.over:
             return
         self._each = asyncio.get_running_loop().create_future()
         self._take = take
-        self._hand_on()
-        self._end_each()
+        self.go_on()
         try:
             await self._each
         finally:
@@ -199,7 +202,15 @@ class Call:
             take = self._take
             if take is None:
                 return
+            if not self._link.has_time():
+                self._link.later(self)
+                return
             self._give(take, self._pop())
+
+    def go_on(self) -> None:
+        """There is another turn."""
+        self._hand_on()
+        self._end_each()
 
     def _end_each(self) -> None:
         each = self._each
@@ -252,8 +263,7 @@ class Call:
             self._writing.set_result(None)
         if self.on_room is not None:
             self.on_room()
-        self._hand_on()
-        self._end_each()
+        self.go_on()
 
     # ------------------------------------------------------------------ ends
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import monotonic
 from typing import Protocol, cast
 
 from controlplane.rpc import heads
@@ -35,6 +36,8 @@ from proxy.http.message import Request, Response
 log = logging.getLogger("weft.controlplane.rpc")
 
 PROBE = b"weft\0\0\0\0"
+TURN_S = 0.005
+"""Of one turn of the loop, for what one client says on streams."""
 _KIND_AT = 3  # of a frame's head (RFC 9113 section 4.1)
 
 
@@ -68,9 +71,9 @@ class Connection(asyncio.Protocol):
     leaving: no call is begun any more."""
 
     __slots__ = (
-        "_codec", "_heard", "_host", "_idle_since", "_limits", "_loop", "_partial", "_peer",
-        "_pieces", "_pinged_at", "_pings", "_quiet_since", "_reading", "_resets", "_transport",
-        "_used", "calls", "leaving", "room", "stuck",
+        "_codec", "_heard", "_host", "_idle_since", "_later", "_limits", "_loop", "_partial",
+        "_peer", "_pieces", "_pinged_at", "_pings", "_quiet_since", "_reading", "_resets",
+        "_transport", "_turn_ends", "_used", "calls", "leaving", "room", "stuck",
     )  # fmt: skip
 
     def __init__(self, host: Host, room: Room, peer: Peer, loop: asyncio.AbstractEventLoop) -> None:
@@ -88,6 +91,8 @@ class Connection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._reading = False  # the end of the read writes what is said meanwhile
         self._partial = 0
+        self._turn_ends = 0.0
+        self._later: dict[Call, None] = {}
         self._heard = False  # since it was looked for
         self._used = False
         self._quiet_since = self._idle_since = loop.time()
@@ -251,6 +256,22 @@ class Connection(asyncio.Protocol):
     @property
     def now(self) -> float:
         return self._loop.time()
+
+    def has_time(self) -> bool:
+        now = monotonic()  # the loop's own stands still within a turn
+        if not self._turn_ends:
+            self._turn_ends = now + TURN_S
+            self._loop.call_soon(self._next_turn)
+        return now < self._turn_ends
+
+    def later(self, call: Call) -> None:
+        self._later[call] = None
+
+    def _next_turn(self) -> None:
+        self._turn_ends = 0.0
+        later, self._later = self._later, {}
+        for call in later:
+            call.go_on()
 
     def peer(self) -> str:
         return self._peer.name

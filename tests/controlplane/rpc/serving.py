@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from controlplane.rpc.connection import TURN_S
 from controlplane.rpc.context import Context
 from controlplane.rpc.limits import DEFAULT_LIMITS, Limits
 from controlplane.rpc.server import Server
@@ -19,6 +21,24 @@ SERVICE = "test.Echo"
 Channel = Any
 """grpc.aio.Channel; its stubs do not know bytes without serializers."""
 Raw = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+
+
+class Turns:
+    """Counts those of the loop."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._over = False
+        self._next()
+
+    def _next(self) -> None:
+        self._count += 1
+        if not self._over:
+            asyncio.get_running_loop().call_soon(self._next)
+
+    def ended(self) -> bytes:
+        self._over = True
+        return b"%d" % self._count
 
 
 class Echo:
@@ -34,6 +54,7 @@ class Echo:
             "One": grpc.unary_unary_rpc_method_handler(self._one),
             "Many": grpc.unary_stream_rpc_method_handler(self._many),
             "Count": grpc.stream_unary_rpc_method_handler(self._count),
+            "Works": grpc.stream_unary_rpc_method_handler(self._works),
             "Turns": grpc.stream_unary_rpc_method_handler(self._turns),
             "Chat": grpc.stream_stream_rpc_method_handler(self._chat),
             "Writes": grpc.stream_stream_rpc_method_handler(self._writes),
@@ -67,19 +88,16 @@ class Echo:
 
     async def _turns(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
         """How many turns of the loop there were, at least, from the first request to the last."""
-        turns, over = 0, False
-
-        def turn() -> None:
-            nonlocal turns
-            turns += 1
-            if not over:
-                asyncio.get_running_loop().call_soon(turn)
-
-        turn()
+        turns = Turns()
         async for _ in requests:
             pass
-        over = True
-        return b"%d" % turns
+        return turns.ended()
+
+    async def _works(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
+        """The same, where each request is as much work as one client has in a turn."""
+        turns = Turns()
+        await context.call.each(lambda request: time.sleep(TURN_S))
+        return turns.ended()
 
     async def _chat(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         async for request in requests:
