@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,10 +15,13 @@ import grpc
 import h2.config
 import h2.connection
 import h2.events
+import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from h2.errors import ErrorCodes
 
 from benchmarks.scale.fakes import SERVER_NAME, Counts, Fake
+from benchmarks.scale.fleet import Fleet
+from certs.authority import Authority as CertificateAuthority
 from protos.types import CDS, EDS
 from tests.support.fake_ads import FakeAds
 from tests.support.pki import Authority, server_context
@@ -117,6 +122,17 @@ async def test_a_server_that_is_gone_is_a_failure() -> None:
     await eventually_async(lambda: counts.failures)
     await opened(one)
     assert len(counts.failures) == 2
+
+
+def test_the_fleet_raises_what_its_fakes_complain_of() -> None:
+    authority = CertificateAuthority.create("cluster.local", time.time())
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{deaf.getsockname()[1]}"
+        with Fleet(address, authority.bundle.to_pem(), authority, [None, [1]], 1, None) as fleet:
+            assert fleet.do("tell").responses == 0
+            with pytest.raises(RuntimeError, match="2 streams .*w0: .*failed.* w1: "):
+                fleet.do("open")
 
 
 # ------------------------------------------------------------------ frames of h2's server
