@@ -131,7 +131,7 @@ def test_the_fleet_raises_what_its_fakes_complain_of() -> None:
         address = f"127.0.0.1:{deaf.getsockname()[1]}"
         with Fleet(address, authority.bundle.to_pem(), authority, [None, [1]], 1, None) as fleet:
             assert fleet.do("tell").responses == 0
-            with pytest.raises(RuntimeError, match="2 streams .*w0: .*failed.* w1: "):
+            with pytest.raises(RuntimeError, match=r"2 streams .*w0: .*failed.* w1: "):
                 fleet.do("open")
 
 
