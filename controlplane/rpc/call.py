@@ -54,10 +54,10 @@ class Call:
     that is not whole, as the connection has last seen them."""
 
     __slots__ = (
-        "_codec", "_each", "_full", "_hasty", "_link", "_max_waiting", "_paused", "_reader",
-        "_reading", "_sending", "_take", "_waiting", "_waiting_bytes", "_writing", "answered",
-        "began_at", "cancelled", "counted", "deadline", "heard_all", "id", "metadata", "method",
-        "on_over", "on_room", "over", "path", "task",
+        "_codec", "_each", "_full", "_link", "_max_waiting", "_paused", "_reader", "_reading",
+        "_sending", "_take", "_waiting", "_waiting_bytes", "_writing", "answered", "began_at",
+        "cancelled", "counted", "deadline", "heard_all", "id", "metadata", "method", "on_over",
+        "on_room", "over", "path", "task",
     )  # fmt: skip
 
     def __init__(
@@ -92,7 +92,6 @@ class Call:
         self._paused = False
         self._full = False
         self._sending = False
-        self._hasty = False  # the last message was there when it was asked for
         self._take: Take | None = None
         self._each: asyncio.Future[None] | None = None
         self._reading: asyncio.Future[None] | None = None
@@ -158,20 +157,25 @@ class Call:
             self._reading.set_result(None)
 
     async def read(self) -> bytes | None:
-        """The next message; None when the client has sent all, or the call is over. Of many that
-        wait each is taken in another turn of the loop."""
-        if self._hasty and self._waiting:
-            await asyncio.sleep(0)  # others have their turn, and what was said goes out
-        self._hasty = bool(self._waiting)
-        while not self._waiting:
-            if self.heard_all or self.over:
+        """The next message, in a turn of the loop that has time for it; None when the client has
+        sent all, or the call is over."""
+        while True:
+            if self._waiting:
+                if self._link.has_time():
+                    return self._pop()
+                await asyncio.sleep(0)  # others have their turn, and what was said goes out
+            elif self.heard_all or self.over:
                 return None
-            self._reading = asyncio.get_running_loop().create_future()
-            try:
-                await self._reading
-            finally:
-                self._reading = None
-        return self._pop()
+            else:
+                await self._more()
+
+    async def _more(self) -> None:
+        """Until there is a message, or the end."""
+        self._reading = asyncio.get_running_loop().create_future()
+        try:
+            await self._reading
+        finally:
+            self._reading = None
 
     async def each(self, take: Take) -> None:
         """Hands every message to `take` as it comes, in the turn of the loop that brings it if that

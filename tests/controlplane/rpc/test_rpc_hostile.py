@@ -164,15 +164,15 @@ async def test_messages(data: bytes, status: bytes) -> None:
         assert len(echo.contexts) == 1
 
 
-@pytest.mark.parametrize(("method", "count"), [("Turns", 500), ("Works", 20)])
-async def test_many_messages_at_once_leave_others_their_turns(method: str, count: int) -> None:
+@pytest.mark.parametrize("method", ["Turns", "Works"])
+async def test_many_messages_at_once_leave_others_their_turns(method: str) -> None:
     async with raw() as (_, client):
         stream = client.begin(path=f"/{SERVICE}/{method}")
-        client.h2.send_data(stream, framed(b"") * count, end_stream=True)
+        client.h2.send_data(stream, framed(b"") * 20, end_stream=True)
         client.send()
         event = await client.until(h2.events.DataReceived)
         assert isinstance(event, h2.events.DataReceived) and event.data
-        assert int(event.data[5:]) >= count - 1
+        assert int(event.data[5:]) >= 19
 
 
 async def test_a_message_in_single_bytes() -> None:
