@@ -70,10 +70,10 @@ ROOTS_EVERY_S = 1.0
 EXPIRE_S = 10.0
 """How long after a crash objects stay that were applied before it and not again."""
 
-GARBAGE_THRESHOLDS = (5_000, 4, 1_000)
+GARBAGE_THRESHOLDS = (2_000, 4, 2_500)
 """Of CPython's collector of cycles, which are rare here. What is young is looked through in one
-turn of the loop: 200,000 objects of a thousand new connections would hold it for a tenth of a
-second."""
+turn of the loop, a millisecond for a thousand objects: of a thousand new connections there are
+200,000."""
 
 INTERRUPTED = 130
 STARTING = "one that starts"

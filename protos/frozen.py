@@ -83,6 +83,8 @@ def _delete(self: object, name: str) -> NoReturn:
 
 _compared: dict[type, Callable[[Any], object]] = {}
 _hashed: dict[type, Callable[[Any], object]] = {}
+_shown: dict[type, tuple[str, Callable[[Any], object]]] = {}
+"""'a=%r, b=%r', and what stands there."""
 
 
 def _eq(self: Any, other: object) -> Any:
@@ -100,9 +102,9 @@ def _hash(self: Any) -> int:
 
 
 def _repr(self: Any) -> str:
-    shown = (each.name for each in fields(self) if each.repr)
-    values = ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
-    return f"{type(self).__qualname__}({values})"
+    cls = self.__class__
+    template, values = _shown.get(cls) or _shown.setdefault(cls, _shown_values(cls))
+    return f"{cls.__qualname__}({template % values(self)})"
 
 
 _SHARED: dict[str, Callable[..., object]] = {"__eq__": _eq, "__hash__": _hash, "__repr__": _repr}
@@ -115,6 +117,15 @@ def _compared_values(cls: type[Any]) -> Callable[[Any], object]:
 def _hashed_values(cls: type[Any]) -> Callable[[Any], object]:
     counted = [each for each in fields(cls) if (each.compare if each.hash is None else each.hash)]
     return _values([each.name for each in counted])
+
+
+def _shown_values(cls: type[Any]) -> tuple[str, Callable[[Any], object]]:
+    names = [each.name for each in fields(cls) if each.repr]
+    template = ", ".join(f"{name}=%r" for name in names)
+    values = _values(names)
+    if len(names) == 1:  # which may be a tuple itself
+        return template, lambda made: (values(made),)
+    return template, values
 
 
 def _values(names: list[str]) -> Callable[[Any], object]:

@@ -31,7 +31,9 @@ from proxy.tls.transport import TlsTransport
 log = logging.getLogger("weft.controlplane.rpc")
 
 BACKLOG = 4096  # ten thousand workloads that come at once wait in the kernel
-ACCEPTED_AT_ONCE = 16
+ACCEPTED_AT_ONCE = 4
+"""In one turn of the loop. Who comes in together is let in together, and asks together: each is a
+millisecond or two of TLS, and four of its first configuration."""
 PAUSE_S = 0.2
 """Without descriptors."""
 CLOSE_WAIT_S = 2.0

@@ -110,3 +110,16 @@ def test_without_fields_all_are_equal(decorate: Callable[[Any], Any]) -> None:
 
 def test_a_key_is_not_shown() -> None:
     assert "secret" not in repr(DataSource(b"secret"))
+
+
+@pytest.mark.parametrize("decorate", [frozen, dataclass(frozen=True, slots=True)])
+def test_how_few_fields_are_shown(decorate: Callable[[Any], Any]) -> None:
+    class Pair:
+        both: tuple[str, str]
+        secret: bytes = field(default=b"key", repr=False)
+
+    class Hidden:
+        secret: bytes = field(default=b"key", repr=False)
+
+    assert repr(decorate(Pair)(("100%", "b"))).endswith("Pair(both=('100%', 'b'))")
+    assert repr(decorate(Hidden)()).endswith("Hidden()")
