@@ -47,8 +47,9 @@ def exact(value: str, **more: Any) -> StringMatcher:
         ("regex", "a.c", False, b"xabc", False),
         ("regex", "ABC", True, b"abc", False),  # ignore_case does not change a regex
         ("regex", "(?i)ABC", False, b"abc", True),
-        ("regex", ".", False, "\u00e9".encode(), True),  # text in UTF-8 ...
-        ("regex", ".*", False, b"\xff", False),  # ... and nothing else
+        ("regex", ".", False, "\u00e9".encode(), False),  # each byte is a character ...
+        ("regex", "..", False, "\u00e9".encode(), True),
+        ("regex", ".*", False, b"\xff", True),  # ... whatever it is
         ("exact", "é", False, "é".encode(), True),
     ],
 )
