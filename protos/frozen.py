@@ -43,11 +43,12 @@ def _compiled(cls: Any) -> Any:
     listed = [each for each in given if not each.kw_only]
     named = [each for each in given if each.kw_only]
     parameters = ["self", *map(_parameter, listed), *["*"][: len(named)], *map(_parameter, named)]
-    lines = [f"_set(self, '{each.name}', {_value(each)})" for each in (*listed, *named)]
+    lines = [f"_set_{each.name}(self, {_value(each)})" for each in (*listed, *named)]
     lines += ["self.__post_init__()"] if hasattr(cls, "__post_init__") else []
     text = f"def __init__({', '.join(parameters)}):\n " + "\n ".join(lines or ["pass"])
-    there: dict[str, Any] = {"_set": object.__setattr__, "_ABSENT": _ABSENT}
+    there: dict[str, Any] = {"_ABSENT": _ABSENT}
     for each in given:
+        there[f"_set_{each.name}"] = getattr(cls, each.name).__set__  # of its slot: half the time
         there[f"_default_{each.name}"] = each.default
         there[f"_make_{each.name}"] = each.default_factory
     exec(text, there)  # as the standard library does
