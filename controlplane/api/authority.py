@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -24,13 +23,14 @@ from controlplane.rotation.progress import ProxyProgress
 from controlplane.rotation.rehearsal import Rehearsals
 from controlplane.rotation.rehearsing import SharedRehearsals
 from controlplane.rpc.methods import Registry
+from protos.frozen import frozen
 from protos.gen.weft.v1 import authority_pb2 as pb
 from protos.gen.weft.v1 import authority_pb2_grpc
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AuthorityRooms:
     """on_revoked: what has to follow from a change of the revocations. relist: takes revocation
     lists (PEM, and what they are), with all that follows."""
