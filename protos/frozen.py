@@ -2,8 +2,8 @@
 
 The standard library compiles six functions for each class when its module is imported, which takes
 half a millisecond to two; a proxy has some two hundred such classes, a control plane three times
-as many, of which a run uses a part. Here the constructor is compiled with the first object, and the other five are
-the same functions for all. `fields`, `replace` and type checkers see a dataclass.
+as many, of which a run uses a part. Here the constructor is compiled with the first object, and the
+other five are the same functions for all. `fields`, `replace` and type checkers see a dataclass.
 """
 
 from __future__ import annotations
