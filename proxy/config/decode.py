@@ -16,6 +16,7 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from google.protobuf.message import DecodeError
 
+from protos.frozen import frozen
 from protos.types import CDS, EDS, LDS, RDS, SDS, VHDS
 from proxy.config.decode_cds import cluster
 from proxy.config.decode_common import parse
@@ -23,7 +24,6 @@ from proxy.config.decode_eds import load_assignment
 from proxy.config.decode_lds import listener
 from proxy.config.decode_rds import fetched_host, route_configuration
 from proxy.config.decode_tls import secret
-from proxy.config.frozen import frozen
 from proxy.config.model import (
     Cluster,
     ClusterLoadAssignment,

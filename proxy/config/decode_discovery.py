@@ -8,11 +8,11 @@ from typing import Any
 
 from envoy.config.cluster.v3 import cluster_pb2
 
+from protos.frozen import frozen
 from proxy.config.any_types import message_type
 from proxy.config.decode_common import enum_name, type_name, unpack, unsupported_type, value_or
 from proxy.config.decode_dns import dns, dns_cache, dns_cluster
 from proxy.config.fields import UNSUPPORTED
-from proxy.config.frozen import frozen
 from proxy.config.model import ClusterType, HttpProtocolOptions
 from proxy.config.model.balancing import Lb, MaglevLb, ProvidedLb, RingHashLb
 from proxy.config.model.discovery import DEFAULT_DNS, Dns, DnsCache, OriginalDst

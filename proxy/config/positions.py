@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from proxy.config.frozen import frozen
+from protos.frozen import frozen
 from proxy.config.rejected import Rejected
 
 Node = yaml.ScalarNode | yaml.SequenceNode | yaml.MappingNode

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 
-from proxy.config.frozen import frozen
+from protos.frozen import frozen
 from proxy.config.model import (
     Cluster,
     ClusterLoadAssignment,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from envoy.extensions.filters.http.buffer.v3 import buffer_pb2
 
+from protos.frozen import frozen
 from proxy.config.decode_common import PREFIX, parse
-from proxy.config.frozen import frozen
 
 TYPE_URL = PREFIX + buffer_pb2.Buffer.DESCRIPTOR.full_name
 PER_ROUTE_TYPE_URL = PREFIX + buffer_pb2.BufferPerRoute.DESCRIPTOR.full_name

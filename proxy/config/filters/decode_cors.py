@@ -8,9 +8,9 @@ from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 
+from protos.frozen import frozen
 from proxy.config.decode_common import PREFIX, parse, percent, value_or
 from proxy.config.decode_matchers import string_matcher
-from proxy.config.frozen import frozen
 from proxy.config.model import FractionalPercent, StringMatcher
 
 Message = cors_pb2.CorsPolicy | route_components_pb2.CorsPolicy

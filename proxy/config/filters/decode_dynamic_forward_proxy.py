@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from envoy.extensions.filters.http.dynamic_forward_proxy.v3 import dynamic_forward_proxy_pb2
 
+from protos.frozen import frozen
 from proxy.config.decode_common import parse
 from proxy.config.decode_dns import dns_cache
-from proxy.config.frozen import frozen
 from proxy.config.model.discovery import DnsCache
 from proxy.config.rejected import Rejected, at
 

@@ -9,9 +9,9 @@ from typing import Any
 from envoy.extensions.filters.common.fault.v3 import fault_pb2 as common_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
 
+from protos.frozen import frozen
 from proxy.config.decode_common import PREFIX, optional_seconds, parse, percent, struct, value_or
 from proxy.config.decode_matchers import header_matchers
-from proxy.config.frozen import frozen
 from proxy.config.model import FractionalPercent, HeaderMatcher
 
 TYPE_URL = PREFIX + fault_pb2.HTTPFault.DESCRIPTOR.full_name

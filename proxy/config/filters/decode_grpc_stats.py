@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from envoy.extensions.filters.http.grpc_stats.v3 import config_pb2
 
+from protos.frozen import frozen
 from proxy.config.decode_common import PREFIX, parse
-from proxy.config.frozen import frozen
 
 TYPE_URL = PREFIX + config_pb2.FilterConfig.DESCRIPTOR.full_name
 

@@ -8,6 +8,7 @@ from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
 from envoy.config.core.v3 import base_pb2
 from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
 
+from protos.frozen import frozen
 from proxy.config.decode_common import (
     APPEND_ACTIONS,
     PREFIX,
@@ -17,7 +18,6 @@ from proxy.config.decode_common import (
     parse,
 )
 from proxy.config.decode_matchers import string_matcher
-from proxy.config.frozen import frozen
 from proxy.config.model import AppendAction, HeaderValueOption, StringMatcher
 from proxy.config.rejected import Rejected
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from envoy.extensions.filters.http.health_check.v3 import health_check_pb2
 
+from protos.frozen import frozen
 from proxy.config.decode_common import PREFIX, optional_seconds, parse
 from proxy.config.decode_matchers import header_matchers
-from proxy.config.frozen import frozen
 from proxy.config.model import HeaderMatcher
 from proxy.config.rejected import Rejected
 

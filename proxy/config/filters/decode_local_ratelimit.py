@@ -10,6 +10,7 @@ from envoy.extensions.common.ratelimit.v3 import ratelimit_pb2
 from envoy.extensions.filters.http.local_ratelimit.v3 import local_rate_limit_pb2
 from envoy.type.v3 import token_bucket_pb2
 
+from protos.frozen import frozen
 from proxy.config.decode_common import (
     PREFIX,
     choice,
@@ -20,7 +21,6 @@ from proxy.config.decode_common import (
     value_or,
 )
 from proxy.config.decode_rate_limits import rate_limits
-from proxy.config.frozen import frozen
 from proxy.config.model import FractionalPercent, HeaderValueOption
 from proxy.config.model.rate_limits import RateLimit
 from proxy.config.rejected import Rejected

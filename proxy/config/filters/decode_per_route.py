@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from envoy.config.route.v3 import route_components_pb2
 from google.protobuf import any_pb2
 
+from protos.frozen import frozen
 from proxy.config.decode_common import PREFIX, parse, unsupported_type
 from proxy.config.filters import PER_ROUTE
-from proxy.config.frozen import frozen
 from proxy.config.rejected import Rejected
 
 _WRAPPER = PREFIX + route_components_pb2.FilterConfig.DESCRIPTOR.full_name

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 
+from protos.frozen import frozen
 from proxy.config.decode_common import PREFIX, parse
 from proxy.config.decode_rbac_rules import either
-from proxy.config.frozen import frozen
 from proxy.config.model.rbac import AnyRules
 
 TYPE_URL = PREFIX + rbac_pb2.RBAC.DESCRIPTOR.full_name

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from envoy.extensions.filters.http.router.v3 import router_pb2
 
+from protos.frozen import frozen
 from proxy.config.decode_common import PREFIX, parse
-from proxy.config.frozen import frozen
 
 TYPE_URL = PREFIX + router_pb2.Router.DESCRIPTOR.full_name
 

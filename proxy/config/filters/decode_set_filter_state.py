@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_pb2
 
+from protos.frozen import frozen
 from proxy.config.decode_common import PREFIX, format_string, parse
 from proxy.config.fields import UNSUPPORTED
-from proxy.config.frozen import frozen
 from proxy.config.rejected import Rejected
 
 TYPE_URL = PREFIX + set_filter_state_pb2.Config.DESCRIPTOR.full_name

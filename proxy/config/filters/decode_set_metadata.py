@@ -7,8 +7,8 @@ from typing import Any
 
 from envoy.extensions.filters.http.set_metadata.v3 import set_metadata_pb2
 
+from protos.frozen import frozen
 from proxy.config.decode_common import PREFIX, parse, struct
-from proxy.config.frozen import frozen
 
 TYPE_URL = PREFIX + set_metadata_pb2.Config.DESCRIPTOR.full_name
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, Final, Literal
 
-from proxy.config.frozen import frozen
+from protos.frozen import frozen
 from proxy.config.model.balancing import ROUND_ROBIN, Lb
 from proxy.config.model.common import Metadata, SocketAddress
 from proxy.config.model.connecting import NO_SOCKETS, ProxyProtocolOut, Sockets

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from proxy.config.frozen import frozen
+from protos.frozen import frozen
 
 
 @frozen

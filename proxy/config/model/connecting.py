@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from proxy.config.frozen import frozen
+from protos.frozen import frozen
 from proxy.config.model.common import SocketAddress
 
 

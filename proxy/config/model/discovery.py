@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from proxy.config.frozen import frozen
+from protos.frozen import frozen
 from proxy.config.model.common import SocketAddress
 
 DnsFamily = Literal["AUTO", "V4_ONLY", "V6_ONLY", "V4_PREFERRED", "ALL"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 
-from proxy.config.frozen import frozen
+from protos.frozen import frozen
 from proxy.config.model.common import FractionalPercent, HeaderValueOption, StringMatcher
 from proxy.config.model.metadata import MetadataMatcher
 from proxy.config.model.services import GrpcService, HttpUri

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 
-from proxy.config.frozen import frozen
+from protos.frozen import frozen
 from proxy.config.model.common import StringMatcher
 from proxy.config.model.routes import RouteMatch
 from proxy.config.model.services import HttpUri

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, Literal
 
-from proxy.config.frozen import frozen
+from protos.frozen import frozen
 from proxy.config.model.common import CidrRange, HeaderValueOption, SocketAddress
 from proxy.config.model.connecting import OriginalSrc, ProxyProtocolIn, SocketOption
 from proxy.config.model.ext_authz import NetworkExtAuthz

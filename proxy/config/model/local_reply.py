@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.config.frozen import frozen
+from protos.frozen import frozen
 from proxy.config.model.common import BodyFormat, HeaderValueOption
 from proxy.config.model.log_filter import AccessLogFilter
 

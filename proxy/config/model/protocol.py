@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from proxy.config.frozen import frozen
+from protos.frozen import frozen
 
 HttpVersion = Literal["HTTP1", "HTTP2", "DOWNSTREAM", "AUTO"]
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Literal
 
-from proxy.config.frozen import frozen
+from protos.frozen import frozen
 from proxy.config.model.common import CidrRange, HeaderMatcher, StringMatcher
 from proxy.config.model.metadata import MetadataMatcher
 

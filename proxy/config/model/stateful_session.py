@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.config.frozen import frozen
+from protos.frozen import frozen
 
 
 @frozen

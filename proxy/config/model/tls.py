@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Literal
 
-from proxy.config.frozen import frozen
+from protos.frozen import frozen
 from proxy.config.model.common import StringMatcher
 
 StaplePolicy = Literal["LENIENT_STAPLING", "STRICT_STAPLING", "MUST_STAPLE"]
