@@ -12,8 +12,13 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
+from weft.locality import NOWHERE, Locality, place_of
+
 CONTROL_PLANE_NAME = "weft-controlplane.weft-system.svc"
 LOOPBACK = "127.0.0.1"
+LOCAL_CLUSTER = "local_cluster"
+SELF_DISCOVERY = "ENABLE_SELF_DISCOVERY"
+"""Of the metadata, Istio's words: `ISTIO_META_ENABLE_SELF_DISCOVERY` of a ProxyConfig."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,7 @@ class Node:
     agent: it stands beside a program that is in the mesh by itself (gRPC's own xDS), so that it
     takes and sends no traffic of its own.
     gateway: "127.0.0.1:8080" for the proxy that serves browsers and curl.
+    locality: where it stands.
     said, runtime, variables: what users say of its metadata, its bootstrap and its environment."""
 
     workload: str
@@ -34,6 +40,7 @@ class Node:
     http_proxy_port: int | None = None
     gateway: str = ""
     agent: bool = False
+    locality: Locality = NOWHERE
     said: Mapping[str, Any] = field(default_factory=dict)
     runtime: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -79,13 +86,16 @@ def bootstrap(
     listeners: those that come from no control plane."""
     over_ads = {"ads": {}, "resource_api_version": "V3"}
     runtime = {**_RUNTIME, **node.runtime}
+    own = [_local_cluster()] if node.said.get(SELF_DISCOVERY) == "true" else []
     return {
         "node": {
             "id": node.id,
             "cluster": f"{node.app}.{node.namespace}",
             "metadata": node.metadata(),
+            **({"locality": place_of(node.locality)} if any(node.locality) else {}),
         },
         "admin": {"address": _address(admin_port)},
+        **({"cluster_manager": {"local_cluster_name": LOCAL_CLUSTER}} if own else {}),
         "dynamic_resources": {
             "ads_config": {
                 "api_type": "DELTA_GRPC",
@@ -97,7 +107,7 @@ def bootstrap(
             "cds_config": over_ads,
         },
         "static_resources": {
-            "clusters": [_xds_cluster(xds_host, xds_port, root_file)],
+            "clusters": [_xds_cluster(xds_host, xds_port, root_file), *own],
             "listeners": list(listeners),
         },
         "layered_runtime": {"layers": [{"name": "global config", "static_layer": runtime}]},
@@ -106,6 +116,17 @@ def bootstrap(
 
 # As Istio's bootstrap: policies that name service accounts are longer than Envoy's default allows.
 _RUNTIME = {"re2.max_program_size.error_level": 32768}
+
+
+def _local_cluster() -> dict[str, Any]:
+    """The workloads of its own service, by whose zones a proxy knows how much of its own zone is
+    for itself (Envoy's zone aware routing)."""
+    return {
+        "name": LOCAL_CLUSTER,
+        "type": "EDS",
+        "connect_timeout": "1s",
+        "eds_cluster_config": {"eds_config": {"ads": {}, "resource_api_version": "V3"}},
+    }
 
 
 def _xds_cluster(host: str, port: int, root_file: str) -> dict[str, Any]:

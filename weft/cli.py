@@ -10,11 +10,14 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
 from weft.errors import UserError
+
+if TYPE_CHECKING:
+    from weft.locality import Locality
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 LOG_LEVELS = click.Choice(["debug", "info", "warning", "error"])
@@ -105,6 +108,15 @@ def up(
     sys.exit(laptop.check_all(options) if check else laptop.up(options))
 
 
+def _locality(_: click.Context, __: click.Parameter, text: str | None) -> Locality:
+    from weft.locality import NOWHERE, read
+
+    try:
+        return NOWHERE if text is None else read(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 @weft.command(context_settings={"ignore_unknown_options": True})
 @click.option("--service", required=True, help="The Service that the process serves.")
 @click.option("--namespace", default="default", show_default=True)
@@ -112,6 +124,7 @@ def up(
 @click.option("--version", help="Its label `version`, for subsets.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Where it listens [default: $PORT].")
 @click.option("--grpc", is_flag=True, help="No proxy: it is in the mesh by gRPC's own xDS.")
+@click.option("--locality", metavar="REGION/ZONE", callback=_locality, help="Where it stands.")
 @click.option("--state-dir", default=".weft", show_default=True, help="Of the running mesh.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
@@ -121,6 +134,7 @@ def run(
     version: str | None,
     port: int | None,
     grpc: bool,
+    locality: Locality,
     state_dir: str,
     command: tuple[str, ...],
 ) -> None:
@@ -146,6 +160,7 @@ def run(
         version=version,
         port=port,
         injected=(GRPC_AGENT,) if grpc else (SIDECAR,),
+        locality=locality,
         state_dir=Path(state_dir),
     )
     sys.exit(joined.run(options))

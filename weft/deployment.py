@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 import yaml
 
+from weft import locality
+from weft.locality import Locality
 from weft.manifest import Field
 from weft.proxy_config import ANNOTATION, PLAIN, ProxyConfig
 
@@ -30,7 +32,8 @@ class Deployment:
     fixed_port: the program listens there whatever PORT says (`weft.dev/app-port`).
     injected: what stands beside it, in Istio's words (`inject.istio.io/templates`): a `sidecar`, or
     for gRPC's own xDS a `grpc-agent`, or both in one.
-    proxy: how its sidecar is started the next time; annotation: what the template says of it."""
+    proxy: how its sidecar is started the next time; annotation: what the template says of it.
+    locality: where its processes are said to stand."""
 
     name: str
     namespace: str
@@ -46,16 +49,19 @@ class Deployment:
     injected: tuple[str, ...] = (SIDECAR,)
     proxy: ProxyConfig = field(default=PLAIN, compare=False)
     annotation: str = ""
+    locality: Locality = locality.NOWHERE
     notices: tuple[str, ...] = field(default=(), compare=False)
 
 
 def deployments(documents: Iterable[Field]) -> list[Deployment]:
     """The Deployments among `documents`, in their order; ManifestError at the first wrong field."""
+    every = list(documents)
+    machines = _machines(every)
     found: dict[tuple[str, str], Deployment] = {}
-    for document in documents:
+    for document in every:
         if not is_kind(document, "Deployment", "apps/v1"):
             continue
-        deployment = _deployment(document)
+        deployment = _deployment(document, machines)
         key = (deployment.namespace, deployment.name)
         if key in found:
             first = found[key].position
@@ -72,19 +78,26 @@ def is_kind(document: Field, kind: str, api_version: str) -> bool:
     )
 
 
-def _deployment(document: Field) -> Deployment:
+def _machines(documents: Iterable[Field]) -> Mapping[str, Mapping[str, str]]:
+    """The labels of the Nodes, by name."""
+    nodes = (one.get("metadata") for one in documents if is_kind(one, "Node", "v1"))
+    return {one.get("name").string(): one.get("labels").strings() for one in nodes}
+
+
+def _deployment(document: Field, machines: Mapping[str, Mapping[str, str]]) -> Deployment:
     template = document.get("spec", "template")
     pod = template.get("spec")
     containers = pod.get("containers").items()
     if not containers:
         raise pod.get("containers").error("a Deployment needs one container")
-    main = containers[0]
+    main, labels = containers[0], template.get("metadata", "labels").strings()
+    machine = machines.get(pod.get("nodeName").string(""), {})
     name = document.get("metadata", "name")
     return Deployment(
         name=name.string(),
         namespace=document.get("metadata", "namespace").string("default"),
         service_account=pod.get("serviceAccountName").string("default"),
-        labels=template.get("metadata", "labels").strings(),
+        labels=labels,
         replicas=_replicas(document.get("spec", "replicas")),
         command=_command(main),
         env=tuple(_variable(item) for item in main.get("env").items()),
@@ -94,6 +107,7 @@ def _deployment(document: Field) -> Deployment:
         fixed_port=_fixed_port(template),
         injected=_injected(template),
         annotation=_annotation(template),
+        locality=locality.of_labels((labels, pod.get("nodeSelector").strings(), machine)),
         notices=tuple(_notices(pod, containers)),
     )
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from weft.locality import NOWHERE, Locality, place_of
+
 PROVIDER = "default"
 """Istio's name of the provider of certificates, by which the control plane means it."""
 
@@ -60,12 +62,13 @@ class GrpcNode:
     namespace: str
     service_account: str
     labels: Mapping[str, str]
+    locality: Locality = NOWHERE
 
     def content(self) -> dict[str, Any]:
         domain = f"{self.namespace}.svc.cluster.local"
         return {
             "id": f"proxyless~127.0.0.1~{self.workload}.{self.namespace}~{domain}",
-            "locality": {},  # gRPC's JavaScript takes no node without one
+            "locality": place_of(self.locality),  # gRPC's JavaScript takes no node without one
             "metadata": {
                 "WORKLOAD_NAME": self.workload,
                 "NAMESPACE": self.namespace,

@@ -14,6 +14,7 @@ from pathlib import Path
 from weft.bootstrap import Node, bootstrap
 from weft.errors import UserError
 from weft.grpc_bootstrap import LONGEST_SOCKET, VARIABLE, GrpcNode, Place, grpc_bootstrap, relay
+from weft.locality import of_labels
 from weft.state import write_private
 
 
@@ -43,7 +44,8 @@ def write(wanted: GrpcFiles) -> str:
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise UserError(f"--control-plane {wanted.control_plane!r} is not HOST:PORT")
     who = (wanted.workload, wanted.namespace, wanted.service_account, wanted.labels)
-    agent = Node(*who, app=wanted.workload, agent=True)
+    here = of_labels([wanted.labels])
+    agent = Node(*who, app=wanted.workload, agent=True, locality=here)
     content = bootstrap(
         agent,
         xds_host=host.strip("[]"),
@@ -52,7 +54,7 @@ def write(wanted: GrpcFiles) -> str:
         root_file=str(wanted.root.absolute()),
         listeners=[relay(place.socket)],
     )
-    told = grpc_bootstrap(GrpcNode(*who), f"unix:{place.socket}", place.certificates)
+    told = grpc_bootstrap(GrpcNode(*who, here), f"unix:{place.socket}", place.certificates)
     agent_file = place.folder / "agent.json"
     try:
         place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ class WorkloadEntry:
     """Istio's WorkloadEntry of one process. listen_ports: port name -> its sidecar's port.
 
     app_ports: port name -> where the application itself listens on 127.0.0.1. ready: it is to be
-    called; before, only its own configuration comes to it."""
+    called; before, only its own configuration comes to it. locality: 'region/zone/subzone'."""
 
     name: str
     namespace: str
@@ -33,6 +33,7 @@ class WorkloadEntry:
     listen_ports: Mapping[str, int]
     app_ports: Mapping[str, int]
     ready: bool = True
+    locality: str = ""
 
     def manifest(self) -> str:
         """As YAML (which JSON is)."""
@@ -49,6 +50,8 @@ class WorkloadEntry:
             "labels": dict(self.labels),
             "serviceAccount": self.service_account,
         }
+        if self.locality:
+            spec["locality"] = self.locality
         document = {
             "apiVersion": "networking.istio.io/v1",
             "kind": "WorkloadEntry",

@@ -17,6 +17,7 @@ from random import Random
 
 from weft.deployment import SIDECAR, Deployment
 from weft.errors import UserError
+from weft.locality import NOWHERE, Locality
 from weft.management import Management
 from weft.manifest import read_directory
 from weft.mesh import PROGRAM
@@ -46,7 +47,7 @@ FORWARDED = (
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """version: label `version` of the process. port: where it listens; None: it obeys PORT.
-    injected: what stands beside it (see Deployment)."""
+    injected: what stands beside it (see Deployment). locality: where it stands."""
 
     service: str
     command: tuple[str, ...]
@@ -55,6 +56,7 @@ class RunOptions:
     version: str | None = None
     port: int | None = None
     injected: tuple[str, ...] = (SIDECAR,)
+    locality: Locality = NOWHERE
     state_dir: Path = Path(".weft")
     program: tuple[str, ...] = PROGRAM
 
@@ -150,6 +152,7 @@ def make_plan(options: RunOptions, service: Service, ports: PortBook, random: Ra
         working_dir="",
         position="weft run",
         injected=options.injected,
+        locality=options.locality,
     )
     app_port = options.port or ports.take()
     return Plan(

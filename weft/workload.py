@@ -16,6 +16,7 @@ from weft.bootstrap import LOOPBACK, Node
 from weft.deployment import GRPC_AGENT, SIDECAR, Deployment, environment, expand
 from weft.errors import UserError
 from weft.grpc_bootstrap import LONGEST_SOCKET, VARIABLE, GrpcNode, Place
+from weft.locality import written
 from weft.ports import PortBook
 from weft.process import Command, Hooks, Process
 from weft.proxy_configs import ProxyConfigs
@@ -47,7 +48,8 @@ class Plan:
 
     def grpc_node(self) -> GrpcNode:
         one = self.deployment
-        return GrpcNode(self.name, one.namespace, one.service_account, one.labels)
+        who = (self.name, one.namespace, one.service_account)
+        return GrpcNode(*who, one.labels, one.locality)
 
     @property
     def label(self) -> str:
@@ -71,6 +73,7 @@ class Plan:
             app=deployment.labels.get("app", deployment.name),
             http_proxy_port=None if self.proxyless else self.outbound_port,
             agent=self.proxyless,
+            locality=deployment.locality,
             said=deployment.proxy.metadata,
             runtime=deployment.proxy.runtime,
             variables=deployment.proxy.variables,
@@ -85,6 +88,7 @@ class Plan:
             labels=deployment.labels,
             listen_ports=self.listen_ports,
             app_ports=self.app_ports,
+            locality=written(deployment.locality),
         )
 
     def variables(self) -> dict[str, str]:

@@ -35,9 +35,9 @@ def balance(cluster: Cluster, policy: TrafficPolicy) -> None:
     cluster.common_lb_config.healthy_panic_threshold.CopyFrom(Percent(value=minimum or 0))
     if policy.localities.enabled and policy.localities.distribute:
         cluster.common_lb_config.locality_weighted_lb_config.SetInParent()
-    elif policy.localities.zone_aware and policy.hash is None:
+    elif policy.localities.zone_aware is not None and policy.hash is None:
         zones = cluster.common_lb_config.zone_aware_lb_config
-        zones.routing_enabled.value = 100
+        zones.routing_enabled.value = 100 if policy.localities.zone_aware else 0
         if policy.localities.min_cluster_size is not None:
             zones.min_cluster_size.value = policy.localities.min_cluster_size
 

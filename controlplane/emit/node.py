@@ -67,11 +67,13 @@ class Node:
 
 
 def seated(node: Node, workload: Workload | None) -> Node:
-    """With what the mesh knows of the pod that it is in: labels, and where its node stands."""
-    if workload is None or not workload.pod:
+    """With what the mesh knows of it: where it stands, if it does not say so, and of a pod its
+    labels."""
+    if workload is None:
         return node
     locality = node.locality if any(node.locality) else workload.locality
-    return replace(node, labels=workload.labels, locality=locality)
+    labels = workload.labels if workload.pod else node.labels
+    return replace(node, labels=labels, locality=locality)
 
 
 class BadNode(ValueError):

@@ -134,8 +134,8 @@ class Workload:
 
     inbound: where a sidecar listens by itself (explicit mode). captured: the ports that services
     have there, for a sidecar that intercepts connections; mtls holds for its other ports, but for
-    those of port_mtls. Of a pod: all of its addresses, whether a sidecar was injected, and where
-    its node is, which its proxy does not know."""
+    those of port_mtls. Of a pod: all of its addresses, and whether a sidecar was injected.
+    locality: where it stands, which its proxy may not know."""
 
     name: str
     namespace: str

@@ -135,13 +135,13 @@ class Localities:
     priority: labels that an endpoint should have as its client does, the most important first.
     zone_aware: of the endpoints in its region a client takes those of its zone, as far as they
     suffice for all of its kind, where the region has min_cluster_size of them (Istio's
-    zoneAwareLbSetting)."""
+    zoneAwareLbSetting); None: nothing is said."""
 
     distribute: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()
     failover: tuple[tuple[str, str], ...] = ()
     priority: tuple[str, ...] = ()
     enabled: bool = True
-    zone_aware: bool = False
+    zone_aware: bool | None = None
     min_cluster_size: int | None = None
 
 

@@ -90,7 +90,9 @@ def tls_limits(item: TlsConfig) -> TlsLimits:
 
 def places_of(plain: LocalitySetting | None, zones: ZoneAwareSetting | None) -> Localities | None:
     """Of which at most one is set. None: nothing is said."""
-    if zones is not None and zones.enabled is not False:
+    if zones is not None and zones.enabled is False:
+        return Localities(zone_aware=False)
+    if zones is not None:
         return Localities(
             failover=tuple((one.from_, one.to) for one in zones.failover),
             priority=zones.failover_priority,

@@ -131,7 +131,7 @@ class Sidecars(Index):
             identity=self.identity(namespace, spec.service_account) if known else "",
             mesh=mesh,
             weight=max(1, spec.weight),
-            locality=_locality(spec.locality),
+            locality=locality(spec.locality),
             workload=f"{namespace}/{name}" if name else "",
         )
 
@@ -140,7 +140,7 @@ def _is_port(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 65535
 
 
-def _locality(text: str) -> tuple[str, str, str]:
+def locality(text: str) -> tuple[str, str, str]:
     """Istio's 'region/zone/subzone', the end may be missing."""
     region, zone, subzone = [*text.split("/", 2), "", ""][:3]
     return region, zone, subzone

@@ -121,9 +121,7 @@ class Settings:
     def _places(self, item: LoadBalancer) -> Localities:
         """What a rule says stands in place of what the mesh says; that it wants nothing, too."""
         own = places_of(item.locality_lb_setting, item.zone_aware_lb_setting)
-        if own is not None or item.zone_aware_lb_setting is not None:
-            return own or Localities()
-        return self.defaults.localities or Localities()
+        return own or self.defaults.localities or Localities()
 
 
 T = TypeVar("T", ConnectionPool, OutlierDetection)

@@ -14,7 +14,7 @@ from controlplane.translate.index import key_of, labels_of
 from controlplane.translate.memo import Each
 from controlplane.translate.report import Report
 from controlplane.translate.services import Attached, Attachment, Reached, ServedPort
-from controlplane.translate.sidecars import APP_PORTS, Sidecars
+from controlplane.translate.sidecars import APP_PORTS, Sidecars, locality
 
 
 @dataclass(slots=True)
@@ -115,6 +115,7 @@ def _workload(
         captured=captured(attachments, modes),
         mtls=modes(()),
         port_mtls=sidecars.port_modes(entry),
+        locality=locality(spec.locality),
         position=entry.position,
     )
 

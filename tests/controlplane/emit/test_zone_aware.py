@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from controlplane.emit.envoy import emit
-from controlplane.emit.node import Node
+from controlplane.emit.node import Node, seated
 from controlplane.inventory import Snapshot
 from controlplane.kinds.parse import parse
 from controlplane.mesh.model import Mesh
@@ -92,3 +94,27 @@ def test_it_hears_of_every_change_and_others_of_none() -> None:
             bodies = {name: one.body for name, one in made.items()}
             given = {name: one.body for name, one in cache.snapshot(who).of(EDS).items()}
             assert given == bodies
+
+
+@pytest.mark.parametrize(
+    ("setting", "percent"), [("{enabled: true}", 100), ("{enabled: false}", 0)]
+)
+def test_what_a_rule_says_of_zones_is_told_either_way(setting: str, percent: int) -> None:
+    """Where nothing is told Envoy would keep to its zone by itself."""
+    told = SERVICES.replace("{enabled: true, failover: [{from: eu, to: asia}]}", setting)
+    parsed = parse(told, "m.yaml")
+    mesh, _ = build(Snapshot(parsed.objects), "cluster.local")
+    (found,) = [one for one in emit(mesh, caller()).clusters if one.name.endswith("far.test")]
+    zones = found.common_lb_config.zone_aware_lb_config
+    assert zones.HasField("routing_enabled")
+    assert zones.routing_enabled.value == percent
+
+
+def test_a_proxy_that_does_not_say_where_it_is_stands_where_its_entry_does() -> None:
+    mesh = meshed((1, "b"))
+    workload = mesh.workload("default", "messenger-1")
+    assert workload is not None
+    asker = node()
+    assert seated(asker, workload).locality == ("eu", "b", "")
+    assert seated(caller(), workload).locality == ("eu", "a", "")
+    assert seated(asker, None) is asker
