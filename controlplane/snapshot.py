@@ -24,10 +24,10 @@ from protos.frozen import frozen
 from protos.types import CDS, EDS, LDS, RDS, SDS
 
 
-def encode(type_url: str, name: str, value: bytes) -> Resource:
+def encode(type_url: str, name: str, value: bytes, aliases: tuple[str, ...] = ()) -> Resource:
     """A resource from its serialized message."""
     body = Any(type_url=type_url, value=value).SerializeToString()
-    return Resource(name, hashlib.sha256(value).hexdigest()[:16], body)
+    return Resource(name, hashlib.sha256(value).hexdigest()[:16], body, aliases)
 
 
 @frozen

@@ -9,7 +9,6 @@ mutual TLS is the cluster's as always.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from envoy.config.route.v3.route_components_pb2 import DirectResponseAction, Route, RouteAction
 from envoy.config.route.v3.route_components_pb2 import RouteMatch as EnvoyMatch
@@ -17,8 +16,10 @@ from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from controlplane.emit.words import seconds
 from controlplane.mesh.model import ConnectionPool, Destination, Headers, RouteMatch, Service
+from protos.frozen import replace
 
 CONNECT = "CONNECT"
+_EVERYTHING = RouteMatch()
 
 
 def bound_relay(proxy: TcpProxy, pool: ConnectionPool) -> None:
@@ -91,6 +92,6 @@ def destinations(
     """Where a tunnel to `service` leads, given its rules' matches that apply to this client."""
     for condition, found in rules:
         bare = replace(condition, name="", port=None, source_namespace="", source_labels={})
-        if found and bare == RouteMatch():
+        if found and bare == _EVERYTHING:
             return tuple(replace(destination, headers=Headers()) for destination in found)
     return (Destination(service.hostname),)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from dataclasses import field, replace
+from dataclasses import field
 
 from controlplane.kinds.json_nodes import compose_value
 from controlplane.kinds.objects import Object, ObjectKey
@@ -48,7 +48,7 @@ def parse(text: str, source: str, first_line: int = 1) -> Parsed:
     reader = _Reader(source)
     for document in documents:
         reader.read(document, "")
-    return replace(reader.result(), documents=tuple(documents))
+    return reader.result(tuple(documents))
 
 
 def parse_value(value: object, source: str) -> Parsed:
@@ -70,9 +70,9 @@ class _Reader:
         self._failed: set[ObjectKey] = set()
         self._whole = True
 
-    def result(self) -> Parsed:
-        failed = frozenset(self._failed)
-        return Parsed(tuple(self._objects), tuple(self._statuses), failed, self._whole)
+    def result(self, documents: tuple[Node, ...] = ()) -> Parsed:
+        failed, said = frozenset(self._failed), tuple(self._statuses)
+        return Parsed(tuple(self._objects), said, failed, self._whole, documents)
 
     def read(self, node: Node, path: str) -> None:
         place = Place(self._source, path, [])

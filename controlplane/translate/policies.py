@@ -9,8 +9,9 @@ workloadSelector is for those clients of its namespace, alone, and comes before 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
+from operator import is_
 from typing import NamedTuple
 
 from controlplane.kinds import destination_rule as kinds
@@ -26,6 +27,7 @@ from controlplane.translate.mesh_defaults import NO_DEFAULTS, Defaults
 from controlplane.translate.peers import ROOT_NAMESPACE
 from controlplane.translate.report import Report
 from controlplane.translate.traffic_policy import Settings, port_items, ports_of, subset_of
+from protos.frozen import replace
 
 _EXACT = 10**6
 Ranked = tuple[int, DestinationRule]
@@ -124,17 +126,24 @@ def _made(
     plain = [(rank, rule) for rank, rule in ranked if rule.spec.workload_selector is None]
     exports = defaults.destination_rules
 
-    def seen_from(namespace: str) -> Service:
-        chosen = _for_client(namespace, service, plain, exports)
-        return _with_policy(service, _merged(chosen, report), defaults)
+    def counting_for(namespace: str) -> list[DestinationRule]:
+        return _for_client(namespace, service, plain, exports)
 
-    default = seen_from("")
+    of_all = counting_for("")
+    default = _with_policy(service, _merged(of_all, report), defaults)
     scoped = list(_selected(service, ranked, defaults, report))
     for namespace in sorted(_named(plain, exports)):
-        made = seen_from(namespace)
+        chosen = counting_for(namespace)
+        if _is_same(chosen, of_all):
+            continue
+        made = _with_policy(service, _merged(chosen, report), defaults)
         if _differs(made, default):
             scoped.append(_client_policy(Scope(namespace), made))
-    return replace(default, for_clients=tuple(scoped))
+    return replace(default, for_clients=tuple(scoped)) if scoped else default
+
+
+def _is_same(some: list[DestinationRule], others: list[DestinationRule]) -> bool:
+    return len(some) == len(others) and all(map(is_, some, others))
 
 
 def _selected(

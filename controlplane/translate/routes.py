@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -36,6 +35,7 @@ from controlplane.translate.index import Hosts, hostname_of, key_of
 from controlplane.translate.memo import Each
 from controlplane.translate.report import Report
 from controlplane.translate.rules import RuleMaker
+from protos.frozen import replace
 
 HTTP = ("HTTP", "HTTP2", "GRPC")
 

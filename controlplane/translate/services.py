@@ -7,7 +7,6 @@ EndpointSlices list (listed). Policies and rules are added later (policies, rout
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from controlplane.kinds import core
 from controlplane.kinds.export_to import export_faults, namespaces_of
@@ -30,7 +29,7 @@ from controlplane.translate.memo import Each
 from controlplane.translate.pods.residents import Residents
 from controlplane.translate.report import Report
 from controlplane.translate.sidecars import Sidecars
-from protos.frozen import frozen
+from protos.frozen import frozen, replace
 
 EXPORT_TO = "networking.istio.io/exportTo"
 FIXED_PORTS = "experimental.istio.io/disable-gateway-port-translation"

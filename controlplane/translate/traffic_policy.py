@@ -8,7 +8,7 @@ inherits none of these four.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import TypeVar
 
 from controlplane.kinds import connection_pool, load_balancer
@@ -28,7 +28,7 @@ from controlplane.mesh.model import (
 )
 from controlplane.mesh.traffic_policy import Algorithm, Tunnel
 from controlplane.translate.mesh_defaults import NO_DEFAULTS, Defaults, keepalive, places_of
-from protos.frozen import frozen
+from protos.frozen import frozen, replace
 
 _PLAIN = ClientTls("DISABLE")
 """What is spoken where nobody says anything and nothing is automatic."""

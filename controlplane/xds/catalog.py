@@ -347,8 +347,8 @@ def _fetched(place: str, domains: tuple[str, ...], host: bytes) -> Resource:
     name = on_demand.resource_name(names.HTTP_PROXY_ROUTES, place)
     if host:
         host = wire.field(1, name.encode()) + host.removeprefix(wire.field(1, place.encode()))
-    aliases = (on_demand.resource_name(names.HTTP_PROXY_ROUTES, one) for one in domains)
-    return replace(encode(VHDS, name, host), aliases=tuple(one for one in aliases if one != name))
+    aliases = [on_demand.resource_name(names.HTTP_PROXY_ROUTES, one) for one in domains]
+    return encode(VHDS, name, host, tuple([one for one in aliases if one != name]))
 
 
 FETCHED_TABLE = encode(

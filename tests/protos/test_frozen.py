@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
+from dataclasses import FrozenInstanceError, dataclass, field, fields
+from dataclasses import replace as standard_replace
 from typing import Any
 
 import pytest
 
-from protos.frozen import frozen
+from protos.frozen import frozen, replace
 from proxy.config.model.tls import DataSource
 
 
@@ -39,6 +40,31 @@ def test_instances(of: Any) -> None:
     assert replace(one, size=4) == of("a", b"key", 4, labels={"x": "y"})
     assert repr(one).endswith(".Thing(name='a', size=3, names=(), labels={'x': 'y'})")
     assert of("a").labels is not of("a").labels
+
+
+@pytest.mark.parametrize("of", both())
+@pytest.mark.parametrize("change", [standard_replace, replace], ids=["standard", "ours"])
+def test_replace(change: Callable[..., Any], of: Any) -> None:
+    one = of("a", b"key", labels={"x": "y"})
+    made = change(one, size=4, hidden=b"")
+    assert made == of("a", b"", 4, (), {"x": "y"}) and one == of("a", b"key", labels={"x": "y"})
+    assert type(made) is type(one) and made.labels is one.labels
+    with pytest.raises(TypeError):
+        change(one, other=1)
+
+
+@pytest.mark.parametrize("decorate", [frozen, dataclass(frozen=True, slots=True)])
+@pytest.mark.parametrize("change", [standard_replace, replace], ids=["standard", "ours"])
+def test_replace_where_something_is_worked_out(change: Callable[..., Any], decorate: Any) -> None:
+    @decorate
+    class Sum:
+        of: tuple[int, ...]
+        total: int = field(init=False)
+
+        def __post_init__(self) -> None:
+            object.__setattr__(self, "total", sum(self.of))
+
+    assert change(Sum((1, 2)), of=(3, 4)).total == 7
 
 
 @pytest.mark.parametrize("of", both())
