@@ -134,7 +134,7 @@ class Proxy:
             self.stats,
             open_connection,
             self._make_logger,
-            node_cluster=config.node.cluster,
+            node=config.node,
             watches=self.watches,
             demand=self.demand,
         )

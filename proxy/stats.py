@@ -198,10 +198,58 @@ class Table(dict[str, S]):
                     yield prefix + name, look(name)
 
 
+Labels = tuple[tuple[str, str], ...]
+"""Names and values of a sample, in the order in which they are shown."""
+
+MAX_SERIES = 10_000
+
+
+class Labelled:
+    """Statistics that have labels and no dotted name, by metric: at most `at_most` samples in all,
+    as their labels come from requests."""
+
+    def __init__(self, at_most: int = MAX_SERIES) -> None:
+        self.counters: dict[str, dict[Labels, Counter]] = {}
+        self.histograms: dict[str, dict[Labels, Histogram]] = {}
+        self._left = at_most
+
+    @property
+    def full(self) -> bool:
+        return self._left <= 0
+
+    def counter(self, metric: str, labels: Labels) -> Counter | None:
+        """None: there are too many."""
+        samples = self.counters.setdefault(metric, {})
+        found = samples.get(labels)
+        if found is None and self._take():
+            found = samples[labels] = Counter()
+        return found
+
+    def histogram(self, metric: str, labels: Labels) -> Histogram | None:
+        """As `counter`."""
+        samples = self.histograms.setdefault(metric, {})
+        found = samples.get(labels)
+        if found is None and self._take():
+            found = samples[labels] = Histogram()
+        return found
+
+    def _take(self) -> bool:
+        if self._left <= 0:
+            return False
+        self._left -= 1
+        return True
+
+    def fold(self) -> None:
+        for samples in self.histograms.values():
+            for histogram in samples.values():
+                histogram.fold()
+
+
 class Stats:
     """The registry of one proxy. Names are Envoy's: `cluster.<name>.upstream_rq_total` ..."""
 
     def __init__(self) -> None:
+        self.labelled = Labelled()
         self.counters: Table[Counter | Derived] = Table()
         self.gauges: Table[Gauge | Derived] = Table()
         self.histograms: dict[str, Histogram] = {}
@@ -250,6 +298,7 @@ class Stats:
         """Sorts what the histograms have noted into their buckets."""
         for histogram in self.histograms.values():
             histogram.fold()
+        self.labelled.fold()
 
     def forget(self, gone: Iterable[str], kept: Iterable[str] = ()) -> None:
         """Drops every name that starts with one of the prefixes `gone`: what it counted no longer

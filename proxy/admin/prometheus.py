@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from proxy.admin.tags import Tags, extract
-from proxy.stats import BUCKETS, Counter, Derived, Gauge, Histogram, Stats
+from proxy.stats import BUCKETS, Counter, Derived, Gauge, Histogram, Labels, Stats
 
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_]")
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
@@ -32,6 +32,10 @@ def exposition(stats: Stats, keep: Keep) -> Iterator[str]:
     yield from _pieces(stats.counters, keep, "counter")
     yield from _pieces(stats.gauges, keep, "gauge")
     yield from _pieces(stats.histograms, keep, "histogram")
+    for metric, counters in sorted(stats.labelled.counters.items()):
+        yield from _samples(metric, counters, keep, "counter")
+    for metric, histograms in sorted(stats.labelled.histograms.items()):
+        yield from _samples(metric, histograms, keep, "histogram")
 
 
 def _pieces(table: Mapping[str, Statistic], keep: Keep, kind: str) -> Iterator[str]:
@@ -50,6 +54,18 @@ def _pieces(table: Mapping[str, Statistic], keep: Keep, kind: str) -> Iterator[s
             yield "".join(_lines(metric, labels, statistic) for labels, statistic in part)
 
 
+def _samples(
+    metric: str, samples: Mapping[Labels, Statistic], keep: Keep, kind: str
+) -> Iterator[str]:
+    """Of a metric that has its name and labels already."""
+    wanted = [(labels, one) for labels, one in samples.items() if keep(metric, _is_used(one))]
+    if wanted:
+        yield f"# TYPE {metric} {kind}\n"
+    for at in range(0, len(wanted), SAMPLES_PER_PIECE):
+        part = wanted[at : at + SAMPLES_PER_PIECE]
+        yield "".join(_lines(metric, _plain(labels), one) for labels, one in part)
+
+
 def _is_used(statistic: Statistic) -> bool:
     if isinstance(statistic, Histogram):
         return statistic.count > 0
@@ -66,6 +82,10 @@ def _named(name: str) -> tuple[str, str]:
     """`envoy_cluster_upstream_rq`, `envoy_response_code="503",envoy_cluster_name="web"`."""
     bare, tags = extract(name)
     return "envoy_" + _ILLEGAL.sub("_", bare), _labels(tags)
+
+
+def _plain(labels: Labels) -> str:
+    return ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels)
 
 
 def _labels(tags: Tags) -> str:

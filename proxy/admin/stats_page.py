@@ -12,11 +12,12 @@ from typing import Any
 from proxy.admin.prometheus import Keep, exposition
 from proxy.admin.reply import Query, Reply, bad_request, json_reply
 from proxy.admin.view import AdminView
-from proxy.stats import Histogram, Stats
+from proxy.stats import Histogram, Labels, Stats
 
 QUANTILES = (0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 100.0)
 TYPES = ("All", "Counters", "Gauges", "Histograms", "TextReadouts")
 MAX_FILTER_CHARACTERS = 1024
+CUSTOM = "istiocustom"
 PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -77,6 +78,11 @@ def _plain(stats: Stats, keep: Keep, kind: str) -> Iterable[tuple[str, int]]:
         for name, gauge in stats.gauges.items():
             if keep(name, gauge.value != 0):
                 yield name, gauge.value
+    if kind in ("All", "Counters"):
+        for metric, samples in stats.labelled.counters.items():
+            for labels, counter in list(samples.items()):
+                if keep(name := _dotted(metric, labels), counter.value != 0):
+                    yield name, counter.value
 
 
 def _histograms(stats: Stats, keep: Keep, kind: str) -> Iterable[tuple[str, Histogram]]:
@@ -84,6 +90,15 @@ def _histograms(stats: Stats, keep: Keep, kind: str) -> Iterable[tuple[str, Hist
         for name, histogram in stats.histograms.items():
             if keep(name, histogram.count > 0):
                 yield name, histogram
+        for metric, samples in stats.labelled.histograms.items():
+            for labels, histogram in list(samples.items()):
+                if keep(name := _dotted(metric, labels), histogram.count > 0):
+                    yield name, histogram
+
+
+def _dotted(metric: str, labels: Labels) -> str:
+    """As Istio's proxies call it here: `istiocustom.istio_requests_total.reporter.source...`."""
+    return ".".join((CUSTOM, metric, *(part for pair in labels for part in pair)))
 
 
 def _summary(histogram: Histogram) -> str:

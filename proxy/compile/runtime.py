@@ -27,6 +27,7 @@ from proxy.config.model import (
     FilterChain,
     HttpConnectionManager,
     Listener,
+    Node,
     RouteConfiguration,
     TcpProxy,
 )
@@ -50,6 +51,7 @@ from proxy.upstream.asking import Asker
 from proxy.upstream.tcp import OpenTcp, open_tcp
 
 Logger = Callable[[Logged], None]
+NOBODY = Node()
 TableKey = tuple[str, bool, bool, tuple[str, ...]]
 """The name of the routes, and what the router filter says of them."""
 
@@ -65,7 +67,7 @@ class Runtime:
         open_connection: OpenConnection,
         make_logger: Callable[[AccessLog], Logger],
         open_tcp: OpenTcp = open_tcp,
-        node_cluster: str = "",
+        node: Node = NOBODY,
         watches: Watches | None = None,
         demand: Demand | None = None,
     ) -> None:
@@ -74,7 +76,7 @@ class Runtime:
         self._stats = stats
         self._make_logger = make_logger
         self._open_tcp = open_tcp
-        self._node_cluster = node_cluster
+        self._node = node
         self._tcp_connections = TcpConnections()
         self._demand = demand
         self._last_requests: dict[str, int] = {}
@@ -203,7 +205,7 @@ class Runtime:
     ) -> HttpManager:
         loggers = tuple(self._make_logger(log) for log in config.access_log)
         worker = self._worker
-        context = self._context(config, own_uri, explanations)
+        context = self._context(config, listener, own_uri, explanations)
         chains = Chains(config.filters, context, router)
         manager = HttpManager(
             config,
@@ -222,7 +224,11 @@ class Runtime:
         return manager
 
     def _context(
-        self, config: HttpConnectionManager, own_uri: bytes, explanations: Explanations
+        self,
+        config: HttpConnectionManager,
+        listener: Listener,
+        own_uri: bytes,
+        explanations: Explanations,
     ) -> FilterContext:
         worker = self._worker
         return FilterContext(
@@ -239,11 +245,14 @@ class Runtime:
             ask=self._asker.ask,
             route_match=lambda config: route_matches(config, worker.random, worker.runtime),
             denials=self.denials,
-            node_cluster=self._node_cluster,
+            node_cluster=self._node.cluster,
             own_uri=own_uri.decode(),
             explanations=explanations,
             demand=self._demand,
             table_name=config.rds_name,
+            node_id=self._node.id,
+            node_metadata=self._node.metadata,
+            inbound=listener.traffic_direction == "INBOUND",
         )
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from envoy.config.core.v3 import protocol_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm_pb2,
 )
+from google.protobuf.any_pb2 import Any as Any_
 
 from proxy.config.decode_access_log import access_logs
 from proxy.config.decode_client_address import (
@@ -22,6 +23,7 @@ from proxy.config.decode_common import (
     enum_name,
     optional_seconds,
     seconds_or,
+    type_name,
     unsupported_type,
     value_or,
 )
@@ -31,8 +33,9 @@ from proxy.config.decode_local_reply import local_reply_config
 from proxy.config.decode_protocol import common_http
 from proxy.config.decode_rds import route_configuration
 from proxy.config.decode_source import source
+from proxy.config.decode_typed_struct import TYPED_STRUCTS, open_struct
 from proxy.config.fields import UNSUPPORTED
-from proxy.config.filters import FilterDecoders
+from proxy.config.filters import STRUCTS, FilterDecoders
 from proxy.config.filters.decode_router import TYPE_URL as ROUTER
 from proxy.config.filters.decode_router import RouterConfig
 from proxy.config.model import (
@@ -127,6 +130,10 @@ def connection_manager(
         strict_check_headers=router.strict_check_headers,
         respect_expected_rq_timeout=router.respect_expected_rq_timeout,
     )
+    if message.HasField("tracing"):
+        from proxy.config.decode_tracing import manager_tracing  # few have it
+
+        manager = replace(manager, tracing=manager_tracing(message, path))
     return _with_protocols(_with_paths(manager, message, path), message, path, decoders)
 
 
@@ -264,14 +271,20 @@ def _http_filter(
     message: hcm_pb2.HttpFilter, path: str, decoders: FilterDecoders
 ) -> HttpFilter | None:
     """None: Envoy's `is_optional`, a filter that may be left out where it is not known."""
-    packed = message.typed_config
+    packed, where = message.typed_config, f"{path}.typed_config"
     decode = decoders.get(packed.type_url)
     if decode is not None:
-        config = decode(packed.value, f"{path}.typed_config")
+        config = decode(packed.value, where)
         return HttpFilter(message.name, packed.type_url, config, message.disabled)
+    if type_name(packed) in TYPED_STRUCTS:
+        type_url, value = open_struct(packed, where)
+        if type_url in STRUCTS:
+            config = STRUCTS[type_url](value, f"{where}.value")
+            return HttpFilter(message.name, type_url, config, message.disabled)
+        packed = Any_(type_url=type_url)
     if message.is_optional:
         return None
-    raise unsupported_type(packed, f"{path}.typed_config", map(_type_of, decoders))
+    raise unsupported_type(packed, where, map(_type_of, (*decoders, *STRUCTS)))
 
 
 def _cert_details(

@@ -30,6 +30,12 @@ _MODULES: Mapping[str, str] = {
     "stateful_session.v3.StatefulSession": "stateful_session",
 }
 
+_ISTIO: Mapping[str, str] = {
+    "type.googleapis.com/io.istio.http.peer_metadata.Config": "peer_metadata",
+    "type.googleapis.com/stats.PluginConfig": "istio_stats",
+}
+
 FILTERS: Mapping[str, Builder] = Imported(
     {_HTTP + name: f"{__name__}.{module}:build" for name, module in _MODULES.items()}
+    | {type_url: f"{__name__}.{module}:build" for type_url, module in _ISTIO.items()}
 )

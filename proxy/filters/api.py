@@ -16,14 +16,14 @@ Replies walk the hooks in the opposite order.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, Protocol
 
 from proxy.config.model import RouteMatch
 from proxy.config.model.listeners import NO_EXPLANATIONS, Explanations
 from proxy.config.model.rate_limits import RouteRateLimits
-from proxy.connection import ConnectionInfo
+from proxy.connection import ConnectionInfo, Secured
 from proxy.demand import Demand
 from proxy.demand import Then as Then  # of who waits, for filters
 from proxy.denials import Denials
@@ -87,10 +87,13 @@ class Latency(Protocol):
 
 
 class MeasuredHost(Protocol):
-    """latency: takes how long answers took; None where nobody wants to know. text: its address."""
+    """latency: takes how long answers took; None where nobody wants to know. text: its address.
+    metadata: of the endpoint, by filter namespace."""
 
     @property
     def text(self) -> str: ...
+    @property
+    def metadata(self) -> Mapping[str, Mapping[str, Any]]: ...
     @property
     def latency(self) -> Latency | None: ...
 
@@ -102,7 +105,7 @@ class FilterStream(Protocol):
     while a filter waits, 0 is the listener's limit; who needs a whole body sets its own.
     health_check: it only asks how we are. sent_at, answered_at: monotonic seconds, when the request
     was whole and could be sent, and when the upstream's answer began; 0.0 before. tried_at: when a
-    later attempt than the first was sent."""
+    later attempt than the first was sent. ended: when it was over, for `at_end`."""
 
     request: Request
     response: Response | None
@@ -117,6 +120,17 @@ class FilterStream(Protocol):
     sent_at: float
     tried_at: float
     answered_at: float
+    ended: float
+
+    @property
+    def response_trailers(self) -> Headers | None: ...
+    @property
+    def cluster(self) -> ClusterView | None:
+        """Whom the router asked, last; None before it has."""
+
+    @property
+    def upstream_tls(self) -> Secured | None:
+        """Of the connection to the host, last; None if that is in plain text."""
 
     @property
     def body_received(self) -> int:
@@ -223,6 +237,9 @@ class ClusterView(Protocol):
     def name(self) -> str: ...
     @property
     def hosts(self) -> Sequence[HostView]: ...
+    @property
+    def metadata(self) -> Mapping[str, Mapping[str, Any]]:
+        """Of its configuration, by filter namespace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +251,9 @@ class FilterContext:
     own to a cluster. route_match: compiles what routes match by; None takes every request.
     denials: who was turned away of late. node_cluster: of the node that this proxy is. own_uri: of
     the certificate that clients see. explanations: of the filter chain's policies. demand:
-    where requests wait for what is fetched. table_name: of the routes over RDS, '' for others."""
+    where requests wait for what is fetched. table_name: of the routes over RDS, '' for others.
+    node_id, node_metadata: as the control plane knows this proxy. inbound: of a listener for what
+    comes into the workload."""
 
     stats: Stats
     stat_prefix: str
@@ -254,6 +273,9 @@ class FilterContext:
     explanations: Explanations = NO_EXPLANATIONS
     demand: Demand | None = None
     table_name: str = ""
+    node_id: str = ""
+    node_metadata: Mapping[str, Any] = field(default_factory=dict)
+    inbound: bool = False
 
 
 Builder = Callable[[Any, FilterContext], Filter]

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.connection import ConnectionInfo
+from proxy.connection import ConnectionInfo, Secured
 from proxy.filters.api import Answer, Reply
 from proxy.http.headers import Headers
 from proxy.http.message import UNTIL_CLOSE, Request, Response
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from proxy.l7.hedging import Hedge
     from proxy.l7.manager import HttpManager
     from proxy.l7.mirror import Shadow
+    from proxy.l7.tracing import Traced
 
 OF_ONE_LEG = (
     "started", "has_extras",
@@ -48,7 +49,7 @@ OF_ONE_LEG = (
     "retrying", "tried", "body", "body_bytes", "tunnels", "holds", "ends_in_tcp", "dialing",
     "buffer_limit_bytes", "response_trailers", "last_up", "answered_at", "log_type", "logged_at",
     "failure", "preferred", "timeout_s", "per_try_timeout_s", "idle_try_s", "idle_until", "sent_at",
-    "tried_at", "over_at", "deadline", "try_deadline",
+    "tried_at", "over_at", "deadline", "try_deadline", "traced",
 )  # fmt: skip
 """What begins anew when an internal redirect sends the request on; the rest it keeps."""
 
@@ -153,6 +154,7 @@ class Stream:
     logged_at = 0.0
     failure = ""
     preferred: tuple[str, bool] | None = None
+    traced: Traced | None = None
     timeout_s = 0.0
     per_try_timeout_s = 0.0
     idle_try_s = 0.0
@@ -178,6 +180,11 @@ class Stream:
     @property
     def remote(self) -> Address:
         return forwarded_remote(self)
+
+    @property
+    def upstream_tls(self) -> Secured | None:
+        """Of the connection to the host, last."""
+        return None if self.last_up is None else self.last_up.secured
 
     @property
     def body_received(self) -> int:

@@ -108,6 +108,7 @@ class Cluster:
         """A new version of the same cluster. tls_for: None if the TLS material is the same."""
         spoken = (self.config.http, self.config.preconnect)
         self.config = config
+        self.metadata = config.metadata
         ratio = config.preconnect.predictive
         self.foresight = Foresight(self, ratio) if ratio > 1.0 else None
         self._way = the_way(config.http)

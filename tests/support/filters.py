@@ -55,6 +55,10 @@ class FakeStream:
     sent_at: float = 0.0
     tried_at: float = 0.0
     answered_at: float = 0.0
+    ended: float = 0.0
+    response_trailers: Any = None
+    cluster: Any = None
+    upstream_tls: Any = None
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
     filter_state: dict[str, Any] = field(default_factory=dict)
     resumed: list[Answer] = field(default_factory=list)

@@ -9,10 +9,12 @@ a configuration names it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from proxy.imported import Imported
 
 FilterDecoder = Callable[[bytes, str], object]
+StructDecoder = Callable[[Mapping[str, Any], str], object]
 FilterDecoders = Mapping[str, FilterDecoder]
 _HTTP = "type.googleapis.com/envoy.extensions.filters.http."
 
@@ -62,3 +64,13 @@ PER_ROUTE = _table(
     }
 )
 """What a route, virtual host, weighted cluster or route configuration may say to a filter."""
+
+STRUCTS: Mapping[str, StructDecoder] = Imported(
+    {
+        "type.googleapis.com/io.istio.http.peer_metadata.Config": (
+            f"{__name__}.decode_peer_metadata:decode"
+        ),
+        "type.googleapis.com/stats.PluginConfig": f"{__name__}.decode_istio_stats:decode",
+    }
+)
+"""Istio's own filters, whose configuration comes as a `TypedStruct`."""

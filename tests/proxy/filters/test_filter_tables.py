@@ -18,7 +18,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from proxy.config import filters
-from proxy.config.filters import DECODERS, PER_ROUTE
+from proxy.config.filters import DECODERS, PER_ROUTE, STRUCTS
 from proxy.filters import FILTERS
 from proxy.filters.api import WAIT, FilterContext, Hooks, Reply
 from proxy.http.headers import Headers
@@ -47,7 +47,7 @@ def asked(found: Hooks, stream: FakeStream) -> Any:
     return found.on_request(stream)
 
 
-@pytest.mark.parametrize("table", [DECODERS, PER_ROUTE, FILTERS])
+@pytest.mark.parametrize("table", [DECODERS, PER_ROUTE, STRUCTS, FILTERS])
 def test_what_a_table_names_is_there(table: Mapping[str, Any]) -> None:
     """Each by the type URLs of its own module."""
     for url, found in table.items():
@@ -61,13 +61,13 @@ def test_what_a_table_names_is_there(table: Mapping[str, Any]) -> None:
 def test_every_decoder_stands_in_a_table() -> None:
     folder = Path(filters.__file__).parent
     modules = {path.stem for path in folder.glob("decode_*.py")} - {"decode_per_route"}
-    named = [*DECODERS.values(), *PER_ROUTE.values()]
+    named = [*DECODERS.values(), *PER_ROUTE.values(), *STRUCTS.values()]
     assert {each.__module__.rpartition(".")[2] for each in named} == modules
 
 
 def test_every_filter_that_is_decoded_can_be_built() -> None:
     routers = {url for url in DECODERS if url.endswith(".Router")}
-    assert set(DECODERS) - routers == set(FILTERS)
+    assert (set(DECODERS) | set(STRUCTS)) - routers == set(FILTERS)
 
 
 # ---------------------------------------------------------------------------- fault
