@@ -278,7 +278,7 @@ class Proxy:
             uptime_s=lambda: monotonic() - self.started_at,
             now_s=time,
             clusters=lambda: self.runtime.clusters.running.values(),
-            listeners=lambda: self.listeners.addresses,
+            listeners=lambda: self.listeners.all_addresses,
             quit=self.stopped.set,
             drain_listeners=self._drain,
             fail_health_check=self._fail_health_check,

@@ -14,14 +14,22 @@ def listeners(view: AdminView, query: Query) -> Reply:
     form = query.get("format", "text")
     if form not in ("text", "json"):
         return bad_request("usage: /listeners?format=(json|text)")
-    bound = [
-        (name, SocketAddress("", path=host) if host.startswith("/") else SocketAddress(host, port))
-        for name, (host, port) in view.listeners().items()
-    ]
+    bound = {name: list(map(_address, found)) for name, found in view.listeners().items()}
     if form == "text":
-        return Reply("".join(f"{name}::{address}\n" for name, address in bound))
-    statuses = [{"name": name, "local_address": address_json(address)} for name, address in bound]
-    return json_reply({"listener_statuses": statuses})
+        lines = (f"{name}::{one}\n" for name, found in bound.items() for one in found)
+        return Reply("".join(lines))
+    return json_reply({"listener_statuses": [_status(*one) for one in bound.items()]})
+
+
+def _address(bound: tuple[str, int]) -> SocketAddress:
+    host, port = bound
+    return SocketAddress("", path=host) if host.startswith("/") else SocketAddress(host, port)
+
+
+def _status(name: str, addresses: list[SocketAddress]) -> dict[str, Any]:
+    first, *more = map(address_json, addresses)
+    others = {"additional_local_addresses": more} if more else {}
+    return {"name": name, "local_address": first, **others}
 
 
 def address_json(address: SocketAddress) -> dict[str, Any]:

@@ -36,7 +36,8 @@ class DumpedResource:
 class AdminView:
     """Read at every request, so it always shows what is. denials: who was turned away of late.
 
-    dynamic_clusters: names that came over xDS. listeners: name -> (host, port) where it listens.
+    dynamic_clusters: names that came over xDS. listeners: name -> (host, port) of each
+    address at which it listens.
     secrets: every secret in force, for `/certs`. bootstrap: the file as it was read.
     now_s: Unix time. drain_listeners(inbound_only, graceful). fail_health_check(True): `/ready`
     is to say DRAINING."""
@@ -46,7 +47,7 @@ class AdminView:
     uptime_s: Callable[[], float]
     now_s: Callable[[], float]
     clusters: Callable[[], Iterable[Cluster]]
-    listeners: Callable[[], Mapping[str, tuple[str, int]]]
+    listeners: Callable[[], Mapping[str, list[tuple[str, int]]]]
     quit: Callable[[], None]
     drain_listeners: Callable[[bool, bool], None]
     fail_health_check: Callable[[bool], None]

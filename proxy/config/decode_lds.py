@@ -124,10 +124,16 @@ def listener(
         access_log=access_logs(message.access_log, at(path, "access_log")),
         proxy_protocol=proxied[0] if proxied else None,
         socket_options=(*(TRANSPARENT if transparent else ()), *options),
+        additional_addresses=tuple(
+            _address(each, at(path, f"additional_addresses[{i}].address"))
+            for i, each in enumerate(message.additional_addresses)
+        ),
     )
 
 
-def _address(message: listener_pb2.Listener, path: str) -> SocketAddress:
+def _address(
+    message: listener_pb2.Listener | listener_pb2.AdditionalAddress, path: str
+) -> SocketAddress:
     found = ip_address(message.address, path)
     dual = found.host == "::" or found.host.startswith("::ffff:")
     if message.address.socket_address.ipv4_compat and not dual:

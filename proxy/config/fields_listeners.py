@@ -18,7 +18,8 @@ LISTENERS: Table = {
         "name address stat_prefix filter_chains use_original_dst default_filter_chain "
         "per_connection_buffer_limit_bytes deprecated_v1 listener_filters "
         "listener_filters_timeout continue_on_listener_filters_timeout traffic_direction "
-        "access_log tcp_backlog_size bind_to_port socket_options transparent",
+        "access_log tcp_backlog_size bind_to_port socket_options transparent "
+        "additional_addresses",
         {
             "drain_type": "a listener drains when it is removed or changed, or the proxy stops",
             "enable_reuse_port": _SHARED,
@@ -33,6 +34,7 @@ LISTENERS: Table = {
         {"freebind": False},
     ),
     _LISTENER + "Listener.DeprecatedV1": Fields("bind_to_port"),
+    _LISTENER + "AdditionalAddress": Fields("address"),
     _LISTENER + "FilterChain": Fields(
         "filter_chain_match filters transport_socket transport_socket_connect_timeout name "
         "metadata",

@@ -18,6 +18,8 @@ from proxy.runtime import RuntimeValues
 from proxy.stats import Stats
 
 _Key = tuple[SocketAddress, str]
+_Place = tuple[str, int]
+"""A listener's name, and which of its addresses."""
 
 
 class Listeners:
@@ -30,28 +32,38 @@ class Listeners:
         self._stats = stats
         self._inspectors = InspectorCounters(stats)
         self._bound: dict[_Key, Acceptor] = {}
+        self._places: dict[_Key, _Place] = {}
         self._by_address: dict[tuple[str, int], ListenerRuntime] = {}
         self._names: frozenset[str] = frozenset()
 
     @property
     def addresses(self) -> Mapping[str, tuple[str, int]]:
         """Where each bound listener listens, with the port the kernel gave for port 0."""
-        return {acceptor.runtime.config.name: acceptor.address for acceptor in self._bound.values()}
+        return {name: found[0] for name, found in self.all_addresses.items()}
+
+    @property
+    def all_addresses(self) -> Mapping[str, list[tuple[str, int]]]:
+        """With additional ones, in their order."""
+        found: dict[str, list[tuple[str, int]]] = {}
+        for key in sorted(self._bound, key=self._places.__getitem__):
+            found.setdefault(self._places[key][0], []).append(self._bound[key].address)
+        return found
 
     def apply(self, wanted: Mapping[str, ListenerRuntime]) -> dict[str, str]:
         """Makes `wanted` the set of listeners. Answers one line per listener that could not be
         brought up, by name; such a listener stays as it was before."""
         errors: dict[str, str] = {}
         keys = self._claim(wanted, errors)
-        missing = {name: key for name, key in keys.items() if not self._fits(key, wanted[name])}
-        self._swap({name: key for name, key in keys.items() if name not in missing}, wanted)
-        for name in list(missing):
-            if self._bind(missing[name], wanted[name]) is None:
-                del missing[name]
+        missing = {at: key for at, key in keys.items() if not self._fits(key, wanted[at[0]])}
+        self._swap({at: key for at, key in keys.items() if at not in missing}, wanted)
+        for place in list(missing):
+            if self._bind(place, missing[place], wanted[place[0]]) is None:
+                del missing[place]
         self._close_others(keys, stay=missing)
-        for name, key in missing.items():  # those that an old listener's address stood in the way
-            if (error := self._rebind(name, key, wanted[name])) is not None:
-                errors[name] = error
+        for place, key in missing.items():  # those that an old listener's address stood in the way
+            if (error := self._rebind(place, key, wanted[place[0]])) is not None:
+                errors[place[0]] = error
+        self._close_halves(errors)
         self._count(wanted, errors)
         self._by_address = _by_address(wanted)
         return errors
@@ -61,27 +73,26 @@ class Listeners:
         for acceptor in self._bound.values():
             acceptor.close()
         self._bound.clear()
+        self._places.clear()
         self._by_address = {}
 
     # ----------------------------------------------------------------------- one change
 
     def _claim(
         self, wanted: Mapping[str, ListenerRuntime], errors: dict[str, str]
-    ) -> dict[str, _Key]:
-        """The socket of each listener that binds; an address can have one listener only."""
-        owners: dict[_Key, str] = {}
+    ) -> dict[_Place, _Key]:
+        """The sockets of each listener that binds; an address can have one listener only."""
+        owners: dict[_Key, _Place] = {}
         for name, runtime in wanted.items():
-            if not runtime.config.bind_to_port:
-                continue
-            key = _key(name, runtime)
-            if key in owners:
-                errors[name] = (
-                    f"cannot listen on {key[0]} (listener {name}): "
-                    f"listener {owners[key]} has the same address"
-                )
-            else:
-                owners[key] = name
-        return {name: key for key, name in owners.items()}
+            for place, key in _keys(name, runtime):
+                if key in owners:
+                    errors[name] = (
+                        f"cannot listen on {key[0]} (listener {name}): "
+                        f"listener {owners[key][0]} has the same address"
+                    )
+                else:
+                    owners[key] = place
+        return {place: key for key, place in owners.items()}
 
     def _fits(self, key: _Key, runtime: ListenerRuntime) -> bool:
         """Whether there is a socket that can be the listener's: options are for good."""
@@ -90,12 +101,13 @@ class Listeners:
             return False
         return bound.runtime.config.socket_options == runtime.config.socket_options
 
-    def _swap(self, keys: Mapping[str, _Key], wanted: Mapping[str, ListenerRuntime]) -> None:
-        for name, key in keys.items():
-            runtime = wanted[name]
+    def _swap(self, keys: Mapping[_Place, _Key], wanted: Mapping[str, ListenerRuntime]) -> None:
+        for place, key in keys.items():
+            runtime = wanted[place[0]]
             self._bound[key].swap(runtime, ListenerCounters(self._stats, runtime.stat_prefix))
+            self._places[key] = place
 
-    def _bind(self, key: _Key, runtime: ListenerRuntime) -> str | None:
+    def _bind(self, place: _Place, key: _Key, runtime: ListenerRuntime) -> str | None:
         try:
             sock = bind(key[0], runtime.config.tcp_backlog_size, runtime.config.socket_options)
         except OSError as error:
@@ -109,33 +121,40 @@ class Listeners:
             *(self._loop, sock, runtime, counters, self._inspectors, self._find_listener),
             self._values,
         )
+        self._places[key] = place
         return None
 
-    def _close_others(self, keys: Mapping[str, _Key], stay: Mapping[str, _Key]) -> None:
+    def _close(self, key: _Key) -> None:
+        self._bound.pop(key).close()
+        del self._places[key]
+
+    def _close_others(self, keys: Mapping[_Place, _Key], stay: Mapping[_Place, _Key]) -> None:
         """Closes what nobody wants any more, except the old address of a listener that has not got
         its new one."""
-        for key, acceptor in list(self._bound.items()):
-            if key not in keys.values() and acceptor.runtime.config.name not in stay:
-                acceptor.close()
-                del self._bound[key]
+        kept = set(keys.values())
+        for key, place in list(self._places.items()):
+            if key not in kept and place not in stay:
+                self._close(key)
 
-    def _rebind(self, name: str, key: _Key, runtime: ListenerRuntime) -> str | None:
+    def _close_halves(self, errors: Mapping[str, str]) -> None:
+        """A new listener that can't have all of its addresses has none."""
+        for key, (name, _) in list(self._places.items()):
+            if name in errors and name not in self._names:
+                self._close(key)
+
+    def _rebind(self, place: _Place, key: _Key, runtime: ListenerRuntime) -> str | None:
         """Tries again; gives the listener's own old socket up for it if the ports are the same."""
-        old_key = next(
-            (k for k, acceptor in self._bound.items() if acceptor.runtime.config.name == name), None
-        )
+        old_key = next((one for one, its in self._places.items() if its == place), None)
         old = self._bound[old_key] if old_key is not None else None
         in_the_way = old is not None and old.address[1] == key[0].port
-        if old_key is not None and old is not None and in_the_way:
-            old.close()
-            del self._bound[old_key]
-        error = self._bind(key, runtime)
+        if old_key is not None and in_the_way:
+            self._close(old_key)
+        error = self._bind(place, key, runtime)
         if old_key is not None and old is not None:
             if error is None and not in_the_way:
-                old.close()
-                del self._bound[old_key]
+                self._close(old_key)
             elif error is not None and in_the_way:
-                self._bind(old_key, old.runtime)
+                self._bind(place, old_key, old.runtime)
         return error
 
     def _find_listener(self, destination: tuple[str, int]) -> ListenerRuntime | None:
@@ -151,18 +170,25 @@ class Listeners:
         counter("listener_manager.listener_removed").value += len(self._names - names)
         counter("listener_manager.listener_create_success").value += len(wanted) - len(errors)
         counter("listener_manager.listener_create_failure").value += len(errors)
-        self._stats.gauge("listener_manager.total_listeners_active").value = len(self._bound)
+        self._stats.gauge("listener_manager.total_listeners_active").value = len(
+            {name for name, _ in self._places.values()}
+        )
         self._names = names
 
 
-def _key(name: str, runtime: ListenerRuntime) -> _Key:
-    """Of a socket. Listeners on port 0 each have one of their own."""
-    address = runtime.config.address
-    return address, name if not address.port and not address.path else ""
+def _keys(name: str, runtime: ListenerRuntime) -> list[tuple[_Place, _Key]]:
+    """Of the sockets of a listener. Those on port 0 each have one of their own."""
+    if not runtime.config.bind_to_port:
+        return []
+    return [
+        ((name, index), (one, f"{name} {index}" if not one.port and not one.path else ""))
+        for index, one in enumerate(runtime.config.addresses)
+    ]
 
 
 def _by_address(wanted: Mapping[str, ListenerRuntime]) -> dict[tuple[str, int], ListenerRuntime]:
     return {
-        (runtime.config.address.host, runtime.config.address.port): runtime
+        (address.host, address.port): runtime
         for runtime in wanted.values()
+        for address in runtime.config.addresses
     }

@@ -346,16 +346,17 @@ class Store:
 
     def _check_address(self, key: Key, listener: Listener) -> None:
         """Envoy: two listeners cannot have one address."""
-        address = listener.address
-        if not listener.bind_to_port or not (address.port or address.path):
+        wanted = {one for one in listener.addresses if one.port or one.path}
+        if not listener.bind_to_port or not wanted:
             return
         for other, owner in self._owners.items():
             newest = owner.newest
             if other == key or not isinstance(newest, Listener) or not newest.bind_to_port:
                 continue
-            if newest.address == address:
-                why = f"listener `{newest.name}` has the address {address} already"
-                raise Rejected("address", why)
+            for address in newest.addresses:
+                if address in wanted:
+                    why = f"listener `{newest.name}` has the address {address} already"
+                    raise Rejected("address", why)
 
     def _own(self, key: Key, model: Cluster | Listener, now: float) -> None:
         owner = self._owners.get(key)

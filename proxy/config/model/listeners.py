@@ -199,7 +199,8 @@ PortRanges = tuple[tuple[int, int], ...]
 @frozen
 class Listener:
     """not_for_tls, not_for_http: destination ports of connections into which the inspector does not
-    look. transparent: connections keep their destination as the socket's own address (TPROXY)."""
+    look. transparent: connections keep their destination as the socket's own address (TPROXY).
+    additional_addresses: where it listens, too."""
 
     name: str
     address: SocketAddress
@@ -225,3 +226,8 @@ class Listener:
     access_log: tuple[AccessLog, ...] = ()
     proxy_protocol: ProxyProtocolIn | None = None
     socket_options: tuple[SocketOption, ...] = ()
+    additional_addresses: tuple[SocketAddress, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[SocketAddress, ...]:
+        return (self.address, *self.additional_addresses)

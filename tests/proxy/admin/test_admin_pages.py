@@ -44,7 +44,7 @@ class Proxy:
             uptime_s=lambda: 61.5,
             now_s=lambda: NOW_S,
             clusters=lambda: self.clusters,
-            listeners=lambda: {"in": ("127.0.0.1", 8080), "six": ("::1", 8081)},
+            listeners=lambda: {"in": [("127.0.0.1", 8080)], "six": [("::1", 8081), ("::2", 8081)]},
             quit=lambda: self.calls.append("quit"),
             drain_listeners=lambda inbound, graceful: self.calls.append(
                 f"drain inbound={inbound} graceful={graceful}"
@@ -323,10 +323,12 @@ def test_clusters(proxy: Proxy) -> None:
 
 
 def test_listeners(proxy: Proxy) -> None:
-    assert proxy.text("/listeners") == "in::127.0.0.1:8080\nsix::[::1]:8081\n"
+    assert proxy.text("/listeners") == ("in::127.0.0.1:8080\nsix::[::1]:8081\nsix::[::2]:8081\n")
     statuses = proxy.json("/listeners?format=json")["listener_statuses"]
     address = {"socket_address": {"address": "127.0.0.1", "port_value": 8080}}
     assert statuses[0] == {"name": "in", "local_address": address}
+    more = [{"socket_address": {"address": "::2", "port_value": 8081}}]
+    assert statuses[1]["additional_local_addresses"] == more
     assert proxy.ask("/listeners?format=xml").status == 400
 
 

@@ -36,7 +36,7 @@ def view(stats: Stats, calls: list[str]) -> AdminView:
         uptime_s=lambda: 1.0,
         now_s=lambda: 0.0,
         clusters=lambda: [cluster],
-        listeners=lambda: {"in": ("127.0.0.1", 8080)},
+        listeners=lambda: {"in": [("127.0.0.1", 8080)]},
         quit=lambda: calls.append("quit"),
         drain_listeners=lambda *_: None,
         fail_health_check=lambda _: None,

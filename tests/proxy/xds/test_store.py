@@ -174,6 +174,18 @@ def test_two_listeners_cannot_have_one_address() -> None:
     feed.put(LDS, listener("one", "r2", 80), "2")  # itself is no other
 
 
+def test_that_holds_for_additional_addresses_too() -> None:
+    feed, one = Feed(), listener("one", "r", 80)
+    more = one.additional_addresses.add().address.socket_address
+    more.address, more.port_value = "::1", 81
+    feed.put(LDS, one)
+    other = listener("other", "r", 82)
+    more = other.additional_addresses.add().address.socket_address
+    more.address, more.port_value = "::1", 81
+    with pytest.raises(Rejected, match=r"listener `one` has the address \[::1\]:81"):
+        feed.put(LDS, other)
+
+
 def test_static_resources_are_there_and_cannot_be_replaced() -> None:
     from envoy.config.bootstrap.v3 import bootstrap_pb2
 
