@@ -64,7 +64,7 @@ class Metrics:
         """Gauges are read when asked for."""
 
     def pushed(self, connection: Connection, push: Push) -> None:
-        self._counts.pushed(push.type_url, len(push.body))
+        self._counts.pushed(push.type_url, push.size)
 
     def rejected(self, connection: Connection, answer: Answer) -> None:
         self._rejects.labels(short_name(answer.type_url)).inc()

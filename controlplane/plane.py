@@ -331,7 +331,8 @@ class Plane:
 
     async def start_grpc(self, stack: AsyncExitStack) -> tuple[int, int]:
         """Both ports with the same services: by token, and by SVID. Answers their numbers."""
-        return await open_ports(self.options, self.serving, self.authority, self._register, stack)
+        rooms = self.serving, self.authority, self._register, self._authenticator
+        return await open_ports(self.options, *rooms, stack)
 
     def _register(self, server: Registry) -> None:
         certificates = CertificateService(

@@ -14,6 +14,7 @@ from controlplane.ca.server_credentials import (
     tls_credentials,
 )
 from controlplane.options import ControlPlaneOptions
+from controlplane.rpc.guests import Guests
 from controlplane.rpc.methods import Registry
 from controlplane.rpc.server import Server
 
@@ -25,12 +26,14 @@ async def open_ports(
     serving: ServingCertificate,
     authority: LiveAuthority,
     register: Callable[[Registry], None],
+    guests: Guests,
     stack: AsyncExitStack,
 ) -> tuple[int, int]:
-    """Their numbers; the stack stops them. register: adds the services. Raises StartError."""
+    """Their numbers; the stack stops them. register: adds the services. guests: who callers are.
+    Raises StartError."""
     for name, port in (("port", options.port), ("mtls-port", options.mtls_port)):
         check_free(options.host, port, name)
-    server = Server()
+    server = Server(guests=guests)
     register(server)
     introspection = Introspection()
     await introspection.register(server)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
@@ -22,12 +22,11 @@ from controlplane.rotation.conductor import Conductor, RotationStatus
 from controlplane.rotation.progress import ProxyProgress
 from controlplane.rotation.rehearsal import Rehearsals
 from controlplane.rotation.rehearsing import SharedRehearsals
+from controlplane.rpc.context import Context
 from controlplane.rpc.methods import Registry
 from protos.frozen import frozen
 from protos.gen.weft.v1 import authority_pb2 as pb
 from protos.gen.weft.v1 import authority_pb2_grpc
-
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 @frozen

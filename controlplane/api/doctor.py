@@ -9,7 +9,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeAlias, cast
+from typing import NoReturn, cast
 
 import grpc
 import grpc.aio
@@ -20,6 +20,7 @@ from controlplane.ca.caller import Unauthenticated
 from controlplane.doctor.findings import Finding, Life
 from controlplane.doctor.reports import MAX_CERTIFICATES, Held, HeldKind, Report, Reports
 from controlplane.doctor.watch import SLICE, Watch
+from controlplane.rpc.context import Context
 from controlplane.rpc.methods import Registry
 from protos.gen.weft.v1 import doctor_pb2 as pb
 from protos.gen.weft.v1 import doctor_pb2_grpc
@@ -29,8 +30,6 @@ MAX_USERS = 32
 END_OF_TIME_S = 253_402_300_800
 """RFC 5280, 4.1.2.5: years have four digits."""
 _KINDS = ("identity", "certificate", "trust")
-
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class DoctorService(doctor_pb2_grpc.DoctorServicer):

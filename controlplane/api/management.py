@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn, TypeAlias
+from typing import NoReturn
 
 import grpc
 import grpc.aio
@@ -27,6 +27,7 @@ from controlplane.ca.caller import Unauthenticated
 from controlplane.ca.tokens import DEFAULT_TTL_S, JoinTokens, TooManyTokensError
 from controlplane.kinds.nouns import UnknownWord
 from controlplane.objects import Application, Deletion, Outcome, Query, Stored, Text
+from controlplane.rpc.context import Context
 from controlplane.rpc.methods import Registry
 from controlplane.sources.store.values import StoreAway, TooMuch
 from controlplane.status import StatusRegistry
@@ -38,8 +39,6 @@ STORE_AWAY = ("weft-away", "store")
 """In the trailers: the control plane itself is there."""
 WATCH_INTERVAL_S = 0.1
 """The least time between two messages of WatchStatus."""
-
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 @frozen

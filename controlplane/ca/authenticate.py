@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from certs.errors import CertificateError
@@ -21,8 +22,9 @@ from controlplane.ca.caller import (
     ServiceAccountTokens,
     Unauthenticated,
 )
-from controlplane.ca.shown import shown
+from controlplane.ca.shown import principal, shown
 from controlplane.ca.tokens import JoinTokens, Refusal
+from controlplane.rpc.heads import Metadata
 
 _BEARER = "bearer "
 _KINDS: dict[Refusal, Kind] = {
@@ -40,7 +42,9 @@ class Authenticator:
     certificate counts no more, '' if it does.
     """
 
-    __slots__ = ("_admin_digest", "_revoked", "_service_accounts", "_tokens", "_trust_domain")
+    __slots__ = (
+        "_admin_digest", "_clock", "_revoked", "_service_accounts", "_tokens", "_trust_domain",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -50,12 +54,14 @@ class Authenticator:
         *,
         service_accounts: ServiceAccountTokens | None = None,
         revoked: Callable[[Certificate], str] = lambda certificate: "",
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._tokens = tokens
         self._admin_digest = _digest(admin_token)
         self._trust_domain = trust_domain
         self._service_accounts = service_accounts
         self._revoked = revoked
+        self._clock = clock
 
     async def authenticate(self, context: Context, now: float) -> Caller | Unauthenticated:
         """The caller of a stream or a management call. Of join tokens only reusable ones count."""
@@ -67,8 +73,30 @@ class Authenticator:
         """The caller of CreateCertificate: a join token must be spent before it is believed."""
         return await self._authenticate(context, now, for_certificate=True)
 
+    def principal(self, facts: Mapping[str, Iterable[bytes]]) -> str:
+        """For our gRPC server: whose connection it is that has shown this in its handshake."""
+        return principal(facts)
+
+    def knows(self, metadata: Metadata) -> bool:
+        """For our gRPC server: a token of ours is there. One of Kubernetes' takes a while."""
+        authorization = dict(metadata).get("authorization")
+        if not isinstance(authorization, str) or not authorization.lower().startswith(_BEARER):
+            return False
+        token = authorization[len(_BEARER) :].strip()
+        if hmac.compare_digest(_digest(token), self._admin_digest):
+            return True
+        return not isinstance(self._tokens.identify(token, self._clock()), Refusal)
+
     async def _authenticate(
         self, context: Context, now: float, *, for_certificate: bool
+    ) -> Caller | Unauthenticated:
+        caller = await self._judged(context, now, for_certificate)
+        if isinstance(caller, Caller):
+            context.believe(str(caller.identity or "administrator"))
+        return caller
+
+    async def _judged(
+        self, context: Context, now: float, for_certificate: bool
     ) -> Caller | Unauthenticated:
         authorization = _authorization(context)
         if authorization is None:

@@ -89,10 +89,11 @@ class Unauthenticated:
 
 
 class Context(Protocol):
-    """What is needed of grpc.aio.ServicerContext."""
+    """What is needed of our server's. believe: tells it who the caller is."""
 
     def invocation_metadata(self) -> Any: ...
     def auth_context(self) -> Mapping[str, Iterable[bytes]]: ...
+    def believe(self, principal: str) -> None: ...
 
 
 class ServiceAccountTokens(Protocol):

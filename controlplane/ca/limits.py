@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
 
 from certs.errors import CertificateError
 from protos.frozen import frozen
@@ -102,23 +100,3 @@ class IssueRates:
             self._identity.count(identity, now)
             self._total.count("", now)
         return wait_s
-
-
-def source_of(peer: str) -> str:
-    """The key of gRPC's name of a peer, `ipv4:1.2.3.4:5` or `ipv6:%5B::1%5D:5`: the address, of
-    IPv6 its /64, which is what one sender has."""
-    kind, _, rest = peer.partition(":")
-    if kind == "unix":
-        return peer
-    return _sender(rest.rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]"))
-
-
-@lru_cache(maxsize=4096)
-def _sender(host: str) -> str:
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host
-    if isinstance(address, IPv6Address):
-        return str(IPv6Address(int(address) >> 64 << 64))
-    return host

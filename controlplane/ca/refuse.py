@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any, NoReturn, TypeAlias
+from typing import NoReturn
 
 import grpc
 
 from controlplane.ca.limits import Limit, RateLimit
 from controlplane.ca.metrics import CaMetrics
+from controlplane.rpc.context import Context
 
 log = logging.getLogger("weft.controlplane.ca")
 
 # gRPC proposal A6: clients with a retry policy wait as long as this trailer says.
 PUSHBACK = "grpc-retry-pushback-ms"
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
 _LINES = Limit(rate=5.0, burst=50)
 
 

@@ -12,7 +12,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import TypeAlias
 
 import grpc
 
@@ -24,11 +23,13 @@ from certs.spiffe import SpiffeId
 from controlplane.ca.authenticate import Authenticator, refused
 from controlplane.ca.caller import Caller, Unauthenticated
 from controlplane.ca.issuer import Issuer, IssuerRefusedError, IssuerUnavailableError, Order
-from controlplane.ca.limits import DEFAULT_LIMITS, IssueLimits, IssueRates, source_of
+from controlplane.ca.limits import DEFAULT_LIMITS, IssueLimits, IssueRates
 from controlplane.ca.metrics import CaMetrics
 from controlplane.ca.records import asked_by
 from controlplane.ca.refuse import RefusalDesk, RefusedError, slow_down
 from controlplane.ca.tokens import JoinTokens, Refusal
+from controlplane.rpc.context import Context
+from controlplane.rpc.peer import source_of
 from protos.gen.istio.ca_pb2 import IstioCertificateRequest as Request
 from protos.gen.istio.ca_pb2 import IstioCertificateResponse as Response
 
@@ -43,7 +44,7 @@ RETRY_S = 5.0
 # Request metadata by which istiod would issue something else than the caller's own certificate.
 _UNSUPPORTED_METADATA = ("ImpersonatedIdentity", "CertSigner")
 
-Context: TypeAlias = "grpc.aio.ServicerContext[Request, Response]"
+
 Record = Callable[[Issuance, SpiffeId, str, float], None]
 """(what, identity, on whose word, Unix seconds)"""
 

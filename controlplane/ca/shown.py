@@ -6,8 +6,10 @@ time, revocation and trust domain are looked at with each call, by whoever asks.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
+from certs.errors import CertificateError
 from certs.spiffe import SpiffeId
 from certs.x509 import Certificate, chain_from_pem, check_svid
 from controlplane.ca.caller import Context
@@ -31,7 +33,19 @@ class Shown:
 
 def shown(context: Context) -> Shown | None:
     """None if there is no client certificate. CertificateError: it is no SVID."""
-    facts = context.auth_context()
+    return _shown(context.auth_context())
+
+
+def principal(facts: Mapping[str, Iterable[bytes]]) -> str:
+    """Whose SVID a handshake has shown, by gRPC's names of it; '' for nobody's."""
+    try:
+        peer = _shown(facts)
+    except CertificateError:
+        return ""
+    return str(peer.identity) if peer is not None else ""
+
+
+def _shown(facts: Mapping[str, Iterable[bytes]]) -> Shown | None:
     for pem in facts.get(_PEER_CERTIFICATE, ()):
         return _read(pem, b"".join(facts.get(_PEER_CHAIN, ())))
     return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from time import monotonic
+from collections.abc import Iterable
 from typing import Protocol, cast
 
 from controlplane.rpc import heads
@@ -22,10 +22,13 @@ from controlplane.rpc.codes import (
     UNIMPLEMENTED,
     CallRefused,
 )
+from controlplane.rpc.guests import Guests
 from controlplane.rpc.limits import Limits, Room
 from controlplane.rpc.methods import Methods
-from controlplane.rpc.peer import Peer
+from controlplane.rpc.peer import Peer, source_of
 from controlplane.rpc.pings import TOO_MANY, Pings
+from controlplane.rpc.turns import Client, Turns
+from controlplane.rpc.unread import Unread
 from proxy.http.h2.errors import ENHANCE_YOUR_CALM, NO_ERROR, ConnectionFailed
 from proxy.http.h2.frames import HEADERS, PING
 from proxy.http.h2.options import PrematureResets
@@ -36,8 +39,6 @@ from proxy.http.message import Request, Response
 log = logging.getLogger("weft.controlplane.rpc")
 
 PROBE = b"weft\0\0\0\0"
-TURN_S = 0.005
-"""Of one turn of the loop, for what one client says on streams."""
 _KIND_AT = 3  # of a frame's head (RFC 9113 section 4.1)
 
 
@@ -60,6 +61,12 @@ class Host(Protocol):
     @property
     def methods(self) -> Methods: ...
 
+    @property
+    def guests(self) -> Guests: ...
+
+    @property
+    def turns(self) -> Turns: ...
+
     def handle(self, call: Call) -> None:
         """Begins to; `call.task` is set."""
 
@@ -68,12 +75,14 @@ class Host(Protocol):
 
 class Connection(asyncio.Protocol):
     """room: of its port. calls: by their streams. stuck: the client's socket takes no more for now.
-    leaving: no call is begun any more."""
+    leaving: no call is begun any more. proven: it is known whose it is. client: whose time its
+    calls take."""
 
     __slots__ = (
-        "_codec", "_heard", "_host", "_idle_since", "_later", "_limits", "_loop", "_partial",
-        "_peer", "_pieces", "_pinged_at", "_pings", "_quiet_since", "_reading", "_resets",
-        "_transport", "_turn_ends", "_used", "calls", "leaving", "room", "stuck",
+        "_codec", "_draining", "_heard", "_host", "_idle_since", "_limits", "_loop", "_partial",
+        "_peer", "_pieces", "_pinged_at", "_pings", "_queued", "_quiet_since", "_reading",
+        "_resets", "_transport", "_unread", "_used", "calls", "client", "leaving", "proven", "room",
+        "stuck",
     )  # fmt: skip
 
     def __init__(self, host: Host, room: Room, peer: Peer, loop: asyncio.AbstractEventLoop) -> None:
@@ -82,6 +91,11 @@ class Connection(asyncio.Protocol):
         self.calls: dict[int, Call] = {}
         self.stuck = False
         self.leaving = False
+        self.proven = peer.proven
+        self.client: Client = host.turns.client(_name(host, peer), self)
+        self._draining: dict[int, Call] = {}  # over, but what was said has yet to be read
+        self._queued = 0
+        self._unread: Unread | None = None
         self._host = host
         self._peer = peer
         self._loop = loop
@@ -91,8 +105,6 @@ class Connection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._reading = False  # the end of the read writes what is said meanwhile
         self._partial = 0
-        self._turn_ends = 0.0
-        self._later: dict[Call, None] = {}
         self._heard = False  # since it was looked for
         self._used = False
         self._quiet_since = self._idle_since = loop.time()
@@ -131,6 +143,11 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._pieces.clear()
         self._lose_calls()
+        for call in self._draining.values():
+            call.drain()
+        self._draining.clear()
+        self._count_queued(0)
+        self.client.leave(self)
         self._host.closed(self)
 
     def _lose_calls(self) -> None:
@@ -142,6 +159,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.stuck = False
+        self._unread = None
+        self._recount_queued()
         for call in list(self.calls.values()):
             call.has_room()
 
@@ -201,11 +220,14 @@ class Connection(asyncio.Protocol):
         if call is None:
             return
         call.data(data, end)
+        self._recount_partial(call)
+        if call.task is None and not call.over and not call.unasked:
+            self._host.handle(call)
+
+    def _recount_partial(self, call: Call) -> None:
         partial = 0 if call.over else call.partial_bytes
         if partial != call.counted:
             self._count(call, partial)
-        if call.task is None and not call.over and not call.unasked:
-            self._host.handle(call)
 
     def _count(self, call: Call, partial: int) -> None:
         """Half messages are bounded over all calls: each alone may be large."""
@@ -231,6 +253,8 @@ class Connection(asyncio.Protocol):
             call.lost()
 
     def on_window(self, stream_id: int) -> None:
+        if self._queued:
+            self._recount_queued()
         call = self.calls.get(stream_id)
         if call is not None:
             call.has_room()
@@ -257,21 +281,39 @@ class Connection(asyncio.Protocol):
     def now(self) -> float:
         return self._loop.time()
 
-    def has_time(self) -> bool:
-        now = monotonic()  # the loop's own stands still within a turn
-        if not self._turn_ends:
-            self._turn_ends = now + TURN_S
-            self._loop.call_soon(self._next_turn)
-        return now < self._turn_ends
+    def recount(self, call: Call) -> None:
+        self._recount_partial(call)
+        self._recount_queued()
 
-    def later(self, call: Call) -> None:
-        self._later[call] = None
+    def _recount_queued(self) -> None:
+        waiting = self._codec.waiting_bytes if self._codec.sending else 0
+        if self._transport is not None:
+            waiting += self._transport.get_write_buffer_size()
+        self._count_queued(waiting)
 
-    def _next_turn(self) -> None:
-        self._turn_ends = 0.0
-        later, self._later = self._later, {}
-        for call in later:
-            call.go_on()
+    def _count_queued(self, queued: int) -> None:
+        """What the client has yet to read is bounded over all of its connections."""
+        if queued != self._queued:
+            more = queued - self._queued
+            self._queued = queued
+            self.client.queue(more)
+
+    def knows(self, call: Call) -> bool:
+        return self._host.guests.knows(call.metadata)
+
+    def prove(self, principal: str) -> None:
+        if self.proven:
+            return
+        self.proven = True
+        self.room.strangers.pop(self, None)
+        queued = self._queued
+        self._count_queued(0)
+        self.client.leave(self)
+        self.client = self._host.turns.client(principal, self)
+        self._count_queued(queued)
+
+    def waiters(self) -> Iterable[Call]:
+        return self.calls.values()
 
     def peer(self) -> str:
         return self._peer.name
@@ -288,6 +330,10 @@ class Connection(asyncio.Protocol):
             call.counted = 0
         if not call.heard_all and not call.cancelled:
             self._codec.reset_behind(call.id, NO_ERROR)  # RFC 9113 section 8.1
+        if self._codec.queued(call.id):
+            self._draining[call.id] = call
+        else:
+            call.drain()
         self._resets.ended += 1
         if (
             not call.answered
@@ -319,13 +365,19 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def give_way(self) -> None:
+        log.info("connection ended peer=%s: it has proven nothing, and others come", self.peer())
+        self.abort()
+
     def _close(self) -> None:
         self._flush()
         if self._transport is not None and not self._codec.sending:
             self._transport.close()
 
     def sweep(self, now: float) -> None:
-        """Every few seconds: does the client live, and is there anything to wait for?"""
+        """Every few seconds: does the client live, does it read, and is there anything to wait
+        for?"""
+        self._end_unread(now)
         if not self._lives(now):
             log.info("connection ended peer=%s: it does not answer pings", self._peer.name)
             self.abort()
@@ -353,11 +405,45 @@ class Connection(asyncio.Protocol):
             self._codec.ping(PROBE)
         return True
 
+    def _end_unread(self, now: float) -> None:
+        """Whose client reads nothing."""
+        unread_s = self._limits.unread_s
+        for stream_id, call in (*self._draining.items(), *self.calls.items()):
+            queued = self._codec.queued(stream_id)
+            if not queued:
+                call.unread = None
+                self._drained(call)
+            elif call.unread is None:
+                call.unread = Unread(queued, now)
+            elif call.unread.for_s(queued, now) >= unread_s:
+                log.warning("stream ended peer=%s path=%s: nobody reads it", self.peer(), call.path)
+                self._codec.reset(stream_id, ENHANCE_YOUR_CALM)
+                call.lost()
+                self._drained(call)
+        if self._queued or self.stuck:
+            self._recount_queued()
+        if self.stuck and self._unread is None:
+            self._unread = Unread(self._queued, now)
+        elif self._unread is not None and self._unread.for_s(self._queued, now) >= unread_s:
+            log.warning("connection ended peer=%s: it reads nothing", self.peer())
+            self.abort()
+
+    def _drained(self, call: Call) -> None:
+        if call.over:
+            self._draining.pop(call.id, None)
+            call.drain()
+
     def _end_unasked(self, now: float) -> None:
         request_s = self._limits.request_s
         for call in list(self.calls.values()):
             if call.task is None and now - call.began_at >= request_s:
                 call.finish(DEADLINE_EXCEEDED, f"no request within {request_s:.0f} s")
+
+
+def _name(host: Host, peer: Peer) -> str:
+    """Of the client: who it has proven to be, else from where it comes."""
+    principal = host.guests.principal(peer.facts()) if peer.proven else ""
+    return principal or source_of(peer.name)
 
 
 def _expire(call: Call) -> None:

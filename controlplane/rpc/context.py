@@ -124,6 +124,10 @@ class Context:
             return None
         return max(0.0, deadline.when() - asyncio.get_running_loop().time())
 
+    def believe(self, principal: str) -> None:
+        """Whoever handles the call knows who the caller is: it is no stranger from now on."""
+        self.call.believe(principal)
+
     def cancelled(self) -> bool:
         return self.call.cancelled
 

@@ -142,7 +142,7 @@ class Door:
         self._pause = self._loop.call_later(PAUSE_S, self._open)
 
     def _begin(self, sock: socket.socket, host: str, port: int) -> None:
-        if self._room.connections >= self._max_connections:
+        if not self._has_room():
             sock.close()
             self._tell(host, f"there are {self._max_connections} connections already")
             return
@@ -164,6 +164,18 @@ class Door:
         )
         begun.handshake = handshake
         self._shaking[handshake] = self._loop.time()
+
+    def _has_room(self) -> bool:
+        """Whoever has proven nothing gives way, the oldest first."""
+        room = self._room
+        if room.connections < self._max_connections:
+            return True
+        if not room.strangers:
+            return False
+        stranger = next(iter(room.strangers))
+        del room.strangers[stranger]
+        stranger.give_way()
+        return True
 
     async def _plain(self, peer: Peer, sock: socket.socket) -> None:
         await self._loop.connect_accepted_socket(lambda: self._admit(peer, self._room), sock)

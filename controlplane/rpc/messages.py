@@ -16,18 +16,23 @@ IDENTITY: Final = b"identity"
 _pack = Struct(">BI").pack
 
 
-def framed(message: bytes) -> bytes:
-    return _pack(0, len(message)) + message
+def prefix(length: int) -> bytes:
+    """Of a message of so many bytes."""
+    return _pack(0, length)
+
+
+class TooLarge(CallRefused):
+    """A message is longer than its sender may send; what came of it is kept."""
 
 
 class Reader:
-    """One stream's."""
+    """One stream's. max_bytes: the longest message; may be raised."""
 
-    __slots__ = ("_buffer", "_max_bytes")
+    __slots__ = ("_buffer", "max_bytes")
 
     def __init__(self, max_bytes: int) -> None:
         self._buffer = bytearray()
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
 
     @property
     def partial_bytes(self) -> int:
@@ -35,11 +40,12 @@ class Reader:
         return len(self._buffer)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The messages that are whole now. Raises CallRefused."""
+        """The messages that are whole now. Raises CallRefused; after TooLarge, with a higher bound,
+        it may be asked again."""
         buffer = self._buffer
         if not buffer and len(data) >= PREFIX_BYTES and not data[0]:
             end = PREFIX_BYTES + int.from_bytes(data[1:PREFIX_BYTES], "big")
-            if end == len(data) and end <= self._max_bytes:
+            if end == len(data) and len(data) - PREFIX_BYTES <= self.max_bytes:
                 return [data[PREFIX_BYTES:]]  # mostly a frame is one message
         buffer += data
         whole: list[bytes] = []
@@ -60,6 +66,6 @@ class Reader:
             # "Compression" of grpc.io: a set flag without an encoding is INTERNAL.
             reason = "a message is compressed, and grpc-encoding does not say how"
             raise CallRefused(INTERNAL, reason)
-        if length > self._max_bytes:
-            reason = f"a message of {length} bytes: the most is {self._max_bytes}"
-            raise CallRefused(RESOURCE_EXHAUSTED, reason)
+        if length > self.max_bytes:
+            reason = f"a message of {length} bytes: the most is {self.max_bytes}"
+            raise TooLarge(RESOURCE_EXHAUSTED, reason)

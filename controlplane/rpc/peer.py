@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
 _LINE = 64  # RFC 7468 section 2
@@ -18,14 +20,15 @@ class Shown(Protocol):
 
 
 class Peer:
-    """name: `ipv4:1.2.3.4:5` or `ipv6:%5B::1%5D:5`."""
+    """name: `ipv4:1.2.3.4:5` or `ipv6:%5B::1%5D:5`. proven: it had to show a certificate."""
 
-    __slots__ = ("_facts", "_session", "name")
+    __slots__ = ("_facts", "_session", "name", "proven")
 
     def __init__(self, host: str, port: int, session: Shown | None) -> None:
         """session: of a client that had to show a certificate, which was verified."""
         self.name = _named(host, port)
         self._session = session
+        self.proven = session is not None
         self._facts: dict[str, list[bytes]] | None = None
 
     def facts(self) -> dict[str, list[bytes]]:
@@ -33,6 +36,25 @@ class Peer:
         if self._facts is None:
             self._facts = _facts(self._session) if self._session is not None else {}
         return self._facts
+
+
+def source_of(peer: str) -> str:
+    """The sender, by the name of a peer: the address, of IPv6 its /64, which is what one has."""
+    kind, _, rest = peer.partition(":")
+    if kind == "unix":
+        return peer
+    return _sender(rest.rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]"))
+
+
+@lru_cache(maxsize=4096)
+def _sender(host: str) -> str:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, IPv6Address):
+        return str(IPv6Address(int(address) >> 64 << 64))
+    return host
 
 
 def _named(host: str, port: int) -> str:

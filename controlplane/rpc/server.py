@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterable, Mapping
+from time import monotonic
 from typing import Any
 
 from controlplane.rpc.call import Call
 from controlplane.rpc.connection import Connection
 from controlplane.rpc.door import Door, Now, bind
+from controlplane.rpc.guests import Everybody, Guests
 from controlplane.rpc.handling import handle
 from controlplane.rpc.limits import DEFAULT_LIMITS, Limits, Room
 from controlplane.rpc.methods import Generic, Methods
 from controlplane.rpc.peer import Peer
+from controlplane.rpc.turns import Turns
 from controlplane.tasks import spawn
 
 SWEEP_S = 2.0
@@ -27,9 +30,13 @@ LAST_WORDS_S = 0.2
 class Server:
     """In the words of grpc.aio's server, so that generated code registers its services."""
 
-    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, limits: Limits = DEFAULT_LIMITS, guests: Guests | None = None) -> None:
+        """guests: who callers are, None where nobody is asked for proof. Within a running loop."""
         self.limits = limits
         self.methods = Methods()
+        self.guests: Guests = guests or Everybody()
+        soon = asyncio.get_running_loop().call_soon
+        self.turns = Turns(soon, monotonic, limits.max_queued_bytes)
         self._ports: list[tuple[socket.socket, Now | None]] = []
         self._doors: list[Door] = []
         self._connections: dict[Connection, None] = {}
@@ -115,10 +122,13 @@ class Server:
         connection = Connection(self, room, peer, asyncio.get_running_loop())
         self._connections[connection] = None
         room.connections += 1
+        if not connection.proven:
+            room.strangers[connection] = None
         return connection
 
     def closed(self, connection: Connection) -> None:
         del self._connections[connection]
+        connection.room.strangers.pop(connection, None)
         connection.room.connections -= 1
         if not self._connections and self._all_closed is not None:
             self._all_closed.set()

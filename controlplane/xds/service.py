@@ -169,7 +169,7 @@ class AdsService:
             connection.open = False
             self._to_wake.pop(connection, None)
             del self.connections[connection]
-            self._seats.leave(identity)
+            call.when_drained(partial(self._seats.leave, identity))
             log.info("disconnected node=%s", node.id)
             self._changed(connection)
 
@@ -230,7 +230,7 @@ class AdsService:
 
     def _write(self, connection: Connection, pushes: Iterable[Push], call: Call) -> None:
         for push in pushes:
-            call.send(push.body)
+            call.send_parts(push.parts)
             connection.last_push_at = self._clock()
             for observer in self._observers:
                 observer.pushed(connection, push)

@@ -22,24 +22,30 @@ _RESOURCES = 16_384
 
 @dataclass(slots=True)
 class Push:
-    """One response to write: its parts, named for tests, status and logs, and its bytes. It never
-    changes; frozen it would take four times as long to make."""
+    """One response to write: its contents, named for tests, status and logs, and its bytes in
+    parts, of which the large one is many streams'. It never changes; frozen it would take four
+    times as long to make."""
 
     type_url: str
     nonce: str
     version: str
     names: tuple[str, ...]
     removed: tuple[str, ...] = ()
-    body: bytes = dataclasses.field(default=b"", repr=False)
+    parts: tuple[bytes, ...] = dataclasses.field(default=(), repr=False)
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.parts))
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.parts)
 
 
 def sotw_push(type_url: str, nonce: str, version: str, resources: Iterable[Resource]) -> Push:
     """A DiscoveryResponse: version_info 1, resources 2, type_url 4, nonce 5."""
-    items = tuple(resources)
-    parts = [_text(1, version)]
-    parts += [field(2, item.body) for item in items]
-    parts += [_text(4, type_url), _text(5, nonce)]
-    return Push(type_url, nonce, version, tuple(i.name for i in items), (), b"".join(parts))
+    names, shared = _sotw(type_url, tuple(resources))
+    return Push(type_url, nonce, version, names, (), (_text(1, version), shared, _text(5, nonce)))
 
 
 def delta_push(
@@ -49,8 +55,15 @@ def delta_push(
     removed_resources 6. Only the version and the nonce are a stream's own."""
     items, gone = tuple(resources), tuple(removed)
     names, shared = _delta(type_url, items, gone)
-    body = b"".join((_text(1, version), shared, _text(5, nonce)))
-    return Push(type_url, nonce, version, names, gone, body)
+    return Push(type_url, nonce, version, names, gone, (_text(1, version), shared, _text(5, nonce)))
+
+
+@lru_cache(_REMEMBERED)
+def _sotw(type_url: str, items: tuple[Resource, ...]) -> tuple[tuple[str, ...], bytes]:
+    """As `_delta`."""
+    parts = [field(2, item.body) for item in items]
+    parts.append(_text(4, type_url))
+    return tuple(item.name for item in items), b"".join(parts)
 
 
 @lru_cache(_REMEMBERED)

@@ -102,7 +102,7 @@ async def test_waiting_ends_with_any_change_and_at_once_for_one_that_was_missed(
 def test_metrics_tell_pushes_rejections_statuses_and_convergence() -> None:
     one = connection(DeltaStream(EMPTY))
     metrics = Metrics(lambda: (one,))
-    metrics.pushed(one, Push(CDS, "1", "v", ("a",), (), b"12345"))
+    metrics.pushed(one, Push(CDS, "1", "v", ("a",), (), (b"12", b"345")))
     metrics.converged(one, 0.03)
     metrics.configured((BAD, BAD))
     text = metrics.text().decode()

@@ -27,6 +27,9 @@ class AdminContext:
     def auth_context(self) -> Mapping[str, Iterable[bytes]]:
         return {}
 
+    def believe(self, principal: str) -> None:
+        """There is no connection that could be somebody's."""
+
 
 async def _apply(asked: Application) -> Outcome:
     return Outcome(())

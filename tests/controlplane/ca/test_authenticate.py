@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,7 @@ class Connection:
     metadata: tuple[tuple[str, str | bytes], ...] = ()
     certificate: str = ""
     chain: str = ""
+    believed: list[str] = field(default_factory=list, compare=False)
 
     def invocation_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
         return self.metadata
@@ -38,6 +39,9 @@ class Connection:
             return {"transport_security_type": [b"ssl"]}
         found = {"x509_pem_cert": [self.certificate.encode()]}
         return found | ({"x509_pem_cert_chain": [self.chain.encode()]} if self.chain else {})
+
+    def believe(self, principal: str) -> None:
+        self.believed.append(principal)
 
 
 def bearer(token: str) -> Connection:
@@ -66,6 +70,32 @@ def signed_by(authority: Authority, identity: SpiffeId, ttl_s: float = 3600) -> 
 async def test_admin(door: Authenticator) -> None:
     for authenticate in (door.authenticate, door.authenticate_for_certificate):
         assert await authenticate(bearer(ADMIN_TOKEN), NOW) == Caller(None, admin=True, how="token")
+
+
+async def test_the_server_hears_who_it_is(door: Authenticator, tokens: JoinTokens) -> None:
+    token = tokens.create("shop", "cart", 60, True, NOW).token
+    for text, believed in ((token, [str(CART)]), (ADMIN_TOKEN, ["administrator"]), ("no", [])):
+        connection = bearer(text)
+        await door.authenticate(connection, NOW)
+        assert connection.believed == believed
+
+
+def test_what_can_be_said_of_a_head(tokens: JoinTokens) -> None:
+    door = Authenticator(tokens, ADMIN_TOKEN, "td", clock=lambda: NOW)
+    token = tokens.create("shop", "cart", 60, False, NOW).token
+    late = tokens.create("shop", "cart", 60, False, NOW - 100).token
+    for text in (token, ADMIN_TOKEN):
+        assert door.knows(bearer(text).metadata)
+        assert not door.knows((("authorization", f"Basic {text}"),))
+    for text in (late, "no", "a.b.c", ""):
+        assert not door.knows(bearer(text).metadata)
+    assert not door.knows(())
+
+
+def test_whose_connection_it_is(door: Authenticator, svid: str) -> None:
+    assert door.principal(Connection(certificate=svid).auth_context()) == str(CART)
+    assert door.principal({"x509_pem_cert": [b"none"]}) == ""
+    assert door.principal({}) == ""
 
 
 async def test_a_reusable_token_is_its_identity(door: Authenticator, tokens: JoinTokens) -> None:

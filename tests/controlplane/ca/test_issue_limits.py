@@ -12,8 +12,8 @@ from controlplane.ca.limits import (
     Limit,
     RateLimit,
     read_limits,
-    source_of,
 )
+from controlplane.rpc.peer import source_of
 
 
 def test_a_burst_then_the_rate() -> None:

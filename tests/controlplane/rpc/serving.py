@@ -11,11 +11,13 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from controlplane.rpc.connection import TURN_S
 from controlplane.rpc.context import Context
+from controlplane.rpc.guests import Guests
+from controlplane.rpc.heads import Metadata
 from controlplane.rpc.limits import DEFAULT_LIMITS, Limits
 from controlplane.rpc.server import Server
 from controlplane.rpc.tls import Credentials
+from controlplane.rpc.turns import TURN_S
 
 SERVICE = "test.Echo"
 Channel = Any
@@ -61,12 +63,15 @@ class Echo:
             "Each": grpc.stream_stream_rpc_method_handler(self._each),
             "Pairs": grpc.stream_stream_rpc_method_handler(self._pairs),
             "Waits": grpc.unary_unary_rpc_method_handler(self._waits),
+            "Believes": grpc.stream_stream_rpc_method_handler(self._believes),
             "Floods": grpc.unary_stream_rpc_method_handler(self._floods),
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def _one(self, request: bytes, context: Context) -> bytes:
         self.contexts.append(context)
+        if request == b"believe":
+            context.believe("somebody")
         if request == b"abort":
             trailing = (("why", "so"), ("why-bin", b"\0\1"))
             await context.abort(grpc.StatusCode.NOT_FOUND, "100 % nö\n", trailing)
@@ -139,6 +144,13 @@ class Echo:
             raise
         return request
 
+    async def _believes(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        """Whoever it is, once the gate is open."""
+        await self.gate.wait()
+        context.believe("somebody")
+        while (request := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
+            await context.write(b"%d" % len(request))
+
     async def _floods(self, request: bytes, context: Context) -> None:
         """As many messages of 64 KB as are taken."""
         for number in range(int(request)):
@@ -146,12 +158,27 @@ class Echo:
             self.seen.append(str(number))
 
 
+class Known:
+    """Guests of whom only `tokens` are known, by a header of that name."""
+
+    def __init__(self, *tokens: str) -> None:
+        self._tokens = tokens
+
+    def principal(self, facts: dict[str, list[bytes]]) -> str:
+        return "whoever has shown a certificate"
+
+    def knows(self, metadata: Metadata) -> bool:
+        return dict(metadata).get("token") in self._tokens
+
+
 @asynccontextmanager
 async def serving(
-    limits: Limits = DEFAULT_LIMITS, credentials: Callable[[], Credentials] | None = None
+    limits: Limits = DEFAULT_LIMITS,
+    credentials: Callable[[], Credentials] | None = None,
+    guests: Guests | None = None,
 ) -> AsyncIterator[tuple[Echo, int, Server]]:
     """The handlers, and the server's port."""
-    echo, server = Echo(), Server(limits)
+    echo, server = Echo(), Server(limits, guests)
     server.add_generic_rpc_handlers((echo.handler(),))
     if credentials is None:
         port = server.add_insecure_port("127.0.0.1:0")

@@ -12,6 +12,7 @@ import h2.connection
 import h2.events
 import pytest
 
+from controlplane.rpc.guests import Guests
 from controlplane.rpc.limits import DEFAULT_LIMITS, Limits
 from controlplane.rpc.server import Server
 from proxy.http.h2.errors import ENHANCE_YOUR_CALM, PROTOCOL_ERROR
@@ -105,8 +106,10 @@ class Raw:
 
 
 @asynccontextmanager
-async def raw(limits: Limits = DEFAULT_LIMITS) -> AsyncIterator[tuple[Echo, Raw]]:
-    async with serving(limits) as (echo, port, _):
+async def raw(
+    limits: Limits = DEFAULT_LIMITS, guests: Guests | None = None
+) -> AsyncIterator[tuple[Echo, Raw]]:
+    async with serving(limits, guests=guests) as (echo, port, _):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             yield echo, Raw(reader, writer)
@@ -266,13 +269,29 @@ async def test_half_messages_are_bounded_over_all_connections() -> None:
 
 async def test_connections_are_bounded() -> None:
     async with raw(replace(DEFAULT_LIMITS, max_connections=1)) as (_, client):
-        assert await client.one(b"x") == framed(b"x")
+        assert await client.one(b"believe") == framed(b"believe")
         port = client.port
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         async with asyncio.timeout(TIMEOUT_S):
             assert await reader.read() == b""
         writer.close()
         assert await client.one(b"x") == framed(b"x")
+
+
+async def test_who_has_proven_nothing_gives_way() -> None:
+    limits = replace(DEFAULT_LIMITS, max_connections=3)
+    async with serving(limits) as (_, port, _server):
+        clients = [Raw(*await asyncio.open_connection("127.0.0.1", port)) for _ in range(3)]
+        proven, oldest, younger = clients
+        for client in clients:
+            assert await client.one(b"x") == framed(b"x")
+        assert await proven.one(b"believe") == framed(b"believe")
+        late = Raw(*await asyncio.open_connection("127.0.0.1", port))
+        await oldest.ended()
+        for client in (proven, younger, late):
+            assert await client.one(b"x") == framed(b"x")
+        for client in (*clients, late):
+            client.close()
 
 
 async def test_a_crowd_at_one_port_leaves_others_their_room() -> None:
@@ -287,7 +306,7 @@ async def test_a_crowd_at_one_port_leaves_others_their_room() -> None:
         client.h2.send_data(stream, b"\0\0\0\xff\xff" + bytes(600))
         client.send()
         await client.until(h2.events.SettingsAcknowledged)
-        assert await client.one(b"x") == framed(b"x")
+        assert await client.one(b"believe") == framed(b"believe")
     late = Raw(*await asyncio.open_connection("127.0.0.1", ports[0]))
     await late.ended()
     for client in (*clients, late):

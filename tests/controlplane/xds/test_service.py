@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
     DiscoveryRequest,
     DiscoveryResponse,
 )
+from h2.settings import SettingCodes
 
 from certs.spiffe import SpiffeId
 from controlplane.emit.node import Node
@@ -29,6 +31,7 @@ from controlplane.xds.service import SERVICE, AdsService, Connection
 from controlplane.xds.stream import Answer
 from controlplane.xds.wire import Push
 from protos.types import CDS, HEALTH, LDS, SDS, VHDS
+from tests.controlplane.rpc.test_rpc_hostile import Raw, framed
 from tests.support.mesh import endpoint, mesh, service
 from tests.support.wait import eventually_async
 
@@ -90,8 +93,9 @@ class Server:
         self.now = 1000.0
         self.proven = 0
         self.revoked = False
+        self.seats = Seats(of_one=2)
         witnesses, clock = (self.witness,), lambda: self.now
-        self.ads = AdsService(self._prove, self.cache, witnesses, clock, Seats(of_one=2))
+        self.ads = AdsService(self._prove, self.cache, witnesses, clock, self.seats)
         self.server = RpcServer()
         self.server.add_generic_rpc_handlers((self.ads.handler(),))
         self.port = self.server.add_insecure_port("127.0.0.1:0")
@@ -205,6 +209,23 @@ async def test_a_stranger_is_refused_before_it_says_anything(channel: Channel) -
         await open_delta(channel, "").read()
     assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
     assert caught.value.details() == "no credentials"
+
+
+async def test_a_seat_is_kept_until_all_was_read(server: Server, channel: Channel) -> None:
+    """A client may end its streams, and leave what it was told with us."""
+    client = Raw(*await asyncio.open_connection("127.0.0.1", server.port))
+    client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    request = DeltaDiscoveryRequest(type_url=CDS, node=envoy_node()).SerializeToString()
+    for _ in range(2):
+        path, token = f"/{SERVICE}/DeltaAggregatedResources", "Bearer messenger"
+        stream = client.begin(path=path, authorization=token)
+        client.h2.send_data(stream, framed(request), end_stream=True)
+    client.send()
+    await eventually_async(lambda: len(server.witness.pushes) == 2 and not server.ads.connections)
+    code, reason = await refusal(open_delta(channel))
+    assert (code, "has 2 streams open" in reason) == ("RESOURCE_EXHAUSTED", True)
+    client.close()
+    await eventually_async(lambda: not server.seats.take(MESSENGER))
 
 
 async def test_another_ones_node_is_refused_with_the_reason(channel: Channel) -> None:

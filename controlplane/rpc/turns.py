@@ -1,0 +1,199 @@
+"""How the loop's time is shared among clients: so much of each turn is for what they say, and one
+client has no more than its share of that.
+
+A client is whoever its connections have proven to be, or an address where they have proven nothing;
+how many connections it has changes nothing. What has no time waits in its client's line, and the
+clients that wait take turns. Who reads nothing of what it was told is not heard either. Knows
+neither the loop nor a clock: both are given.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+log = logging.getLogger("weft.controlplane.rpc")
+
+TURN_S: Final = 0.005
+"""Of one turn of the loop, for what one client says on its calls."""
+ALL_S: Final = 0.020
+"""... and for what all of them say."""
+MESSAGE_S: Final = 0.00025
+"""What a message is taken to cost at least: its handler may wait before the work is done."""
+
+
+class Waiter(Protocol):
+    """A call. roomy: there is room for what it says, after there was none."""
+
+    roomy: bool
+
+    def go_on(self) -> None:
+        """Its turn has come."""
+
+
+class Member(Protocol):
+    """A connection, to its client."""
+
+    def waiters(self) -> Iterable[Waiter]:
+        """Its calls."""
+
+
+class Turns:
+    """Of one server. number: of the turn, counted while anybody takes time. left_s: of this one,
+    below 0 where somebody took more than there was: the turns to come have less then."""
+
+    __slots__ = ("_begun", "_clients", "_line", "_max_queued", "_soon", "clock", "left_s", "number")
+
+    def __init__(
+        self,
+        soon: Callable[[Callable[[], None]], object],
+        clock: Callable[[], float],
+        max_queued_bytes: int,
+    ) -> None:
+        """soon: calls in the next turn of the loop. clock: seconds, also within a turn."""
+        self.clock = clock
+        self.number = 0
+        self.left_s = ALL_S
+        self._soon = soon
+        self._max_queued = max_queued_bytes
+        self._begun = False
+        self._line: deque[Client] = deque()
+        self._clients: dict[str, Client] = {}
+
+    def client(self, name: str, member: Member) -> Client:
+        """Whose connection `member` is from now on, until it leaves."""
+        found = self._clients.get(name)
+        if found is None:
+            found = self._clients[name] = Client(self, name, self._max_queued)
+        found.members[member] = None
+        return found
+
+    def forget(self, client: Client) -> None:
+        """Its last connection is gone."""
+        del self._clients[client.name]
+
+    def spend(self, took_s: float) -> None:
+        self.left_s -= took_s
+        self._begin()
+
+    def line_up(self, client: Client) -> None:
+        self._line.append(client)
+        self._begin()
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._soon(self._next)
+
+    def _next(self) -> None:
+        self._begun = False
+        self.number += 1
+        self.left_s = min(ALL_S, self.left_s + ALL_S)
+        for _ in range(len(self._line)):
+            if self.left_s <= 0:
+                break
+            client = self._line.popleft()
+            client.serve()
+            if client.in_line:
+                self._line.append(client)
+        if self._line:
+            self._begin()
+
+
+class Client:
+    """members: its connections. in_line: some of its calls wait for their turns. crowded: more of
+    what it was told waits to be read than one client may have waiting."""
+
+    __slots__ = (
+        "_left_s", "_line", "_max_queued", "_queued", "_serving", "_turn", "_turns", "crowded",
+        "in_line", "members", "name",
+    )  # fmt: skip
+
+    def __init__(self, turns: Turns, name: str, max_queued_bytes: int) -> None:
+        self.name = name
+        self.members: dict[Member, None] = {}
+        self.crowded = False
+        self.in_line = False
+        self._turns = turns
+        self._turn = turns.number
+        self._left_s = TURN_S
+        self._line: deque[Waiter] = deque()
+        self._serving = False
+        self._max_queued = max_queued_bytes
+        self._queued = 0
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        return self._turns.clock
+
+    @property
+    def turn(self) -> int:
+        return self._turns.number
+
+    def leave(self, member: Member) -> None:
+        del self.members[member]
+        if not self.members:
+            self._turns.forget(self)
+
+    # ------------------------------------------------------------------ time
+
+    def has_time(self) -> bool:
+        """In this turn, for another message; whoever waits already comes first."""
+        if self.crowded or (self._line and not self._serving):
+            return False
+        return self._left() > 0 and self._turns.left_s > 0
+
+    def _left(self) -> float:
+        turn = self._turns.number
+        if turn != self._turn:
+            self._left_s = min(TURN_S, self._left_s + (turn - self._turn) * TURN_S)
+            self._turn = turn
+        return self._left_s
+
+    def spend(self, took_s: float) -> None:
+        self._left_s = self._left() - took_s
+        self._turns.spend(took_s)
+
+    def later(self, call: Waiter) -> None:
+        """Its `go_on` is called in a turn that has time for it."""
+        self._line.append(call)
+        self._line_up()
+
+    def _line_up(self) -> None:
+        if self._line and not self.in_line and not self.crowded:
+            self.in_line = True
+            self._turns.line_up(self)
+
+    def serve(self) -> None:
+        """Those of its calls that wait, as long as there is time."""
+        self._serving = True
+        try:
+            for _ in range(len(self._line)):
+                if not self.has_time():
+                    break
+                self._line.popleft().go_on()
+        finally:
+            self._serving = False
+            self.in_line = bool(self._line) and not self.crowded
+
+    # ------------------------------------------------------------------ what it does not read
+
+    def queue(self, more: int) -> None:
+        """Bytes that wait to be read, more or fewer than before."""
+        self._queued += more
+        if not self.crowded and self._queued > self._max_queued:
+            self.crowded = True
+            log.warning(
+                "client=%s does not read: %d bytes wait for it, it is told no more for now",
+                self.name,
+                self._queued,
+            )
+        elif self.crowded and self._queued * 2 <= self._max_queued:
+            self.crowded = False
+            for member in self.members:
+                for call in member.waiters():
+                    call.roomy = True
+                    self._line.append(call)
+            self._line_up()
