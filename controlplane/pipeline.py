@@ -7,35 +7,28 @@ did not change is the same object from rebuild to rebuild, and is passed over he
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 from controlplane.announce import announcements
+from controlplane.contents import Contents
 from controlplane.debounce import Debouncer
-from controlplane.emit.node import Node
 from controlplane.emit.patch_values import faults as patch_faults
 from controlplane.federation.federation import Federation
 from controlplane.inventory import Inventory
 from controlplane.mesh.conditions import ObjectConditions
-from controlplane.mesh.model import Mesh, Status
+from controlplane.mesh.model import Status
 from controlplane.mesh.statuses import in_order
 from controlplane.metrics import Metrics
 from controlplane.openid.discovery import Discovery
 from controlplane.status import StatusRegistry
 from controlplane.translate import build
-from controlplane.translate.differences import differences
 from controlplane.translate.memo import Memo
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.culprits import Culprits
-from controlplane.xds.kept import Kept
 from controlplane.xds.refusals import Refusals
 from controlplane.xds.service import AdsService
 from protos.frozen import frozen
-
-_ANY_SIDECAR = Node("", http_proxy_port=1, weft_agent=True, on_demand=True)
-"""On demand, as a change then costs what it is, and not the whole table of routes."""
 
 
 @frozen
@@ -61,8 +54,7 @@ class Pipeline:
         self._outlets = outlets
         self._clock = clock
         self._memo = Memo()
-        self._digests: Kept[int] = Kept()
-        self._workloads = _Total()
+        self._contents = Contents()
         self._said: tuple[tuple[Status, ...], tuple[Status, ...]] | None = None
         self._statuses: tuple[Status, ...] = ()
         self._debouncer = Debouncer(self.rebuild)
@@ -104,7 +96,8 @@ class Pipeline:
         if self._said is None or said is not self._said[0] or others != self._said[1]:
             self._said = (said, others)
             self._tell(in_order((*said, *others)))
-        to.registry.configured(self._version(mesh), mesh, self._statuses, self._clock())
+        version = self._contents.version(mesh, to.cache.alike, to.cache.apart)
+        to.registry.configured(version, mesh, self._statuses, self._clock())
         to.ads.publish()
         self.on_conditions(mesh.conditions)
 
@@ -114,39 +107,5 @@ class Pipeline:
         self._statuses = statuses
         self._outlets.metrics.configured(statuses)
 
-    def _version(self, mesh: Mesh) -> str:
-        """Of all that proxies get, by content: nothing new has the version that it had."""
-        kept = self._digests
-        kept.sweep()
-        digest = self._workloads.of(mesh.workloads)
-        security = kept.get("security", (mesh.security,), partial(_digest, mesh.security))
-        edges = kept.get("gateways", (mesh.gateways,), partial(_digest, mesh.gateways))
-        patches = kept.get("patches", (mesh.patches,), partial(_digest, mesh.patches))
-        pods = kept.get("pods", (mesh.pods.stamp,), partial(_digest, mesh.pods.stamp))
-        logs = kept.get("logs", (mesh.logs,), partial(_digest, mesh.logs))
-        outbound = self._outlets.cache.snapshot(_ANY_SIDECAR).version
-        every = f"{outbound}{digest}{security}{edges}{patches}{logs}{pods}"
-        return hashlib.sha256(every.encode()).hexdigest()[:16]
-
     def close(self) -> None:
         self._debouncer.cancel()
-
-
-class _Total:
-    """The sum of digests of many, of which mostly few are new."""
-
-    __slots__ = ("_items", "_sum")
-
-    def __init__(self) -> None:
-        self._items: tuple[object, ...] = ()
-        self._sum = 0
-
-    def of(self, items: tuple[object, ...]) -> int:
-        gone, new = differences(self._items, items)
-        self._sum += sum(map(_digest, new)) - sum(map(_digest, gone))
-        self._items = items
-        return self._sum
-
-
-def _digest(value: object, last: int | None = None) -> int:
-    return int.from_bytes(hashlib.sha256(repr(value).encode()).digest()[:8], "big")

@@ -30,7 +30,7 @@ from controlplane.emit.node import Node, seated
 from controlplane.emit.patch_tables import ROUTES
 from controlplane.emit.patches import asked_of
 from controlplane.emit.sidecars.capture import Capture
-from controlplane.mesh.model import Mesh, Status, Workload
+from controlplane.mesh.model import Mesh, Service, Status, Workload
 from controlplane.resources import (
     NO_LAYER,
     Layer,
@@ -191,6 +191,16 @@ class SnapshotCache:
             seat.revoked, seat.secrets, seat.epoch = revoked, secrets, self._epoch
             seat.extra = self.extras_for is not None
         return made.snapshot
+
+    @property
+    def alike(self) -> str:
+        """The version of what all clients see alike of services, but for their routes."""
+        return " ".join(f"{layer.digest:x}" for layer in self._shared.layers)
+
+    @property
+    def apart(self) -> tuple[Service, ...]:
+        """The services that clients see differently."""
+        return self._catalog.own
 
     def judge(self, nodes: Iterable[Node]) -> None:
         """Tries patches that are new on the nodes that are here, so that `statuses` has them."""
