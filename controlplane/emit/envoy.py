@@ -15,6 +15,7 @@ from controlplane.emit import (
     clients,
     clusters,
     credentials,
+    families,
     gateway,
     jwt,
     listeners,
@@ -115,8 +116,10 @@ def capture_for(mesh: Mesh, node: Node) -> Capture | None:
     """What the outbound side of a node that intercepts depends on; None for any other."""
     if not node.intercepts:
         return None
-    labels = _labels(node, mesh.workload_of(node.namespace, node.pod, node.workload))
-    return capture_of(mesh, node, labels, _logs(mesh, node, labels))
+    workload = mesh.workload_of(node.namespace, node.pod, node.workload)
+    labels = _labels(node, workload)
+    places = families.wildcards(node, workload)
+    return capture_of(mesh, node, labels, _logs(mesh, node, labels), places)
 
 
 def _logs(mesh: Mesh, node: Node, labels: Mapping[str, str]) -> Logs:

@@ -33,7 +33,8 @@ class Node:
     calls by name, by VHDS and on-demand CDS, instead of taking all (WEFT_ON_DEMAND). pod: the name
     of its pod, if it is in one. group: the WorkloadGroup by which it registers itself, as the
     WorkloadEntry that `workload` names (AUTO_REGISTER_GROUP). settings: of its own, in place of the
-    mesh's (PROXY_CONFIG). metadata: all that is a text or a
+    mesh's (PROXY_CONFIG). ipv6: its address is; dual: it says that it has one of the other family,
+    too (INSTANCE_IPS). metadata: all that is a text or a
     number, as a text."""
 
     id: str
@@ -50,6 +51,7 @@ class Node:
     dialect: Dialect = "envoy"
     interception: Interception = "NONE"
     ipv6: bool = False
+    dual: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
     pod: str = ""
     group: str = ""
@@ -101,10 +103,21 @@ def parse(node: EnvoyNode) -> Node:
         user_agent=_user_agent(node),
         dialect=_dialect(node),
         interception=_interception(node),
-        ipv6=node.id.count("~") == 3 and ":" in node.id.split("~")[1],
+        ipv6=_is_ipv6(node),
+        dual=_is_dual(node),
         metadata={name: _text(metadata, name) for name in _plain(metadata)},
         settings=_settings(metadata),
     )
+
+
+def _is_ipv6(node: EnvoyNode) -> bool:
+    return node.id.count("~") == 3 and ":" in node.id.split("~")[1]
+
+
+def _is_dual(node: EnvoyNode) -> bool:
+    """Whether it has an address of another family than that of its id."""
+    said = (one.strip() for one in _text(node.metadata, "INSTANCE_IPS").split(","))
+    return any(is_ip(one) and (":" in one) is not _is_ipv6(node) for one in said)
 
 
 def address_of(node_id: str) -> str:

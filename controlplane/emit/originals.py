@@ -17,7 +17,12 @@ def go_as_addressed(cluster: Cluster) -> None:
         cluster.ClearField(chosen)
 
 
-def from_own_source(cluster: Cluster, ipv6: bool = False) -> None:
+def from_own_source(cluster: Cluster, ipv6: bool = False, dual: bool = False) -> None:
+    """dual: there are hosts of the other family, too."""
     source = cluster.upstream_bind_config.source_address
     source.address = OWN_SOURCE[ipv6]
     source.port_value = 0
+    if dual:
+        more = cluster.upstream_bind_config.extra_source_addresses.add().address
+        more.address = OWN_SOURCE[not ipv6]
+        more.port_value = 0

@@ -57,7 +57,7 @@ class ServicePort(Record):
 @record
 class ServiceSpec(Record):
     IGNORED = names(
-        "allocateLoadBalancerNodePorts clusterIPs externalTrafficPolicy "
+        "allocateLoadBalancerNodePorts externalTrafficPolicy "
         "healthCheckNodePort ipFamilyPolicy loadBalancerClass loadBalancerIP "
         "loadBalancerSourceRanges sessionAffinityConfig"
     )
@@ -72,10 +72,17 @@ class ServiceSpec(Record):
     ports: tuple[ServicePort, ...] = optional(list_of(obj(ServicePort)), ())
     selector: Mapping[str, str] = optional(LABELS, {})
     cluster_ip: str = optional(_ip_or_none, "", key="clusterIP")
+    cluster_ips: tuple[str, ...] = optional(list_of(_ip_or_none), (), key="clusterIPs")
     external_name: str = optional(HOST, "")
     external_ips: tuple[str, ...] = optional(list_of(ip), (), key="externalIPs")
     ip_families: tuple[str, ...] = optional(list_of(enum("IPv4", "IPv6")), ())
     publish_not_ready_addresses: bool = optional(boolean, False)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Its own, one for each family."""
+        every = dict.fromkeys((self.cluster_ip, *self.cluster_ips))
+        return tuple(one for one in every if one not in ("", "None"))
 
     def check(self) -> Iterator[tuple[str, str]]:
         if self.type == "ExternalName" and not self.external_name:

@@ -166,7 +166,7 @@ def _plain(service: core.Service, exports: tuple[str, ...], report: Report) -> S
         ports=tuple(_ports(service, report)),
         aliases=(base, f"{base}.svc"),
         local_aliases=(service.name,),
-        addresses=() if spec.cluster_ip in ("", "None") else (spec.cluster_ip,),
+        addresses=spec.addresses,
         resolution="DNS" if external else "STATIC",
         external=external,
         headless=spec.cluster_ip == "None" and not external,

@@ -35,6 +35,7 @@ SIDECAR_GROUP = 1337
 """Whose connections are not redirected again (Istio's)."""
 
 POD, SECOND_POD, VIP, ELSEWHERE = "10.1.0.9", "10.1.0.8", "10.96.0.3", "192.0.2.7"
+POD_6, VIP_6, ELSEWHERE_6 = "fd00:1::9", "fd00:96::3", "2001:db8::7"
 RULES = f"""
 table ip weft {{
   chain output {{
@@ -42,6 +43,16 @@ table ip weft {{
     ip daddr 127.0.0.0/8 return
     ip saddr 127.0.0.6 return
     meta skgid {SIDECAR_GROUP} ip daddr {POD} tcp dport 1-65535 redirect to :15006
+    meta skgid {SIDECAR_GROUP} return
+    tcp dport 1-65535 redirect to :15001
+  }}
+}}
+table ip6 weft {{
+  chain output {{
+    type nat hook output priority -100;
+    ip6 daddr ::1 return
+    ip6 saddr ::6 return
+    meta skgid {SIDECAR_GROUP} ip6 daddr {POD_6} tcp dport 1-65535 redirect to :15006
     meta skgid {SIDECAR_GROUP} return
     tcp dport 1-65535 redirect to :15001
   }}
@@ -55,6 +66,23 @@ table ip weft {{
     meta mark 1337 return
     ct mark 1337 return
     meta skgid {SIDECAR_GROUP} ip daddr {POD} tcp dport 1-65535 meta mark set 2 accept
+    meta skgid {SIDECAR_GROUP} return
+    tcp dport 1-65535 meta mark set 1
+  }}
+  chain prerouting {{
+    type filter hook prerouting priority mangle;
+    meta mark 1337 ct mark set 1337 return
+    meta mark 1 meta l4proto tcp tproxy to :15001 accept
+    meta mark 2 meta l4proto tcp tproxy to :15006 accept
+  }}
+}}
+table ip6 weft {{
+  chain output {{
+    type route hook output priority mangle;
+    ip6 daddr ::1 return
+    meta mark 1337 return
+    ct mark 1337 return
+    meta skgid {SIDECAR_GROUP} ip6 daddr {POD_6} tcp dport 1-65535 meta mark set 2 accept
     meta skgid {SIDECAR_GROUP} return
     tcp dport 1-65535 meta mark set 1
   }}
@@ -81,6 +109,7 @@ kind: Service
 metadata: {name: messenger, namespace: default}
 spec:
   clusterIP: 10.96.0.3
+  clusterIPs: [10.96.0.3, "fd00:96::3"]
   selector: {app: messenger}
   ports:
   - {name: http, port: 80, targetPort: 8080}
@@ -189,7 +218,15 @@ def _answer(place: str, source: str, request: bytes) -> bytes:
 
 async def _applications() -> list[asyncio.Server]:
     places = [(POD, port) for port in (8080, 8082, 8083, 8084, 9000)]
-    places += [(SECOND_POD, 6000), (ELSEWHERE, 6000), (ELSEWHERE, 80), (ELSEWHERE, 9000)]
+    places += [
+        (POD_6, 8080),
+        (POD_6, 9000),
+        (ELSEWHERE_6, 9000),
+        (SECOND_POD, 6000),
+        (ELSEWHERE, 6000),
+        (ELSEWHERE, 80),
+        (ELSEWHERE, 9000),
+    ]
     servers = [await asyncio.start_server(_application, *place) for place in places]
     return [*servers, await asyncio.start_server(_greeter, POD, 8085)]
 
@@ -270,6 +307,12 @@ async def _calls() -> dict[str, str]:
         "http to an unknown place": _get(ELSEWHERE, 80, "unknown.example.com"),
         "bytes to an unknown place": _bytes(ELSEWHERE, 9000),
         "the port of the sidecar itself": _bytes(ELSEWHERE, 15001),
+        "http to a service over IPv6": _get(VIP_6, 80, "messenger"),
+        "tcp to a service over IPv6": _bytes(VIP_6, 82),
+        "http without TLS over IPv6": _get(POD_6, 8080, "messenger"),
+        "bytes to a port that no service has over IPv6": _bytes(POD_6, 9000),
+        "bytes to an unknown place over IPv6": _bytes(ELSEWHERE_6, 9000),
+        "the port of the sidecar itself over IPv6": _bytes(ELSEWHERE_6, 15001),
         "where http from another pod comes from": _source_seen(SECOND_POD, POD, 8080),
     }
     return {name: await call for name, call in wanted.items()}
@@ -280,12 +323,16 @@ async def _calls() -> dict[str, str]:
 
 def _prepare(mode: str) -> None:
     marked = [("ip", "rule", "add", "fwmark", str(mark), "lookup", "100") for mark in (1, 2)]
-    locally = ("ip", "route", "add", "local", "0.0.0.0/0", "dev", "lo", "table", "100")
+    marked += [("ip", "-6", *one[1:]) for one in marked]
+    marked.append(("ip", "route", "add", "local", "0.0.0.0/0", "dev", "lo", "table", "100"))
+    marked.append(("ip", "-6", "route", "add", "local", "::/0", "dev", "lo", "table", "100"))
+    mine = ("::6", POD_6, VIP_6, ELSEWHERE_6)
     for words in (
         ("ip", "link", "set", "lo", "up"),
         *(("ip", "address", "add", f"{one}/32", "dev", "lo") for one in (POD, SECOND_POD)),
         *(("ip", "address", "add", f"{one}/32", "dev", "lo") for one in (VIP, ELSEWHERE)),
-        *((*marked, locally) if mode == "TPROXY" else ()),
+        *(("ip", "-6", "address", "add", f"{one}/128", "dev", "lo", "nodad") for one in mine),
+        *(marked if mode == "TPROXY" else ()),
     ):
         subprocess.run(words, check=True)
     rules = TPROXY_RULES if mode == "TPROXY" else RULES
@@ -310,6 +357,8 @@ async def _sidecar(
 ) -> AsyncIterator[ProxyProcess]:
     await judge.server.start()
     made = judge.bootstrap(True, mode)
+    made["node"]["metadata"]["INSTANCE_IPS"] = f"{POD},{POD_6}"
+    del made["node"]["metadata"]["WEFT_GATEWAY"]
     proxy = _in_group(_PROXIES[kind](made, directory))
     await asyncio.to_thread(proxy.start)
     try:

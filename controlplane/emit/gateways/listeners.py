@@ -69,6 +69,8 @@ def listeners(context: Context) -> Made:
             traffic_direction=TrafficDirection.OUTBOUND,
             filter_chains=list(builder.chains(servers)),
         )
+        if address == context.place.address:
+            families.listen_at(listener, port, context.place.more)
         if any(server.is_tls for _, server in servers):
             listener.listener_filters.append(managers.inspector())
         if listener.filter_chains:

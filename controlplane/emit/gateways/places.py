@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import ip_address
 
+from controlplane.emit.families import wildcards
 from controlplane.emit.node import Node
 from controlplane.mesh.gateways import Gateway, Server
 from controlplane.mesh.ip import is_ip
@@ -12,7 +13,6 @@ from controlplane.mesh.model import Mesh, Workload
 from controlplane.mesh.scopes import GATEWAY_NAME
 from protos.frozen import frozen
 
-EVERYWHERE = "0.0.0.0"
 ROUTER = "router~"
 """Begins the node id of Istio's gateways."""
 
@@ -27,13 +27,14 @@ ANY_SERVICE = ("", "")
 @frozen
 class Place:
     """A proxy as a gateway. ports: by namespace and host of the Service before it; ANY_SERVICE
-    stands for all of them. proven: it is the workload that it says, so that it may have private
-    keys."""
+    stands for all of them. more: addresses that go with `address`. proven: it is the workload that
+    it says, so that it may have private keys."""
 
     gateways: tuple[Gateway, ...]
     address: str
     ports: Mapping[tuple[str, str], Ports]
     proven: bool
+    more: tuple[str, ...] = ()
 
     def address_of(self, server: Server) -> str:
         return server.bind or self.address
@@ -59,7 +60,8 @@ def place_of(mesh: Mesh, node: Node) -> Place | None:
     if not found:
         return None
     proven = workload is not None and workload.service_account == node.service_account
-    return Place(found, _address(workload), _ports(mesh, workload), proven)
+    address, *more = _addresses(node, workload)
+    return Place(found, address, _ports(mesh, workload), proven, tuple(more))
 
 
 def _may_be(gateway: Gateway, node: Node, labels: Mapping[str, str]) -> bool:
@@ -68,11 +70,15 @@ def _may_be(gateway: Gateway, node: Node, labels: Mapping[str, str]) -> bool:
     return chosen or node.id.startswith(ROUTER) or GATEWAY_NAME in labels
 
 
-def _address(workload: Workload | None) -> str:
+def _addresses(node: Node, workload: Workload | None) -> tuple[str, ...]:
     """Every address, but of a workload on the loopback (a laptop's) only that one."""
-    if workload is not None and is_ip(workload.address):
-        return workload.address if ip_address(workload.address).is_loopback else EVERYWHERE
-    return EVERYWHERE
+    if workload is not None and _is_laptop(workload):
+        return (workload.address,)
+    return wildcards(node, workload)
+
+
+def _is_laptop(workload: Workload) -> bool:
+    return is_ip(workload.address) and ip_address(workload.address).is_loopback
 
 
 def _ports(mesh: Mesh, workload: Workload | None) -> Mapping[tuple[str, str], Ports]:
@@ -81,7 +87,7 @@ def _ports(mesh: Mesh, workload: Workload | None) -> Mapping[tuple[str, str], Po
     if workload is None:
         return {ANY_SERVICE: {}}
     own = f"{workload.namespace}/{workload.name}"
-    address = workload.address if _address(workload) == EVERYWHERE else ""
+    address = "" if _is_laptop(workload) else workload.address
     found: dict[tuple[str, str], dict[int, dict[int, None]]] = {ANY_SERVICE: {}}
     for service in mesh.services:
         for endpoint in service.endpoints:

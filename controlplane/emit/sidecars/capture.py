@@ -38,8 +38,9 @@ _EVERYTHING = (Egress(Import(Scope(), (("*", "*"),))),)
 
 @frozen
 class Capture:
-    """wildcard: the address that stands for all of the node's family. by_name: the proxy can look
-    up where TLS wants to go by its server name. Not all of it is hashed, but all is compared."""
+    """wildcard: the address that stands for all of the node's family, second: for all of the other
+    one, '' if it has no such address. by_name: the proxy can look up where TLS wants to go by its
+    server name. Not all of it is hashed, but all is compared."""
 
     mode: str
     wildcard: str
@@ -48,6 +49,11 @@ class Capture:
     sidecar: Sidecar = field(default=NO_SIDECAR, hash=False)
     logs: Logs = field(default=DEFAULT, hash=False)
     rule_filters: RuleFilters = field(default=NO_FILTERS, hash=False)
+    second: str = ""
+
+    @property
+    def more(self) -> tuple[str, ...]:
+        return (self.second,) if self.second else ()
 
     @property
     def egress(self) -> tuple[Egress, ...]:
@@ -63,12 +69,15 @@ class Capture:
         return self.mode == "TPROXY"
 
 
-def capture_of(mesh: Mesh, node: Node, labels: Mapping[str, str], logs: Logs) -> Capture | None:
-    """None for a proxy that intercepts nothing. labels: of the node's workload."""
+def capture_of(
+    mesh: Mesh, node: Node, labels: Mapping[str, str], logs: Logs, wildcards: tuple[str, ...]
+) -> Capture | None:
+    """None for a proxy that intercepts nothing. labels: of the node's workload. wildcards: of its
+    families."""
     if node.interception == "NONE":
         return None
-    wildcard = "::" if node.ipv6 else "0.0.0.0"
+    wildcard, second = (*wildcards, "")[:2]
     sidecar = sidecar_of(mesh.sidecars, node.namespace, labels)
     by_name = not node.weft_agent
     whole = (mesh.interception, sidecar, logs, mesh.rule_filters)
-    return Capture(node.interception, wildcard, by_name, *whole)
+    return Capture(node.interception, wildcard, by_name, *whole, second=second)

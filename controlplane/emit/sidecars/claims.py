@@ -14,6 +14,7 @@ from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 
 from controlplane.emit import http_actions, managers
 from controlplane.emit.clients import Caller
+from controlplane.emit.families import within
 from controlplane.emit.routes import HTTP_PROTOCOLS
 from controlplane.emit.sidecars import relays
 from controlplane.emit.sidecars.capture import PLAIN_HTTP, Capture
@@ -123,13 +124,19 @@ def _places(
     elif kind_of(port) == "HTTP":
         yield wildcard, ()
     elif service.headless:
-        places = {e.address for e in service.endpoints if port.number in e.ports}
-        yield from ((address, ()) for address in sorted(places))
+        there = [e for e in service.endpoints if port.number in e.ports]
+        own = (_own(context, (e.address, *e.more_addresses)) for e in there)
+        yield from ((one, ()) for one in sorted({one for every in own for one in every}))
     else:
-        ranges = tuple(one for one in service.addresses if "/" in one)
-        yield from ((one, ()) for one in service.addresses if "/" not in one)
-        if ranges or not service.addresses:
+        addresses = _own(context, service.addresses)
+        ranges = tuple(one for one in addresses if "/" in one)
+        yield from ((one, ()) for one in addresses if "/" not in one)
+        if ranges or not addresses:
             yield wildcard, ranges
+
+
+def _own(context: Context, addresses: tuple[str, ...]) -> tuple[str, ...]:
+    return within(addresses, context.capture.wildcard, context.capture.second)
 
 
 def _http(bind: str, port: ServicePort, routes: str, looks: bool, context: Context) -> FilterChain:

@@ -16,7 +16,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
 from envoy.extensions.filters.listener.original_src.v3.original_src_pb2 import OriginalSrc
 
-from controlplane.emit import entering, names, tls
+from controlplane.emit import entering, families, names, tls
 from controlplane.emit.access import Guards
 from controlplane.emit.explanations import of_tokens
 from controlplane.emit.gateways.tls import HTTP_ALPN, downstream
@@ -125,6 +125,7 @@ def tables(inside: Inside) -> list[RouteConfiguration]:
 
 def _virtual(chains: list[FilterChain], capture: Capture) -> Listener:
     made = _listener(VIRTUAL_INBOUND, capture.wildcard, capture.settings.inbound_port, capture)
+    families.listen_at(made, capture.settings.inbound_port, capture.more)
     made.filter_chains.extend(chains)
     original = packed(OriginalDst())
     found = ListenerFilter(name="envoy.filters.listener.original_dst", typed_config=original)

@@ -16,7 +16,7 @@ from envoy.config.listener.v3.listener_components_pb2 import (
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 import HttpInspector
 
-from controlplane.emit import managers, names
+from controlplane.emit import families, managers, names
 from controlplane.emit.sidecars import relays
 from controlplane.emit.sidecars.capture import BLACK_HOLE, VIRTUAL_OUTBOUND, Capture
 from controlplane.emit.sidecars.claims import Claim
@@ -55,6 +55,8 @@ def listener(claims: Iterable[Claim], capture: Capture, targets: Targets) -> Lis
         traffic_direction=TrafficDirection.OUTBOUND,
         continue_on_listener_filters_timeout=True,
     )
+    if first.bind == capture.wildcard:
+        families.listen_at(made, first.port, capture.more)
     if not first.bound:
         made.bind_to_port.value = False
     _set_chains(made, [chain for claim in taken for chain in claim.chains])
@@ -174,6 +176,7 @@ def virtual_outbound(capture: Capture, targets: Targets) -> Listener:
         traffic_direction=TrafficDirection.OUTBOUND,
         filter_chains=[shut, rest],
     )
+    families.listen_at(made, port, capture.more)
     made.use_original_dst.value = True
     if capture.transparent:
         made.transparent.value = True

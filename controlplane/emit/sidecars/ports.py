@@ -133,14 +133,21 @@ def clusters(workload: Workload, capture: Capture) -> dict[str, Cluster]:
     found: dict[str, Cluster] = {}
     for port in ports_of(workload, capture):
         if port.cluster not in found:
-            ipv6, keeps_case = is_ipv6(workload.address), capture.settings.keeps_case
-            made = found[port.cluster] = _cluster(port, ipv6, keeps_case)
+            keeps_case = capture.settings.keeps_case
+            made = found[port.cluster] = _cluster(port, keeps_case)
+            if made.type == Cluster.ORIGINAL_DST or not _is_inside(port.app[0]):
+                own = is_ipv6(workload.address), bool(capture.second)
+                originals.from_own_source(made, *own)
             if capture.transparent:  # it comes from where the client's connection does
                 made.ClearField("upstream_bind_config")
     return found
 
 
-def _cluster(port: Port, ipv6: bool, keeps_case: bool) -> Cluster:
+def _is_inside(address: str) -> bool:
+    return address.startswith(UNIX) or address in ("127.0.0.1", "::1")
+
+
+def _cluster(port: Port, keeps_case: bool) -> Cluster:
     cluster = Cluster(name=port.cluster, alt_stat_name=port.stat_name)
     pool = port.pool or ConnectionPool()
     limits.bound(cluster, pool)
@@ -151,11 +158,8 @@ def _cluster(port: Port, ipv6: bool, keeps_case: bool) -> Cluster:
     address, number = port.app
     if not address:
         originals.go_as_addressed(cluster)
-        originals.from_own_source(cluster, ipv6)
         return cluster
     cluster.type = Cluster.STATIC
     local = Endpoint(address, {number: number})
     cluster.load_assignment.CopyFrom(load_assignment(cluster.name, groups((local,)), number))
-    if not address.startswith(UNIX) and address not in ("127.0.0.1", "::1"):
-        originals.from_own_source(cluster, ipv6)
     return cluster

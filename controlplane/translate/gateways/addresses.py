@@ -50,5 +50,5 @@ def _addresses(service: core.Service) -> Iterator[str]:
     outside = [*(one.ip or one.hostname for one in ingress), *spec.external_ips]
     if any(outside):
         yield from (one for one in outside if one)
-    elif spec.type in ("ClusterIP", "NodePort") and spec.cluster_ip not in ("", "None"):
-        yield spec.cluster_ip
+    elif spec.type in ("ClusterIP", "NodePort"):
+        yield from spec.addresses

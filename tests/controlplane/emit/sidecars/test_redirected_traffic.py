@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from tests.support.envoy import ROOT, require_envoy
-from tests.support.redirected import ELSEWHERE, NFT, POD, RULES, SECOND_POD, TPROXY_RULES
+from tests.support.redirected import (
+    ELSEWHERE,
+    ELSEWHERE_6,
+    NFT,
+    POD,
+    POD_6,
+    RULES,
+    SECOND_POD,
+    TPROXY_RULES,
+)
 
 BOUNDED_S = 180.0
 
@@ -22,8 +31,15 @@ SOURCES = {"REDIRECT": ("127.0.0.6", "127.0.0.6"), "TPROXY": (POD, SECOND_POD)}
 where they do."""
 
 
+SOURCES_6 = {"REDIRECT": "::6", "TPROXY": POD_6}
+
+
 def _from_app(port: int, peer: bool, source: str) -> str:
     return "200 " + json.dumps({"at": f"{POD}:{port}", "from": source, "peer": peer})
+
+
+def _over_6(port: int, source: str) -> str:
+    return "200 " + json.dumps({"at": f"{POD_6}:{port}", "from": source, "peer": False})
 
 
 def _echoed(address: str, port: int) -> str:
@@ -46,6 +62,9 @@ def _to_services(own: str, other: str) -> dict[str, str]:
         "tcp to an address": _echoed(ELSEWHERE, 9000),
         "tcp to an address of a subnet": _echoed(SECOND_POD, 6000),
         "the port of the sidecar itself": "",
+        "http to a service over IPv6": _from_app(8080, True, own),
+        "tcp to a service over IPv6": _echoed(POD, 8082),
+        "the port of the sidecar itself over IPv6": "",
         "where http from another pod comes from": other,
     }
 
@@ -61,6 +80,9 @@ def _expected(mode: str) -> dict[str, dict[str, str]]:
         | {
             "http without TLS": _from_app(8080, False, own),
             "bytes to a port that no service has": _echoed(POD, 9000),
+            "http without TLS over IPv6": _over_6(8080, SOURCES_6[mode]),
+            "bytes to a port that no service has over IPv6": _echoed(POD_6, 9000),
+            "bytes to an unknown place over IPv6": _echoed(ELSEWHERE_6, 9000),
             "http to an unknown place": f"200 {PLACE}",
             "bytes to an unknown place": _echoed(ELSEWHERE, 9000),
         },
@@ -69,6 +91,9 @@ def _expected(mode: str) -> dict[str, dict[str, str]]:
         | {
             "http without TLS": "no answer",
             "bytes to a port that no service has": "",
+            "http without TLS over IPv6": "no answer",
+            "bytes to a port that no service has over IPv6": "",
+            "bytes to an unknown place over IPv6": "",
             "http to an unknown place": "502",
             "bytes to an unknown place": "",
         },
