@@ -31,12 +31,14 @@ from proxy.tls.build import (
     verifies,
 )
 from proxy.tls.failure import CHAIN, TlsConfigError, TlsFailed
+from proxy.tls.kept import Kept
 from proxy.tls.ocsp import staple
 from proxy.tls.openssl import choose_alpn, set_verify
 from proxy.tls.own import OwnCertificates
 from proxy.tls.peer import certificate_facts
 from proxy.tls.revoked import revoked_now
 from proxy.tls.session import Resumable, Session, judged
+from proxy.tls.start import sends_one_ticket
 from proxy.tls.verify import Verifier, described
 
 Contexts = MutableMapping[tuple[object, ...], SSL.Context]
@@ -45,17 +47,23 @@ Contexts = MutableMapping[tuple[object, ...], SSL.Context]
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
-    """Terminates TLS of a filter chain. own: what it may show."""
+    """Terminates TLS of a filter chain. own: what it may show. kept: sessions of its clients."""
 
     ssl_context: SSL.Context
     verifier: Verifier | None
     own: OwnCertificates
+    kept: Kept
 
     def session(self) -> Session:
-        return Session(self.ssl_context, self.verifier, server=True)
+        kept = self.kept
+        session = Session(self.ssl_context, self.verifier, server=True, free=kept.free)
+        if kept.keeps:
+            session.want_no_ticket()
+        return session
 
     def verify(self, session: Session, now: float) -> bool:
         """After the handshake: what was verified in an earlier one must still hold."""
+        self.kept.add(session)
         return _holds(self.verifier, session, now)
 
 
@@ -175,7 +183,14 @@ def server_context(tls: DownstreamTls, secrets: Mapping[str, Secret]) -> ServerT
         return context
 
     own = OwnCertificates(certificates, make)
-    return ServerTls(own.context, verifier, own)
+    return ServerTls(own.context, verifier, own, _kept(own.context, tls))
+
+
+def _kept(context: SSL.Context, tls: DownstreamTls) -> Kept:
+    """Where a handshake brings two tickets, one of their sessions would be known to OpenSSL only,
+    which keeps 20,480."""
+    only = not tls.stateless_resumption
+    return Kept(context, keeps=tls.stateful_resumption and (only or sends_one_ticket()), only=only)
 
 
 def _server_mode(tls: DownstreamTls, validation: ValidationContext | None) -> int | None:

@@ -10,6 +10,7 @@ sessions share: they belong to one thread.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from OpenSSL import SSL
@@ -129,11 +130,12 @@ class Session:
         server: bool,
         server_name: str = "",
         wanted_name: str = "",
+        free: Callable[[Any], None] = _ssl_free,
     ) -> None:
         """verifier: judges the peer's certificate, where `context` asks `judged`. server_name: the
-        SNI to send, '' for none."""
+        SNI to send, '' for none. free: of the `SSL *`, at its end."""
         self._context = context  # it keeps the callbacks
-        self._ssl = ssl = ffi.gc(_ssl_new(context._context), _ssl_free)
+        self._ssl = ssl = ffi.gc(_ssl_new(context._context), free)
         self.ended = False
         self.blocked = False
         self.refusal = Refusal()
@@ -152,6 +154,10 @@ class Session:
     def attach(self, descriptor: int) -> None:
         """The socket to use, before anything else; whoever owns it closes it."""
         lib.SSL_set_fd(self._ssl, descriptor)
+
+    def want_no_ticket(self) -> None:
+        """Before the handshake: the server keeps the session, and its tickets only name it."""
+        lib.SSL_set_options(self._ssl, SSL.OP_NO_TICKET)
 
     # ------------------------------------------------------------------ the handshake
 
@@ -227,10 +233,10 @@ class Session:
     def keep(self) -> None:
         """The peer may have sent what resumes this session: a client's matter."""
 
-    # ------------------------------------------------------------------ resumption, a client's
+    # ------------------------------------------------------------------ resumption
 
     def resume(self, earlier: Resumable) -> None:
-        """Before the handshake; `earlier` is of the same context."""
+        """A client's, before the handshake; `earlier` is of the same context."""
         lib.SSL_set_session(self._ssl, earlier.session)
 
     def resumable(self) -> Resumable | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import ssl
 import sys
-from collections.abc import MutableMapping
+from array import array
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ VARIABLE: Final = "OPENSSL_CONF"
 OURS: Final = Path(__file__).with_name("openssl.cnf")
 # The other OpenSSL of this process, Python's own, has read the system's configuration by now.
 PYTHONS: Final = ssl.OPENSSL_VERSION
+_AT_SECURE: Final = 23
 
 
 def send_one_ticket(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -22,3 +24,14 @@ def send_one_ticket(environment: MutableMapping[str, str] = os.environ) -> None:
     reads it then; a configuration of the user's own stands."""
     if "cryptography" not in sys.modules:
         environment.setdefault(VARIABLE, str(OURS))
+
+
+def sends_one_ticket(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether that was heard: not by a process with more rights than its user, for which
+    OpenSSL does not read the environment (getauxval(3), AT_SECURE)."""
+    return environment.get(VARIABLE) == str(OURS) and not _auxiliary().get(_AT_SECURE)
+
+
+def _auxiliary() -> dict[int, int]:
+    words = array("L", Path("/proc/self/auxv").read_bytes())
+    return dict(zip(words[::2], words[1::2], strict=True))

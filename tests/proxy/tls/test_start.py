@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,10 @@ def test_who_has_openssl_running_is_told_nothing() -> None:
     given: dict[str, str] = {}
     start.send_one_ticket(given)
     assert given == {}
+
+
+def test_whether_it_was_heard() -> None:
+    given: dict[str, str] = {start.VARIABLE: str(start.OURS)}
+    assert start.sends_one_ticket(given)
+    assert not start.sends_one_ticket({})
+    assert start._auxiliary()[6] == os.sysconf("SC_PAGESIZE")  # AT_PAGESZ
