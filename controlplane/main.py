@@ -200,6 +200,7 @@ def _works(
         "federation": plane.federation.run(),
         "openid": plane.discovery.run(),
         "doctor": _look_after(plane),
+        "preparation": _prepare(plane),
     }
     if files is not None:
         works["files"] = files.run()
@@ -334,6 +335,12 @@ async def _look_after(plane: Plane) -> None:
         await plane.doctor.look()
         plane.reports.forget_absent()
         await asyncio.sleep(min(REFRESH_S, plane.options.certificate_ttl_s / REFRESH_SHARE))
+
+
+async def _prepare(plane: Plane) -> None:
+    """Between others' turns."""
+    for _ in plane.pipeline.prepare():
+        await asyncio.sleep(0)
 
 
 async def _keep_roster(roster: Roster) -> None:

@@ -7,7 +7,7 @@ did not change is the same object from rebuild to rebuild, and is passed over he
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from controlplane.announce import announcements
@@ -100,6 +100,10 @@ class Pipeline:
         to.registry.configured(version, mesh, self._statuses, self._clock())
         to.ads.publish()
         self.on_conditions(mesh.conditions)
+
+    def prepare(self) -> Iterator[None]:
+        """Makes what the first proxies would wait for, a little at a time."""
+        return self._outlets.cache.prepare()
 
     def _tell(self, statuses: tuple[Status, ...]) -> None:
         for line in announcements(self._statuses, statuses):

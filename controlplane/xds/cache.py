@@ -17,7 +17,7 @@ told in `statuses`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import partial
 
@@ -201,6 +201,10 @@ class SnapshotCache:
     def apart(self) -> tuple[Service, ...]:
         """The services that clients see differently."""
         return self._catalog.own
+
+    def prepare(self) -> Iterator[None]:
+        """Makes what the first proxies would wait for, a little at a time."""
+        return self._catalog.prepare()
 
     def judge(self, nodes: Iterable[Node]) -> None:
         """Tries patches that are new on the nodes that are here, so that `statuses` has them."""

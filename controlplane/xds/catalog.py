@@ -8,7 +8,8 @@ last that could stays, so that one bad service takes no other down.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -18,12 +19,12 @@ from controlplane.emit import clients, envoy, names, on_demand, patches, routes
 from controlplane.emit.clients import Client
 from controlplane.emit.envoy import Patches
 from controlplane.emit.fitting import Attempt, fitted
-from controlplane.emit.targets import Targets
 from controlplane.mesh.model import Mesh, Service
 from controlplane.resources import NO_LAYER, Layer, Resource
 from controlplane.snapshot import Draft, check, encode
 from controlplane.translate.differences import differences
 from controlplane.xds import wire
+from controlplane.xds.host_routes import HostRoutes, is_alike
 from controlplane.xds.kept import Column, Kept
 from controlplane.xds.troubles import Trouble
 from protos.frozen import frozen
@@ -31,6 +32,8 @@ from protos.types import CDS, EDS, RDS, VHDS
 
 log = logging.getLogger("weft.controlplane.xds")
 
+HostOf = Callable[[Service, int, tuple[str, ...]], bytes]
+"""The virtual host of a port of a service with these domains, serialized."""
 Shape = tuple[object, ...]
 """What the names of a service depend on, by which clients call it."""
 
@@ -116,6 +119,7 @@ class Catalog:
         self._views: Kept[Column[Service | None]] = Kept()
         self._routes: Kept[_Routes] = Kept()
         self._layers: Kept[Layer] = Kept()
+        self._host_routes = HostRoutes()
         self._troubles: dict[Hashable, tuple[Trouble, ...]] = {}
         self.restate: Callable[[], None] = lambda: None
         self.use(mesh)
@@ -127,6 +131,7 @@ class Catalog:
         known = self._encoded
         self._troubles = {k: found for k, found in self._troubles.items() if known.last(k)}
         self.mesh = mesh
+        self._host_routes.use(mesh.services)
         self._facts.update(mesh.services, (), _Facts.of)
         about = self._facts.values
         pairs = tuple(zip(mesh.services, about, strict=True))
@@ -221,11 +226,21 @@ class Catalog:
         if made.shapes.update(services, (), shape_of) or made.domains is None:
             made.domains = routes.Domains(services, client.namespace)
         domains = made.domains
-        make = partial(_hosts, client, domains)
+        make = partial(_hosts, partial(self._host_routes.host, client), domains)
         changed = made.hosts.update(services, (domains,), make)
         if changed:
             made.table, made.layer = None, None
         return made
+
+    def prepare(self) -> Iterator[None]:
+        """Makes, a little at a time, what the first client on demand of a namespace would wait for;
+        what can't be made is told when somebody asks."""
+        for service in self.common:
+            if is_alike(service):
+                for port in routes.tcp_ports(service):
+                    with suppress(Exception):
+                        self._host_routes.prepare(service, port)
+                yield
 
     def known_to(self, client: Client, views: tuple[Service, ...]) -> tuple[Service, ...]:
         """All that such clients may call by name. views: see `views`."""
@@ -285,7 +300,7 @@ def shape_of(service: Service, last: Shape | None) -> Shape:
 
 
 def _hosts(
-    client: Client, known: routes.Domains, service: Service, last: tuple[_Host, ...] | None
+    host_of: HostOf, known: routes.Domains, service: Service, last: tuple[_Host, ...] | None
 ) -> tuple[_Host, ...]:
     """Of the ports of a service; what is as it was stays the same object."""
     before = {host.fetched.name: host for host in last or ()}
@@ -294,7 +309,7 @@ def _hosts(
         if domains := tuple(known.of(service, port)):
             place = names.virtual_host(service.hostname, port)
             old = before.get(on_demand.resource_name(names.HTTP_PROXY_ROUTES, place))
-            value = _host_value(client, service, port, domains, old)
+            value = _host_value(host_of, service, port, domains, old)
             if old is None or (old.domains, old.value) != (domains, value):
                 old = _Host(domains, value, _fetched(place, domains, value))
             made.append(old)
@@ -302,12 +317,11 @@ def _hosts(
 
 
 def _host_value(
-    client: Client, service: Service, port: int, domains: tuple[str, ...], last: _Host | None
+    host_of: HostOf, service: Service, port: int, domains: tuple[str, ...], last: _Host | None
 ) -> bytes:
     """Empty if it can't be made and never could."""
     try:
-        host = routes.proxied(service, port, list(domains), client, Targets(()))
-        return host.SerializeToString(deterministic=True)
+        return host_of(service, port, domains)
     except Exception as error:
         log.exception("routes of %s cannot be built: %s", service.hostname, error)
         return last.value if last is not None else b""
