@@ -28,7 +28,7 @@ OURS = (
     "weft/v1/management.proto",
 )
 # The wheel also installs `test`, `google`, ...: those names belong to others.
-STUBBED = ("envoy", "udpa", "validate", "xds")
+STUBBED = ("envoy", "opentelemetry", "udpa", "validate", "xds")
 # protoc writes absolute imports of its own layout; ours lives below protos.gen.
 OWN_IMPORT = re.compile(r"^from (etcd|istio|weft)(\S*) import", re.MULTILINE)
 

@@ -43,8 +43,11 @@ class Chains:
         filters: tuple[HttpFilter, ...],
         context: FilterContext,
         router: Callable[[Stream], Answer],
+        first: Hooks | None = None,
     ) -> None:
+        """first: what stands before all filters."""
         self._router = router
+        self._first = first
         self._placed = [
             _Placed(one.name, FILTERS[one.type_url](one.config, context), one.disabled)
             for one in filters[:-1]
@@ -57,6 +60,8 @@ class Chains:
             for at, one in enumerate(self._placed)
             if (hooks := self._hooks_of(at, one, overrides.get(one.name, ()))) is not None
         ]
+        if self._first is not None:
+            found.insert(0, (-1, self._first))
         return laid_out(found, len(self._placed), self._router)
 
     def lost(self) -> Chain | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from time import monotonic, time
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from protos.types import CDS, VHDS
 from proxy.compile.chains import Chains
@@ -34,7 +34,7 @@ from proxy.config.model import (
 from proxy.config.snapshot import Snapshot
 from proxy.demand import Demand, Key
 from proxy.denials import Denials
-from proxy.filters.api import FilterContext
+from proxy.filters.api import FilterContext, Hooks
 from proxy.l4.guard import Guards
 from proxy.l4.manager import TcpConnections, TcpManager
 from proxy.l7.attempts import router
@@ -49,6 +49,10 @@ from proxy.route.table import Table
 from proxy.stats import Stats
 from proxy.upstream.asking import Asker
 from proxy.upstream.tcp import OpenTcp, open_tcp
+
+if TYPE_CHECKING:
+    from proxy.compile.tracing import Tracers
+    from proxy.l7.tracing import Tracing
 
 Logger = Callable[[Logged], None]
 NOBODY = Node()
@@ -80,6 +84,7 @@ class Runtime:
         self._tcp_connections = TcpConnections()
         self._demand = demand
         self._last_requests: dict[str, int] = {}
+        self._tracers: Tracers | None = None
         self.denials = Denials()
         self.clusters = Clusters(stats, worker.random, open_connection, watches)
         self._asker = Asker(self.clusters.running, worker.call_later)
@@ -206,13 +211,17 @@ class Runtime:
         loggers = tuple(self._make_logger(log) for log in config.access_log)
         worker = self._worker
         context = self._context(config, listener, own_uri, explanations)
-        chains = Chains(config.filters, context, router)
+        tracing = self._tracing(config, listener)
+        first = None
+        if tracing is not None:
+            first, loggers = tracing.hooks, (tracing.log, *loggers)
+        chains = Chains(config.filters, context, router, first)
         manager = HttpManager(
             config,
             worker,
             self._stats,
             chains,
-            _upgrades(config, context),
+            _upgrades(config, context, first),
             self._open_tcp,
             loggers,
             own_uri,
@@ -228,6 +237,19 @@ class Runtime:
         config: HttpConnectionManager,
         listener: Listener,
         own_uri: bytes,
+    def _tracing(self, config: HttpConnectionManager, listener: Listener) -> Tracing | None:
+        if config.tracing is None:
+            return None
+        if self._tracers is None:
+            from proxy.compile.tracing import Tracers  # few proxies make spans
+            from proxy.l7.tracing import Local
+
+            node = self._node
+            local = Local(node.id, node.locality[1])
+            self._tracers = Tracers(self._asker.ask, self._worker, self._stats, local)
+        egress = listener.traffic_direction == "OUTBOUND"
+        return self._tracers.tracing(config, egress)
+
         explanations: Explanations,
     ) -> FilterContext:
         worker = self._worker
@@ -260,10 +282,12 @@ class Runtime:
         self.clusters.close()
 
 
-def _upgrades(config: HttpConnectionManager, context: FilterContext) -> dict[bytes, Upgrade]:
+def _upgrades(
+    config: HttpConnectionManager, context: FilterContext, first: Hooks | None
+) -> dict[bytes, Upgrade]:
     return {
         one.upgrade_type.encode(): Upgrade(
-            one.enabled, Chains(one.filters, context, router) if one.filters else None
+            one.enabled, Chains(one.filters, context, router, first) if one.filters else None
         )
         for one in config.upgrades
     }

@@ -20,6 +20,7 @@ _MODULES: Mapping[str, str] = {
     "envoy.config.route.v3.RouteList": "route_components",
     "envoy.type.matcher.v3.HttpRequestHeaderMatchInput": "http_inputs",
     "envoy.config.rbac.v3.Action": "rbac",
+    "envoy.config.trace.v3.OpenTelemetryConfig": "opentelemetry",
     "udpa.type.v1.TypedStruct": "typed_struct",
     "xds.type.v3.TypedStruct": "typed_struct",
 } | {
@@ -125,6 +126,16 @@ _MODULES: Mapping[str, str] = {
             "retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
             "previous_priorities_config",
         ),
+        (
+            "tracers.opentelemetry.resource_detectors.v3.EnvironmentResourceDetectorConfig",
+            "environment_resource_detector",
+        ),
+        (
+            "tracers.opentelemetry.resource_detectors.v3.StaticConfigResourceDetectorConfig",
+            "static_config_resource_detector",
+        ),
+        ("tracers.opentelemetry.samplers.v3.AlwaysOnSamplerConfig", "always_on_sampler"),
+        ("tracers.opentelemetry.samplers.v3.ParentBasedSamplerConfig", "parent_based_sampler"),
         ("transport_sockets.raw_buffer.v3.RawBuffer", "raw_buffer"),
         ("transport_sockets.tls.v3.DownstreamTlsContext", "tls"),
         (

@@ -49,6 +49,13 @@ _STEERING = (
     "circuit_breakers.", "envoy.", "health_check.", "http.", "load_balancer.", "outlier_detection.",
     "overload.", "ratelimit.", "server.", "tls.", "tracing.", "upstream.",
 )  # fmt: skip
+_TRACING = frozenset(
+    ("tracing.client_enabled", "tracing.random_sampling", "tracing.global_enabled")
+) | {
+    f"tracing.{tracer}.{key}"
+    for tracer in ("opentelemetry", "zipkin")
+    for key in ("min_flush_spans", "flush_interval_ms")
+}
 _CONNECTION_LIMIT = re.compile(r"envoy\.resource_limits\.listener\..+\.connection_limit")
 _API = config_source_pb2.ApiConfigSource
 
@@ -131,7 +138,7 @@ def _runtime(
         found[layer.name] = struct(layer.static_layer)
         for key, _ in sorted(flat(found[layer.name]), key=itemgetter(0)):
             known = key.startswith(_RUNTIME_OF_ENVOY) or _CONNECTION_LIMIT.fullmatch(key)
-            if key.startswith(_STEERING) and not known:
+            if key.startswith(_STEERING) and not known and key not in _TRACING:
                 where = f"{path}.static_layer.{key}"
                 raise Rejected(where, f"this runtime key is {UNSUPPORTED}")
     return tuple(found.items())

@@ -47,6 +47,11 @@ def _of_extensions(messages: Iterable[extension_pb2.TypedExtensionConfig], path:
     return found[0]
 
 
+def request_ids(message: hcm_pb2.HttpConnectionManager) -> uuid_pb2.UuidRequestIdConfig:
+    """What is said of them; `message` must have passed `check_request_ids`."""
+    return _UUID.FromString(message.request_id_extension.typed_config.value)
+
+
 def check_request_ids(message: hcm_pb2.HttpConnectionManager, path: str) -> None:
     """UUIDs are the only ids that there are."""
     if not message.HasField("request_id_extension"):

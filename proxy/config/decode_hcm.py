@@ -16,6 +16,7 @@ from proxy.config.decode_access_log import access_logs
 from proxy.config.decode_client_address import (
     check_request_ids,
     internal_addresses,
+    request_ids,
     trusted_hops,
 )
 from proxy.config.decode_common import (
@@ -117,6 +118,7 @@ def connection_manager(
         ),
         generate_request_id=value_or(message, "generate_request_id", True),
         preserve_external_request_id=message.preserve_external_request_id,
+        packs_trace_reason=value_or(request_ids(message), "pack_trace_reason", True),
         always_set_request_id_in_response=message.always_set_request_id_in_response,
         forward_client_cert=choice(
             _XFCC, message.forward_client_cert_details, f"{path}.forward_client_cert_details"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from envoy.config.route.v3 import route_components_pb2
 
 from proxy.config.decode_answers import direct_response, redirect
@@ -44,9 +46,18 @@ def route(message: route_components_pb2.Route, path: str, max_body_bytes: int) -
             f"{path}.route.cors",
         ),
     )
+    if message.HasField("tracing") or message.HasField("decorator"):
+        found = _traced(found, message, path)
     if isinstance(found.action, RouteAction):
         _check_template(found.match, found.action, f"{path}.route")
     return found
+
+
+def _traced(found: Route, message: route_components_pb2.Route, path: str) -> Route:
+    from proxy.config.decode_tracing import decorator, route_tracing  # few have it
+
+    tracing = route_tracing(message, f"{path}.tracing")
+    return replace(found, tracing=tracing, decorator=decorator(message))
 
 
 def request_buffer_limit(

@@ -28,6 +28,7 @@ from proxy.config.fields_policy import POLICY
 from proxy.config.fields_retry import RETRY
 from proxy.config.fields_routes import ROUTES
 from proxy.config.fields_server import SERVER
+from proxy.config.fields_tracing import TRACING
 from proxy.config.pgv import LEAVES, WRAPPERS
 from proxy.config.rejected import Rejected
 
@@ -44,6 +45,7 @@ FIELDS: Table = {
     **LOGS,
     **POLICY,
     **AUTH,
+    **TRACING,
 }
 UNSUPPORTED = "not supported by this version of Weft"
 # Unset is not the same as empty for these, so an empty one is refused like a filled one.

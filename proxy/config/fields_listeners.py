@@ -76,7 +76,7 @@ LISTENERS: Table = {
         "path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port "
         "upgrade_configs proxy_100_continue internal_address_config strip_trailing_host_dot "
         "scheme_header_transformation append_x_forwarded_port original_ip_detection_extensions "
-        "request_id_extension stream_error_on_invalid_http_message local_reply_config",
+        "request_id_extension stream_error_on_invalid_http_message local_reply_config tracing",
         {
             "http3_protocol_options": _CODEC,
             "append_local_overload": _OVERLOAD,
@@ -101,10 +101,7 @@ LISTENERS: Table = {
         "xff_num_trusted_hops", only={"skip_xff_append": True}
     ),
     "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig": Fields(
-        no_effect=dict.fromkeys(
-            ("pack_trace_reason", "use_request_id_for_trace_sampling"),
-            "there is no tracing that a request id could speak to",
-        )
+        "pack_trace_reason use_request_id_for_trace_sampling"
     ),
     _HCM + "HttpConnectionManager.UpgradeConfig": Fields("upgrade_type filters enabled"),
     _HCM + "HttpConnectionManager.HcmAccessLogOptions": Fields(

@@ -12,7 +12,7 @@ _EDITS = (
     "request_headers_to_add request_headers_to_remove response_headers_to_add "
     "response_headers_to_remove "
 )
-_SPAN = "it shapes a trace span; tracing itself is refused where it is configured"
+_SPAN = "a copy's headers are those of the request, with its trace as it was sampled"
 _METADATA = "only the metadata of routes is read by anything here"
 
 ROUTES: Table = {
@@ -57,8 +57,7 @@ ROUTES: Table = {
     _ROUTE + "Route": Fields(
         _EDITS + "name match route redirect direct_response non_forwarding_action metadata "
         "stat_prefix per_request_buffer_limit_bytes request_body_buffer_limit "
-        "typed_per_filter_config",
-        {"decorator": _SPAN, "tracing": _SPAN},
+        "typed_per_filter_config decorator tracing",
     ),
     _ROUTE + "NonForwardingAction": Fields(),
     _ROUTE + "RouteMatch": Fields(

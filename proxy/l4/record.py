@@ -78,6 +78,7 @@ class ConnectionRecord:
     route: None = None
     counted: tuple[()] = ()
     local_body: bytes = b""
+    traced: None = None
 
     def flag(self, flag: str) -> None:
         self.flags = f"{self.flags},{flag}" if self.flags else flag

@@ -203,6 +203,8 @@ def _send_request(stream: Stream, connection: Carrier) -> None:
     if stream.has_extras:
         for one in stream.counted:
             one.upstream_rq_total.value += 1
+        if stream.traced is not None:
+            stream.traced.on_attempt(stream)
     if entry.before_send is not None:
         entry.before_send(stream)
     done = stream.request_done

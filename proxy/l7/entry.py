@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from proxy.config.model.rate_limits import RouteRateLimits
+from proxy.config.model.tracing import Decorator, RouteTracing
 from proxy.filters.api import Reply
 from proxy.http.message import Response
 from proxy.l7.durations import GrpcTimeout
@@ -102,6 +103,8 @@ class RouteEntry:
     overrides: Mapping[str, tuple[object, ...]] = NOTHING
     upgrades: Mapping[bytes, bool] = NOTHING
     rate_limits: RouteRateLimits | None = None
+    tracing: RouteTracing | None = None
+    decorator: Decorator | None = None
 
     name: str
 

@@ -23,6 +23,7 @@ from proxy.l7.upstream_facts import UPSTREAM_TEXTS
 
 if TYPE_CHECKING:
     from proxy.l7.logged import Logged
+    from proxy.tracing.span import Span
 
 FLAG_NAMES: Mapping[str, str] = {
     "DC": "DownstreamConnectionTermination", "DF": "DnsResolutionFailed", "DI": "DelayInjected",
@@ -178,6 +179,16 @@ def _own_uri(stream: Logged) -> str:
     return uri.decode()
 
 
+def _of_span(field: Callable[[Span], str]) -> Callable[[Logged], str]:
+    """Also of a request that is not sampled."""
+
+    def fact(stream: Logged) -> str:
+        span = None if stream.traced is None else stream.traced.span
+        return "" if span is None else field(span)
+
+    return fact
+
+
 def never(stream: Logged) -> str:
     """For what an HTTP stream here never has: Envoy, too, says '-' then."""
     return ""
@@ -235,8 +246,8 @@ TEXTS: Mapping[str, Callable[[Logged], str]] = {
     "TLS_JA3_FINGERPRINT": lambda stream: stream.down.info.ja3,
     "TLS_JA4_FINGERPRINT": lambda stream: stream.down.info.ja4,
     "ROUTE_NAME": lambda stream: "" if stream.route is None else stream.route.name,
-    "SPAN_ID": never,
-    "TRACE_ID": never,
+    "SPAN_ID": _of_span(lambda span: span.span_id),
+    "TRACE_ID": _of_span(lambda span: span.trace_id),
     "VIRTUAL_CLUSTER_NAME": virtual_cluster_name,
     **UPSTREAM_TEXTS,
     **{f"{name}_ADDRESS": _full(of) for name, of in ADDRESSES.items()},

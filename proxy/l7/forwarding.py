@@ -14,6 +14,7 @@ from proxy.connection import ConnectionInfo
 from proxy.http.headers import Headers, Pick, Shape, edited_shape, remember
 from proxy.http.message import Request
 from proxy.l7.client_cert import forwarded_client_cert
+from proxy.l7.sampling import REQUEST_ID, bear
 from proxy.match import within
 
 MAX_KNOWN = 512
@@ -43,7 +44,8 @@ class Forwarding:
 
     def __init__(self, config: HttpConnectionManager, own_uri: bytes) -> None:
         self._config = config
-        self._ids = request_ids()
+        # Who draws by their first digits needs ids that have nothing in common.
+        self._ids = request_ids() if config.tracing is None else unpaired_ids()
         self._own_uri = own_uri
         self._edge = config.use_remote_address
         self._known: tuple[dict[Shape, Plan], ...] = ({}, {}, {}, {})  # by TLS + 2 * internal
@@ -52,6 +54,7 @@ class Forwarding:
         self._tells_port = config.append_x_forwarded_port
         self._sanitizes = config.forward_client_cert in ("SANITIZE", "SANITIZE_SET")
         self._cert_passes = config.forward_client_cert != "SANITIZE"
+        self._clears_reason = config.preserve_external_request_id and config.packs_trace_reason
         self._replaces_id = self._edge and not config.preserve_external_request_id
 
     def apply(self, request: Request, info: ConnectionInfo) -> None:
@@ -117,6 +120,8 @@ class Forwarding:
             headers.set(b"x-forwarded-for", known + b"," + remote if known else remote)
         if not internal:
             headers.set(b"x-envoy-external-address", trusted)
+            if self._clears_reason:
+                _clear_reason(headers)
 
     def _client_cert(self, headers: Headers, info: ConnectionInfo) -> None:
         """`forward_client_cert_details` for a block that has the header or needs it."""
@@ -135,6 +140,13 @@ class Forwarding:
         if mode == "APPEND_FORWARD" and (known := headers.joined(XFCC)):
             own = known + b"," + own
         headers.set(XFCC, own)
+
+
+def _clear_reason(headers: Headers) -> None:
+    """A client's request id is kept, but it does not say whether the mesh makes traces."""
+    request_id = headers.get(REQUEST_ID)
+    if request_id is not None:
+        bear(headers, request_id, "not_traceable")
 
 
 def is_internal(
@@ -168,3 +180,12 @@ def request_ids() -> Iterator[bytes]:
         for first in firsts:
             for second in seconds:
                 yield first + second
+
+
+def unpaired_ids() -> Iterator[bytes]:
+    """As `request_ids`, each of random digits of its own."""
+    while True:
+        text = os.urandom(16 * 64).hex().encode()
+        for at in range(0, len(text), 32):
+            one = text[at : at + 32]
+            yield b"%b-%b-4%b-a%b-%b" % (one[:8], one[8:12], one[13:16], one[17:20], one[20:])

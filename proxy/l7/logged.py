@@ -6,7 +6,7 @@ Only read: `l7.stream` and `l4.record` know nothing of it, they have these names
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from proxy.connection import ConnectionInfo
 from proxy.http.headers import Headers
@@ -15,6 +15,9 @@ from proxy.l7.extra_stats import RequestStats
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
 from proxy.upstream.pool import Carrier
+
+if TYPE_CHECKING:
+    from proxy.tracing.span import Span
 
 
 class Client(Protocol):
@@ -50,6 +53,13 @@ class Way(Protocol):
     @property
     def metadata(self) -> Mapping[str, Any]: ...
     def choose(self, stream: Any) -> Cluster | None: ...
+
+
+class Traced(Protocol):
+    """Its trace. span: None where there is no tracer for it."""
+
+    @property
+    def span(self) -> Span | None: ...
 
 
 class Logged(Protocol):
@@ -109,6 +119,8 @@ class Logged(Protocol):
     def local_body(self) -> bytes: ...
     @property
     def log_type(self) -> str: ...
+    @property
+    def traced(self) -> Traced | None: ...
     @property
     def metadata(self) -> dict[str, dict[str, Any]]: ...
     @property

@@ -63,6 +63,7 @@ class LoggedStream:
     local_body: bytes = b"body"
     health_check: bool = False
     log_type: str = "DownstreamEnd"
+    traced: None = None
     request_done: bool = True
     bytes_received: int = 0
     bytes_sent: int = 5

@@ -65,6 +65,8 @@ def _view(entry: RouteEntry, place: Place, weighted: WeightedCluster | None) -> 
         virtual_host=place.host.name,
         metadata=place.route.metadata,
         overrides=place.overrides(weighted),
+        tracing=place.route.tracing,
+        decorator=place.route.decorator,
     )
 
 

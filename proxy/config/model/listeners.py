@@ -16,6 +16,7 @@ from proxy.config.model.protocol import Http1Options, Http2Options
 from proxy.config.model.rbac import NetworkRbac
 from proxy.config.model.routes import RouteConfiguration
 from proxy.config.model.tls import DownstreamTls
+from proxy.config.model.tracing import ManagerTracing
 
 
 @frozen
@@ -60,7 +61,7 @@ XfccMode = Literal[
 @frozen
 class HttpConnectionManager:
     """`HttpConnectionManager`. Exactly one of rds_name and route_config is set. rds_path: of the
-    file that has the routes, '' for ADS.
+    file that has the routes, '' for ADS. packs_trace_reason: request ids say why there is a trace.
 
     Timeouts: None is "not set" and Envoy's default, 0 turns the timeout off.
     """
@@ -119,6 +120,8 @@ class HttpConnectionManager:
     stream_error: bool = False
     underscores: Literal["ALLOW", "REJECT_REQUEST", "DROP_HEADER"] = "ALLOW"
     http1: Http1Options = Http1Options()
+    tracing: ManagerTracing | None = None
+    packs_trace_reason: bool = True
 
 
 @frozen

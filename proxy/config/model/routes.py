@@ -21,6 +21,7 @@ from proxy.config.model.common import (
 from proxy.config.model.metadata import MetadataMatcher
 from proxy.config.model.rate_limits import RateLimit
 from proxy.config.model.retry import RetryPolicy
+from proxy.config.model.tracing import Decorator, RouteTracing
 
 
 @frozen
@@ -219,6 +220,8 @@ class Route:
     stat_prefix: str = ""
     request_buffer_limit_bytes: int | None = None
     filter_configs: Mapping[str, object] = field(default_factory=dict)
+    tracing: RouteTracing | None = None
+    decorator: Decorator | None = None
 
 
 @frozen

@@ -1,0 +1,123 @@
+"""Decodes who is told of spans: the provider of a manager's `tracing`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from envoy.config.core.v3 import extension_pb2, grpc_service_pb2, http_service_pb2
+from envoy.config.trace.v3 import http_tracer_pb2, opentelemetry_pb2
+from envoy.extensions.tracers.opentelemetry.resource_detectors.v3 import (
+    environment_resource_detector_pb2,
+    static_config_resource_detector_pb2,
+)
+from envoy.extensions.tracers.opentelemetry.samplers.v3 import (
+    always_on_sampler_pb2,
+    parent_based_sampler_pb2,
+)
+
+from proxy.config.decode_common import (
+    headers_to_add,
+    plain_text,
+    type_name,
+    unpack,
+    unsupported_type,
+    value_or,
+)
+from proxy.config.decode_services import grpc_service, http_uri
+from proxy.config.model import tracing as model
+from proxy.config.model.services import GrpcService
+from proxy.config.rejected import Rejected
+
+_OTEL = opentelemetry_pb2.OpenTelemetryConfig
+_ENVIRONMENT = environment_resource_detector_pb2.EnvironmentResourceDetectorConfig
+_STATIC = static_config_resource_detector_pb2.StaticConfigResourceDetectorConfig
+_ALWAYS_ON = always_on_sampler_pb2.AlwaysOnSamplerConfig
+_PARENT_BASED = parent_based_sampler_pb2.ParentBasedSamplerConfig
+RESOURCE_VARIABLE = "OTEL_RESOURCE_ATTRIBUTES"
+
+
+def provider(message: http_tracer_pb2.Tracing.Http, path: str) -> model.OpenTelemetryConfig:
+    """`message` must be checked."""
+    packed, where = message.typed_config, f"{path}.typed_config"
+    if type_name(packed) != _OTEL.DESCRIPTOR.full_name:
+        raise unsupported_type(packed, where, [_OTEL.DESCRIPTOR.full_name])
+    return _opentelemetry(unpack(_OTEL, packed, where), where)
+
+
+def _opentelemetry(
+    message: opentelemetry_pb2.OpenTelemetryConfig, path: str
+) -> model.OpenTelemetryConfig:
+    grpc, http = message.HasField("grpc_service"), message.HasField("http_service")
+    if grpc == http:
+        raise Rejected(path, "needs one of grpc_service and http_service")
+    return model.OpenTelemetryConfig(
+        _asked(message.grpc_service, f"{path}.grpc_service") if grpc else None,
+        http_service(message.http_service, f"{path}.http_service") if http else None,
+        message.service_name or "unknown_service:envoy",
+        _resource(message.resource_detectors, f"{path}.resource_detectors"),
+        _sampler(message.sampler, f"{path}.sampler") if message.HasField("sampler") else "",
+        value_or(message, "max_cache_size", 1024),
+    )
+
+
+def http_service(message: http_service_pb2.HttpService, path: str) -> model.HttpService:
+    """Its headers can say nothing of a request: there is none."""
+    where = f"{path}.request_headers_to_add"
+    added = headers_to_add(message.request_headers_to_add, where)
+    return model.HttpService(
+        http_uri(message.http_uri, f"{path}.http_uri"),
+        tuple(
+            (option.name.lower(), plain_text(option.value, f"{where}[{i}].header.value"))
+            for i, option in enumerate(added)
+        ),
+    )
+
+
+def _asked(message: grpc_service_pb2.GrpcService, path: str) -> GrpcService:
+    """Its metadata, too."""
+    found = grpc_service(message, path)
+    where = f"{path}.initial_metadata"
+    plain = [
+        (name, plain_text(value, f"{where}[{i}].value"))
+        for i, (name, value) in enumerate(found.metadata)
+    ]
+    return replace(found, metadata=tuple(plain))
+
+
+def _resource(
+    messages: Iterable[extension_pb2.TypedExtensionConfig], path: str
+) -> tuple[tuple[str, str], ...]:
+    """Of several detectors the later ones count."""
+    found: dict[str, str] = {}
+    for i, message in enumerate(messages):
+        packed, where = message.typed_config, f"{path}[{i}].typed_config"
+        if type_name(packed) == _ENVIRONMENT.DESCRIPTOR.full_name:
+            unpack(_ENVIRONMENT, packed, where)
+            found.update(_of_environment())
+        elif type_name(packed) == _STATIC.DESCRIPTOR.full_name:
+            found.update(unpack(_STATIC, packed, where).attributes)
+        else:
+            known = (_ENVIRONMENT.DESCRIPTOR.full_name, _STATIC.DESCRIPTOR.full_name)
+            raise unsupported_type(packed, where, known)
+    return tuple(found.items())
+
+
+def _of_environment() -> Mapping[str, str]:
+    """`name=value,name=value`; values as they are written, as Envoy takes them."""
+    pairs = (each.partition("=") for each in os.environ.get(RESOURCE_VARIABLE, "").split(","))
+    return {name: value for name, equals, value in pairs if name and equals}
+
+
+def _sampler(message: extension_pb2.TypedExtensionConfig, path: str) -> model.Sampler:
+    packed, where = message.typed_config, f"{path}.typed_config"
+    if type_name(packed) == _PARENT_BASED.DESCRIPTOR.full_name:
+        inner = unpack(_PARENT_BASED, packed, where)
+        _sampler(inner.wrapped_sampler, f"{where}.wrapped_sampler")
+        return "parent_based"
+    if type_name(packed) != _ALWAYS_ON.DESCRIPTOR.full_name:
+        known = (_ALWAYS_ON.DESCRIPTOR.full_name, _PARENT_BASED.DESCRIPTOR.full_name)
+        raise unsupported_type(packed, where, known)
+    unpack(_ALWAYS_ON, packed, where)
+    return "always_on"

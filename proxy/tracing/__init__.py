@@ -1,0 +1,1 @@
+"""Spans, how their identity travels in headers, and how collectors are told of them."""
