@@ -11,7 +11,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 )
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
-from controlplane.emit import managers, revoked
+from controlplane.emit import managers, metering, revoked
 from controlplane.emit.access import Guards, http_filters, network_filters
 from controlplane.emit.access_logs import DEFAULT
 from controlplane.emit.managers import HttpConnectionManager
@@ -40,7 +40,8 @@ def over_http(
     steps = http_filters(guards, place.port, place.numbers)
     if denied is not None:
         steps.insert(0, revoked.http_filter())
-    manager = managers.manager(place.stat_prefix, guards, steps, logs.server)
+    counting = metering.inbound(logs.metered.server)
+    manager = managers.manager(place.stat_prefix, guards, steps, logs.server, counting)
     if denied is None:
         manager.route_config.CopyFrom(_routes(place))
     else:
@@ -56,7 +57,7 @@ def as_bytes(
     place: Place, guards: Guards, denied: tuple[str, ...] | None, logs: Logs
 ) -> list[Filter]:
     proxy = TcpProxy(stat_prefix=place.stat_prefix, cluster=place.cluster)
-    if guards.access or logs != DEFAULT:
+    if guards.access or logs.server != DEFAULT.server:
         proxy.access_log.extend(managers.access_logs(logs.server, guards))
     relay = Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
     guarding = network_filters(guards, place.port, place.numbers)

@@ -37,6 +37,7 @@ from controlplane.emit.sidecars.outbound import Outbound
 from controlplane.emit.sidecars.ports import clusters as application_clusters
 from controlplane.emit.targets import Targets
 from controlplane.mesh.interception import Interception
+from controlplane.mesh.metering import METERED
 from controlplane.mesh.model import Mesh, Service, Workload
 from controlplane.mesh.patches import EnvoyPatch
 from controlplane.mesh.rule_filters import NO_FILTERS, RuleFilters
@@ -123,7 +124,13 @@ def capture_for(mesh: Mesh, node: Node) -> Capture | None:
 
 
 def _logs(mesh: Mesh, node: Node, labels: Mapping[str, str]) -> Logs:
-    return next((one.logs for one in mesh.logs if one.scope.takes(node.namespace, labels)), DEFAULT)
+    """With what is counted beside, which only a Weft proxy can."""
+    space = node.namespace
+    logs = next((one.logs for one in mesh.logs if one.scope.takes(space, labels)), DEFAULT)
+    if not node.weft_agent:
+        return logs
+    metrics = (one.metered for one in mesh.metrics if one.scope.takes(space, labels))
+    return replace(logs, metered=next(metrics, METERED))
 
 
 @frozen

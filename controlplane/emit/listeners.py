@@ -18,7 +18,16 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm_pb2,
 )
 
-from controlplane.emit import entering, http_actions, managers, names, on_demand, tls, tunnels
+from controlplane.emit import (
+    entering,
+    http_actions,
+    managers,
+    metering,
+    names,
+    on_demand,
+    tls,
+    tunnels,
+)
 from controlplane.emit.access import Guards, http_filters
 from controlplane.emit.access_logs import DEFAULT
 from controlplane.emit.explanations import of_tokens
@@ -109,7 +118,10 @@ def http_proxy(
     routes and clusters come on demand. wanted: by rules of services."""
     filters = [on_demand.http_filter()] if fetches else []
     filters += http_actions.http_filters(wanted)
-    manager = managers.manager(f"outbound_{port}", guarding=filters, logs=logs.client)
+    counting = metering.outbound(logs.metered.client)
+    manager = managers.manager(
+        f"outbound_{port}", guarding=filters, logs=logs.client, counting=counting
+    )
     manager.upgrade_configs.add(upgrade_type=tunnels.CONNECT)
     return _outbound("127.0.0.1", port, manager, names.HTTP_PROXY_ROUTES)
 
@@ -123,7 +135,8 @@ def gateway(
 ) -> Listener:
     """The edge: the client's address is the connection's, whatever x-forwarded-for says."""
     filters = [*http_filters(guards, port, reroute=True), *http_actions.http_filters(wanted)]
-    manager = managers.manager(f"outbound_{port}", guards, filters, logs.client)
+    counting = metering.edge(logs.metered.client)
+    manager = managers.manager(f"outbound_{port}", guards, filters, logs.client, counting)
     manager.use_remote_address.value = True
     listener = _outbound(address, port, manager, names.GATEWAY_ROUTES)
     _explain(listener, guards)

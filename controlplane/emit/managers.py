@@ -14,6 +14,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 
 from controlplane.emit.access import Guards
 from controlplane.emit.access_logs import envoy_logs
+from controlplane.emit.metering import NO_STEPS, Steps
 from controlplane.emit.words import packed, seconds
 from controlplane.mesh.telemetry import AccessLog
 
@@ -43,14 +44,17 @@ def manager(
     guards: Guards = NO_GUARDS,
     guarding: Iterable[hcm_pb2.HttpFilter] = (),
     logs: Iterable[AccessLog] = DEFAULT_LOGS,
+    counting: Steps = NO_STEPS,
 ) -> hcm_pb2.HttpConnectionManager:
     """What inbound and outbound share, as in Istio: WebSocket passes, and streams have no idle
-    timeout. guarding: filters that stand before the router."""
+    timeout. guarding: filters that stand before the router. counting: what metrics are made by."""
     made = HttpConnectionManager(
         stat_prefix=stat_prefix,
         access_log=access_logs(logs, guards),
         http_filters=[
+            *counting.first,
             *guarding,
+            *counting.last,
             hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router())),
         ],
         upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],

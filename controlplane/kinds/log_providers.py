@@ -41,10 +41,10 @@ _NAMES = list_of(named)
 
 @record
 class DefaultProviders(Record):
-    """By name, of extensionProviders."""
+    """By name, of extensionProviders. metrics None: nothing is said, and Istio's holds."""
 
     NOTED = notes(
         tracing="has no effect: proxies make no trace spans",
-        metrics="has no effect: every proxy has Envoy's statistics, and Istio's metrics none",
     )
     access_logging: tuple[str, ...] = optional(_NAMES, ())
+    metrics: tuple[str, ...] | None = optional(_NAMES)

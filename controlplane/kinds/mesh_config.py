@@ -67,7 +67,7 @@ DENIAL_DETAILS = "weft.dev/denial-details"
 _ONE_CLUSTER = "has no effect: there is one cluster, and every service of it is local"
 _ALS = "has no effect: proxies write access logs to files, and send none over gRPC"
 _TRACES = "has no effect: proxies make no trace spans"
-_METRICS = "has no effect: every proxy has Envoy's statistics, and Istio's metrics none"
+_METRICS = "has no effect: proxies count for Prometheus, which asks them"
 _UNUSED = notes(
     configSources="has no effect: this control plane is told its sources by its command line",
     disableEnvoyListenerLog="has no effect: listeners have no log of their own",
@@ -84,7 +84,7 @@ _OTHER_PROVIDERS = notes(
     **dict.fromkeys(
         ("datadog", "lightstep", "opencensus", "opentelemetry", "skywalking", "zipkin"), _TRACES
     ),
-    **dict.fromkeys(("prometheus", "stackdriver"), _METRICS),
+    stackdriver=_METRICS,
     sds="has no effect: proxies have their secrets from the control plane alone",
 )
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -168,15 +168,21 @@ class ExtAuthzHttp(ExtAuthz):
 
 
 @record
+class PrometheusProvider(Record):
+    """Has no settings: whoever scrapes says how."""
+
+
+@record
 class ExtensionProvider(Record):
     NOTED = _OTHER_PROVIDERS
     name: str = required(named)
     envoy_ext_authz_http: ExtAuthzHttp | None = optional(obj(ExtAuthzHttp))
     envoy_ext_authz_grpc: ExtAuthzGrpc | None = optional(obj(ExtAuthzGrpc))
     envoy_file_access_log: FileAccessLog | None = optional(obj(FileAccessLog))
+    prometheus: PrometheusProvider | None = optional(obj(PrometheusProvider))
 
     def check(self) -> Iterator[tuple[str, str]]:
-        kinds = ("envoyExtAuthzHttp", "envoyExtAuthzGrpc", "envoyFileAccessLog")
+        kinds = ("envoyExtAuthzHttp", "envoyExtAuthzGrpc", "envoyFileAccessLog", "prometheus")
         given = [key for key in kinds if key in self.where]
         if len(given) > 1:
             yield given[1], "only one provider can stand under one name"

@@ -31,6 +31,7 @@ from controlplane.mesh.http_rules import RouteMatch as RouteMatch
 from controlplane.mesh.http_rules import StringMatch as StringMatch
 from controlplane.mesh.imports import Import
 from controlplane.mesh.interception import Interception, Sidecar
+from controlplane.mesh.metering import ScopedMetrics
 from controlplane.mesh.patches import EnvoyPatch
 from controlplane.mesh.pods import Pods
 from controlplane.mesh.policy import Security
@@ -83,6 +84,7 @@ class Mesh:
     interception: Interception = field(default_factory=Interception)
     sidecars: tuple[Sidecar, ...] = ()
     logs: tuple[ScopedLogs, ...] = ()
+    metrics: tuple[ScopedMetrics, ...] = ()
     pods: Pods = field(default_factory=Pods)
     published: tuple[Published, ...] = ()
     rule_filters: RuleFilters = NO_FILTERS

@@ -6,6 +6,7 @@ from dataclasses import field
 from typing import Literal
 
 from controlplane.mesh.http_rules import StringMatch
+from controlplane.mesh.metering import NOT_METERED, Metered
 from controlplane.mesh.scopes import Scope
 from protos.frozen import frozen
 
@@ -65,10 +66,12 @@ class AccessLog:
 
 @frozen
 class Logs:
-    """Of one workload: of what comes in (server) and of what it calls, or a gateway passes on."""
+    """Of one workload: of what comes in (server) and of what it calls, or a gateway passes on; and
+    what is counted beside."""
 
     client: tuple[AccessLog, ...] = (AccessLog(),)
     server: tuple[AccessLog, ...] = (AccessLog(),)
+    metered: Metered = NOT_METERED
 
 
 @frozen

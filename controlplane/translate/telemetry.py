@@ -1,20 +1,19 @@
 """Telemetry and the MeshConfig -> what the proxies of which workloads log.
 
-Istio's precedence: what the root namespace says, its namespace's Telemetry over it, and over that
-the one that selects the workload; of several on one level the oldest. Whatever of them names
-providers last says to which logs go; the entries of all of them then turn these on and off.
+As in Istio: whatever Telemetry of a workload names providers last says to which logs go; the
+entries of all its levels then turn these on and off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
 from controlplane.inventory import Snapshot
 from controlplane.kinds.log_providers import FileAccessLog
-from controlplane.kinds.mesh_config import ROOT_NAMESPACE, MeshConfig, MeshConfigMap
+from controlplane.kinds.mesh_config import MeshConfig, MeshConfigMap
 from controlplane.kinds.telemetry import AccessLogging, Telemetry
 from controlplane.mesh.position import Position
 from controlplane.mesh.scopes import Scope
@@ -31,7 +30,7 @@ from controlplane.translate import log_filters
 from controlplane.translate.index import age
 from controlplane.translate.log_formats import json_fault, text_fault
 from controlplane.translate.report import Report
-from controlplane.translate.scopes import scope_of
+from controlplane.translate.telemetry_levels import Levels
 from protos.frozen import frozen
 
 KINDS = (MeshConfigMap, Telemetry)
@@ -46,7 +45,6 @@ _OF_MESH = ""
 
 _NO_EFFECT = {
     "tracing": "proxies make no trace spans",
-    "metrics": "proxies have Envoy's statistics, and no metrics of Istio's to change",
 }
 
 
@@ -55,13 +53,14 @@ def build(snapshot: Snapshot, report: Report) -> tuple[ScopedLogs, ...]:
     Empty where nobody says anything."""
     settings = next(iter(snapshot.of(MeshConfigMap)), None)
     providers = _Providers.of(settings, report)
-    levels = _Levels()
+    levels = Levels()
     for item in sorted(snapshot.of(Telemetry), key=age):
         _tell(item, report)
         if item.spec.access_logging:
-            levels.add(item, scope_of(item, item.spec, report), report)
+            levels.add(item, report)
     made = [
-        ScopedLogs(scope, _merged(entries, providers, report)) for scope, entries in levels.all()
+        ScopedLogs(scope, _merged(_entries(items), providers, report))
+        for scope, items in levels.all()
     ]
     if made and made[-1].scope == Scope():
         return tuple(made)
@@ -76,42 +75,14 @@ def _tell(item: Telemetry, report: Report) -> None:
             report.warning(item, item.spec.at(key), "NoEffect", message)
 
 
-# --------------------------------------------------------------------------- levels
-
 _Entry = tuple[Telemetry, AccessLogging]
 
 
-@dataclass(slots=True)
-class _Levels:
-    """The Telemetries that say something of access logs."""
-
-    chosen: list[tuple[Scope, Telemetry]] = field(default_factory=list)
-    by_namespace: dict[str, Telemetry] = field(default_factory=dict)
-
-    def add(self, item: Telemetry, scope: Scope, report: Report) -> None:
-        if scope.gateways is not None:
-            self.chosen.append((scope, item))
-        elif scope.labels:
-            self.chosen.append((replace(scope, namespace=item.namespace), item))
-        elif (older := self.by_namespace.setdefault(item.namespace, item)) is not item:
-            message = f"{older.key} at {older.position} is older and stays in force"
-            report.warning(item, item.position, "Conflict", message)
-
-    def all(self) -> Iterator[tuple[Scope, tuple[_Entry, ...]]]:
-        """The most specific first, each with the entries of all levels, the widest first."""
-        for scope, item in self.chosen:
-            yield scope, self._entries(item.namespace, item)
-        for namespace in sorted(self.by_namespace, key=lambda name: (name == ROOT_NAMESPACE, name)):
-            everywhere = namespace == ROOT_NAMESPACE
-            yield Scope("" if everywhere else namespace), self._entries(namespace)
-
-    def _entries(self, namespace: str, *chosen: Telemetry) -> tuple[_Entry, ...]:
-        places = dict.fromkeys((ROOT_NAMESPACE, namespace))
-        levels = [self.by_namespace[name] for name in places if name in self.by_namespace]
-        return tuple((item, one) for item in (*levels, *chosen) for one in item.spec.access_logging)
-
-
 # --------------------------------------------------------------------------- merging
+
+
+def _entries(items: Iterable[Telemetry]) -> tuple[_Entry, ...]:
+    return tuple((item, one) for item in items for one in item.spec.access_logging)
 
 
 def _merged(entries: tuple[_Entry, ...], providers: _Providers, report: Report) -> Logs:

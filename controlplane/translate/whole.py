@@ -45,6 +45,7 @@ from controlplane.translate import (
     imports,
     interception,
     mesh_defaults,
+    metrics,
     patches,
     policies,
     published,
@@ -138,6 +139,7 @@ def _mesh(snapshot: Snapshot, trust_domain: str, memo: Memo, report: Report) -> 
         pods=in_pods,
         published=ruled.published,
         rule_filters=edges.rule_filters,
+        metrics=memo.once("metrics", metrics.build, snapshot.only(*metrics.KINDS), report),
     )
 
 

@@ -312,7 +312,8 @@ class SnapshotCache:
         if not node.intercepts:
             return None
         mesh = self.mesh
-        ground = (mesh.sidecars, mesh.interception, mesh.logs, mesh.rule_filters, beside)
+        said = (mesh.logs, mesh.metrics, mesh.rule_filters)
+        ground = (mesh.sidecars, mesh.interception, *said, beside)
         return self._captures.get(key, ground, lambda _: envoy.capture_for(mesh, node))
 
     def _scope(self, node: Node, alike: envoy.Patches, capture: Capture | None) -> _Scope:

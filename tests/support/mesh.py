@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from controlplane.emit.node import Node
+from controlplane.mesh.metering import NOT_METERED, ScopedMetrics
 from controlplane.mesh.model import (
     Endpoint,
     InboundPort,
@@ -16,6 +18,7 @@ from controlplane.mesh.model import (
     TlsMode,
     Workload,
 )
+from controlplane.mesh.scopes import Scope
 
 TRUST_DOMAIN = "cluster.local"
 
@@ -63,6 +66,11 @@ def workload(
     name: str = "messenger-1", *ports: InboundPort, account: str = "messenger"
 ) -> Workload:
     return Workload(name, "default", account, {"app": name}, "127.0.0.1", ports)
+
+
+def unmetered(mesh: Mesh) -> Mesh:
+    """Without Istio's metrics, whose two filters stand in every connection manager of ours."""
+    return replace(mesh, metrics=(ScopedMetrics(Scope(), NOT_METERED),))
 
 
 def mesh(*services: Service, workloads: tuple[Workload, ...] = ()) -> Mesh:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 
-from controlplane.emit import http_actions, managers
+from controlplane.emit import http_actions, managers, metering
 from controlplane.emit.clients import Caller
 from controlplane.emit.families import within
 from controlplane.emit.routes import HTTP_PROTOCOLS
@@ -145,6 +145,7 @@ def _http(bind: str, port: ServicePort, routes: str, looks: bool, context: Conte
         f"outbound_{bind}_{port.number}",
         guarding=http_actions.http_filters(context.capture.rule_filters),
         logs=context.capture.logs.client,
+        counting=metering.outbound(context.capture.logs.metered.client),
     )
     manager.rds.route_config_name = routes
     manager.rds.config_source.CopyFrom(over_ads())

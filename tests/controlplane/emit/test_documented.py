@@ -18,13 +18,13 @@ from tests.support.emit_cases import CASES
 from tests.support.golden import Parts, as_text, beyond, bodies, hold
 from tests.support.golden import parts as parts_of
 from tests.support.judge import judging
-from tests.support.mesh import node
+from tests.support.mesh import node, unmetered
 
 NODE = node(labels={"app": "me", "version": "v1"}, weft_agent=True)
 
 
 def parts(mesh: Mesh) -> Parts:
-    draft = emit(mesh, NODE)
+    draft = emit(unmetered(mesh), NODE)
     assert check(draft) == ()
     found: Parts = {}
     for type_url, body in bodies(draft):

@@ -11,14 +11,14 @@ from controlplane.resources import assemble
 from controlplane.snapshot import check
 from tests.support.emit_cases import CASES
 from tests.support.golden import hold, read_by_weft, resources_of
-from tests.support.mesh import node
+from tests.support.mesh import node, unmetered
 
 GOLDEN = Path(__file__).parent / "golden"
 NODE = node(labels={"app": "me"}, weft_agent=True)
 
 
 def rendered(name: str) -> str:
-    draft = emit(CASES[name](), NODE)
+    draft = emit(unmetered(CASES[name]()), NODE)
     assert check(draft) == ()
     return resources_of(assemble(draft.encode()))
 

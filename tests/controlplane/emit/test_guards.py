@@ -24,7 +24,7 @@ from controlplane.translate import build
 from controlplane.xds.cache import SnapshotCache
 from protos.types import LDS
 from tests.support.emit_cases import guarded
-from tests.support.mesh import inbound, node
+from tests.support.mesh import inbound, node, unmetered
 
 DENY = """
 apiVersion: security.istio.io/v1
@@ -40,7 +40,7 @@ OURS: dict[str, Any] = {"http_proxy_port": 0, "weft_agent": True}
 
 
 def own_side(mesh: Mesh, of: Node) -> Draft:
-    return sidecar(beside(mesh, of), of)
+    return sidecar(beside(unmetered(mesh), of), of)
 
 
 def filters(listener: Listener) -> list[str]:

@@ -21,7 +21,16 @@ from controlplane.mesh.model import Mesh, Subset
 from controlplane.mesh.patches import EnvoyPatch, PatchMatch
 from controlplane.mesh.scopes import Scope
 from controlplane.snapshot import Draft, check
-from tests.support.mesh import TRUST_DOMAIN, endpoint, inbound, mesh, node, service, workload
+from tests.support.mesh import (
+    TRUST_DOMAIN,
+    endpoint,
+    inbound,
+    mesh,
+    node,
+    service,
+    unmetered,
+    workload,
+)
 
 HCM = "envoy.filters.network.http_connection_manager"
 ROUTER = "envoy.filters.http.router"
@@ -37,7 +46,7 @@ def patch(apply_to: str, operation: str, value: Any = None, **facts: Any) -> Env
 def own_side(*patches: EnvoyPatch, **facts: Any) -> Draft:
     mesh = Mesh(TRUST_DOMAIN, workloads=(workload("messenger-1", inbound()),), patches=patches)
     caller = node(labels={"app": "me"}, weft_agent=True, **facts)
-    return sidecar(beside(mesh, caller), caller)
+    return sidecar(beside(unmetered(mesh), caller), caller)
 
 
 def of_inbound(draft: Draft) -> Listener:

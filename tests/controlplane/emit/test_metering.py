@@ -1,0 +1,89 @@
+"""Istio's metrics on the wire: two filters, for Weft's proxies only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from envoy.extensions.filters.network.http_connection_manager.v3 import (
+    http_connection_manager_pb2 as hcm_pb2,
+)
+from google.protobuf.json_format import MessageToDict
+from udpa.type.v1.typed_struct_pb2 import TypedStruct
+
+from controlplane.emit.envoy import emit
+from controlplane.mesh.metering import Metered, MetricRule, Metrics, ScopedMetrics
+from controlplane.mesh.model import Mesh
+from controlplane.mesh.scopes import Scope
+from controlplane.snapshot import Draft
+from proxy.config.decode_lds import listener as read
+from proxy.config.model.istio import Expression, IstioStats, MetricOverride, PeerMetadata
+from tests.support.mesh import TRUST_DOMAIN, inbound, node, workload
+
+CHANGED = Metrics(
+    (MetricRule("requests_total", False, ("response_flags",), (("a", "request.host"),)),), 7.5
+)
+
+
+def draft(*metrics: ScopedMetrics, weft: bool = True) -> Draft:
+    mesh = Mesh(TRUST_DOMAIN, workloads=(workload("messenger-1", inbound()),), metrics=metrics)
+    return emit(mesh, node(weft_agent=weft))
+
+
+def filters(found: Draft) -> dict[str, list[tuple[str, Any]]]:
+    """Of each listener the filters of Istio's, in their order among all, with their values."""
+    made: dict[str, list[tuple[str, Any]]] = {}
+    for one in found.listeners:
+        manager = hcm_pb2.HttpConnectionManager()
+        assert one.filter_chains[0].filters[-1].typed_config.Unpack(manager)
+        steps = made[one.name] = []
+        for each in manager.http_filters:
+            value = TypedStruct()
+            known = each.typed_config.Unpack(value)
+            assert each.is_optional == known, "a proxy that does not know it leaves it out"
+            steps.append((each.name, MessageToDict(value.value) if known else None))
+    return made
+
+
+def test_both_sides() -> None:
+    found = filters(draft())
+    told: dict[str, Any] = {"istio_headers": {}}
+    exchange = {"downstream_discovery": [told], "downstream_propagation": [told]}
+    assert found["127.0.0.1_9101"] == [
+        ("istio.metadata_exchange", exchange),
+        ("istio.stats", {"disable_host_header_fallback": True}),
+        ("envoy.filters.http.router", None),
+    ]
+    first, *_, last, _ = found["127.0.0.1_15080"]
+    outside = {"istio_headers": {"skip_external_clusters": True}}
+    exchange = {"upstream_discovery": [told], "upstream_propagation": [outside]}
+    assert (first, last) == (("istio.metadata_exchange", exchange), ("istio.stats", {}))
+
+
+def test_a_plain_envoy_gets_neither() -> None:
+    names = [name for steps in filters(draft(weft=False)).values() for name, _ in steps]
+    assert names and not any(name.startswith("istio.") for name in names)
+
+
+@pytest.mark.parametrize("metered", [Metered(), Metered(client=Metrics())])
+def test_nor_does_a_side_that_counts_nothing(metered: Metered) -> None:
+    found = filters(draft(ScopedMetrics(Scope(), metered)))
+    assert [name for name, _ in found["127.0.0.1_9101"]] == ["envoy.filters.http.router"]
+    counts = any(name == "istio.stats" for name, _ in found["127.0.0.1_15080"])
+    assert counts == (metered.client is not None)
+
+
+def test_the_proxy_reads_what_was_changed() -> None:
+    """For the workload that is meant, and no other."""
+    others = ScopedMetrics(Scope("other"), Metered())
+    found = draft(others, ScopedMetrics(Scope("default"), Metered(CHANGED, CHANGED)))
+    for one in found.listeners:
+        chain = read(one).filter_chains[0]
+        assert chain.http is not None
+        configs = [each.config for each in chain.http.filters]
+        (stats,) = (each for each in configs if isinstance(each, IstioStats))
+        override = MetricOverride(
+            "requests_total", False, ("response_flags",), (("a", Expression("request.host")),)
+        )
+        assert (stats.overrides, stats.interval_s) == ((override,), 7.5)
+        assert any(isinstance(each, PeerMetadata) for each in configs)
