@@ -1,4 +1,5 @@
-"""What requests ask for by name that this proxy does not hold: virtual hosts and clusters.
+"""What requests and connections ask for by name that this proxy does not hold: virtual hosts,
+clusters and listeners.
 
     asked      the first request of a name subscribes to it; all requests of a name wait together
     answered   it is in force, or does not exist: who waited goes on, a few in a turn of the loop
@@ -9,6 +10,7 @@ One per proxy: filters wait here, the xDS client follows `names`. It knows neith
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
@@ -31,11 +33,13 @@ _AT_ONCE = 16
 _EARLY_S = 0.005
 """Timers of the loop are that exact."""
 _FORGOTTEN_AT_ONCE = 256
+_PORT = re.compile(r":[0-9]*\Z")
 
 
 class Demand:
     """call_later: (seconds, what to do); now: monotonic seconds. names: what is asked for, the
-    least lately used first. tables: route tables in force whose virtual hosts are fetched.
+    least lately used first. tables: route tables in force whose virtual hosts are fetched, and
+    whether they are known without a port.
 
     on_change: called when `names` has changed. used: answers which names were used of late."""
 
@@ -49,7 +53,7 @@ class Demand:
         self._now = now
         self._max_names = max_names
         self.names: dict[Key, None] = {}
-        self.tables: frozenset[str] = frozenset()
+        self.tables: Mapping[str, bool] = {}
         self.on_change: Callable[[], None] = _nothing
         self.used: Callable[[], Iterable[Key]] = tuple
         self._answers: dict[Key, bool] = {}
@@ -82,7 +86,7 @@ class Demand:
                 self._forget_least_used()
             self.names[key] = None
 
-    def settle(self, tables: frozenset[str], answers: Mapping[Key, bool]) -> None:
+    def settle(self, tables: Mapping[str, bool], answers: Mapping[Key, bool]) -> None:
         """A configuration is in force. answers: of the names that it knew to be asked for, whether
         they are there; not of those that nobody has told it of."""
         self.tables = tables
@@ -139,6 +143,11 @@ class Demand:
         for key in idle[:_FORGOTTEN_AT_ONCE]:
             del self.names[key]
             self._answers.pop(key, None)
+
+
+def host_name(table: str, host: str, without_port: bool) -> str:
+    """The name of the virtual host of a request's host."""
+    return f"{table}/{_PORT.sub('', host) if without_port else host}"
 
 
 def _nothing() -> None:

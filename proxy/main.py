@@ -168,7 +168,7 @@ class Proxy:
             loop.add_signal_handler(number, self.stopped.set)
         loop.add_signal_handler(signal.SIGHUP, self.logs.reopen)
         self.worker.start()
-        self.listeners = Listeners(loop, self.stats, self.worker.runtime)
+        self.listeners = Listeners(loop, self.stats, self.worker.runtime, self.demand)
         self.xds = XdsClient(
             self.config,
             self._apply,
@@ -393,8 +393,11 @@ class Proxy:
             for name, problem in self.listeners.apply(runtimes).items():
                 problems[f"listener {name}"] = problem
         self.snapshot = snapshot
-        fetching = (name for name, table in snapshot.routes.items() if table.fetches_hosts)
-        self.demand.settle(frozenset(fetching), snapshot.answers)
+        routes = snapshot.routes.items()
+        fetching = {
+            name: one.ignore_port_in_host_matching for name, one in routes if one.fetches_hosts
+        }
+        self.demand.settle(fetching, snapshot.answers)
         self._follow_revocations()
         for name, problem in problems.items():
             if self.serving and self.problems.get(name) != problem:

@@ -21,6 +21,9 @@ from protos.frozen import frozen
 Interception = Literal["NONE", "REDIRECT", "TPROXY"]
 """Istio's INTERCEPTION_MODE: how connections come to the proxy without the workload's doing."""
 
+ASKS_FOR_LISTENERS = "weft.listeners_on_demand"
+"""The client feature (xDS) of a proxy that asks for listeners as connections need them."""
+
 Dialect = Literal["envoy", "grpc"]
 """What a client understands: all of Envoy, or what gRPC's own xDS has of it."""
 
@@ -239,9 +242,14 @@ def _dialect(node: EnvoyNode) -> Dialect:
 
 
 def _on_demand(node: EnvoyNode) -> bool:
-    """By name only: who intercepts connections has to know all addresses beforehand."""
-    wanted = _text(node.metadata, "WEFT_ON_DEMAND").lower() == "true"
-    return wanted and _interception(node) == "NONE"
+    """Who intercepts connections has to know all addresses beforehand, but if it can ask for
+    listeners, too; then it is on demand unless it says otherwise. A gateway's routes name
+    everything."""
+    said = _text(node.metadata, "WEFT_ON_DEMAND").lower()
+    if _interception(node) == "NONE":
+        return said == "true"
+    gateway = "WEFT_GATEWAY" in node.metadata.fields or node.id.startswith("router~")
+    return said != "false" and not gateway and ASKS_FOR_LISTENERS in node.client_features
 
 
 def _interception(node: EnvoyNode) -> Interception:

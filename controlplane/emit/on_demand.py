@@ -16,12 +16,13 @@ from envoy.extensions.filters.http.on_demand.v3.on_demand_pb2 import OnDemand, O
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm_pb2,
 )
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from controlplane.emit.words import over_ads, packed, seconds
 
 NAME = "envoy.filters.http.on_demand"
 TIMEOUT_S = 5.0
-"""How long a request waits for a cluster."""
+"""How long a request or a connection waits for a cluster."""
 
 _CLUSTER = re.compile(rb"outbound\|\d+\|[^|\x00-\x1f]*\|[-\w.*]+")
 
@@ -29,6 +30,12 @@ _CLUSTER = re.compile(rb"outbound\|\d+\|[^|\x00-\x1f]*\|[-\w.*]+")
 def http_filter() -> hcm_pb2.HttpFilter:
     clusters = OnDemandCds(source=over_ads(), timeout=seconds(TIMEOUT_S))
     return hcm_pb2.HttpFilter(name=NAME, typed_config=packed(OnDemand(odcds=clusters)))
+
+
+def relay(proxy: TcpProxy) -> None:
+    """Connections wait for their cluster, too."""
+    proxy.on_demand.odcds_config.CopyFrom(over_ads())
+    proxy.on_demand.timeout.CopyFrom(seconds(TIMEOUT_S))
 
 
 def fetched(table: RouteConfiguration) -> RouteConfiguration:

@@ -3,6 +3,7 @@
     layer      of whom
     shared     everybody: services that all clients see alike
     scope      clients of a namespace (and labels): other services, routes, credentials
+    held       of these what nobody has to ask for on demand
     own        one node: its inbound side, its listeners
     needed     one node on demand: services' clusters that its listeners name
     secrets    one node, mostly the same for all
@@ -46,7 +47,7 @@ from controlplane.xds.parts import NO_PART, Assembly, Part, assembled
 from controlplane.xds.proxyless import Proxyless
 from controlplane.xds.troubles import Trouble, name_of
 from protos.frozen import frozen
-from protos.types import CDS, EDS, RDS, SDS, VHDS
+from protos.types import CDS, EDS, LDS, RDS, SDS, VHDS
 
 log = logging.getLogger("weft.controlplane.xds")
 
@@ -60,7 +61,7 @@ MAX_SECRETS = 10_000
 
 
 _NOT_LAZY: frozenset[str] = frozenset()
-_LAZY = frozenset((CDS, EDS, VHDS))
+_LAZY = frozenset((CDS, EDS, LDS, VHDS))
 """Of these types a node on demand gets what it names, and of no service what it does not."""
 
 
@@ -74,6 +75,16 @@ class _Scope:
     on_demand: bool
     alike: envoy.Patches
     capture: Capture | None
+
+
+@frozen
+class _Shares:
+    """What the nodes of a scope have. by_name: on demand, if they ask for it. needed: clusters of
+    services that they have to have unasked."""
+
+    by_name: Part
+    held: Part = NO_PART
+    needed: frozenset[str] = frozenset()
 
 
 @frozen
@@ -124,7 +135,7 @@ class SnapshotCache:
         self._captured.restate = lambda: self.restate()
         self._captures: Kept[Capture | None] = Kept()
         self._shared = NO_PART
-        self._scopes: dict[_Scope, Part] = {}
+        self._scopes: dict[_Scope, _Shares] = {}
         self._known_scopes: dict[tuple[object, ...], _Scope] = {}
         self._parts: Kept[Part] = Kept()
         self._keys: Kept[Node] = Kept()
@@ -253,10 +264,11 @@ class SnapshotCache:
         shared, extras = self._shared_with(scope.alike), NO_PART
         if self.extras_for is not None:
             extras = Part(self.extras_for(node).encode())
-        needed = NO_PART
-        if node.on_demand and own.clusters:
-            needed = self._needed(seat, own, shared, found)
-        parts = (shared, found, own.part, needed, self._encoded(secrets), extras)
+        needed, unasked = NO_PART, own.clusters | found.needed
+        if node.on_demand and unasked:
+            needed = self._needed(seat, unasked, shared, found.by_name)
+        mine = own.part, needed, self._encoded(secrets), extras
+        parts = (shared, found.by_name, found.held, *mine)
         lazy = _LAZY if node.on_demand else _NOT_LAZY
         if seat.assembly is not None:
             return assembled(parts, lazy, _OF_SERVICES, seat.assembly)
@@ -320,7 +332,7 @@ class SnapshotCache:
         key = (self._client(node), bool(node.http_proxy_port), node.on_demand, alike, capture)
         return self._known_scopes.setdefault(key, _Scope(*key))
 
-    def _scoped(self, scope: _Scope) -> Part:
+    def _scoped(self, scope: _Scope) -> _Shares:
         if scope not in self._scopes:
             self._scopes[scope] = self._made_scope(scope)
         return self._scopes[scope]
@@ -328,7 +340,7 @@ class SnapshotCache:
     def _client(self, node: Node) -> Client:
         return clients.client_of(node, self._catalog.client_labels)
 
-    def _made_scope(self, scope: _Scope) -> Part:
+    def _made_scope(self, scope: _Scope) -> _Shares:
         catalog, client, of_clusters = self._catalog, scope.client, _of_clusters(scope.alike)
         views = catalog.views(client)
         types = catalog.layers((client, of_clusters), views, of_clusters)
@@ -340,18 +352,23 @@ class SnapshotCache:
         elif scope.proxies_http:
             table = catalog.table(client, views, of_routes)
             types[RDS] = catalog.layer((client, of_routes, RDS), {table.name: table})
+        whole, needed = dict[str, Layer](), frozenset[str]()
         if scope.capture is not None:
             seen, shared = catalog.seen(views), self._shared_with(scope.alike)
             there = types.get(CDS, NO_LAYER), shared.types.get(CDS, NO_LAYER)
             known = Beside(there, types.get(RDS, NO_LAYER))
             ground = scope.capture, seen, catalog.mesh.published
             made = self._captured.types(client, *ground, scope.alike, known)
-            for url, found in made.items():
-                key = (client, scope.capture, scope.alike, url)
-                types[url] = catalog.layer(key, {**types.get(url, NO_LAYER), **found})
+            needed, of = made.needed, (client, scope.capture, scope.alike)
+            for url, found in made.held.items():
+                whole[url] = catalog.layer((*of, url), found)
+            for url, found in made.by_name.items():
+                found = {**types.get(url, NO_LAYER), **found}
+                types[url] = catalog.layer((*of, url, "by name"), found)
         held = credentials.of_services(catalog.mesh, client.namespace)
         types[SDS] = catalog.layer((client, SDS), Draft(secrets=held).encode()[SDS])
-        return self._part(scope, types)
+        shares = self._part(scope, types), self._part((scope, "held"), whole)
+        return _Shares(*shares, needed)
 
     def _part(self, key: Hashable, types: dict[str, Layer]) -> Part:
         """The last one of this key, if it has the same layers."""
@@ -359,15 +376,15 @@ class SnapshotCache:
 
     # ------------------------------------------------------------------ of one node
 
-    def _needed(self, seat: _Seat, own: _Own, shared: Part, scope: Part) -> Part:
+    def _needed(self, seat: _Seat, unasked: frozenset[str], shared: Part, scope: Part) -> Part:
         """The services' clusters that a node on demand has to have unasked."""
         key = seat.key
         there = _names(CDS, shared, scope)
-        clusters = {name: there[name] for name in own.clusters if name in there}
+        clusters = {name: there[name] for name in unasked if name in there}
         layer = self._catalog.layer((key, "needed"), clusters)
         return self._part((key, "needed"), {CDS: layer}) if layer else NO_PART
 
-    def _own_part(self, key: Hashable, node: Node, scope: Part, beside: Workload | None) -> _Own:
+    def _own_part(self, key: Hashable, node: Node, scope: _Shares, beside: Workload | None) -> _Own:
         """A node that is no gateway has the same part on the same ground; what was in trouble may
         be helped by anything."""
         ground: tuple[object, ...] = (self._ground, self._revoked(), beside)
@@ -394,9 +411,10 @@ class SnapshotCache:
             return replace(last, of=of, trouble=made.trouble)
         return made
 
-    def _build(self, node: Node, of: envoy.Beside, scope: Part) -> _Own:
+    def _build(self, node: Node, of: envoy.Beside, scope: _Shares) -> _Own:
         """Without the patches that would leave something dangling."""
-        known = _names(CDS, self._shared, scope), _names(RDS, scope)
+        parts = scope.by_name, scope.held
+        known = _names(CDS, self._shared, *parts), _names(RDS, *parts)
 
         def attempt(kept: envoy.Patches) -> Attempt[Draft]:
             try:

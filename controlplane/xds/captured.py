@@ -25,6 +25,7 @@ from controlplane.mesh.model import Service
 from controlplane.mesh.published import Published
 from controlplane.resources import NO_LAYER, Layer, Resource
 from controlplane.snapshot import Draft, check, encode
+from controlplane.xds.by_name import ByName, Made, Types
 from controlplane.xds.kept import Kept, same
 from controlplane.xds.troubles import Trouble
 from protos.types import CDS, LDS, RDS
@@ -42,8 +43,6 @@ class Beside(NamedTuple):
 
 
 NOTHING = Beside()
-Types = dict[str, dict[str, Resource]]
-"""Type URL -> name -> resource."""
 
 
 def _log(name: str, error: Exception) -> None:
@@ -60,6 +59,7 @@ class _Side:
     trouble: Trouble | None = None
     ground: tuple[object, ...] = ()
     patched: Draft | None = None
+    by_name: ByName = field(default_factory=ByName)
 
 
 class Captured:
@@ -81,16 +81,18 @@ class Captured:
         published: tuple[Published, ...],
         alike: Patches = (),
         beside: Beside = NOTHING,
-    ) -> Types:
-        """services: all that such clients may know, sorted. alike: users' patches, of which those
-        are left out that would leave something dangling. beside: clusters and tables that such
-        clients have besides."""
+    ) -> Made:
+        """Of those on demand a part is by name. services: all that such clients may know, sorted.
+        alike: users' patches, of which those are left out that would leave something dangling.
+        beside: clusters and tables that such clients have besides."""
         key: Hashable = (client, capture, alike)
         side = self._sides.made(key, _maker(client, capture))
         draft = side.outbound.draft(services, Targets(()), published)
         if alike:
             draft = self._patched(side, draft, alike, beside, client)
-        return _encoded(side, draft)
+        if capture.on_demand:
+            return side.by_name.made(draft, capture.wildcard)
+        return Made({}, _encoded(side, draft))
 
     def _patched(
         self, side: _Side, bare: Draft, alike: Patches, beside: Beside, client: Client

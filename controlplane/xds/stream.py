@@ -209,11 +209,14 @@ class Stream(ABC):
 
 
 def by_wildcard(hosts: Resources, name: str) -> Resource | None:
-    """The virtual host of `TABLE/HOST`, if it is of a domain like *.example.org."""
+    """The virtual host of `TABLE/HOST`, if it is of a domain like *.example.org, or of `*`."""
     table, _, host = name.rpartition("/")
+    wild = []
     while "." in host:
         host = host.partition(".")[2]
-        if (found := hosts.get(f"{table}/*.{host}")) is not None:
+        wild.append(f"*.{host}")
+    for domain in (*wild, "*"):
+        if (found := hosts.get(f"{table}/{domain}")) is not None:
             return replace(found, aliases=(*found.aliases, name))
     return None
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, cast
 
-from protos.types import CDS, VHDS
+from protos.types import CDS, LDS, VHDS
 from proxy.compile.chains import Chains
 from proxy.compile.clusters import Clusters, OpenConnection
 from proxy.compile.guards import guards
@@ -32,7 +32,7 @@ from proxy.config.model import (
     TcpProxy,
 )
 from proxy.config.snapshot import Snapshot
-from proxy.demand import Demand, Key
+from proxy.demand import Demand, Key, host_name
 from proxy.denials import Denials
 from proxy.filters.api import FilterContext, Hooks
 from proxy.l4.guard import Guards
@@ -148,9 +148,13 @@ class Runtime:
     def used(self) -> Iterator[Key]:
         """Of what can be asked for by name, what requests have used since the last question."""
         for (name, *_), compiled in self._tables.items():
-            if compiled.routes.fetches_hosts:
+            routes = compiled.routes
+            if routes.fetches_hosts:
                 for host in compiled.table.lately():
-                    yield VHDS, f"{name}/{host.lower().decode('latin-1')}"
+                    asked = host.lower().decode("latin-1")
+                    yield VHDS, host_name(name, asked, routes.ignore_port_in_host_matching)
+        for name in self._listeners.running:
+            yield LDS, name
         last, self._last_requests = self._last_requests, {}
         for name, cluster in self.clusters.running.items():
             count = self._last_requests[name] = cluster.stats.upstream_rq_total.value
@@ -199,6 +203,7 @@ class Runtime:
             guards,
             self._worker.call_later,
             tunnels_of(config.tunneling) if config.tunneling is not None else None,
+            self._demand,
         )
 
     def _http_manager(
@@ -232,11 +237,6 @@ class Runtime:
             manager.local_replies = local_replies(config.local_reply, worker.random, worker.runtime)
         return manager
 
-    def _context(
-        self,
-        config: HttpConnectionManager,
-        listener: Listener,
-        own_uri: bytes,
     def _tracing(self, config: HttpConnectionManager, listener: Listener) -> Tracing | None:
         if config.tracing is None:
             return None
@@ -250,6 +250,11 @@ class Runtime:
         egress = listener.traffic_direction == "OUTBOUND"
         return self._tracers.tracing(config, egress)
 
+    def _context(
+        self,
+        config: HttpConnectionManager,
+        listener: Listener,
+        own_uri: bytes,
         explanations: Explanations,
     ) -> FilterContext:
         worker = self._worker

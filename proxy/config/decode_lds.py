@@ -56,6 +56,8 @@ from proxy.config.rejected import Rejected, at
 
 EXPLAIN = "weft.explain"
 """The namespace of a filter chain's metadata that says where policies stand."""
+ON_DEMAND = "weft.on_demand"
+"""The namespace of a listener's metadata that says that others are asked for by name."""
 
 Direction = Literal["UNSPECIFIED", "INBOUND", "OUTBOUND"]
 _DIRECTIONS: Mapping[int, Direction] = {
@@ -124,6 +126,7 @@ def listener(
         access_log=access_logs(message.access_log, at(path, "access_log")),
         proxy_protocol=proxied[0] if proxied else None,
         socket_options=(*(TRANSPARENT if transparent else ()), *options),
+        asks=ON_DEMAND in message.metadata.filter_metadata,
         additional_addresses=tuple(
             _address(each, at(path, f"additional_addresses[{i}].address"))
             for i, each in enumerate(message.additional_addresses)

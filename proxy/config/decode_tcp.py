@@ -6,9 +6,14 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
 from proxy.config.decode_access_log import access_logs
 from proxy.config.decode_common import format_string, headers_to_add, seconds_or, value_or
+from proxy.config.decode_source import source
+from proxy.config.fields import UNSUPPORTED
 from proxy.config.model import TcpProxy
 from proxy.config.model.listeners import Tunneling
 from proxy.config.rejected import Rejected
+
+_ON_DEMAND_S = 60.0
+"""Envoy's default."""
 
 
 def tcp_proxy(message: tcp_proxy_pb2.TcpProxy, path: str) -> TcpProxy:
@@ -27,7 +32,19 @@ def tcp_proxy(message: tcp_proxy_pb2.TcpProxy, path: str) -> TcpProxy:
         max_duration_s=seconds_or(message, "max_downstream_connection_duration", 0.0),
         jitter_percent=message.max_downstream_connection_duration_jitter_percentage.value,
         by_source_ip=bool(message.hash_policy),
+        on_demand_s=_on_demand(message.on_demand, f"{path}.on_demand")
+        if message.HasField("on_demand")
+        else None,
     )
+
+
+def _on_demand(message: tcp_proxy_pb2.TcpProxy.OnDemand, path: str) -> float | None:
+    """Seconds; None where clusters are fetched from nowhere (Envoy). They come over ADS only."""
+    if not message.HasField("odcds_config"):
+        return None
+    if source(message.odcds_config, f"{path}.odcds_config"):
+        raise Rejected(f"{path}.odcds_config", f"a file is {UNSUPPORTED}; use ads")
+    return seconds_or(message, "timeout", _ON_DEMAND_S)
 
 
 def _tunneling(message: tcp_proxy_pb2.TcpProxy.TunnelingConfig, path: str) -> Tunneling:

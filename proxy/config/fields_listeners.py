@@ -10,7 +10,6 @@ _TCP = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _INSPECTOR = "envoy.extensions.filters.listener."
 _SHARED = "how workers share the accepted connections is Weft's own matter"
 _OVERLOAD = "there is no overload manager and no global connection limit"
-_METADATA = "it is only shown in /config_dump"
 _CODEC = "codec_type HTTP3 is refused, and nothing else uses them"
 
 LISTENERS: Table = {
@@ -18,7 +17,7 @@ LISTENERS: Table = {
         "name address stat_prefix filter_chains use_original_dst default_filter_chain "
         "per_connection_buffer_limit_bytes deprecated_v1 listener_filters "
         "listener_filters_timeout continue_on_listener_filters_timeout traffic_direction "
-        "access_log tcp_backlog_size bind_to_port socket_options transparent "
+        "access_log tcp_backlog_size bind_to_port socket_options transparent metadata "
         "additional_addresses",
         {
             "drain_type": "a listener drains when it is removed or changed, or the proxy stops",
@@ -29,7 +28,6 @@ LISTENERS: Table = {
             "tcp_fast_open_queue_length": "TCP fast open is left to the operating system",
             "ignore_global_conn_limit": _OVERLOAD,
             "bypass_overload_manager": _OVERLOAD,
-            "metadata": _METADATA,
         },
         {"freebind": False},
     ),
@@ -113,8 +111,9 @@ LISTENERS: Table = {
     _TCP: Fields(
         "stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts "
         "tunneling_config hash_policy max_downstream_connection_duration "
-        "max_downstream_connection_duration_jitter_percentage"
+        "max_downstream_connection_duration_jitter_percentage on_demand"
     ),
+    _TCP + ".OnDemand": Fields("odcds_config timeout"),
     "envoy.type.v3.HashPolicy": Fields("source_ip"),
     "envoy.type.v3.HashPolicy.SourceIp": Fields(),
     _TCP + ".TunnelingConfig": Fields(

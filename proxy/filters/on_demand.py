@@ -12,6 +12,7 @@ from functools import partial
 
 from protos.types import CDS, VHDS
 from proxy.config.model.on_demand import OnDemandConfig
+from proxy.demand import host_name
 from proxy.filters.api import WAIT, Answer, FilterContext, FilterStream, Hooks, Reply, Then
 
 TYPE_URL = "type.googleapis.com/envoy.extensions.filters.http.on_demand.v3.OnDemand"
@@ -47,7 +48,7 @@ class OnDemand:
         host = stream.request.authority.lower()
         if demand is None or table not in demand.tables or not _HOST.fullmatch(host):
             return None
-        name = f"{table}/{host.decode()}"
+        name = host_name(table, host.decode(), demand.tables[table])
         source = stream.info.remote[0]
         asked = demand.wait((VHDS, name), partial(_go_on, stream), timeout_s, source)
         if asked == "waits":

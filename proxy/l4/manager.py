@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from xxhash import xxh64_intdigest
 
 from proxy.config.model import TcpProxy
+from proxy.demand import Demand
 from proxy.l4.guard import Guards
 from proxy.l4.record import Chain, ConnectionRecord
 from proxy.l4.tunnel import Tunnels
@@ -34,12 +35,17 @@ COUNTERS = (
 )  # fmt: skip
 
 
+ON_DEMAND = tuple(
+    f"on_demand_cluster_{how}" for how in ("attempt", "missing", "success", "timeout")
+)
+
+
 class TcpStats:
     """Envoy's `tcp.<stat_prefix>.*`, each an attribute of its own name."""
 
-    def __init__(self, stats: Stats, stat_prefix: str) -> None:
+    def __init__(self, stats: Stats, stat_prefix: str, on_demand: bool) -> None:
         prefix = f"tcp.{stat_prefix}."
-        for name in COUNTERS:
+        for name in (*COUNTERS, *(ON_DEMAND if on_demand else ())):
             setattr(self, name, stats.counter(prefix + name))
         self.upstream_flush_active = stats.gauge(f"{prefix}upstream_flush_active")
 
@@ -75,7 +81,8 @@ class TcpManager:
     """log: called with each connection's record at its end. clusters: the running ones, by name.
     drained_at: when those that are left are closed (monotonic), 0 for never. guards: who looks at
     connections first, None if nobody does. tunnels: how the cluster's hosts let bytes through, if
-    not as they are."""
+    not as they are. demand: where connections wait for a cluster that is missing, None if none
+    does."""
 
     def __init__(
         self,
@@ -91,10 +98,11 @@ class TcpManager:
         guards: Guards | None,
         call_later: CallLater,
         tunnels: Tunnels | None = None,
+        demand: Demand | None = None,
     ) -> None:
         self.config = config
         self.connections = connections
-        self.stats = TcpStats(stats, config.stat_prefix)
+        self.stats = TcpStats(stats, config.stat_prefix, config.on_demand_s is not None)
         self.open_tcp = open_tcp
         self.loggers = loggers
         self.chain = Chain(own_uri)
@@ -102,6 +110,7 @@ class TcpManager:
         self.guards = guards
         self.call_later = call_later
         self.tunnels = tunnels
+        self.demand = demand if config.on_demand_s is not None else None
         self.drained_at = 0.0
         self.route = BY_SOURCE_IP if config.by_source_ip else None
         self._clusters = clusters
@@ -120,9 +129,13 @@ class TcpManager:
             return inf
         return started + longest_s * (1.0 + (self._random.random() * jitter if jitter else 0.0))
 
-    def cluster(self) -> Cluster | None:
-        """Where the next connection goes, by weight if there are several; None if it is missing."""
-        name = self.config.cluster
-        if self._names:
-            (name,) = self._random.choices(self._names, cum_weights=self._cumulative)
+    def choose(self) -> str:
+        """The name of the cluster of the next connection, by weight if there are several."""
+        if not self._names:
+            return self.config.cluster
+        (name,) = self._random.choices(self._names, cum_weights=self._cumulative)
+        return name
+
+    def cluster(self, name: str) -> Cluster | None:
+        """None if it is missing."""
         return self._clusters.get(name)

@@ -11,10 +11,12 @@ was received, save when a peer broke off: that is passed on too (RST).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from protos.types import CDS
 from proxy.http.h1.grammar import authority_match
 from proxy.l4.record import ConnectionRecord, Downstream
 from proxy.l4.tunnel import HttpTunnel
@@ -95,13 +97,16 @@ class DownstreamTcp(TcpEnd):
         self.manager.connections.live.add(self)
         self._connect()
 
-    def _connect(self) -> None:
-        """One attempt, to a host that was not tried before if there is one."""
+    def _connect(self, name: str = "") -> None:
+        """One attempt, to a host that was not tried before if there is one. name: of the cluster,
+        for who has waited for it."""
         record = self.record
-        cluster = record.cluster = self.manager.cluster()
+        chosen = name or self.manager.choose()
+        cluster = record.cluster = self.manager.cluster(chosen)
         if cluster is None:
-            self.manager.stats.downstream_cx_no_route.value += 1
-            self._refuse("NC")
+            if name or not self._waits_for(chosen):
+                self.manager.stats.downstream_cx_no_route.value += 1
+                self._refuse("NC")
             return
         breaker = cluster.breakers["DEFAULT"]
         if breaker.connections >= breaker.max_connections:
@@ -117,6 +122,33 @@ class DownstreamTcp(TcpEnd):
         record.attempt += 1
         record.host = host
         self._dial(cluster.serving(host), host)
+
+    def _waits_for(self, name: str) -> bool:
+        """Whether the cluster that is missing may yet come, or the connection has been refused."""
+        manager = self.manager
+        demand, timeout_s = manager.demand, manager.config.on_demand_s
+        if demand is None or timeout_s is None:
+            return False
+        manager.stats.on_demand_cluster_attempt.value += 1
+        then = partial(self._on_answer, name)
+        asked = demand.wait((CDS, name), then, timeout_s, self.info.remote[0])
+        if asked == "answered":
+            manager.stats.on_demand_cluster_missing.value += 1
+        elif asked == "full":
+            self._refuse("UO")
+        return asked != "answered"
+
+    def _on_answer(self, name: str, answer: bool | None) -> None:
+        """The cluster is there, is not, or (None) nobody has said so in time."""
+        stats = self.manager.stats
+        if answer:
+            stats.on_demand_cluster_success.value += 1
+        elif answer is None:
+            stats.on_demand_cluster_timeout.value += 1
+        else:
+            stats.on_demand_cluster_missing.value += 1
+        if self.transport is not None:
+            self._connect(name)
 
     def _dial(self, cluster: Cluster, host: Host) -> None:
         tunnels = self.manager.tunnels

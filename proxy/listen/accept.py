@@ -16,7 +16,9 @@ from typing import Any
 from proxy.config.model import SocketAddress
 from proxy.config.model.connecting import SocketOption
 from proxy.connection import ConnectionInfo
+from proxy.demand import Demand
 from proxy.listen.accepted import Accepted, accept
+from proxy.listen.asking import Asking
 from proxy.listen.counters import InspectorCounters, ListenerCounters
 from proxy.listen.establish import Establisher
 from proxy.listen.original_dst import original_destination, plain_host
@@ -86,9 +88,10 @@ class Acceptor:
         inspectors: InspectorCounters,
         find_listener: FindListener,
         values: RuntimeValues,
+        demand: Demand | None = None,
     ) -> None:
         """find_listener: the listener that serves an original destination (use_original_dst).
-        values: may have a limit of connections."""
+        values: may have a limit of connections. demand: where listeners are asked for by name."""
         self.runtime = runtime
         self.address = _local(sock)
         self._any_address = self.address[0] in ("0.0.0.0", "::")
@@ -97,6 +100,7 @@ class Acceptor:
         self._establisher = Establisher(loop, counters, inspectors)
         self._find_listener = find_listener
         self._values = values
+        self._asking = Asking(demand, self._answered) if demand is not None else None
         self._pending: dict[asyncio.Task[None], float] = {}  # and when it began, in that order
         self._paused: asyncio.TimerHandle | None = None
         self._reading = False
@@ -120,6 +124,8 @@ class Acceptor:
             self._paused = None
         self._sock.close()
         self._establisher.abandon()
+        if self._asking is not None:
+            self._asking.close()
         for task in self._pending:
             # One turn later: a task cancelled before its first step would leave its socket open.
             self._loop.call_soon(task.cancel)
@@ -209,6 +215,25 @@ class Acceptor:
                 sock.close()
                 return
             runtime = redirected
+        if not self._waits(runtime, sock, info):
+            self._begin(runtime, sock, info)
+
+    def _waits(self, runtime: ListenerRuntime, sock: socket.socket, info: ConnectionInfo) -> bool:
+        """For a listener that is asked for by name."""
+        asking = self._asking
+        return asking is not None and runtime.config.asks and asking.waits(runtime, sock, info)
+
+    def _answered(self, sock: socket.socket, info: ConnectionInfo, in_time: bool) -> None:
+        """It has waited for a listener that may serve it, which may ask for another one."""
+        if not in_time:
+            self._establisher.counters.pre_cx_timeout.value += 1
+            sock.close()
+            return
+        runtime = self._handed_on(info.local)
+        if not self._waits(runtime, sock, info):
+            self._begin(runtime, sock, info)
+
+    def _begin(self, runtime: ListenerRuntime, sock: socket.socket, info: ConnectionInfo) -> None:
         if self.runtime.config.original_src is not None:
             note(info, self.runtime.config.original_src)
         rest = self._establisher.begin(runtime, sock, info)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 
 from proxy.config.model import SocketAddress
+from proxy.demand import Demand
 from proxy.listen.accept import Acceptor, bind
 from proxy.listen.counters import InspectorCounters, ListenerCounters
 from proxy.listen.runtime import ListenerRuntime
@@ -24,11 +25,17 @@ _Place = tuple[str, int]
 
 class Listeners:
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, stats: Stats, values: RuntimeValues
+        self,
+        loop: asyncio.AbstractEventLoop,
+        stats: Stats,
+        values: RuntimeValues,
+        demand: Demand | None = None,
     ) -> None:
-        """values: may limit the connections of a listener."""
+        """values: may limit the connections of a listener. demand: where listeners are asked for
+        that are fetched by name."""
         self._loop = loop
         self._values = values
+        self._demand = demand
         self._stats = stats
         self._inspectors = InspectorCounters(stats)
         self._bound: dict[_Key, Acceptor] = {}
@@ -120,6 +127,7 @@ class Listeners:
         self._bound[key] = Acceptor(
             *(self._loop, sock, runtime, counters, self._inspectors, self._find_listener),
             self._values,
+            self._demand,
         )
         self._places[key] = place
         return None

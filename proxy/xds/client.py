@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("weft.xds")
 
 LAST_GOOD_GRACE_S = 0.3
+ASKS_FOR_LISTENERS = "weft.listeners_on_demand"
+"""The client feature (xDS) that says that listeners may come by name, too."""
 _SAVE_DELAY_S = 0.25
 _SWITCH_INTERVAL_S = 0.0005
 
@@ -388,6 +390,9 @@ class XdsClient:
             self._store.demand(self._demand.names)
         count, errors = await self._intake.restore(found.resources)
         self._from_last_good = True
+        if self._demand is not None and (names := self._store.handed_to()):
+            self._demand.adopt((LDS, name) for name in names)
+            self._store.demand(self._demand.names)
         self._tell_identity(kept=True)  # what has not changed since is not pushed again
         for name, why in errors.items():
             log.warning("last good %s not used: %s", name, why)
@@ -416,6 +421,7 @@ def _machine(bootstrap: Bootstrap, version: str) -> Machine:
     node = node_message(bootstrap.node, version)
     first_only = bootstrap.ads.set_node_on_first_message_only
     if bootstrap.ads.delta:
+        node.client_features.append(ASKS_FOR_LISTENERS)
         return DeltaMachine(node, first_only)
     return SotwMachine(node, first_only)
 

@@ -9,7 +9,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from protos.types import CDS, EDS, LDS, RDS, SDS, VHDS
@@ -76,8 +76,8 @@ class Store:
         self._files: dict[Key, str] = {}
         self._started_at = now
         self._fetched = Fetched()
-        self._asked_clusters: frozenset[str] = frozenset()
-        self._were_named: frozenset[str] = frozenset()
+        self._asked: dict[str, frozenset[str]] = dict.fromkeys(_OWNERS, frozenset())
+        self._were_named: dict[str, frozenset[str]] = dict(self._asked)
         self._static_clusters = frozenset(each.name for each in bootstrap.clusters)
         self._own_changes = 0
         for cluster in bootstrap.clusters:
@@ -139,8 +139,8 @@ class Store:
         for name in names:
             if type_url == VHDS:
                 self._fetched.deny(name)
-            elif type_url == CDS and name in self._named_clusters():
-                self._absent.add((CDS, name))
+            elif type_url in _OWNERS and name in self._named(type_url):
+                self._absent.add((type_url, name))
                 self._own_changes += 1
 
     def refuse(self, type_url: str, name: str, aliases: Iterable[str]) -> None:
@@ -149,24 +149,28 @@ class Store:
             self.deny(type_url, (name, *aliases))
 
     def demand(self, keys: Iterable[Key]) -> None:
-        """What requests ask for, virtual hosts and clusters: exactly these from now on."""
+        """What is asked for, virtual hosts, clusters and listeners: exactly these from now on."""
         wanted = list(keys)
         self._fetched.ask(name for kind, name in wanted if kind == VHDS)
-        self._asked_clusters = frozenset(name for kind, name in wanted if kind == CDS)
+        for owner in _OWNERS:
+            self._asked[owner] = frozenset(name for kind, name in wanted if kind == owner)
         self._own_changes += 1
 
-    def _forget_clusters(self) -> None:
+    def _forget_owners(self) -> None:
         """Those that were asked for by name and are no more: if they are in all that there is, the
         control plane sends them again (delta xDS)."""
-        named = self._named_clusters()
-        for name in self._were_named - named:
-            self._disown((CDS, name))
-            self._absent.discard((CDS, name))
-        self._were_named = named
+        for kind in _OWNERS:
+            named = self._named(kind)
+            for name in self._were_named[kind] - named:
+                self._disown((kind, name))
+                self._absent.discard((kind, name))
+            self._were_named[kind] = named
 
-    def _named_clusters(self) -> frozenset[str]:
-        """That are asked for by name."""
-        return (self._asked_clusters | self._fetched.clusters()) - self._static_clusters
+    def _named(self, kind: str) -> frozenset[str]:
+        """Clusters or listeners that are asked for by name."""
+        if kind == LDS:
+            return self._asked[LDS]
+        return (self._asked[CDS] | self._fetched.clusters()) - self._static_clusters
 
     @property
     def changes(self) -> int:
@@ -189,7 +193,7 @@ class Store:
     def advance(self, now: float) -> None:
         """After each response, and when time has passed: what has waited long enough is taken as
         empty, and what nobody names any more is forgotten."""
-        self._forget_clusters()
+        self._forget_owners()
         self._forget_unused()
         for key in [key for key, at in self._stale_at.items() if now >= at]:
             del self._stale_at[key]
@@ -212,16 +216,19 @@ class Store:
         """
         wanted: dict[str, frozenset[str] | None] = {}
         if self._bootstrap.cds_ads:
-            named = self._named_clusters()
-            wanted[CDS] = named | {WILDCARD} if named else None
+            wanted[CDS] = self._beside_all(CDS)
         wanted[EDS] = self._names(EDS)
         if self._bootstrap.lds_ads and self._lds_open:
-            wanted[LDS] = None
+            wanted[LDS] = self._beside_all(LDS)
         wanted[RDS] = self._names(RDS)
         wanted[VHDS] = frozenset(self._fetched.asked)
         standing = {name for _, name in self._standing} if self._bootstrap.ads else set()
         wanted[SDS] = (self._names(SDS) | standing) - self._local_secrets - self._secrets.keys()
         return wanted
+
+    def _beside_all(self, kind: str) -> frozenset[str] | None:
+        named = self._named(kind)
+        return named | {WILDCARD} if named else None
 
     def files(self) -> dict[tuple[str, str], set[str]]:
         """(type, path) of the files that have something we want, and its names; none where it is
@@ -231,6 +238,12 @@ class Store:
         for (kind, name), path in self._files.items():
             found.setdefault((kind, path), set()).add(name)
         return found
+
+    def handed_to(self) -> tuple[str, ...]:
+        """Listeners to which connections are handed by one that asks for others by name."""
+        if not any(one.asks for one in self._listeners.values()):
+            return ()
+        return tuple(name for name, one in self._listeners.items() if not one.bind_to_port)
 
     def versions(self, type_url: str) -> dict[str, str]:
         """The version of each resource held, by name."""
@@ -297,11 +310,13 @@ class Store:
     def _answers(self) -> dict[Key, bool]:
         """Of what was asked for, what is known of it."""
         found = {(VHDS, name): there for name, there in self._fetched.answers().items()}
-        for name in self._asked_clusters:
-            if name in self._clusters:
-                found[(CDS, name)] = True
-            elif (CDS, name) in self._absent:
-                found[(CDS, name)] = False
+        here: dict[str, Container[str]] = {CDS: self._clusters, LDS: self._listeners}
+        for kind, names in self._asked.items():
+            for name in names:
+                if name in here[kind]:
+                    found[(kind, name)] = True
+                elif (kind, name) in self._absent:
+                    found[(kind, name)] = False
         return found
 
     def _active_needs(self) -> Iterator[Key]:

@@ -36,7 +36,7 @@ class Waiting:
         return lambda found: self.told.append((name, found))
 
     def settle(self, **answers: bool) -> None:
-        self.demand.settle(frozenset(), {(VHDS, name): one for name, one in answers.items()})
+        self.demand.settle({}, {(VHDS, name): one for name, one in answers.items()})
         self.clock.advance(0.0)
 
     @property
@@ -74,7 +74,7 @@ def test_many_that_waited_go_on_a_few_at_a_time() -> None:
     waiting = Waiting()
     for _ in range(40):
         waiting.wait("a")
-    waiting.demand.settle(frozenset(), {(VHDS, "a"): True})
+    waiting.demand.settle({}, {(VHDS, "a"): True})
     seen = []
     while len(waiting.told) < 40:
         waiting.clock.advance(0.0)

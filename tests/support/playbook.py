@@ -263,8 +263,9 @@ class Playbook:
         """Puts a snapshot in force; exactly `problems` can't be."""
         self.config = config
         assert self.runtime.apply(config).keys() == problems
-        fetching = (name for name, table in config.routes.items() if table.fetches_hosts)
-        self.demand.settle(frozenset(fetching), config.answers)
+        routes = config.routes.items()
+        fetching = {k: v.ignore_port_in_host_matching for k, v in routes if v.fetches_hosts}
+        self.demand.settle(fetching, config.answers)
         self._clusters |= set(self.runtime.clusters.running.values())
 
     def client(self, name: str = "in") -> Client:

@@ -20,6 +20,7 @@ from proxy.compile.runtime import Runtime
 from proxy.config import model
 from proxy.config.snapshot import Snapshot
 from proxy.connection import ConnectionInfo
+from proxy.demand import Demand
 from proxy.l4.record import ConnectionRecord
 from proxy.l4.tcp import DownstreamTcp
 from proxy.l7.worker import Worker
@@ -87,8 +88,10 @@ class TcpPlay:
         self.peers: list[TcpPeer] = []
         self.openings: list[UpstreamTcp] = []
         self.records: list[ConnectionRecord] = []
+        self.demand = Demand(self.loop.call_later, lambda: self.loop.now)
         self.runtime = Runtime(
-            self.worker, self.stats, no_http, lambda _: self._log, self.openings.append
+            *(self.worker, self.stats, no_http, lambda _: self._log, self.openings.append),
+            demand=self.demand,
         )
         self._clients = 0
         self._stack = ExitStack()

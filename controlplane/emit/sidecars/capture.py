@@ -40,7 +40,8 @@ _EVERYTHING = (Egress(Import(Scope(), (("*", "*"),))),)
 class Capture:
     """wildcard: the address that stands for all of the node's family, second: for all of the other
     one, '' if it has no such address. by_name: the proxy can look up where TLS wants to go by its
-    server name. Not all of it is hashed, but all is compared."""
+    server name. on_demand: it asks for what it needs. Not all of it is hashed, but all is
+    compared."""
 
     mode: str
     wildcard: str
@@ -50,6 +51,7 @@ class Capture:
     logs: Logs = field(default=DEFAULT, hash=False)
     rule_filters: RuleFilters = field(default=NO_FILTERS, hash=False)
     second: str = ""
+    on_demand: bool = False
 
     @property
     def more(self) -> tuple[str, ...]:
@@ -80,4 +82,6 @@ def capture_of(
     sidecar = sidecar_of(mesh.sidecars, node.namespace, labels)
     by_name = not node.weft_agent
     whole = (mesh.interception, sidecar, logs, mesh.rule_filters)
-    return Capture(node.interception, wildcard, by_name, *whole, second=second)
+    return Capture(
+        node.interception, wildcard, by_name, *whole, on_demand=node.on_demand, second=second
+    )

@@ -12,7 +12,7 @@ from typing import Literal
 
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 
-from controlplane.emit import http_actions, managers, metering
+from controlplane.emit import http_actions, managers, metering, on_demand, tracing
 from controlplane.emit.clients import Caller
 from controlplane.emit.families import within
 from controlplane.emit.routes import HTTP_PROTOCOLS
@@ -124,7 +124,7 @@ def _places(
     elif kind_of(port) == "HTTP":
         yield wildcard, ()
     elif service.headless:
-        there = [e for e in service.endpoints if port.number in e.ports]
+        there = [e for e in service.endpoints if e.address and port.number in e.ports]
         own = (_own(context, (e.address, *e.more_addresses)) for e in there)
         yield from ((one, ()) for one in sorted({one for every in own for one in every}))
     else:
@@ -141,12 +141,14 @@ def _own(context: Context, addresses: tuple[str, ...]) -> tuple[str, ...]:
 
 def _http(bind: str, port: ServicePort, routes: str, looks: bool, context: Context) -> FilterChain:
     """looks: it takes only what begins as HTTP in plain text."""
+    filters = http_actions.http_filters(context.capture.rule_filters)
     manager = managers.manager(
         f"outbound_{bind}_{port.number}",
-        guarding=http_actions.http_filters(context.capture.rule_filters),
+        guarding=(on_demand.http_filter(), *filters) if context.capture.on_demand else filters,
         logs=context.capture.logs.client,
         counting=metering.outbound(context.capture.logs.metered.client),
     )
+    tracing.of_client(manager, context.capture.logs)
     manager.rds.route_config_name = routes
     manager.rds.config_source.CopyFrom(over_ads())
     chain = FilterChain(filters=[managers.as_filter(manager)])

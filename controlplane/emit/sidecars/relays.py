@@ -8,7 +8,7 @@ from envoy.config.core.v3.address_pb2 import CidrRange
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
-from controlplane.emit import managers, tunnels
+from controlplane.emit import managers, on_demand, tunnels
 from controlplane.emit.managers import NO_GUARDS
 from controlplane.emit.sidecars.capture import BLACK_HOLE, LOOKED_UP, PASSTHROUGH, Capture
 from controlplane.emit.sidecars.sni import looked_up_by_name
@@ -49,6 +49,8 @@ def to_cluster(name: str, capture: Capture) -> Filter:
 
 
 def _as_filter(proxy: TcpProxy, capture: Capture) -> Filter:
+    if capture.on_demand:
+        on_demand.relay(proxy)
     proxy.access_log.extend(managers.access_logs(capture.logs.client, NO_GUARDS))
     return Filter(name=TCP_PROXY, typed_config=packed(proxy))
 

@@ -140,7 +140,7 @@ class Tunneling:
 class TcpProxy:
     """`TcpProxy`. One of cluster and weighted (name, weight) is set. idle_timeout_s: 0 is none.
     max_duration_s: 0 is none; up to jitter_percent more, by chance. by_source_ip: for balancers
-    that hash."""
+    that hash. on_demand_s: how long a connection waits for a cluster that is fetched."""
 
     stat_prefix: str
     cluster: str = ""
@@ -152,6 +152,7 @@ class TcpProxy:
     max_duration_s: float = 0.0
     jitter_percent: float = 0.0
     by_source_ip: bool = False
+    on_demand_s: float | None = None
 
 
 @frozen
@@ -203,7 +204,8 @@ PortRanges = tuple[tuple[int, int], ...]
 class Listener:
     """not_for_tls, not_for_http: destination ports of connections into which the inspector does not
     look. transparent: connections keep their destination as the socket's own address (TPROXY).
-    additional_addresses: where it listens, too."""
+    asks: there may be listeners that serve some of its connections better, and that are asked for
+    by name. additional_addresses: where it listens, too."""
 
     name: str
     address: SocketAddress
@@ -229,6 +231,7 @@ class Listener:
     access_log: tuple[AccessLog, ...] = ()
     proxy_protocol: ProxyProtocolIn | None = None
     socket_options: tuple[SocketOption, ...] = ()
+    asks: bool = False
     additional_addresses: tuple[SocketAddress, ...] = ()
 
     @property

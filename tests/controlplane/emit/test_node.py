@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from envoy.config.core.v3.base_pb2 import Node as EnvoyNode
 
-from controlplane.emit.node import BadNode, Node, parse
+from controlplane.emit.node import ASKS_FOR_LISTENERS, BadNode, Node, parse
 
 
 def envoy_node(**metadata: Any) -> EnvoyNode:
@@ -120,10 +120,32 @@ def test_an_unknown_mode_of_interception_is_told() -> None:
         parse(envoy_node(INTERCEPTION_MODE="IPTABLES"))
 
 
-@pytest.mark.parametrize(("mode", "expected"), [("NONE", True), ("REDIRECT", False)])
-def test_who_intercepts_connections_has_to_know_all_places(mode: str, expected: bool) -> None:
-    node = parse(envoy_node(WEFT_ON_DEMAND="true", INTERCEPTION_MODE=mode))
-    assert node.on_demand is expected
+@pytest.mark.parametrize(
+    ("metadata", "features", "expected"),
+    [
+        ({"INTERCEPTION_MODE": "NONE", "WEFT_ON_DEMAND": "true"}, (), True),
+        ({"INTERCEPTION_MODE": "NONE"}, (ASKS_FOR_LISTENERS,), False),
+        ({"INTERCEPTION_MODE": "REDIRECT", "WEFT_ON_DEMAND": "true"}, (), False),
+        ({"INTERCEPTION_MODE": "REDIRECT"}, (ASKS_FOR_LISTENERS,), True),
+        ({"INTERCEPTION_MODE": "TPROXY"}, ("another", ASKS_FOR_LISTENERS), True),
+        (
+            {"INTERCEPTION_MODE": "TPROXY", "WEFT_ON_DEMAND": "false"},
+            (ASKS_FOR_LISTENERS,),
+            False,
+        ),
+        (
+            {"INTERCEPTION_MODE": "REDIRECT", "WEFT_GATEWAY": "127.0.0.1:8080"},
+            (ASKS_FOR_LISTENERS,),
+            False,
+        ),
+    ],
+)
+def test_who_intercepts_connections_knows_all_places_or_asks_for_them(
+    metadata: dict[str, str], features: tuple[str, ...], expected: bool
+) -> None:
+    message = envoy_node(**metadata)
+    message.client_features.extend(features)
+    assert parse(message).on_demand is expected
 
 
 @pytest.mark.parametrize(

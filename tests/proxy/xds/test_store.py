@@ -258,3 +258,41 @@ def test_endpoints_without_that_word_never_are() -> None:
     feed.put(EDS, endpoints("a", 2), "2")
     feed.pass_by(1000.0)
     assert feed.store.snapshot().assignments["a"].localities
+
+
+def test_listeners_may_be_asked_for_by_name_beside_all_there_are() -> None:
+    feed = Feed()
+    feed.pass_by(FETCH_TIMEOUT_S)
+    feed.store.demand([(LDS, "0.0.0.0_80"), (LDS, "0.0.0.0_81")])
+    assert feed.asked(LDS) == ["*", "0.0.0.0_80", "0.0.0.0_81"]
+    feed.put(LDS, listener("0.0.0.0_80", "80"))
+    assert feed.store.snapshot().answers == {}  # its routes are not here
+    feed.put(RDS, routes("80", "a"))
+    feed.gone(LDS, "0.0.0.0_81")
+    answers = {(LDS, "0.0.0.0_80"): True, (LDS, "0.0.0.0_81"): False}
+    assert feed.store.snapshot().answers == answers
+    feed.put(LDS, listener("0.0.0.0_81", "80"))
+    assert feed.store.snapshot().answers == dict.fromkeys(answers, True)
+    feed.gone(LDS, "0.0.0.0_80")
+    assert feed.store.snapshot().answers == {**answers, (LDS, "0.0.0.0_81"): True} | {
+        (LDS, "0.0.0.0_80"): False
+    }
+    feed.store.demand([])
+    feed.pass_by(0.0)
+    assert (feed.asked(LDS), feed.warm[1]) == (None, [])
+
+
+def test_listeners_that_were_handed_connections_are_known_where_one_asks() -> None:
+    feed = Feed()
+    feed.pass_by(FETCH_TIMEOUT_S)
+    feed.put(RDS, routes("80", "a"))
+    handed = listener("0.0.0.0_80", "80")
+    handed.bind_to_port.value = False
+    outbound = listener("virtualOutbound", "80", 15001)
+    for one in (handed, outbound):
+        feed.put(LDS, one)
+    feed.put(RDS, routes("80", "a"))
+    assert feed.store.handed_to() == ()
+    outbound.metadata.filter_metadata["weft.on_demand"].SetInParent()
+    feed.put(LDS, outbound)
+    assert feed.store.handed_to() == ("0.0.0.0_80",)

@@ -17,6 +17,7 @@ from proxy.config import bootstrap
 from proxy.config.snapshot import Snapshot
 from proxy.demand import Demand
 from proxy.tasks import spawn
+from proxy.xds import persist
 from proxy.xds.client import XdsClient
 from tests.support.envoy_resources import ADS, bootstrap_file, cluster, endpoints, listener
 from tests.support.fake_demand import FakeDemand
@@ -41,8 +42,8 @@ class Proxy:
 
     def _apply(self, snapshot: Snapshot) -> None:
         self.last = snapshot
-        fetching = (name for name, one in snapshot.routes.items() if one.fetches_hosts)
-        self.demand.settle(frozenset(fetching), snapshot.answers)
+        fetching = {name: False for name, one in snapshot.routes.items() if one.fetches_hosts}
+        self.demand.settle(fetching, snapshot.answers)
 
     async def serves(self) -> None:
         await eventually_async(lambda: "l" in self.last.listeners, what="the listener")
@@ -155,3 +156,23 @@ async def test_state_of_the_world_has_no_virtual_hosts_by_name(
     (rejected,) = proxy.client.status().rejected
     assert rejected.why == "vhds: needs api_type DELTA_GRPC in ads_config"
     await proxy.stop()
+
+
+async def test_a_restart_asks_for_the_listeners_that_connections_were_handed_to(
+    server: FakeDemand, tmp_path: Path
+) -> None:
+    outbound = listener("virtualOutbound", "t", 15001)
+    outbound.metadata.filter_metadata["weft.on_demand"].SetInParent()
+    handed = listener("0.0.0.0_80", "t", 80)
+    handed.bind_to_port.value = False
+    server.put(LDS, "virtualOutbound", "1", outbound)
+    server.put(LDS, "0.0.0.0_80", "1", handed)
+    path = bootstrap_file(tmp_path, server.port)
+    first = Proxy(path, tmp_path)
+    await eventually_async(lambda: "0.0.0.0_80" in first.last.listeners, what="the listener")
+    await eventually_async(lambda: (tmp_path / persist.FILE).exists(), what="it is kept")
+    await first.stop()
+    again = Proxy(path, tmp_path)
+    await again.serves()
+    await eventually_async(lambda: server.held[LDS] == {"*", "0.0.0.0_80"}, what="asked for")
+    await again.stop()

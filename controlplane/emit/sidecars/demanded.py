@@ -1,0 +1,161 @@
+"""What of the outbound side an intercepting sidecar holds from the start that asks for the rest by
+name, as connections and requests need it (on demand).
+
+    what                        asked for as               by
+    the listener of a port      0.0.0.0_PORT               the first connection to the port
+    one of an address           ADDRESS_PORT               the first connection there, of ports that
+                                                           have any such listener
+    a virtual host of a port    PORT/HOST (VHDS)           the first request for the host
+    a cluster                   its name (on-demand CDS)   the first request or connection for it
+
+It is taken from the whole, which stays what it is: names, patches and rules are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from envoy.config.listener.v3.listener_components_pb2 import FilterChain
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_components_pb2 import VirtualHost
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+
+from controlplane.emit import names, on_demand
+from controlplane.emit.sidecars import tables
+from controlplane.emit.sidecars.capture import VIRTUAL_OUTBOUND
+from controlplane.emit.words import packed
+from protos.frozen import frozen
+
+ASKS = "weft.on_demand"
+"""The namespace of a listener's metadata: who is handed a connection asks for a better listener."""
+
+
+@frozen
+class Place:
+    """A listener under the name by which it is asked for, if it is not there from the start. asks:
+    connections that come to it ask on."""
+
+    name: str
+    message: Listener
+    held: bool
+    asks: bool = False
+    address: str = ""
+
+
+def places(listeners: Iterable[Listener], wildcard: str) -> Iterator[Place]:
+    """wildcard: the address that stands for all. A port of which there are listeners at addresses
+    only gets one, too, that does what virtualOutbound would."""
+    every = tuple(listeners)
+    outbound = next((one for one in every if one.name == VIRTUAL_OUTBOUND), None)
+    handed_to = [one for one in every if _is_handed_to(one)]
+    asking = {_port(one) for one in handed_to if wildcard not in _addresses(one)}
+    shared = {_port(one) for one in handed_to if wildcard in _addresses(one)}
+    for one in every:
+        if not _is_handed_to(one):
+            yield Place(one.name, one, True, one.name == VIRTUAL_OUTBOUND)
+        elif wildcard in _addresses(one):
+            yield Place(one.name, one, False, _port(one) in asking)
+        else:
+            for address in _addresses(one):
+                yield Place(names.listener(address, _port(one)), one, False, address=address)
+    if outbound is not None:
+        for port in sorted(asking - shared):
+            name = names.listener(wildcard, port)
+            yield Place(name, outbound, False, True, wildcard)
+
+
+def listener(place: Place) -> Listener:
+    """The message of a place."""
+    made = Listener()
+    made.CopyFrom(place.message)
+    if place.asks:
+        made.metadata.filter_metadata[ASKS].SetInParent()
+    if made.name == place.name:
+        return made
+    made.name = place.name
+    made.address.socket_address.address = place.address
+    if place.message.name == VIRTUAL_OUTBOUND:
+        _stand_in(made, int(place.name.rpartition("_")[2]))
+    else:
+        made.ClearField("additional_addresses")
+    return made
+
+
+def _stand_in(made: Listener, port: int) -> None:
+    """Of virtualOutbound, for a port that has no listener of its own."""
+    own = made.address.socket_address.port_value
+    rest = [
+        one for one in made.filter_chains if one.filter_chain_match.destination_port.value != own
+    ]
+    made.ClearField("filter_chains")
+    made.filter_chains.extend(rest)
+    for address in (made.address, *(one.address for one in made.additional_addresses)):
+        address.socket_address.port_value = port
+    made.ClearField("use_original_dst")
+    made.ClearField("transparent")
+    made.bind_to_port.value = False
+
+
+def _is_handed_to(one: Listener) -> bool:
+    """It has no socket of its own."""
+    return one.HasField("bind_to_port") and not one.bind_to_port.value
+
+
+def _port(one: Listener) -> int:
+    return one.address.socket_address.port_value
+
+
+def _addresses(one: Listener) -> tuple[str, ...]:
+    others = (extra.address.socket_address.address for extra in one.additional_addresses)
+    return (one.address.socket_address.address, *others)
+
+
+def needed(made: Listener) -> frozenset[str]:
+    """Clusters of services that it names beside those of connections: nobody asks for them."""
+    bare = Listener()
+    bare.CopyFrom(made)
+    chains = list(bare.filter_chains)
+    if bare.HasField("default_filter_chain"):
+        chains.append(bare.default_filter_chain)
+    for chain in chains:
+        _forget_relays(chain)
+    return on_demand.clusters_of((bare,))
+
+
+def _forget_relays(chain: FilterChain) -> None:
+    for one in chain.filters:
+        relay = TcpProxy()
+        if one.typed_config.Unpack(relay):
+            for name in ("stat_prefix", "cluster", "weighted_clusters"):
+                relay.ClearField(name)
+            one.typed_config.CopyFrom(packed(relay))
+
+
+# --------------------------------------------------------------------------- routes
+
+
+def is_fetched(table: RouteConfiguration) -> bool:
+    """Whether its virtual hosts come by name: not the one of a single service, which takes every
+    host."""
+    return tables.is_shared(table.name)
+
+
+def hosts(table: RouteConfiguration) -> Iterator[tuple[VirtualHost, tuple[str, ...]]]:
+    """Its virtual hosts under the names of their resources, and by which names they are asked
+    for, too."""
+    for host in table.virtual_hosts:
+        made = VirtualHost()
+        made.CopyFrom(host)
+        made.name = on_demand.resource_name(table.name, host.name)
+        found = (on_demand.resource_name(table.name, one.lower()) for one in host.domains)
+        yield made, tuple(one for one in dict.fromkeys(found) if one != made.name)
+
+
+def copied_to(table: RouteConfiguration) -> frozenset[str]:
+    """Clusters that get copies of requests, which wait for nothing."""
+    bare = RouteConfiguration()
+    for host in table.virtual_hosts:
+        for route in host.routes:
+            bare.request_mirror_policies.extend(route.route.request_mirror_policies)
+    return on_demand.clusters_of((bare,))
