@@ -96,6 +96,8 @@ def targets(
 def _outbound(target: Target) -> tuple[Cluster, ClusterLoadAssignment | None]:
     policy = target.policy
     cluster = Cluster(name=target.name)
+    if target.service.external:
+        cluster.metadata.filter_metadata["istio"].update({"external": True})
     cluster.alt_stat_name = stat_names.outbound(target.service, target.port, target.subset)
     limits.bound(cluster, policy.pool)
     balance(cluster, policy)
@@ -210,10 +212,25 @@ def _by_endpoint(cluster: Cluster, mutual: TransportSocket) -> None:
 # --------------------------------------------------------------------------- inbound
 
 
+def serves(cluster: Cluster, hostnames: tuple[str, ...]) -> None:
+    """Of which services it is, in Istio's metadata: metrics name them."""
+    services: list[dict[str, str]] = []
+    for host in hostnames:
+        name, _, rest = host.partition(".")
+        namespace, _, domain = rest.partition(".")
+        if domain.startswith("svc."):
+            services.append({"host": host, "name": name, "namespace": namespace})
+        else:
+            services.append({"host": host, "name": host})
+    if services:
+        cluster.metadata.filter_metadata["istio"].update({"services": services})
+
+
 def inbound(port: InboundPort, stat_name: str = "", keeps_case: bool = False) -> Cluster:
     """The way from a sidecar to its own application, in plain text on the loopback."""
     cluster = Cluster(name=names.inbound_cluster(port), type=Cluster.STATIC)
     cluster.alt_stat_name = stat_name
+    serves(cluster, port.hostnames)
     limits.bound(cluster, ConnectionPool())
     local = Endpoint(port.app_address, {port.app_port: port.app_port})
     inline = load_assignment(cluster.name, groups((local,)), port.app_port)

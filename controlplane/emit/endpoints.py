@@ -23,6 +23,16 @@ SOCKET_MATCH = "envoy.transport_socket_match"
 TLS_MODE = "tlsMode"
 MUTUAL = "istio"
 
+# Labels by which Istio knows of which service a workload is, and in which revision.
+CANONICAL_NAMES = ("service.istio.io/canonical-name", "app.kubernetes.io/name", "app")
+CANONICAL_REVISIONS = (
+    "service.istio.io/canonical-revision",
+    "app.kubernetes.io/version",
+    "version",
+)
+MADE_BY = "pod-template-hash"
+"""Of the ReplicaSet that has made a pod; it stands in the pod's name."""
+
 _HEALTH: Mapping[str, HealthStatus] = {
     "HEALTHY": HealthStatus.HEALTHY,
     "UNHEALTHY": HealthStatus.UNHEALTHY,
@@ -70,6 +80,17 @@ def _endpoint(endpoint: Endpoint, port: int) -> parts.LbEndpoint:
     )
 
 
+def _workload(endpoint: Endpoint) -> str:
+    """As Istio tells metrics who serves there: workload;namespace;service;revision;cluster. Pods
+    that one Deployment has made are one workload."""
+    labels = endpoint.labels
+    namespace, _, name = endpoint.workload.partition("/")
+    name = name.partition(f"-{labels[MADE_BY]}-")[0] if labels.get(MADE_BY) else name
+    service = next((labels[one] for one in CANONICAL_NAMES if labels.get(one)), name)
+    revision = next((labels[one] for one in CANONICAL_REVISIONS if labels.get(one)), "")
+    return f"{name};{namespace};{service};{revision};"
+
+
 def _metadata(endpoint: Endpoint) -> Metadata:
     metadata = Metadata()
     if endpoint.mesh:
@@ -78,6 +99,6 @@ def _metadata(endpoint: Endpoint) -> Metadata:
         metadata.filter_metadata[SOCKET_MATCH].CopyFrom(mode)
     if endpoint.workload:
         workload = Struct()
-        workload.update({"workload": endpoint.workload})
+        workload.update({"workload": _workload(endpoint)})
         metadata.filter_metadata["istio"].CopyFrom(workload)
     return metadata

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 
 from controlplane.emit import limits, originals, stat_names
+from controlplane.emit.clusters import serves
 from controlplane.emit.endpoints import load_assignment
 from controlplane.emit.localities import groups
 from controlplane.emit.sidecars.capture import INBOUND_PASSTHROUGH, VIRTUAL_INBOUND, Capture
@@ -30,7 +31,8 @@ ANYWHERE = "0.0.0.0"
 class Port:
     """match: to which a connection was going, 0 for any other. number: of the service behind it.
     app: address and port of the application, ('', 0) where the connection was going. own_tls: in
-    place of the mesh's. stat_name: of its cluster in statistics, '' for its own."""
+    place of the mesh's. stat_name: of its cluster in statistics, '' for its own. hostnames: of the
+    services there."""
 
     match: int
     number: int
@@ -45,6 +47,7 @@ class Port:
     own_tls: ServerTls | None = None
     pool: ConnectionPool | None = None
     stat_name: str = ""
+    hostnames: tuple[str, ...] = ()
 
     @property
     def stat_prefix(self) -> str:
@@ -86,6 +89,7 @@ def _of_service(port: InboundPort, workload: Workload, capture: Capture) -> Port
         app=_as_meant(("", 0), port.listen_port, capture),
         pool=capture.sidecar.pool,
         stat_name=stat_names.inbound(pattern, port, workload.namespace),
+        hostnames=port.hostnames,
     )
 
 
@@ -149,6 +153,7 @@ def _is_inside(address: str) -> bool:
 
 def _cluster(port: Port, keeps_case: bool) -> Cluster:
     cluster = Cluster(name=port.cluster, alt_stat_name=port.stat_name)
+    serves(cluster, port.hostnames)
     pool = port.pool or ConnectionPool()
     limits.bound(cluster, pool)
     if port.assumed:

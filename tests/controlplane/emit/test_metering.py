@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,14 +12,17 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 from google.protobuf.json_format import MessageToDict
 from udpa.type.v1.typed_struct_pb2 import TypedStruct
 
+from controlplane.emit import clusters
+from controlplane.emit.endpoints import MADE_BY, load_assignment
 from controlplane.emit.envoy import emit
+from controlplane.emit.localities import groups
 from controlplane.mesh.metering import Metered, MetricRule, Metrics, ScopedMetrics
-from controlplane.mesh.model import Mesh
+from controlplane.mesh.model import Endpoint, Mesh
 from controlplane.mesh.scopes import Scope
 from controlplane.snapshot import Draft
 from proxy.config.decode_lds import listener as read
 from proxy.config.model.istio import Expression, IstioStats, MetricOverride, PeerMetadata
-from tests.support.mesh import TRUST_DOMAIN, inbound, node, workload
+from tests.support.mesh import TRUST_DOMAIN, endpoint, inbound, node, service, workload
 
 CHANGED = Metrics(
     (MetricRule("requests_total", False, ("response_flags",), (("a", "request.host"),)),), 7.5
@@ -87,3 +91,37 @@ def test_the_proxy_reads_what_was_changed() -> None:
         )
         assert (stats.overrides, stats.interval_s) == ((override,), 7.5)
         assert any(isinstance(each, PeerMetadata) for each in configs)
+
+
+# --------------------------------------------------------------------------- who is where
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "told"),
+    [
+        ("shop/web-1", {}, "web-1;shop;web-1;;"),
+        ("shop/web-1", {"app": "web", "version": "v2"}, "web-1;shop;web;v2;"),
+        (
+            "shop/web-v2-5f4d7-x9z",
+            {"app": "web", "service.istio.io/canonical-name": "w", MADE_BY: "5f4d7"},
+            "web-v2;shop;w;;",
+        ),
+    ],
+)
+def test_endpoints_say_who_serves_there(name: str, labels: dict[str, str], told: str) -> None:
+    endpoint = Endpoint("10.0.0.1", {80: 8080}, labels, workload=name)
+    made = load_assignment("c", groups((endpoint,)), 80).endpoints[0].lb_endpoints[0]
+    assert made.metadata.filter_metadata["istio"]["workload"] == told
+
+
+def test_clusters_say_whom_they_lead_to() -> None:
+    hosts = ("web.shop.svc.cluster.local", "web.example.com")
+    cluster = clusters.inbound(replace(inbound(), hostnames=hosts))
+    services = [dict(one.items()) for one in cluster.metadata.filter_metadata["istio"]["services"]]
+    assert services == [
+        {"host": hosts[0], "name": "web", "namespace": "shop"},
+        {"host": hosts[1], "name": hosts[1]},
+    ]
+    outside = service(hosts[1], endpoint(80), external=True)
+    ((cluster, _),) = clusters.of_service(outside, ())
+    assert cluster.metadata.filter_metadata["istio"]["external"] is True
