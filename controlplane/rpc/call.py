@@ -256,14 +256,14 @@ class Call:
 
     def _taken(self) -> bytes:
         client = self._link.client
-        self._taken_at, self._taken_in = client.clock(), client.turn
+        self._taken_at, self._taken_in = client.now(), client.turn
         return self._pop()
 
     def _charge(self) -> None:
         """Its handler is done with the message, as far as it was all in one turn."""
         client = self._link.client
         if self._taken_in == client.turn:
-            client.spend(max(0.0, client.clock() - self._taken_at - MESSAGE_S))
+            client.spend(max(0.0, client.now() - self._taken_at - MESSAGE_S))
         self._taken_in = -1
 
     async def _turn(self) -> None:
@@ -301,14 +301,14 @@ class Call:
 
     def _give(self, take: Take, message: bytes) -> None:
         client = self._link.client
-        began_at = client.clock()
+        began_at = client.now()
         try:
             take(message)
         except Exception as error:
             self._take = None
             if self._each is not None and not self._each.done():
                 self._each.set_exception(error)
-        client.spend(client.clock() - began_at)
+        client.spend(client.now() - began_at)
 
     def _hand_on(self) -> None:
         """What has waited for room, or for somebody to take it."""

@@ -44,7 +44,16 @@ class Turns:
     """Of one server. number: of the turn, counted while anybody takes time. left_s: of this one,
     below 0 where somebody took more than there was: the turns to come have less then."""
 
-    __slots__ = ("_begun", "_clients", "_line", "_max_queued", "_soon", "clock", "left_s", "number")
+    __slots__ = (
+        "_begun",
+        "_clients",
+        "_clock",
+        "_line",
+        "_max_queued",
+        "_soon",
+        "left_s",
+        "number",
+    )
 
     def __init__(
         self,
@@ -53,7 +62,7 @@ class Turns:
         max_queued_bytes: int,
     ) -> None:
         """soon: calls in the next turn of the loop. clock: seconds, also within a turn."""
-        self.clock = clock
+        self._clock = clock
         self.number = 0
         self.left_s = ALL_S
         self._soon = soon
@@ -69,6 +78,9 @@ class Turns:
             found = self._clients[name] = Client(self, name, self._max_queued)
         found.members[member] = None
         return found
+
+    def now(self) -> float:
+        return self._clock()
 
     def forget(self, client: Client) -> None:
         """Its last connection is gone."""
@@ -124,9 +136,9 @@ class Client:
         self._max_queued = max_queued_bytes
         self._queued = 0
 
-    @property
-    def clock(self) -> Callable[[], float]:
-        return self._turns.clock
+    def now(self) -> float:
+        """Seconds, also within a turn."""
+        return self._turns.now()
 
     @property
     def turn(self) -> int:
