@@ -1,10 +1,10 @@
 """A network namespace of its own, in which the kernel redirects connections into a proxy as Istio's
 rules do, with the application of one workload in it. Run as a program inside of the namespace:
 
-    unshare -n python -m tests.support.redirected envoy|weft REDIRECT|TPROXY DIRECTORY
+    unshare -n python -m tests.support.redirected envoy|weft|whole REDIRECT|TPROXY DIRECTORY
 
 One proxy is the sidecar of the client and of the server, told apart by the group that it runs as.
-What each call met is written to stdout as JSON.
+`whole` is Weft without on demand. What each call met is written to stdout as JSON.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from controlplane.mesh.model import Mesh
+from tests.support import grpc_echo
 from tests.support.envoy import ROOT, envoy
 from tests.support.intercepting import meshed
 from tests.support.judge import Judge
@@ -117,6 +118,19 @@ spec:
   - {name: some, port: 83, targetPort: 8083}
   - {name: http-strict, port: 84, targetPort: 8084}
   - {name: tcp-plain, port: 85, targetPort: 8085}
+  - {name: grpc, port: 86, targetPort: 8086}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: uncalled, namespace: default}
+spec:
+  clusterIP: 10.96.0.4
+  selector: {app: messenger}
+  ports:
+  - {name: http, port: 80, targetPort: 8080}
+  - {name: tcp, port: 82, targetPort: 8082}
+  - {name: some, port: 83, targetPort: 8083}
+  - {name: tcp-else, port: 88, targetPort: 8082}
 ---
 apiVersion: v1
 kind: Service
@@ -169,6 +183,18 @@ spec:
   tcp:
   - match: [{destinationSubnets: [10.96.0.0/16]}]
     route: [{destination: {host: one.example.com, port: {number: 443}}}]
+"""
+LATER = """
+---
+apiVersion: v1
+kind: Service
+metadata: {name: later, namespace: default}
+spec:
+  clusterIP: 10.96.0.3
+  selector: {app: messenger}
+  ports:
+  - {name: http, port: 80, targetPort: 8080}
+  - {name: tcp, port: 87, targetPort: 8082}
 """
 NOTHING_ELSE = """
 ---
@@ -295,6 +321,9 @@ async def _calls() -> dict[str, str]:
         "bytes to a port of no protocol": _bytes(VIP, 83),
         "a server that speaks first": _exchange(VIP, 85, b""),
         "http to a strict port": _get(VIP, 84, "messenger:84"),
+        "gRPC to a service": grpc_echo.say(VIP, 86, WAIT_S),
+        "http to a service that comes later": _get(VIP, 80, "later"),
+        "tcp to a service that comes later": _bytes(VIP, 87),
         "http without TLS": _get(POD, 8080, "messenger"),
         "http without TLS to a strict port": _get(POD, 8084, "messenger"),
         "bytes to a port that no service has": _bytes(POD, 9000),
@@ -322,7 +351,9 @@ async def _calls() -> dict[str, str]:
 
 
 def _prepare(mode: str) -> None:
-    marked = [("ip", "rule", "add", "fwmark", str(mark), "lookup", "100") for mark in (1, 2)]
+    marked: list[tuple[str, ...]] = [
+        ("ip", "rule", "add", "fwmark", str(mark), "lookup", "100") for mark in (1, 2)
+    ]
     marked += [("ip", "-6", *one[1:]) for one in marked]
     marked.append(("ip", "route", "add", "local", "0.0.0.0/0", "dev", "lo", "table", "100"))
     marked.append(("ip", "-6", "route", "add", "local", "::/0", "dev", "lo", "table", "100"))
@@ -348,6 +379,7 @@ def _in_group(proxy: ProxyProcess) -> ProxyProcess:
 _PROXIES: dict[str, Callable[[dict[str, Any], Path], ProxyProcess]] = {
     "envoy": envoy,
     "weft": weft_proxy,
+    "whole": weft_proxy,
 }
 
 
@@ -357,6 +389,7 @@ async def _sidecar(
 ) -> AsyncIterator[ProxyProcess]:
     await judge.server.start()
     made = judge.bootstrap(True, mode)
+    made["node"]["metadata"]["WEFT_ON_DEMAND"] = str(kind != "whole").lower()
     made["node"]["metadata"]["INSTANCE_IPS"] = f"{POD},{POD_6}"
     del made["node"]["metadata"]["WEFT_GATEWAY"]
     proxy = _in_group(_PROXIES[kind](made, directory))
@@ -376,7 +409,7 @@ async def _served(judge: Judge, mesh: Mesh) -> dict[str, str]:
 
 async def scene(kind: str, mode: str, directory: Path) -> dict[str, dict[str, str]]:
     _prepare(mode)
-    servers = await _applications()
+    servers, grpc = await _applications(), await grpc_echo.serve(POD, 8086)
     judge = Judge()
     judge.cache.set_mesh(meshed(MESH))
     async with _sidecar(judge, kind, mode, directory):
@@ -384,10 +417,33 @@ async def scene(kind: str, mode: str, directory: Path) -> dict[str, dict[str, st
         found = {
             "ALLOW_ANY": await _served(judge, meshed(MESH)),
             "REGISTRY_ONLY": await _served(judge, meshed(MESH + NOTHING_ELSE)),
+            "later": await _later(judge),
         }
+        held = {"of a service that is not called": _held_of(judge, "uncalled", "10.96.0.4")}
     for server in servers:
         server.close()
+    await grpc.stop(0)
+    return {**found, "held": held}
+
+
+async def _later(judge: Judge) -> dict[str, str]:
+    """When a service has come, and a port of another has gone."""
+    less = MESH.replace("  - {name: tcp, port: 82, targetPort: 8082}\n", "", 1)
+    found = await _served(judge, meshed(less + LATER))
+    for _ in range(100):  # Envoy's workers hear of listeners after the control plane does
+        if found["tcp to a service that comes later"] and not found["tcp to a service"]:
+            break
+        await asyncio.sleep(0.1)
+        found = await _calls()
     return found
+
+
+def _held_of(judge: Judge, *words: str) -> str:
+    """Of what the proxy has been told, whether anything is named so."""
+    (connection,) = judge.ads.connections
+    machine = connection.machine
+    sent = {name for one in machine.subscriptions.values() for name in one.sent}
+    return "something" if any(word in name for name in sent for word in words) else "nothing"
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""Connections that the kernel redirects, through a real Envoy and through Weft's proxy with one and
-the same configuration of ours: both do the same with each of them (tests/support/redirected.py)."""
+"""Connections that the kernel redirects, through a real Envoy, which holds the whole mesh, and
+through Weft's proxy, which holds what it calls: both do the same with each of them
+(tests/support/redirected.py). So does a Weft that holds everything."""
 
 from __future__ import annotations
 
@@ -54,6 +55,7 @@ def _to_services(own: str, other: str) -> dict[str, str]:
         "bytes to a port of no protocol": _echoed(POD, 8083),
         "a server that speaks first": "hello",
         "http to a strict port": _from_app(8084, True, own),
+        "gRPC to a service": "again: hello",
         "http without TLS to a strict port": "no answer",
         "one endpoint of a headless service": _echoed(SECOND_POD, 6000),
         "the other endpoint": _echoed(ELSEWHERE, 6000),
@@ -75,16 +77,25 @@ PLACE = json.dumps({"at": f"{ELSEWHERE}:80", "from": ELSEWHERE, "peer": False})
 def _expected(mode: str) -> dict[str, dict[str, str]]:
     own, other = SOURCES[mode]
     services = _to_services(own, other)
+    anything = services | {
+        "http without TLS": _from_app(8080, False, own),
+        "bytes to a port that no service has": _echoed(POD, 9000),
+        "http without TLS over IPv6": _over_6(8080, SOURCES_6[mode]),
+        "bytes to a port that no service has over IPv6": _echoed(POD_6, 9000),
+        "bytes to an unknown place over IPv6": _echoed(ELSEWHERE_6, 9000),
+        "http to an unknown place": f"200 {PLACE}",
+        "bytes to an unknown place": _echoed(ELSEWHERE, 9000),
+        "http to a service that comes later": "503",
+        "tcp to a service that comes later": "",
+    }
     return {
-        "ALLOW_ANY": services
+        "ALLOW_ANY": anything,
+        "later": anything
         | {
-            "http without TLS": _from_app(8080, False, own),
-            "bytes to a port that no service has": _echoed(POD, 9000),
-            "http without TLS over IPv6": _over_6(8080, SOURCES_6[mode]),
-            "bytes to a port that no service has over IPv6": _echoed(POD_6, 9000),
-            "bytes to an unknown place over IPv6": _echoed(ELSEWHERE_6, 9000),
-            "http to an unknown place": f"200 {PLACE}",
-            "bytes to an unknown place": _echoed(ELSEWHERE, 9000),
+            "http to a service that comes later": _from_app(8080, True, own),
+            "tcp to a service that comes later": _echoed(POD, 8082),
+            "tcp to a service": "",
+            "tcp to a service over IPv6": "",
         },
         # A pod's address is no service's, so that nothing goes there in plain text.
         "REGISTRY_ONLY": services
@@ -95,6 +106,8 @@ def _expected(mode: str) -> dict[str, dict[str, str]]:
             "bytes to a port that no service has over IPv6": "",
             "bytes to an unknown place over IPv6": "",
             "http to an unknown place": "502",
+            "http to a service that comes later": "502",
+            "tcp to a service that comes later": "",
             "bytes to an unknown place": "",
         },
     }
@@ -121,7 +134,7 @@ def test_envoy_and_weft_do_the_same_with_redirected_connections(tmp_path: Path, 
     require_envoy()
     require_redirection(TPROXY_RULES if mode == "TPROXY" else RULES)
     running = {}
-    for kind in ("envoy", "weft"):
+    for kind in ("envoy", "weft", "whole") if mode == "REDIRECT" else ("envoy", "weft"):
         directory = tmp_path / kind
         directory.mkdir()
         inside = (sys.executable, "-m", "tests.support.redirected", kind, mode, str(directory))
@@ -135,4 +148,7 @@ def test_envoy_and_weft_do_the_same_with_redirected_connections(tmp_path: Path, 
             child.kill()
     for kind, (out, err) in written.items():
         assert running[kind].returncode == 0, f"{kind}: {err.decode()[-4000:]}"
-        assert json.loads(out) == _expected(mode), kind
+        found = json.loads(out)
+        (held,) = found.pop("held").values()
+        assert found == _expected(mode), kind
+        assert held == ("nothing" if kind == "weft" else "something")
