@@ -187,8 +187,8 @@ class Conductor:
         """Until it is over. What goes wrong with the disk is said, and tried again."""
         while (state := self._authority.stored.state).phase in _WAITS:
             await self._wait(_WAITS[state.phase], state)
-            if state.phase is Phase.PREPARED and state == self._authority.stored.state:
-                await self._hold()
+            if state.phase is Phase.PREPARED:
+                await self._hold(state)
             if state != self._authority.stored.state:
                 continue  # another replica has taken the step
             if not await self._company.leads():
@@ -269,12 +269,13 @@ class Conductor:
                 log.warning('rotation waits for "%s" of %s', need, ", ".join(ids[:20]))
             await asyncio.sleep(self._pause_s())
 
-    async def _hold(self) -> None:
-        """Until everybody who fetches our bundle has had the time to."""
+    async def _hold(self, state: State) -> None:
+        """Until everybody who fetches our bundle has had the time to; or until the state is another
+        one."""
         if not self._hold_s:
             return
-        until = self._authority.stored.state.since + self._hold_s
-        while (left_s := until - self._clock()) > 0:
+        until = state.since + self._hold_s
+        while state == self._authority.stored.state and (left_s := until - self._clock()) > 0:
             self._problem = f"federated meshes have {left_s:.0f} s left to fetch the bundle"
             await asyncio.sleep(self._pause_s())
         self._problem = ""

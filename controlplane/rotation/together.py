@@ -104,6 +104,8 @@ class Together:
         self._tell_every_s = tell_every_s
         self._others = others
         self._lead: bytes | None = None
+        self._led = False  # by whoever has sealed it; else it does not count
+        self._mine: bytes | None = None
         self._without: tuple[str, frozenset[str]] = ("", frozenset())
         self._told: Report | None = None
         self._told_of: dict[str, tuple[Member, ...]] = {}
@@ -155,10 +157,10 @@ class Together:
             await self._store.commit({WITHOUT: self._sealed.seal(WITHOUT, value)})
 
     async def leads(self) -> bool:
-        if self._lead is None:
-            mine = self._me.encode()
+        if not self._led:
+            self._mine = mine = self._sealed.seal(LEAD, self._me.encode())
             try:
-                await self._store.commit({LEAD: mine}, {LEAD}, expected={LEAD: None})
+                await self._store.commit({LEAD: mine}, {LEAD}, expected={LEAD: self._lead})
             except (StoreConflict, StoreAway):
                 return False
             log.warning("this replica leads the rotation of the authority")
@@ -172,7 +174,7 @@ class Together:
                 log.info("the lead is not given back: %s", error)
 
     async def step(self, work: Work, *, alone: bool = True) -> StoredAuthority:
-        condition: Values = {} if alone else {LEAD: self._me.encode()}
+        condition: Values = {} if alone else {LEAD: self._mine or b""}
         # Shielded: a step that is being written must not be forgotten.
         doing = spawn(_done(self._shared, work, condition), "step of all")
         found: StoredAuthority | CertificateError | OSError = await asyncio.shield(doing)
@@ -182,7 +184,7 @@ class Together:
 
     @property
     def _leads(self) -> bool:
-        return self._lead == self._me.encode()
+        return self._lead is not None and self._lead == self._mine
 
     # ------------------------------------------------------------------ what we tell
 
@@ -262,7 +264,7 @@ class Together:
     def _at_rest(self) -> bool:
         """Whether no rotation is under way, as far as we know."""
         phase = self._authority.stored.state.phase
-        return phase is Phase.STAGED or (phase is Phase.STEADY and self._lead is None)
+        return phase is Phase.STAGED or (phase is Phase.STEADY and not self._led)
 
     def _pause_s(self) -> float:
         pause_s = TELL_AT_REST_EVERY_S if self._at_rest else self._tell_every_s
@@ -272,11 +274,20 @@ class Together:
 
     def _heard(self, change: Change) -> None:
         if change.whole or LEAD in change.values:
-            self._lead = change.values.get(LEAD)
+            self._lead = lead = change.values.get(LEAD)
+            self._led = lead is not None and (lead == self._mine or self._is_genuine(lead))
             self._woken.set()
         value = change.values.get(WITHOUT)
         if change.whole or WITHOUT in change.values:
             self._without = self._read(value) if value is not None else ("", frozenset())
+
+    def _is_genuine(self, lead: bytes) -> bool:
+        try:
+            self._sealed.open(LEAD, lead)
+        except CertificateError as error:
+            log.error("%s does not count: %s", LEAD, error)
+            return False
+        return True
 
     def _read(self, value: bytes) -> tuple[str, frozenset[str]]:
         try:

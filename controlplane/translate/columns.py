@@ -100,6 +100,7 @@ class Column(Generic[T]):
         ):
             return
         known = {name_of(one): row for one, row in zip(old, rows, strict=True)}
+        assert len(known) == len(rows), "a name stands for one row, or the other is never forgotten"
         self._rows = [known.pop(name_of(one), None) for one in subjects]
         for row in filter(None, known.values()):
             self._forget(maker, row)

@@ -11,6 +11,7 @@ Pure. Secrets are told without what is in them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 
 from envoy.config.core.v3.base_pb2 import Node as EnvoyNode
@@ -39,6 +40,9 @@ MAX_PARTS = 4
 
 MAX_MATCHERS = 100
 
+Match = Callable[[str], bool]
+_KINDS = ("exact", "prefix", "suffix", "contains")
+
 GenericXdsConfig = ClientConfig.GenericXdsConfig
 
 
@@ -52,40 +56,48 @@ def asked_for(
     """Those that match, and that `who` (None: the administrator) may see: its own. BadRequest."""
     if len(request.node_matchers) > MAX_MATCHERS:
         raise BadRequest(f"more than {MAX_MATCHERS} node_matchers: ask several times")
-    wanted = [_matcher(one) for one in request.node_matchers]
+    wanted = [_node_id(one) for one in request.node_matchers]
     if who is not None and request.node.id:
-        own = request.node.id
-        wanted.append(lambda node_id: node_id == own)
+        wanted.append(StringMatcher(exact=request.node.id))
+    match = _one_of(wanted) if wanted else None
     found = [
         one
         for one in connections
-        if (who is None or one.identity == who)
-        and (not wanted or any(match(one.node.id) for match in wanted))
+        if (who is None or one.identity == who) and (match is None or match(one.node.id))
     ]
     return sorted(found, key=lambda one: (one.node.id, one.connected_at))
 
 
-def _matcher(asked: NodeMatcher) -> Callable[[str], bool]:
+def _node_id(asked: NodeMatcher) -> StringMatcher:
     if asked.node_metadatas:
         raise BadRequest("node_matchers.node_metadatas is not supported: match by node_id")
-    return _string(asked.node_id)
-
-
-def _string(asked: StringMatcher) -> Callable[[str], bool]:
-    kind = asked.WhichOneof("match_pattern")
-    if kind not in ("exact", "prefix", "suffix", "contains"):
+    if asked.node_id.WhichOneof("match_pattern") not in _KINDS:
         raise BadRequest("node_matchers.node_id: expected exact, prefix, suffix or contains")
-    value: str = getattr(asked, kind)
-    if asked.ignore_case:
-        value = value.lower()
-    compare: dict[str, Callable[[str], bool]] = {
-        "exact": value.__eq__,
-        "prefix": lambda text: text.startswith(value),
-        "suffix": lambda text: text.endswith(value),
-        "contains": lambda text: value in text,
-    }
-    found = compare[kind]
-    return (lambda text: found(text.lower())) if asked.ignore_case else found
+    return asked.node_id
+
+
+def _one_of(wanted: list[StringMatcher]) -> Match:
+    """All of them at once: many clients are asked about."""
+    exactly = _any_of([one for one in wanted if not one.ignore_case], str)
+    whatever_case = _any_of([one for one in wanted if one.ignore_case], str.lower)
+    return lambda text: exactly(text) or whatever_case(text.lower())
+
+
+def _any_of(wanted: list[StringMatcher], made: Callable[[str], str]) -> Match:
+    by_kind: dict[str, list[str]] = {kind: [] for kind in _KINDS}
+    for one in wanted:
+        kind = str(one.WhichOneof("match_pattern"))
+        by_kind[kind].append(made(getattr(one, kind)))
+    whole = frozenset(by_kind["exact"])
+    heads, tails = tuple(by_kind["prefix"]), tuple(by_kind["suffix"])
+    within = re.compile("|".join(map(re.escape, by_kind["contains"]))).search
+    within_any = bool(by_kind["contains"])
+    return lambda text: (
+        text in whole
+        or text.startswith(heads)
+        or text.endswith(tails)
+        or (within_any and within(text) is not None)
+    )
 
 
 # --------------------------------------------------------------------------- one client

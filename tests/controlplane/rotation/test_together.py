@@ -78,7 +78,7 @@ class Replica:
     async def lease_ends(self) -> None:
         me = self.replicas.id
         await self.room.member().commit({f"replicas/{me}": None, f"reports/{me}": None})
-        if self.room.values.get(LEAD) == me.encode():
+        if self.together._leads:
             await self.room.member().commit({LEAD: None})
 
     def publish(self) -> None:
@@ -177,6 +177,29 @@ async def test_each_step_waits_for_the_proxies_of_all(replica: Make) -> None:
         assert len(each.authority.bundle.roots) == 1
     await eventually_async(lambda: LEAD not in one.room.values, what="nobody leads any more")
     await eventually_async(lambda: not any("reports/" in name for name in one.room.values))
+
+
+@pytest.mark.parametrize("forged", ["words", "an older one"])
+async def test_who_may_only_write_to_the_store_holds_no_rotation_up(
+    replica: Make, forged: str
+) -> None:
+    one = await replica("one")
+    value = b"somebody"
+    if forged != "words":
+        value = one.replicas.sealed.seal(LEAD, b"a replica of former days")
+        sealed = one.replicas.sealed
+        sealed.open(LEAD, value)
+        sealed.open(LEAD, sealed.seal(LEAD, b"a later one"))
+    await one.room.member().commit({LEAD: value})
+    a = one.join("a")
+    a.acknowledges = True
+    target = one.stage()
+    await one.conductor.go(target)
+    await one.waits("certificates", a="waiting")
+    assert one.room.values.get(LEAD) not in (None, value)
+    a.renew(one.authority.authority)
+    await one.is_over()
+    await eventually_async(lambda: LEAD not in one.room.values, what="nobody leads any more")
 
 
 async def test_any_replica_may_be_asked_whatever_its_clock_says(replica: Make) -> None:

@@ -97,3 +97,15 @@ def test_a_build_that_fails_is_made_up_for(shop: Shop) -> None:
     with pytest.raises(TypeError):
         shop.build({"a": 5, "b": None, "c": 3}, {"a": 10, "b": 10, "c": 10})  # type: ignore[dict-item]
     assert shop.build({"a": 5, "b": 2, "c": 3}, {"a": 10, "b": 10, "c": 10}) == [50, 20, 30]
+
+
+def test_a_name_stands_for_one_row() -> None:
+    memo = Memo()
+
+    def build(*names: str) -> None:
+        memo.begin()
+        memo.stage("shop", lambda each, of: each("names", str, str.upper, (of,), ()), names)
+
+    build("a", "a")
+    with pytest.raises(AssertionError, match="one row"):
+        build("b")

@@ -227,3 +227,31 @@ def test_whoever_asks_nothing_takes_no_place(monkeypatch: pytest.MonkeyPatch) ->
             call.cancel()
 
     check(scenario)
+
+
+@pytest.mark.parametrize(
+    ("matchers", "wanted"),
+    [
+        ([StringMatcher(exact="sidecar~1~cart~x")], "cart"),
+        ([StringMatcher(prefix="sidecar~1~c")], "cart"),
+        ([StringMatcher(suffix="p~x"), StringMatcher(exact="cart")], "shop"),
+        ([StringMatcher(contains="op~"), StringMatcher(contains="ar.")], "shop"),
+        (
+            [StringMatcher(contains="CART", ignore_case=True), StringMatcher(contains="SHOP")],
+            "cart",
+        ),
+        ([StringMatcher(exact="SIDECAR~1~SHOP~X", ignore_case=True)], "shop"),
+        ([StringMatcher(suffix="cart~x"), StringMatcher(contains="shop")], "cart shop"),
+        ([StringMatcher(prefix="")], "cart shop"),
+    ],
+)
+def test_each_way_to_match(matchers: list[StringMatcher], wanted: str) -> None:
+    async def scenario(plane: Plane) -> None:
+        for name in ("cart", "shop"):
+            await plane.proxy(name, (CDS, CLUSTER))
+        await eventually_async(lambda: len(plane.ads.connections) == 2)
+        asked = ClientStatusRequest(node_matchers=[NodeMatcher(node_id=one) for one in matchers])
+        found = (await plane.ask("admin", asked)).config
+        assert " ".join(one.node.id.split("~")[2] for one in found) == wanted
+
+    check(scenario)
