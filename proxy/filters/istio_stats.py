@@ -252,4 +252,4 @@ def _grpc_status(stream: FilterStream) -> str:
 def _size(headers: Headers) -> int:
     """As HTTP/1 writes them; the template has two bytes for each value."""
     values = headers.values
-    return len(headers.shape.template) - 2 * len(values) + sum(map(len, values))
+    return len(headers.shape.template) - 2 * len(values) + len(b"".join(values))

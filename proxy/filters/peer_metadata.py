@@ -108,11 +108,14 @@ class PeerMetadataFilter:
             return found
 
     def _leaves_mesh(self, stream: FilterStream) -> bool:
-        """A cluster that is chosen by the request is not known yet: it is told nothing."""
+        """Of a cluster that is fetched when it is asked for only its name is known, and of one
+        that the request chooses nothing: Kubernetes' services are in the mesh."""
         route = stream.route
         name = "" if route is None else route.cluster_name
         cluster = self._clusters.get(name) if name else None
-        if cluster is None or name == PASSTHROUGH:
+        if cluster is None:
+            return ".svc." not in name
+        if name == PASSTHROUGH:
             return True
         istio = cluster.metadata.get("istio")
         return istio is not None and istio.get("external") is True

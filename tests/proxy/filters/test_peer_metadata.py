@@ -89,6 +89,12 @@ def test_outside_of_the_mesh_nobody_hears_it(name: str, metadata: Any) -> None:
     assert len(stream.request.headers) == 0
 
 
+def test_a_service_whose_cluster_is_still_to_come() -> None:
+    stream = FakeStream(route=SimpleNamespace(cluster_name="outbound|80||a.b.svc.cluster.local"))
+    asked(hooks(OUTBOUND), stream)
+    assert METADATA in stream.request.headers
+
+
 def test_who_answers_says_so_to_one_who_did() -> None:
     inbound = hooks(INBOUND)
     pairs = {"x_envoy_peer_metadata_id": "i", "x_envoy_peer_metadata": header_of(CART).decode()}
