@@ -7,7 +7,9 @@ locality without one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
+from envoy.config.core.v3.address_pb2 import Address
 from envoy.config.core.v3.base_pb2 import Locality, Metadata
 from envoy.config.core.v3.health_check_pb2 import HealthStatus
 from envoy.config.endpoint.v3 import endpoint_components_pb2 as parts
@@ -16,12 +18,14 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from controlplane.emit.localities import Group
-from controlplane.emit.words import socket_address
+from controlplane.emit.words import UNIX, socket_address
 from controlplane.mesh.model import Endpoint, Service
 
 SOCKET_MATCH = "envoy.transport_socket_match"
 TLS_MODE = "tlsMode"
 MUTUAL = "istio"
+_REMEMBERED = 1024
+"""What endpoints are beside where they are, mostly the same of all of a workload."""
 
 # Labels by which Istio knows of which service a workload is, and in which revision.
 CANONICAL_NAMES = ("service.istio.io/canonical-name", "app.kubernetes.io/name", "app")
@@ -58,26 +62,32 @@ def load_assignment(name: str, groups: Iterable[Group], port: int) -> ClusterLoa
 
 def _locality(group: Group, port: int) -> parts.LocalityLbEndpoints:
     region, zone, sub_zone = group.locality
-    ordered = sorted(group.endpoints, key=lambda e: (e.address, e.ports[port], e.workload))
-    return parts.LocalityLbEndpoints(
+    made = parts.LocalityLbEndpoints(
         locality=Locality(region=region, zone=zone, sub_zone=sub_zone),
         load_balancing_weight=UInt32Value(value=group.weight),
         priority=group.priority,
-        lb_endpoints=[_endpoint(endpoint, port) for endpoint in ordered],
     )
+    for one in sorted(group.endpoints, key=lambda e: (e.address, e.ports[port], e.workload)):
+        _fill(made.lb_endpoints.add(), one, one.ports[port])
+    return made
 
 
-def _endpoint(endpoint: Endpoint, port: int) -> parts.LbEndpoint:
-    number = endpoint.ports[port]
-    place = parts.Endpoint(address=socket_address(endpoint.address, number))
+def _fill(made: parts.LbEndpoint, endpoint: Endpoint, number: int) -> None:
+    """There are very many: most of it comes from bytes that are many others', too."""
+    workload = _workload(endpoint) if endpoint.workload else ""
+    about = endpoint.health, endpoint.weight or 1, endpoint.mesh, workload
+    made.MergeFromString(_beside_address(*about))
+    _place(made.endpoint.address, endpoint.address, number)
     for address in endpoint.more_addresses:
-        place.additional_addresses.add(address=socket_address(address, number))
-    return parts.LbEndpoint(
-        endpoint=place,
-        health_status=_HEALTH[endpoint.health],
-        load_balancing_weight=UInt32Value(value=endpoint.weight or 1),
-        metadata=_metadata(endpoint),
-    )
+        _place(made.endpoint.additional_addresses.add().address, address, number)
+
+
+def _place(made: Address, address: str, number: int) -> None:
+    if address.startswith(UNIX):
+        made.CopyFrom(socket_address(address, number))
+        return
+    place = made.socket_address
+    place.address, place.port_value = address, number
 
 
 def _workload(endpoint: Endpoint) -> str:
@@ -91,14 +101,24 @@ def _workload(endpoint: Endpoint) -> str:
     return f"{name};{namespace};{service};{revision};"
 
 
-def _metadata(endpoint: Endpoint) -> Metadata:
+@lru_cache(_REMEMBERED)
+def _beside_address(health: str, weight: int, mesh: bool, workload: str) -> bytes:
+    made = parts.LbEndpoint(
+        health_status=_HEALTH[health],
+        load_balancing_weight=UInt32Value(value=weight),
+        metadata=_metadata(mesh, workload),
+    )
+    return made.SerializeToString(deterministic=True)
+
+
+def _metadata(mesh: bool, workload: str) -> Metadata:
     metadata = Metadata()
-    if endpoint.mesh:
+    if mesh:
         mode = Struct()
         mode.update({TLS_MODE: MUTUAL})
         metadata.filter_metadata[SOCKET_MATCH].CopyFrom(mode)
-    if endpoint.workload:
-        workload = Struct()
-        workload.update({"workload": _workload(endpoint)})
-        metadata.filter_metadata["istio"].CopyFrom(workload)
+    if workload:
+        named = Struct()
+        named.update({"workload": workload})
+        metadata.filter_metadata["istio"].CopyFrom(named)
     return metadata
