@@ -11,7 +11,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 )
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
-from controlplane.emit import managers, metering, revoked
+from controlplane.emit import managers, metering, revoked, tracing
 from controlplane.emit.access import Guards, http_filters, network_filters
 from controlplane.emit.access_logs import DEFAULT
 from controlplane.emit.managers import HttpConnectionManager
@@ -42,6 +42,7 @@ def over_http(
         steps.insert(0, revoked.http_filter())
     counting = metering.inbound(logs.metered.server)
     manager = managers.manager(place.stat_prefix, guards, steps, logs.server, counting)
+    tracing.of_server(manager, logs)
     if denied is None:
         manager.route_config.CopyFrom(_routes(place))
     else:

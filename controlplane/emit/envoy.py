@@ -24,6 +24,7 @@ from controlplane.emit import (
     patches,
     routes,
     stat_names,
+    tracing,
 )
 from controlplane.emit.access import Guards, jwks_places
 from controlplane.emit.access_logs import DEFAULT
@@ -124,9 +125,14 @@ def capture_for(mesh: Mesh, node: Node) -> Capture | None:
 
 
 def _logs(mesh: Mesh, node: Node, labels: Mapping[str, str]) -> Logs:
-    """With what is counted beside, which only a Weft proxy can."""
+    """With what is counted beside, which only a Weft proxy can, and who is told of spans."""
     space = node.namespace
     logs = next((one.logs for one in mesh.logs if one.scope.takes(space, labels)), DEFAULT)
+    traces = next((one.traces for one in mesh.traces if one.scope.takes(space, labels)), None)
+    if traces is not None and (traces.client or traces.server):
+        mesh_id = node.metadata.get("MESH_ID", "")
+        who = tracing.known_as(traces, labels, node.workload, space, mesh_id)
+        logs = replace(logs, traced=replace(traces, who=who))
     if not node.weft_agent:
         return logs
     metrics = (one.metered for one in mesh.metrics if one.scope.takes(space, labels))

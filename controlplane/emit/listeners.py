@@ -26,6 +26,7 @@ from controlplane.emit import (
     names,
     on_demand,
     tls,
+    tracing,
     tunnels,
 )
 from controlplane.emit.access import Guards, http_filters
@@ -122,6 +123,7 @@ def http_proxy(
     manager = managers.manager(
         f"outbound_{port}", guarding=filters, logs=logs.client, counting=counting
     )
+    tracing.of_client(manager, logs)
     manager.upgrade_configs.add(upgrade_type=tunnels.CONNECT)
     return _outbound("127.0.0.1", port, manager, names.HTTP_PROXY_ROUTES)
 
@@ -137,6 +139,7 @@ def gateway(
     filters = [*http_filters(guards, port, reroute=True), *http_actions.http_filters(wanted)]
     counting = metering.edge(logs.metered.client)
     manager = managers.manager(f"outbound_{port}", guards, filters, logs.client, counting)
+    tracing.of_client(manager, logs)
     manager.use_remote_address.value = True
     listener = _outbound(address, port, manager, names.GATEWAY_ROUTES)
     _explain(listener, guards)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controlplane.kinds.decoders import boolean, json_object, list_of, text
-from controlplane.kinds.schema import Place, Record, notes, obj, optional, record, required
+from controlplane.kinds.schema import Place, Record, obj, optional, record, required
 from controlplane.kinds.selectors import named
 from controlplane.kinds.yaml_nodes import Node
 
@@ -43,8 +43,6 @@ _NAMES = list_of(named)
 class DefaultProviders(Record):
     """By name, of extensionProviders. metrics None: nothing is said, and Istio's holds."""
 
-    NOTED = notes(
-        tracing="has no effect: proxies make no trace spans",
-    )
     access_logging: tuple[str, ...] = optional(_NAMES, ())
     metrics: tuple[str, ...] | None = optional(_NAMES)
+    tracing: tuple[str, ...] = optional(_NAMES, ())

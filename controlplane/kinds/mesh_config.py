@@ -46,6 +46,7 @@ from controlplane.kinds.schema import (
     required,
 )
 from controlplane.kinds.selectors import named
+from controlplane.kinds.trace_providers import OTHERS, WHY_NOT, OpenTelemetryProvider
 from controlplane.kinds.yaml_nodes import (
     Mapping as MappingNode,
 )
@@ -66,7 +67,6 @@ DENIAL_DETAILS = "weft.dev/denial-details"
 
 _ONE_CLUSTER = "has no effect: there is one cluster, and every service of it is local"
 _ALS = "has no effect: proxies write access logs to files, and send none over gRPC"
-_TRACES = "has no effect: proxies make no trace spans"
 _METRICS = "has no effect: proxies count for Prometheus, which asks them"
 _UNUSED = notes(
     configSources="has no effect: this control plane is told its sources by its command line",
@@ -74,16 +74,13 @@ _UNUSED = notes(
     enableEnvoyAccessLogService=_ALS,
     enablePrometheusMerge="has no effect: a proxy's metrics are its own, /stats/prometheus; "
     "let the application's be scraped where they are",
-    enableTracing=_TRACES,
     hboneIdleTimeout="has no effect: there are no tunnels of ambient mode (HBONE)",
     serviceScopeConfigs=_ONE_CLUSTER,
     serviceSettings=_ONE_CLUSTER,
 )
 _OTHER_PROVIDERS = notes(
     **dict.fromkeys(("envoyHttpAls", "envoyOtelAls", "envoyTcpAls"), _ALS),
-    **dict.fromkeys(
-        ("datadog", "lightstep", "opencensus", "opentelemetry", "skywalking", "zipkin"), _TRACES
-    ),
+    **dict.fromkeys(OTHERS, WHY_NOT),
     stackdriver=_METRICS,
     sds="has no effect: proxies have their secrets from the control plane alone",
 )
@@ -181,8 +178,12 @@ class ExtensionProvider(Record):
     envoy_file_access_log: FileAccessLog | None = optional(obj(FileAccessLog))
     prometheus: PrometheusProvider | None = optional(obj(PrometheusProvider))
 
+    opentelemetry: OpenTelemetryProvider | None = optional(obj(OpenTelemetryProvider))
     def check(self) -> Iterator[tuple[str, str]]:
-        kinds = ("envoyExtAuthzHttp", "envoyExtAuthzGrpc", "envoyFileAccessLog", "prometheus")
+        kinds = (
+            *("envoyExtAuthzHttp", "envoyExtAuthzGrpc", "envoyFileAccessLog"),
+            *("opentelemetry", "prometheus"),
+        )
         given = [key for key in kinds if key in self.where]
         if len(given) > 1:
             yield given[1], "only one provider can stand under one name"
@@ -260,6 +261,7 @@ class MeshConfig(MeshDefaults):
     access_log_encoding: Encoding = optional(enum("TEXT", "JSON"), "TEXT")
     default_providers: DefaultProviders | None = optional(obj(DefaultProviders))
     verify_certificate_at_client: bool = optional(_verified, True)
+    enable_tracing: bool = optional(boolean, False)
     path_normalization: PathNormalization | None = optional(obj(PathNormalization))
     mesh_mtls: TlsConfig = optional(obj(TlsConfig), TlsConfig(), key="meshMTLS")
     tls_defaults: TlsConfig = optional(obj(TlsConfig), TlsConfig())

@@ -20,12 +20,13 @@ from controlplane.kinds.decoders import (
 )
 from controlplane.kinds.proxy_config import ProxyImage
 from controlplane.kinds.schema import Decoder, Place, Problem, Record, notes, obj, optional, record
+from controlplane.kinds.trace_providers import SERVICE_NAME, ServiceName, TracingSettings
 from controlplane.kinds.yaml_nodes import Node
 
 _BOOTSTRAP = "has no effect: weft writes the bootstrap of the proxies that it starts"
 _STATISTICS = "has no effect: every proxy has all of Envoy's statistics, under Envoy's names"
 _ADDRESS = "has no effect: a proxy asks the control plane that started it"
-_TRACES = "has no effect: proxies make no trace spans"
+_TRACES = "has no effect: spans go to what defaultProviders.tracing or a Telemetry names"
 _ALS = "has no effect: proxies write access logs to files, and send none over gRPC"
 _AS_IT_IS = "has no effect: a proxy of weft's is one process with one thread"
 _CUSTOM = "has no effect: no proxy is started with another program or file"
@@ -158,8 +159,6 @@ class ProxySettings(Record):
         statsdUdpAddress=_STATISTICS,
         statusPort="has no effect: a proxy's admin port answers /ready",
         terminationDrainDuration=_STOPS,
-        tracing=_TRACES,
-        tracingServiceName=_TRACES,
         zipkinAddress=_TRACES,
     )
     concurrency: int | None = optional(_concurrency)
@@ -169,6 +168,8 @@ class ProxySettings(Record):
     runtime_values: Mapping[str, str] = optional(map_of(text), {})
     hold_application_until_proxy_starts: bool = optional(boolean, False)
     image: ProxyImage | None = optional(_image)
+    tracing: TracingSettings | None = optional(obj(TracingSettings))
+    tracing_service_name: ServiceName = optional(SERVICE_NAME, "APP_LABEL_AND_NAMESPACE")
 
 
 NO_SETTINGS = ProxySettings()

@@ -52,6 +52,7 @@ from controlplane.mesh.services import Workload as Workload
 from controlplane.mesh.stream_rules import StreamMatch as StreamMatch
 from controlplane.mesh.stream_rules import StreamRule as StreamRule
 from controlplane.mesh.telemetry import ScopedLogs
+from controlplane.mesh.tracing import ScopedTraces
 from controlplane.mesh.traffic_policy import ClientPolicy as ClientPolicy
 from controlplane.mesh.traffic_policy import ClientTls as ClientTls
 from controlplane.mesh.traffic_policy import ConnectionPool as ConnectionPool
@@ -85,6 +86,7 @@ class Mesh:
     sidecars: tuple[Sidecar, ...] = ()
     logs: tuple[ScopedLogs, ...] = ()
     metrics: tuple[ScopedMetrics, ...] = ()
+    traces: tuple[ScopedTraces, ...] = ()
     pods: Pods = field(default_factory=Pods)
     published: tuple[Published, ...] = ()
     rule_filters: RuleFilters = NO_FILTERS

@@ -8,6 +8,7 @@ from typing import Literal
 from controlplane.mesh.http_rules import StringMatch
 from controlplane.mesh.metering import NOT_METERED, Metered
 from controlplane.mesh.scopes import Scope
+from controlplane.mesh.tracing import NOT_TRACED, Traces
 from protos.frozen import frozen
 
 
@@ -67,11 +68,12 @@ class AccessLog:
 @frozen
 class Logs:
     """Of one workload: of what comes in (server) and of what it calls, or a gateway passes on; and
-    what is counted beside."""
+    what is counted beside, and told to collectors of spans."""
 
     client: tuple[AccessLog, ...] = (AccessLog(),)
     server: tuple[AccessLog, ...] = (AccessLog(),)
     metered: Metered = NOT_METERED
+    traced: Traces = NOT_TRACED
 
 
 @frozen

@@ -43,10 +43,6 @@ BUILT_IN = "envoy"
 _OF_MESH = ""
 """What the MeshConfig itself says (accessLogFile), by the name of a provider."""
 
-_NO_EFFECT = {
-    "tracing": "proxies make no trace spans",
-}
-
 
 def build(snapshot: Snapshot, report: Report) -> tuple[ScopedLogs, ...]:
     """The first whose scope takes a workload holds for it; without one Istio's log of everything.
@@ -55,7 +51,6 @@ def build(snapshot: Snapshot, report: Report) -> tuple[ScopedLogs, ...]:
     providers = _Providers.of(settings, report)
     levels = Levels()
     for item in sorted(snapshot.of(Telemetry), key=age):
-        _tell(item, report)
         if item.spec.access_logging:
             levels.add(item, report)
     made = [
@@ -66,13 +61,6 @@ def build(snapshot: Snapshot, report: Report) -> tuple[ScopedLogs, ...]:
         return tuple(made)
     default = _merged((), providers, report)
     return tuple(made) if default == Logs() and not made else (*made, ScopedLogs(Scope(), default))
-
-
-def _tell(item: Telemetry, report: Report) -> None:
-    for key, why in _NO_EFFECT.items():
-        if key in item.spec.where:
-            message = f"spec.{key} has no effect: {why}"
-            report.warning(item, item.spec.at(key), "NoEffect", message)
 
 
 _Entry = tuple[Telemetry, AccessLogging]

@@ -39,6 +39,7 @@ from controlplane.mesh.policy import Security
 from controlplane.mesh.published import Published
 from controlplane.mesh.telemetry import ScopedLogs
 from controlplane.mesh.tls_limits import TlsLimits
+from controlplane.mesh.tracing import ScopedTraces
 from controlplane.translate import (
     discovery,
     federation,
@@ -55,6 +56,7 @@ from controlplane.translate import (
     telemetry,
     tls_conflicts,
     workloads,
+    tracing,
 )
 from controlplane.translate.ages import Ages
 from controlplane.translate.credentials import Credentials, names_in
@@ -145,9 +147,18 @@ def _mesh(snapshot: Snapshot, trust_domain: str, memo: Memo, report: Report) -> 
 
 def _names_in(services: tuple[Service, ...]) -> tuple[tuple[str, str], ...]:
     return tuple(names_in(services))
+        traces=_traces(snapshot, plain, memo, report),
 
 
 class _Ruled(NamedTuple):
+def _traces(
+    snapshot: Snapshot, plain: tuple[Service, ...], memo: Memo, report: Report
+) -> tuple[ScopedTraces, ...]:
+    configs = snapshot.of(MeshConfigMap)
+    known = memo.once("collectors", tracing.collectors, configs, plain)
+    return memo.once("traces", tracing.build, snapshot.only(*tracing.KINDS), known, report)
+
+
     """Services with their rules, and what was found on the way."""
 
     with_policies: tuple[Service, ...]

@@ -12,7 +12,7 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
-from controlplane.emit import families, http_actions, managers, metering, names, tunnels
+from controlplane.emit import families, http_actions, managers, metering, names, tracing, tunnels
 from controlplane.emit.access import Guards, http_filters, network_filters
 from controlplane.emit.access_logs import DEFAULT
 from controlplane.emit.explanations import of_tokens
@@ -129,6 +129,7 @@ class _Builder:
         counting = metering.edge(context.logs.metered.client)
         logs = context.logs.client
         manager = managers.manager(stat_prefix, context.guards, guarding, logs, counting)
+        tracing.of_client(manager, context.logs)
         manager.rds.route_config_name = name
         manager.rds.config_source.CopyFrom(over_ads())
         manager.use_remote_address.value = True
