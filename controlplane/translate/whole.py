@@ -55,8 +55,8 @@ from controlplane.translate import (
     services,
     telemetry,
     tls_conflicts,
-    workloads,
     tracing,
+    workloads,
 )
 from controlplane.translate.ages import Ages
 from controlplane.translate.credentials import Credentials, names_in
@@ -142,15 +142,10 @@ def _mesh(snapshot: Snapshot, trust_domain: str, memo: Memo, report: Report) -> 
         published=ruled.published,
         rule_filters=edges.rule_filters,
         metrics=memo.once("metrics", metrics.build, snapshot.only(*metrics.KINDS), report),
+        traces=_traces(snapshot, plain, memo, report),
     )
 
 
-def _names_in(services: tuple[Service, ...]) -> tuple[tuple[str, str], ...]:
-    return tuple(names_in(services))
-        traces=_traces(snapshot, plain, memo, report),
-
-
-class _Ruled(NamedTuple):
 def _traces(
     snapshot: Snapshot, plain: tuple[Service, ...], memo: Memo, report: Report
 ) -> tuple[ScopedTraces, ...]:
@@ -159,6 +154,11 @@ def _traces(
     return memo.once("traces", tracing.build, snapshot.only(*tracing.KINDS), known, report)
 
 
+def _names_in(services: tuple[Service, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple(names_in(services))
+
+
+class _Ruled(NamedTuple):
     """Services with their rules, and what was found on the way."""
 
     with_policies: tuple[Service, ...]
