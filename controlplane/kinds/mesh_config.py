@@ -176,9 +176,9 @@ class ExtensionProvider(Record):
     envoy_ext_authz_http: ExtAuthzHttp | None = optional(obj(ExtAuthzHttp))
     envoy_ext_authz_grpc: ExtAuthzGrpc | None = optional(obj(ExtAuthzGrpc))
     envoy_file_access_log: FileAccessLog | None = optional(obj(FileAccessLog))
+    opentelemetry: OpenTelemetryProvider | None = optional(obj(OpenTelemetryProvider))
     prometheus: PrometheusProvider | None = optional(obj(PrometheusProvider))
 
-    opentelemetry: OpenTelemetryProvider | None = optional(obj(OpenTelemetryProvider))
     def check(self) -> Iterator[tuple[str, str]]:
         kinds = (
             *("envoyExtAuthzHttp", "envoyExtAuthzGrpc", "envoyFileAccessLog"),
@@ -259,9 +259,9 @@ class MeshConfig(MeshDefaults):
     access_log_file: str | None = optional(_log_file)
     access_log_format: str = optional(text, "")
     access_log_encoding: Encoding = optional(enum("TEXT", "JSON"), "TEXT")
+    enable_tracing: bool = optional(boolean, False)
     default_providers: DefaultProviders | None = optional(obj(DefaultProviders))
     verify_certificate_at_client: bool = optional(_verified, True)
-    enable_tracing: bool = optional(boolean, False)
     path_normalization: PathNormalization | None = optional(obj(PathNormalization))
     mesh_mtls: TlsConfig = optional(obj(TlsConfig), TlsConfig(), key="meshMTLS")
     tls_defaults: TlsConfig = optional(obj(TlsConfig), TlsConfig())
