@@ -20,6 +20,7 @@ from envoy.config.route.v3.route_components_pb2 import VirtualHost
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm_pb2,
 )
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from google.protobuf import json_format
 
 from protos.types import CDS, EDS, LDS, RDS, VHDS
@@ -33,6 +34,8 @@ from tests.support.process import ProxyProcess
 from tests.support.upstream import Answer, Upstream
 from tests.support.weft_proxy import weft_proxy
 
+TCP_LOG = "%RESPONSE_FLAGS% %BYTES_RECEIVED% %UPSTREAM_CLUSTER%\n"
+RELAYED = ("there", "missing", "never")
 LOG = "%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %BYTES_RECEIVED%\n"
 ANY = {"prefix": "/"}
 Make = Callable[[dict[str, Any], Path], ProxyProcess]
@@ -68,6 +71,27 @@ def listener(port: int, log: Path) -> listener_pb2.Listener:
     return message
 
 
+def tcp_listener(port: int, log: Path, target: str) -> listener_pb2.Listener:
+    """Relays to a cluster that it waits for."""
+    access_log = {
+        "@type": f"{EXTENSIONS}access_loggers.file.v3.FileAccessLog",
+        "path": str(log),
+        "log_format": {"text_format_source": {"inline_string": f"{target} {TCP_LOG}"}},
+    }
+    relay = {
+        "stat_prefix": target,
+        "cluster": target,
+        "on_demand": {"odcds_config": ADS, "timeout": "0.3s"},
+        "access_log": [{"name": "file", "typed_config": access_log}],
+    }
+    message = listener_pb2.Listener(name=f"to {target}")
+    message.address.socket_address.address = "127.0.0.1"
+    message.address.socket_address.port_value = port
+    made = json_format.ParseDict(relay, tcp_proxy_pb2.TcpProxy())
+    message.filter_chains.add().filters.add(name="tcp").typed_config.Pack(made)
+    return message
+
+
 class Judged:
     """One proxy with its control plane. seen: what became of each request, in order."""
 
@@ -86,6 +110,15 @@ class Judged:
         )
         for name in "abc":
             self.put_cluster(name)
+        self.tcp_log = folder / "tcp.log"
+        self.tcp_log.touch()
+        self.tcp_ports = {name: free_port() for name in RELAYED}
+        for name, port in self.tcp_ports.items():
+            self.plane.put(LDS, f"to {name}", "1", tcp_listener(port, self.tcp_log, name))
+        self.put_cluster("there")
+        self.plane.mute.add("never")
+        self.relayed: list[tuple[str, bytes]] = []
+        self.stats: dict[str, int] = {}
 
     def put_cluster(self, name: str) -> None:
         self.plane.put(CDS, name, "1", cluster(name))
@@ -126,6 +159,26 @@ class Judged:
         lines = dict(line.split(" ", 1) for line in self.log.read_text().splitlines())
         return [(answer, lines[place]) for place, answer in self.seen]
 
+    async def relay(self, name: str) -> None:
+        """The first line that comes back of a request over TCP."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.tcp_ports[name])
+        writer.write(b"GET /tcp HTTP/1.1\r\nhost: a\r\n\r\n")
+        try:
+            answer = await asyncio.wait_for(reader.readline(), 30)
+        except ConnectionError:
+            answer = b""
+        writer.close()
+        self.relayed.append((name, answer))
+
+    def count(self, proxy: ProxyProcess) -> None:
+        found = json.loads(proxy.admin("/stats?format=json&filter=^tcp").body)["stats"]
+        wanted = ("on_demand", "no_route", "cx_total")
+        self.stats = {
+            one["name"]: one["value"]
+            for one in found
+            if any(word in one["name"] for word in wanted)
+        }
+
     async def until(self, host: str, status: int) -> None:
         """A change has reached it: polls are not compared."""
         seen = list(self.seen)
@@ -140,6 +193,9 @@ async def converse(judged: Judged) -> None:
     await clusters(judged)
     await bodies_and_crowds(judged)
     await changes(judged)
+    # Whoever comes again for what is not there waits once more in Envoy.
+    for name in (*RELAYED, "there", "never"):
+        await judged.relay(name)
 
 
 async def names_and_domains(judged: Judged) -> None:
@@ -219,6 +275,7 @@ async def judge(make: Make, folder: Path) -> Judged:
         await asyncio.to_thread(proxy.start)
         try:
             await converse(judged)
+            await asyncio.to_thread(judged.count, proxy)
         finally:
             await asyncio.to_thread(proxy.stop)
             await judged.plane.stop()
@@ -236,4 +293,8 @@ async def test_weft_answers_as_envoy_does(tmp_path: Path) -> None:
     theirs = await judge(envoy_process, folder(tmp_path, "envoy"))
     ours = await judge(weft_proxy, folder(tmp_path, "weft"))
     assert ours.answers() == theirs.answers()
+    assert ours.relayed == theirs.relayed
+    assert ours.stats == theirs.stats
+    logs = [sorted(one.tcp_log.read_text().splitlines()) for one in (ours, theirs)]
+    assert logs[0] == logs[1]
     assert theirs.plane.held[VHDS] <= ours.plane.held[VHDS]

@@ -10,7 +10,7 @@ METHOD = "/test.Echo/Say"
 _OPTIONS = (("grpc.enable_http_proxy", 0),)
 
 
-class _Echo(GenericRpcHandler):  # type: ignore[misc]
+class _Echo(GenericRpcHandler):  # type: ignore[type-arg]
     def service(self, details: Any) -> Any:
         return unary_unary_rpc_method_handler(self._say) if details.method == METHOD else None
 
@@ -29,7 +29,8 @@ async def serve(address: str, port: int) -> aio.Server:
 async def say(address: str, port: int, within_s: float) -> str:
     """The answer, or the name of the status."""
     async with aio.insecure_channel(f"{address}:{port}", options=_OPTIONS) as channel:
-        call = channel.unary_unary(METHOD)(b"hello", timeout=within_s, wait_for_ready=False)
+        method = channel.unary_unary(METHOD, bytes, bytes)
+        call = method(b"hello", timeout=within_s)
         try:
             return bytes(await call).decode()
         except RpcError:

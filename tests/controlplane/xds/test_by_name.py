@@ -133,6 +133,35 @@ def _text(listener: Listener) -> bytes:
     return listener.SerializeToString(deterministic=True)
 
 
+PATCHED = (
+    services("called", 2)
+    + """
+---
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: outbound, namespace: default}
+spec:
+  configPatches:
+  - applyTo: VIRTUAL_HOST
+    match: {context: SIDECAR_OUTBOUND, routeConfiguration: {name: "80"}}
+    patch: {operation: MERGE, value: {request_headers_to_remove: [x-patched]}}
+  - applyTo: LISTENER
+    match: {context: SIDECAR_OUTBOUND}
+    patch: {operation: MERGE, value: {per_connection_buffer_limit_bytes: 65536}}
+"""
+)
+
+
+def test_patches_hold_for_what_comes_by_name() -> None:
+    made = snapshot(meshed(PATCHED))
+    for name in ("80/called0", "80/unknown.example.com"):
+        host = _message(VirtualHost, found(made, VHDS, name))
+        assert list(host.request_headers_to_remove) == ["x-patched"]
+    for name in ("virtualOutbound", "0.0.0.0_80", "0.0.0.0_3306", "10.96.6.1_3306"):
+        listener = _message(Listener, made.of(LDS)[name])
+        assert listener.per_connection_buffer_limit_bytes.value == 65536
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_what_comes_by_name_is_what_others_hold(name: str) -> None:
     mesh = intercepted(name)

@@ -18,7 +18,7 @@ from controlplane.mesh.model import Mesh
 from controlplane.translate import build
 from controlplane.translate.memo import Memo
 from controlplane.xds.cache import SnapshotCache
-from protos.types import CDS, EDS, PUSH_ORDER, VHDS
+from protos.types import CDS, EDS, LDS, PUSH_ORDER, RDS, VHDS
 from tests.support.histories import histories, step
 from tests.support.mesh import endpoint, inbound, mesh, node, service, workload
 
@@ -39,6 +39,8 @@ NODES = (
 ON_DEMAND = (
     node("one", "x", on_demand=True),
     node("two", "x", namespace="shop", on_demand=True),
+    node("messenger-1", "messenger", interception="REDIRECT", on_demand=True),
+    node("one", "x", namespace="shop", http_proxy_port=0, interception="TPROXY", on_demand=True),
 )
 
 
@@ -56,10 +58,13 @@ def cached(cache: SnapshotCache, for_node: Node) -> dict[str, dict[str, bytes]]:
     return {url: {name: r.body for name, r in snapshot.of(url).items()} for url in PUSH_ORDER}
 
 
-def hosts(cache: SnapshotCache, for_node: Node) -> tuple[int, dict[str, str]]:
-    """The virtual hosts that may be fetched, and their digest."""
-    found = cache.snapshot(for_node).of(VHDS)
-    return found.digest, {name: host.version for name, host in found.items()}
+def by_name(cache: SnapshotCache, for_node: Node) -> dict[str, tuple[int, dict[str, str]]]:
+    """What may be asked for by name, and its digest."""
+    types = {url: cache.snapshot(for_node).of(url) for url in (LDS, RDS, VHDS)}
+    return {
+        url: (found.digest, {name: one.version for name, one in found.items()})
+        for url, found in types.items()
+    }
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -77,8 +82,9 @@ def test_incremental_is_whole(
             cache.set_mesh(now)
             for one in NODES:
                 assert cached(cache, one) == emitted(now, one)
+            fresh = SnapshotCache(now, no_secrets)
             for one in ON_DEMAND:
-                assert hosts(cache, one) == hosts(SnapshotCache(now, no_secrets), one)
+                assert by_name(cache, one) == by_name(fresh, one)
     assert not caplog.records
 
 
