@@ -3,7 +3,8 @@
 A ticket is the session itself under a key: the peer's certificate is encoded for it, and decoded
 and encoded anew when it comes back, a third of what OpenSSL has to do then. What names a kept one
 is 32 bytes (RFC 8446 section 4.6.1: "a database lookup key"). They are few: where many clients
-come, and most of them in vain, tickets take over. Knows no connection, and judges no peer.
+come, and most of them in vain, tickets take over, unless those are not brought back either. Knows
+no connection, and judges no peer.
 """
 
 from __future__ import annotations
@@ -26,19 +27,22 @@ _BYTES: Final = 3 * 1024
 _BYTES_PER_OCTET: Final = 12
 _ended: Final[int] = lib.SSL_SENT_SHUTDOWN | lib.SSL_RECEIVED_SHUTDOWN
 _of_all: Final = [0]
+_ENOUGH: Final = 4096  # connections that tell whether tickets are brought back
+_MOST_PATIENCE: Final = 64
 
 
 class Kept:
-    """Of one context, the oldest first. keeps: whether the next connection's session is kept;
-    False for good once tickets have taken over."""
+    """Of one context, the oldest first. keeps: whether the next connection's session is kept."""
 
     __slots__ = (
+        "_allowed",
         "_connections",
         "_context",
         "_doomed",
         "_full",
         "_most_bytes",
         "_only",
+        "_patience",
         "_resumed",
         "_sessions",
         "_size",
@@ -50,6 +54,7 @@ class Kept:
     ) -> None:
         """only: there are no tickets to take over."""
         self.keeps = keeps
+        self._allowed = keeps
         self._context = context
         self._only = only
         self._most_bytes = most_bytes
@@ -57,6 +62,7 @@ class Kept:
         self._doomed: list[Any] = []  # OpenSSL still has them
         self._size = [0]
         self._full = False
+        self._patience = 1  # how often as many come as there is room for, until they are judged
         self._connections = 0
         self._resumed = 0
         # Contexts come and go; what they were made for is kept alive by connections.
@@ -66,14 +72,17 @@ class Kept:
         return len(self._sessions)
 
     def add(self, session: Session) -> None:
-        """Whose hands were shaken just now. A bounded number of older ones make room."""
-        if not self.keeps:
+        """Whose hands were shaken just now. Older ones make room."""
+        if not self._allowed:
             return
         self._connections += 1
-        if session.resumed:
-            self._resumed += 1
-            if session.version != "TLSv1.3":  # it has no session of its own
-                return
+        self._resumed += session.resumed
+        if not self.keeps:
+            self._judge_tickets()
+        elif not session.resumed or session.version == "TLSv1.3":  # else it is there already
+            self._add(session)
+
+    def _add(self, session: Session) -> None:
         own = session.resumable()
         if own is None:
             return
@@ -94,25 +103,42 @@ class Kept:
         return self._size[0] > self._most_bytes or _of_all[0] > MOST_BYTES_OF_ALL
 
     def _make_room(self) -> None:
-        """As many came as there is room for: were two of three known? A kept session that is there
-        is cheaper than a ticket, and one that is not there, dearer."""
-        if not self._full or self._connections >= len(self._sessions):
-            if self._full and not self._only and 3 * self._resumed < 2 * self._connections:
-                self._give_up()
-                return
+        """Were two of three known, of as many as there is room for? A kept session that is there is
+        cheaper than a ticket, and one that is not there, dearer."""
+        if not self._full:
             self._full = True
-            self._connections = self._resumed = 0
+            self._start_counting()
+        elif self._connections >= self._patience * len(self._sessions):
+            if not self._only and 3 * self._resumed < 2 * self._connections:
+                self._hand_over()
+                return
+            self._start_counting()
         while self._sessions and self._is_too_large():
             session, size = self._sessions.popleft()
             self._doomed.append(session)
             self._count(-size)
 
-    def _give_up(self) -> None:
-        self.keeps = False
+    def _start_counting(self) -> None:
+        self._connections = self._resumed = 0
+
+    def _hand_over(self) -> None:
+        """To tickets."""
+        self.keeps = self._full = False
         self._context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         self._doomed += [session for session, _ in self._sessions]
         self._sessions.clear()
         self._count(-self._size[0])
+        self._start_counting()
+
+    def _judge_tickets(self) -> None:
+        """Where hardly anybody brings them back, to keep sessions in vain is cheaper."""
+        if self._connections < _ENOUGH:
+            return
+        if 8 * self._resumed < self._connections:
+            self.keeps = True
+            self._context.set_session_cache_mode(SSL.SESS_CACHE_SERVER)
+            self._patience = min(4 * self._patience, _MOST_PATIENCE)
+        self._start_counting()
 
     def free(self, ssl: Any) -> None:
         """An `SSL *` of the context, in place of SSL_free. One that was open takes out of OpenSSL

@@ -130,6 +130,22 @@ def test_tickets_take_over_where_most_come_in_vain(version: str) -> None:
     assert [comes(at_client, at_server) for _ in range(9)] == [False] + [True] * 8
 
 
+def test_tickets_that_nobody_brings_back_are_no_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "_ENOUGH", 16)
+    at_client, at_server = client(), server(most_bytes=SIX, only=False)
+    strangers(14, at_server)
+    assert [comes(at_client, at_server) for _ in range(3)] == [False, True, True]
+    strangers(13, at_server)
+    assert not at_server.kept.keeps, "three of 16 have had one from before"
+    strangers(15, at_server)
+    assert not at_server.kept.keeps
+    strangers(1, at_server)
+    assert at_server.kept.keeps
+    assert [comes(at_client, at_server) for _ in range(3)] == [False, True, True]
+    strangers(28, at_server)
+    assert at_server.kept.keeps, "for longer than at first"
+
+
 def test_sessions_stay_kept_where_most_are_known() -> None:
     at_client, at_server = client(), server(most_bytes=SIX, only=False)
     known = 0
