@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -19,10 +18,10 @@ from typing import IO, ParamSpec
 
 import click
 
+from weft.durations import Duration
 from weft.errors import UserError
 
 P = ParamSpec("P")
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _CONTROL_PLANE_LOCK = "controlplane.lock"
 
 
@@ -80,20 +79,6 @@ def _told(command: Callable[P, None]) -> Callable[P, None]:
             raise UserError(f"{error.filename}: {error.strerror}") from error
 
     return run
-
-
-class Duration(click.ParamType[float]):
-    """`90s`, `45m`, `24h`, `7d`: seconds."""
-
-    name = "duration"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        found = re.fullmatch(r"(\d{1,9})([smhd])", str(value))
-        if found is None:
-            self.fail(f"{value!r} is not a duration such as 90s, 45m, 24h or 7d", param, ctx)
-        return float(found[1]) * _UNITS_S[found[2]]
 
 
 @click.group()

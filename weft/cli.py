@@ -33,6 +33,7 @@ class Commands(click.Group):
         "ca": "weft.ca",
         "check": "weft.offline",
         "diff": "weft.diff",
+        "token": "weft.token",
         **dict.fromkeys(("apply", "delete"), "weft.objects"),
         **dict.fromkeys(("get", "proxies"), "weft.listing"),
     }
@@ -62,6 +63,7 @@ def weft() -> None:
       weft proxy -c envoy.yaml          the proxy alone, with an Envoy bootstrap
       weft controlplane --config DIR    the control plane alone
       weft ca show                      its certificate authority
+      weft token create shop/cart       let a workload of another machine in
       weft authz explain                who may do what, and why not
     """
 

@@ -31,6 +31,7 @@ from weft.view import (
     RolloutFacts,
     StoredFacts,
     SyncFacts,
+    TokenFacts,
 )
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "StateDir",
     "StoredFacts",
     "SyncFacts",
+    "TokenFacts",
     "Unavailable",
     "UserError",
 ]

@@ -28,6 +28,7 @@ from weft.view import (
     ServiceFacts,
     StoredFacts,
     SyncFacts,
+    TokenFacts,
     TypeFacts,
 )
 
@@ -103,8 +104,35 @@ class Management:
 
     async def join_token(self, namespace: str, service_account: str) -> str:
         """A token that proves spiffe://TD/ns/NAMESPACE/sa/SERVICE_ACCOUNT once."""
-        request = pb.CreateJoinTokenRequest(namespace=namespace, service_account=service_account)
-        return (await self._call("CreateJoinToken", request, pb.JoinToken)).token
+        return (await self.create_token(namespace, service_account)).token
+
+    async def create_token(
+        self,
+        namespace: str,
+        service_account: str,
+        *,
+        ttl_s: float | None = None,
+        reusable: bool = False,
+    ) -> TokenFacts:
+        """ttl_s None: the control plane's default, one hour."""
+        request = pb.CreateJoinTokenRequest(
+            namespace=namespace, service_account=service_account, reusable=reusable
+        )
+        if ttl_s is not None:
+            request.ttl.FromMicroseconds(round(ttl_s * 1e6))
+        return _token(await self._call("CreateJoinToken", request, pb.JoinToken))
+
+    async def tokens(self) -> list[TokenFacts]:
+        """Those that are not over."""
+        request = pb.ListJoinTokensRequest()
+        answer = await self._call("ListJoinTokens", request, pb.ListJoinTokensResponse)
+        return [_token(one) for one in answer.tokens]
+
+    async def delete_token(self, digest: str) -> bool:
+        """Whether there was one. digest: of its id 8 digits or more."""
+        request = pb.DeleteJoinTokenRequest(id=digest)
+        answer = await self._call("DeleteJoinToken", request, pb.DeleteJoinTokenResponse)
+        return answer.existed
 
     async def register(self, manifest: str, source: str) -> Sequence[ObjectFacts]:
         """Puts in place what ends with this process; what translation says of it comes back."""
@@ -267,6 +295,11 @@ def _stored(one: pb.StoredObject) -> StoredFacts:
         manifest=one.manifest,
         statuses=tuple(map(_object, one.statuses)),
     )
+
+
+def _token(one: pb.JoinToken) -> TokenFacts:
+    ends_at = one.expires_at.ToMicroseconds() / 1e6
+    return TokenFacts(one.token, one.id, one.identity, ends_at, one.reusable, one.spent)
 
 
 def _sync(one: pb.Proxy) -> SyncFacts:

@@ -64,6 +64,18 @@ class MeshFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenFacts:
+    """A join token. token: '' where it is only listed. id: 64 hex digits; ends_at: Unix seconds."""
+
+    token: str
+    id: str
+    identity: str
+    ends_at: float
+    reusable: bool
+    spent: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StoredFacts:
     """source: 'file', 'kubernetes' or 'api'. manifest: YAML, '' where there is none to be had."""
 

@@ -13,18 +13,17 @@ from typing import NoReturn
 import grpc
 import grpc.aio
 
-from certs.errors import CertificateError
 from controlplane.api.encode import (
     encode_deletion,
     encode_outcome,
     encode_proxy,
     encode_status,
     encode_stored,
-    timestamp,
 )
+from controlplane.api.token_desk import TokenDesk
 from controlplane.ca.authenticate import Authenticator
 from controlplane.ca.caller import Unauthenticated
-from controlplane.ca.tokens import DEFAULT_TTL_S, JoinTokens, TooManyTokensError
+from controlplane.ca.tokens import JoinTokens
 from controlplane.kinds.nouns import UnknownWord
 from controlplane.objects import Application, Deletion, Outcome, Query, Stored, Text
 from controlplane.rpc.context import Context
@@ -64,7 +63,7 @@ class ManagementService(management_pb2_grpc.ManagementServicer):
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._authenticator = authenticator
-        self._tokens = tokens
+        self._tokens = TokenDesk(tokens, clock)
         self._actions = actions
         self._registry = registry
         self._clock = clock
@@ -73,27 +72,19 @@ class ManagementService(management_pb2_grpc.ManagementServicer):
         self, request: pb.CreateJoinTokenRequest, context: Context
     ) -> pb.JoinToken:
         await self._require_admin(context)
-        namespace = request.namespace or "default"
-        account = request.service_account or "default"
-        ttl_s = request.ttl.ToMicroseconds() / 1e6 if request.HasField("ttl") else DEFAULT_TTL_S
-        create = self._tokens.create
-        try:
-            # In a thread: it writes a file.
-            token = await asyncio.to_thread(
-                create, namespace, account, ttl_s, request.reusable, self._clock()
-            )
-        except CertificateError as error:
-            return await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except TooManyTokensError as error:
-            return await _refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
-        except OSError as error:
-            reason = f"the token store cannot be written: {error.strerror}"
-            return await _refuse(context, grpc.StatusCode.UNAVAILABLE, reason)
-        return pb.JoinToken(
-            token=token.token,
-            identity=str(token.identity),
-            expires_at=timestamp(token.expires_at),
-        )
+        return await self._tokens.create(request, context)
+
+    async def ListJoinTokens(
+        self, request: pb.ListJoinTokensRequest, context: Context
+    ) -> pb.ListJoinTokensResponse:
+        await self._require_admin(context)
+        return self._tokens.listed()
+
+    async def DeleteJoinToken(
+        self, request: pb.DeleteJoinTokenRequest, context: Context
+    ) -> pb.DeleteJoinTokenResponse:
+        await self._require_admin(context)
+        return await self._tokens.delete(request, context)
 
     async def Apply(self, request: pb.ApplyRequest, context: Context) -> pb.ApplyResponse:
         await self._require_admin(context)

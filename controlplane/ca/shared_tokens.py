@@ -60,6 +60,11 @@ class SharedTokens:
             return self._counts(changed.sha256, conflict.values.get(name)) or former or changed
         return changed
 
+    def remove(self, record: TokenRecord) -> None:
+        """From another thread. Raises StoreAway."""
+        commit = self._store.commit({PREFIX + record.sha256: None})
+        asyncio.run_coroutine_threadsafe(commit, self._loop).result(ANSWER_WITHIN_S)
+
     def _counts(self, key: str, found: bytes | None) -> TokenRecord | None:
         """What the store has, unless that was put back."""
         try:

@@ -10,6 +10,7 @@ Thread-safe; whatever changes a token also writes the file, so call that from a 
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -44,11 +45,12 @@ class TooManyTokensError(Exception):
 
 @frozen
 class JoinToken:
-    """A new token: the secret itself, whom it stands for, its end in Unix seconds."""
+    """A new token: the secret itself, whom it stands for, its end in Unix seconds, its digest."""
 
     token: str
     identity: SpiffeId
     expires_at: float
+    sha256: str
 
     def __repr__(self) -> str:
         return f"JoinToken(identity={self.identity}, expires_at={self.expires_at})"
@@ -104,7 +106,33 @@ class JoinTokens:
                 # It could be written, but the next start would refuse to read it.
                 raise TooManyTokensError(f"{len(live)} live join tokens fill {self._path.name}")
             self._replace(records, record)
-        return JoinToken(token, identity, expires_at)
+        return JoinToken(token, identity, expires_at, record.sha256)
+
+    def live(self, now: float) -> tuple[TokenRecord, ...]:
+        """Those that are not over, by their identities and ends."""
+        found = (one for one in tuple(self._records.values()) if one.expires_at > now)
+        return tuple(sorted(found, key=lambda one: (one.identity, one.expires_at, one.sha256)))
+
+    def delete(self, digest: str, now: float) -> bool:
+        """Whether there was one that begins so (SHA-256, in hexadecimal). CertificateError: it is
+        no digest, or several begin so. OSError: the file can't be written."""
+        if re.fullmatch(r"[0-9a-f]{8,64}", digest) is None:
+            raise CertificateError(f"{digest!a} is no id of a join token: 8 hex digits or more")
+        with self._lock:
+            found = [one for one in self.live(now) if one.sha256.startswith(digest)]
+            if len(found) > 1:
+                raise CertificateError(f"{len(found)} join tokens begin with {digest}: say more")
+            for one in found:
+                self._remove(one)
+        return bool(found)
+
+    def _remove(self, record: TokenRecord) -> None:
+        if self._shared is not None:
+            self._shared.remove(record)
+            return
+        records = {key: one for key, one in self._records.items() if one != record}
+        write_secret(self._path, tokens_to_json(records.values()))
+        self._records = records
 
     def authenticate(self, token: str, now: float) -> SpiffeId | Refusal:
         """Whom a reusable token stands for. A single-use one is good for `spend` only."""

@@ -14,11 +14,13 @@ from typing import Any
 
 import grpc
 import pytest
+from click.testing import CliRunner
 from google.protobuf.duration_pb2 import Duration
 
 from protos.gen.weft.v1 import management_pb2 as pb
 from tests.support.control_plane import COMMAND, ControlPlane
 from tests.support.wait import eventually
+from weft.cli import weft
 
 SERVICE = """
 apiVersion: v1
@@ -279,6 +281,31 @@ def test_join_tokens_have_bounds(plane: ControlPlane) -> None:
     assert token.identity == "spiffe://cluster.local/ns/default/sa/messenger"
     assert code_of(lambda: create(service_account="a/b")) == "INVALID_ARGUMENT"
     assert code_of(lambda: create(ttl=Duration(seconds=-1))) == "INVALID_ARGUMENT"
+
+
+def test_tokens_are_made_listed_and_deleted_on_the_command_line(plane: ControlPlane) -> None:
+    def run(*words: str) -> str:
+        found = CliRunner().invoke(weft, ["token", *words, "--state-dir", str(plane.state)])
+        return found.output or str(found.exception)
+
+    def stands_for(token: str) -> str:
+        asked = pb.GetStatusRequest()
+        return code_of(lambda: plane.call("GetStatus", asked, pb.MeshStatus, token))
+
+    token = run("create", "shop/cart", "--reusable", "--ttl", "2h").strip()
+    assert stands_for(token) == "PERMISSION_DENIED"  # it is no administrator's
+    (shown,) = [line for line in run("list").splitlines() if "sa/cart" in line]
+    name, identity, *use = shown.split()
+    assert (identity, use[:-1]) == (
+        "spiffe://cluster.local/ns/shop/sa/cart", ["any", "number", "of", "times"],
+    )  # fmt: skip
+    assert run("delete", name) == f"{name} deleted\n"
+    assert stands_for(token) == "UNAUTHENTICATED"
+    again = json.loads(run("create", "shop/cart", "-o", "json"))
+    assert (again["reusable"], again["spent"]) == (False, False)
+    assert run("delete", again["token"]) == f"{again['id'][:12]} deleted\n"
+    assert "no such join token" in run("delete", name)
+    assert "'shop' is not NAMESPACE/ACCOUNT" in run("create", "shop")
 
 
 def test_watching_tells_every_change(plane: ControlPlane) -> None:

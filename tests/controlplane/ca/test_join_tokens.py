@@ -211,3 +211,38 @@ def test_tokens_of_another_trust_domain_are_refused(tokens: JoinTokens, path: Pa
     with pytest.raises(CertificateError, match="trust domain td, not other"):
         JoinTokens(path, "other")
     assert path.read_bytes() == before
+
+
+def test_tokens_are_listed_by_whom_and_until_when(tokens: JoinTokens) -> None:
+    late = tokens.create("shop", "cart", 90, True, NOW)
+    soon = tokens.create("shop", "cart", 60, False, NOW)
+    tokens.spend(soon.token, KEY, NOW)
+    other = tokens.create("bank", "till", 90, False, NOW)
+    shown = [(one.sha256, one.reusable, bool(one.key_sha256)) for one in tokens.live(NOW)]
+    wanted = [(other.sha256, False, False), (soon.sha256, False, True), (late.sha256, True, False)]
+    assert shown == wanted
+    assert [one.sha256 for one in tokens.live(NOW + 60)] == [other.sha256, late.sha256]
+
+
+def test_a_deleted_token_proves_nothing_also_after_a_restart(
+    tokens: JoinTokens, path: Path
+) -> None:
+    gone, stays = (tokens.create("shop", "cart", 60, True, NOW) for _ in range(2))
+    assert tokens.delete(gone.sha256[:8], NOW)
+    assert not tokens.delete(gone.sha256, NOW)
+    for each in (tokens, JoinTokens(path, "td")):
+        assert each.identify(gone.token, NOW) is Refusal.UNKNOWN
+        assert each.identify(stays.token, NOW) == IDENTITY
+    for bad in ("", "1234567", "XYZ45678", stays.token):
+        with pytest.raises(CertificateError, match="no id of a join token"):
+            tokens.delete(bad, NOW)
+
+
+def test_an_id_must_mean_one_token(tokens: JoinTokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    for end in "ab":
+        monkeypatch.setattr(tokens_module, "_digest", lambda token, end=end: "0" * 63 + end)
+        tokens.create("shop", "cart", 60, True, NOW)
+    with pytest.raises(CertificateError, match="2 join tokens begin with 00000000"):
+        tokens.delete("00000000", NOW)
+    assert tokens.delete("0" * 63 + "b", NOW)
+    assert len(tokens.live(NOW)) == 1

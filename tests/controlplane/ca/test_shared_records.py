@@ -82,6 +82,15 @@ async def test_a_token_is_spent_once_among_all(both: tuple[Replica, Replica]) ->
     assert not (one.path / "join-tokens.json").exists()
 
 
+async def test_a_token_is_deleted_everywhere(both: tuple[Replica, Replica]) -> None:
+    one, two = both
+    made = await asyncio.to_thread(one.tokens.create, "default", "cart", 60.0, True, NOW)
+    assert await asyncio.to_thread(two.tokens.delete, made.sha256[:12], NOW)
+    for each in both:
+        assert each.tokens.identify(made.token, NOW) is Refusal.UNKNOWN
+        assert each.tokens.live(NOW) == ()
+
+
 async def test_whoever_may_write_to_the_store_can_make_no_token(
     both: tuple[Replica, Replica],
 ) -> None:

@@ -39,6 +39,16 @@ class ManagementStub:
                 request_serializer=weft_dot_v1_dot_management__pb2.CreateJoinTokenRequest.SerializeToString,
                 response_deserializer=weft_dot_v1_dot_management__pb2.JoinToken.FromString,
                 _registered_method=True)
+        self.ListJoinTokens = channel.unary_unary(
+                '/weft.v1.Management/ListJoinTokens',
+                request_serializer=weft_dot_v1_dot_management__pb2.ListJoinTokensRequest.SerializeToString,
+                response_deserializer=weft_dot_v1_dot_management__pb2.ListJoinTokensResponse.FromString,
+                _registered_method=True)
+        self.DeleteJoinToken = channel.unary_unary(
+                '/weft.v1.Management/DeleteJoinToken',
+                request_serializer=weft_dot_v1_dot_management__pb2.DeleteJoinTokenRequest.SerializeToString,
+                response_deserializer=weft_dot_v1_dot_management__pb2.DeleteJoinTokenResponse.FromString,
+                _registered_method=True)
         self.Apply = channel.unary_unary(
                 '/weft.v1.Management/Apply',
                 request_serializer=weft_dot_v1_dot_management__pb2.ApplyRequest.SerializeToString,
@@ -86,6 +96,20 @@ class ManagementServicer:
 
     def CreateJoinToken(self, request, context):
         """A secret that proves an identity once, to get a workload's first certificate.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListJoinTokens(self, request, context):
+        """The tokens that may still be used, or have been; without the tokens themselves.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteJoinToken(self, request, context):
+        """From now on it proves nothing. What it has proven so far stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,6 +175,16 @@ def add_ManagementServicer_to_server(servicer, server):
                     servicer.CreateJoinToken,
                     request_deserializer=weft_dot_v1_dot_management__pb2.CreateJoinTokenRequest.FromString,
                     response_serializer=weft_dot_v1_dot_management__pb2.JoinToken.SerializeToString,
+            ),
+            'ListJoinTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJoinTokens,
+                    request_deserializer=weft_dot_v1_dot_management__pb2.ListJoinTokensRequest.FromString,
+                    response_serializer=weft_dot_v1_dot_management__pb2.ListJoinTokensResponse.SerializeToString,
+            ),
+            'DeleteJoinToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteJoinToken,
+                    request_deserializer=weft_dot_v1_dot_management__pb2.DeleteJoinTokenRequest.FromString,
+                    response_serializer=weft_dot_v1_dot_management__pb2.DeleteJoinTokenResponse.SerializeToString,
             ),
             'Apply': grpc.unary_unary_rpc_method_handler(
                     servicer.Apply,
@@ -220,6 +254,60 @@ class Management:
             '/weft.v1.Management/CreateJoinToken',
             weft_dot_v1_dot_management__pb2.CreateJoinTokenRequest.SerializeToString,
             weft_dot_v1_dot_management__pb2.JoinToken.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJoinTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.v1.Management/ListJoinTokens',
+            weft_dot_v1_dot_management__pb2.ListJoinTokensRequest.SerializeToString,
+            weft_dot_v1_dot_management__pb2.ListJoinTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteJoinToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.v1.Management/DeleteJoinToken',
+            weft_dot_v1_dot_management__pb2.DeleteJoinTokenRequest.SerializeToString,
+            weft_dot_v1_dot_management__pb2.DeleteJoinTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,
