@@ -62,7 +62,8 @@ def as_bytes(
         proxy.access_log.extend(managers.access_logs(logs.server, guards))
     relay = Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
     guarding = network_filters(guards, place.port, place.numbers)
-    return [*revoked.network_filters(denied or ()), *guarding, relay]
+    counted = metering.relayed(logs.metered, logs.metered.server, relay)
+    return [*revoked.network_filters(denied or ()), *guarding, *counted]
 
 
 def table(place: Place, denied: tuple[str, ...]) -> RouteConfiguration:

@@ -136,7 +136,8 @@ def _logs(mesh: Mesh, node: Node, labels: Mapping[str, str]) -> Logs:
     if not node.weft_agent:
         return logs
     metrics = (one.metered for one in mesh.metrics if one.scope.takes(space, labels))
-    return replace(logs, metered=next(metrics, METERED))
+    metered = replace(next(metrics, METERED), connections=node.counts_connections)
+    return replace(logs, metered=metered)
 
 
 @frozen

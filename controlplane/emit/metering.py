@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm_pb2,
 )
@@ -16,7 +17,7 @@ from google.protobuf.struct_pb2 import Struct
 from udpa.type.v1.typed_struct_pb2 import TypedStruct
 
 from controlplane.emit.words import packed
-from controlplane.mesh.metering import MetricRule, Metrics
+from controlplane.mesh.metering import Metered, MetricRule, Metrics
 
 STATS = "istio.stats"
 STATS_TYPE = "type.googleapis.com/stats.PluginConfig"
@@ -73,6 +74,13 @@ def _steps(metrics: Metrics | None, exchange: dict[str, Any], *, by_host: bool) 
     counted = plugin(metrics, by_host=by_host)
     stats = hcm_pb2.HttpFilter(name=STATS, typed_config=counted, is_optional=True)
     return Steps((peers,), (stats,))
+
+
+def relayed(metered: Metered, metrics: Metrics | None, relay: Filter) -> list[Filter]:
+    """A TCP proxy, with who counts its connections before it: an older proxy would refuse it."""
+    if metrics is None or not metered.connections:
+        return [relay]
+    return [Filter(name=STATS, typed_config=plugin(metrics, by_host=False)), relay]
 
 
 def plugin(metrics: Metrics, *, by_host: bool) -> Any_:

@@ -22,6 +22,7 @@ Interception = Literal["NONE", "REDIRECT", "TPROXY"]
 """Istio's INTERCEPTION_MODE: how connections come to the proxy without the workload's doing."""
 
 ASKS_FOR_LISTENERS = "weft.listeners_on_demand"
+COUNTS_CONNECTIONS = "weft.connection_metrics"
 """The client feature (xDS) of a proxy that asks for listeners as connections need them."""
 
 Dialect = Literal["envoy", "grpc"]
@@ -59,6 +60,7 @@ class Node:
     pod: str = ""
     group: str = ""
     settings: ProxySettings | None = field(default=None, hash=False)
+    counts_connections: bool = False
 
     @property
     def role(self) -> str:
@@ -110,6 +112,7 @@ def parse(node: EnvoyNode) -> Node:
         dual=_is_dual(node),
         metadata={name: _text(metadata, name) for name in _plain(metadata)},
         settings=_settings(metadata),
+        counts_connections=COUNTS_CONNECTIONS in node.client_features,
     )
 
 

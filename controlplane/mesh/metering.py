@@ -28,10 +28,11 @@ class Metrics:
 @frozen
 class Metered:
     """Of what a workload calls, or a gateway passes on (client), and of what comes in (server);
-    None where nothing is counted."""
+    None where nothing is counted. connections: of TCP, too."""
 
     client: Metrics | None = None
     server: Metrics | None = None
+    connections: bool = True
 
 
 NOT_METERED = Metered()

@@ -182,7 +182,13 @@ class Runtime:
         self, chain: FilterChain, listener: Listener, own_uri: bytes, guards: Guards | None
     ) -> Manager:
         if chain.tcp is not None:
-            return self._tcp_manager(chain.tcp, listener, own_uri, guards)
+            made = self._tcp_manager(chain.tcp, listener, own_uri, guards)
+            if chain.counted is not None:
+                from proxy.l4.meter import Meter  # few chains count their connections
+
+                inbound = listener.traffic_direction == "INBOUND"
+                made.meter = Meter(chain.counted, self._stats, self._node, own_uri, inbound)
+            return made
         assert chain.http is not None, "the decoder sets one of the two"
         return self._http_manager(chain.http, listener, own_uri, chain.explanations)
 
@@ -245,7 +251,7 @@ class Runtime:
             from proxy.l7.tracing import Local
 
             node = self._node
-            local = Local(node.id, node.locality[1])
+            local = Local(node.id, node.locality[1], node.cluster)
             self._tracers = Tracers(self._asker.ask, self._worker, self._stats, local)
         egress = listener.traffic_direction == "OUTBOUND"
         return self._tracers.tracing(config, egress)

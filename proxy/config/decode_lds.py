@@ -37,7 +37,7 @@ from proxy.config.decode_connecting import (
     socket_options,
 )
 from proxy.config.decode_hcm import connection_manager
-from proxy.config.decode_network import GUARDS, network_guards
+from proxy.config.decode_network import GUARDS, counted, network_guards
 from proxy.config.decode_tcp import tcp_proxy
 from proxy.config.fields import UNSUPPORTED
 from proxy.config.filters import DECODERS, FilterDecoders
@@ -212,7 +212,10 @@ def _filter_chain(
 ) -> FilterChain:
     socket = message.transport_socket if message.HasField("transport_socket") else None
     guards = network_guards(message.filters[:-1], f"{path}.filters")
+    stats = counted(message.filters[:-1], f"{path}.filters")
     last = _network_filter(message, f"{path}.filters", decoders)
+    if stats is not None and not isinstance(last, TcpProxy):
+        raise Rejected(f"{path}.filters", "istio.stats of HTTP stands among the HTTP filters")
     return FilterChain(
         match=_match(message.filter_chain_match, f"{path}.filter_chain_match"),
         http=None if isinstance(last, TcpProxy) else last,
@@ -224,6 +227,7 @@ def _filter_chain(
             message, "transport_socket_connect_timeout"
         ),
         explanations=explanations(message.metadata, f"{path}.metadata"),
+        counted=stats,
     )
 
 

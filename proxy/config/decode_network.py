@@ -14,12 +14,15 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from google.protobuf import any_pb2
 
 from proxy.config.decode_common import type_name, unsupported_type
+from proxy.config.decode_typed_struct import TYPED_STRUCTS, open_struct
 from proxy.config.model.ext_authz import NetworkExtAuthz
+from proxy.config.model.istio import IstioStats
 from proxy.config.model.rbac import NetworkRbac
 from proxy.config.rejected import Rejected
 from proxy.imported import Imported
 
 Guard = NetworkRbac | NetworkExtAuthz
+STATS = "type.googleapis.com/stats.PluginConfig"
 _NETWORK = "envoy.extensions.filters.network."
 _ENDING: Mapping[str, str] = {
     tcp_proxy_pb2.TcpProxy.DESCRIPTOR.full_name: "TCP proxy",
@@ -37,7 +40,28 @@ def network_guards(
     messages: Iterable[listener_components_pb2.Filter], path: str
 ) -> tuple[Guard, ...]:
     """Of all filters of a chain but the last."""
-    return tuple(_guard(each.typed_config, f"{path}[{i}]", i) for i, each in enumerate(messages))
+    return tuple(
+        _guard(each.typed_config, f"{path}[{i}]", i)
+        for i, each in enumerate(messages)
+        if not _counts(each.typed_config, f"{path}[{i}]")
+    )
+
+
+def counted(messages: Iterable[listener_components_pb2.Filter], path: str) -> IstioStats | None:
+    """Istio's metrics of connections, if one of the filters makes them."""
+    for i, each in enumerate(messages):
+        where = f"{path}[{i}].typed_config"
+        if _counts(each.typed_config, f"{path}[{i}]"):
+            from proxy.config.filters.decode_istio_stats import decode
+
+            return decode(open_struct(each.typed_config, where)[1], f"{where}.value")
+    return None
+
+
+def _counts(packed: any_pb2.Any, path: str) -> bool:
+    if type_name(packed) not in TYPED_STRUCTS:
+        return False
+    return open_struct(packed, f"{path}.typed_config")[0] == STATS
 
 
 def _guard(packed: any_pb2.Any, path: str, at: int) -> Guard:

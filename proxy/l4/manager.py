@@ -20,6 +20,7 @@ from proxy.stats import Counter, Stats
 from proxy.upstream.asking import CallLater
 
 if TYPE_CHECKING:
+    from proxy.l4.meter import Meter
     from proxy.l4.tcp import DownstreamTcp
     from proxy.upstream.cluster import Cluster
     from proxy.upstream.tcp import OpenTcp
@@ -79,6 +80,7 @@ class TcpConnections:
 
 class TcpManager:
     """log: called with each connection's record at its end. clusters: the running ones, by name.
+    meter: makes Istio's metrics, None if nobody wants any.
     drained_at: when those that are left are closed (monotonic), 0 for never. guards: who looks at
     connections first, None if nobody does. tunnels: how the cluster's hosts let bytes through, if
     not as they are. demand: where connections wait for a cluster that is missing, None if none
@@ -110,6 +112,7 @@ class TcpManager:
         self.guards = guards
         self.call_later = call_later
         self.tunnels = tunnels
+        self.meter: Meter | None = None
         self.demand = demand if config.on_demand_s is not None else None
         self.drained_at = 0.0
         self.route = BY_SOURCE_IP if config.by_source_ip else None

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from proxy.http.message import Request
     from proxy.l4.guard import Cancel, TurnedAway
     from proxy.l4.manager import TcpManager
+    from proxy.l4.meter import Metered
     from proxy.upstream.balance.context import PickRoute
     from proxy.upstream.cluster import Cluster
     from proxy.upstream.dial import DialFailure
@@ -55,6 +56,7 @@ class DownstreamTcp(TcpEnd):
         "_held",
         "_idle_since",
         "_mark",
+        "_metered",
         "_tried",
         "_up_eof",
         "info",
@@ -83,6 +85,7 @@ class DownstreamTcp(TcpEnd):
         self._held: list[bytes] | None = None
         self._end_guarding: Cancel | None = None
         self._mark = (0, 0, 0, 0)
+        self._metered: Metered | None = None
         self._idle_since = self.record.started
         self.route: PickRoute | None = manager.route
         self._ends_at = manager.ends_at(self.record.started)
@@ -186,6 +189,10 @@ class DownstreamTcp(TcpEnd):
         self._idle_since = monotonic()
         up = self.up
         assert up is not None
+        if self.manager.meter is not None:
+            transport = up.transport if isinstance(up, UpstreamTcp) else None
+            tls = transport.get_extra_info("secured") if transport is not None else None
+            self._metered = self.manager.meter.begin(self.record, tls, self._idle_since)
         self.start()
         up.start()
 
@@ -359,6 +366,11 @@ class DownstreamTcp(TcpEnd):
         self.record.ended = monotonic()
         for log in self.manager.loggers:
             log(self.record)
+        meter = self.manager.meter
+        if meter is not None:
+            metered = self._metered or meter.begin(self.record, None, self.record.ended)
+            metered.end(self.record)
+            self._metered = None
 
     def _forget(self) -> None:
         """Both sides are gone."""
@@ -369,6 +381,9 @@ class DownstreamTcp(TcpEnd):
     def sweep(self, now: float) -> None:
         """Once a second: has anything moved, in either direction or out of a buffer?"""
         record, manager, up = self.record, self.manager, self.up
+        if manager.meter is not None and self._metered is not None and now >= self._metered.due:
+            self._metered.tell(record)
+            self._metered.due = now + manager.meter.interval_s
         if now >= self._ends_at:
             record.flag("DT")
             manager.stats.max_downstream_connection_duration.value += 1

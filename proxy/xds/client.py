@@ -44,6 +44,7 @@ log = logging.getLogger("weft.xds")
 
 LAST_GOOD_GRACE_S = 0.3
 ASKS_FOR_LISTENERS = "weft.listeners_on_demand"
+COUNTS_CONNECTIONS = "weft.connection_metrics"
 """The client feature (xDS) that says that listeners may come by name, too."""
 _SAVE_DELAY_S = 0.25
 _SWITCH_INTERVAL_S = 0.0005
@@ -419,6 +420,7 @@ class XdsClient:
 def _machine(bootstrap: Bootstrap, version: str) -> Machine:
     assert bootstrap.ads is not None
     node = node_message(bootstrap.node, version)
+    node.client_features.append(COUNTS_CONNECTIONS)
     first_only = bootstrap.ads.set_node_on_first_message_only
     if bootstrap.ads.delta:
         node.client_features.append(ASKS_FOR_LISTENERS)

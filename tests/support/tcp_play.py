@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from random import Random
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
-from proxy.compile.runtime import Runtime
+from proxy.compile.runtime import NOBODY, Runtime
 from proxy.config import model
+from proxy.config.model.istio import IstioStats
 from proxy.config.snapshot import Snapshot
 from proxy.connection import ConnectionInfo
 from proxy.demand import Demand
@@ -74,12 +75,16 @@ class TcpPeer:
 
 
 class TcpPlay:
-    """records: of the connections that have ended. fields: of the `TcpProxy`."""
+    """records: of the connections that have ended. fields: of the `TcpProxy`. counted: Istio's
+    metrics of the filter chain; node: whose they are."""
 
     def __init__(
         self,
         clusters: Sequence[model.Cluster] | None = None,
         buffer_limit: int = 1 << 20,
+        counted: IstioStats | None = None,
+        node: model.Node = NOBODY,
+        direction: Literal["INBOUND", "OUTBOUND"] = "OUTBOUND",
         **fields: Any,
     ) -> None:
         self.loop = FakeLoop()
@@ -92,17 +97,21 @@ class TcpPlay:
         self.runtime = Runtime(
             *(self.worker, self.stats, no_http, lambda _: self._log, self.openings.append),
             demand=self.demand,
+            node=node,
         )
         self._clients = 0
         self._stack = ExitStack()
         self._clusters = [cluster()] if clusters is None else clusters
         plain = {"stat_prefix": "in", "cluster": "a", "access_log": (LOG,)}
-        chain = model.FilterChain(
-            model.FilterChainMatch(), tcp=model.TcpProxy(**{**plain, **fields})
-        )
+        proxy = model.TcpProxy(**{**plain, **fields})
+        chain = model.FilterChain(model.FilterChainMatch(), tcp=proxy, counted=counted)
         address = model.SocketAddress("127.0.0.1", 80)
         self.listener = model.Listener(
-            "in", address, (chain,), per_connection_buffer_limit_bytes=buffer_limit
+            "in",
+            address,
+            (chain,),
+            per_connection_buffer_limit_bytes=buffer_limit,
+            traffic_direction=direction,
         )
 
     def _log(self, record: object) -> None:

@@ -167,7 +167,7 @@ class _Builder:
                 proxy.access_log.extend(managers.access_logs(context.logs.client, context.guards))
                 guarding = network_filters(context.guards, self._port, (server.port,))
                 relay = Filter(name=TCP_PROXY, typed_config=packed(proxy))
-                chain = self._chain([*guarding, relay], free)
+                chain = self._chain([*guarding, *self._counted(relay)], free)
                 chain.filter_chain_match.application_protocols.extend(names.MESH_PROTOCOLS)
                 yield chain
 
@@ -179,7 +179,12 @@ class _Builder:
         pool = _pool(route.destinations, context.services)
         _set_clusters(proxy, route.destinations, server.port, context.targets, pool)
         relay = Filter(name=TCP_PROXY, typed_config=packed(proxy))
-        return [*network_filters(context.guards, self._port, (server.port,)), relay]
+        guarding = network_filters(context.guards, self._port, (server.port,))
+        return [*guarding, *self._counted(relay)]
+
+    def _counted(self, relay: Filter) -> list[Filter]:
+        metered = self._context.logs.metered
+        return metering.relayed(metered, metered.client, relay)
 
     # ------------------------------------------------------------------ chains
 

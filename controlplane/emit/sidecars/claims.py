@@ -224,7 +224,7 @@ class _Streams:
         number, service = self._port.number, self._service
         pool = service.port_policies.get(number, service.policy).pool
         relay = relays.relay(to, number, self._targets, self._context.capture, pool)
-        chain = FilterChain(filters=[relay])
+        chain = FilterChain(filters=relays.counted(relay, self._context.capture))
         chain.filter_chain_match.server_names.extend(names)
         chain.filter_chain_match.prefix_ranges.extend(relays.ranges(ranges))
         if not names and not ranges:

@@ -8,7 +8,7 @@ from envoy.config.core.v3.address_pb2 import CidrRange
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
-from controlplane.emit import managers, on_demand, tunnels
+from controlplane.emit import managers, metering, on_demand, tunnels
 from controlplane.emit.managers import NO_GUARDS
 from controlplane.emit.sidecars.capture import BLACK_HOLE, LOOKED_UP, PASSTHROUGH, Capture
 from controlplane.emit.sidecars.sni import looked_up_by_name
@@ -48,6 +48,12 @@ def to_cluster(name: str, capture: Capture) -> Filter:
     return _as_filter(TcpProxy(stat_prefix=name, cluster=name), capture)
 
 
+def counted(relay: Filter, capture: Capture) -> list[Filter]:
+    """With what makes metrics of its connections."""
+    metered = capture.logs.metered
+    return metering.relayed(metered, metered.client, relay)
+
+
 def _as_filter(proxy: TcpProxy, capture: Capture) -> Filter:
     if capture.on_demand:
         on_demand.relay(proxy)
@@ -67,9 +73,10 @@ def elsewhere(capture: Capture, targets: Targets, port: int = 0) -> FilterChain:
     """The chain that takes what no other does. port: of a listener for TLS, whose server name says
     where to go if unknown places are looked up."""
     if port and capture.by_name and capture.outbound.mode == "ALLOW_ANY_DYNAMIC_DNS":
-        filters = [looked_up_by_name(port), to_cluster(LOOKED_UP, capture)]
+        to = to_cluster(LOOKED_UP, capture)
+        filters = [looked_up_by_name(port), *counted(to, capture)]
     else:
-        filters = [to_cluster(unknown_place(capture, targets), capture)]
+        filters = counted(to_cluster(unknown_place(capture, targets), capture), capture)
     return FilterChain(name=PASSTHROUGH_CHAIN, filters=filters)
 
 

@@ -10,6 +10,7 @@ from protos.frozen import frozen
 from proxy.config.model.common import CidrRange, HeaderValueOption, SocketAddress
 from proxy.config.model.connecting import OriginalSrc, ProxyProtocolIn, SocketOption
 from proxy.config.model.ext_authz import NetworkExtAuthz
+from proxy.config.model.istio import IstioStats
 from proxy.config.model.local_reply import LocalReplyConfig
 from proxy.config.model.log_filter import AccessLogFilter
 from proxy.config.model.protocol import Http1Options, Http2Options
@@ -184,7 +185,7 @@ NO_EXPLANATIONS = Explanations()
 @frozen
 class FilterChain:
     """Exactly one of http and tcp is set: the chain's last network filter. guards: those before
-    it, which may turn a connection away."""
+    it, which may turn a connection away. counted: Istio's metrics of its connections."""
 
     match: FilterChainMatch
     http: HttpConnectionManager | None = None
@@ -194,6 +195,7 @@ class FilterChain:
     tcp: TcpProxy | None = None
     guards: tuple[NetworkRbac | NetworkExtAuthz, ...] = ()
     explanations: Explanations = NO_EXPLANATIONS
+    counted: IstioStats | None = None
 
 
 PortRanges = tuple[tuple[int, int], ...]

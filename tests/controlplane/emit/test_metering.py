@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from envoy.config.core.v3.base_pb2 import Node as EnvoyNode
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm_pb2,
 )
@@ -16,12 +17,15 @@ from controlplane.emit import clusters
 from controlplane.emit.endpoints import MADE_BY, load_assignment
 from controlplane.emit.envoy import emit
 from controlplane.emit.localities import groups
+from controlplane.emit.node import COUNTS_CONNECTIONS as CONFIGURED
+from controlplane.emit.node import parse
 from controlplane.mesh.metering import Metered, MetricRule, Metrics, ScopedMetrics
 from controlplane.mesh.model import Endpoint, Mesh
 from controlplane.mesh.scopes import Scope
 from controlplane.snapshot import Draft
 from proxy.config.decode_lds import listener as read
 from proxy.config.model.istio import Expression, IstioStats, MetricOverride, PeerMetadata
+from proxy.xds.client import COUNTS_CONNECTIONS as SAID
 from tests.support.mesh import TRUST_DOMAIN, endpoint, inbound, node, service, workload
 
 CHANGED = Metrics(
@@ -125,3 +129,23 @@ def test_clusters_say_whom_they_lead_to() -> None:
     outside = service(hosts[1], endpoint(80), external=True)
     ((cluster, _),) = clusters.of_service(outside, ())
     assert cluster.metadata.filter_metadata["istio"]["external"] is True
+
+
+# --------------------------------------------------------------------------- connections
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_connections_are_counted_by_who_can(knows: bool) -> None:
+    """A proxy that does not say so may not know the filter, and no such filter is optional."""
+    here = (workload("messenger-1", inbound(protocol="TCP")),)
+    one = node(weft_agent=True, http_proxy_port=0, counts_connections=knows)
+    (listener,) = emit(Mesh(TRUST_DOMAIN, workloads=here), one).listeners
+    chain = read(listener).filter_chains[0]
+    assert chain.tcp is not None
+    assert (chain.counted is not None) == knows
+
+
+def test_a_proxy_says_that_it_counts_connections() -> None:
+    message = EnvoyNode(id="x", client_features=[CONFIGURED])
+    assert (CONFIGURED, parse(message).counts_connections) == (SAID, True)
+    assert not parse(EnvoyNode(id="x")).counts_connections
