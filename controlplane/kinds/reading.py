@@ -20,7 +20,7 @@ from controlplane.mesh.position import Position
 T = TypeVar("T")
 
 _new: Final[Callable[[Any], Any]] = object.__new__
-_set: Final[Callable[[Any, str, object], None]] = object.__setattr__
+Setter = Callable[[Any, object], None]
 
 
 class Problem(NamedTuple):
@@ -127,9 +127,12 @@ class Spec:
 
 class Plan:
     """What a class of records declares. fields: by YAML's names, with the attribute. defaults: of
-    all attributes, in their order. known: every name. values: what counts for equality."""
+    all attributes, in their order; slots: who sets each of them. known: every name. values: what
+    counts for equality. checks: it has rules between fields."""
 
-    __slots__ = ("cls", "defaults", "fields", "known", "needed", "places", "values")
+    __slots__ = (
+        "checks", "cls", "defaults", "fields", "known", "needed", "places", "slots", "values",
+    )  # fmt: skip
 
     def __init__(self, cls: Any) -> None:
         self.cls: Any = cls
@@ -150,6 +153,10 @@ class Plan:
                 self.needed.append(key)
         self.known = tuple(sorted({*self.fields, *cls.UNSUPPORTED, *cls.IGNORED, *cls.NOTED}))
         self.places: bool = cls.PLACES
+        self.checks = sum("check" in base.__dict__ for base in cls.__mro__) > 1
+        self.slots: list[tuple[str, Setter, object]] = [
+            (name, getattr(cls, name).__set__, default) for name, default in self.defaults.items()
+        ]
         self.values: Callable[[Any], object] = attrgetter(*compared) if compared else _nothing
 
 
@@ -267,14 +274,15 @@ def _decode(plan: Plan, node: Mapping, place: Place) -> Any:
     values["position"] = place.position(node)
     if plan.places:
         values["where"] = Places(place.source, node, plan.fields)
-    return _checked(_made(plan, values), place)
+    made = _made(plan, values)
+    return _checked(made, place) if plan.checks else made
 
 
 def _made(plan: Plan, values: dict[str, object]) -> Any:
     """An object of the class, without its __init__: nothing is asked twice."""
     made = _new(plan.cls)
-    for attribute, default in plan.defaults.items():
-        _set(made, attribute, values.get(attribute, default))
+    for attribute, put, default in plan.slots:
+        put(made, values.get(attribute, default))
     return made
 
 

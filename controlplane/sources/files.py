@@ -305,10 +305,7 @@ def _read(path: str, known: _File | None) -> _File:
         stamp = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
         if known is not None and known.stamp == stamp:
             return known
-        with open(path, "rb") as file:  # room is made for what is asked for: not for MAX_BYTES
-            data = file.read(min(status.st_size, MAX_BYTES) + 1)
-            if len(data) > status.st_size:  # it grows, or says no size
-                data += file.read(MAX_BYTES + 1 - len(data))
+        data = _bytes(path, status.st_size)
     except OSError as error:
         return _unreadable(_broken(path, f"can not be read: {error.strerror}"), known)
     if not data and known is not None and known.data and not known.emptied:
@@ -316,6 +313,20 @@ def _read(path: str, known: _File | None) -> _File:
     if known is not None and known.data == data and data:
         return _File(stamp, data, known.parsed)
     return _File(stamp, data, parse_data(path, data))
+
+
+def _bytes(path: str, size: int) -> bytes:
+    """Of a file of which is said that it has so many; of one that is too large one too many. With a
+    file object it would take twice as long."""
+    at = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = os.read(at, min(size, MAX_BYTES) + 1)
+        if len(data) != size:  # it grows, shrinks, or says no size
+            while len(data) <= MAX_BYTES and (more := os.read(at, MAX_BYTES + 1 - len(data))):
+                data += more
+        return data
+    finally:
+        os.close(at)
 
 
 def _unreadable(parsed: Parsed, known: _File | None) -> _File:
