@@ -9,7 +9,7 @@ from typing import Any
 from proxy.config import model
 from proxy.tls.contexts import client_context, server_context
 from proxy.tls.transport import TlsTransport
-from proxy.tls.watch import watch_of
+from proxy.transport.watch import watch_of
 from tests.support.pki import Authority
 from tests.support.tls import certificate
 

@@ -59,7 +59,6 @@ class Secured:
     told: Callable[[str], str] = _nothing_told
 
 
-@dataclass(slots=True)
 class ConnectionInfo:
     """Addresses are (host, port); `local` is where the client meant to go: the original
     destination if the connection was redirected, else the listener's own address.
@@ -78,23 +77,62 @@ class ConnectionInfo:
     `DOWNSTREAM_TRANSPORT_FAILURE_REASON`. termination: why we ended the connection, for
     `CONNECTION_TERMINATION_DETAILS`."""
 
-    remote: tuple[str, int]
-    local: tuple[str, int]
-    direct_local: tuple[str, int]
-    tls: bool = False
-    sni: str = ""
-    alpn: str = ""
-    offered_alpn: tuple[str, ...] = ()
-    tls_version: str = ""
-    cipher: str = ""
-    peer: PeerCertificate | None = None
-    own: PeerCertificate | None = None
-    peer_chain: Callable[[], tuple[bytes, ...]] = _nothing_shown
-    told: Callable[[str], str] = _nothing_told
-    ja3: str = ""
-    ja4: str = ""
-    failure: str = ""
-    termination: str = ""
-    filter_chain: str = ""
-    state: dict[str, Any] | None = field(default=None, repr=False, compare=False)
-    on_closed: Callable[[], None] = field(default=_nobody_counts, repr=False, compare=False)
+    __slots__ = (
+        "alpn",
+        "cipher",
+        "direct_local",
+        "failure",
+        "filter_chain",
+        "ja3",
+        "ja4",
+        "local",
+        "offered_alpn",
+        "on_closed",
+        "own",
+        "peer",
+        "peer_chain",
+        "remote",
+        "sni",
+        "state",
+        "termination",
+        "tls",
+        "tls_version",
+        "told",
+    )
+
+    def __init__(
+        self,
+        remote: tuple[str, int],
+        local: tuple[str, int],
+        direct_local: tuple[str, int],
+        tls: bool = False,
+        sni: str = "",
+        alpn: str = "",
+        offered_alpn: tuple[str, ...] = (),
+        tls_version: str = "",
+        cipher: str = "",
+        peer: PeerCertificate | None = None,
+        own: PeerCertificate | None = None,
+        peer_chain: Callable[[], tuple[bytes, ...]] = _nothing_shown,
+        told: Callable[[str], str] = _nothing_told,
+    ) -> None:
+        self.remote = remote
+        self.local = local
+        self.direct_local = direct_local
+        self.tls = tls
+        self.sni = sni
+        self.alpn = alpn
+        self.offered_alpn = offered_alpn
+        self.tls_version = tls_version
+        self.cipher = cipher
+        self.peer = peer
+        self.own = own
+        self.peer_chain = peer_chain
+        self.told = told
+        self.ja3 = ""
+        self.ja4 = ""
+        self.failure = ""
+        self.termination = ""
+        self.filter_chain = ""
+        self.state: dict[str, Any] | None = None
+        self.on_closed: Callable[[], None] = _nobody_counts

@@ -131,6 +131,7 @@ class DownstreamH1(Outbox, asyncio.Protocol):
         stream = self.stream
         if stream is not None:
             stream.on_downstream_lost()
+        self.reader.over()
         flush()
 
     def pause_writing(self) -> None:

@@ -174,9 +174,13 @@ class HttpManager:
         stats = self.stats
         stats.downstream_cx_total.value += 1
         stats.downstream_cx_active.value += 1
-        if connection.protocol:
-            getattr(stats, f"downstream_cx_{connection.protocol}_total").value += 1
-            getattr(stats, f"downstream_cx_{connection.protocol}_active").value += 1
+        protocol = connection.protocol
+        if protocol == "http1":
+            stats.downstream_cx_http1_total.value += 1
+            stats.downstream_cx_http1_active.value += 1
+        elif protocol == "http2":
+            stats.downstream_cx_http2_total.value += 1
+            stats.downstream_cx_http2_active.value += 1
         if connection.info.tls:
             stats.downstream_cx_ssl_total.value += 1
             stats.downstream_cx_ssl_active.value += 1
@@ -196,8 +200,11 @@ class HttpManager:
         stats = self.stats
         stats.downstream_cx_destroy.value += 1
         stats.downstream_cx_active.value -= 1
-        if connection.protocol:
-            getattr(stats, f"downstream_cx_{connection.protocol}_active").value -= 1
+        protocol = connection.protocol
+        if protocol == "http1":
+            stats.downstream_cx_http1_active.value -= 1
+        elif protocol == "http2":
+            stats.downstream_cx_http2_active.value -= 1
         if connection.info.tls:
             stats.downstream_cx_ssl_active.value -= 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from proxy.stats import Counter, Gauge, Stats
 
 COUNTERS = (
@@ -61,5 +63,6 @@ class ManagerStats:
     def _http1(self) -> int:
         return self.downstream_rq_total.value - self.downstream_rq_http2_total.value
 
-    def __getattr__(self, name: str) -> Counter:
-        raise AttributeError(name)
+    if TYPE_CHECKING:  # at run time it would make each look-up slower
+
+        def __getattr__(self, name: str) -> Counter: ...

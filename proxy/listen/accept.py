@@ -30,6 +30,7 @@ from proxy.upstream.source import note
 log = logging.getLogger("weft.listen")
 
 MAX_ACCEPTS_PER_TURN = 32
+MAX_LULL_TURNS = 31
 MAX_PENDING = 1024  # sniffing or shaking hands; beyond it the kernel's backlog holds them,
 PATIENCE_S = 1.0  # and who has taken longer than this gives way to others
 PAUSE_WHILE_FULL_S = 0.05
@@ -105,6 +106,8 @@ class Acceptor:
         self._paused: asyncio.TimerHandle | None = None
         self._reading = False
         self._some = 1  # are accepted before the loop is asked again
+        self._alone = 0  # so often yet one is all there is, as it was
+        self._lull = 0  # how often it was, last time
         self._limit_key = _limit_key(runtime)
         self._read()
 
@@ -144,7 +147,8 @@ class Acceptor:
             self._reading = False
 
     def _accept_some(self) -> None:
-        """Few come by ones and twos: asking for one more in vain costs as much as a turn."""
+        """Few come by ones and twos: asking for one more in vain costs more than a turn. So it is
+        asked the less often, the oftener that was in vain."""
         some = self._some
         self._some = 1
         for _ in range(some):
@@ -155,6 +159,7 @@ class Acceptor:
             try:
                 sock, remote = accept(self._sock)
             except (BlockingIOError, InterruptedError):
+                self._alone = self._lull = min(2 * self._lull + 1, MAX_LULL_TURNS)
                 return
             except ConnectionError:  # gone again before we came
                 continue
@@ -166,6 +171,11 @@ class Acceptor:
             except Exception:
                 log.exception("%s: connection dropped", self.runtime.config.name)
                 sock.close()
+        if self._alone:
+            self._alone -= 1
+            return
+        if some > 1:
+            self._lull = 0
         self._some = min(2 * some, MAX_ACCEPTS_PER_TURN)
 
     def _has_room(self) -> bool:
@@ -204,7 +214,6 @@ class Acceptor:
             self._establisher.counters.cx_overflow.value += 1
             sock.close()
             return
-        sock.setblocking(False)
         local = _local(sock) if self._any_address else self.address
         peer = _plain(remote) if isinstance(remote, tuple) else ("", 0)
         info = ConnectionInfo(remote=peer, local=local, direct_local=local)

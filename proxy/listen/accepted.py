@@ -1,16 +1,16 @@
-"""Accepted sockets without what Python's adds: `family` and `type` are numbers, and `close` closes.
+"""Sockets without what Python's class adds: `family` and `type` are numbers, and `close` closes.
 
-`socket.accept` and the loop ask for them five times with each connection, and Python's class looks
-up a member of an enumeration each time: a tenth of what a plain connection costs. Its `close` waits
-for files that were made of the socket (`makefile`), of which there are none.
+Python's class looks up a member of an enumeration each time it is asked for them, and its `close`
+waits for files that were made of the socket (`makefile`), of which there are none.
 """
 
 from __future__ import annotations
 
 import socket
-from typing import Any, Final
+from typing import Any, Final, cast
 
 _STREAM: Final = int(socket.SOCK_STREAM)
+_socket_of: Final[Any] = socket.SocketType  # what Python's class is made of
 
 
 class Accepted(socket.socket):
@@ -24,7 +24,10 @@ class Accepted(socket.socket):
 
 
 def accept(listening: socket.socket) -> tuple[socket.socket, Any]:
-    """As `socket.accept`, whose private half this is, of a socket that is non-blocking. Raises
-    OSError."""
+    """As `socket.accept`, whose private half this is, of a socket that is non-blocking. What is
+    accepted has all that a connected socket needs, but is no context manager and has no copies.
+    Raises OSError."""
     descriptor, remote = listening._accept()  # type: ignore[attr-defined]
-    return Accepted(listening.family, _STREAM, listening.proto, descriptor), remote
+    sock = _socket_of(listening.family, _STREAM, listening.proto, descriptor)
+    sock.setblocking(False)
+    return cast(socket.socket, sock), remote

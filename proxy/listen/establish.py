@@ -23,6 +23,8 @@ from proxy.listen.sniff import peek_until
 from proxy.tls.failure import CHAIN, TIMEOUT, TlsFailed
 from proxy.tls.handshake import Handshake
 from proxy.tls.transport import TlsTransport
+from proxy.transport.plain import PlainTransport
+from proxy.transport.watch import watch_of
 from proxy.wire import client_hello, http_preface
 
 if TYPE_CHECKING:
@@ -63,8 +65,9 @@ class Establisher:
         if chain is None:
             return None
         if chain.tls is None:
-            return self._serve(chain, sock, info)
-        self._terminate_tls(chain, chain.tls, sock, info)
+            self._serve(chain, sock, info)
+        else:
+            self._terminate_tls(chain, chain.tls, sock, info)
         return None
 
     def abandon(self) -> None:
@@ -106,7 +109,7 @@ class Establisher:
         if chain.tls is not None:
             self._terminate_tls(chain, chain.tls, sock, info)
         else:
-            await self._serve(chain, sock, info)
+            self._serve(chain, sock, info)
 
     async def _listener_filters(
         self, runtime: ListenerRuntime, sock: socket.socket, info: ConnectionInfo
@@ -178,7 +181,7 @@ class Establisher:
 
     # ----------------------------------------------------------------------- serving
 
-    async def _serve(self, chain: ChainRuntime, sock: socket.socket, info: ConnectionInfo) -> None:
+    def _serve(self, chain: ChainRuntime, sock: socket.socket, info: ConnectionInfo) -> None:
         """Plaintext."""
         try:
             protocol = chain.connect(info)
@@ -186,7 +189,7 @@ class Establisher:
             info.on_closed()
             sock.close()
             raise
-        await self.loop.connect_accepted_socket(lambda: protocol, sock)
+        PlainTransport(self.loop, watch_of(self.loop), sock).begin(cast(asyncio.Protocol, protocol))
 
     def _terminate_tls(
         self, chain: ChainRuntime, tls: ServerTls, sock: socket.socket, info: ConnectionInfo

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxy.tls.failure import TlsFailed
 from proxy.tls.transport import TlsTransport, close_heard, cork
-from proxy.tls.watch import watch_of
+from proxy.transport.watch import watch_of
 
 if TYPE_CHECKING:
     from proxy.tls.session import Session

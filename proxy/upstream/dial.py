@@ -16,6 +16,8 @@ from proxy.config.model.connecting import Sockets
 from proxy.outbox import Pipe
 from proxy.tls.counters import TlsCounters
 from proxy.tls.failure import TlsFailed
+from proxy.transport.plain import PlainTransport
+from proxy.transport.watch import watch_of
 from proxy.upstream import retry
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
@@ -99,12 +101,8 @@ async def _connect(
         return await connected((address, *host.others), sockets, preface)
 
     if tls is None:
-        if sockets or host.others or preface:
-            await _adopt(protocol, await connect())
-        elif address.path:
-            await loop.create_unix_connection(lambda: protocol, address.path)
-        else:
-            await loop.create_connection(lambda: protocol, address.host, address.port)
+        sock = await connect()
+        PlainTransport(loop, watch_of(loop), sock).begin(protocol)
     else:
         asked = (ALPN[way.version], way.server_name, way.san) if way is not None else ((), "", "")
         session = tls.session(*asked, host_name=host.hostname)
@@ -116,12 +114,3 @@ async def _connect(
     if connection.transport is None:
         return "delayed connect error: Connection reset by peer"
     return ""
-
-
-async def _adopt(protocol: asyncio.Protocol, sock: socket.socket) -> None:
-    """The protocol on a socket that is connected already."""
-    try:
-        await asyncio.get_running_loop().create_connection(lambda: protocol, sock=sock)
-    except BaseException:
-        sock.close()
-        raise

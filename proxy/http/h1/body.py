@@ -46,6 +46,12 @@ class BodyReader:
         self._left = 0
         self.feed: Callable[[bytes], None] = self._head
 
+    def over(self) -> None:
+        """The connection is. Lets go of whoever listens: they hold each other, and the collector
+        would have to find that out."""
+        self._sink = _NOBODY
+        self.feed = _deaf
+
     def _head(self, data: bytes) -> None:
         raise NotImplementedError
 
@@ -174,3 +180,18 @@ def trailers_of(block: bytes) -> Headers | None:
         if name.lower() not in NO_TRAILERS
     ]
     return Headers.of(pairs) if pairs else None
+
+
+class Nobody:
+    """Listens to a connection that is over."""
+
+    def on_data(self, data: bytes) -> None: ...
+
+    def on_end(self, trailers: Headers | None) -> None: ...
+
+
+def _deaf(data: bytes) -> None:
+    """Of a connection that is over."""
+
+
+_NOBODY = Nobody()

@@ -101,6 +101,8 @@ class Plans:
         self._hosts_wanted = hosts_wanted
         self._plans: dict[Shape, Plan] = {}
         self._compiled = 0
+        self._latest: Plan | None = None
+        self._latest_under: object = None
 
     def plan(self, shape: Shape) -> Plan:
         found = self._plans.get(shape)
@@ -115,6 +117,15 @@ class Plans:
         if found.uses == COMPILE_AFTER_USES and self._compiled < MAX_COMPILED:
             self._compile(found)
         return found
+
+    def latest(self, limits: object) -> Plan | None:
+        """The last that a head has passed under these limits: clients of one kind open one
+        connection after the other."""
+        return self._latest if self._latest_under is limits else None
+
+    def passed(self, plan: Plan, limits: object) -> None:
+        """A head of that shape keeps the limits."""
+        self._latest, self._latest_under = plan, limits
 
     def _compile(self, plan: Plan) -> None:
         if plan.hosts != self._hosts_wanted:

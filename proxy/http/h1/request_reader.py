@@ -1,8 +1,9 @@
 """Reads requests off one HTTP/1 connection.
 
 It stops after each request (`_after` keeps what was pipelined) until `next_message` is called,
-since answers must leave in order. It knows the last shape that it saw and reads a head of the same
-names with one regular expression; any other head goes through the whole grammar.
+since answers must leave in order. It knows the last shape that it saw (at first the last that any
+reader with its limits saw) and reads a head of the same names with one regular expression; any
+other head goes through the whole grammar.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from proxy.http.errors import Malformed
-from proxy.http.h1.body import BodySink
+from proxy.http.h1.body import BodySink, Nobody
 from proxy.http.h1.framing import request_length, sanitize_connection, sized
 from proxy.http.h1.grammar import (
     alien_version_match,
@@ -58,9 +59,13 @@ class RequestReader(HeadReader):
         super().__init__(sink, limits.trailers)
         self._requests = sink
         self._limits = limits
-        self._plan: Plan | None = None
+        self._plan: Plan | None = request_plans.latest(limits)
         self.keep_alive = True
         self.expects_continue = False
+
+    def over(self) -> None:
+        super().over()
+        self._requests = _NOBODY
 
     @property
     def idle(self) -> bool:
@@ -138,7 +143,10 @@ class RequestReader(HeadReader):
             names, values = self._without_underscores(names, values)
         shape = shape_of(names)
         plan = request_plans.plan(shape)
-        self._plan = plan if shape.lasting else None
+        self._plan = None
+        if shape.lasting:
+            self._plan = plan
+            request_plans.passed(plan, self._limits)
         block = Headers(plan.shape, values)
         request = Request(
             found[1], found[2], b"", Headers(plan.rest, plan.pick(values)), 0, b"HTTP/1." + found[3]
@@ -194,7 +202,7 @@ class RequestReader(HeadReader):
         if old and not self._limits.http_10:
             raise Malformed("low_version", 426)
         path = request.path
-        odd = path == b"*" or b"#" in path or request.method == b"CONNECT"
+        odd = path == b"*" or path.find(b"#") >= 0 or request.method == b"CONNECT"
         if request.method == b"CONNECT":
             request.authority, request.path = path, b""
         elif not path.startswith(b"/") and path != b"*":
@@ -211,23 +219,22 @@ class RequestReader(HeadReader):
         """Framing and what becomes of the connection, from headers that are not passed on."""
         request.length = request_length(request, block, self._limits.chunked_length)
         connection = (block.joined(b"connection") or b"").lower()
-        self.keep_alive = (
-            b"keep-alive" in connection
-            if request.version == b"HTTP/1.0"
-            else b"close" not in connection
-        )
+        old = request.version == b"HTTP/1.0"
+        self.keep_alive = not old
         if connection:
+            self.keep_alive = b"keep-alive" in connection if old else b"close" not in connection
             if b"upgrade" in connection and b"upgrade" in block:
                 self._upgrade(request, block.get(b"upgrade") or b"")
             sanitize_connection(request.headers, connection)
-        if b"trailers" in (block.get(b"te") or b"").lower():
+        te = block.get(b"te")
+        if te is not None and b"trailers" in te.lower():
             request.headers.set(b"te", b"trailers")  # all of TE that may cross (Envoy)
         expect = block.get(b"expect")
         self.expects_continue = (
             expect is not None
             and not self._limits.keeps_expect
             and expect.lower() == b"100-continue"
-            and request.version != b"HTTP/1.0"
+            and not old
         )
         if self.expects_continue:
             request.headers.remove(b"expect")
@@ -262,6 +269,13 @@ class RequestReader(HeadReader):
             self.keep_alive = False
             self.feed = self._until_close
             self._requests.on_request(request, rest, False)
+
+
+class _Nobody(Nobody):
+    def on_request(self, request: Request, data: bytes, end: bool) -> None: ...
+
+
+_NOBODY = _Nobody()
 
 
 def _diagnosed(head: bytes) -> Malformed:

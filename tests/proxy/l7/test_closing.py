@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from proxy.config import model
+from proxy.http.h1 import RequestReader
 from proxy.l7 import downstream_h1, worker
+from proxy.l7.downstream_h1 import DownstreamH1
 from proxy.l7.stream import Stream
 from tests.support.playbook import Playbook, cluster, retries, route
 
 GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
 CLOSE = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+LEFT = (DownstreamH1, RequestReader, Stream)
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
@@ -138,3 +143,28 @@ def test_a_worker_is_busy_until_the_answer_has_left() -> None:
         assert play.worker.busy
         client.leave()
         assert not play.worker.busy
+
+
+def test_nothing_of_a_connection_that_is_over_is_left_to_the_collector() -> None:
+    with Playbook() as play:
+        gc.collect()
+        gc.disable()
+        try:
+            before = _alive()
+            _comes_and_goes(play)
+            assert _alive() == before
+        finally:
+            gc.enable()
+
+
+def _alive() -> int:
+    return sum(isinstance(one, LEFT) for one in gc.get_objects())
+
+
+def _comes_and_goes(play: Playbook) -> None:
+    client = play.client()
+    client >> GET
+    play.accept() >> OK
+    client.leave()
+    play.tick(2)
+    play.peers.remove(client)

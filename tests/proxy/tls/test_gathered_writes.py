@@ -14,7 +14,7 @@ from proxy.config import model
 from proxy.tls.contexts import server_context
 from proxy.tls.handshake import Handshake
 from proxy.tls.transport import TlsTransport
-from proxy.tls.watch import watch_of
+from proxy.transport.watch import watch_of
 from tests.support.pki import Authority
 from tests.support.tls import accepting, certificate, python_client
 

@@ -22,7 +22,7 @@ from proxy.tls.failure import TlsFailed
 from proxy.tls.handshake import Handshake
 from proxy.tls.originate import originate
 from proxy.tls.transport import TlsTransport
-from proxy.tls.watch import watch_of
+from proxy.transport.watch import watch_of
 from tests.support.pki import Authority
 from tests.support.tls import accepting, certificate, connected_to, python_client, validation
 

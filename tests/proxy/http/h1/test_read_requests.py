@@ -398,6 +398,17 @@ class TestLimits:
         more = head(b"GET / HTTP/1.1", *[b"x%d: 1" % n for n in range(9)])
         assert len(read_requests([more * 5])) == 15
         assert read_requests([more], self.LIMITS)[-1][2] == 431
+        strict = Limits(underscores="REJECT_REQUEST")
+        odd = head(b"GET / HTTP/1.1", b"x_y: 1")
+        assert len(read_requests([odd * 5])) == 15
+        assert read_requests([odd], strict)[-1][1] == "http1.unexpected_underscore"
+
+    def test_the_first_head_of_a_connection_may_have_the_shape_of_the_last_of_another(self) -> None:
+        limits = Limits()
+        known = head(b"GET / HTTP/1.1", b"x: y")
+        assert len(read_requests([known * 5], limits)) == 15
+        for first in (known, head(b"GET / HTTP/1.1", b"y: x"), head(b"GET / HTTP/1.0")):
+            assert read_requests([first], limits) == read_requests([first], Limits())
 
 
 def test_methods_that_begin_oddly() -> None:

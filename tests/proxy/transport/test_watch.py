@@ -10,7 +10,12 @@ from functools import partial
 
 import pytest
 
-from proxy.tls.watch import Watch, watch_of
+from proxy.transport.watch import (
+    ALONE_AFTER_TURNS,
+    ALONE_AT_MOST_TURNS,
+    Watch,
+    watch_of,
+)
 
 TURNS = 20
 
@@ -189,3 +194,96 @@ async def test_a_descriptor_that_is_closed_need_not_be_taken_out(watch: Watch) -
             count = len(told)
             await turns()
             assert len(told) == count and set(told[-1:]) == {word}
+
+
+class Asked:
+    """Counts how often a watch asks who is ready."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.times = 0
+        self._poll = watch._poll
+        watch._poll = self
+
+    def __call__(self, *args: int) -> object:
+        self.times += 1
+        return self._poll(*args)
+
+
+async def test_who_is_always_alone_is_called_without_asking_but_keeps_nobody_out(
+    watch: Watch, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    here, there = pair
+    asked = Asked(watch)
+    told: list[str] = []
+    watch.add_reader(here.fileno(), lambda: told.append("always"))
+    there.send(b"x")
+    await turns()
+    always = len(told)
+    assert always > ALONE_AFTER_TURNS and asked.times < always / 2
+    watch.add_reader(there.fileno(), lambda: told.append("beside"))
+    here.send(b"x")
+    told.clear()
+    await turns()
+    assert "beside" in told
+    assert told.index("beside") <= ALONE_AT_MOST_TURNS + 1
+    for end in pair:
+        watch.remove_reader(end.fileno())
+
+
+async def test_whoever_was_alone_and_has_missed_is_asked_for_again(
+    watch: Watch, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    here, there = pair
+    heard: list[bytes] = []
+
+    def read() -> None:
+        try:
+            heard.append(here.recv(1))
+        except BlockingIOError:
+            watch.missed = True
+
+    watch.add_reader(here.fileno(), read)
+    for _ in range(ALONE_AFTER_TURNS + 1):
+        there.send(b"x")
+        await turns()
+    asked = Asked(watch)
+    other: list[str] = []
+
+    def beside() -> None:
+        there.recv(1)
+        other.append("beside")
+
+    watch.add_reader(there.fileno(), beside)
+    here.send(b"x")
+    await turns()
+    assert other == ["beside"] and asked.times
+    there.send(b"x")
+    await turns()
+    assert heard == [b"x"] * (ALONE_AFTER_TURNS + 2)
+    for end in pair:
+        watch.remove_reader(end.fileno())
+
+
+async def test_what_is_due_soon_is_done_behind_the_turn_or_in_the_next(
+    watch: Watch, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    here, there = pair
+    done: list[str] = []
+
+    def due() -> None:
+        done.append("soon")
+        watch.soon(lambda: done.append("then"))
+
+    def serve() -> None:
+        here.recv(1)
+        watch.soon(due)
+        done.append("served")
+
+    watch.add_reader(here.fileno(), serve)
+    there.send(b"x")
+    await turns()
+    watch.soon(lambda: done.append("outside"))
+    assert done == ["served", "soon", "then"]
+    await turns()
+    assert done[3:] == ["outside"]
+    watch.remove_reader(here.fileno())
