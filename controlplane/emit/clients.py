@@ -29,23 +29,31 @@ class Caller(Protocol):
     def locality(self) -> tuple[str, str, str]: ...
     @property
     def intercepts(self) -> bool: ...
+    @property
+    def network(self) -> str: ...
+    @property
+    def networks(self) -> tuple[str, ...]: ...
 
 
 @frozen
 class Client:
     """labels: of a node's those that some service asks for; others differ from pod to pod.
-    intercepts: it knows to which address the application connects."""
+    intercepts: it knows to which address the application connects. network: the one that it is in;
+    networks: those of which it sees endpoints, none for all."""
 
     namespace: str
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     locality: tuple[str, str, str] = ("", "", "")
     intercepts: bool = False
+    network: str = ""
+    networks: tuple[str, ...] = ()
 
 
 def client_of(caller: Caller, asked_for: Iterable[str]) -> Client:
     """asked_for: the names of labels that services ask for."""
     labels = {name: caller.labels[name] for name in asked_for if name in caller.labels}
-    return Client(caller.namespace, labels, caller.locality, caller.intercepts)
+    where = (caller.locality, caller.intercepts, caller.network, caller.networks)
+    return Client(caller.namespace, labels, *where)
 
 
 def labels_of(service: Service) -> Iterator[str]:
@@ -66,6 +74,7 @@ def is_common(service: Service) -> bool:
     """Whether it is itself to every client."""
     everywhere = service.visible_in is None and not service.for_clients
     everywhere = everywhere and not _has_no_address(service) and not _passes_through(service)
+    everywhere = everywhere and not service.gateways
     return everywhere and not credentials.differs(service) and not localities.matters(service)
 
 
@@ -79,15 +88,27 @@ def seen_by(service: Service, client: Caller) -> Service | None:
         if own.scope.takes(client.namespace, client.labels):
             service = _with(service, own)
             break
-    if localities.matters(service):
-        asked = frozenset(localities.asked_of(service))
-        labels = {name: value for name, value in client.labels.items() if name in asked}
-        service = replace(service, seen_from=Viewpoint(client.locality, labels))
+    if (where := _viewpoint(service, client)) is not None:
+        service = replace(service, seen_from=where)
     if client.intercepts and _has_no_address(service):
         service = replace(service, as_addressed=True)
     if not client.intercepts and _passes_through(service):
         service = _choosing(service)
     return credentials.shut(replace(service, for_clients=()), client.namespace)
+
+
+def _viewpoint(service: Service, client: Caller) -> Viewpoint | None:
+    """None where all clients use the endpoints alike."""
+    where = Viewpoint()
+    if localities.matters(service):
+        asked = frozenset(localities.asked_of(service))
+        labels = {name: value for name, value in client.labels.items() if name in asked}
+        where = Viewpoint(client.locality, labels)
+    elif not service.gateways:
+        return None
+    if service.gateways:
+        where = replace(where, network=client.network, networks=client.networks)
+    return where
 
 
 def _has_no_address(service: Service) -> bool:

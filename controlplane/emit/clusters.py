@@ -14,7 +14,7 @@ from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from google.protobuf.struct_pb2 import Struct
 
-from controlplane.emit import dynamic, limits, names, originals, stat_names, tls
+from controlplane.emit import dynamic, limits, names, networks, originals, stat_names, tls
 from controlplane.emit.balancing import balance
 from controlplane.emit.endpoints import MUTUAL, TLS_MODE, load_assignment, select
 from controlplane.emit.localities import arranged, groups
@@ -70,11 +70,11 @@ def of_service(
 
 def passing_on(service: Service) -> Iterable[tuple[Cluster, ClusterLoadAssignment | None]]:
     """Clusters to which mutual TLS of the mesh goes unopened (Istio's SNI-DNAT): to endpoints that
-    end it themselves."""
+    end it themselves, in the gateway's own network: through another one's they would come back."""
     for port in service.ports:
         if port.protocol != "UDP":
             for target in targets(service, port, ()):
-                mine = tuple(one for one in target.endpoints if one.mesh)
+                mine = tuple(one for one in target.endpoints if one.mesh and not one.through)
                 policy = replace(target.policy, tls=_UNTOUCHED, proxy_protocol="")
                 yield _outbound(replace(target, policy=policy, endpoints=mine, passes=True))
 
@@ -85,11 +85,11 @@ def targets(
     """The port as a whole, then each subset."""
     number = port.number
     policy = service.port_policies.get(number, service.policy)
-    every = select(service, number, {})
+    every = networks.reached(select(service, number, {}), service, policy)
     yield Target(service, port, "", policy, every, trust_domains)
     for subset in service.subsets:
         policy = subset.port_policies.get(number, subset.policy)
-        some = select(service, number, subset.labels)
+        some = networks.reached(select(service, number, subset.labels), service, policy)
         yield Target(service, port, subset.name, policy, some, trust_domains)
 
 

@@ -18,6 +18,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from controlplane.emit.localities import Group
+from controlplane.emit.networks import joined
 from controlplane.emit.words import UNIX, socket_address
 from controlplane.mesh.model import Endpoint, Service
 
@@ -67,7 +68,8 @@ def _locality(group: Group, port: int) -> parts.LocalityLbEndpoints:
         load_balancing_weight=UInt32Value(value=group.weight),
         priority=group.priority,
     )
-    for one in sorted(group.endpoints, key=lambda e: (e.address, e.ports[port], e.workload)):
+    there = joined(group.endpoints, port)
+    for one in sorted(there, key=lambda e: (e.address, e.ports[port], e.workload)):
         _fill(made.lb_endpoints.add(), one, one.ports[port])
     return made
 

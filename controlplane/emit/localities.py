@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from controlplane.mesh.model import Endpoint, Service, TrafficPolicy, Viewpoint
+from controlplane.mesh.networks import LABEL as NETWORK
 from protos.frozen import frozen
 
 Place = tuple[str, str, str]
@@ -137,12 +138,12 @@ def _by_region(here: Place, there: Place, failover: Mapping[str, str]) -> int:
 def _by_labels(plain: list[Group], wanted: tuple[str, ...], client: Viewpoint) -> list[Group]:
     """Endpoints are the nearer the more of the first labels they share with the client; 'a=b'
     asks for b whatever the client has."""
-    mine = _with_place(client.labels, client.locality)
+    mine = _with_place(client.labels, client.locality, client.network)
     asked = [(name, value if sep else mine.get(name, "")) for name, sep, value in _parts(wanted)]
     found: dict[tuple[Place, int], list[Endpoint]] = {}
     for group in plain:
         for endpoint in group.endpoints:
-            theirs = _with_place(endpoint.labels, endpoint.locality)
+            theirs = _with_place(endpoint.labels, endpoint.locality, endpoint.network)
             shared = _shared(asked, theirs)
             found.setdefault((group.locality, len(asked) - shared), []).append(endpoint)
     return [_group(place, found[place, rank], rank) for place, rank in sorted(found)]
@@ -159,9 +160,9 @@ def _shared(asked: list[tuple[str, str]], labels: Mapping[str, str]) -> int:
     return len(asked)
 
 
-def _with_place(labels: Mapping[str, str], place: Place) -> dict[str, str]:
+def _with_place(labels: Mapping[str, str], place: Place, network: str) -> dict[str, str]:
     """Kubernetes' and Istio's labels of topology, where they are known."""
-    topology = dict(zip((_REGION, _ZONE, _SUBZONE), place, strict=True))
+    topology = dict(zip((_REGION, _ZONE, _SUBZONE, NETWORK), (*place, network), strict=True))
     return {**{name: value for name, value in topology.items() if value}, **labels}
 
 

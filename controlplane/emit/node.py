@@ -16,6 +16,7 @@ from controlplane.kinds.schema import Invalid, Place, Record, obj, plan_of
 from controlplane.kinds.yaml_nodes import YamlError
 from controlplane.mesh.ip import is_ip
 from controlplane.mesh.model import Workload
+from controlplane.mesh.networks import LABEL as NETWORK
 from protos.frozen import frozen
 
 Interception = Literal["NONE", "REDIRECT", "TPROXY"]
@@ -38,8 +39,9 @@ class Node:
     of its pod, if it is in one. group: the WorkloadGroup by which it registers itself, as the
     WorkloadEntry that `workload` names (AUTO_REGISTER_GROUP). settings: of its own, in place of the
     mesh's (PROXY_CONFIG). ipv6: its address is; dual: it says that it has one of the other family,
-    too (INSTANCE_IPS). metadata: all that is a text or a
-    number, as a text."""
+    too (INSTANCE_IPS). network: the one that it is in (NETWORK, or its label); networks: those of
+    which it sees endpoints (REQUESTED_NETWORK_VIEW), none for all. metadata: all that is a text or
+    a number, as a text."""
 
     id: str
     namespace: str = "default"
@@ -60,6 +62,8 @@ class Node:
     pod: str = ""
     group: str = ""
     settings: ProxySettings | None = field(default=None, hash=False)
+    network: str = ""
+    networks: tuple[str, ...] = ()
     counts_connections: bool = False
 
     @property
@@ -80,7 +84,8 @@ def seated(node: Node, workload: Workload | None) -> Node:
         return node
     locality = node.locality if any(node.locality) else workload.locality
     labels = workload.labels if workload.pod else node.labels
-    return replace(node, labels=labels, locality=locality)
+    network = node.network or workload.network
+    return replace(node, labels=labels, locality=locality, network=network)
 
 
 class BadNode(ValueError):
@@ -110,6 +115,8 @@ def parse(node: EnvoyNode) -> Node:
         interception=_interception(node),
         ipv6=_is_ipv6(node),
         dual=_is_dual(node),
+        network=_text(metadata, "NETWORK") or _labels(metadata).get(NETWORK, ""),
+        networks=_words(metadata, "REQUESTED_NETWORK_VIEW"),
         metadata={name: _text(metadata, name) for name in _plain(metadata)},
         settings=_settings(metadata),
         counts_connections=COUNTS_CONNECTIONS in node.client_features,
@@ -150,6 +157,11 @@ def _pod(node: EnvoyNode) -> str:
         return name
     parts = node.id.split("~")
     return parts[2].rpartition(".")[0] if len(parts) == 4 else ""
+
+
+def _words(metadata: Struct, name: str) -> tuple[str, ...]:
+    """Separated by commas, sorted."""
+    return tuple(sorted({one.strip() for one in _text(metadata, name).split(",")} - {""}))
 
 
 def _plain(metadata: Struct) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
-from typing import Literal
+from typing import Literal, TypeVar
 
 from controlplane.kinds.decoders import (
     PORT,
@@ -22,7 +22,6 @@ from controlplane.kinds.decoders import (
     line,
     list_of,
     map_of,
-    opaque,
     positive_duration,
     text,
 )
@@ -30,6 +29,7 @@ from controlplane.kinds.gateway_api.gateway import LabelSelector
 from controlplane.kinds.log_providers import DefaultProviders, FileAccessLog, absolute_path
 from controlplane.kinds.mesh_authorities import CertificateData
 from controlplane.kinds.mesh_defaults import MeshDefaults
+from controlplane.kinds.mesh_networks import MeshNetworks
 from controlplane.kinds.mesh_tls import TlsConfig
 from controlplane.kinds.objects import Object
 from controlplane.kinds.proxy_settings import NO_SETTINGS, ProxySettings
@@ -46,7 +46,12 @@ from controlplane.kinds.schema import (
     required,
 )
 from controlplane.kinds.selectors import named
-from controlplane.kinds.trace_providers import OTHERS, WHY_NOT, OpenTelemetryProvider
+from controlplane.kinds.trace_providers import (
+    OTHERS,
+    WHY_NOT,
+    OpenTelemetryProvider,
+    ZipkinProvider,
+)
 from controlplane.kinds.yaml_nodes import (
     Mapping as MappingNode,
 )
@@ -59,9 +64,11 @@ from controlplane.kinds.yaml_nodes import (
 )
 
 Encoding = Literal["TEXT", "JSON"]
+T = TypeVar("T", bound=Record)
 ROOT_NAMESPACE = "istio-system"
 NAME = "istio"
 KEY = "mesh"
+NETWORKS_KEY = "meshNetworks"
 DENIAL_DETAILS = "weft.dev/denial-details"
 """On that ConfigMap: "true" lets the body of a 403 name the policy, the rule and its place."""
 
@@ -177,12 +184,13 @@ class ExtensionProvider(Record):
     envoy_ext_authz_grpc: ExtAuthzGrpc | None = optional(obj(ExtAuthzGrpc))
     envoy_file_access_log: FileAccessLog | None = optional(obj(FileAccessLog))
     opentelemetry: OpenTelemetryProvider | None = optional(obj(OpenTelemetryProvider))
+    zipkin: ZipkinProvider | None = optional(obj(ZipkinProvider))
     prometheus: PrometheusProvider | None = optional(obj(PrometheusProvider))
 
     def check(self) -> Iterator[tuple[str, str]]:
         kinds = (
             *("envoyExtAuthzHttp", "envoyExtAuthzGrpc", "envoyFileAccessLog"),
-            *("opentelemetry", "prometheus"),
+            *("opentelemetry", "prometheus", "zipkin"),
         )
         given = [key for key in kinds if key in self.where]
         if len(given) > 1:
@@ -295,39 +303,48 @@ class MeshConfig(MeshDefaults):
 
 
 def _embedded(node: Node, place: Place) -> MeshConfig:
+    return _inside(MeshConfig, KEY, node, place)
+
+
+def _networks(node: Node, place: Place) -> MeshNetworks:
+    return _inside(MeshNetworks, NETWORKS_KEY, node, place)
+
+
+def _inside(cls: type[T], key: str, node: Node, place: Place) -> T:
     """A YAML document inside of a string."""
     value = text(node, place)
     assert isinstance(node, Scalar)
     try:
         documents = list(compose_all(value))
     except YamlError as error:
-        at = _moved(Scalar("", "null", error.line or 1, error.column or 1), node)
+        at = _moved(Scalar("", "null", error.line or 1, error.column or 1), node, key)
         raise Invalid([place.problem(at, error.message, "ParseError")]) from None
     if not documents:
-        return MeshConfig()
+        return cls()
     if len(documents) > 1:
         raise place.refuse(node, "one YAML document")
-    return obj(MeshConfig)(_moved(documents[0], node), place)
+    return obj(cls)(_moved(documents[0], node, key), place)
 
 
-def _moved(node: Node, holder: Scalar) -> Node:
+def _moved(node: Node, holder: Scalar, key: str) -> Node:
     """The node with its place in the outer text. Of a block the indentation is taken to be two
     more than the key's, as everybody writes it; inside one line all have the line's place."""
     if "\n" not in holder.value:
         line, column = holder.line, holder.column
     else:
-        key_column = holder.column - len(f"{KEY}: ")
+        key_column = holder.column - len(f"{key}: ")
         line, column = node.line + holder.line, node.column + key_column + 1
     if isinstance(node, Scalar):
         return Scalar(node.value, node.kind, line, column, node.size)
     if isinstance(node, Sequence):
-        return Sequence(tuple(_moved(item, holder) for item in node.items), line, column, node.size)
-    entries = tuple((_scalar(k, holder), _moved(v, holder)) for k, v in node.entries)
+        items = tuple(_moved(item, holder, key) for item in node.items)
+        return Sequence(items, line, column, node.size)
+    entries = tuple((_scalar(k, holder, key), _moved(v, holder, key)) for k, v in node.entries)
     return MappingNode(entries, line, column, node.size)
 
 
-def _scalar(node: Scalar, holder: Scalar) -> Scalar:
-    moved = _moved(node, holder)
+def _scalar(node: Scalar, holder: Scalar, key: str) -> Scalar:
+    moved = _moved(node, holder, key)
     assert isinstance(moved, Scalar)
     return moved
 
@@ -335,7 +352,7 @@ def _scalar(node: Scalar, holder: Scalar) -> Scalar:
 @record
 class MeshData(Record):
     mesh: MeshConfig = optional(_embedded, MeshConfig())
-    mesh_networks: None = optional(opaque)
+    mesh_networks: MeshNetworks = optional(_networks, MeshNetworks())
 
 
 @record

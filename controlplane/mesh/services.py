@@ -7,6 +7,7 @@ from dataclasses import field
 from typing import Literal
 
 from controlplane.mesh.http_rules import HttpRule, Retry
+from controlplane.mesh.networks import NetworkGateway
 from controlplane.mesh.position import NOWHERE, Position
 from controlplane.mesh.stream_rules import StreamRule
 from controlplane.mesh.traffic_policy import ClientPolicy, Subset, TrafficPolicy
@@ -33,7 +34,8 @@ class Endpoint:
     """One place that serves a service. ports: service port number -> port at `address`.
 
     mesh: a sidecar answers there with mTLS. identity: its SPIFFE id ('' if unknown).
-    more_addresses: the same place in another family."""
+    more_addresses: the same place in another family. network: the one that it is in, '' if nobody
+    says; through: it is at the gateway of its network, as it is elsewhere than its client."""
 
     address: str
     ports: Mapping[int, int]
@@ -45,6 +47,8 @@ class Endpoint:
     locality: tuple[str, str, str] = ("", "", "")
     workload: str = ""
     more_addresses: tuple[str, ...] = ()
+    network: str = ""
+    through: bool = False
 
 
 @frozen
@@ -61,10 +65,13 @@ class ClusterSettings:
 @frozen
 class Viewpoint:
     """Where a client is (region, zone, subzone; '' is not known), and those of its labels that
-    decide which endpoints are near it."""
+    decide which endpoints are near it. network: the one that it is in; networks: those of which it
+    sees endpoints, none for all."""
 
     locality: tuple[str, str, str] = ("", "", "")
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    network: str = ""
+    networks: tuple[str, ...] = ()
 
 
 @frozen
@@ -77,7 +84,8 @@ class Service:
     in what one client sees, where its place decides. headless: it has no address of its own, but
     those of its endpoints. as_addressed: set in what a client sees whose connections are
     intercepted: they go where the application sends them. fixed_ports: gateways behind it listen
-    at the numbers of its ports, not at those of their endpoints."""
+    at the numbers of its ports, not at those of their endpoints. gateways: of the networks of its
+    endpoints."""
 
     hostname: str
     name: str
@@ -102,6 +110,7 @@ class Service:
     headless: bool = False
     as_addressed: bool = False
     fixed_ports: bool = False
+    gateways: tuple[NetworkGateway, ...] = ()
     clusters: ClusterSettings = ClusterSettings()
     position: Position = NOWHERE
 
@@ -135,7 +144,7 @@ class Workload:
     inbound: where a sidecar listens by itself (explicit mode). captured: the ports that services
     have there, for a sidecar that intercepts connections; mtls holds for its other ports, but for
     those of port_mtls. Of a pod: all of its addresses, and whether a sidecar was injected.
-    locality: where it stands, which its proxy may not know."""
+    locality, network: where it stands, which its proxy may not know."""
 
     name: str
     namespace: str
@@ -150,4 +159,5 @@ class Workload:
     addresses: tuple[str, ...] = ()
     has_sidecar: bool = False
     locality: tuple[str, str, str] = ("", "", "")
+    network: str = ""
     position: Position = NOWHERE

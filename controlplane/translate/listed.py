@@ -66,6 +66,7 @@ def _endpoints(entry: _Entry, pod: Resident | None, residents: Residents) -> Ite
             health=entry.health,
             locality=place,
             more_addresses=entry.more,
+            network=residents.network_of(entry.address),
         )
         return
     health = entry.health

@@ -6,7 +6,7 @@ EndpointSlices list (listed). Policies and rules are added later (policies, rout
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from controlplane.kinds import core
 from controlplane.kinds.export_to import export_faults, namespaces_of
@@ -14,6 +14,8 @@ from controlplane.kinds.objects import Object
 from controlplane.kinds.pod import Pod
 from controlplane.kinds.service_entry import EntryPort, ServiceEntry, Workload, WorkloadEntry
 from controlplane.mesh.model import Endpoint, Protocol, Service, ServicePort
+from controlplane.mesh.networks import LABEL as NETWORK
+from controlplane.mesh.networks import Networks
 from controlplane.translate import listed, protocols
 from controlplane.translate.groups import Groups
 from controlplane.translate.index import (
@@ -120,10 +122,11 @@ def reached(
     known: tuple[Workloads, Residents],
     lists: Listed,
     sidecars: Sidecars,
+    joining: Networks,
     report: Report,
 ) -> tuple[Reached, ...]:
     """In the order of the services. known: what may be selected, WorkloadEntries and pods."""
-    finder = _Finder(*known, sidecars, report)
+    finder = _Finder(*known, sidecars, joining, report)
     made, objects = [service for service, _ in services], [of for _, of in services]
     return each("places", hostname_of, finder.find, (made, objects, lists.of_all(objects)))
 
@@ -141,15 +144,21 @@ def _workloads_of(place: Reached) -> Iterable[tuple[str, str]]:
 
 
 def joined(
-    each: Each, services: Sequence[Service], places: Iterable[Reached]
+    each: Each, services: Sequence[Service], places: Iterable[Reached], joining: Networks
 ) -> tuple[Service, ...]:
     """The services with their endpoints."""
     found = [place.endpoints for place in places]
-    return each("services", hostname_of, _with_endpoints, (services, found))
+    return each("services", hostname_of, _with_endpoints, (services, found), (joining,))
 
 
-def _with_endpoints(service: Service, endpoints: tuple[Endpoint, ...]) -> Service:
-    return replace(service, endpoints=endpoints)
+def _with_endpoints(
+    service: Service, endpoints: tuple[Endpoint, ...], joining: Networks
+) -> Service:
+    if not joining.gateways:
+        return replace(service, endpoints=endpoints)
+    there = sorted({one.network for one in endpoints} - {""})
+    gateways = tuple(gateway for network in there for gateway in joining.of(network))
+    return replace(service, endpoints=endpoints, gateways=gateways)
 
 
 # --------------------------------------------------------------------------- names and ports
@@ -281,11 +290,17 @@ class _Finder:
     """Finds the endpoints of one service after the other."""
 
     def __init__(
-        self, workloads: Workloads, residents: Residents, sidecars: Sidecars, report: Report
+        self,
+        workloads: Workloads,
+        residents: Residents,
+        sidecars: Sidecars,
+        joining: Networks,
+        report: Report,
     ) -> None:
         self._workloads = workloads
         self._residents = residents
         self._sidecars = sidecars
+        self._joining = joining
         self._report = report
 
     def find(
@@ -303,7 +318,7 @@ class _Finder:
             ports = {port.number: port.number for port in made.ports}
             return _reached([Endpoint(service.spec.external_name, ports)])
         selected = tuple(self._selected(service))
-        found = [endpoint for one in selected for endpoint in self._sidecars.endpoints(one)]
+        found = [endpoint for one in selected for endpoint in self._placed(one)]
         found += listed.of_service(service, lists, self._residents, self._report)
         return _reached(found, (one.attachment(made) for one in selected))
 
@@ -357,9 +372,10 @@ class _Finder:
             if self._is_far(entry, workload):
                 continue
             ports = entry_ports(spec.ports, workload)
-            found.append(self._sidecars.inline(workload, entry.namespace, ports))
+            one = self._sidecars.inline(workload, entry.namespace, ports)
+            found.append(self._joined(entry, workload, one, spec.location == "MESH_EXTERNAL"))
             there = self._workloads.at(workload.address)
-            beside += [attachment(one, made, ports, {}) for one in there]
+            beside += [attachment(each, made, ports, {}) for each in there]
         if spec.workload_selector is not None:
             return self._of_selector(made, entry, spec.workload_selector.labels, found)
         if not found and spec.resolution.startswith("DNS"):
@@ -371,15 +387,39 @@ class _Finder:
         return _reached(found, beside)
 
     def _is_far(self, of: ServiceEntry | WorkloadEntry, workload: Workload) -> bool:
-        """Whether it is in another network, behind a gateway that nobody knows. What network it
-        is in matters nothing where there is an address."""
-        if workload.network and workload.address:
-            message = "network has no effect yet: every endpoint is asked at its own address"
+        """Whether it is behind a gateway that nobody knows. Where there is an address it is asked
+        there, then (Istio)."""
+        if not workload.network or self._joining.of(workload.network):
+            return False
+        known = "no gateway is known of the network " + repr(workload.network)
+        if workload.address:
+            message = f"{known}: it is asked at its own address from everywhere"
             self._report.info(of, workload.at("network"), "NoEffect", message)
-        if not workload.address:
-            message = "without an address it is never asked: networks have no gateways yet"
-            self._report.warning(of, workload.position, "NotSupported", message)
-        return not workload.address
+            return False
+        message = (
+            f"without an address it is never asked, as {known}: name one in meshNetworks of the "
+            f"mesh's ConfigMap, or give its Service the label {NETWORK}"
+        )
+        self._report.warning(of, workload.position, "UnknownGateway", message)
+        return True
+
+    def _placed(self, one: _Selected) -> Iterator[Endpoint]:
+        for endpoint in self._sidecars.endpoints(one):
+            yield self._joined(one.entry, one.entry.spec, endpoint, False)
+
+    def _joined(
+        self, of: ServiceEntry | WorkloadEntry, workload: Workload, endpoint: Endpoint, out: bool
+    ) -> Endpoint:
+        """With its network. out: it is no part of the mesh, and in a network only if it says so."""
+        network = workload.network
+        if not network and not out:
+            network = self._joining.at(workload.address, endpoint.labels)
+        if not network:
+            return endpoint
+        if self._joining.of(network) and not endpoint.mesh:
+            message = f"from other networks than {network!r} it is not asked: it has no sidecar"
+            self._report.info(of, workload.at("network"), "NotSupported", message)
+        return replace(endpoint, network=network)
 
     def _of_selector(
         self, made: Service, entry: ServiceEntry, labels: Mapping[str, str], found: list[Endpoint]
@@ -391,7 +431,7 @@ class _Finder:
             if not self._is_far(workload, workload.spec)
         ]
         for one in selected:
-            found += self._sidecars.endpoints(one)
+            found += self._placed(one)
         for pod in self._residents.selected(entry.namespace, labels):
             ports = {port.number: entry_target(port, pod.pod) for port in entry.spec.ports}
             found += pod.endpoints(pod.pod.addresses[0], ports, pod.health)
@@ -412,9 +452,11 @@ def entry_ports(ports: Iterable[EntryPort], workload: Workload) -> dict[int, int
 
 
 def _reached(endpoints: Iterable[Endpoint], attachments: Iterable[Attachment] = ()) -> Reached:
-    """Sorted by address and ports; the first of equal places stays."""
-    places: dict[tuple[str, tuple[tuple[int, int], ...]], Endpoint] = {}
-    for endpoint in endpoints:
+    """Sorted by address and ports; the first of equal places stays. Networks may have addresses in
+    common, and what has none is somewhere else than anything."""
+    places: dict[tuple[str, tuple[tuple[int, int], ...], str, int], Endpoint] = {}
+    for index, endpoint in enumerate(endpoints):
         if endpoint.ports:
-            places.setdefault((endpoint.address, tuple(sorted(endpoint.ports.items()))), endpoint)
+            ports, apart = tuple(sorted(endpoint.ports.items())), 0 if endpoint.address else index
+            places.setdefault((endpoint.address, ports, endpoint.network, apart), endpoint)
     return Reached(tuple(places[place] for place in sorted(places)), tuple(attachments))

@@ -34,6 +34,7 @@ from controlplane.mesh.imports import Import
 from controlplane.mesh.interception import Interception
 from controlplane.mesh.interception import Sidecar as MeshSidecar
 from controlplane.mesh.model import Mesh, Service, Status
+from controlplane.mesh.networks import Networks
 from controlplane.mesh.patches import EnvoyPatch
 from controlplane.mesh.policy import Security
 from controlplane.mesh.published import Published
@@ -47,6 +48,7 @@ from controlplane.translate import (
     interception,
     mesh_defaults,
     metrics,
+    networks,
     patches,
     policies,
     published,
@@ -65,7 +67,7 @@ from controlplane.translate.gateways import whole as gateways
 from controlplane.translate.index import Hosts, Listed, Workloads
 from controlplane.translate.memo import Memo
 from controlplane.translate.peers import PeerModes
-from controlplane.translate.pods.residents import Residents
+from controlplane.translate.pods.residents import Residents, Where
 from controlplane.translate.pods.residents import places as where_nodes_are
 from controlplane.translate.pods.serving import Serving, placed
 from controlplane.translate.pods.table import PodTable, tell_unstarted
@@ -100,12 +102,10 @@ def _mesh(snapshot: Snapshot, trust_domain: str, memo: Memo, report: Report) -> 
     named = memo.stage(
         "named", services.named, of(core.Service), of(ServiceEntry), defaults.services, report
     )
-    pods = memo.grown("pods", PodTable.of, of(Pod))
-    memo.once("unstarted pods", tell_unstarted, pods.unstarted, report)
-    nodes = memo.once("nodes", where_nodes_are, of(Node))
-    residents = memo.index("residents", Residents, pods, nodes, modes, trust_domain)
+    pods, joining, residents = _residents(snapshot, modes, trust_domain, memo, report)
+    reachable = selectable, residents
     places = memo.stage(
-        "places", services.reached, named, (selectable, residents), listed, sidecars, report
+        "places", services.reached, named, reachable, listed, sidecars, joining, report
     )
     by_lists = memo.once("by lists", placed, named, listed)
     serving = memo.once("serving", Serving, named, by_lists)
@@ -114,7 +114,7 @@ def _mesh(snapshot: Snapshot, trust_domain: str, memo: Memo, report: Report) -> 
     hosts = memo.index("hosts", Hosts, plain)
     ruled = _ruled(snapshot, virtual_services, plain, hosts, (credentials, defaults), memo, report)
     attached = memo.grown("attached", services.attached, places)
-    beside = memo.stage("beside", workloads.build, entries, attached, sidecars, report)
+    beside = memo.stage("beside", workloads.build, entries, attached, sidecars, joining, report)
     edge = memo.once("edge", gateways.pods, of(IstioGateway), defaults.ingress, pods)
     proxies = memo.once(
         "proxies", gateways.proxies, of(IstioGateway), defaults.ingress, beside, edge
@@ -122,7 +122,7 @@ def _mesh(snapshot: Snapshot, trust_domain: str, memo: Memo, report: Report) -> 
     lookups = (ruled.subsets, ruled.delegates, credentials, defaults)
     edging = snapshot.only(*gateways.KINDS), memo.once("bound", gateways.bound, virtual_services)
     edges = memo.once("gateways", gateways.build, *edging, ruled.services, proxies, lookups, report)
-    every = memo.stage("joined", services.joined, edges.services, places)
+    every = memo.stage("joined", services.joined, edges.services, places, joining)
     deciding = memo.once("with tls", tls_conflicts.deciding, of(DestinationRule))
     memo.once("tls", tls_conflicts.tell, deciding, every, beside, modes, report)
     there = pods.population, of(Deployment), of(Gateway)
@@ -156,6 +156,20 @@ def _traces(
 
 def _names_in(services: tuple[Service, ...]) -> tuple[tuple[str, str], ...]:
     return tuple(names_in(services))
+
+
+def _residents(
+    snapshot: Snapshot, modes: PeerModes, trust_domain: str, memo: Memo, report: Report
+) -> tuple[PodTable, Networks, Residents]:
+    """The pods, the networks in which things are, and who is at an address."""
+    of = snapshot.of
+    system = of(MeshConfigMap), of(core.Service), of(core.Namespace)
+    joining = memo.once("networks", networks.build, *system, report)
+    pods = memo.grown("pods", PodTable.of, of(Pod))
+    memo.once("unstarted pods", tell_unstarted, pods.unstarted, report)
+    nodes = memo.once("nodes", where_nodes_are, of(Node))
+    where = memo.once("where", Where, nodes, joining)
+    return pods, joining, memo.index("residents", Residents, pods, where, modes, trust_domain)
 
 
 class _Ruled(NamedTuple):

@@ -9,6 +9,7 @@ from functools import partial
 from controlplane.kinds.service_entry import WorkloadEntry
 from controlplane.mesh.ip import is_ip
 from controlplane.mesh.model import InboundPort, Protocol, TlsMode, Workload
+from controlplane.mesh.networks import Networks
 from controlplane.translate import protocols
 from controlplane.translate.index import key_of, labels_of
 from controlplane.translate.memo import Each
@@ -34,10 +35,11 @@ def build(
     entries: Sequence[WorkloadEntry],
     attached: Attached,
     sidecars: Sidecars,
+    joining: Networks,
     report: Report,
 ) -> tuple[Workload, ...]:
     """Sorted by namespace and name."""
-    make = partial(_workload, sidecars, report)
+    make = partial(_workload, sidecars, joining, report)
     places = [attached.of(key_of(entry)) for entry in entries]
     made = each("workloads", key_of, make, (entries, places))
     return tuple(sorted(made, key=lambda workload: (workload.namespace, workload.name)))
@@ -97,6 +99,7 @@ def _over_tcp(attached: Attachment) -> Attachment:
 
 def _workload(
     sidecars: Sidecars,
+    joining: Networks,
     report: Report,
     entry: WorkloadEntry,
     places: tuple[Reached, ...],
@@ -116,6 +119,7 @@ def _workload(
         mtls=modes(()),
         port_mtls=sidecars.port_modes(entry),
         locality=locality(spec.locality),
+        network=spec.network or joining.at(spec.address, labels_of(entry)),
         position=entry.position,
     )
 

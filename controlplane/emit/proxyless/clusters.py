@@ -133,8 +133,11 @@ def _is_address(endpoint: Endpoint) -> bool:
 def _security(target: Target, losses: Losses) -> _Security:
     settings = settings_of(target)
     mode = settings.mode if settings else "AUTO"
-    reachable = tuple(e for e in target.endpoints if not e.address.startswith(UNIX))
-    if len(reachable) < len(target.endpoints):
+    every = tuple(e for e in target.endpoints if not e.through)
+    if len(every) < len(target.endpoints):
+        losses.note("gRPC clients say no server name, by which gateways of other networks go")
+    reachable = tuple(e for e in every if not e.address.startswith(UNIX))
+    if len(reachable) < len(every):
         losses.note("gRPC clients can't call an endpoint that is a unix socket")
     if settings is not None and settings.closed:
         return _Security(closed=True)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from controlplane.kinds.cluster_node import Node
 from controlplane.kinds.pod import Pod
 from controlplane.mesh.model import Endpoint, TlsMode
+from controlplane.mesh.networks import NO_NETWORKS, Networks
 from controlplane.translate.peers import PeerModes
 from controlplane.translate.pods.table import Name, PodTable
 from controlplane.translate.questions import Index, asked
@@ -34,6 +35,14 @@ def places(nodes: Iterable[Node]) -> Mapping[str, Place]:
 
 
 @frozen
+class Where:
+    """nodes: where each machine is. networks: in which a pod may be."""
+
+    nodes: Mapping[str, Place]
+    networks: Networks = NO_NETWORKS
+
+
+@frozen
 class Resident:
     """A pod. mode: of the ports that `modes` does not name; DISABLE without a sidecar."""
 
@@ -43,6 +52,7 @@ class Resident:
     locality: Place = NOWHERE
     modes: Mapping[int, TlsMode] = field(default_factory=dict)
     mode: TlsMode = "DISABLE"
+    network: str = ""
 
     @property
     def health(self) -> Literal["HEALTHY", "UNHEALTHY", "DRAINING"]:
@@ -75,18 +85,16 @@ class Resident:
                     locality=self.locality,
                     workload=f"{self.pod.namespace}/{self.pod.name}",
                     more_addresses=more,
+                    network=self.network,
                 )
 
 
 class Residents(Index):
-    def __init__(
-        self, table: PodTable, nodes: Mapping[str, Place], modes: PeerModes, trust_domain: str
-    ) -> None:
-        """nodes: where each is."""
+    def __init__(self, table: PodTable, where: Where, modes: PeerModes, trust_domain: str) -> None:
         self.table = table
-        self.ground = (nodes, modes)
+        self.ground = (where, modes)
         self.stamp = modes.stamp
-        self._nodes = nodes
+        self._where = where
         self._modes = modes
         self._trust_domain = trust_domain
 
@@ -112,26 +120,33 @@ class Residents(Index):
     def changed_since(self, before: Residents) -> Collection[Hashable] | None:
         follows = self.table is before.table or self.table.follows is before.table.token
         modes = self._modes.changed_since(before._modes)
-        if not follows or self._nodes is not before._nodes or modes is None:
+        if not follows or self._where is not before._where or modes is None:
             return None
         found = set(self.table.marks_in(modes)) if modes else set[Hashable]()
         return found if self.table is before.table else found | self.table.changed
 
     @asked
     def place_of(self, node: str) -> Place:
-        return self._nodes.get(node, NOWHERE)
+        return self._where.nodes.get(node, NOWHERE)
+
+    @asked
+    def network_of(self, address: str) -> str:
+        """Of somebody there of whom nothing else is known."""
+        return self._where.networks.at(address, {})
 
     def resident(self, pod: Pod) -> Resident:
         labels = dict(sorted(pod.metadata.labels.items()))
         mode, modes = self.modes_at(pod) if has_sidecar(pod) else ("DISABLE", {})
         account = pod.spec.service_account_name or "default"
+        where, address = self._where, next(iter(pod.addresses), "")
         return Resident(
             pod,
             labels,
             f"spiffe://{self._trust_domain}/ns/{pod.namespace}/sa/{account}",
-            _locality(labels.get(_LOCALITY, "")) or self._nodes.get(pod.spec.node_name, NOWHERE),
+            _locality(labels.get(_LOCALITY, "")) or where.nodes.get(pod.spec.node_name, NOWHERE),
             modes,
             mode,
+            where.networks.at(address, labels),
         )
 
     def modes_at(self, pod: Pod) -> tuple[TlsMode, Mapping[int, TlsMode]]:

@@ -87,6 +87,7 @@ class PodWorkloads(Pods):
             addresses=pod.addresses,
             has_sidecar=has_sidecar(pod),
             locality=one.locality,
+            network=one.network,
             position=pod.position,
         )
 
