@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from envoy.config.core.v3 import base_pb2, grpc_service_pb2
-from envoy.config.trace.v3 import opentelemetry_pb2
+from envoy.config.trace.v3 import opentelemetry_pb2, zipkin_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm_pb2,
 )
@@ -61,8 +61,10 @@ def _tracing(spans: Spans, who: Who) -> hcm_pb2.HttpConnectionManager.Tracing:
     tags = [_tag(one) for one in spans.tags]
     tags += _of_workload(who) if spans.tells_workload else []
     made.custom_tags.extend(sorted(tags, key=lambda tag: tag.tag))
-    made.provider.name = "envoy.tracers.opentelemetry"
-    made.provider.typed_config.CopyFrom(packed(_opentelemetry(spans.collector, who)))
+    collector = spans.collector
+    made.provider.name = f"envoy.tracers.{'zipkin' if collector.zipkin else 'opentelemetry'}"
+    config = _zipkin(collector) if collector.zipkin else _opentelemetry(collector, who)
+    made.provider.typed_config.CopyFrom(packed(config))
     return made
 
 
@@ -88,6 +90,21 @@ def _of_workload(who: Who) -> list[CustomTag]:
         "istio.namespace": who.namespace or "default",
     }
     return [_tag(TraceTag(name, "literal", value)) for name, value in told.items()]
+
+
+def _zipkin(collector: Collector) -> zipkin_pb2.ZipkinConfig:
+    """Spans of a server are its own, as in Istio."""
+    made = zipkin_pb2.ZipkinConfig(
+        collector_cluster=names.outbound_cluster(collector.host, collector.port),
+        collector_endpoint=collector.path,
+        collector_hostname=collector.host,
+        collector_endpoint_version=zipkin_pb2.ZipkinConfig.HTTP_JSON,
+        trace_id_128bit=collector.long_ids,
+    )
+    made.shared_span_context.value = False
+    if collector.w3c:
+        made.trace_context_option = zipkin_pb2.ZipkinConfig.USE_B3_WITH_W3C_PROPAGATION
+    return made
 
 
 def _opentelemetry(collector: Collector, who: Who) -> opentelemetry_pb2.OpenTelemetryConfig:

@@ -21,8 +21,8 @@ from controlplane.kinds.schema import Record, notes, obj, optional, record, requ
 from controlplane.kinds.selectors import named
 from controlplane.kinds.telemetry import CustomTag
 
-OTHERS = ("datadog", "lightstep", "opencensus", "skywalking", "zipkin")
-WHY_NOT = "has no effect: spans are told over OTLP, by an opentelemetry provider"
+OTHERS = ("datadog", "lightstep", "opencensus", "skywalking")
+WHY_NOT = "has no effect: spans are told by an opentelemetry or a zipkin provider"
 
 
 @record
@@ -87,6 +87,28 @@ class OpenTelemetryProvider(Record):
             if one.env_name:
                 why = "envName: a proxy's environment is not read for headers; give the value"
                 yield ("http" if one in http else "grpc"), why
+
+
+@record
+class ZipkinProvider(Record):
+    """service: a host, also as namespace/host."""
+
+    NOTED = notes(
+        headers="has no effect: spans are posted as Zipkin wants them, without other headers",
+        timeout="has no effect: five seconds, as everywhere",
+    )
+    service: str = required(named)
+    port: int = required(PORT)
+    max_tag_length: int = optional(integer(0, 2**32 - 1), 0)
+    path: str = optional(text, "/api/v2/spans")
+    enable64bit_trace_id: bool = optional(boolean, False, key="enable64bitTraceId")
+    trace_context_option: Literal["USE_B3", "USE_B3_WITH_W3C_PROPAGATION"] = optional(
+        enum("USE_B3", "USE_B3_WITH_W3C_PROPAGATION"), "USE_B3"
+    )
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        if not self.path.startswith("/"):
+            yield "path", "begins with '/'"
 
 
 @record

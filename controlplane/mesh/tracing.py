@@ -26,9 +26,10 @@ class TraceTag:
 
 @frozen
 class Collector:
-    """Who is told of spans: a service, over OTLP. path: of OTLP over HTTP, '' over gRPC. headers:
-    set on each request. timeout_s None: the proxy's own. detects: resource attributes are taken
-    from the environment, too. max_path 0: nothing is said."""
+    """Who is told of spans: a service, over OTLP or as Zipkin is. path: '' is OTLP over gRPC.
+    headers: set on each request. timeout_s None: the proxy's own. detects: resource attributes are
+    taken from the environment, too. max_path 0: nothing is said. Of Zipkin: long_ids: traces have
+    128 bits; w3c: `traceparent` goes on beside B3."""
 
     host: str
     port: int
@@ -37,6 +38,9 @@ class Collector:
     headers: tuple[tuple[str, str], ...] = ()
     detects: bool = False
     max_path: int = 0
+    zipkin: bool = False
+    long_ids: bool = True
+    w3c: bool = False
 
 
 @frozen

@@ -13,7 +13,7 @@ from typing import Literal
 from controlplane.inventory import Snapshot
 from controlplane.kinds.mesh_config import MeshConfig, MeshConfigMap
 from controlplane.kinds.telemetry import CustomTag, Telemetry, Tracing
-from controlplane.kinds.trace_providers import OpenTelemetryProvider
+from controlplane.kinds.trace_providers import OpenTelemetryProvider, ZipkinProvider
 from controlplane.mesh.model import Service
 from controlplane.mesh.scopes import Scope
 from controlplane.mesh.tracing import (
@@ -59,21 +59,28 @@ def collectors(
     found = []
     for one in config.extension_providers:
         if one.opentelemetry is not None:
-            found.append(_collector(one.name, one.opentelemetry, known))
+            found.append(_over_otlp(one.name, one.opentelemetry, known))
+        elif one.zipkin is not None:
+            found.append(_to_zipkin(one.name, one.zipkin, known))
         else:
-            found.append(Known(one.name, None, "is no opentelemetry provider"))
+            found.append(Known(one.name, None, "is neither opentelemetry nor zipkin"))
     return tuple(found)
 
 
-def _collector(name: str, item: OpenTelemetryProvider, known: Mapping[str, Service]) -> Known:
-    namespace, _, host = item.service.rpartition("/")
-    host = host.rstrip(".").lower()
-    service = known.get(host)
-    if service is None or namespace not in ("", service.namespace):
-        return Known(name, None, f"names {item.service!r}, which is no service of the mesh")
-    if item.port not in {port.number for port in service.ports}:
-        return Known(name, None, f"names the port {item.port}, which {host!r} does not have")
-    made = Collector(host, item.port, max_path=item.max_tag_length)
+def _to_zipkin(name: str, item: ZipkinProvider, known: Mapping[str, Service]) -> Known:
+    found = _there(name, item, known)
+    if found.collector is None:
+        return found
+    w3c = item.trace_context_option == "USE_B3_WITH_W3C_PROPAGATION"
+    long_ids, path = not item.enable64bit_trace_id, item.path
+    made = replace(found.collector, zipkin=True, path=path, long_ids=long_ids, w3c=w3c)
+    return Known(name, made)
+
+
+def _over_otlp(name: str, item: OpenTelemetryProvider, known: Mapping[str, Service]) -> Known:
+    found = _there(name, item, known)
+    if (made := found.collector) is None:
+        return found
     detectors = item.resource_detectors
     made = replace(made, detects=detectors is not None and detectors.environment is not None)
     if (http := item.http) is not None:
@@ -83,6 +90,20 @@ def _collector(name: str, item: OpenTelemetryProvider, known: Mapping[str, Servi
         headers = tuple((one.name, one.value) for one in grpc.initial_metadata)
         made = replace(made, timeout_s=grpc.timeout_s, headers=headers)
     return Known(name, made)
+
+
+def _there(
+    name: str, item: OpenTelemetryProvider | ZipkinProvider, known: Mapping[str, Service]
+) -> Known:
+    """Istio: HOST, or NAMESPACE/HOST."""
+    namespace, _, host = item.service.rpartition("/")
+    host = host.rstrip(".").lower()
+    service = known.get(host)
+    if service is None or namespace not in ("", service.namespace):
+        return Known(name, None, f"names {item.service!r}, which is no service of the mesh")
+    if item.port not in {port.number for port in service.ports}:
+        return Known(name, None, f"names the port {item.port}, which {host!r} does not have")
+    return Known(name, Collector(host, item.port, max_path=item.max_tag_length))
 
 
 def build(snapshot: Snapshot, known: tuple[Known, ...], report: Report) -> tuple[ScopedTraces, ...]:

@@ -6,35 +6,19 @@ from importlib.metadata import version
 from weakref import WeakValueDictionary
 
 from proxy.config.model import HttpConnectionManager
-from proxy.config.model.tracing import OpenTelemetryConfig, Sampler
-from proxy.http.headers import Headers
+from proxy.config.model.tracing import OpenTelemetryConfig, Provider
 from proxy.http.inquiry import Ask
 from proxy.l7.tracing import Local, Tracing
 from proxy.l7.worker import Worker
 from proxy.stats import Stats
-from proxy.tracing import w3c
-from proxy.tracing.export import Exporter
+from proxy.tracing.export import Encoder, Exporter
 from proxy.tracing.otlp_export import OtlpEncoder
-from proxy.tracing.span import Parent, Span
+from proxy.tracing.tracers import OpenTelemetryTracer, Tracer, ZipkinTracer
+from proxy.tracing.zipkin import ZipkinEncoder
+from proxy.upstream.asking import local_address
 
-
-class OpenTelemetry:
-    """An OpenTelemetry tracer of one provider."""
-
-    __slots__ = ("__weakref__", "_exporter", "sampler")
-
-    def __init__(self, sampler: Sampler, exporter: Exporter) -> None:
-        self.sampler = sampler
-        self._exporter = exporter
-
-    def parent_of(self, headers: Headers) -> Parent | None:
-        return w3c.parent_of(headers)
-
-    def write(self, headers: Headers, span: Span) -> None:
-        w3c.write(headers, span)
-
-    def take(self, span: Span) -> None:
-        self._exporter.take(span)
+MAX_SPANS = 1024
+"""That wait to be sent, where the configuration does not say how many."""
 
 
 class Tracers:
@@ -45,7 +29,7 @@ class Tracers:
         self._worker = worker
         self._stats = stats
         self._local = local
-        self._known: WeakValueDictionary[OpenTelemetryConfig, OpenTelemetry] = WeakValueDictionary()
+        self._known: WeakValueDictionary[Provider, Tracer] = WeakValueDictionary()
         self._waiting: dict[Exporter, None] = {}
         worker.swept.append(self)
 
@@ -54,10 +38,9 @@ class Tracers:
         config = manager.tracing
         if config is None:
             return None
-        tracer = self._tracer(config.provider) if config.provider is not None else None
         return Tracing(
             config,
-            tracer,
+            self._tracer(config.provider) if config.provider is not None else None,
             egress,
             self._local,
             self._worker,
@@ -66,20 +49,24 @@ class Tracers:
             manager.packs_trace_reason,
         )
 
-    def _tracer(self, config: OpenTelemetryConfig) -> OpenTelemetry:
+    def _tracer(self, config: Provider) -> Tracer:
         found = self._known.get(config)
         if found is None:
-            encoder = OtlpEncoder(config, version("weft"))
-            exporter = Exporter(
-                encoder,
-                self._ask,
-                self._stats,
-                self._worker.runtime,
-                config.max_spans,
-                self._wait,
-            )
-            found = self._known[config] = OpenTelemetry(config.sampler, exporter)
+            found = self._known[config] = self._made(config)
         return found
+
+    def _made(self, config: Provider) -> Tracer:
+        random = self._worker.random
+        if isinstance(config, OpenTelemetryConfig):
+            exporter = self._exporter(OtlpEncoder(config, version("weft")), config.max_spans)
+            return OpenTelemetryTracer(config.sampler, exporter, random)
+        address = local_address().decode()
+        encoder = ZipkinEncoder(config, self._local.cluster, address)
+        return ZipkinTracer(config, self._exporter(encoder, MAX_SPANS), random)
+
+    def _exporter(self, encoder: Encoder, max_spans: int) -> Exporter:
+        ask, stats, runtime = self._ask, self._stats, self._worker.runtime
+        return Exporter(encoder, ask, stats, runtime, max_spans, self._wait)
 
     def _wait(self, exporter: Exporter) -> None:
         self._waiting[exporter] = None

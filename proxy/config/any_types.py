@@ -21,6 +21,7 @@ _MODULES: Mapping[str, str] = {
     "envoy.type.matcher.v3.HttpRequestHeaderMatchInput": "http_inputs",
     "envoy.config.rbac.v3.Action": "rbac",
     "envoy.config.trace.v3.OpenTelemetryConfig": "opentelemetry",
+    "envoy.config.trace.v3.ZipkinConfig": "zipkin",
     "udpa.type.v1.TypedStruct": "typed_struct",
     "xds.type.v3.TypedStruct": "typed_struct",
 } | {

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from envoy.config.core.v3 import extension_pb2, grpc_service_pb2, http_service_pb2
-from envoy.config.trace.v3 import http_tracer_pb2, opentelemetry_pb2
+from envoy.config.trace.v3 import http_tracer_pb2, opentelemetry_pb2, zipkin_pb2
 from envoy.extensions.tracers.opentelemetry.resource_detectors.v3 import (
     environment_resource_detector_pb2,
     static_config_resource_detector_pb2,
@@ -18,6 +18,7 @@ from envoy.extensions.tracers.opentelemetry.samplers.v3 import (
 )
 
 from proxy.config.decode_common import (
+    enum_name,
     headers_to_add,
     plain_text,
     type_name,
@@ -26,11 +27,13 @@ from proxy.config.decode_common import (
     value_or,
 )
 from proxy.config.decode_services import grpc_service, http_uri
+from proxy.config.fields import UNSUPPORTED
 from proxy.config.model import tracing as model
 from proxy.config.model.services import GrpcService
 from proxy.config.rejected import Rejected
 
 _OTEL = opentelemetry_pb2.OpenTelemetryConfig
+_ZIPKIN = zipkin_pb2.ZipkinConfig
 _ENVIRONMENT = environment_resource_detector_pb2.EnvironmentResourceDetectorConfig
 _STATIC = static_config_resource_detector_pb2.StaticConfigResourceDetectorConfig
 _ALWAYS_ON = always_on_sampler_pb2.AlwaysOnSamplerConfig
@@ -38,12 +41,33 @@ _PARENT_BASED = parent_based_sampler_pb2.ParentBasedSamplerConfig
 RESOURCE_VARIABLE = "OTEL_RESOURCE_ATTRIBUTES"
 
 
-def provider(message: http_tracer_pb2.Tracing.Http, path: str) -> model.OpenTelemetryConfig:
+def provider(message: http_tracer_pb2.Tracing.Http, path: str) -> model.Provider:
     """`message` must be checked."""
     packed, where = message.typed_config, f"{path}.typed_config"
+    if type_name(packed) == _ZIPKIN.DESCRIPTOR.full_name:
+        return _zipkin(unpack(_ZIPKIN, packed, where), where)
     if type_name(packed) != _OTEL.DESCRIPTOR.full_name:
-        raise unsupported_type(packed, where, [_OTEL.DESCRIPTOR.full_name])
+        known = (_OTEL.DESCRIPTOR.full_name, _ZIPKIN.DESCRIPTOR.full_name)
+        raise unsupported_type(packed, where, known)
     return _opentelemetry(unpack(_OTEL, packed, where), where)
+
+
+def _zipkin(message: zipkin_pb2.ZipkinConfig, path: str) -> model.ZipkinConfig:
+    if message.collector_endpoint_version != _ZIPKIN.HTTP_JSON:
+        name = enum_name(_ZIPKIN.CollectorEndpointVersion, message.collector_endpoint_version)
+        where = f"{path}.collector_endpoint_version"
+        raise Rejected(where, f"{name} is {UNSUPPORTED}; use HTTP_JSON")
+    for name in ("collector_cluster", "collector_endpoint"):
+        if not getattr(message, name):
+            raise Rejected(f"{path}.{name}", "must not be empty")
+    return model.ZipkinConfig(
+        message.collector_cluster,
+        message.collector_endpoint,
+        message.collector_hostname,
+        message.trace_id_128bit,
+        value_or(message, "shared_span_context", True),
+        message.trace_context_option == _ZIPKIN.USE_B3_WITH_W3C_PROPAGATION,
+    )
 
 
 def _opentelemetry(

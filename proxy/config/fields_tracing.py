@@ -34,6 +34,12 @@ TRACING: Table = {
     _METADATA + "MetadataKind.Cluster": Fields(),
     _METADATA + "MetadataKind.Host": Fields(),
     _TRACE + "Tracing.Http": Fields("name typed_config"),
+    _TRACE + "ZipkinConfig": Fields(
+        "collector_cluster collector_endpoint trace_id_128bit shared_span_context "
+        "collector_endpoint_version collector_hostname trace_context_option",
+        {},
+        {"split_spans_for_request": False},
+    ),
     _TRACE + "OpenTelemetryConfig": Fields(
         "grpc_service http_service service_name resource_detectors sampler max_cache_size"
     ),

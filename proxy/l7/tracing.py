@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from proxy.config.model.tracing import ManagerTracing, RouteTracing, Sampler
+from proxy.config.model.tracing import ManagerTracing, RouteTracing
 from proxy.filters.api import Hooks, Reply
 from proxy.http.headers import Headers
 from proxy.http.message import Request, Response
@@ -20,8 +20,8 @@ from proxy.l7 import span_tags
 from proxy.l7.facts import wall_time
 from proxy.l7.format import compile_header_value
 from proxy.l7.sampling import Decider, Reason
-from proxy.tracing.span import Kind, Parent, Span
-from proxy.tracing.w3c import Unreadable
+from proxy.tracing.span import Kind, Span
+from proxy.tracing.tracers import Tracer
 
 if TYPE_CHECKING:
     from proxy.l7.logged import Logged
@@ -34,24 +34,13 @@ REASONS = ("random_sampling", "service_forced", "client_enabled", "not_traceable
 AT_END = "DownstreamEnd"
 
 
-class Tracer(Protocol):
-    """How identities travel, and who is told of spans that are over."""
-
-    sampler: Sampler
-
-    def parent_of(self, headers: Headers) -> Parent | None:
-        """Raises Unreadable."""
-
-    def write(self, headers: Headers, span: Span) -> None: ...
-    def take(self, span: Span) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Local:
     """What spans say of this proxy."""
 
     node_id: str = ""
     zone: str = ""
+    cluster: str = ""
 
 
 class Traced:
@@ -98,7 +87,6 @@ class Tracing:
         self._egress = egress
         self._kind: Kind = "CLIENT" if egress else "SERVER"
         self._local = local
-        self._random = worker.random
         self._decider = Decider(config.by_id, packs, worker.random, worker.runtime)
         self._tags = span_tags.compile_tags(config.tags)
         prefix = f"http.{stat_prefix}.tracing."
@@ -132,22 +120,11 @@ class Tracing:
         return (route.operation if route is not None else "") or self._config.operation
 
     def _span(self, request: Request, started: float, wanted: bool) -> Span | None:
-        """wanted: by our own decision; a parent that is not sampled has no sampled children."""
-        tracer = self._tracer
-        if tracer is None:
+        if self._tracer is None:
             return None
-        try:
-            parent = tracer.parent_of(request.headers)
-        except Unreadable:
-            return None
-        name = "ingress"
-        if self._egress:
-            name = "egress " + request.authority.decode("utf-8", "replace")
-        span = Span(name, self._kind, wall_time(started), self._random, parent)
-        obeys = parent is not None and parent.sampled is not None
-        if obeys and parent is not None and tracer.sampler != "always_on":
-            wanted = wanted and bool(parent.sampled)
-        span.sampled = wanted
+        span = self._tracer.start(request, self._kind, self._egress, wanted)
+        if span is not None:
+            span.started = wall_time(started)
         return span
 
     def _decorate(self, traced: Traced, stream: Stream, request: Request) -> None:

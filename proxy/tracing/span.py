@@ -16,35 +16,36 @@ TRACE_BITS, SPAN_BITS = 128, 64
 @dataclass(frozen=True, slots=True)
 class Parent:
     """Who calls: identities in hexadecimal digits of lower case. sampled: None leaves it to us.
-    state: what vendors pass along."""
+    state: what vendors pass along. grandparent: its own parent, '' if it does not say."""
 
     trace_id: str
     span_id: str
     sampled: bool | None
     state: bytes = b""
+    grandparent: str = ""
 
 
 class Span:
     """started, ended: seconds since the epoch; ended is 0.0 before. failed: the operation went
-    wrong (None: nothing is said). parent_id: '' for the first of a trace."""
+    wrong (None: nothing is said). parent_id: '' for the first of a trace. shared: with
+    the client, who tells of its half under the same identity."""
 
     __slots__ = (
-        "ended", "events", "failed", "kind", "name", "parent_id", "sampled", "span_id", "started",
-        "state", "tags", "trace_id",
+        "ended", "events", "failed", "kind", "name", "parent_id", "sampled", "shared", "span_id",
+        "started", "state", "tags", "trace_id",
     )  # fmt: skip
 
-    def __init__(
-        self, name: str, kind: Kind, started: float, random: Random, parent: Parent | None
-    ) -> None:
+    def __init__(self, name: str, kind: Kind, random: Random, parent: Parent | None) -> None:
         self.name = name
         self.kind = kind
-        self.started = started
+        self.started = 0.0
         self.ended = 0.0
         self.span_id = f"{random.getrandbits(SPAN_BITS) or 1:016x}"
         self.trace_id = ""
         self.parent_id = ""
         self.state = b""
         self.sampled = False
+        self.shared = False
         self.failed: bool | None = None
         self.tags: dict[str, str] = {}
         self.events: list[tuple[float, str]] = []

@@ -34,6 +34,14 @@ def parent_of(headers: Headers) -> Parent | None:
 
 
 def write(headers: Headers, span: Span) -> None:
+    _WRITE.apply(headers, (_value(span), span.state))
+
+
+def write_parent(headers: Headers, span: Span) -> None:
+    """For who reads it beside B3, whose traces may have shorter identities."""
+    headers.set(_HEADER, _value(span))
+
+
+def _value(span: Span) -> bytes:
     flags = "01" if span.sampled else "00"
-    value = f"00-{span.trace_id}-{span.span_id}-{flags}".encode()
-    _WRITE.apply(headers, (value, span.state))
+    return f"00-{span.trace_id:0>32}-{span.span_id}-{flags}".encode()

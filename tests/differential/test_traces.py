@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.differential.traces import EXTENSIONS, TRACERS, Plain, Traced, outcomes
@@ -15,6 +17,14 @@ NEVER = {"random_sampling": {"value": 0}}
 NAMED = {"decorator": {"operation": "op"}}
 DECORATOR = "x-envoy-decorator-operation"
 UUID_IDS = EXTENSIONS + "request_id.uuid.v3.UuidRequestIdConfig"
+ZIPKIN = {
+    "@type": "type.googleapis.com/envoy.config.trace.v3.ZipkinConfig",
+    "collector_cluster": "http",
+    "collector_endpoint": "/api/v2/spans",
+    "collector_endpoint_version": "HTTP_JSON",
+}
+TRACE, SPAN = PARENT[3:35], PARENT[36:52]
+B3 = {"x-b3-traceid": TRACE, "x-b3-spanid": SPAN, "x-b3-parentspanid": "1" * 16}
 HTTP = {
     "http_uri": {"uri": "http://col.example:4318/v1/traces", "cluster": "http", "timeout": "5s"},
     "request_headers_to_add": [{"header": {"key": "x-key", "value": "k"}}],
@@ -41,6 +51,15 @@ def grpc(status: int, outbound: bool) -> Traced:
 def metadata(tag: str, kind: str, key: str) -> Plain:
     path = {"key": "m", "path": [{"key": key}]}
     return {"tag": tag, "metadata": {"kind": {kind: {}}, "metadata_key": path}}
+
+
+def zipkin(name: str, tracing: Plain | None = None, spans: int = 1, **fields: Any) -> Traced:
+    """fields in capitals: of the provider."""
+    said = {key.lower(): value for key, value in fields.items() if key.isupper()}
+    others = {key: value for key, value in fields.items() if not key.isupper()}
+    return Traced(
+        f"Zipkin: {name}", tracing or {}, provider={**ZIPKIN, **said}, spans=spans, **others
+    )
 
 
 TAGS = [
@@ -167,6 +186,30 @@ CASES = [
             },
         },
     ),
+    zipkin("inbound"),
+    zipkin("outbound", outbound=True),
+    zipkin("long identities", TRACE_ID_128BIT=True),
+    zipkin("a parent", headers=B3),
+    zipkin("a parent, outbound", headers=B3, outbound=True),
+    zipkin("a parent of its own", headers=B3, SHARED_SPAN_CONTEXT=False),
+    zipkin("a sampled parent, not by chance", NEVER, headers={**B3, "x-b3-sampled": "1"}),
+    zipkin("a parent that says nothing, not by chance", NEVER, headers=B3, spans=0),
+    zipkin("a parent that is not sampled", headers={**B3, "x-b3-sampled": "false"}, spans=0),
+    zipkin("sampled, without identity", NEVER, headers={"x-b3-sampled": "1"}),
+    zipkin("not sampled, without identity", headers={"x-b3-sampled": "0"}, spans=0),
+    zipkin("an unreadable parent", headers={**B3, "x-b3-traceid": "zz"}, spans=0),
+    zipkin("all in one", headers={"b3": f"{TRACE}-{SPAN}-1-{'1' * 16}"}),
+    zipkin("one that says no", headers={"b3": "0"}, spans=0),
+    zipkin("one that debugs", NEVER, headers={"b3": "d"}),
+    zipkin("traceparent is not read", headers={"traceparent": PARENT}),
+    zipkin(
+        "traceparent, too",
+        headers={"traceparent": PARENT},
+        TRACE_CONTEXT_OPTION="USE_B3_WITH_W3C_PROPAGATION",
+    ),
+    zipkin("traceparent written", TRACE_CONTEXT_OPTION="USE_B3_WITH_W3C_PROPAGATION"),
+    zipkin("verbose", {"verbose": True}, answer={":status": "503"}),
+    zipkin("a decorator", route=NAMED, outbound=True, COLLECTOR_HOSTNAME="zip.example"),
 ]
 
 

@@ -29,7 +29,7 @@ _ID = re.compile(r"\b(?:[0-9a-f]{32}|[0-9a-f]{16})\b")
 _HOST = re.compile(r"127\.0\.0\.1:[0-9]+")
 _OTHER = {"date", "x-envoy-upstream-service-time", "x-envoy-expected-rq-timeout-ms"}
 _OTHER |= {"host", "accept-encoding", "server"}
-_OF_TIME = {"startTimeUnixNano", "endTimeUnixNano"}
+_OF_TIME = {"startTimeUnixNano", "endTimeUnixNano", "timestamp", "duration"}
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,8 @@ def _span(span: Plain) -> Plain:
     shown = {name: value for name, value in span.items() if name not in _OF_TIME}
     if "attributes" in span:
         shown["attributes"] = {one["key"]: one["value"] for one in span["attributes"]}
+    if "annotations" in span:
+        shown["annotations"] = [one["value"] for one in span["annotations"]]
     if "events" in span:
         shown["events"] = [event["name"] for event in span["events"]]
     return shown

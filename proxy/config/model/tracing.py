@@ -96,6 +96,22 @@ class OpenTelemetryConfig:
 
 
 @frozen
+class ZipkinConfig:
+    """hostname: '' is the cluster's name. long_ids: traces have 128 bits. shares: a server's span
+    is the client's. w3c: `traceparent` is read and written beside B3."""
+
+    cluster: str
+    path: str
+    hostname: str = ""
+    long_ids: bool = False
+    shares: bool = True
+    w3c: bool = False
+
+
+Provider = OpenTelemetryConfig | ZipkinConfig
+
+
+@frozen
 class ManagerTracing:
     """`HttpConnectionManager.Tracing`. by_id: the request id decides by chance
     (`UuidRequestIdConfig`). provider: None decides without making spans.
@@ -107,4 +123,4 @@ class ManagerTracing:
     max_path_bytes: int = 256
     verbose: bool = False
     by_id: bool = True
-    provider: OpenTelemetryConfig | None = None
+    provider: Provider | None = None

@@ -121,8 +121,8 @@ def test_what_has_no_effect_is_said() -> None:
     told = said(statuses)
     for reason, words in (
         ("UnknownProvider", "names 'gone.default', which is no service of the mesh"),
-        ("UnknownProvider", "the provider 'old' is no opentelemetry provider"),
-        ("UnknownProvider", "the provider 'log' is no opentelemetry provider"),
+        ("UnknownProvider", "the provider 'old' is neither opentelemetry nor zipkin"),
+        ("UnknownProvider", "the provider 'log' is neither opentelemetry nor zipkin"),
         ("UnknownProvider", "the MeshConfig has no extensionProvider 'none'"),
         ("UnknownProvider", "defaultProviders.tracing: the provider 'log'"),
         ("NoEffect", "disableContextPropagation has no effect"),
