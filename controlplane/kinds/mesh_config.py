@@ -46,7 +46,12 @@ from controlplane.kinds.schema import (
     required,
 )
 from controlplane.kinds.selectors import named
-from controlplane.kinds.trace_providers import OTHERS, WHY_NOT, OpenTelemetryProvider
+from controlplane.kinds.trace_providers import (
+    OTHERS,
+    WHY_NOT,
+    OpenTelemetryProvider,
+    ZipkinProvider,
+)
 from controlplane.kinds.yaml_nodes import (
     Mapping as MappingNode,
 )
@@ -179,12 +184,13 @@ class ExtensionProvider(Record):
     envoy_ext_authz_grpc: ExtAuthzGrpc | None = optional(obj(ExtAuthzGrpc))
     envoy_file_access_log: FileAccessLog | None = optional(obj(FileAccessLog))
     opentelemetry: OpenTelemetryProvider | None = optional(obj(OpenTelemetryProvider))
+    zipkin: ZipkinProvider | None = optional(obj(ZipkinProvider))
     prometheus: PrometheusProvider | None = optional(obj(PrometheusProvider))
 
     def check(self) -> Iterator[tuple[str, str]]:
         kinds = (
             *("envoyExtAuthzHttp", "envoyExtAuthzGrpc", "envoyFileAccessLog"),
-            *("opentelemetry", "prometheus"),
+            *("opentelemetry", "prometheus", "zipkin"),
         )
         given = [key for key in kinds if key in self.where]
         if len(given) > 1:
