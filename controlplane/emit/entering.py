@@ -23,13 +23,14 @@ from protos.frozen import frozen
 @frozen
 class Place:
     """A port of a workload. port: where connections come, and numbers: by which policies may know
-    it. shown: its number in the name of the virtual host."""
+    it. shown: its number in the name of the virtual host. grpc: it is said to speak that."""
 
     cluster: str
     stat_prefix: str
     port: int
     numbers: tuple[int, ...]
     shown: int
+    grpc: bool = False
 
 
 def over_http(
@@ -40,7 +41,7 @@ def over_http(
     steps = http_filters(guards, place.port, place.numbers)
     if denied is not None:
         steps.insert(0, revoked.http_filter())
-    counting = metering.inbound(logs.metered.server)
+    counting = metering.inbound(logs.metered.server, place.grpc)
     manager = managers.manager(place.stat_prefix, guards, steps, logs.server, counting)
     tracing.of_server(manager, logs)
     if denied is None:

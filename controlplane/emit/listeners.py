@@ -95,7 +95,8 @@ def _place(port: InboundPort) -> entering.Place:
     prefix = f"inbound_{port.listen_port}"
     numbers = port.numbers
     cluster = names.inbound_cluster(port)
-    return entering.Place(cluster, prefix, port.listen_port, numbers, port.app_port)
+    grpc = port.protocol == "GRPC"
+    return entering.Place(cluster, prefix, port.listen_port, numbers, port.app_port, grpc)
 
 
 def inbound_routes(port: InboundPort, denied: tuple[str, ...]) -> RouteConfiguration | None:

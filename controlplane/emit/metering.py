@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from envoy.config.listener.v3.listener_components_pb2 import Filter
+from envoy.extensions.filters.http.grpc_stats.v3.config_pb2 import FilterConfig
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm_pb2,
 )
@@ -19,6 +20,7 @@ from udpa.type.v1.typed_struct_pb2 import TypedStruct
 from controlplane.emit.words import packed
 from controlplane.mesh.metering import Metered, MetricRule, Metrics
 
+GRPC_STATS = "envoy.filters.http.grpc_stats"
 STATS = "istio.stats"
 STATS_TYPE = "type.googleapis.com/stats.PluginConfig"
 EXCHANGE = "istio.metadata_exchange"
@@ -37,21 +39,21 @@ NO_STEPS = Steps()
 
 
 @lru_cache(maxsize=KEPT)
-def inbound(metrics: Metrics | None) -> Steps:
-    """Of what comes into a workload."""
+def inbound(metrics: Metrics | None, grpc: bool = False) -> Steps:
+    """Of what comes into a workload. grpc: messages are counted, too."""
     told: dict[str, Any] = {"istio_headers": {}}
     exchange = {"downstream_discovery": [told], "downstream_propagation": [told]}
-    return _steps(metrics, exchange, by_host=False)
+    return _steps(metrics, exchange, by_host=False, grpc=grpc)
 
 
 @lru_cache(maxsize=KEPT)
-def outbound(metrics: Metrics | None) -> Steps:
+def outbound(metrics: Metrics | None, grpc: bool = False) -> Steps:
     """Of what a workload calls. Who is not in the mesh hears nothing of it (Istio's IN_MESH)."""
     exchange = {
         "upstream_discovery": [{"istio_headers": {}}],
         "upstream_propagation": [{"istio_headers": {"skip_external_clusters": True}}],
     }
-    return _steps(metrics, exchange, by_host=True)
+    return _steps(metrics, exchange, by_host=True, grpc=grpc)
 
 
 @lru_cache(maxsize=KEPT)
@@ -64,7 +66,9 @@ def edge(metrics: Metrics | None) -> Steps:
     return _steps(metrics, exchange, by_host=False)
 
 
-def _steps(metrics: Metrics | None, exchange: dict[str, Any], *, by_host: bool) -> Steps:
+def _steps(
+    metrics: Metrics | None, exchange: dict[str, Any], *, by_host: bool, grpc: bool = False
+) -> Steps:
     """Nothing for a proxy that counts nothing. A proxy that does not know the filters yet leaves
     them out."""
     if metrics is None:
@@ -73,7 +77,12 @@ def _steps(metrics: Metrics | None, exchange: dict[str, Any], *, by_host: bool) 
     peers = hcm_pb2.HttpFilter(name=EXCHANGE, typed_config=told, is_optional=True)
     counted = plugin(metrics, by_host=by_host)
     stats = hcm_pb2.HttpFilter(name=STATS, typed_config=counted, is_optional=True)
-    return Steps((peers,), (stats,))
+    if not grpc:
+        return Steps((peers,), (stats,))
+    messages = FilterConfig(emit_filter_state=True)
+    messages.stats_for_all_methods.value = False
+    counter = hcm_pb2.HttpFilter(name=GRPC_STATS, typed_config=packed(messages))
+    return Steps((peers,), (counter, stats))
 
 
 def relayed(metered: Metered, metrics: Metrics | None, relay: Filter) -> list[Filter]:

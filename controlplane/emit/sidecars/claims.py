@@ -146,7 +146,7 @@ def _http(bind: str, port: ServicePort, routes: str, looks: bool, context: Conte
         f"outbound_{bind}_{port.number}",
         guarding=(on_demand.http_filter(), *filters) if context.capture.on_demand else filters,
         logs=context.capture.logs.client,
-        counting=metering.outbound(context.capture.logs.metered.client),
+        counting=metering.outbound(context.capture.logs.metered.client, port.protocol == "GRPC"),
     )
     tracing.of_client(manager, context.capture.logs)
     manager.rds.route_config_name = routes

@@ -208,4 +208,5 @@ def _filters(port: Port, way: Way, inside: Inside) -> list[Filter]:
 
 
 def _place(port: Port) -> entering.Place:
-    return entering.Place(port.cluster, port.stat_prefix, port.match, port.numbers, port.number)
+    known = port.stat_prefix, port.match, port.numbers, port.number
+    return entering.Place(port.cluster, *known, port.protocol == "GRPC")

@@ -68,6 +68,13 @@ def test_both_sides() -> None:
     assert (first, last) == (("istio.metadata_exchange", exchange), ("istio.stats", {}))
 
 
+def test_messages_are_counted_where_ports_speak_grpc() -> None:
+    here = (workload("messenger-1", inbound(protocol="GRPC")),)
+    found = filters(emit(Mesh(TRUST_DOMAIN, workloads=here), node(weft_agent=True)))
+    names = [name for name, _ in found["127.0.0.1_9101"]]
+    assert names[1:] == ["envoy.filters.http.grpc_stats", "istio.stats", names[-1]]
+
+
 def test_a_plain_envoy_gets_neither() -> None:
     names = [name for steps in filters(draft(weft=False)).values() for name, _ in steps]
     assert names and not any(name.startswith("istio.") for name in names)
