@@ -34,9 +34,10 @@ MAX_AMONG_ROOTS = 2 << 20
 """Bytes of lists: they stand there once for each name of our trust domain."""
 
 UNHEEDED = (
-    "while trust domains are federated, plain Envoys do not look at revoked certificates, as they "
-    "would want a list of each issuer: bring that of the root (weft ca revoke --crl FILE). Revoked "
-    "identities they refuse, and Weft's proxies refuse both"
+    "while trust domains are federated, or other roots of our own are believed, plain Envoys do "
+    "not look at revoked certificates, as they would want a list of each issuer: bring that of the "
+    "root (weft ca revoke --crl FILE). Revoked identities they refuse, and Weft's proxies refuse "
+    "both"
 )
 
 MAX_TOLD = 10_000
@@ -46,9 +47,10 @@ MAX_TOLD = 10_000
 class SdsSecrets:
     """Call it with a node. keys None: nobody gets a private key.
 
-    revoked: what and who. foreign: the roots of federated trust domains;
-    aliases: other names of our own. names_issuer: Weft's proxies renew a certificate of any other
-    issuer than the authority. proxies: how many there are, who should not all come at once."""
+    revoked: what and who. foreign: the roots of federated trust domains, and under our own name
+    those that are believed beside our authority's. aliases: other names of our own. names_issuer:
+    Weft's proxies renew a certificate of any other issuer than the authority. proxies: how many
+    there are, who should not all come at once."""
 
     def __init__(
         self,
@@ -111,13 +113,18 @@ class SdsSecrets:
         return self._trust
 
     def _root(self, own: bytes, told: Told, foreign: Foreign, aliases: tuple[str, ...]) -> Secret:
-        """While nothing is federated, whoever our roots have signed is believed."""
+        """While nothing is federated, whoever our roots have signed is believed; where lists name
+        some of those, a verifier would want one of each other authority, too."""
         unheeded = ""
-        if not foreign:
+        names = (self._authority.trust_domain, *aliases)
+        more = foreign.get(names[0], ())
+        foreign = {name: roots for name, roots in foreign.items() if name != names[0]}
+        own += chain_to_pem(more)
+        if not foreign and not (more and told.crl):
             root = secrets.root(own, told.crl, whole_chains=told.whole_chains)
         else:
-            names = (self._authority.trust_domain, *aliases)
-            among_roots = told.covers and len(told.crl) * len(names) <= MAX_AMONG_ROOTS
+            fits = len(told.crl) * len(names) <= MAX_AMONG_ROOTS
+            among_roots = told.covers and fits and not more
             if told.crl and not among_roots:
                 unheeded = UNHEEDED
             pems = {name: chain_to_pem(roots) for name, roots in foreign.items()}

@@ -90,7 +90,7 @@ class Federation:
 
     def _follow(self, domain: ForeignDomain, now: float) -> Followed:
         followed = Followed(domain, now)
-        known = self._shelf.get(domain.trust_domain)
+        known = self._shelf.get(domain.trust_domain) if domain.url else None
         if known is not None:
             followed.remembered(*known)
         return followed
@@ -99,7 +99,8 @@ class Federation:
         await self._rounds.run()
 
     def _due(self) -> Iterator[tuple[str, float]]:
-        return ((name, followed.due_at) for name, followed in self.followed.items())
+        every = self.followed.items()
+        return ((name, followed.due_at) for name, followed in every if followed.domain.url)
 
     async def _refresh(self, name: str) -> None:
         followed = self.followed.get(name)

@@ -40,6 +40,8 @@ class Followed:
         if domain == self.domain:
             return
         self.domain = domain
+        if not domain.url:
+            self.got_at, self.error = 0.0, ""
         if not self.got_at:
             self.bundle = domain.first_bundle
         self.due_at = now

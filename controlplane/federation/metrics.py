@@ -40,7 +40,8 @@ class FederationMetrics:
             f"{_PREFIX}bundle_roots", "Roots that are believed.", labels=_LABELS
         )
         for name, one in sorted(self._followed().items()):
-            age.add_metric((name,), one.age_s(now))
-            failures.add_metric((name,), one.failures)
+            if one.domain.url:
+                age.add_metric((name,), one.age_s(now))
+                failures.add_metric((name,), one.failures)
             roots.add_metric((name,), len(one.bundle.roots) if one.bundle is not None else 0)
         yield from (age, failures, roots)

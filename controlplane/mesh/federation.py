@@ -13,8 +13,9 @@ from protos.frozen import frozen
 @frozen
 class ForeignDomain:
     """endpoint None: the profile https_web, else https_spiffe with this server. first_bundle is
-    believed until the endpoint has been reached for the first time. object: who says so, as in a
-    Status."""
+    believed until the endpoint has been reached for the first time; url '': always. Of the mesh's
+    own trust domain it has the roots that are believed beside those of its authority. object: who
+    says so, as in a Status."""
 
     trust_domain: str
     url: str

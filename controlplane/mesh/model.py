@@ -102,7 +102,8 @@ class Mesh:
     @property
     def trust_domains(self) -> tuple[str, ...]:
         """Whose identities may come in: the mesh's own, its aliases, and the federated ones."""
-        return (*self.own_domains, *(domain.trust_domain for domain in self.federated))
+        federated = (domain.trust_domain for domain in self.federated)
+        return tuple(dict.fromkeys((*self.own_domains, *federated)))
 
     @property
     def own_domains(self) -> tuple[str, ...]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from certs.spiffe_bundle import SpiffeBundle
+from certs.x509 import Certificate
 from controlplane.kinds.federation import ClusterFederatedTrustDomain
 from controlplane.kinds.mesh_authorities import CertificateData
 from controlplane.kinds.mesh_config import MeshConfigMap
 from controlplane.mesh.federation import ForeignDomain
+from controlplane.mesh.position import Position
 from controlplane.translate.report import Report
 
 
@@ -19,7 +22,7 @@ def build(
     report: Report,
 ) -> tuple[ForeignDomain, ...]:
     """Sorted by name. `own`: the mesh's trust domain and its aliases, which are not foreign."""
-    ours = frozenset(own)
+    ours = tuple(own)
     found: dict[str, ForeignDomain] = {}
     for item in items:
         domain = item.spec.trust_domain
@@ -41,33 +44,58 @@ def build(
 def _add_authorities(
     settings: MeshConfigMap,
     found: dict[str, ForeignDomain],
-    own: frozenset[str],
+    own: tuple[str, ...],
     report: Report,
 ) -> None:
-    """The MeshConfig's caCertificates that are a foreign domain's bundle; others are not taken."""
-    config = settings.data.mesh
-    for index, data in enumerate(config.ca_certificates):
-        position = config.at(f"caCertificates[{index}]")
+    """The MeshConfig's caCertificates: roots that are believed beside those of our authority, and
+    what is believed of other trust domains."""
+    roots: dict[str, tuple[Certificate, ...]] = {}
+    positions: dict[str, Position] = {}
+    for index, data in enumerate(settings.data.mesh.ca_certificates):
+        position = settings.data.mesh.at(f"caCertificates[{index}]")
         if why := _why_not(data, own):
             message = f"caCertificates[{index}] has no effect: {why}"
             report.warning(settings, position, "NoEffect", message)
             continue
-        for name in data.trust_domains:
-            made = ForeignDomain(
-                name, data.spiffe_bundle_url, None, None, position, str(settings.key)
-            )
-            if found.setdefault(name, made) is not made:
-                reason = f"trust domain {name} is federated at {found[name].position} already"
-                report.error(settings, position, "Duplicate", reason)
+        for name in _whose(data, own):
+            if data.pem:
+                roots[name] = (*roots.get(name, ()), *data.roots())
+                positions.setdefault(name, position)
+            else:
+                _add(
+                    ForeignDomain(
+                        name, data.spiffe_bundle_url, position=position, object=str(settings.key)
+                    ),
+                    found,
+                    settings,
+                    report,
+                )
+    for name, every in roots.items():
+        bundle = SpiffeBundle(tuple(dict.fromkeys(every)))
+        made = ForeignDomain(name, "", None, bundle, positions[name], str(settings.key))
+        _add(made, found, settings, report)
 
 
-def _why_not(data: CertificateData, own: frozenset[str]) -> str:
-    if not data.trust_domains or not own.isdisjoint(data.trust_domains):
-        return "the mesh's own identities are signed by its own authority alone (`weft ca`)"
-    if data.pem:
+def _add(
+    made: ForeignDomain, found: dict[str, ForeignDomain], settings: MeshConfigMap, report: Report
+) -> None:
+    name = made.trust_domain
+    if found.setdefault(name, made) is not made:
+        reason = f"trust domain {name} is federated at {found[name].position} already"
+        report.error(settings, made.position, "Duplicate", reason)
+
+
+def _whose(data: CertificateData, own: tuple[str, ...]) -> Iterable[str]:
+    """The names of trust domains, each once; the mesh's own has only its first one."""
+    names = data.trust_domains or own[:1]
+    return dict.fromkeys(own[0] if name in own else name for name in names)
+
+
+def _why_not(data: CertificateData, own: tuple[str, ...]) -> str:
+    if data.spiffe_bundle_url and (not data.trust_domains or {*own} & {*data.trust_domains}):
         return (
-            "roots of another trust domain are believed as a bundle: give its spiffeBundleUrl, or "
-            "write a ClusterFederatedTrustDomain with a trustDomainBundle"
+            "a bundle is fetched for other trust domains: give roots of the mesh's own as pem, or "
+            "name the trustDomains that it is for"
         )
     if data.cert_signers:
         return "certificates are not signed by signers of Kubernetes"

@@ -172,6 +172,30 @@ def test_federated_trust_domains_have_their_own_roots(caplog: pytest.LogCaptureF
     assert made.unheeded == ""
 
 
+def test_roots_beside_those_of_our_authority() -> None:
+    other = Authority.create("cluster.local", NOW)
+    far = Authority.create("far", NOW)
+    foreign = {"cluster.local": other.bundle.roots}
+    told = Told()
+    made = SdsSecrets(
+        live(AUTHORITY), None, Clock(), lambda: told, lambda: dict(foreign), lambda: ("old.td",)
+    )
+    both = AUTHORITY.bundle.to_pem() + other.bundle.to_pem()
+    agent = node(weft_agent=True)
+    assert made(agent)[0].validation_context.trusted_ca.inline_bytes == both
+    # A verifier with lists refuses whoever is of an issuer without one.
+    told = Told(b"a list", covers=True)
+    context = made(agent)[0].validation_context
+    assert bundles(context) == {"cluster.local": both, "old.td": both}
+    assert context.crl.inline_bytes == b"a list"
+    assert "other roots of our own" in made.unheeded
+    foreign["far"] = far.bundle.roots
+    told = Told()
+    context = made(agent)[0].validation_context
+    theirs = {"cluster.local": both, "old.td": both, "far": far.bundle.to_pem()}
+    assert bundles(context) == theirs
+
+
 def test_many_proxies_are_told_to_come_one_after_another() -> None:
     count = [10_000]
     authority = live(AUTHORITY)

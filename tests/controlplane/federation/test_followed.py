@@ -57,6 +57,18 @@ def test_a_failure_takes_nothing_away() -> None:
     assert not followed.is_late(NOW + 1000)
 
 
+def test_without_an_endpoint_what_is_configured_counts() -> None:
+    followed = Followed(DOMAIN, NOW)
+    followed.got(bundle(), NOW)
+    followed.failed("away", NOW + 100, 0.0)
+    static = ForeignDomain("far", "", None, SpiffeBundle(OTHER))
+    followed.configured(static, NOW + 200)
+    assert (followed.bundle, followed.error) == (static.first_bundle, "")
+    again = replace(static, first_bundle=bundle())
+    followed.configured(again, NOW + 300)
+    assert followed.bundle == bundle()
+
+
 def test_what_is_configured_counts_until_something_was_got() -> None:
     first, second = SpiffeBundle(ROOT), SpiffeBundle(OTHER)
     followed = Followed(replace(DOMAIN, first_bundle=first), NOW)

@@ -8,6 +8,7 @@ import pytest
 
 from certs.authority import Authority
 from certs.spiffe_bundle import emit_bundle
+from certs.x509 import Certificate, chain_to_pem
 from controlplane.inventory import Inventory, Origin
 from controlplane.kinds.parse import parse
 from controlplane.mesh.federation import ForeignDomain
@@ -129,8 +130,55 @@ data:
     - {spiffeBundleUrl: "https://far.example/other", trustDomains: [far]}
     - {spiffeBundleUrl: "https://x.example/", trustDomains: [old.td]}
     - {spiffeBundleUrl: "https://x.example/"}
-    - {pem: roots, trustDomains: [three.td]}
+    - {spiffeBundleUrl: "https://x.example/", trustDomains: [x.td], certSigners: [clusterissuers/x]}
 """
+
+
+def roots_of(domain: str) -> tuple[tuple[Certificate, ...], str]:
+    """Of a new authority, and how they stand in YAML."""
+    roots = Authority.create(domain, 1_800_000_000.0).bundle.roots
+    return roots, json.dumps(chain_to_pem(roots).decode())
+
+
+def authorities(*lines: str) -> str:
+    text = "".join(f"    - {line}\n" for line in lines)
+    return AUTHORITIES.partition("    - ")[0] + text
+
+
+def test_roots_are_believed_beside_those_of_our_own_authority() -> None:
+    one, one_pem = roots_of("near")
+    two, two_pem = roots_of("near")
+    far, far_pem = roots_of("far")
+    mesh, statuses = built(
+        authorities(
+            f"{{pem: {one_pem}}}",
+            f"{{pem: {two_pem}, trustDomains: [old.td, near, far]}}",
+            f"{{pem: {far_pem}, trustDomains: [far]}}",
+            f"{{pem: {one_pem}}}",
+        )
+    )
+    assert [one for one in statuses if one.severity != "info"] == []
+    believed = {
+        one.trust_domain: one.first_bundle.roots for one in mesh.federated if one.first_bundle
+    }
+    assert believed == {"near": (*one, *two), "far": (*two, *far)}
+    assert {one.url for one in mesh.federated} == {""}
+    assert mesh.trust_domains == ("near", "old.td", "far")
+
+
+def test_roots_and_an_endpoint_of_one_trust_domain_are_one_too_many() -> None:
+    _, pem = roots_of("far")
+    mesh, statuses = built(authorities(f"{{pem: {pem}, trustDomains: [far]}}"), manifest())
+    assert [(one.trust_domain, one.url) for one in mesh.federated] == [
+        ("far", "https://far.example/")
+    ]
+    assert [one.code for one in statuses if one.severity == "error"] == ["Duplicate"]
+
+
+def test_what_is_no_root_is_refused() -> None:
+    for pem, words in (("roots", "pem holds no PEM certificate"), ("", "expected one of")):
+        _, statuses = built(authorities(f"{{pem: '{pem}'}}"))
+        assert [words in one.message for one in statuses if one.severity == "error"] == [True]
 
 
 def test_other_authorities_of_the_mesh_config_are_foreign_domains() -> None:
@@ -150,8 +198,7 @@ def test_other_authorities_of_the_mesh_config_are_foreign_domains() -> None:
 
 
 def test_an_authority_is_a_bundle_or_roots() -> None:
-    neither = AUTHORITIES.replace("{pem: roots, trustDomains: [three.td]}", "{trustDomains: [a]}")
-    _, statuses = built(neither)
+    _, statuses = built(authorities("{trustDomains: [a]}"))
     assert [one.message for one in statuses] == [
-        "data.mesh.caCertificates[4]: expected one of pem and spiffeBundleUrl"
+        "data.mesh.caCertificates[0]: expected one of pem and spiffeBundleUrl"
     ]
