@@ -35,6 +35,7 @@ from controlplane.mesh.model import Mesh, Service, Status, Workload
 from controlplane.resources import (
     NO_LAYER,
     Layer,
+    Resource,
     Resources,
     Snapshot,
 )
@@ -138,6 +139,7 @@ class SnapshotCache:
         self._scopes: dict[_Scope, _Shares] = {}
         self._known_scopes: dict[tuple[object, ...], _Scope] = {}
         self._parts: Kept[Part] = Kept()
+        self._joins: Kept[Layer] = Kept()
         self._keys: Kept[Node] = Kept()
         self._meant: Kept[Node] = Kept()
         self._own: Kept[_Own] = Kept()
@@ -160,6 +162,7 @@ class SnapshotCache:
         catalog = self._catalog
         catalog.use(mesh)
         self._parts.sweep()
+        self._joins.sweep()
         self._keys.sweep()
         self._meant.sweep()
         self._own.sweep()
@@ -361,14 +364,18 @@ class SnapshotCache:
             made = self._captured.types(client, *ground, scope.alike, known)
             needed, of = made.needed, (client, scope.capture, scope.alike)
             for url, found in made.held.items():
-                whole[url] = catalog.layer((*of, url), found)
+                whole[url] = self._joined((*of, url), NO_LAYER, found)
             for url, found in made.by_name.items():
-                found = {**types.get(url, NO_LAYER), **found}
-                types[url] = catalog.layer((*of, url, "by name"), found)
+                types[url] = self._joined((*of, url, "by name"), types.get(url, NO_LAYER), found)
         held = credentials.of_services(catalog.mesh, client.namespace)
         types[SDS] = catalog.layer((client, SDS), Draft(secrets=held).encode()[SDS])
         shares = self._part(scope, types), self._part((scope, "held"), whole)
         return _Shares(*shares, needed)
+
+    def _joined(self, key: Hashable, one: Layer, other: dict[str, Resource]) -> Layer:
+        """The last one of this key, if it was made of these or has the same resources."""
+        make = partial(self._catalog.layer, key)
+        return self._joins.get(key, (one, other), lambda _: make({**one, **other}))
 
     def _part(self, key: Hashable, types: dict[str, Layer]) -> Part:
         """The last one of this key, if it has the same layers."""

@@ -60,6 +60,8 @@ class _Side:
     ground: tuple[object, ...] = ()
     patched: Draft | None = None
     by_name: ByName = field(default_factory=ByName)
+    made: Made | None = None
+    made_of: tuple[object, ...] = ()
 
 
 class Captured:
@@ -90,9 +92,10 @@ class Captured:
         draft = side.outbound.draft(services, Targets(()), published)
         if alike:
             draft = self._patched(side, draft, alike, beside, client)
-        if capture.on_demand:
-            return side.by_name.made(draft, capture.wildcard)
-        return Made({}, _encoded(side, draft))
+        ground = (*draft.clusters, *draft.listeners, *draft.routes)
+        if side.made is None or not same(side.made_of, ground):
+            side.made, side.made_of = _made(side, capture, draft), ground
+        return side.made
 
     def _patched(
         self, side: _Side, bare: Draft, alike: Patches, beside: Beside, client: Client
@@ -138,6 +141,12 @@ def _attempt(bare: Draft, beside: Beside, kept: Patches) -> Attempt[Draft]:
 
 def _maker(client: Client, capture: Capture) -> Callable[[], _Side]:
     return lambda: _Side(Outbound(client, capture, _log))
+
+
+def _made(side: _Side, capture: Capture, draft: Draft) -> Made:
+    if capture.on_demand:
+        return side.by_name.made(draft, capture.wildcard)
+    return Made({}, _encoded(side, draft))
 
 
 def _encoded(side: _Side, draft: Draft) -> Types:

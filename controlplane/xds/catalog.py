@@ -76,6 +76,7 @@ class _Routes:
     hosts: Column[tuple[_Host, ...]] = field(default_factory=Column)
     domains: routes.Domains | None = None
     table: Resource | None = None
+    fetched: Resource | None = None
     layer: Layer | None = None
     last: dict[str, Resource] = field(default_factory=dict)
     before: tuple[tuple[tuple[_Host, ...], ...], Layer] = ((), NO_LAYER)
@@ -206,11 +207,11 @@ class Catalog:
         if not alike:
             return FETCHED_TABLE
         made = self._routes_of(client, views, alike)
-        if made.table is None:
+        if made.fetched is None:
             table = on_demand.fetched(RouteConfiguration.FromString(made.text(alike)))
             text = table.SerializeToString(deterministic=True)
-            made.table = encode(RDS, names.HTTP_PROXY_ROUTES, text)
-        return made.table
+            made.fetched = encode(RDS, names.HTTP_PROXY_ROUTES, text)
+        return made.fetched
 
     def hosts(self, client: Client, views: tuple[Service, ...], alike: Patches = ()) -> Layer:
         """The virtual hosts of that table one by one, by each of their domains (VHDS)."""
@@ -229,7 +230,7 @@ class Catalog:
         make = partial(_hosts, partial(self._host_routes.host, client), domains)
         changed = made.hosts.update(services, (domains,), make)
         if changed:
-            made.table, made.layer = None, None
+            made.table, made.fetched, made.layer = None, None, None
         return made
 
     def prepare(self) -> Iterator[None]:

@@ -46,23 +46,26 @@ class Place:
 def places(listeners: Iterable[Listener], wildcard: str) -> Iterator[Place]:
     """wildcard: the address that stands for all. A port of which there are listeners at addresses
     only gets one, too, that does what virtualOutbound would."""
-    every = tuple(listeners)
-    outbound = next((one for one in every if one.name == VIRTUAL_OUTBOUND), None)
-    handed_to = [one for one in every if _is_handed_to(one)]
-    asking = {_port(one) for one in handed_to if wildcard not in _addresses(one)}
-    shared = {_port(one) for one in handed_to if wildcard in _addresses(one)}
-    for one in every:
-        if not _is_handed_to(one):
-            yield Place(one.name, one, True, one.name == VIRTUAL_OUTBOUND)
-        elif wildcard in _addresses(one):
-            yield Place(one.name, one, False, _port(one) in asking)
-        else:
-            for address in _addresses(one):
-                yield Place(names.listener(address, _port(one)), one, False, address=address)
+    outbound: Listener | None = None
+    handed_to: list[tuple[Listener, int, tuple[str, ...]]] = []
+    for one in listeners:
+        if _is_handed_to(one):
+            handed_to.append((one, _port(one), _addresses(one)))
+            continue
+        if one.name == VIRTUAL_OUTBOUND:
+            outbound = one
+        yield Place(one.name, one, True, one is outbound)
+    asking = {port for _, port, addresses in handed_to if wildcard not in addresses}
+    for one, port, addresses in handed_to:
+        if wildcard in addresses:
+            yield Place(one.name, one, False, port in asking)
+            continue
+        for address in addresses:
+            yield Place(names.listener(address, port), one, False, address=address)
     if outbound is not None:
+        shared = {port for _, port, addresses in handed_to if wildcard in addresses}
         for port in sorted(asking - shared):
-            name = names.listener(wildcard, port)
-            yield Place(name, outbound, False, True, wildcard)
+            yield Place(names.listener(wildcard, port), outbound, False, True, wildcard)
 
 
 def listener(place: Place) -> Listener:

@@ -123,6 +123,7 @@ class Outbound:
         targets: Targets,
     ) -> Iterator[tuple[str, RouteConfiguration]]:
         by_port = [tables.by_port(services) for services in known]
+        by_name = [_by_name(found) for found in by_port]
         indexes = {id(context.egress): index for index, context in enumerate(self._contexts)}
         wanted = {c.routes: c for group in groups for c in reversed(group) if c.routes}
         for name in sorted(wanted):
@@ -140,7 +141,7 @@ class Outbound:
                 yield name, self._shared(name, claim.port, services, context, targets)
             else:
                 hostname = name.rpartition(":")[0]
-                alone = [s for s in by_port[index].get(claim.port, []) if s.hostname == hostname]
+                alone = by_name[index].get((claim.port, hostname), ())
                 own = {hostname: ["*"]}
                 hosts = self._made(name, claim.port, alone, own, context, targets)
                 yield name, self._table(name, tuple(hosts))
@@ -217,6 +218,15 @@ class Outbound:
         self._tables = {k: v for k, v in self._tables.items() if k in known}
         self._domains = {k: v for k, v in self._domains.items() if k in known}
         self._hosts = {k: v for k, v in self._hosts.items() if k[0] in known and k[1] in hostnames}
+
+
+def _by_name(found: Mapping[int, list[Service]]) -> dict[tuple[int, str], list[Service]]:
+    """By port and host name."""
+    made: dict[tuple[int, str], list[Service]] = {}
+    for port, services in found.items():
+        for one in services:
+            made.setdefault((port, one.hostname), []).append(one)
+    return made
 
 
 def _is_at(service: Service, port: int) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from envoy.config.route.v3.route_components_pb2 import VirtualHost
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.any_pb2 import Any
 
 from controlplane.emit.envoy import emit
@@ -61,3 +63,14 @@ def test_virtual_hosts_on_demand_are_patched_too(mesh: Mesh) -> None:
     assert b"x-internal" in found.of(RDS)["http_proxy"].body
     cache.set_mesh(mesh)
     assert cache.snapshot(who).version == found.version
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_who_holds_the_whole_table_beside_who_fetches_it(mesh: Mesh, first: bool) -> None:
+    lazy = node(labels={"app": "me"}, weft_agent=True, on_demand=True)
+    whole = replace(lazy, on_demand=False)
+    cache = cache_of(mesh)
+    for who in (lazy, whole) if first else (whole, lazy):
+        body = cache.snapshot(who).of(RDS)["http_proxy"].body
+        table = RouteConfiguration.FromString(Any.FromString(body).value)
+        assert table.HasField("vhds") is bool(not table.virtual_hosts) is who.on_demand
