@@ -96,7 +96,7 @@ def _of_config(
                 yield from _at(services[name], network, gateway.port, report)
             else:
                 message = f"there is no Service {name!r}, which is to be a gateway of {network!r}"
-                report.warning(config, gateway.at("registryServiceName"), "UnknownService", message)
+                report.warning(config, gateway.at("registryServiceName"), "NoGateway", message)
 
 
 def _addresses(said: MeshNetworks) -> tuple[str, tuple[tuple[str, str], ...]]:

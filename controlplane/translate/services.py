@@ -400,7 +400,7 @@ class _Finder:
             f"without an address it is never asked, as {known}: name one in meshNetworks of the "
             f"mesh's ConfigMap, or give its Service the label {NETWORK}"
         )
-        self._report.warning(of, workload.position, "UnknownGateway", message)
+        self._report.warning(of, workload.position, "NoGateway", message)
         return True
 
     def _placed(self, one: _Selected) -> Iterator[Endpoint]:

@@ -109,7 +109,7 @@ def test_workloads_and_gateways_are_found() -> None:
         NetworkGateway("two", "gw.example.org", 443),
     )
     told = {(one.code, one.position.line) for one in statuses}
-    assert {("UnknownService", 15), ("NoEffect", 12)} <= told
+    assert {("NoGateway", 15), ("NoEffect", 12)} <= told
 
 
 def test_a_service_is_the_gateway_of_its_label() -> None:
@@ -153,7 +153,7 @@ spec:
     ("spec", "mode", "code", "asked"),
     [
         ("address: 10.1.0.1, network: nowhere", "istio", "NoEffect", True),
-        ("network: nowhere", "istio", "UnknownGateway", False),
+        ("network: nowhere", "istio", "NoGateway", False),
         ("address: 10.1.0.1, network: one", "disabled", "NotSupported", True),
     ],
 )
