@@ -131,6 +131,8 @@ def _counted(changed: Mapping[str, _Changed], interval_s: float | None) -> Count
 
 
 def _tell(item: Telemetry, providers: _Providers, report: Report) -> None:
+    message = "spec.metrics holds for Weft's proxies; a plain Envoy has its own statistics alone"
+    report.info(item, item.spec.at("metrics"), "WeftProxies", message)
     for entry in item.spec.metrics:
         for one in entry.providers:
             if one.name not in providers.counting:

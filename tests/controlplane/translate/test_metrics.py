@@ -40,7 +40,10 @@ def metered(
     assert not parsed.has_errors, parsed.statuses
     mesh, statuses = build(Snapshot(parsed.objects), "cluster.local")
     found = [one.metered for one in mesh.metrics if one.scope.takes(namespace, {"app": app})]
-    return (found or [METERED])[0], statuses
+    beside = tuple(one for one in statuses if one.code != "WeftProxies")
+    said = [one for one in texts if "kind: Telemetry" in one]
+    assert len(statuses) - len(beside) == len(said)
+    return (found or [METERED])[0], beside
 
 
 def test_everything_is_counted_where_nobody_says_anything() -> None:
