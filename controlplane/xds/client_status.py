@@ -30,8 +30,8 @@ from google.protobuf.any_pb2 import Any
 from certs.spiffe import SpiffeId
 from controlplane.resources import Resource
 from controlplane.xds.service import Connection
-from controlplane.xds.stream import GONE, Subscription
-from protos.types import SDS
+from controlplane.xds.stream import GONE, Subscription, by_wildcard
+from protos.types import SDS, VHDS
 
 PART_BYTES = 2 << 20
 """A part of an answer is sent when it is that large; gRPC's clients take 4 MiB in a message."""
@@ -126,7 +126,10 @@ def _resources(
     there = connection.machine.snapshot.of(type_url)
     has = (name for name, version in held.sent.items() if version != GONE)
     for name in sorted(held.names.union(has)):
-        yield name, there.get(name)
+        found = there.get(name)
+        if found is None and type_url == VHDS:
+            found = by_wildcard(there, name)
+        yield name, found
 
 
 def _fill(

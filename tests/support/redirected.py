@@ -418,6 +418,7 @@ async def scene(kind: str, mode: str, directory: Path) -> dict[str, dict[str, st
             "ALLOW_ANY": await _served(judge, meshed(MESH)),
             "REGISTRY_ONLY": await _served(judge, meshed(MESH + NOTHING_ELSE)),
             "later": await _later(judge),
+            "again": await _again(judge),
         }
         held = {"of a service that is not called": _held_of(judge, "uncalled", "10.96.0.4")}
     for server in servers:
@@ -429,13 +430,23 @@ async def scene(kind: str, mode: str, directory: Path) -> dict[str, dict[str, st
 async def _later(judge: Judge) -> dict[str, str]:
     """When a service has come, and a port of another has gone."""
     less = MESH.replace("  - {name: tcp, port: 82, targetPort: 8082}\n", "", 1)
-    found = await _served(judge, meshed(less + LATER))
-    for _ in range(100):  # Envoy's workers hear of listeners after the control plane does
-        if found["tcp to a service that comes later"] and not found["tcp to a service"]:
+    return await _settled(judge, meshed(less + LATER), there=87, gone=82)
+
+
+async def _again(judge: Judge) -> dict[str, str]:
+    """When it has gone while it is held, and the port is back."""
+    return await _settled(judge, meshed(MESH), there=82, gone=87)
+
+
+async def _settled(judge: Judge, mesh: Mesh, there: int, gone: int) -> dict[str, str]:
+    """Envoy's workers hear of listeners after the control plane does. there, gone: TCP ports."""
+    objections = await judge.judge(mesh, WAIT_S)
+    assert objections == {}, objections
+    for _ in range(600):
+        if await _bytes(VIP, there) and not await _bytes(VIP, gone):
             break
-        await asyncio.sleep(0.1)
-        found = await _calls()
-    return found
+        await asyncio.sleep(0.05)
+    return await _calls()
 
 
 def _held_of(judge: Judge, *words: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from envoy.config.route.v3.route_components_pb2 import VirtualHost
@@ -12,6 +14,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
     DeltaDiscoveryRequest,
     DeltaDiscoveryResponse,
 )
+from envoy.service.status.v3.csds_pb2 import NOT_SENT, SYNCED
 from google.protobuf.any_pb2 import Any
 
 from controlplane.emit.envoy import emit
@@ -20,7 +23,9 @@ from controlplane.mesh.model import Mesh
 from controlplane.mesh.policy import AccessPolicy, Authorizer, Rule, Security
 from controlplane.resources import Resource
 from controlplane.xds.cache import SnapshotCache
+from controlplane.xds.client_status import client_config
 from controlplane.xds.delta import DeltaStream
+from controlplane.xds.service import Connection
 from controlplane.xds.wire import Push
 from protos.types import CDS, EDS, LDS, RDS, VHDS
 from tests.support.mesh import endpoint, inbound, mesh, node, service, workload
@@ -78,6 +83,12 @@ class Client:
                 type_url=response.type_url, response_nonce=response.nonce
             )
             self._take(self._machine.feed(answer).pushes)
+
+    def told(self) -> dict[str, int]:
+        """What CSDS says of each name."""
+        client = SimpleNamespace(node=self._node, machine=self._machine, last_push_at=0.0)
+        config = client_config(cast(Connection, client), contents=False)
+        return {one.name: one.config_status for one in config.generic_xds_configs}
 
     @property
     def size(self) -> int:
@@ -147,6 +158,13 @@ def test_a_host_below_a_wildcard_is_found() -> None:
     client.ask(VHDS, name_of("a.b.example.org:8080"))
     (resource,) = client.responses[-1].resources
     assert name_of("a.b.example.org:8080") in resource.aliases
+
+
+def test_csds_knows_what_stands_below_a_wildcard() -> None:
+    client = Client(cache_of(mesh(WILD)))
+    below, unknown = name_of("a.example.org:8080"), name_of("unknown")
+    client.ask(VHDS, below, unknown)
+    assert client.told() == {below: SYNCED, unknown: NOT_SENT}
 
 
 def test_an_unknown_host_is_answered_without_a_body_until_there_is_one() -> None:

@@ -90,6 +90,7 @@ def _expected(mode: str) -> dict[str, dict[str, str]]:
     }
     return {
         "ALLOW_ANY": anything,
+        "again": anything,
         "later": anything
         | {
             "http to a service that comes later": _from_app(8080, True, own),
