@@ -97,31 +97,31 @@ class Handshake:
                 self._watch.remove_writer(self._fd)
 
     def _step_aside(self, corked: bool) -> None:
-        self._stop()
+        on_done, on_end = self._stop()
         transport = TlsTransport(
             *(self._loop, self._watch, self._sock, self._session, self._wait_s), corked=corked
         )
         try:
-            protocol = self._on_done(transport)
+            protocol = on_done(transport)
         except BaseException:
             self._drop()
-            self._on_end(TlsFailed("", "internal error"))
+            on_end(TlsFailed("", "internal error"))
             raise
         if protocol is None:
             self._drop()
-            self._on_end(None)
+            on_end(None)
             return
         try:
             transport.begin(protocol)
         finally:
-            self._on_end(None)
+            on_end(None)
 
     def _fail(self, failure: TlsFailed) -> None:
         """OpenSSL has sent the alert."""
-        self._stop()
+        _, on_end = self._stop()
         self._watch.forget(self._fd)
         close_heard(self._sock)
-        self._on_end(failure)
+        on_end(failure)
 
     def abort(self) -> None:
         """Whatever its state; a connection that is established lives on."""
@@ -129,10 +129,23 @@ class Handshake:
             self._stop()
             self._drop()
 
-    def _stop(self) -> None:
+    def _stop(self) -> tuple[OnDone, OnEnd]:
+        """Whom to tell, of whom we know nothing more: he knows us, and all of the connection would
+        wait for Python's collector, OpenSSL's part of it, too."""
         self._over = True
         self._wait_for_room(False)
+        told = self._on_done, self._on_end
+        self._on_done, self._on_end = _nobody, _nothing
+        return told
 
     def _drop(self) -> None:
         self._watch.forget(self._fd)
         self._sock.close()
+
+
+def _nobody(_: TlsTransport) -> asyncio.Protocol | None:
+    return None
+
+
+def _nothing(_: TlsFailed | None) -> None:
+    pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import resource
 import socket
@@ -23,6 +24,7 @@ from proxy.listen.runtime import ListenerRuntime
 from proxy.runtime import RuntimeValues
 from proxy.stats import Stats
 from proxy.tls.contexts import ServerTls, server_context
+from proxy.tls.session import Session
 from tests.support.pki import Authority
 from tests.support.tls import certificate, python_client, uri, validation
 from tests.support.wait import eventually_async
@@ -172,6 +174,29 @@ async def test_who_gets_in(house: House, client: str, required: bool) -> None:
     else:
         assert house.count(REFUSED[client]) == 1
         assert house.count("ssl.handshake") == 0
+
+
+@pytest.mark.parametrize("client", ["right", "no certificate"])
+async def test_a_connection_that_is_over_is_gone_at_once(house: House, client: str) -> None:
+    """It does not wait for Python's collector: OpenSSL's part of it is large."""
+    chain, tls = Chain(tls=server_tls(True)), CLIENTS[client]()
+    port = house.up(chain)
+
+    def alive() -> int:
+        chain.seen.clear()
+        return sum(type(one) is Session for one in gc.get_objects())
+
+    gc.collect()
+    before = alive()
+    gc.disable()
+    try:
+        for _ in range(2):
+            assert bool(await say(port, tls)) == (client == "right")
+        await eventually_async(lambda: house.count("downstream_cx_total") == 2)
+        await eventually_async(lambda: house.count("downstream_cx_active") == 0)
+        await eventually_async(lambda: alive() <= before)
+    finally:
+        gc.enable()
 
 
 async def test_the_protocol_is_told_everything_before_it_begins(house: House) -> None:
