@@ -140,7 +140,7 @@ def gateway(
     filters = [*http_filters(guards, port, reroute=True), *http_actions.http_filters(wanted)]
     counting = metering.edge(logs.metered.client)
     manager = managers.manager(f"outbound_{port}", guards, filters, logs.client, counting)
-    tracing.of_client(manager, logs)
+    tracing.of_gateway(manager, logs)
     manager.use_remote_address.value = True
     listener = _outbound(address, port, manager, names.GATEWAY_ROUTES)
     _explain(listener, guards)

@@ -35,6 +35,13 @@ def of_client(made: HttpConnectionManager, logs: Logs) -> None:
     _trace(made, logs.traced.client, logs.traced.who)
 
 
+def of_gateway(made: HttpConnectionManager, logs: Logs) -> None:
+    """Each attempt has a span of its own there, as in Istio."""
+    of_client(made, logs)
+    if made.HasField("tracing"):
+        made.tracing.spawn_upstream_span.value = True
+
+
 def of_server(made: HttpConnectionManager, logs: Logs) -> None:
     """`made` takes what comes in."""
     _trace(made, logs.traced.server, logs.traced.who)

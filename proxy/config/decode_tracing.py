@@ -42,6 +42,8 @@ def manager_tracing(message: _Manager, path: str) -> model.ManagerTracing:
         ),
         tags=custom_tags(tracing.custom_tags, f"{where}.custom_tags"),
         operation=format_string(tracing.operation, f"{where}.operation"),
+        upstream_operation=format_string(tracing.upstream_operation, f"{where}.upstream_operation"),
+        spawns=tracing.spawn_upstream_span.value,
         max_path_bytes=value_or(tracing, "max_path_tag_length", 256),
         verbose=tracing.verbose,
         by_id=value_or(request_ids(message), "use_request_id_for_trace_sampling", True),
@@ -72,6 +74,7 @@ def route_tracing(message: route_components_pb2.Route, path: str) -> model.Route
         ),
         custom_tags(tracing.custom_tags, f"{path}.custom_tags"),
         format_string(tracing.operation, f"{path}.operation"),
+        format_string(tracing.upstream_operation, f"{path}.upstream_operation"),
     )
 
 

@@ -13,12 +13,10 @@ _OTEL = "envoy.extensions.tracers.opentelemetry."
 TRACING: Table = {
     _HCM + "Tracing": Fields(
         "client_sampling random_sampling overall_sampling verbose max_path_tag_length custom_tags "
-        "provider operation",
-        {},
-        {"spawn_upstream_span": False},
+        "provider operation upstream_operation spawn_upstream_span",
     ),
     "envoy.config.route.v3.Tracing": Fields(
-        "client_sampling random_sampling overall_sampling custom_tags operation"
+        "client_sampling random_sampling overall_sampling custom_tags operation upstream_operation"
     ),
     "envoy.config.route.v3.Decorator": Fields("operation propagate"),
     _TAG: Fields("tag literal environment request_header metadata value"),

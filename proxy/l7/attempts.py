@@ -153,9 +153,13 @@ def _attempt(stream: Stream, cluster: Cluster) -> Answer:
     stream.attempt += 1
     stream.host = host
     stream.waiting = True
-    if stream.has_extras and stream.ends_in_tcp:
-        tunnel.dial(stream, cluster, host)
-    elif not cluster.lease(host, stream.breaker, stream):
+    if stream.has_extras:
+        if stream.traced is not None:
+            stream.traced.begin_attempt(stream)
+        if stream.ends_in_tcp:
+            tunnel.dial(stream, cluster, host)
+            return WAIT
+    if not cluster.lease(host, stream.breaker, stream):
         _leave(stream)
         cluster.stats.statuses.add(503)
         extra_stats.charge(stream, 503)
@@ -329,15 +333,28 @@ def on_response(stream: Stream, response: Response, data: bytes, end: bool) -> N
     assert cluster is not None and host is not None
     now = stream.answered_at = monotonic()
     cluster.on_response(host, stream.request, response, now)
-    if stream.has_extras and stream.rule is not None:
-        if retries.after_response(stream, response, end) or _others_may_do_better(stream):
-            if not end and stream.up is not None:
-                stream.up.abandon(stream)
-            _leave(stream)
-            return
-        if stream.hedges:
-            _stop_hedges(stream)
+    if stream.has_extras and _is_not_kept(stream, response, data, end):
+        return
     keep(stream, response, data, end, now)
+
+
+def _is_not_kept(stream: Stream, response: Response, data: bytes, end: bool) -> bool:
+    """It is tried again, or others may do better."""
+    traced = stream.traced
+    if traced is not None:
+        traced.on_answer(response)
+    if stream.rule is None:
+        return False
+    if retries.after_response(stream, response, end) or _others_may_do_better(stream):
+        if traced is not None and (data or not end):  # more than its head, which nobody wants
+            traced.on_cancel()
+        if not end and stream.up is not None:
+            stream.up.abandon(stream)
+        _leave(stream)
+        return True
+    if stream.hedges:
+        _stop_hedges(stream)
+    return False
 
 
 def keep(stream: Stream, response: Response, data: bytes, end: bool, now: float) -> None:
@@ -400,6 +417,8 @@ def on_reset(stream: Stream, reason: str, detail: str = "") -> None:
     assert cluster is not None and host is not None
     sent = stream.up is not None
     stream.failure = detail
+    if stream.traced is not None:
+        stream.traced.on_loss(reason)
     _leave(stream)
     if reason != retry.OVERFLOW:
         cluster.on_local_error(host, monotonic())
@@ -462,6 +481,8 @@ def give_up(stream: Stream) -> None:
 def abandon(stream: Stream) -> None:
     up, host, cluster = stream.up, stream.host, stream.cluster
     assert host is not None and cluster is not None
+    if stream.traced is not None:
+        stream.traced.on_cancel()
     if stream.dialing is not None:
         stream.dialing.abandon(stream)
         stream.dialing = None
@@ -477,4 +498,6 @@ def _leave(stream: Stream) -> None:
     stream.up = None
     stream.waiting = False
     if stream.has_extras:
+        if stream.traced is not None:
+            stream.traced.on_attempt_end()
         deadlines.end_attempt(stream)

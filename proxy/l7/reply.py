@@ -66,6 +66,14 @@ def reset_flag(reason: str) -> str:
     return _RESETS[reason][1]
 
 
+def told_reset(reason: str) -> tuple[str, str]:
+    """The flag, and Envoy's words."""
+    if reason == retry.OVERFLOW:
+        return OVERFLOW.flag, reason
+    words, flag, _ = _RESETS[reason]
+    return flag, words
+
+
 def upstream_reset(reason: str, detail: str, retried: bool) -> Reply:
     """The upstream was lost before its answer began. detail: the transport's own words, or '';
     they are for the log only, a client need not know what stands behind us."""

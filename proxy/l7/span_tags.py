@@ -5,7 +5,7 @@ Reads an ended stream; knows neither who decided on the span nor who is told of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from proxy.config.model import tracing as model
@@ -69,24 +69,28 @@ def of_request(span: Span, stream: Stream, max_path_bytes: int) -> None:
 def of_outcome(span: Span, stream: Stream) -> None:
     """Also whether it failed: to a client 4xx is its own fault, to who asked it is failure."""
     tags, status = span.tags, stream.status
-    tags["component"] = "proxy"
-    found = cluster(stream)
-    if found is not None:
-        tags["upstream_cluster"] = found.name
-        tags["upstream_cluster.name"] = found.config.alt_stat_name or found.name
+    of_cluster(span, stream)
     tags["http.status_code"] = str(status)
     tags["response_flags"] = stream.flags or "-"
     if not status or status >= 500:
         tags["error"] = "true"
     if status >= 500 or (status >= 400 and span.kind == "CLIENT"):
         span.failed = True
-    _grpc(span, stream)
+    told = grpc_status.told_status(stream)
+    if told is not None:
+        of_grpc(span, stream, told)
 
 
-def _grpc(span: Span, stream: Stream) -> None:
-    status = grpc_status.told_status(stream)
-    if status is None:
-        return
+def of_cluster(span: Span, stream: Stream) -> None:
+    tags = span.tags
+    tags["component"] = "proxy"
+    found = cluster(stream)
+    if found is not None:
+        tags["upstream_cluster"] = found.name
+        tags["upstream_cluster.name"] = found.config.alt_stat_name or found.name
+
+
+def of_grpc(span: Span, stream: Stream, status: int) -> None:
     span.tags["grpc.status_code"] = str(status)
     message = _told(stream, b"grpc-message")
     if message:
@@ -102,10 +106,10 @@ def _told(stream: Stream, name: bytes) -> bytes | None:
     return response.headers.get(name) if value is None and response is not None else value
 
 
-def events(span: Span, stream: Stream) -> None:
+def events(span: Span, stream: Stream, points: Container[str] = POINTS) -> None:
     """`verbose`: when it came to what."""
     for name, point in _EVENTS:
-        if when := POINTS[point](stream):
+        if point in points and (when := POINTS[point](stream)):
             span.events.append((wall_time(when), name))
 
 

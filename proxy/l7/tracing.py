@@ -17,8 +17,10 @@ from proxy.filters.api import Hooks, Reply
 from proxy.http.headers import Headers
 from proxy.http.message import Request, Response
 from proxy.l7 import span_tags
+from proxy.l7.attempt_spans import EVENTS, AttemptSpan
 from proxy.l7.facts import wall_time
 from proxy.l7.format import compile_header_value
+from proxy.l7.reply import told_reset
 from proxy.l7.sampling import Decider, Reason
 from proxy.tracing.span import Kind, Span
 from proxy.tracing.tracers import Tracer
@@ -46,9 +48,9 @@ class Local:
 class Traced:
     """Of one stream. span: None where there is no tracer, or nobody knows whose trace it is.
     decorated: the operation that the other side is told of. named: a format names the span, and
-    decorators have no say."""
+    decorators have no say. attempt: the last one, where each has a span."""
 
-    __slots__ = ("_owner", "decorated", "named", "reason", "route", "span")
+    __slots__ = ("_owner", "attempt", "decorated", "named", "reason", "route", "span")
 
     def __init__(
         self, owner: Tracing, span: Span | None, reason: Reason, route: RouteTracing | None
@@ -59,11 +61,37 @@ class Traced:
         self.route = route
         self.decorated = ""
         self.named = False
+        self.attempt: AttemptSpan | None = None
+
+    def begin_attempt(self, stream: Stream) -> None:
+        """A host was chosen."""
+        if self.span is not None and self._owner.spawns:
+            self.attempt = self._owner.next_attempt(self, self.span, stream)
 
     def on_attempt(self, stream: Stream) -> None:
         """The request is about to be sent."""
-        if self.span is not None:
-            self._owner.write(stream.request.headers, self.span)
+        if self.span is None:
+            return
+        if self.attempt is not None and stream.up is not None:
+            self.attempt.protocol = stream.up.protocol
+        span = self.span if self.attempt is None else self.attempt.span
+        self._owner.write(stream.request.headers, span)
+
+    def on_answer(self, response: Response) -> None:
+        if self.attempt is not None:
+            self.attempt.answered(response)
+
+    def on_cancel(self) -> None:
+        if self.attempt is not None:
+            self.attempt.canceled()
+
+    def on_loss(self, reason: str) -> None:
+        if self.attempt is not None:
+            self.attempt.lost(*told_reset(reason))
+
+    def on_attempt_end(self) -> None:
+        if self.attempt is not None:
+            self.attempt.over()
 
 
 class Tracing:
@@ -85,7 +113,9 @@ class Tracing:
         self._config = config
         self._tracer = tracer
         self._egress = egress
-        self._kind: Kind = "CLIENT" if egress else "SERVER"
+        self.spawns = config.spawns
+        self._random = worker.random
+        self._kind: Kind = "CLIENT" if egress and not config.spawns else "SERVER"
         self._local = local
         self._decider = Decider(config.by_id, packs, worker.random, worker.runtime)
         self._tags = span_tags.compile_tags(config.tags)
@@ -185,7 +215,36 @@ class Tracing:
             return
         span = traced.span
         if span is not None and span.sampled and not span.ended:
+            if traced.attempt is not None:
+                self._tell(traced.attempt, stream, traced.route, last=True)
             self._finish(span, stream, traced.route)
+
+    def next_attempt(self, traced: Traced, span: Span, stream: Stream) -> AttemptSpan:
+        """The one before is over, if there was one."""
+        if traced.attempt is not None and span.sampled:
+            self._tell(traced.attempt, stream, traced.route, last=False)
+        return AttemptSpan(span, stream, self._random)
+
+    def _tell(
+        self, attempt: AttemptSpan, stream: Stream, route: RouteTracing | None, *, last: bool
+    ) -> None:
+        span = attempt.finish(stream, last)
+        if self._config.verbose:
+            span_tags.events(span, stream, EVENTS)
+        self._add_tags(span, stream, route)
+        operation = (route.upstream_operation if route is not None else "") or (
+            self._config.upstream_operation
+        )
+        if operation:
+            span.name = _named(operation)(stream).decode("utf-8", "replace")
+        assert self._tracer is not None, "there is a span"
+        self._tracer.take(span)
+
+    def _add_tags(self, span: Span, stream: Stream, route: RouteTracing | None) -> None:
+        tags = self._tags if route is None else {**self._tags, **_tags_of(route)}
+        for name, of in tags.items():
+            if value := of(stream):
+                span.tags[name] = value
 
     def _finish(self, span: Span, stream: Stream, route: RouteTracing | None) -> None:
         config = self._config
@@ -195,10 +254,7 @@ class Tracing:
         span_tags.of_outcome(span, stream)
         if config.verbose:
             span_tags.events(span, stream)
-        tags = self._tags if route is None else {**self._tags, **_tags_of(route)}
-        for name, of in tags.items():
-            if value := of(stream):
-                span.tags[name] = value
+        self._add_tags(span, stream, route)
         operation = self._operation(route)
         if operation:
             span.name = _named(operation)(stream).decode("utf-8", "replace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = PARENT[:-1] + "0"
 UUID = "1c53cc3f-9792-4017-bd9a-a7a89b2384a1"
 NEVER = {"random_sampling": {"value": 0}}
+SPAWN = {"spawn_upstream_span": True}
 NAMED = {"decorator": {"operation": "op"}}
 DECORATOR = "x-envoy-decorator-operation"
 UUID_IDS = EXTENSIONS + "request_id.uuid.v3.UuidRequestIdConfig"
@@ -186,6 +188,36 @@ CASES = [
             },
         },
     ),
+    Traced("attempts", SPAWN, spans=2),
+    Traced("attempts, outbound", SPAWN, outbound=True, headers={"traceparent": PARENT}, spans=2),
+    Traced("attempts that are not sampled", {**SPAWN, **NEVER}, spans=0),
+    Traced("attempts with tags", {**SPAWN, "custom_tags": TAGS, "verbose": True}, spans=2),
+    Traced("an attempt that fails", SPAWN, route={"route": {"cluster": "dead"}}, spans=2),
+    Traced(
+        "an attempt that takes too long",
+        SPAWN,
+        route={"route": {"cluster": "up", "timeout": "0.05s"}},
+        answer={":delay": "0.3"},
+        spans=2,
+    ),
+    Traced(
+        "attempts one after another",
+        SPAWN,
+        host={"retry_policy": {"retry_on": "5xx", "num_retries": 1}},
+        answer={":status": "500"},
+        spans=3,
+    ),
+    Traced("no attempt", SPAWN, route={"direct_response": {"status": 200}}),
+    Traced("no host", SPAWN, route={"route": {"cluster": "nohost"}}),
+    Traced(
+        "operations of attempts",
+        {**SPAWN, "upstream_operation": "a"},
+        route={**NAMED, "tracing": {"upstream_operation": "R %RESPONSE_CODE%"}},
+        spans=2,
+    ),
+    replace(grpc(5, False), name="a gRPC attempt", tracing=SPAWN, spans=2),
+    zipkin("attempts", SPAWN, spans=2),
+    zipkin("attempts, outbound", SPAWN, outbound=True, headers=B3, spans=2),
     zipkin("inbound"),
     zipkin("outbound", outbound=True),
     zipkin("long identities", TRACE_ID_128BIT=True),

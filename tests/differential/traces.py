@@ -86,13 +86,19 @@ def _outcome(case: Traced, port: int, collector: Collector) -> Plain:
             "status": answer.status,
             "answer": _shown({name.lower(): value for name, value in answer.getheaders()}),
             "requests": [_shown(head) for head in collector.requests[asked:]],
-            "spans": [_span(each) for each in _spans(collector)[told:]],
+            "spans": sorted(map(_span, _spans(collector)[told:]), key=_place),
         }
     )
 
 
 def _spans(collector: Collector) -> list[Plain]:
     return [*collector.spans(), *collector.zipkin]
+
+
+def _place(span: Plain) -> str:
+    """They come in any order. Attempts are in theirs."""
+    count = span.get("attributes", {}).get("retry.count", {"stringValue": ""})
+    return f"{span['kind']} {span['name']} {count['stringValue']}"
 
 
 def _shown(head: Mapping[str, str]) -> Plain:
@@ -133,6 +139,7 @@ def _bootstrap(collector: Collector, listeners: Sequence[tuple[Traced, int]]) ->
             "clusters": [
                 _cluster("up", collector.upstream_port),
                 _cluster("dead", 1),
+                {**_cluster("nohost", 1), "load_assignment": {"cluster_name": "nohost"}},
                 _cluster("otlp", collector.grpc_port, http2=True),
                 _cluster("http", collector.http_port),
             ],

@@ -129,7 +129,7 @@ class _Builder:
         counting = metering.edge(context.logs.metered.client)
         logs = context.logs.client
         manager = managers.manager(stat_prefix, context.guards, guarding, logs, counting)
-        tracing.of_client(manager, context.logs)
+        tracing.of_gateway(manager, context.logs)
         manager.rds.route_config_name = name
         manager.rds.config_source.CopyFrom(over_ads())
         manager.use_remote_address.value = True

@@ -56,12 +56,13 @@ CustomTag = LiteralTag | HeaderTag | MetadataTag | FormatTag
 
 @frozen
 class RouteTracing:
-    """`Route.tracing`. operation: a format string for the name of the span, '' where
-    nothing is said."""
+    """`Route.tracing`. operation, upstream_operation: format strings for the names of spans, of
+    the request and of an attempt, '' where nothing is said."""
 
     sampling: Sampling = Sampling()
     tags: tuple[CustomTag, ...] = ()
     operation: str = ""
+    upstream_operation: str = ""
 
 
 @frozen
@@ -115,12 +116,14 @@ Provider = OpenTelemetryConfig | ZipkinConfig
 class ManagerTracing:
     """`HttpConnectionManager.Tracing`. by_id: the request id decides by chance
     (`UuidRequestIdConfig`). provider: None decides without making spans.
-    max_path_bytes: of a path in `http.url`."""
+    max_path_bytes: of a path in `http.url`. spawns: each attempt has a span of its own."""
 
     sampling: Sampling = Sampling()
     tags: tuple[CustomTag, ...] = ()
     operation: str = ""
+    upstream_operation: str = ""
     max_path_bytes: int = 256
     verbose: bool = False
+    spawns: bool = False
     by_id: bool = True
     provider: Provider | None = None
