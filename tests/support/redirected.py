@@ -131,6 +131,7 @@ spec:
   - {name: tcp, port: 82, targetPort: 8082}
   - {name: some, port: 83, targetPort: 8083}
   - {name: tcp-else, port: 88, targetPort: 8082}
+  - {name: tcp-mixed, port: 84, targetPort: 8082}
 ---
 apiVersion: v1
 kind: Service
