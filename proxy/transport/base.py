@@ -25,8 +25,8 @@ _LITTLE_BYTES: Final = 16 * 1024
 class SocketTransport:
     """To the protocol above it what asyncio's transports are.
 
-    _piece_bytes: where a piece is as long as that, more may be there. _ended: the peer will say
-    nothing more."""
+    _piece_bytes: where the next piece is as long as that, more may be there. _ended: the peer will
+    say nothing more."""
 
     __slots__ = (
         "_closing",
@@ -122,6 +122,7 @@ class SocketTransport:
 
     def _readable(self) -> None:
         for _ in range(PIECES_PER_TURN):
+            size = self._piece_bytes
             try:
                 plain = self._take()
             except OSError as error:
@@ -134,7 +135,7 @@ class SocketTransport:
                 return
             else:
                 self._watch.missed = True
-            if len(plain) < self._piece_bytes or self._paused or self._closing:
+            if len(plain) < size or self._paused or self._closing:
                 break
 
     def _give(self, plain: bytes) -> None:
