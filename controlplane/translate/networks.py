@@ -1,9 +1,10 @@
 """MeshNetworks, labels of the system's namespace and of Services -> the networks of the mesh.
 
 Istio's rules: a gateway of a network is said by MeshNetworks, by address or by the Service before
-it, or is a Service with the label of its network; of a Service the addresses outside of the cluster
-count. A workload is in the network that it says itself, by field or label; else in that of the
-system's namespace; else in that of the cluster or of its address by MeshNetworks.
+it, or is a Service or a Gateway of Gateway API with the label of its network; of a Service the
+addresses outside of the cluster count, of a Gateway those that it asks for. A workload is in the
+network that it says itself, by field or label; else in that of the system's namespace; else in that
+of the cluster or of its address by MeshNetworks.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from controlplane.kinds import core
+from controlplane.kinds.gateway_api.gateway import Gateway, Listener
 from controlplane.kinds.mesh_config import ROOT_NAMESPACE, MeshConfigMap
 from controlplane.kinds.mesh_networks import MeshNetworks
 from controlplane.mesh.networks import LABEL, NetworkGateway, Networks
@@ -31,6 +33,7 @@ def build(
     configs: Iterable[MeshConfigMap],
     services: Iterable[core.Service],
     namespaces: Iterable[core.Namespace],
+    edges: Iterable[Gateway],
     report: Report,
 ) -> Networks:
     config = next(iter(configs), None)
@@ -42,7 +45,7 @@ def build(
         if gateway.registry_service_name
     }
     before = [one for one in services if LABEL in one.metadata.labels or _name(one) in asked]
-    gateways = set(_labelled(before, report))
+    gateways = {*_labelled(before, report), *_declared(edges)}
     if config is not None:
         gateways |= set(_of_config(config, {_name(one): one for one in before}, report))
         _tell_registries(config, report)
@@ -64,6 +67,26 @@ def _labelled(services: Iterable[core.Service], report: Report) -> Iterator[Netw
             written = labels.get(GATEWAY_PORT, "")
             port = int(written) if written.isdigit() else PORT
             yield from _at(service, network, port, report)
+
+
+def _declared(edges: Iterable[Gateway]) -> Iterator[NetworkGateway]:
+    for edge in edges:
+        labels = edge.metadata.labels
+        if network := labels.get(LABEL):
+            port = labels.get(GATEWAY_PORT, str(PORT))
+            for listener in edge.spec.listeners:
+                if _lets_through(listener, port):
+                    for address in edge.spec.addresses:
+                        if address.value and address.type in ("IPAddress", "Hostname"):
+                            yield NetworkGateway(network, address.value, listener.port)
+
+
+def _lets_through(listener: Listener, port: str) -> bool:
+    """Whether mutual TLS goes through unopened (Istio's words)."""
+    if listener.tls is None:
+        return False
+    said = listener.tls.options.get("gateway.istio.io/listener-protocol") == "auto-passthrough"
+    return said or str(listener.port) == port
 
 
 def _at(service: core.Service, network: str, port: int, report: Report) -> Iterator[NetworkGateway]:

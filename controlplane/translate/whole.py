@@ -163,7 +163,7 @@ def _residents(
 ) -> tuple[PodTable, Networks, Residents]:
     """The pods, the networks in which things are, and who is at an address."""
     of = snapshot.of
-    system = of(MeshConfigMap), of(core.Service), of(core.Namespace)
+    system = of(MeshConfigMap), of(core.Service), of(core.Namespace), of(Gateway)
     joining = memo.once("networks", networks.build, *system, report)
     pods = memo.grown("pods", PodTable.of, of(Pod))
     memo.once("unstarted pods", tell_unstarted, pods.unstarted, report)

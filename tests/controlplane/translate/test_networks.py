@@ -128,6 +128,33 @@ def test_a_service_is_the_gateway_of_its_label() -> None:
     ]
 
 
+def test_a_gateway_of_gateway_api_is_one_by_its_label() -> None:
+    text = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: remote, namespace: istio-system, labels: {topology.istio.io/network: three}}
+spec:
+  gatewayClassName: istio-remote
+  addresses: [{value: 192.0.2.5}, {type: Hostname, value: gw.example.org}]
+  listeners:
+  - {name: cross, port: 15443, protocol: TLS, tls: {mode: Passthrough}}
+  - {name: plain, port: 80, protocol: HTTP}
+  - name: other
+    port: 443
+    protocol: TLS
+    tls: {mode: Passthrough, options: {gateway.istio.io/listener-protocol: auto-passthrough}}
+"""
+    mesh, _ = built(text + SERVICE + entry("a", "address: 10.1.0.1, network: three"))
+    service = mesh.service("web.default.svc.cluster.local")
+    assert service is not None
+    assert [(one.address, one.port) for one in service.gateways] == [
+        ("192.0.2.5", 443),
+        ("192.0.2.5", 15443),
+        ("gw.example.org", 443),
+        ("gw.example.org", 15443),
+    ]
+
+
 def test_the_systems_namespace_says_where_the_cluster_is() -> None:
     """Not where things are that are no part of the mesh."""
     outside = """
