@@ -103,7 +103,7 @@ def _viewpoint(service: Service, client: Caller) -> Viewpoint | None:
     if localities.matters(service):
         asked = frozenset(localities.asked_of(service))
         labels = {name: value for name, value in client.labels.items() if name in asked}
-        where = Viewpoint(client.locality, labels)
+        where = Viewpoint(client.locality, labels, client.network)
     elif not service.gateways:
         return None
     if service.gateways:

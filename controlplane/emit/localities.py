@@ -34,12 +34,16 @@ class Group:
 
 def matters(service: Service) -> bool:
     """Whether clients at different places should use its endpoints differently."""
-    several = len({endpoint.locality for endpoint in service.endpoints}) > 1
+    several = len({(one.locality, one.network) for one in service.endpoints}) > 1
     return any(
-        bool(policy.localities.distribute or policy.localities.priority or several)
+        bool(several or policy.localities.distribute or _asks_for_labels(policy))
         for policy in _policies(service)
         if policy.localities.distribute or policy.localities.zone_aware or _fails_over(policy)
     )
+
+
+def _asks_for_labels(policy: TrafficPolicy) -> bool:
+    return bool(policy.localities.priority) and not policy.localities.always
 
 
 def _policies(service: Service) -> Iterable[TrafficPolicy]:
@@ -49,7 +53,8 @@ def _policies(service: Service) -> Iterable[TrafficPolicy]:
 
 
 def _fails_over(policy: TrafficPolicy) -> bool:
-    return policy.outlier is not None and policy.localities.enabled
+    settings = policy.localities
+    return settings.enabled and (policy.outlier is not None or settings.always)
 
 
 def groups(endpoints: Iterable[Endpoint]) -> list[Group]:
@@ -68,7 +73,8 @@ def _group(place: Place, endpoints: Iterable[Endpoint], priority: int = 0) -> Gr
 def asked_of(service: Service) -> Iterable[str]:
     """The labels of clients that decide which endpoints are near."""
     for policy in _policies(service):
-        for name, given, _ in _parts(policy.localities.priority):
+        asked = policy.localities.priority if _asks_for_labels(policy) else ()
+        for name, given, _ in _parts(asked):
             if not given:
                 yield name
 

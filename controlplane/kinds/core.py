@@ -64,7 +64,6 @@ class ServiceSpec(Record):
     NOTED = notes(
         sessionAffinity="has no effect in a mesh: each request is balanced; see DestinationRule",
         internalTrafficPolicy="has no effect in a mesh",
-        trafficDistribution="has no effect in a mesh",
     )
     type: Literal["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"] = optional(
         enum("ClusterIP", "NodePort", "LoadBalancer", "ExternalName"), "ClusterIP"
@@ -77,6 +76,7 @@ class ServiceSpec(Record):
     external_ips: tuple[str, ...] = optional(list_of(ip), (), key="externalIPs")
     ip_families: tuple[str, ...] = optional(list_of(enum("IPv4", "IPv6")), ())
     publish_not_ready_addresses: bool = optional(boolean, False)
+    traffic_distribution: str = optional(text, "")
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -85,7 +85,8 @@ class Service:
     those of its endpoints. as_addressed: set in what a client sees whose connections are
     intercepted: they go where the application sends them. fixed_ports: gateways behind it listen
     at the numbers of its ports, not at those of their endpoints. gateways: of the networks of its
-    endpoints."""
+    endpoints. keeps_close: its clients are to take the endpoints of their zone, where nobody says
+    otherwise."""
 
     hostname: str
     name: str
@@ -111,6 +112,7 @@ class Service:
     as_addressed: bool = False
     fixed_ports: bool = False
     gateways: tuple[NetworkGateway, ...] = ()
+    keeps_close: bool = False
     clusters: ClusterSettings = ClusterSettings()
     position: Position = NOWHERE
 

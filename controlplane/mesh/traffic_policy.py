@@ -135,7 +135,8 @@ class Localities:
     priority: labels that an endpoint should have as its client does, the most important first.
     zone_aware: of the endpoints in its region a client takes those of its zone, as far as they
     suffice for all of its kind, where the region has min_cluster_size of them (Istio's
-    zoneAwareLbSetting); None: nothing is said."""
+    zoneAwareLbSetting); None: nothing is said. always: priority counts also where nobody would know
+    that endpoints fail."""
 
     distribute: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()
     failover: tuple[tuple[str, str], ...] = ()
@@ -143,6 +144,7 @@ class Localities:
     enabled: bool = True
     zone_aware: bool | None = None
     min_cluster_size: int | None = None
+    always: bool = False
 
 
 Algorithm = Literal["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "PASSTHROUGH"]

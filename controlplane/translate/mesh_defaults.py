@@ -10,6 +10,7 @@ from controlplane.kinds.mesh_config import MeshConfigMap
 from controlplane.kinds.mesh_defaults import DefaultTrafficPolicy
 from controlplane.kinds.mesh_tls import TlsConfig
 from controlplane.mesh.model import ClusterSettings, Localities, Retry, TcpKeepalive
+from controlplane.mesh.networks import LABEL as NETWORK
 from controlplane.mesh.tls_limits import NO_LIMITS, TlsLimits
 from controlplane.translate.http_actions import retry
 from protos.frozen import frozen
@@ -100,6 +101,12 @@ def places_of(plain: LocalitySetting | None, zones: ZoneAwareSetting | None) -> 
             min_cluster_size=zones.min_cluster_size,
         )
     return localities(plain) if plain is not None else None
+
+
+SAME_ZONE = Localities(
+    priority=(NETWORK, "topology.kubernetes.io/region", "topology.kubernetes.io/zone"), always=True
+)
+"""Istio's meaning of a Service's `trafficDistribution: PreferSameZone`."""
 
 
 def localities(item: LocalitySetting) -> Localities:

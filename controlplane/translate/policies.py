@@ -23,7 +23,7 @@ from controlplane.translate.credentials import Credentials, Need
 from controlplane.translate.groups import Groups
 from controlplane.translate.index import Hosts, hostname_of, key_of
 from controlplane.translate.memo import Each
-from controlplane.translate.mesh_defaults import NO_DEFAULTS, Defaults
+from controlplane.translate.mesh_defaults import NO_DEFAULTS, SAME_ZONE, Defaults
 from controlplane.translate.peers import ROOT_NAMESPACE
 from controlplane.translate.report import Report
 from controlplane.translate.traffic_policy import Settings, port_items, ports_of, subset_of
@@ -121,6 +121,8 @@ def _made(
 ) -> Service:
     """found: the rules whose hosts name the service, oldest first."""
     ranked = [(one.specificity, one.rule) for one in found]
+    if service.keeps_close:
+        defaults = replace(defaults, localities=SAME_ZONE)
     if not ranked and defaults == NO_DEFAULTS:
         return service
     plain = [(rank, rule) for rank, rule in ranked if rule.spec.workload_selector is None]

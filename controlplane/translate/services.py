@@ -37,6 +37,9 @@ EXPORT_TO = "networking.istio.io/exportTo"
 FIXED_PORTS = "experimental.istio.io/disable-gateway-port-translation"
 """Istio's label."""
 
+DISTRIBUTION = "networking.istio.io/traffic-distribution"
+_SAME_ZONE = ("PreferSameZone", "PreferClose")
+
 ENTRY_PROTOCOLS: dict[str, Protocol] = {
     "HTTP": "HTTP",
     "HTTPS": "HTTPS",
@@ -101,7 +104,7 @@ def named(
     for made, service in zip(plain, services, strict=True):
         found[made.hostname] = (made, service)
     oldest_first = sorted(entries, key=age)
-    of_entries = each("entries", key_of, _of_entry, (oldest_first,), (exports,))
+    of_entries = each("entries", key_of, _of_entry, (oldest_first,), (exports, report))
     for entry, hosts in zip(oldest_first, of_entries, strict=True):
         for index, made in enumerate(hosts):
             first, _ = found.setdefault(made.hostname, (made, entry))
@@ -180,9 +183,22 @@ def _plain(service: core.Service, exports: tuple[str, ...], report: Report) -> S
         external=external,
         headless=spec.cluster_ip == "None" and not external,
         fixed_ports=_has_fixed_ports(service),
+        keeps_close=_keeps_close(service, spec.traffic_distribution, report),
         visible_in=_exported(service, exports, report),
         position=service.position,
     )
+
+
+def _keeps_close(of: core.Service | ServiceEntry, said: str, report: Report) -> bool:
+    """said: by its spec, which comes before the annotation."""
+    word = said or of.metadata.annotations.get(DISTRIBUTION, "")
+    if word == "PreferSameNode":
+        message = "PreferSameNode: the zone is looked at, and not the node"
+        report.info(of, of.position, "NoEffect", message)
+    elif word and word not in _SAME_ZONE:
+        message = f"trafficDistribution {word!r} is not known: requests go to all endpoints"
+        report.warning(of, of.position, "NoEffect", message)
+    return word == "PreferSameNode" or word in _SAME_ZONE
 
 
 def _has_fixed_ports(of: core.Service | ServiceEntry) -> bool:
@@ -226,11 +242,12 @@ def _entry_port(port: EntryPort) -> ServicePort:
     return ServicePort(port.number, port.name, spoken or "TCP", spoken is None)
 
 
-def _of_entry(entry: ServiceEntry, exports: tuple[str, ...]) -> tuple[Service, ...]:
+def _of_entry(entry: ServiceEntry, exports: tuple[str, ...], report: Report) -> tuple[Service, ...]:
     """One for each host, in their order."""
     spec = entry.spec
     ports = tuple(map(_entry_port, spec.ports))
     names = [host.rstrip(".").lower() for host in spec.hosts]
+    close = _keeps_close(entry, "", report)
     return tuple(
         Service(
             hostname=name,
@@ -241,6 +258,7 @@ def _of_entry(entry: ServiceEntry, exports: tuple[str, ...]) -> tuple[Service, .
             resolution=spec.resolution,
             external=spec.location == "MESH_EXTERNAL",
             fixed_ports=_has_fixed_ports(entry),
+            keeps_close=close,
             subject_alt_names=spec.subject_alt_names,
             visible_in=namespaces_of(spec.export_to or exports, entry.namespace),
             position=entry.position,

@@ -29,6 +29,7 @@ PROXIES = {"Envoy": envoy, "Weft": weft_proxy}
 PLACES = {"near": "eu/a", "far": "eu/b", "us": "us/c", "asia": "asia/d"}
 RULES = {
     "plain": "",
+    "close": "",
     "shares": "loadBalancer: {localityLbSetting: {distribute: [{from: eu/a, to: {us/c: 100}}]}}",
     "nearest": "outlierDetection: {consecutive5xxErrors: 9}",
     "away": "outlierDetection: {consecutive5xxErrors: 1, baseEjectionTime: 3600s,"
@@ -44,6 +45,7 @@ RULES = {
 }
 REACHED = {
     "plain": {"near", "far", "us", "asia"},
+    "close": {"near"},
     "shares": {"us"},
     "nearest": {"near"},
     "away": {"us", "asia"},
@@ -56,10 +58,12 @@ REACHED = {
 GONE = {"away": ("near", "far"), "sent": ("near", "far")}
 """Of which nobody listens."""
 
+NOTES = {"close": "networking.istio.io/traffic-distribution: PreferSameZone"}
+
 SERVICE = """
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
-metadata: {name: %(name)s}
+metadata: {name: %(name)s, annotations: {%(notes)s}}
 spec:
   hosts: [%(name)s.test]
   location: MESH_INTERNAL
@@ -104,7 +108,9 @@ def mesh_of(ports: dict[str, int]) -> Mesh:
             f" locality: {place}, labels: {{version: {at}}}}}"
             for at, place in PLACES.items()
         )
-        return SERVICE % {"name": name, "endpoints": endpoints, "rule": RULES[name]}
+        notes = NOTES.get(name, "")
+        said = {"name": name, "notes": notes, "endpoints": endpoints, "rule": RULES[name]}
+        return SERVICE % said
 
     parsed = parse("---".join([OWN, *map(service, RULES)]), "m.yaml")
     mesh, statuses = build(Snapshot(parsed.objects, parsed.statuses), TRUST_DOMAIN)

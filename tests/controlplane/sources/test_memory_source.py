@@ -67,7 +67,7 @@ def test_an_object_of_a_file_is_not_replaced() -> None:
 
 def test_a_note_does_not_prevent_anything() -> None:
     bench = Bench()
-    text = "apiVersion: v1\nkind: Service\nmetadata: {name: c}\nspec: {trafficDistribution: x}\n"
+    text = "apiVersion: v1\nkind: Service\nmetadata: {name: c}\nspec: {internalTrafficPolicy: x}\n"
     (status,) = bench.apply(text)
     assert status.severity == "info"
     assert bench.names() == ["c"]
