@@ -4,9 +4,8 @@
 one request that the proxy answers itself, and is closed:
 
 * `full`: mutual TLS 1.3, P-256, both chains verified, the client's SPIFFE id looked at;
-* `resumed`: the same with a ticket; `server`, `server resumed`: no client certificate;
-* `resumed, kept`: mutual, and Weft keeps the session instead of writing it into a ticket
-  (`disable_stateless_session_resumption`; Envoy has nothing like it in TLS 1.3, and uses tickets);
+* `resumed`: the same with a session of before, which Weft has kept (proxy/tls/kept.py), and Envoy
+  has written into a ticket; `server`, `server resumed`: no client certificate;
 * `plain`: without TLS, what the others are above it.
 
 Rounds alternate between the proxies, and the ratio is taken in each. Then the price of TLS on
@@ -39,16 +38,15 @@ from tests.support import compiled
 from tests.support.pki import Authority
 from tests.support.ports import free_port
 
-MODES = ("mutual", "kept", "server", "plain")
+MODES = ("mutual", "server", "plain")
 KINDS = {
     "full": ("mutual", False), "resumed": ("mutual", True), "server": ("server", False),
-    "resumed, kept": ("kept", True), "server resumed": ("server", True), "plain": ("plain", False),
+    "server resumed": ("server", True), "plain": ("plain", False),
 }  # fmt: skip
 TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3."
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 DOMAIN = "spiffe://cluster.local/"
 KEPT_OPEN = 300
-KEPT = "disable_stateless_session_resumption"
 STANDING = 16
 BURST = 480  # requests
 PAIRS = 12  # of bursts, in a round
@@ -80,8 +78,7 @@ class Files:
         return context
 
 
-def listener(files: Files, mode: str, port: int, keeps: bool) -> Yaml:
-    """keeps: whether the proxy can keep sessions of TLS 1.3."""
+def listener(files: Files, mode: str, port: int) -> Yaml:
     answer = {"status": 200, "body": {"inline_string": "ok"}}
     host = {
         "name": "all",
@@ -99,8 +96,6 @@ def listener(files: Files, mode: str, port: int, keeps: bool) -> Yaml:
     filters: Yaml = {"filters": [{"name": name, "typed_config": manager}]}
     if mode != "plain":
         filters["transport_socket"] = transport_socket(files, mode)
-        if mode == "kept" and keeps:
-            filters["transport_socket"]["typed_config"][KEPT] = True
     address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
     return {"name": mode, "address": address, "filter_chains": [filters]}
 
@@ -129,9 +124,7 @@ class Server:
         self.files = files
         self.ports = {mode: free_port() for mode in MODES}
         bootstrap = files.folder / f"{name}.json"
-        listeners = [
-            listener(files, mode, port, keeps=name == "weft") for mode, port in self.ports.items()
-        ]
+        listeners = [listener(files, mode, port) for mode, port in self.ports.items()]
         bootstrap.write_text(json.dumps({"static_resources": {"listeners": listeners}}))
         door = "from weft.cli import main; main()"
         state = str(files.folder / "state")
