@@ -42,6 +42,8 @@ from controlplane.translate import build
 from protos.frozen import frozen
 
 MAX_WAIT_S = 600.0
+SHORT_CHARACTERS = 65_536
+"""Of manifests that are split at once."""
 WATCH_INTERVAL_S = 0.1
 """The least time between two looks of `watch`: a thousand proxies that connect are no change."""
 _Stamp = tuple[int, int, int]
@@ -173,7 +175,7 @@ class Objects:
         if asked.dry_run:
             return Outcome(await self._tried(objects, sources, said), changes)
         since = self._clock()
-        records = await asyncio.to_thread(_records, asked)  # as many lines as there are
+        records = await _records(asked)
         said += await self._mirror.apply(records, objects)
         rollout = await self._settled(since, asked.wait_s)
         return Outcome(_of(sources, said, self._rooms.statuses()), changes, rollout)
@@ -288,7 +290,14 @@ class Objects:
             return rollout.progress()
 
 
-def _records(asked: Application) -> list[Record]:
+async def _records(asked: Application) -> list[Record]:
+    """In a thread if there is much: to come back from one takes turns of the loop."""
+    if sum(len(one.manifest) for one in asked.texts) <= SHORT_CHARACTERS:
+        return _split(asked)
+    return await asyncio.to_thread(_split, asked)
+
+
+def _split(asked: Application) -> list[Record]:
     return [
         record
         for one in asked.texts

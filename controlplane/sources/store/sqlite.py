@@ -27,7 +27,6 @@ from controlplane.sources.store.values import (
     StoreError,
     Values,
 )
-from controlplane.tasks import spawn
 
 T = TypeVar("T")
 FILE = "store.sqlite3"
@@ -56,7 +55,6 @@ class SqliteStore:
         self._listeners = Listeners()
         self._thread = ThreadPoolExecutor(1, "store")
         self._connection: sqlite3.Connection | None = None
-        self._lock = asyncio.Lock()
 
     @property
     def place(self) -> str:
@@ -69,19 +67,32 @@ class SqliteStore:
         self._listeners.tell(Change(await self._run(self._open), whole=True))
 
     async def commit(self, values: Values, transient: Collection[str] = ()) -> None:
-        # What is begun is told, too: whoever asked for it may have gone meanwhile.
-        await asyncio.shield(spawn(self._commit(values), "commit of the store"))
+        """What is begun is told, too: whoever asked for it may have gone meanwhile. It is told in
+        the order in which it is written, as there is one thread, and in the loop's next turn: one
+        may take long when many others want something."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
 
-    async def _commit(self, values: Values) -> None:
-        async with self._lock:  # told in the order in which they are written
-            try:
-                await self._run(lambda: self._write(values))
-            except sqlite3.Error as error:
-                raise StoreAway(
-                    f"the store {self._path} can't be written ({error}): nothing was changed; "
-                    "make room on the disk or mend its permissions, and try again"
-                ) from error
-            self._listeners.tell(Change(values))
+        def work() -> None:
+            loop.call_soon_threadsafe(self._written, values, done, self._failure(values))
+
+        self._thread.submit(work)
+        await done
+
+    def _written(
+        self, values: Values, done: asyncio.Future[None], failure: Exception | None
+    ) -> None:
+        try:
+            if failure is None:
+                self._listeners.tell(Change(values))
+        except Exception as error:  # whatever it is, it is the one's who asked
+            failure = error
+        if done.done():
+            return
+        if failure is None:
+            done.set_result(None)
+        else:
+            done.set_exception(failure)
 
     async def close(self) -> None:
         await self._run(self._close)
@@ -108,6 +119,21 @@ class SqliteStore:
         except StoreError:
             self._close()
             raise
+
+    def _failure(self, values: Values) -> Exception | None:
+        """Writes them; why that can't be."""
+        try:
+            self._write(values)
+        except sqlite3.Error as error:
+            away = StoreAway(
+                f"the store {self._path} can't be written ({error}): nothing was changed; "
+                "make room on the disk or mend its permissions, and try again"
+            )
+            away.__cause__ = error
+            return away
+        except Exception as error:  # raised where it is waited for
+            return error
+        return None
 
     def _write(self, values: Values) -> None:
         assert self._connection is not None
