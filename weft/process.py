@@ -85,7 +85,8 @@ class Process:
         await asyncio.wait([self._task])
 
     def kill(self) -> None:
-        """SIGKILL to its group now; who stops it need not wait any more."""
+        """SIGKILL to its group now, for good; who stops it need not wait any more."""
+        self._stopping.set()
         if self.pid is not None:
             kill_group(self.pid, signal.SIGKILL)
 

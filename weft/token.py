@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import sys
+import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,6 +71,8 @@ def create(workload: str, ttl: float, reusable: bool, output: Output, state_dir:
         return await management.create_token(found[1], found[2], ttl_s=ttl, reusable=reusable)
 
     made = asked(state_dir, make)
+    if made.ends_at < time.time() + ttl - 60:
+        click.echo(f"weft: its end is {_time(made.ends_at)}: no token lives longer", err=True)
     click.echo(json.dumps(_told(made), indent=2) if output == "json" else made.token)
 
 

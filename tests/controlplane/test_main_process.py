@@ -301,6 +301,7 @@ def test_tokens_are_made_listed_and_deleted_on_the_command_line(plane: ControlPl
     )  # fmt: skip
     assert run("delete", name) == f"{name} deleted\n"
     assert stands_for(token) == "UNAUTHENTICATED"
+    assert "no token lives longer" in run("create", "shop/cart", "--ttl", "31d")
     again = json.loads(run("create", "shop/cart", "-o", "json"))
     assert (again["reusable"], again["spent"]) == (False, False)
     assert run("delete", again["token"]) == f"{again['id'][:12]} deleted\n"

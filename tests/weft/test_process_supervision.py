@@ -128,6 +128,15 @@ async def test_a_process_that_does_not_listen_is_killed(tmp_path: Path) -> None:
     assert not alive(seen.pids[0])
 
 
+async def test_what_is_killed_by_us_is_not_started_again(tmp_path: Path) -> None:
+    child, seen = make(tmp_path, STUBBORN, restart=True)
+    child.start()
+    await eventually_async(lambda: seen.lines == ["deaf"], what="its first word")
+    child.kill()
+    await child.wait()
+    assert (seen.exits, len(seen.pids), child.state) == ([], 1, "stopped")
+
+
 async def test_what_a_dead_process_leaves_behind_goes_too(tmp_path: Path) -> None:
     code = CHILD_AND_GRANDCHILD.replace("time.sleep(600)\n", "", 1)
     child, seen = make(tmp_path, code.rstrip().removesuffix("time.sleep(600)"))
