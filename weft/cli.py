@@ -426,7 +426,7 @@ def guarded(work: Callable[[], object]) -> None:
         click.echo(error.format_message())
     except click.ClickException as error:
         message = error.format_message()
-        hint = " (see weft --help)" if isinstance(error, click.UsageError) else ""
+        hint = _hint(error) if isinstance(error, click.UsageError) else ""
         fail(f"{message}{hint}", error.exit_code)
     except click.Abort:
         sys.exit(130)
@@ -436,6 +436,12 @@ def guarded(work: Callable[[], object]) -> None:
         fail(str(error), 1)
     except BrokenPipeError:
         sys.exit(0)
+
+
+def _hint(error: click.UsageError) -> str:
+    """The command whose help says how it is used; programs call us by other names."""
+    command = error.ctx.command_path.partition(" ")[2] if error.ctx is not None else ""
+    return f" (see {' '.join(filter(None, ('weft', command, '--help')))})"
 
 
 def fail(message: str, code: int) -> None:

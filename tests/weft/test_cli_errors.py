@@ -42,7 +42,7 @@ def test_every_commands_help_has_an_example(command: str) -> None:
     ("words", "error"),
     [
         (["up", "nowhere"], "nowhere does not exist; name a directory with Kubernetes YAML"),
-        (["up"], "Missing argument 'DIRECTORY'. (see weft --help)"),
+        (["up"], "Missing argument 'DIRECTORY'. (see weft up --help)"),
         (["dance"], "No such command 'dance'. (see weft --help)"),
         (["status"], "start one with: weft up DIR"),
         (["run", "--service", "x", "--", "true"], "start one with: weft up DIR"),
