@@ -37,53 +37,35 @@ SIDECAR_GROUP = 1337
 
 POD, SECOND_POD, VIP, ELSEWHERE = "10.1.0.9", "10.1.0.8", "10.96.0.3", "192.0.2.7"
 POD_6, VIP_6, ELSEWHERE_6 = "fd00:1::9", "fd00:96::3", "2001:db8::7"
-RULES = f"""
-table ip weft {{
+_FAMILIES = (("ip", "127.0.0.0/8", "127.0.0.6", POD), ("ip6", "::1", "::6", POD_6))
+"""Table, the loopback, from where a sidecar asks its application, and where that is."""
+
+
+def _redirect(table: str, loopback: str, own: str, pod: str) -> str:
+    return f"""
+table {table} weft {{
   chain output {{
     type nat hook output priority -100;
-    ip daddr 127.0.0.0/8 return
-    ip saddr 127.0.0.6 return
-    meta skgid {SIDECAR_GROUP} ip daddr {POD} tcp dport 1-65535 redirect to :15006
-    meta skgid {SIDECAR_GROUP} return
-    tcp dport 1-65535 redirect to :15001
-  }}
-}}
-table ip6 weft {{
-  chain output {{
-    type nat hook output priority -100;
-    ip6 daddr ::1 return
-    ip6 saddr ::6 return
-    meta skgid {SIDECAR_GROUP} ip6 daddr {POD_6} tcp dport 1-65535 redirect to :15006
+    {table} daddr {loopback} return
+    {table} saddr {own} return
+    meta skgid {SIDECAR_GROUP} {table} daddr {pod} tcp dport 1-65535 redirect to :15006
     meta skgid {SIDECAR_GROUP} return
     tcp dport 1-65535 redirect to :15001
   }}
 }}
 """
-TPROXY_RULES = f"""
-table ip weft {{
+
+
+def _tproxy(table: str, loopback: str, _: str, pod: str) -> str:
+    mine = f"meta skgid {SIDECAR_GROUP} {table} daddr {pod}"
+    return f"""
+table {table} weft {{
   chain output {{
     type route hook output priority mangle;
-    ip daddr 127.0.0.0/8 return
+    {table} daddr {loopback} return
     meta mark 1337 return
     ct mark 1337 return
-    meta skgid {SIDECAR_GROUP} ip daddr {POD} tcp dport 1-65535 meta mark set 2 accept
-    meta skgid {SIDECAR_GROUP} return
-    tcp dport 1-65535 meta mark set 1
-  }}
-  chain prerouting {{
-    type filter hook prerouting priority mangle;
-    meta mark 1337 ct mark set 1337 return
-    meta mark 1 meta l4proto tcp tproxy to :15001 accept
-    meta mark 2 meta l4proto tcp tproxy to :15006 accept
-  }}
-}}
-table ip6 weft {{
-  chain output {{
-    type route hook output priority mangle;
-    ip6 daddr ::1 return
-    meta mark 1337 return
-    ct mark 1337 return
-    meta skgid {SIDECAR_GROUP} ip6 daddr {POD_6} tcp dport 1-65535 meta mark set 2 accept
+    {mine} tcp dport 1-65535 meta mark set 2 accept
     meta skgid {SIDECAR_GROUP} return
     tcp dport 1-65535 meta mark set 1
   }}
@@ -95,6 +77,10 @@ table ip6 weft {{
   }}
 }}
 """
+
+
+RULES = "".join(_redirect(*one) for one in _FAMILIES)
+TPROXY_RULES = "".join(_tproxy(*one) for one in _FAMILIES)
 WAIT_S = 60.0
 MESH = """
 apiVersion: networking.istio.io/v1
