@@ -128,8 +128,7 @@ def test_endpoints_say_who_serves_there(name: str, labels: dict[str, str], told:
 def test_clusters_say_whom_they_lead_to() -> None:
     hosts = ("web.shop.svc.cluster.local", "web.example.com")
     cluster = clusters.inbound(replace(inbound(), hostnames=hosts))
-    services = [dict(one.items()) for one in cluster.metadata.filter_metadata["istio"]["services"]]
-    assert services == [
+    assert MessageToDict(cluster.metadata.filter_metadata["istio"])["services"] == [
         {"host": hosts[0], "name": "web", "namespace": "shop"},
         {"host": hosts[1], "name": hosts[1]},
     ]

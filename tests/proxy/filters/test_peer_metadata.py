@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
 from proxy.config.filters import STRUCTS
@@ -67,10 +68,10 @@ def test_who_asks_says_who_it_is() -> None:
     asked(hooks(OUTBOUND, node(clusters=clusters)), stream)
     assert stream.request.headers.all(ID) == [b"sidecar~1"]
     (told,) = stream.request.headers.all(METADATA)
-    found = Struct.FromString(b64decode(told, validate=True))
+    found = MessageToDict(Struct.FromString(b64decode(told, validate=True)))
     assert found["WORKLOAD_NAME"] == "web-v1" and found["NAMESPACE"] == "shop"
     labels = {"app": "web", "service.istio.io/canonical-name": "shop-web"}
-    assert dict(found["LABELS"].items()) == labels
+    assert found["LABELS"] == labels
 
 
 @pytest.mark.parametrize(
