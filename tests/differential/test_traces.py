@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -248,8 +250,10 @@ CASES = [
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Plain], dict[str, Plain]]:
     require_envoy()
-    theirs = outcomes(CASES, envoy, tmp_path_factory.mktemp("envoy"))
-    return theirs, outcomes(CASES, weft_proxy, tmp_path_factory.mktemp("weft"))
+    folders = tmp_path_factory.mktemp("envoy"), tmp_path_factory.mktemp("weft")
+    with ThreadPoolExecutor(2) as side_by_side:
+        theirs, ours = side_by_side.map(partial(outcomes, CASES), (envoy, weft_proxy), folders)
+    return theirs, ours
 
 
 @pytest.mark.parametrize("name", [case.name for case in CASES])

@@ -142,6 +142,8 @@ def _reply(handler: BaseHTTPRequestHandler, headers: dict[str, str], body: bytes
 def _server(take: Any) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body in one packet, or each answer waits for an ACK
+        disable_nagle_algorithm = True
 
         def _any(self) -> None:
             take(self, _body(self))
