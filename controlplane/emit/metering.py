@@ -17,7 +17,7 @@ from google.protobuf.any_pb2 import Any as Any_
 from google.protobuf.struct_pb2 import Struct
 from udpa.type.v1.typed_struct_pb2 import TypedStruct
 
-from controlplane.emit.words import packed
+from controlplane.emit.words import packed, seconds
 from controlplane.mesh.metering import Metered, MetricRule, Metrics
 
 GRPC_STATS = "envoy.filters.http.grpc_stats"
@@ -96,7 +96,7 @@ def plugin(metrics: Metrics, *, by_host: bool) -> Any_:
     """`stats.PluginConfig`."""
     value: dict[str, Any] = {} if by_host else {"disable_host_header_fallback": True}
     if metrics.interval_s is not None:
-        value["tcp_reporting_duration"] = f"{metrics.interval_s:g}s"
+        value["tcp_reporting_duration"] = seconds(metrics.interval_s).ToJsonString()
     if metrics.rules:
         value["metrics"] = [_metric(one) for one in metrics.rules]
     return _typed(STATS_TYPE, value)

@@ -13,6 +13,9 @@ from dataclasses import replace
 
 from controlplane.mesh.model import Endpoint, Service, TrafficPolicy, Viewpoint
 
+MOST = (1 << 32) - (1 << 16)
+"""What weights may add up to, but for gateways whose share would be less than one."""
+
 
 def reached(
     endpoints: tuple[Endpoint, ...], service: Service, policy: TrafficPolicy
@@ -22,7 +25,7 @@ def reached(
     if not service.gateways:
         return endpoints
     client = service.seen_from or Viewpoint()
-    scale = _scale(service)
+    scale = _scale(service, endpoints)
     return tuple(_each(endpoints, service, policy, client, scale))
 
 
@@ -42,7 +45,7 @@ def _each(
             if one.address:
                 yield replace(one, weight=(one.weight or 1) * scale) if scale > 1 else one
         elif one.mesh and secured and one.health == "HEALTHY":
-            share = (one.weight or 1) * scale // len(gateways)
+            share = max(1, (one.weight or 1) * scale // len(gateways))
             for gateway in gateways:
                 ports = dict.fromkeys(one.ports, gateway.port)
                 yield replace(
@@ -61,12 +64,13 @@ def is_near(endpoint: Endpoint, client: Viewpoint) -> bool:
     return not (endpoint.network and client.network) or endpoint.network == client.network
 
 
-def _scale(service: Service) -> int:
-    """By which weights can be divided among the gateways of each network."""
+def _scale(service: Service, endpoints: Iterable[Endpoint]) -> int:
+    """By which weights can be divided among the gateways of each network, as far as numbers go."""
     counts: dict[str, int] = {}
     for gateway in service.gateways:
         counts[gateway.network] = counts.get(gateway.network, 0) + 1
-    return math.lcm(*counts.values())
+    total = sum(one.weight or 1 for one in endpoints)
+    return max(1, min(math.lcm(*counts.values()), MOST // max(total, 1)))
 
 
 def joined(endpoints: tuple[Endpoint, ...], port: int) -> tuple[Endpoint, ...]:

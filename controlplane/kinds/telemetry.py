@@ -14,6 +14,7 @@ from controlplane.kinds.decoders import (
     positive_duration,
     text,
 )
+from controlplane.kinds.http_match import HEADER_NAME
 from controlplane.kinds.objects import Object
 from controlplane.kinds.schema import Record, names, obj, optional, record, required
 from controlplane.kinds.selectors import (
@@ -69,10 +70,17 @@ class NamedTag(Record):
 
 
 @record
+class HeaderTag(NamedTag):
+    def check(self) -> Iterator[tuple[str, str]]:
+        if not HEADER_NAME.fullmatch(self.name.removeprefix(":")):
+            yield "name", f"{self.name!r} is no name of a header"
+
+
+@record
 class CustomTag(Record):
     literal: LiteralTag | None = optional(obj(LiteralTag))
     environment: NamedTag | None = optional(obj(NamedTag))
-    header: NamedTag | None = optional(obj(NamedTag))
+    header: HeaderTag | None = optional(obj(HeaderTag))
     formatter: LiteralTag | None = optional(obj(LiteralTag))
 
     def check(self) -> Iterator[tuple[str, str]]:

@@ -13,16 +13,20 @@ from controlplane.kinds.decoders import (
     line,
     list_of,
     map_of,
+    matching,
     number,
     positive_duration,
     text,
 )
+from controlplane.kinds.http_match import HEADER_NAME
 from controlplane.kinds.schema import Record, notes, obj, optional, record, required
 from controlplane.kinds.selectors import named
 from controlplane.kinds.telemetry import CustomTag
 
 OTHERS = ("datadog", "lightstep", "opencensus", "skywalking")
 WHY_NOT = "has no effect: spans are told by an opentelemetry or a zipkin provider"
+
+_path = matching(r"/[!-~]*", "a path of visible ASCII that begins with '/'", 4096)
 
 
 @record
@@ -34,19 +38,17 @@ class ProviderHeader(Record):
     env_name: str = optional(text, "")
 
     def check(self) -> Iterator[tuple[str, str]]:
+        if not HEADER_NAME.fullmatch(self.name) or self.name.lower() == "host":
+            yield "name", f"{self.name!r} is not the name of a header that can be added"
         if bool(self.value) == bool(self.env_name):
             yield "value", "one of value and envName is needed"
 
 
 @record
 class OtlpHttp(Record):
-    path: str = required(named)
+    path: str = required(_path)
     timeout_s: float | None = optional(positive_duration)
     headers: tuple[ProviderHeader, ...] = optional(list_of(obj(ProviderHeader)), ())
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        if not self.path.startswith("/"):
-            yield "path", "begins with '/'"
 
 
 @record
@@ -100,15 +102,11 @@ class ZipkinProvider(Record):
     service: str = required(named)
     port: int = required(PORT)
     max_tag_length: int = optional(integer(0, 2**32 - 1), 0)
-    path: str = optional(text, "/api/v2/spans")
+    path: str = optional(_path, "/api/v2/spans")
     enable64bit_trace_id: bool = optional(boolean, False, key="enable64bitTraceId")
     trace_context_option: Literal["USE_B3", "USE_B3_WITH_W3C_PROPAGATION"] = optional(
         enum("USE_B3", "USE_B3_WITH_W3C_PROPAGATION"), "USE_B3"
     )
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        if not self.path.startswith("/"):
-            yield "path", "begins with '/'"
 
 
 @record

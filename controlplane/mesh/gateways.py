@@ -7,7 +7,6 @@ the hosts and the certificates that it has there; it carries either HTTP or stre
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import Literal
 
 from controlplane.mesh.http_rules import Destination, HttpRule
@@ -38,7 +37,7 @@ class ServerTls:
     files: tuple[tuple[str, str], ...] = ()
     roots: SecretName | None = None
     roots_file: str = ""
-    roots_pem: str = field(default="", repr=False)
+    roots_pem: str = ""
     crl_file: str = ""
     subject_alt_names: tuple[str, ...] = ()
     spki_hashes: tuple[str, ...] = ()

@@ -81,7 +81,7 @@ class ClientTls:
     sni: str = ""
     subject_alt_names: tuple[str, ...] = ()
     roots: str = ""
-    roots_pem: str = field(default="", repr=False)
+    roots_pem: str = ""
     crl: str = ""
     certificate: str = ""
     private_key: str = ""

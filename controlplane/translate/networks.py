@@ -25,6 +25,8 @@ GATEWAY_PORT = "networking.istio.io/gatewayPort"
 PORT = 15443
 """Istio's, where mutual TLS goes through a gateway unopened."""
 
+MAX_PORT = 65535
+
 OWN_REGISTRY = "Kubernetes"
 """Istio's name of the cluster in which the control plane is."""
 
@@ -64,9 +66,16 @@ def _labelled(services: Iterable[core.Service], report: Report) -> Iterator[Netw
     for service in services:
         labels = service.metadata.labels
         if network := labels.get(LABEL):
-            written = labels.get(GATEWAY_PORT, "")
-            port = int(written) if written.isdigit() else PORT
-            yield from _at(service, network, port, report)
+            yield from _at(service, network, _port(service, report), report)
+
+
+def _port(service: core.Service, report: Report) -> int:
+    written = service.metadata.labels.get(GATEWAY_PORT, str(PORT))
+    if written.isdecimal() and 0 < int(written) <= MAX_PORT:
+        return int(written)
+    message = f"the label {GATEWAY_PORT} is no port: {written!r}; {PORT} is taken"
+    report.warning(service, service.position, "NoEffect", message)
+    return PORT
 
 
 def _declared(edges: Iterable[Gateway]) -> Iterator[NetworkGateway]:

@@ -1,7 +1,8 @@
 """Telemetry and the MeshConfig -> which requests the proxies of which workloads make spans of.
 
-As in Istio: the provider that is named last counts, and everything else that is said of tracing
-stands over what a wider level says, field by field; without a provider there are no spans.
+As in Istio: whoever names a provider last counts, of several its first; and everything else that is
+said of tracing stands over what a wider level says, field by field; without a provider there are no
+spans.
 """
 
 from __future__ import annotations
@@ -12,8 +13,13 @@ from typing import Literal
 
 from controlplane.inventory import Snapshot
 from controlplane.kinds.mesh_config import MeshConfig, MeshConfigMap
+from controlplane.kinds.objects import Object
 from controlplane.kinds.telemetry import CustomTag, Telemetry, Tracing
-from controlplane.kinds.trace_providers import OpenTelemetryProvider, ZipkinProvider
+from controlplane.kinds.trace_providers import (
+    OpenTelemetryProvider,
+    TracingSettings,
+    ZipkinProvider,
+)
 from controlplane.mesh.model import Service
 from controlplane.mesh.scopes import Scope
 from controlplane.mesh.tracing import (
@@ -157,7 +163,7 @@ class _Default:
             if one.match.mode not in (mode, "CLIENT_AND_SERVER"):
                 continue
             told = [each.name for each in one.providers if _is_there(each.name, providers)]
-            name = told[-1] if told else name
+            name = told[0] if told else name
             if one.disable_span_reporting is not None:
                 silent = one.disable_span_reporting
             spans = _changed(spans, one)
@@ -225,6 +231,11 @@ def _default(
             "defaultProviders.tracing or a Telemetry names an extensionProvider"
         )
         report.warning(settings, config.at("enableTracing"), "NoEffect", message)
+    for name in names[1:]:
+        message = f"defaultProviders.tracing: spans go to {names[0]!r} alone, not to {name!r}"
+        report.warning(settings, config.at("defaultProviders"), "NoEffect", message)
+    if config.default_config.tracing is not None:
+        _tell_tags(settings, config.default_config.tracing, report)
     name = names[0] if names else ""
     return _Default(name, _base(config, nobody), _naming(config))
 
@@ -257,11 +268,23 @@ def _tell(item: Telemetry, providers: Mapping[str, Known], report: Report) -> No
         if one.disable_context_propagation:
             message = "disableContextPropagation has no effect: the trace always goes on"
             report.warning(item, one.at("disableContextPropagation"), "NoEffect", message)
-        for name, tag in one.custom_tags.items():
-            fault = text_fault(tag.formatter.value) if tag.formatter is not None else ""
-            if fault:
-                message = f"customTags: {name!r}: {fault}; the tag is left out"
-                report.error(item, one.at("customTags"), "InvalidFormat", message)
+        there = [each for each in one.providers if _is_there(each.name, providers)]
+        for provider in there[1:]:
+            message = f"{provider.name!r} is told of nothing: spans go to {there[0].name!r} alone"
+            report.warning(item, provider.position, "NoEffect", message)
+        _tell_tags(item, one, report)
+
+
+def _tell_tags(item: Object, said: Tracing | TracingSettings, report: Report) -> None:
+    for name, tag in said.custom_tags.items():
+        place = said.at("customTags")
+        fault = text_fault(tag.formatter.value) if tag.formatter is not None else ""
+        if fault:
+            message = f"customTags: {name!r}: {fault}; the tag is left out"
+            report.error(item, place, "InvalidFormat", message)
+        elif _tag(name, tag) is None:
+            message = f"customTags: {name!r} has no value: the tag is left out"
+            report.warning(item, place, "NoEffect", message)
 
 
 def _why_not(name: str, providers: Mapping[str, Known]) -> str:

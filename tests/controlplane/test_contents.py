@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 
 from hypothesis import HealthCheck, given, settings
 
@@ -11,7 +11,9 @@ from controlplane.inventory import Inventory
 from controlplane.kinds.objects import Object
 from controlplane.kinds.parse import parse
 from controlplane.mesh.credentials import Credential
-from controlplane.mesh.model import Mesh
+from controlplane.mesh.gateways import Gateway, Server, ServerTls
+from controlplane.mesh.model import ClientTls, Mesh, TrafficPolicy
+from controlplane.mesh.scopes import Scope
 from controlplane.translate import build
 from controlplane.translate.memo import Memo
 from controlplane.xds.cache import SnapshotCache
@@ -55,3 +57,28 @@ def test_endpoints_and_keys_count() -> None:
     keys = [Credential("default", "a", private_key=key) for key in (b"x", b"y")]
     every = [one, other, *(replace(one, credentials=(key,)) for key in keys)]
     assert len({version(Contents(), each) for each in every}) == 4
+
+
+def test_roots_count() -> None:
+    """Those of whom a gateway lets in, and of whom a service's clients believe."""
+    found = set()
+    for roots in ("one", "two"):
+        server = Server("a", 443, "HTTP", tls=ServerTls("MUTUAL", roots_pem=roots))
+        edge = Gateway("a", "default", Scope("default"), (server,))
+        found.add(version(Contents(), replace(mesh(), gateways=(edge,))))
+        policy = TrafficPolicy(tls=ClientTls("SIMPLE", roots_pem=roots))
+        own = service("a", policy=policy, visible_in=("default",))
+        found.add(version(Contents(), mesh(own)))
+    assert len(found) == 4
+
+
+def test_nothing_is_left_out_of_what_is_looked_at() -> None:
+    """But keys, which `Contents` looks at by themselves, and what is made of other fields."""
+    hidden = {
+        f"{cls.__name__}.{one.name}"
+        for cls in object.__subclasses__()
+        if cls.__module__.startswith("controlplane.mesh.") and is_dataclass(cls)
+        for one in fields(cls)
+        if one.init and not one.repr
+    }
+    assert hidden == {f"Credential.{name}" for name in ("chain", "private_key", "roots", "lists")}

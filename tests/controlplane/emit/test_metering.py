@@ -155,3 +155,18 @@ def test_a_proxy_says_that_it_counts_connections() -> None:
     message = EnvoyNode(id="x", client_features=[CONFIGURED])
     assert (CONFIGURED, parse(message).counts_connections) == (SAID, True)
     assert not parse(EnvoyNode(id="x")).counts_connections
+
+
+@pytest.mark.parametrize("interval_s", [0.001, 7.5, 1234567.0, 315_360_000.0])
+def test_a_proxy_reads_every_interval(interval_s: float) -> None:
+    metrics = ScopedMetrics(Scope(), Metered(Metrics(interval_s=interval_s)))
+    (made,) = [one for one in draft(metrics).listeners if one.name == "127.0.0.1_15080"]
+    manager = hcm_pb2.HttpConnectionManager()
+    assert made.filter_chains[0].filters[-1].typed_config.Unpack(manager)
+    (text,) = [
+        MessageToDict(value.value)["tcp_reporting_duration"]
+        for one in manager.http_filters
+        if one.name == "istio.stats" and one.typed_config.Unpack(value := TypedStruct())
+    ]
+    assert float(text.removesuffix("s")) == interval_s
+    read(made)

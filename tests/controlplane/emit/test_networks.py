@@ -166,3 +166,20 @@ def test_networks_are_said_in_istios_words() -> None:
     made.ClearField("metadata")
     made.metadata.update({"LABELS": {"topology.istio.io/network": "two"}})
     assert (parse(made).network, parse(made).networks) == ("two", ())
+
+
+def test_weights_stay_within_what_they_may_add_up_to() -> None:
+    """Of many gateways, and of weights as large as they may be said."""
+    numbers = (3, 5, 7, 11, 13, 17, 19)
+    gateways = tuple(
+        NetworkGateway(f"n{count}", f"192.0.{count}.{each}", 15443)
+        for count in numbers
+        for each in range(count)
+    )
+    places = (at(count, f"n{count}", weight=64) for count in numbers)
+    found = reached(web(at(1, "one", weight=128), *places, gateways=gateways), ONE)
+    assert sum(found.values()) < 1 << 32
+    of_three, itself = found["192.0.3.1", 15443], found["10.0.0.1", 9000]
+    assert itself / of_three == pytest.approx(6, rel=0.001)
+    heavy = web(at(1, "one", weight=1 << 31), at(2, "two", weight=1 << 30))
+    assert sum(reached(heavy, ONE).values()) < 1 << 32

@@ -218,3 +218,16 @@ def test_mistakes_have_their_place(old: str, new: str, line: int, word: str) -> 
     (status,) = [one for one in parsed.statuses if one.severity == "error"]
     assert status.position.line == line
     assert word in status.message
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "9" * 63, "tls"])
+def test_a_label_that_is_no_port_is_told(port: str) -> None:
+    label = f", networking.istio.io/gatewayPort: '{port}'"
+    text = LABELLED % ("east", label, ", externalIPs: [192.0.2.8]")
+    mesh, statuses = built(text + SERVICE + entry("a", "address: 10.1.0.1, network: three"))
+    service = mesh.service("web.default.svc.cluster.local")
+    assert service is not None
+    assert [one.port for one in service.gateways] == [15443]
+    assert [one.object for one in statuses if repr(port) in one.message] == [
+        "Service istio-system/east"
+    ]

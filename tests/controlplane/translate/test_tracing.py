@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import yaml
 
 from controlplane.inventory import Snapshot
@@ -135,3 +136,50 @@ def test_what_has_no_effect_is_said() -> None:
 def test_enabling_alone_makes_no_spans_and_says_so() -> None:
     statuses = traces(mesh_config("enableTracing: true"))[1]
     assert any("enableTracing: nobody is named" in message for _, message in said(statuses))
+
+
+def test_of_several_providers_the_first_is_told_and_it_is_said() -> None:
+    asks = telemetry("default/t", "[{providers: [{name: nowhere}, {name: two}, {name: one}]}]")
+    config = mesh_config(PROVIDERS + "defaultProviders: {tracing: [one, two]}")
+    found, statuses = traces(config, asks)
+    assert found.client is not None
+    assert found.client.collector.max_path == 9
+    told = [message for code, message in said(statuses) if code == "NoEffect"]
+    assert told == [
+        "defaultProviders.tracing: spans go to 'one' alone, not to 'two'",
+        "'one' is told of nothing: spans go to 'two' alone",
+    ]
+
+
+@pytest.mark.parametrize("tag", ["{}", "{formatter: {value: '%NO_SUCH%'}}"])
+def test_a_tag_that_is_left_out_is_told_wherever_it_stands(tag: str) -> None:
+    tags = f"customTags: {{a: {tag}}}"
+    config = BY_DEFAULT + f"defaultConfig: {{tracing: {{{tags}}}}}"
+    asks = telemetry("default/t", f"[{{{tags}}}]")
+    found, statuses = traces(mesh_config(config), asks)
+    assert found.client is not None
+    assert found.client.tags == ()
+    assert len([one for one in statuses if "customTags: 'a'" in one.message]) == 2
+
+
+@pytest.mark.parametrize("name", ["a\\nb", "a b", "\\0", "é"])
+def test_what_is_no_header_is_refused_with_its_place(name: str) -> None:
+    """Proxies would refuse the listener."""
+    asks = telemetry("default/t", f'[{{customTags: {{a: {{header: {{name: "{name}"}}}}}}}}]')
+    (status,) = parse(asks, "m.yaml").statuses
+    assert "customTags.a.header.name" in status.message
+    assert not parse(asks.replace(name, ":path"), "m.yaml").statuses
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ('grpc: {initialMetadata: [{name: "a\\nb", value: x}]}', "initialMetadata[0].name"),
+        ('http: {path: /, headers: [{name: ":path", value: x}]}', "headers[0].name"),
+        ('http: {path: "/ HTTP/1.1\\r\\nx: y"}', "http.path"),
+    ],
+)
+def test_what_a_collector_can_not_be_told_is_refused(given: str, place: str) -> None:
+    provider = f"{{name: one, opentelemetry: {{service: {HOST}, port: 4317, {given}}}}}"
+    parsed = parse(mesh_config(f"extensionProviders: [{provider}]"), "m.yaml")
+    assert [place in one.message for one in parsed.statuses] == [True]
