@@ -256,6 +256,7 @@ class Call:
 
     def _taken(self) -> bytes:
         client = self._link.client
+        client.spend(0.0)  # so that this turn ends, also where nobody else says anything
         self._taken_at, self._taken_in = client.now(), client.turn
         return self._pop()
 
