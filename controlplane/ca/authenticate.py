@@ -78,20 +78,21 @@ class Authenticator:
         return principal(facts)
 
     def knows(self, metadata: Metadata) -> bool:
-        """For our gRPC server: a token of ours is there. One of Kubernetes' takes a while."""
+        """For our gRPC server: a token of ours is there, which may be shown again. One of
+        Kubernetes' takes a while."""
         authorization = dict(metadata).get("authorization")
         if not isinstance(authorization, str) or not authorization.lower().startswith(_BEARER):
             return False
         token = authorization[len(_BEARER) :].strip()
         if hmac.compare_digest(_digest(token), self._admin_digest):
             return True
-        return not isinstance(self._tokens.identify(token, self._clock()), Refusal)
+        return not isinstance(self._tokens.authenticate(token, self._clock()), Refusal)
 
     async def _authenticate(
         self, context: Context, now: float, *, for_certificate: bool
     ) -> Caller | Unauthenticated:
         caller = await self._judged(context, now, for_certificate)
-        if isinstance(caller, Caller):
+        if isinstance(caller, Caller) and not caller.join_token:  # which may be spent already
             context.believe(str(caller.identity or "administrator"))
         return caller
 

@@ -112,6 +112,7 @@ class CertificateService:
             raise slow_down(f"for {identity}, or in all", wait_s)
         if caller.join_token:
             identity = await self._spend(caller.join_token, csr, now)
+            context.believe(str(identity))
         order = Order(csr.key, identity, ttl_s, request.csr, caller.bearer)
         issuance = await self._issue(order, now)
         asked = asked_by(caller, peer, request)

@@ -80,14 +80,25 @@ async def test_the_server_hears_who_it_is(door: Authenticator, tokens: JoinToken
         assert connection.believed == believed
 
 
+async def test_a_token_that_is_good_once_proves_nobody_until_it_is_spent(
+    door: Authenticator, tokens: JoinTokens
+) -> None:
+    """Else whoever finds a spent one would be charged to whom it stood for."""
+    connection = bearer(tokens.create("shop", "cart", 60, False, NOW).token)
+    found = await door.authenticate_for_certificate(connection, NOW)
+    assert isinstance(found, Caller) and found.join_token
+    assert connection.believed == []
+
+
 def test_what_can_be_said_of_a_head(tokens: JoinTokens) -> None:
     door = Authenticator(tokens, ADMIN_TOKEN, "td", clock=lambda: NOW)
-    token = tokens.create("shop", "cart", 60, False, NOW).token
-    late = tokens.create("shop", "cart", 60, False, NOW - 100).token
+    token = tokens.create("shop", "cart", 60, True, NOW).token
+    once = tokens.create("shop", "cart", 60, False, NOW).token
+    late = tokens.create("shop", "cart", 60, True, NOW - 100).token
     for text in (token, ADMIN_TOKEN):
         assert door.knows(bearer(text).metadata)
         assert not door.knows((("authorization", f"Basic {text}"),))
-    for text in (late, "no", "a.b.c", ""):
+    for text in (once, late, "no", "a.b.c", ""):
         assert not door.knows(bearer(text).metadata)
     assert not door.knows(())
 
