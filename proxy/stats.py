@@ -213,10 +213,6 @@ class Labelled:
         self.histograms: dict[str, dict[Labels, Histogram]] = {}
         self._left = at_most
 
-    @property
-    def full(self) -> bool:
-        return self._left <= 0
-
     def counter(self, metric: str, labels: Labels) -> Counter | None:
         """None: there are too many."""
         samples = self.counters.setdefault(metric, {})

@@ -106,6 +106,9 @@ def healthcheck_ok(view: AdminView, query: Query) -> Reply:
 def reset_counters(view: AdminView, query: Query) -> Reply:
     for counter in view.stats.counters.values():
         counter.value = 0
+    for samples in view.stats.labelled.counters.values():
+        for sample in samples.values():
+            sample.value = 0
     return Reply(OK)
 
 

@@ -98,7 +98,10 @@ def _histograms(stats: Stats, keep: Keep, kind: str) -> Iterable[tuple[str, Hist
 
 def _dotted(metric: str, labels: Labels) -> str:
     """As Istio's proxies call it here: `istiocustom.istio_requests_total.reporter.source...`."""
-    return ".".join((CUSTOM, metric, *(part for pair in labels for part in pair)))
+    name = ".".join((CUSTOM, metric, *(part for pair in labels for part in pair)))
+    if name.isprintable():
+        return name
+    return "".join(each if each.isprintable() else "_" for each in name)  # one line stays one
 
 
 def _summary(histogram: Histogram) -> str:

@@ -15,6 +15,8 @@ from proxy.stats import Counter, Labels, Stats
 PREFIX: Final = "istio_"
 OVERFLOW: Final = "istio_stats.overflow"
 """Requests and connections that stand in no other metric: there are too many labels."""
+NOWHERE: Final = Counter()
+"""Where nobody looks."""
 
 Record = Callable[[float], None]
 
@@ -51,18 +53,18 @@ class Metrics:
         for tag, expression in override.dimensions:
             tags[tag] = found.setdefault(expression, len(found))
 
-    @property
-    def full(self) -> bool:
-        return self._labelled.full
-
     def overflow(self) -> Counter:
         return self._stats.counter(OVERFLOW)
 
-    def counter(self, name: str, labels: Labels, values: tuple[str, ...]) -> Counter:
+    def counter(
+        self, name: str, labels: Labels, values: tuple[str, ...], other: Counter = NOWHERE
+    ) -> Counter:
+        """other: counts what these labels have no room for. Those that are there stay, whoever
+        fills the rest."""
         if name in self._dropped:
-            return Counter()
+            return NOWHERE
         found = self._labelled.counter(PREFIX + name, self._labels(name, labels, values))
-        return found or self.overflow()
+        return other if found is None else found
 
     def recorder(self, name: str, labels: Labels, values: tuple[str, ...]) -> Record:
         if name in self._dropped:

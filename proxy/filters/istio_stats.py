@@ -15,6 +15,7 @@ from proxy.filters.api import ClusterView, Filter, FilterContext, FilterStream, 
 from proxy.filters.grpc_stats import STATE as GRPC_STATE
 from proxy.filters.grpc_stats import Call
 from proxy.filters.istio_labels import (
+    MAX_VALUE_CHARACTERS,
     NOBODY,
     namespace_of,
     of_endpoint,
@@ -22,13 +23,14 @@ from proxy.filters.istio_labels import (
     service_of,
     workload_labels,
 )
-from proxy.filters.istio_metrics import Metrics, Record, ignore
+from proxy.filters.istio_metrics import Metrics, Record
 from proxy.filters.istio_values import of_requests
 from proxy.filters.peer_metadata import DOWNSTREAM_PEER, UPSTREAM_PEER, KnownPeer
 from proxy.http.headers import Headers
 from proxy.stats import Counter, Labels
 
 GRPC: Final = b"application/grpc"
+_GRPC_OF: Final = b"application/grpc+"
 MAX_KNOWN: Final = 4096
 
 __all__ = ["TYPE_URL", "build"]
@@ -107,7 +109,8 @@ class IstioStatsFilter:
 
     def _count(self, stream: FilterStream) -> None:
         request = stream.request
-        grpc = (request.headers.get(b"content-type") or b"").startswith(GRPC)
+        kind = request.headers.get(b"content-type")
+        grpc = kind is not None and (kind == GRPC or kind.startswith(_GRPC_OF))
         service, service_name = self._service(stream.cluster, request.authority)
         values = tuple([of(stream) for of in self._values]) if self._values else ()
         known, endpoint, theirs, mine = self._ends(stream)
@@ -166,7 +169,7 @@ class IstioStatsFilter:
             found = self._services.get(cluster.name)
             if found is not None and found[0] is cluster.metadata:
                 return found[1], found[2]
-        text = authority.decode("latin-1") if self._by_host else ""
+        text = authority[:MAX_VALUE_CHARACTERS].decode("latin-1") if self._by_host else ""
         service, name = service_of(cluster, text)
         if cluster is not None and (not text or service != text):
             if len(self._services) >= MAX_KNOWN:
@@ -178,8 +181,6 @@ class IstioStatsFilter:
 
     def _make(self, key: Key) -> Series:
         metrics = self._metrics
-        if metrics.full:
-            return Series(metrics.overflow(), ignore, ignore, ignore, None)
         labels, values = self._labels(key), key.values
         messages = None
         if key.grpc:
@@ -188,7 +189,7 @@ class IstioStatsFilter:
                 metrics.counter("response_messages_total", labels, values),
             )
         found = Series(
-            metrics.counter("requests_total", labels, values),
+            metrics.counter("requests_total", labels, values, metrics.overflow()),
             metrics.recorder("request_duration_milliseconds", labels, values),
             metrics.recorder("request_bytes", labels, values),
             metrics.recorder("response_bytes", labels, values),

@@ -25,6 +25,8 @@ DOWNSTREAM_PEER: Final = "downstream_peer"
 UPSTREAM_PEER: Final = "upstream_peer"
 PASSTHROUGH: Final = "PassthroughCluster"
 MAX_PEERS: Final = 1024
+MAX_KEPT_BYTES: Final = 4096
+"""Of a header that is read once for all requests that bear it: strangers may say more, in vain."""
 _ASKED: Final = "weft.peer_metadata"
 
 __all__ = ["TYPE_URL", "build"]
@@ -102,9 +104,10 @@ class PeerMetadataFilter:
         except KeyError:
             said = peer_of_header(value)
             found = None if said is None else KnownPeer(said)
-            if len(self._peers) >= MAX_PEERS:
-                self._peers.clear()
-            self._peers[value] = found
+            if len(value) <= MAX_KEPT_BYTES:
+                if len(self._peers) >= MAX_PEERS:
+                    self._peers.clear()
+                self._peers[value] = found
             return found
 
     def _leaves_mesh(self, stream: FilterStream) -> bool:

@@ -22,17 +22,12 @@ from proxy.filters.istio_labels import (
 )
 from proxy.filters.istio_metrics import Metrics
 from proxy.filters.istio_values import of_connection
-from proxy.stats import Counter
 
 if TYPE_CHECKING:
     from proxy.config.model import Node
     from proxy.connection import Secured
     from proxy.l4.record import ConnectionRecord
-    from proxy.stats import Labels, Stats
-
-
-_NOWHERE = Counter()
-"""Where nothing is looked for."""
+    from proxy.stats import Counter, Labels, Stats
 
 
 class Metered:
@@ -75,12 +70,10 @@ class Meter:
         """tls: of the connection to the host. Too many labels: the connection is counted as one
         that stands nowhere else."""
         metrics = self._metrics
-        if metrics.full:
-            metrics.overflow().value += 1
-            return Metered(_NOWHERE, _NOWHERE, _NOWHERE)
         labels = self._labels(record, tls)
         values = tuple([of_connection(one, record, self._node) for one in metrics.expressions])
-        metrics.counter("tcp_connections_opened_total", labels, values).value += 1
+        opened = "tcp_connections_opened_total"
+        metrics.counter(opened, labels, values, metrics.overflow()).value += 1
         found = Metered(
             metrics.counter("tcp_sent_bytes_total", labels, values),
             metrics.counter("tcp_received_bytes_total", labels, values),

@@ -14,7 +14,6 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
-from proxy.config.decode_common import struct
 from proxy.config.model.istio import Peer, PeerMetadata
 from proxy.config.rejected import Rejected
 from proxy.config.structs import fields, messages, switch
@@ -27,6 +26,10 @@ CANONICAL_NAME = "service.istio.io/canonical-name"
 CANONICAL_REVISION = "service.istio.io/canonical-revision"
 _NAMES = (CANONICAL_NAME, "app.kubernetes.io/name", "app")
 _REVISIONS = (CANONICAL_REVISION, "app.kubernetes.io/version", "version")
+
+LABELS = "LABELS"
+_WORDS = ("WORKLOAD_NAME", "NAMESPACE", "CLUSTER_ID", "NAME", LABELS)
+_LABELS = tuple(sorted({*_NAMES, *_REVISIONS}))
 
 _FIELDS = (
     "downstream_discovery", "upstream_discovery", "downstream_propagation",
@@ -84,14 +87,23 @@ def peer_of_header(value: bytes) -> Peer | None:
         return None
     try:
         text = b64decode(value + b"=" * (-len(value) % 4), validate=True)
-        return peer(struct(Struct.FromString(text)))
-    except (Base64Error, DecodeError, ValueError, RecursionError):
+        return peer(_said(Struct.FromString(text), _WORDS))
+    except (Base64Error, DecodeError, ValueError):
         return None
+
+
+def _said(message: Struct, wanted: tuple[str, ...]) -> dict[str, Any]:
+    """Of what may be thousands of fields, those that count."""
+    found = {name: message.fields[name] for name in wanted if name in message.fields}
+    return {
+        name: _said(one.struct_value, _LABELS) if name == LABELS else one.string_value
+        for name, one in found.items()
+    }
 
 
 def peer(metadata: Mapping[str, Any]) -> Peer:
     """Of a node's metadata, as Istio's agents write it."""
-    said = metadata.get("LABELS")
+    said = metadata.get(LABELS)
     labels = said if isinstance(said, dict) else {}
     workload = _text(metadata, "WORKLOAD_NAME")
     return Peer(
@@ -122,7 +134,7 @@ def header_of(found: Peer) -> bytes:
     }
     told = Struct()
     told.update({name: text for name, text in words.items() if text})
-    told.update({"LABELS": {name: text for name, text in labels.items() if text}})
+    told.update({LABELS: {name: text for name, text in labels.items() if text}})
     return b64encode(told.SerializeToString(deterministic=True))
 
 
@@ -131,5 +143,9 @@ def _first(labels: Mapping[str, Any], names: tuple[str, ...]) -> str:
 
 
 def _text(metadata: Mapping[str, Any], name: str) -> str:
+    """It stands in metrics and in logs, whose lines are not a stranger's to end."""
     value = metadata.get(name)
-    return value[:MAX_VALUE_CHARACTERS] if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    text = value[:MAX_VALUE_CHARACTERS]
+    return text if text.isprintable() else "".join(c if c.isprintable() else "_" for c in text)

@@ -118,6 +118,15 @@ def test_changes(proxy: Proxy) -> None:
     assert proxy.ask("/drain_listeners?skip_exit", "POST").status == 400
 
 
+def test_what_has_labels(proxy: Proxy) -> None:
+    counter = proxy.stats.labelled.counter("istio_x_total", (("who", "a\nserver.live: 9"),))
+    assert counter is not None
+    counter.value = 5
+    assert "istiocustom.istio_x_total.who.a_server.live: 9: 5\n" in proxy.text("/stats")
+    proxy.ask("/reset_counters", "POST")
+    assert counter.value == 0
+
+
 @pytest.mark.parametrize("state", ["LIVE", "DRAINING", "PRE_INITIALIZING", "INITIALIZING"])
 def test_ready(proxy: Proxy, state: ServerState) -> None:
     proxy.state = state

@@ -329,6 +329,53 @@ def test_labels_are_bounded() -> None:
     assert given.stats.counter(OVERFLOW).value == 6
 
 
+def test_who_fills_the_metrics_stops_none_that_is_there() -> None:
+    """Nor does a new version of the filter, which has to find its counters again."""
+    given = sidecar()
+    given.stats.labelled = Labelled(8)
+    streams = [to_cart(status=200 + at) for at in range(5)]
+    count(IstioStats(), given, *streams)
+    found = count(IstioStats(), given, *streams)
+    assert [value for _, value in found["istio_requests_total"]] == [2, 2]
+    assert [value for _, value in found["istio_request_bytes_count"]] == [2, 2]
+    assert given.stats.counter(OVERFLOW).value == 6
+
+
+def test_messages_that_have_no_room_are_no_requests() -> None:
+    given = sidecar()
+    given.stats.labelled = Labelled(0)
+    stream = to_cart(request=request(content_type="application/grpc"))
+    call = stream.filter_state[STATE] = Call("", MessageCounter(), MessageCounter())
+    call.requests.count = 7
+    assert not [name for name in count(IstioStats(), given, stream) if name.startswith("istio_")]
+    assert given.stats.counter(OVERFLOW).value == 1
+
+
+def test_a_name_without_end_takes_no_room() -> None:
+    given = sidecar()
+    streams = [to_cart(request=request(), cluster=None) for _ in range(2)]
+    for at, stream in enumerate(streams):
+        stream.request.authority = b"h" * (300 + at)
+    found = count(IstioStats(), given, *streams)
+    ((labels, value),) = found["istio_requests_total"]
+    assert (labels["destination_service"], value) == ("h" * 256, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "protocol"),
+    [
+        ("application/grpc", "grpc"),
+        ("application/grpc+proto", "grpc"),
+        ("application/grpc-web", "http"),
+        ("application/grpcish", "http"),
+    ],
+)
+def test_what_is_grpc(kind: str, protocol: str) -> None:
+    found = count(IstioStats(), sidecar(), to_cart(request=request(content_type=kind)))
+    ((labels, _),) = found["istio_requests_total"]
+    assert labels["request_protocol"] == protocol
+
+
 def test_a_header_that_is_long_or_broken_makes_no_label() -> None:
     long = header_of(Peer("w" * 100_000, "n"))
     assert peer_of_header(long) is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,13 +11,14 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
 from proxy.config.filters import STRUCTS
-from proxy.config.filters.decode_peer_metadata import TYPE_URL, header_of
+from proxy.config.filters.decode_peer_metadata import TYPE_URL, header_of, peer_of_header
 from proxy.config.model.istio import Peer, PeerMetadata
 from proxy.config.rejected import Rejected
 from proxy.filters.api import FilterContext, Hooks
 from proxy.filters.peer_metadata import (
     DOWNSTREAM_PEER,
     ID,
+    MAX_KEPT_BYTES,
     MAX_PEERS,
     METADATA,
     UPSTREAM_PEER,
@@ -133,6 +134,25 @@ def test_one_peer_is_one_object_while_there_are_few() -> None:
         answered(outbound, FakeStream(), (METADATA, b"%d" % at))
     answered(outbound, streams[2], (METADATA, header_of(CART)))
     assert streams[2].filter_state[UPSTREAM_PEER].peer == CART
+
+
+def test_no_line_of_a_log_ends_within_a_name() -> None:
+    found = peer_of_header(header_of(Peer("web\nsecond\u2028line", "n", "web", app="\x1b[31m")))
+    assert found is not None
+    assert (found.workload, found.app) == ("web_second_line", "_[31m")
+
+
+def test_long_words_are_understood_but_not_kept() -> None:
+    said = Struct()
+    said.update({"NAMESPACE": "goods", "X": "x" * MAX_KEPT_BYTES, "LABELS": ["none"], "NAME": 7})
+    value = b64encode(said.SerializeToString())
+    inbound, streams = hooks(INBOUND), [FakeStream() for _ in range(2)]
+    for stream in streams:
+        stream.request = request(x_envoy_peer_metadata=value.decode())
+        asked(inbound, stream)
+    first, second = (stream.filter_state[DOWNSTREAM_PEER] for stream in streams)
+    assert first.peer == second.peer == Peer(namespace="goods")
+    assert first is not second
 
 
 def test_nothing_to_do() -> None:

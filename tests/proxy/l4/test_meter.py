@@ -138,6 +138,17 @@ def test_labels_are_bounded() -> None:
     assert samples(stats) == {} and stats.counter(OVERFLOW).value == 1
 
 
+def test_who_fills_the_metrics_stops_none_that_is_there() -> None:
+    """Nor does a new version of the chain."""
+    stats, called = Stats(), record()
+    stats.labelled = Labelled(4)
+    for _ in range(2):
+        meter = Meter(IstioStats(), stats, WEB, b"", False)
+        meter.begin(called, None, 0.0).end(called)
+    assert values(stats) == [2, 0, 0, 2]
+    assert stats.counter(OVERFLOW).value == 0
+
+
 # --------------------------------------------------------------------------- configuration
 
 STATS = {
