@@ -63,8 +63,10 @@ class ServerTls:
 
     def verify(self, session: Session, now: float) -> bool:
         """After the handshake: what was verified in an earlier one must still hold."""
-        self.kept.add(session)
-        return _holds(self.verifier, session, now)
+        holds = _holds(self.verifier, session, now)
+        if holds:
+            self.kept.add(session)
+        return holds
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,9 @@ class SocketTransport:
         try:
             if not self._protocol.eof_received():
                 self.close()
+        except Exception as error:
+            self._lose(error)
+            raise
         finally:
             self._watch.remove_reader(self._fd)  # it would be told of without end
 

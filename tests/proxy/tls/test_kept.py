@@ -22,6 +22,7 @@ BELOW = Authority("below", above=ROOT)
 SERVER = ROOT.issue(dns=("server.test",))
 PEER, DEEP = ROOT.issue(uris=("spiffe://td/a",)), BELOW.issue(uris=("spiffe://td/b",))
 VERSIONS = pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+FAR_S = 32_503_680_000.0  # the year 3000
 SIX = 6 * 8192  # bytes: the room that six sessions of PEER take
 
 
@@ -193,3 +194,14 @@ def test_when_sessions_are_kept(
     monkeypatch.setenv(VARIABLE, told)
     common = model.CommonTls(certificates=(certificate(SERVER),))
     assert server_context(model.DownstreamTls(common, **how), {}).kept.keeps is keeps
+
+
+def test_what_does_not_hold_is_not_kept() -> None:
+    """Whose certificate is none any more comes back as often as he likes."""
+    at_client, at_server = client(), server()
+    comes(at_client, at_server)
+    session = at_server.session()
+    shake_hands(SessionSide(at_client.session()), SessionSide(session))
+    assert session.resumed
+    assert not at_server.verify(session, FAR_S)
+    assert len(at_server.kept) == 1
