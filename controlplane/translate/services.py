@@ -7,6 +7,7 @@ EndpointSlices list (listed). Policies and rules are added later (policies, rout
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 from controlplane.kinds import core
 from controlplane.kinds.export_to import export_faults, namespaces_of
@@ -131,7 +132,19 @@ def reached(
     """In the order of the services. known: what may be selected, WorkloadEntries and pods."""
     finder = _Finder(*known, sidecars, joining, report)
     made, objects = [service for service, _ in services], [of for _, of in services]
-    return each("places", hostname_of, finder.find, (made, objects, lists.of_all(objects)))
+    rows = made, objects, lists.of_all(objects)
+    return each("places", hostname_of, partial(_find, finder), rows, (joining,))
+
+
+def _find(
+    finder: _Finder,
+    made: Service,
+    of: core.Service | ServiceEntry,
+    lists: tuple[EndpointList, ...],
+    _: Networks,
+) -> Reached:
+    """The finder knows the networks, by which all of it may be different."""
+    return finder.find(made, of, lists)
 
 
 Attached = Groups[tuple[str, str], Reached]

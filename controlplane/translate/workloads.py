@@ -39,9 +39,9 @@ def build(
     report: Report,
 ) -> tuple[Workload, ...]:
     """Sorted by namespace and name."""
-    make = partial(_workload, sidecars, joining, report)
+    make = partial(_workload, sidecars, report)
     places = [attached.of(key_of(entry)) for entry in entries]
-    made = each("workloads", key_of, make, (entries, places))
+    made = each("workloads", key_of, make, (entries, places), (joining,))
     return tuple(sorted(made, key=lambda workload: (workload.namespace, workload.name)))
 
 
@@ -99,10 +99,10 @@ def _over_tcp(attached: Attachment) -> Attachment:
 
 def _workload(
     sidecars: Sidecars,
-    joining: Networks,
     report: Report,
     entry: WorkloadEntry,
     places: tuple[Reached, ...],
+    joining: Networks,
 ) -> Workload:
     key, every = key_of(entry), (one for place in places for one in place.attachments)
     attachments = [one for one in every if one.workload == key]

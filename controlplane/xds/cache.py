@@ -327,7 +327,7 @@ class SnapshotCache:
         if not node.intercepts:
             return None
         mesh = self.mesh
-        said = (mesh.logs, mesh.metrics, mesh.rule_filters)
+        said = (mesh.logs, mesh.metrics, mesh.traces, mesh.rule_filters)
         ground = (mesh.sidecars, mesh.interception, *said, beside)
         return self._captures.get(key, ground, lambda _: envoy.capture_for(mesh, node))
 

@@ -231,3 +231,21 @@ def test_a_label_that_is_no_port_is_told(port: str) -> None:
     assert [one.object for one in statuses if repr(port) in one.message] == [
         "Service istio-system/east"
     ]
+
+
+def test_objects_that_stay_hear_of_networks_that_change() -> None:
+    """Of their own network, and of whether it has a gateway."""
+    entries = "".join(
+        entry(name, f"address: 10.1.0.{at}{network}", mode)
+        for at, (name, network, mode) in enumerate(
+            (("a", "", "istio"), ("b", ", network: two", "istio"), ("c", ", network: two", "none"))
+        )
+    )
+    memo, found = Memo(), set()
+    stays = parse(entries + SERVICE, "m.yaml").objects
+    for text in ("", CONFIG, SYSTEM, CONFIG + SYSTEM, CONFIG.replace("two", "four"), ""):
+        snapshot = Snapshot([*stays, *parse(text, "n.yaml").objects])
+        after = build(snapshot, "cluster.local", memo)
+        assert after == build(snapshot, "cluster.local")
+        found.add(tuple(one.network for one in after[0].workloads))
+    assert len(found) == 3
