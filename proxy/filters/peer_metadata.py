@@ -34,7 +34,7 @@ __all__ = ["TYPE_URL", "build"]
 
 class KnownPeer:
     """One object for each peer that is known: equal to nothing else, so that it is cheap to ask
-    what is known of it."""
+    what is known of it. `%FILTER_STATE%` says it in the words of Istio's workload metadata."""
 
     __slots__ = ("peer",)
 
@@ -42,7 +42,21 @@ class KnownPeer:
         self.peer = peer
 
     def __str__(self) -> str:
-        return f"{self.peer.namespace}/{self.peer.workload}"
+        return ",".join([f"{name}={value}" for name, value in self.as_json().items()])
+
+    def as_json(self) -> dict[str, str]:
+        peer = self.peer
+        said = {
+            "workload": peer.workload,
+            "name": peer.instance,
+            "cluster": peer.cluster,
+            "namespace": peer.namespace,
+            "service": peer.canonical_service,
+            "revision": peer.canonical_revision,
+            "app": peer.app,
+            "version": peer.version,
+        }
+        return {name: value for name, value in said.items() if value}
 
 
 def build(config: PeerMetadata, context: FilterContext) -> Filter:

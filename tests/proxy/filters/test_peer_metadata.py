@@ -22,10 +22,12 @@ from proxy.filters.peer_metadata import (
     MAX_PEERS,
     METADATA,
     UPSTREAM_PEER,
+    KnownPeer,
     build,
 )
 from proxy.http.headers import Headers
 from proxy.http.message import Response
+from proxy.l7.format import compile_header_value
 from tests.support.filters import FakeStream, context, request
 
 HEADERS: list[Any] = [{"istio_headers": {}}]
@@ -120,7 +122,6 @@ def test_an_answer_is_read_and_passed_on_without() -> None:
     pairs = ((ID, b"i"), (METADATA, header_of(CART)))
     assert answered(outbound, stream, *pairs).headers.shape.names == (b"a",)
     assert stream.filter_state[UPSTREAM_PEER].peer == CART
-    assert str(stream.filter_state[UPSTREAM_PEER]) == "goods/cart-v2"
 
 
 def test_one_peer_is_one_object_while_there_are_few() -> None:
@@ -153,6 +154,22 @@ def test_long_words_are_understood_but_not_kept() -> None:
     first, second = (stream.filter_state[DOWNSTREAM_PEER] for stream in streams)
     assert first.peer == second.peer == Peer(namespace="goods")
     assert first is not second
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        (":PLAIN", b"workload=cart-v2,name=cart-v2-x,namespace=goods,service=cart"),
+        ("", b'{"name":"cart-v2-x","namespace":"goods","service":"cart","workload":"cart-v2"}'),
+        (":FIELD:workload", b"cart-v2"),
+        (":FIELD:cluster", b""),
+    ],
+)
+def test_what_logs_say_of_a_peer(how: str, said: bytes) -> None:
+    """As Istio's `WorkloadMetadataObject` has it."""
+    known = KnownPeer(Peer("cart-v2", "goods", "cart", instance="cart-v2-x"))
+    stream: Any = SimpleNamespace(filter_state={DOWNSTREAM_PEER: known})
+    assert compile_header_value(f"%FILTER_STATE(downstream_peer{how})%")(stream) == said
 
 
 def test_nothing_to_do() -> None:
