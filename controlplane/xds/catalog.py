@@ -27,6 +27,7 @@ from controlplane.xds import wire
 from controlplane.xds.host_routes import HostRoutes, is_alike
 from controlplane.xds.kept import Column, Kept
 from controlplane.xds.troubles import Trouble
+from controlplane.xds.views import Views
 from protos.frozen import frozen
 from protos.types import CDS, EDS, RDS, VHDS
 
@@ -121,6 +122,7 @@ class Catalog:
         self._routes: Kept[_Routes] = Kept()
         self._layers: Kept[Layer] = Kept()
         self._host_routes = HostRoutes()
+        self._alike = Views()
         self._troubles: dict[Hashable, tuple[Trouble, ...]] = {}
         self.restate: Callable[[], None] = lambda: None
         self.use(mesh)
@@ -132,12 +134,13 @@ class Catalog:
         known = self._encoded
         self._troubles = {k: found for k, found in self._troubles.items() if known.last(k)}
         self.mesh = mesh
-        self._host_routes.use(mesh.services)
         self._facts.update(mesh.services, (), _Facts.of)
         about = self._facts.values
         pairs = tuple(zip(mesh.services, about, strict=True))
         self.common = tuple([service for service, facts in pairs if facts.common])
         self.own = tuple([service for service, facts in pairs if not facts.common])
+        self._alike.use(self.own)
+        self._host_routes.use((*self.common, *self._alike.views()))
         asked = frozenset([name for facts in about for name in facts.labels])
         labels = asked.union(clients.labels_of_imports(mesh.imports))
         if labels != self.client_labels:
@@ -146,7 +149,7 @@ class Catalog:
     def views(self, client: Client) -> tuple[Service, ...]:
         """What such clients see of the services that are not the same to all."""
         column = self._views.made(client, Column)
-        column.update(self.own, (), lambda service, _: clients.seen_by(service, client))
+        column.update(self.own, (), lambda service, _: self._alike.seen(service, client))
         return tuple(view for view in column.values if view is not None)
 
     # ------------------------------------------------------------------ clusters, endpoints
