@@ -32,7 +32,7 @@ class _Of(NamedTuple):
     """The resources of one message. needed: clusters for which nobody asks."""
 
     message: Listener | RouteConfiguration
-    asks: bool
+    asks: tuple[str, ...] | None
     resources: tuple[Resource, ...]
     needed: frozenset[str]
 
@@ -79,13 +79,13 @@ def _of_place(place: Place, last: _Of | None) -> _Of:
 def _of_table(table: RouteConfiguration, last: _Of | None) -> _Of:
     if not demanded.is_fetched(table):
         whole = encode(RDS, table.name, table.SerializeToString(deterministic=True))
-        return _Of(table, False, _kept((whole,), last), demanded.copied_to(table))
+        return _Of(table, None, _kept((whole,), last), demanded.copied_to(table))
     text = on_demand.fetched(table).SerializeToString(deterministic=True)
     made = [encode(RDS, table.name, text)]
     for host, aliases in demanded.hosts(table):
         one = encode(VHDS, host.name, host.SerializeToString(deterministic=True))
         made.append(replace(one, aliases=aliases))
-    return _Of(table, False, _kept(tuple(made), last), frozenset())
+    return _Of(table, None, _kept(tuple(made), last), frozenset())
 
 
 def _kept(made: tuple[Resource, ...], last: _Of | None) -> tuple[Resource, ...]:

@@ -133,6 +133,15 @@ def cidr(message: address_pb2.CidrRange, path: str) -> CidrRange:
     return CidrRange(str(network.network_address), network.prefixlen)
 
 
+def text_range(text: str, path: str) -> CidrRange:
+    """Of `10.0.0.0/8`."""
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        raise Rejected(path, f"`{text}` is no range of IPs") from None
+    return CidrRange(str(network.network_address), network.prefixlen)
+
+
 def cidrs(messages: Iterable[address_pb2.CidrRange], path: str) -> tuple[CidrRange, ...]:
     return tuple(cidr(each, f"{path}[{i}]") for i, each in enumerate(messages))
 

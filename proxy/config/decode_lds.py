@@ -16,7 +16,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 )
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
-from proxy.config import decode_ports, decode_tls
+from proxy.config import decode_ports, decode_tls, structs
 from proxy.config.decode_access_log import access_logs
 from proxy.config.decode_common import (
     choice,
@@ -25,6 +25,7 @@ from proxy.config.decode_common import (
     optional_seconds,
     seconds_or,
     struct,
+    text_range,
     type_name,
     unpack,
     unsupported_type,
@@ -42,6 +43,7 @@ from proxy.config.decode_tcp import tcp_proxy
 from proxy.config.fields import UNSUPPORTED
 from proxy.config.filters import DECODERS, FilterDecoders
 from proxy.config.model import (
+    CidrRange,
     Explanations,
     FilterChain,
     FilterChainMatch,
@@ -127,10 +129,23 @@ def listener(
         proxy_protocol=proxied[0] if proxied else None,
         socket_options=(*(TRANSPARENT if transparent else ()), *options),
         asks=ON_DEMAND in message.metadata.filter_metadata,
+        asks_within=_asks_within(message, path),
         additional_addresses=tuple(
             _address(each, at(path, f"additional_addresses[{i}].address"))
             for i, each in enumerate(message.additional_addresses)
         ),
+    )
+
+
+def _asks_within(message: listener_pb2.Listener, path: str) -> tuple[CidrRange, ...]:
+    if ON_DEMAND not in message.metadata.filter_metadata:
+        return ()
+    path = at(path, f"metadata.filter_metadata[{ON_DEMAND}]")
+    said = struct(message.metadata.filter_metadata[ON_DEMAND])
+    given = structs.fields(said, path, ("ranges",))
+    return tuple(
+        text_range(one, f"{path}.ranges[{i}]")
+        for i, one in enumerate(structs.texts(given, "ranges", path))
     )
 
 

@@ -4,8 +4,9 @@
     a listener that hands on               its address _ PORT   0.0.0.0_3306
     one of all addresses, which asks       ADDRESS _ PORT       10.96.0.3_3306
 
-Each is asked for once, as long as it is not forgotten; a listener that is not there leaves the
-connection to the one it came to. It knows neither xDS nor what listeners do.
+Addresses are asked for where the mesh has any (`Listener.asks_within`): what is outside waits for
+no control plane. Each is asked for once, as long as it is not forgotten; a listener that is not
+there leaves the connection to the one it came to. It knows neither xDS nor what listeners do.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Asking:
         config = runtime.config
         address = config.address.host if config.use_original_dst else host
         name = f"{address}_{port}"
-        if name == config.name:
+        if name == config.name or not (runtime.asks_within is None or runtime.asks_within(host)):
             return False
         then = partial(self._on_answer, sock, info)
         asked = self._demand.wait((LDS, name), then, TIMEOUT_S, info.remote[0])

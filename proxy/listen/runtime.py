@@ -14,6 +14,7 @@ from proxy.config.model.listeners import PortRanges
 from proxy.connection import ConnectionInfo
 from proxy.listen.chain_match import ChainTable
 from proxy.listen.connection_log import Logger
+from proxy.match import within
 
 if TYPE_CHECKING:
     from proxy.tls.contexts import ServerTls
@@ -48,6 +49,7 @@ class ChainRuntime(Protocol):
 
 class ListenerRuntime:
     __slots__ = (
+        "asks_within",
         "chains",
         "config",
         "loggers",
@@ -66,6 +68,7 @@ class ListenerRuntime:
         """loggers: of its connections. Raises ChainMatchError when the chains cannot be told
         apart."""
         self.config = config
+        self.asks_within = within(config.asks_within) if config.asks_within else None
         self.loggers = loggers
         self.chains = tuple(chains)
         self.table: ChainTable[ChainRuntime] = ChainTable(

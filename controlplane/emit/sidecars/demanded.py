@@ -22,24 +22,25 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from controlplane.emit import names, on_demand
-from controlplane.emit.sidecars import tables
+from controlplane.emit.sidecars import ranges, tables
 from controlplane.emit.sidecars.capture import VIRTUAL_OUTBOUND
 from controlplane.emit.words import packed
 from protos.frozen import frozen
 
 ASKS = "weft.on_demand"
-"""The namespace of a listener's metadata: who is handed a connection asks for a better listener."""
+"""The namespace of a listener's metadata: who is handed a connection asks for a better listener.
+Its field `ranges` says for which addresses there may be one."""
 
 
 @frozen
 class Place:
     """A listener under the name by which it is asked for, if it is not there from the start. asks:
-    connections that come to it ask on."""
+    connections that come to it ask on, if they go to one of these ranges; (): wherever they go."""
 
     name: str
     message: Listener
     held: bool
-    asks: bool = False
+    asks: tuple[str, ...] | None = None
     address: str = ""
 
 
@@ -54,26 +55,34 @@ def places(listeners: Iterable[Listener], wildcard: str) -> Iterator[Place]:
             continue
         if one.name == VIRTUAL_OUTBOUND:
             outbound = one
-        yield Place(one.name, one, True, one is outbound)
-    asking = {port for _, port, addresses in handed_to if wildcard not in addresses}
+        yield Place(one.name, one, True, () if one is outbound else None)
+    apart: dict[int, list[str]] = {}
+    for _, port, addresses in handed_to:
+        if wildcard not in addresses:
+            apart.setdefault(port, []).extend(addresses)
+    asking = {port: ranges.around(found) for port, found in apart.items()}
     for one, port, addresses in handed_to:
         if wildcard in addresses:
-            yield Place(one.name, one, False, port in asking)
+            yield Place(one.name, one, False, asking.get(port))
             continue
         for address in addresses:
             yield Place(names.listener(address, port), one, False, address=address)
     if outbound is not None:
         shared = {port for _, port, addresses in handed_to if wildcard in addresses}
-        for port in sorted(asking - shared):
-            yield Place(names.listener(wildcard, port), outbound, False, True, wildcard)
+        for port in sorted(asking.keys() - shared):
+            name = names.listener(wildcard, port)
+            yield Place(name, outbound, False, asking[port], wildcard)
 
 
 def listener(place: Place) -> Listener:
     """The message of a place."""
     made = Listener()
     made.CopyFrom(place.message)
-    if place.asks:
-        made.metadata.filter_metadata[ASKS].SetInParent()
+    if place.asks is not None:
+        said = made.metadata.filter_metadata[ASKS]
+        said.SetInParent()
+        if place.asks:
+            said.update({"ranges": list(place.asks)})
     if made.name == place.name:
         return made
     made.name = place.name

@@ -207,7 +207,8 @@ class Listener:
     """not_for_tls, not_for_http: destination ports of connections into which the inspector does not
     look. transparent: connections keep their destination as the socket's own address (TPROXY).
     asks: there may be listeners that serve some of its connections better, and that are asked for
-    by name. additional_addresses: where it listens, too."""
+    by name; asks_within: only connections to these addresses, if any are said.
+    additional_addresses: where it listens, too."""
 
     name: str
     address: SocketAddress
@@ -234,6 +235,7 @@ class Listener:
     proxy_protocol: ProxyProtocolIn | None = None
     socket_options: tuple[SocketOption, ...] = ()
     asks: bool = False
+    asks_within: tuple[CidrRange, ...] = ()
     additional_addresses: tuple[SocketAddress, ...] = ()
 
     @property

@@ -12,6 +12,7 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_components_pb2 import VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.any_pb2 import Any as Packed
+from google.protobuf.json_format import MessageToDict
 
 from controlplane.emit import on_demand
 from controlplane.emit.envoy import emit
@@ -201,16 +202,16 @@ def test_a_port_is_asked_at_addresses_only_where_some_service_has_one() -> None:
         "name: some", "name: http-b"
     )
     made = snapshot(meshed(http))
-    asks = {
-        name: "weft.on_demand" in _message(Listener, one).metadata.filter_metadata
+    said = {
+        name: MessageToDict(_message(Listener, one).metadata).get("filterMetadata")
         for name, one in made.of(LDS).items()
     }
-    assert asks == {
-        "virtualOutbound": True,
-        "0.0.0.0_80": False,
-        "0.0.0.0_83": False,
-        "0.0.0.0_3306": True,
-        "10.96.0.1_3306": False,
+    assert said == {
+        "virtualOutbound": {"weft.on_demand": {}},
+        "0.0.0.0_80": None,
+        "0.0.0.0_83": None,
+        "0.0.0.0_3306": {"weft.on_demand": {"ranges": ["10.96.0.0/16"]}},
+        "10.96.0.1_3306": None,
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from protos.types import LDS
 from proxy import demand as demands
-from proxy.config.model import Listener, SocketAddress
+from proxy.config.model import CidrRange, Listener, SocketAddress
 from proxy.connection import ConnectionInfo
 from proxy.demand import Demand
 from proxy.listen.asking import TIMEOUT_S, Asking
@@ -82,6 +82,18 @@ def test_at_a_port_each_address_is_asked_for(scene: Scene) -> None:
     assert scene.asked == ["10.96.0.3_3306", "fd00::1_3306"]
     scene.settle(**{"10.96.0.3_3306": False, "fd00::1_3306": True})
     assert scene.went_on == [("10.96.0.3", True), ("fd00::1", True)]
+
+
+def test_addresses_where_the_mesh_has_none_are_not_asked_for(scene: Scene) -> None:
+    ranges = (CidrRange("10.96.0.0", 16), CidrRange("fd00::", 64))
+    config = Listener("0.0.0.0_3306", SocketAddress("0.0.0.0", 3306), asks=True, asks_within=ranges)
+    port = ListenerRuntime(config, [])
+    for outside in ("203.0.113.7", "10.97.0.1", "fd01::1"):
+        assert not scene.comes(port, outside)
+    assert scene.asked == []
+    assert scene.comes(port, "10.96.255.1")
+    assert scene.comes(port, "fd00::1")
+    assert scene.asked == ["10.96.255.1_3306", "fd00::1_3306"]
 
 
 def test_who_has_come_to_its_own_listener_waits_for_nothing(scene: Scene) -> None:
