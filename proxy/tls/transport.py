@@ -136,6 +136,11 @@ class TlsTransport(SocketTransport):
             return
         super().write(data)
 
+    def _say(self) -> None:
+        if self._first and not self._closing and self._was_reset():
+            return  # as in `write`
+        super()._say()
+
     def _put(self, data: bytes, sent: int) -> int:
         done = self.session.write(data, sent)
         if self._corked:

@@ -35,7 +35,6 @@ ELSE_BRANCHES = {
 }
 """Alternatives of a oneof that are what is left when it is none of the others."""
 READ_BY_THE_DECODERS = {
-    "Peer.instance": "decode_peer_metadata tells it to others",
     "RouteConfiguration.validate_clusters": "config.references checks the clusters by it",
 }
 ROOTS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +65,25 @@ def upstream(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TcpServ
 
 
 def test_the_log_names_our_certificate(upstream: TcpServer, tmp_path: Path) -> None:
-    """In TLS 1.2 within the handshake, in TLS 1.3 when a request is on its way already."""
+    """In TLS 1.2 within the handshake, in TLS 1.3 when a request is on its way already: one that
+    is written into a reset is answered by it, and OpenSSL reads no reason then."""
     log, port = tmp_path / "access", free_port()
     bootstrap = static([http_listener(port, log)], [cluster(tmp_path, upstream.port, EXPIRED)])
     with weft_proxy(bootstrap, tmp_path) as proxy:
-        with dial(port) as sock:
-            sock.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-            assert sock.recv(4096).startswith(b"HTTP/1.1 503")
-        eventually(lambda: log.exists() and log.read_text() != "", what="a line")
-        line = log.read_text()
-        assert line.startswith(("503 UF TLS_error:", "503 UC TLS_error:")), line
+        line = ""
+        for tries in range(1, 6):
+            with dial(port) as sock:
+                sock.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+                assert sock.recv(4096).startswith(b"HTTP/1.1 503")
+            line = eventually(partial(line_of, log, tries), what="a line")
+            assert line.startswith(("503 UF TLS_error:", "503 UC TLS_error:")), line
+            if "certificate_expired" in line:
+                break
         assert "certificate_expired" in line
         assert f"our_certificate_is_{OURS},_serial_" in line
-        assert proxy.stats()["cluster.up.ssl.connection_error"] == 1
+        assert proxy.stats()["cluster.up.ssl.connection_error"] >= 1
+
+
+def line_of(log: Path, number: int) -> str:
+    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+    return lines[number - 1] if len(lines) >= number and lines[-1].endswith("\n") else ""
