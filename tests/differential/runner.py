@@ -34,12 +34,12 @@ class Runner:
         await asyncio.gather(*(self._one(batch, room) for batch in self._batches))
 
     async def _one(self, batch: list[Scenario], room: asyncio.Semaphore) -> None:
+        """What goes wrong here is this batch's: the others are judged all the same."""
         async with room:
             try:
                 for verdict in await judge(batch, self._judges):
                     self._verdicts[verdict.scenario.name].set_result(verdict)
-            except BaseException as failure:
+            except Exception as failure:
                 for scenario in batch:
                     if not self._verdicts[scenario.name].done():
                         self._verdicts[scenario.name].set_exception(failure)
-                raise

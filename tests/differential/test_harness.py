@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from tests.differential import runner
 from tests.differential import scenario as scenarios
-from tests.differential.batch import batches
+from tests.differential.batch import Judges, Verdict, batches
 from tests.differential.compare import Difference, differences
 from tests.differential.configure import Place, bootstrap, placed
 from tests.differential.record import cleaned, counted
 from tests.differential.requests import read_request
+from tests.differential.runner import Runner
 from tests.differential.scenario import Scenario, Yaml, build
 from tests.differential.statistics import named
 
@@ -111,6 +113,19 @@ def test_batches_keep_fragments_apart_and_some_scenarios_alone() -> None:
     ]
     named = [[one.name for one in batch] for batch in batches(listed, size=3)]
     assert named == [["s0", "s1", "s2"], ["s3", "s4"], ["r1", "r2"], ["only"]]
+
+
+def test_trouble_of_one_batch_leaves_the_others_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def judged(batch: list[Scenario], _: Judges) -> list[Verdict]:
+        if batch[0].name == "broken":
+            raise OSError("no such program")
+        return [Verdict(scenario) for scenario in batch]
+
+    monkeypatch.setattr(runner, "judge", judged)
+    found = Runner([_scenario("broken", alone=True), _scenario("fine")], cast("Judges", None))
+    assert found.verdict("fine", 60).equal
+    with pytest.raises(OSError, match="no such program"):
+        found.verdict("broken", 60)
 
 
 def test_a_stat_prefix_of_its_own_puts_a_scenario_alone() -> None:

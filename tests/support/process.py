@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.support.wait import eventually
 
 START_DEADLINE_S = 120.0
 STOP_DEADLINE_S = 60.0
+SPAWN_AGAIN_S = 0.5
 
 
 class ProcessFailed(AssertionError):
@@ -52,8 +54,13 @@ class ProxyProcess:
 
     def start(self) -> Self:
         """Starts it and waits until `/ready` says 200. ProcessFailed if it ends before."""
-        with self.log_path.open("ab") as log:
-            self._child = subprocess.Popen(self.command, stdout=log, stderr=log)
+        try:
+            self._child = self._spawned()
+        except OSError as failure:  # of the machine, not of the program: seen once in 10,000 starts
+            time.sleep(SPAWN_AGAIN_S)
+            self._child = self._spawned()
+            with self.log_path.open("a") as log:
+                log.write(f"started at the second try: {failure}\n")
         try:
             eventually(self._is_ready, START_DEADLINE_S, f"{self.command[0]} ready; {self.log}")
         except BaseException:
@@ -86,6 +93,10 @@ class ProxyProcess:
         """Counters and gauges by Envoy's names."""
         pairs = (line.partition(": ") for line in self.admin("/stats").body.splitlines())
         return {name: int(value) for name, _, value in pairs if value.isdigit()}
+
+    def _spawned(self) -> subprocess.Popen[bytes]:
+        with self.log_path.open("ab") as log:
+            return subprocess.Popen(self.command, stdout=log, stderr=log)
 
     def _is_ready(self) -> bool:
         assert self._child is not None
