@@ -26,7 +26,8 @@ from controlplane.kinds.selectors import (
     one_way_of_choosing,
 )
 
-Mode = Literal["CLIENT_AND_SERVER", "CLIENT", "SERVER"]
+Direction = Literal["CLIENT", "SERVER"]
+Mode = Literal["CLIENT_AND_SERVER", Direction]
 _MODE = enum("CLIENT_AND_SERVER", "CLIENT", "SERVER")
 METRICS = (
     "ALL_METRICS",
@@ -51,6 +52,9 @@ class ProviderRef(Record):
 @record
 class ModeSelector(Record):
     mode: Mode = optional(_MODE, "CLIENT_AND_SERVER")
+
+    def takes(self, direction: Direction) -> bool:
+        return self.mode in (direction, "CLIENT_AND_SERVER")
 
 
 # --------------------------------------------------------------------------- tracing

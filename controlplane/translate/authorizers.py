@@ -8,6 +8,7 @@ from dataclasses import replace
 from controlplane.kinds.mesh_config import ExtAuthz, ExtAuthzHttp, ExtensionProvider
 from controlplane.mesh.model import Service
 from controlplane.mesh.policy import Authorizer, BodyLimit
+from controlplane.translate.telemetry_providers import host_of
 
 DEFAULT_TIMEOUT_S = 600.0
 """Istio's, a placeholder: the service's own DestinationRule is meant to limit it."""
@@ -27,7 +28,7 @@ def authorizers(
 
 def _made(name: str, item: ExtAuthz, known: dict[str, Service]) -> Authorizer:
     """One that is asked over gRPC, unless more is said of it."""
-    host, fault = _host(item, known)
+    host, fault = host_of(item, known)
     return Authorizer(
         name=name,
         protocol="grpc",
@@ -53,18 +54,6 @@ def _over_http(made: Authorizer, item: ExtAuthzHttp) -> Authorizer:
         denied_headers=item.headers_to_downstream_on_deny,
         allowed_headers=item.headers_to_downstream_on_allow,
     )
-
-
-def _host(item: ExtAuthz, known: dict[str, Service]) -> tuple[str, str]:
-    """(host name, what is wrong with it). Istio: HOST, or NAMESPACE/HOST."""
-    namespace, _, host = item.service.rpartition("/")
-    host = host.rstrip(".").lower()
-    service = known.get(host)
-    if service is None or namespace not in ("", service.namespace):
-        return host, f"the mesh has no service {item.service!r}"
-    if item.port not in {port.number for port in service.ports}:
-        return host, f"the service {host!r} has no port {item.port}"
-    return host, ""
 
 
 def _body(item: ExtAuthz) -> BodyLimit | None:

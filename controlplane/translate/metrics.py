@@ -8,22 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
 
 from controlplane.inventory import Snapshot
-from controlplane.kinds.mesh_config import MeshConfigMap
-from controlplane.kinds.telemetry import METRICS, MetricOverride, Metrics, Telemetry
+from controlplane.kinds.mesh_config import ExtensionProvider, MeshConfigMap
+from controlplane.kinds.telemetry import METRICS, Direction, MetricOverride, Metrics, Telemetry
 from controlplane.mesh.metering import METERED, Metered, MetricRule, ScopedMetrics
 from controlplane.mesh.metering import Metrics as Counted
-from controlplane.mesh.scopes import Scope
-from controlplane.translate.index import age
 from controlplane.translate.metric_tags import STANDARD, fault_of_name, fault_of_value
 from controlplane.translate.report import Report
-from controlplane.translate.telemetry_levels import Levels
-from protos.frozen import frozen
-
-KINDS = (MeshConfigMap, Telemetry)
-"""What of a snapshot decides."""
+from controlplane.translate.telemetry_levels import levels, saying, scoped, settings_of
+from controlplane.translate.telemetry_providers import Providers
 
 PROMETHEUS = "prometheus"
 """A provider that everybody has, and the default (Istio)."""
@@ -42,26 +37,18 @@ NAMES: Mapping[str, str] = {
 }
 """Istio's metrics, by their names in Telemetry."""
 
-Mode = Literal["CLIENT", "SERVER"]
-
 
 def build(snapshot: Snapshot, report: Report) -> tuple[ScopedMetrics, ...]:
-    """The first whose scope takes a workload holds for it; without one, and where nobody says
-    anything, all of Istio's metrics are counted."""
-    settings = next(iter(snapshot.of(MeshConfigMap)), None)
-    providers = _Providers.of(settings, report)
-    levels = Levels()
-    for item in sorted(snapshot.of(Telemetry), key=age):
-        if item.spec.metrics:
-            levels.add(item, report)
-            _tell(item, providers, report)
-    made = [ScopedMetrics(scope, _merged(items, providers)) for scope, items in levels.all()]
-    if made and made[-1].scope == Scope():
-        return tuple(made)
-    default = _merged((), providers)
-    if default == METERED and not made:
-        return ()
-    return (*made, ScopedMetrics(Scope(), default))
+    """Where none of them is for a workload, all of Istio's metrics are counted."""
+    settings = settings_of(snapshot)
+    providers = Providers.of(settings, PROMETHEUS, _fault, "nothing is counted for it")
+    default = _default(settings)
+    providers.tell_defaults(settings, "metrics", default, report)
+    items = saying(snapshot, lambda spec: spec.metrics)
+    for item in items:
+        _tell(item, providers, report)
+    merged = partial(_merged, default, providers)
+    return scoped(levels(items, report), merged, METERED, ScopedMetrics)
 
 
 # --------------------------------------------------------------------------- merging
@@ -80,16 +67,16 @@ class _Changed:
         return MetricRule(NAMES[metric], self.dropped, removed, tuple(tags))
 
 
-def _merged(items: Iterable[Telemetry], providers: _Providers) -> Metered:
+def _merged(default: tuple[str, ...], providers: Providers, items: Iterable[Telemetry]) -> Metered:
     entries = [one for item in items for one in item.spec.metrics]
     named = [tuple(ref.name for ref in one.providers) for one in entries]
-    last = next((names for names in reversed(named) if names), providers.default)
-    ours = next((name for name in last if name in providers.counting), None)
+    last = next((names for names in reversed(named) if names), default)
+    ours = next((name for name in last if name in providers), None)
     if ours is None:
         return Metered()
     interval_s = None
-    changed: dict[Mode, dict[str, _Changed]] = {"CLIENT": {}, "SERVER": {}}
-    current = providers.default
+    changed: dict[Direction, dict[str, _Changed]] = {"CLIENT": {}, "SERVER": {}}
+    current = default
     for entry, names in zip(entries, named, strict=True):
         current = names or current
         if ours not in current:
@@ -100,13 +87,13 @@ def _merged(items: Iterable[Telemetry], providers: _Providers) -> Metered:
     return Metered(_counted(changed["CLIENT"], interval_s), _counted(changed["SERVER"], interval_s))
 
 
-def _change(changed: Mapping[Mode, dict[str, _Changed]], override: MetricOverride) -> None:
+def _change(changed: Mapping[Direction, dict[str, _Changed]], override: MetricOverride) -> None:
     match = override.match
     if match.custom_metric:
         return
     every = match.metric in ("", "ALL_METRICS")
-    for mode, metrics in changed.items():
-        if match.mode not in (mode, "CLIENT_AND_SERVER"):
+    for direction, metrics in changed.items():
+        if not match.takes(direction):
             continue
         for name in NAMES if every else (match.metric,):
             one = metrics.setdefault(name, _Changed())
@@ -130,14 +117,11 @@ def _counted(changed: Mapping[str, _Changed], interval_s: float | None) -> Count
 # --------------------------------------------------------------------------- what has no effect
 
 
-def _tell(item: Telemetry, providers: _Providers, report: Report) -> None:
+def _tell(item: Telemetry, providers: Providers, report: Report) -> None:
     message = "spec.metrics holds for Weft's proxies; a plain Envoy has its own statistics alone"
     report.info(item, item.spec.at("metrics"), "WeftProxies", message)
     for entry in item.spec.metrics:
-        for one in entry.providers:
-            if one.name not in providers.counting:
-                why = providers.why_not(one.name)
-                report.error(item, one.position, "UnknownProvider", why)
+        providers.tell(item, entry.providers, report)
         for override in entry.overrides:
             _tell_override(item, override, report)
         _tell_interval(item, entry, report)
@@ -174,34 +158,11 @@ def _tell_override(item: Telemetry, override: MetricOverride, report: Report) ->
 # --------------------------------------------------------------------------- providers
 
 
-@frozen
-class _Providers:
-    """counting: those that are Prometheus; known: all names."""
+def _fault(provider: ExtensionProvider) -> str:
+    return "" if provider.prometheus is not None else "is no prometheus"
 
-    default: tuple[str, ...]
-    counting: frozenset[str]
-    known: tuple[str, ...]
 
-    @classmethod
-    def of(cls, settings: MeshConfigMap | None, report: Report) -> _Providers:
-        if settings is None:
-            return cls((PROMETHEUS,), frozenset({PROMETHEUS}), (PROMETHEUS,))
-        config = settings.data.mesh
-        given = config.extension_providers
-        others = {one.name for one in given if one.prometheus is None}
-        counting = {PROMETHEUS, *(one.name for one in given)} - others
-        known = tuple(sorted({PROMETHEUS, *(one.name for one in given)}))
-        chosen = config.default_providers
-        default = chosen.metrics if chosen is not None else None
-        made = cls((PROMETHEUS,) if default is None else default, frozenset(counting), known)
-        for name in made.default:
-            if name not in counting and chosen is not None:
-                message = f"defaultProviders.metrics: {made.why_not(name)}"
-                report.error(settings, chosen.at("metrics"), "UnknownProvider", message)
-        return made
-
-    def why_not(self, name: str) -> str:
-        if name in self.known:
-            return f"the provider {name!r} is no prometheus, and nothing is counted for it"
-        known = ", ".join(self.known)
-        return f"the MeshConfig has no extensionProvider {name!r} (it has {known})"
+def _default(settings: MeshConfigMap | None) -> tuple[str, ...]:
+    chosen = settings.data.mesh.default_providers if settings is not None else None
+    named = chosen.metrics if chosen is not None else None
+    return (PROMETHEUS,) if named is None else named

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Literal
 
 from controlplane.inventory import Snapshot
 from controlplane.kinds.log_providers import FileAccessLog
-from controlplane.kinds.mesh_config import MeshConfig, MeshConfigMap
-from controlplane.kinds.telemetry import AccessLogging, Telemetry
+from controlplane.kinds.mesh_config import ExtensionProvider, MeshConfig, MeshConfigMap
+from controlplane.kinds.telemetry import AccessLogging, Direction, Telemetry
 from controlplane.mesh.position import Position
-from controlplane.mesh.scopes import Scope
 from controlplane.mesh.telemetry import (
     ALWAYS,
     STDOUT,
@@ -27,16 +25,12 @@ from controlplane.mesh.telemetry import (
     ScopedLogs,
 )
 from controlplane.translate import log_filters
-from controlplane.translate.index import age
 from controlplane.translate.log_formats import json_fault, text_fault
 from controlplane.translate.report import Report
-from controlplane.translate.telemetry_levels import Levels
+from controlplane.translate.telemetry_levels import levels, saying, scoped, settings_of
+from controlplane.translate.telemetry_providers import Providers
 from protos.frozen import frozen
 
-KINDS = (MeshConfigMap, Telemetry)
-"""What of a snapshot decides."""
-
-Mode = Literal["CLIENT", "SERVER"]
 BUILT_IN = "envoy"
 """A provider that everybody has (Istio)."""
 
@@ -45,22 +39,15 @@ _OF_MESH = ""
 
 
 def build(snapshot: Snapshot, report: Report) -> tuple[ScopedLogs, ...]:
-    """The first whose scope takes a workload holds for it; without one Istio's log of everything.
-    Empty where nobody says anything."""
-    settings = next(iter(snapshot.of(MeshConfigMap)), None)
-    providers = _Providers.of(settings, report)
-    levels = Levels()
-    for item in sorted(snapshot.of(Telemetry), key=age):
-        if item.spec.access_logging:
-            levels.add(item, report)
-    made = [
-        ScopedLogs(scope, _merged(_entries(items), providers, report))
-        for scope, items in levels.all()
-    ]
-    if made and made[-1].scope == Scope():
-        return tuple(made)
-    default = _merged((), providers, report)
-    return tuple(made) if default == Logs() and not made else (*made, ScopedLogs(Scope(), default))
+    """Where none of them is for a workload, Istio's log of everything is written."""
+    settings = settings_of(snapshot)
+    targets = _Targets.of(settings, report)
+    items = saying(snapshot, lambda spec: spec.access_logging)
+    for item in items:
+        for entry in item.spec.access_logging:
+            targets.providers.tell(item, entry.providers, report)
+    merged = partial(_merged, targets, report)
+    return scoped(levels(items, report), merged, Logs(), ScopedLogs)
 
 
 _Entry = tuple[Telemetry, AccessLogging]
@@ -69,25 +56,22 @@ _Entry = tuple[Telemetry, AccessLogging]
 # --------------------------------------------------------------------------- merging
 
 
-def _entries(items: Iterable[Telemetry]) -> tuple[_Entry, ...]:
-    return tuple((item, one) for item in items for one in item.spec.access_logging)
-
-
-def _merged(entries: tuple[_Entry, ...], providers: _Providers, report: Report) -> Logs:
+def _merged(targets: _Targets, report: Report, items: Iterable[Telemetry]) -> Logs:
+    entries = tuple((item, one) for item in items for one in item.spec.access_logging)
     return Logs(
-        _of_mode("CLIENT", entries, providers, report),
-        _of_mode("SERVER", entries, providers, report),
+        _of_direction("CLIENT", entries, targets, report),
+        _of_direction("SERVER", entries, targets, report),
     )
 
 
-def _of_mode(
-    mode: Mode, entries: tuple[_Entry, ...], providers: _Providers, report: Report
+def _of_direction(
+    direction: Direction, entries: Iterable[_Entry], targets: _Targets, report: Report
 ) -> tuple[AccessLog, ...]:
     """An entry without providers is about those of the entry before it."""
-    ours = [(item, one) for item, one in entries if one.match.mode in (mode, "CLIENT_AND_SERVER")]
-    in_force = _in_force(ours, providers.default)
-    wanted: dict[str, LogTest] = {} if ours else dict.fromkeys(providers.default, ALWAYS)
-    named = providers.default
+    ours = [(item, one) for item, one in entries if one.match.takes(direction)]
+    in_force = _in_force(ours, targets.default)
+    wanted: dict[str, LogTest] = {} if ours else dict.fromkeys(targets.default, ALWAYS)
+    named = targets.default
     for item, entry in ours:
         named = tuple(one.name for one in entry.providers) or named
         for name in named:
@@ -97,9 +81,7 @@ def _of_mode(
                 wanted.pop(name, None)
             elif entry.filter is not None or entry.providers or name not in wanted:
                 wanted[name] = _test(item, entry, report)
-    for item, entry in ours:
-        providers.tell(item, entry, report)
-    found = ((providers.log(name), test) for name, test in wanted.items())
+    found = ((targets.logs.get(name), test) for name, test in wanted.items())
     return tuple(replace(log, wanted=test) for log, test in found if log is not None)
 
 
@@ -128,16 +110,19 @@ def _test(item: Telemetry, entry: AccessLogging, report: Report) -> LogTest:
 
 
 @frozen
-class _Providers:
-    """logs: by the name of a provider, None for one that has no access log of ours."""
+class _Targets:
+    """logs: by the name of a provider, None for what is not written. default: their names where no
+    Telemetry says which."""
 
     default: tuple[str, ...]
     logs: Mapping[str, AccessLog | None]
+    providers: Providers
 
     @classmethod
-    def of(cls, settings: MeshConfigMap | None, report: Report) -> _Providers:
+    def of(cls, settings: MeshConfigMap | None, report: Report) -> _Targets:
+        providers = Providers.of(settings, BUILT_IN, _fault, "nothing is logged by it")
         if settings is None:
-            return cls((_OF_MESH,), {_OF_MESH: AccessLog(), BUILT_IN: AccessLog()})
+            return cls((_OF_MESH,), {_OF_MESH: AccessLog(), BUILT_IN: AccessLog()}, providers)
         config = settings.data.mesh
         logs: dict[str, AccessLog | None] = {BUILT_IN: AccessLog()}
         for one in config.extension_providers:
@@ -146,26 +131,12 @@ class _Providers:
         logs[_OF_MESH] = _of_mesh(settings, config, report)
         chosen = config.default_providers
         default = chosen.access_logging if chosen is not None else ()
-        for name in default:
-            if logs.get(name) is None and chosen is not None:
-                message = f"defaultProviders.accessLogging: {_why_not(name, logs)}"
-                report.error(settings, chosen.at("accessLogging"), "UnknownProvider", message)
-        return cls(default or (_OF_MESH,), logs)
-
-    def log(self, name: str) -> AccessLog | None:
-        return self.logs.get(name)
-
-    def tell(self, item: Telemetry, entry: AccessLogging, report: Report) -> None:
-        for one in entry.providers:
-            if self.logs.get(one.name) is None:
-                report.error(item, one.position, "UnknownProvider", _why_not(one.name, self.logs))
+        providers.tell_defaults(settings, "accessLogging", default, report)
+        return cls(default or (_OF_MESH,), logs, providers)
 
 
-def _why_not(name: str, logs: Mapping[str, AccessLog | None]) -> str:
-    if name in logs:
-        return f"the provider {name!r} is no envoyFileAccessLog, and nothing is logged by it"
-    known = ", ".join(sorted(one for one in logs if one))
-    return f"the MeshConfig has no extensionProvider {name!r} (it has {known})"
+def _fault(provider: ExtensionProvider) -> str:
+    return "" if provider.envoy_file_access_log is not None else "is no envoyFileAccessLog"
 
 
 def _of_mesh(settings: MeshConfigMap, config: MeshConfig, report: Report) -> AccessLog | None:

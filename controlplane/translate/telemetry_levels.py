@@ -6,20 +6,62 @@ the one that selects the workload; of several on one level the oldest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
-from controlplane.kinds.mesh_config import ROOT_NAMESPACE
-from controlplane.kinds.telemetry import Telemetry
+from controlplane.inventory import Snapshot
+from controlplane.kinds.mesh_config import ROOT_NAMESPACE, MeshConfigMap
+from controlplane.kinds.telemetry import Telemetry, TelemetrySpec
 from controlplane.mesh.scopes import Scope
+from controlplane.translate.index import age
 from controlplane.translate.report import Report
 from controlplane.translate.scopes import scope_of
 
+KINDS = (MeshConfigMap, Telemetry)
+"""What of a snapshot decides."""
+
+Level = tuple[Scope, tuple[Telemetry, ...]]
+"""A scope, and all Telemetries that hold for it, the widest first."""
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+def settings_of(snapshot: Snapshot) -> MeshConfigMap | None:
+    return next(iter(snapshot.of(MeshConfigMap)), None)
+
+
+def saying(snapshot: Snapshot, said: Callable[[TelemetrySpec], Sized]) -> tuple[Telemetry, ...]:
+    """Those that say something of the matter, the oldest first."""
+    return tuple(one for one in sorted(snapshot.of(Telemetry), key=age) if said(one.spec))
+
+
+def levels(items: Iterable[Telemetry], report: Report) -> tuple[Level, ...]:
+    """The most specific first. items: the oldest first."""
+    found = _Levels()
+    for item in items:
+        found.add(item, report)
+    return tuple(found.all())
+
+
+def scoped(
+    found: tuple[Level, ...],
+    merged: Callable[[tuple[Telemetry, ...]], T],
+    implied: T,
+    make: Callable[[Scope, T], S],
+) -> tuple[S, ...]:
+    """What the levels come to; the first whose scope takes a workload holds for it. implied: what
+    holds where there is none, so that it needn't be said for everybody."""
+    made = [make(scope, merged(items)) for scope, items in found]
+    rest = merged(())
+    if rest != implied and (not found or found[-1][0] != Scope()):
+        made.append(make(Scope(), rest))
+    return tuple(made)
+
 
 @dataclass(slots=True)
-class Levels:
-    """Added from the oldest on; those that say nothing of the matter are not added."""
-
+class _Levels:
     _chosen: list[tuple[Scope, Telemetry]] = field(default_factory=list)
     _by_namespace: dict[str, Telemetry] = field(default_factory=dict)
 
@@ -33,8 +75,7 @@ class Levels:
             message = f"{older.key} at {older.position} is older and stays in force"
             report.warning(item, item.position, "Conflict", message)
 
-    def all(self) -> Iterator[tuple[Scope, tuple[Telemetry, ...]]]:
-        """The most specific first, each with the Telemetries of all levels, the widest first."""
+    def all(self) -> Iterator[Level]:
         for scope, item in self._chosen:
             yield scope, (*self._wider(item.namespace), item)
         spaces = sorted(self._by_namespace, key=lambda name: (name == ROOT_NAMESPACE, name))

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Literal
 
 from controlplane.inventory import Snapshot
 from controlplane.kinds.mesh_config import MeshConfig, MeshConfigMap
 from controlplane.kinds.objects import Object
-from controlplane.kinds.telemetry import CustomTag, Telemetry, Tracing
+from controlplane.kinds.telemetry import CustomTag, Direction, Telemetry, Tracing
 from controlplane.kinds.trace_providers import (
     OpenTelemetryProvider,
     TracingSettings,
     ZipkinProvider,
 )
 from controlplane.mesh.model import Service
-from controlplane.mesh.scopes import Scope
 from controlplane.mesh.tracing import (
     NOT_TRACED,
     Collector,
@@ -30,19 +28,16 @@ from controlplane.mesh.tracing import (
     Traces,
     TraceTag,
 )
-from controlplane.translate.index import age
 from controlplane.translate.log_formats import text_fault
 from controlplane.translate.report import Report
-from controlplane.translate.telemetry_levels import Levels
+from controlplane.translate.telemetry_levels import levels, saying, scoped, settings_of
+from controlplane.translate.telemetry_providers import Providers, host_of
 from protos.frozen import frozen
-
-KINDS = (MeshConfigMap, Telemetry)
-"""What of a snapshot decides."""
 
 PERCENT = 1.0
 """Istio's, where nobody says how many."""
 
-Mode = Literal["CLIENT", "SERVER"]
+_NOBODY = Collector("", 0)
 
 
 @frozen
@@ -101,37 +96,27 @@ def _over_otlp(name: str, item: OpenTelemetryProvider, known: Mapping[str, Servi
 def _there(
     name: str, item: OpenTelemetryProvider | ZipkinProvider, known: Mapping[str, Service]
 ) -> Known:
-    """Istio: HOST, or NAMESPACE/HOST."""
-    namespace, _, host = item.service.rpartition("/")
-    host = host.rstrip(".").lower()
-    service = known.get(host)
-    if service is None or namespace not in ("", service.namespace):
-        return Known(name, None, f"names {item.service!r}, which is no service of the mesh")
-    if item.port not in {port.number for port in service.ports}:
-        return Known(name, None, f"names the port {item.port}, which {host!r} does not have")
+    host, fault = host_of(item, known)
+    if fault:
+        return Known(name, None, f"reaches nobody ({fault})")
     return Known(name, Collector(host, item.port, max_path=item.max_tag_length))
 
 
 def build(snapshot: Snapshot, known: tuple[Known, ...], report: Report) -> tuple[ScopedTraces, ...]:
-    """The first whose scope takes a workload holds for it; without one there are no spans."""
-    settings = next(iter(snapshot.of(MeshConfigMap)), None)
-    providers = {one.name: one for one in known}
-    default = _default(settings, providers, report)
-    levels = Levels()
-    for item in sorted(snapshot.of(Telemetry), key=age):
-        if item.spec.tracing:
-            levels.add(item, report)
-            _tell(item, providers, report)
-    made = []
-    for scope, items in levels.all():
-        made.append(ScopedTraces(scope, default.over(items, providers)))
-        if not default.tells(items, providers):
+    """Where none of them is for a workload there are no spans."""
+    settings = settings_of(snapshot)
+    providers = Providers({one.name: one.fault for one in known}, "no spans are told by it")
+    default = _default(settings, known)
+    _tell_default(settings, providers, report)
+    items = saying(snapshot, lambda spec: spec.tracing)
+    for item in items:
+        _tell(item, providers, report)
+    found = levels(items, report)
+    for _, holding in found:
+        if not default.tells(holding):
             message = "spec.tracing has no effect: nobody is named who is told of spans"
-            report.warning(items[-1], items[-1].spec.at("tracing"), "NoEffect", message)
-    of_all = default.over((), providers)
-    if of_all != NOT_TRACED and (not made or made[-1].scope != Scope()):
-        made.append(ScopedTraces(Scope(), of_all))
-    return tuple(made)
+            report.warning(holding[-1], holding[-1].spec.at("tracing"), "NoEffect", message)
+    return scoped(found, default.over, NOT_TRACED, ScopedTraces)
 
 
 # --------------------------------------------------------------------------- merging
@@ -139,43 +124,38 @@ def build(snapshot: Snapshot, known: tuple[Known, ...], report: Report) -> tuple
 
 @frozen
 class _Default:
-    """What holds before any Telemetry says more."""
+    """What holds before any Telemetry says more. collectors: of the providers that have one."""
 
     provider: str
     base: Spans
     naming: Traces
+    collectors: Mapping[str, Collector]
 
-    def over(self, items: Iterable[Telemetry], providers: Mapping[str, Known]) -> Traces:
+    def over(self, items: Iterable[Telemetry]) -> Traces:
         said = [one for item in items for one in item.spec.tracing]
-        client = self._of_mode("CLIENT", said, providers)
-        return replace(self.naming, client=client, server=self._of_mode("SERVER", said, providers))
+        client = self._of_direction("CLIENT", said)
+        return replace(self.naming, client=client, server=self._of_direction("SERVER", said))
 
-    def tells(self, items: Iterable[Telemetry], providers: Mapping[str, Known]) -> bool:
+    def tells(self, items: Iterable[Telemetry]) -> bool:
         """Somebody is named, of whatever direction."""
         named = [one.name for item in items for each in item.spec.tracing for one in each.providers]
-        return any(_is_there(name, providers) for name in (self.provider, *named))
+        return any(name in self.collectors for name in (self.provider, *named))
 
-    def _of_mode(
-        self, mode: Mode, said: Iterable[Tracing], providers: Mapping[str, Known]
-    ) -> Spans | None:
+    def _of_direction(self, direction: Direction, said: Iterable[Tracing]) -> Spans | None:
         name, spans, silent = self.provider, self.base, False
         for one in said:
-            if one.match.mode not in (mode, "CLIENT_AND_SERVER"):
+            if not one.match.takes(direction):
                 continue
-            told = [each.name for each in one.providers if _is_there(each.name, providers)]
-            name = told[0] if told else name
+            told = (each.name for each in one.providers if each.name in self.collectors)
+            name = next(told, name)
             if one.disable_span_reporting is not None:
                 silent = one.disable_span_reporting
             spans = _changed(spans, one)
-        found = providers.get(name)
-        if silent or found is None or found.collector is None:
+        collector = self.collectors.get(name)
+        if silent or collector is None:
             return None
-        limit = found.collector.max_path or spans.max_path
-        return replace(spans, collector=found.collector, max_path=limit)
-
-
-def _is_there(name: str, providers: Mapping[str, Known]) -> bool:
-    return name in providers and providers[name].collector is not None
+        limit = collector.max_path or spans.max_path
+        return replace(spans, collector=collector, max_path=limit)
 
 
 def _changed(spans: Spans, said: Tracing) -> Spans:
@@ -209,22 +189,40 @@ def _tag(name: str, tag: CustomTag) -> TraceTag | None:
     return None
 
 
-# --------------------------------------------------------------------------- what is said
-
-
-def _default(
-    settings: MeshConfigMap | None, providers: Mapping[str, Known], report: Report
-) -> _Default:
-    nobody = Collector("", 0)
+def _default(settings: MeshConfigMap | None, known: Iterable[Known]) -> _Default:
+    collectors = {one.name: one.collector for one in known if one.collector is not None}
     if settings is None:
-        return _Default("", Spans(nobody, PERCENT), NOT_TRACED)
+        return _Default("", Spans(_NOBODY, PERCENT), NOT_TRACED, collectors)
     config = settings.data.mesh
     chosen = config.default_providers
     names = chosen.tracing if chosen is not None else ()
-    for name in names:
-        if chosen is not None and not _is_there(name, providers):
-            message = f"defaultProviders.tracing: {_why_not(name, providers)}"
-            report.error(settings, chosen.at("tracing"), "UnknownProvider", message)
+    naming = replace(NOT_TRACED, naming=config.default_config.tracing_service_name)
+    return _Default(names[0] if names else "", _base(config), naming, collectors)
+
+
+def _base(config: MeshConfig) -> Spans:
+    said = config.default_config.tracing
+    if said is None:
+        return Spans(_NOBODY, PERCENT)
+    return Spans(
+        _NOBODY,
+        PERCENT if said.sampling is None else said.sampling,
+        _tags(said.custom_tags),
+        said.enable_istio_tags is not False,
+        max_path=said.max_path_tag_length,
+    )
+
+
+# --------------------------------------------------------------------------- what is said
+
+
+def _tell_default(settings: MeshConfigMap | None, providers: Providers, report: Report) -> None:
+    if settings is None:
+        return
+    config = settings.data.mesh
+    chosen = config.default_providers
+    names = chosen.tracing if chosen is not None else ()
+    providers.tell_defaults(settings, "tracing", names, report)
     if config.enable_tracing and not names:
         message = (
             "enableTracing: nobody is named who is told; spans are made where "
@@ -236,39 +234,16 @@ def _default(
         report.warning(settings, config.at("defaultProviders"), "NoEffect", message)
     if config.default_config.tracing is not None:
         _tell_tags(settings, config.default_config.tracing, report)
-    name = names[0] if names else ""
-    return _Default(name, _base(config, nobody), _naming(config))
 
 
-def _base(config: MeshConfig, nobody: Collector) -> Spans:
-    said = config.default_config.tracing
-    if said is None:
-        return Spans(nobody, PERCENT)
-    return Spans(
-        nobody,
-        PERCENT if said.sampling is None else said.sampling,
-        _tags(said.custom_tags),
-        said.enable_istio_tags is not False,
-        max_path=said.max_path_tag_length,
-    )
-
-
-def _naming(config: MeshConfig) -> Traces:
-    naming = config.default_config.tracing_service_name
-    return replace(NOT_TRACED, naming=naming)
-
-
-def _tell(item: Telemetry, providers: Mapping[str, Known], report: Report) -> None:
+def _tell(item: Telemetry, providers: Providers, report: Report) -> None:
     """Of what it says there, what has no effect, and why."""
     for one in item.spec.tracing:
-        for provider in one.providers:
-            if not _is_there(provider.name, providers):
-                why = _why_not(provider.name, providers)
-                report.error(item, provider.position, "UnknownProvider", why)
+        providers.tell(item, one.providers, report)
         if one.disable_context_propagation:
             message = "disableContextPropagation has no effect: the trace always goes on"
             report.warning(item, one.at("disableContextPropagation"), "NoEffect", message)
-        there = [each for each in one.providers if _is_there(each.name, providers)]
+        there = [each for each in one.providers if each.name in providers]
         for provider in there[1:]:
             message = f"{provider.name!r} is told of nothing: spans go to {there[0].name!r} alone"
             report.warning(item, provider.position, "NoEffect", message)
@@ -285,10 +260,3 @@ def _tell_tags(item: Object, said: Tracing | TracingSettings, report: Report) ->
         elif _tag(name, tag) is None:
             message = f"customTags: {name!r} has no value: the tag is left out"
             report.warning(item, place, "NoEffect", message)
-
-
-def _why_not(name: str, providers: Mapping[str, Known]) -> str:
-    if name in providers:
-        return f"the provider {name!r} {providers[name].fault}, and no spans are told by it"
-    there = ", ".join(sorted(providers)) or "none"
-    return f"the MeshConfig has no extensionProvider {name!r} (it has {there})"

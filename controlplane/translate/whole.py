@@ -75,6 +75,7 @@ from controlplane.translate.pods.workloads import PodWorkloads
 from controlplane.translate.report import Report
 from controlplane.translate.scopes import Population
 from controlplane.translate.sidecars import Sidecars
+from controlplane.translate.telemetry_levels import KINDS as TELLING
 
 
 def build(
@@ -141,7 +142,7 @@ def _mesh(snapshot: Snapshot, trust_domain: str, memo: Memo, report: Report) -> 
         pods=in_pods,
         published=ruled.published,
         rule_filters=edges.rule_filters,
-        metrics=memo.once("metrics", metrics.build, snapshot.only(*metrics.KINDS), report),
+        metrics=memo.once("metrics", metrics.build, snapshot.only(*TELLING), report),
         traces=_traces(snapshot, plain, memo, report),
     )
 
@@ -151,7 +152,7 @@ def _traces(
 ) -> tuple[ScopedTraces, ...]:
     configs = snapshot.of(MeshConfigMap)
     known = memo.once("collectors", tracing.collectors, configs, plain)
-    return memo.once("traces", tracing.build, snapshot.only(*tracing.KINDS), known, report)
+    return memo.once("traces", tracing.build, snapshot.only(*TELLING), known, report)
 
 
 def _names_in(services: tuple[Service, ...]) -> tuple[tuple[str, str], ...]:
@@ -248,11 +249,10 @@ def _settings(
     snapshot: Snapshot, subsets: Hosts, limits: TlsLimits, memo: Memo, report: Report
 ) -> _Settings:
     of = snapshot.of
-    logging = snapshot.only(*telemetry.KINDS)
     return _Settings(
         memo.once("imports", imports.build, of(Sidecar), report),
         memo.once("patches", patches.build, of(EnvoyFilter), of(MeshConfigMap), report),
         memo.once("interception", interception.of_mesh, of(MeshConfigMap)),
         memo.once("sidecar scopes", interception.of_sidecars, of(Sidecar), subsets, limits, report),
-        memo.once("telemetry", telemetry.build, logging, report),
+        memo.once("telemetry", telemetry.build, snapshot.only(*TELLING), report),
     )

@@ -127,7 +127,7 @@ def test_a_gateway_is_chosen_by_its_name() -> None:
     parsed = parse(text, "m.yaml")
     mesh, _ = build(Snapshot(parsed.objects), "cluster.local")
     chosen = [one.logs for one in mesh.logs if one.scope.takes("default", {GATEWAY_NAME: "edge"})]
-    assert chosen == [Logs((), ()), Logs()]
+    assert chosen == [Logs((), ())]
     assert not mesh.logs[0].scope.takes("default", {"app": "web"})
 
 

@@ -121,7 +121,7 @@ def test_what_has_no_effect_is_said() -> None:
     assert found.client is None
     told = said(statuses)
     for reason, words in (
-        ("UnknownProvider", "names 'gone.default', which is no service of the mesh"),
+        ("UnknownProvider", "reaches nobody (the mesh has no service 'gone.default')"),
         ("UnknownProvider", "the provider 'old' is neither opentelemetry nor zipkin"),
         ("UnknownProvider", "the provider 'log' is neither opentelemetry nor zipkin"),
         ("UnknownProvider", "the MeshConfig has no extensionProvider 'none'"),
