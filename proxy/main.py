@@ -11,7 +11,7 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import uvloop
 import yaml
 
+from protos.types import LDS
 from proxy.admin.view import AdminView, DumpedResource, ServerState
 from proxy.compile.clusters import Placement
 from proxy.compile.health import Watches
@@ -384,9 +385,9 @@ class Proxy:
         runtimes: dict[str, ListenerRuntime] = {}
         for name, one in self.runtime.listeners.items():
             try:
-                loggers = [self._make_logger(log) for log in one.config.access_log]
+                loggers = [self.runtime.logger(log) for log in one.config.access_log]
                 runtimes[name] = ListenerRuntime(one.config, one.chains, one.default, loggers)
-            except ChainMatchError as error:
+            except (ChainMatchError, OSError) as error:
                 problems[f"listener {name}"] = f"listener {name}: {error}"
         self.held_back = not self.checked and self.runtime.clusters.warming()
         if not self.held_back:
@@ -397,7 +398,7 @@ class Proxy:
         fetching = {
             name: one.ignore_port_in_host_matching for name, one in routes if one.fetches_hosts
         }
-        self.demand.settle(fetching, snapshot.answers)
+        self.demand.settle(fetching, snapshot.answers, _unusable(snapshot, runtimes, problems))
         self._follow_revocations()
         for name, problem in problems.items():
             if self.serving and self.problems.get(name) != problem:
@@ -464,6 +465,17 @@ class Proxy:
     async def _until_quiet(self, end: float) -> None:
         while self.worker.busy and monotonic() < end:  # noqa: ASYNC110 — an end is not an event
             await asyncio.sleep(0.02)
+
+
+def _unusable(
+    snapshot: Snapshot, in_force: Container[str], problems: Mapping[str, str]
+) -> dict[tuple[str, str], str]:
+    """Listeners that are there and not in force in any version, and why."""
+    why = dict(snapshot.refused)
+    for name in snapshot.listeners:
+        if name not in in_force:
+            why[(LDS, name)] = problems.get(f"listener {name}", "is not in force")
+    return why
 
 
 def _identity(config: Bootstrap, options: ProxyOptions) -> Identity | None:

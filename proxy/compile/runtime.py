@@ -51,6 +51,7 @@ from proxy.upstream.asking import Asker
 from proxy.upstream.tcp import OpenTcp, open_tcp
 
 if TYPE_CHECKING:
+    from proxy.compile.access_logs import GrpcLogs
     from proxy.compile.tracing import Tracers
     from proxy.l7.tracing import Tracing
 
@@ -85,6 +86,7 @@ class Runtime:
         self._demand = demand
         self._last_requests: dict[str, int] = {}
         self._tracers: Tracers | None = None
+        self._grpc_logs: GrpcLogs | None = None
         self.denials = Denials()
         self.clusters = Clusters(stats, worker.random, open_connection, watches)
         self._asker = Asker(self.clusters.running, worker.call_later)
@@ -195,7 +197,7 @@ class Runtime:
     def _tcp_manager(
         self, config: TcpProxy, listener: Listener, own_uri: bytes, guards: Guards | None
     ) -> TcpManager:
-        loggers = tuple(self._make_logger(log) for log in config.access_log)
+        loggers = tuple(self.logger(log) for log in config.access_log)
         return TcpManager(
             config,
             self._tcp_connections,
@@ -212,6 +214,17 @@ class Runtime:
             self._demand,
         )
 
+    def logger(self, config: AccessLog) -> Logger:
+        """Raises OSError when its file can't be opened."""
+        if config.grpc is None:
+            return self._make_logger(config)
+        if self._grpc_logs is None:
+            from proxy.compile.access_logs import GrpcLogs  # few proxies tell a service
+
+            running = self.clusters.running
+            self._grpc_logs = GrpcLogs(running, self._worker, self._stats, self._node)
+        return self._grpc_logs.logger(config)
+
     def _http_manager(
         self,
         config: HttpConnectionManager,
@@ -219,7 +232,7 @@ class Runtime:
         own_uri: bytes,
         explanations: Explanations,
     ) -> HttpManager:
-        loggers = tuple(self._make_logger(log) for log in config.access_log)
+        loggers = tuple(self.logger(log) for log in config.access_log)
         worker = self._worker
         context = self._context(config, listener, own_uri, explanations)
         tracing = self._tracing(config, listener)

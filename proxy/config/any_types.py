@@ -43,6 +43,8 @@ _MODULES: Mapping[str, str] = {
             "transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport",
             "upstream_proxy_protocol",
         ),
+        ("access_loggers.grpc.v3.HttpGrpcAccessLogConfig", "als"),
+        ("access_loggers.grpc.v3.TcpGrpcAccessLogConfig", "als"),
         ("access_loggers.stream.v3.StderrAccessLog", "stream"),
         ("access_loggers.stream.v3.StdoutAccessLog", "stream"),
         ("early_data.v3.DefaultEarlyDataPolicy", "default_early_data_policy"),

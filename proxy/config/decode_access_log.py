@@ -1,4 +1,6 @@
-"""Decodes access logs: to a file, or to the standard streams. Formats stay text until compiled."""
+"""Decodes access logs: to a file, to the standard streams, to a service. Formats stay text until
+compiled.
+"""
 
 from __future__ import annotations
 
@@ -63,6 +65,18 @@ def _stderr(packed: any_pb2.Any, path: str) -> AccessLog:
     return _formatted("/dev/stderr", message.log_format, f"{path}.log_format")
 
 
+def _http_grpc(packed: any_pb2.Any, path: str) -> AccessLog:
+    from proxy.config.decode_grpc_logs import http_grpc  # few configurations have one
+
+    return AccessLog("", grpc=http_grpc(packed, path))
+
+
+def _tcp_grpc(packed: any_pb2.Any, path: str) -> AccessLog:
+    from proxy.config.decode_grpc_logs import tcp_grpc  # few configurations have one
+
+    return AccessLog("", grpc=tcp_grpc(packed, path))
+
+
 def _formatted(
     to: str, message: substitution_format_string_pb2.SubstitutionFormatString, path: str
 ) -> AccessLog:
@@ -111,4 +125,7 @@ _LOGGERS: Mapping[str, _Decode] = {
         (stream_pb2.StdoutAccessLog, _stdout),
         (stream_pb2.StderrAccessLog, _stderr),
     )
+} | {
+    "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig": _http_grpc,
+    "envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig": _tcp_grpc,
 }

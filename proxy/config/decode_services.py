@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from envoy.config.core.v3 import base_pb2, grpc_service_pb2, http_uri_pb2
@@ -9,6 +10,7 @@ from envoy.config.core.v3 import base_pb2, grpc_service_pb2, http_uri_pb2
 from proxy.config.decode_common import (
     format_string,
     optional_seconds,
+    plain_text,
     seconds,
     seconds_or,
     value_or,
@@ -57,6 +59,17 @@ def grpc_service(message: grpc_service_pb2.GrpcService, path: str) -> GrpcServic
         value_or(inner, "max_receive_message_length", 0) or MAX_ANSWER_BYTES,
         not inner.skip_envoy_headers,
     )
+
+
+def own_grpc_service(message: grpc_service_pb2.GrpcService, path: str) -> GrpcService:
+    """Of a service that is told of no request: its metadata is plain text."""
+    found = grpc_service(message, path)
+    where = f"{path}.initial_metadata"
+    plain = [
+        (name, plain_text(value, f"{where}[{i}].value"))
+        for i, (name, value) in enumerate(found.metadata)
+    ]
+    return replace(found, metadata=tuple(plain))
 
 
 def repeats(message: base_pb2.RetryPolicy, path: str, failures: frozenset[str]) -> Repeats:

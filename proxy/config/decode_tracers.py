@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
-from envoy.config.core.v3 import extension_pb2, grpc_service_pb2, http_service_pb2
+from envoy.config.core.v3 import extension_pb2, http_service_pb2
 from envoy.config.trace.v3 import http_tracer_pb2, opentelemetry_pb2, zipkin_pb2
 from envoy.extensions.tracers.opentelemetry.resource_detectors.v3 import (
     environment_resource_detector_pb2,
@@ -26,10 +25,9 @@ from proxy.config.decode_common import (
     unsupported_type,
     value_or,
 )
-from proxy.config.decode_services import grpc_service, http_uri
+from proxy.config.decode_services import http_uri, own_grpc_service
 from proxy.config.fields import UNSUPPORTED
 from proxy.config.model import tracing as model
-from proxy.config.model.services import GrpcService
 from proxy.config.rejected import Rejected
 
 _OTEL = opentelemetry_pb2.OpenTelemetryConfig
@@ -77,7 +75,7 @@ def _opentelemetry(
     if grpc == http:
         raise Rejected(path, "needs one of grpc_service and http_service")
     return model.OpenTelemetryConfig(
-        _asked(message.grpc_service, f"{path}.grpc_service") if grpc else None,
+        own_grpc_service(message.grpc_service, f"{path}.grpc_service") if grpc else None,
         http_service(message.http_service, f"{path}.http_service") if http else None,
         message.service_name or "unknown_service:envoy",
         _resource(message.resource_detectors, f"{path}.resource_detectors"),
@@ -97,17 +95,6 @@ def http_service(message: http_service_pb2.HttpService, path: str) -> model.Http
             for i, option in enumerate(added)
         ),
     )
-
-
-def _asked(message: grpc_service_pb2.GrpcService, path: str) -> GrpcService:
-    """Its metadata, too."""
-    found = grpc_service(message, path)
-    where = f"{path}.initial_metadata"
-    plain = [
-        (name, plain_text(value, f"{where}[{i}].value"))
-        for i, (name, value) in enumerate(found.metadata)
-    ]
-    return replace(found, metadata=tuple(plain))
 
 
 def _resource(

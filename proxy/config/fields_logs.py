@@ -35,6 +35,15 @@ LOGS: Table = {
     _LOGGERS + "file.v3.FileAccessLog": Fields(
         "path format json_format typed_json_format log_format"
     ),
+    _LOGGERS + "grpc.v3.HttpGrpcAccessLogConfig": Fields(
+        "common_config additional_request_headers_to_log additional_response_headers_to_log "
+        "additional_response_trailers_to_log"
+    ),
+    _LOGGERS + "grpc.v3.TcpGrpcAccessLogConfig": Fields("common_config"),
+    _LOGGERS + "grpc.v3.CommonGrpcAccessLogConfig": Fields(
+        "log_name grpc_service transport_api_version buffer_flush_interval buffer_size_bytes "
+        "filter_state_objects_to_log custom_tags"
+    ),
     _LOGGERS + "stream.v3.StdoutAccessLog": Fields("log_format"),
     _LOGGERS + "stream.v3.StderrAccessLog": Fields("log_format"),
 }

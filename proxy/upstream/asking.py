@@ -262,6 +262,12 @@ def _rule(repeats: Repeats) -> RetryRule | None:
     return RetryRule(RetryPolicy(repeats.retry_on, repeats.most))
 
 
+def tell_origin(headers: Headers) -> None:
+    """That it is a proxy's own, and which machine it comes from."""
+    headers.set(b"x-envoy-internal", b"true")
+    _forward(headers)
+
+
 def _forward(headers: Headers) -> None:
     """A request of the proxy's own says where it comes from (Envoy's async client)."""
     known, own = headers.joined(b"x-forwarded-for"), local_address()

@@ -10,6 +10,7 @@ from protos.frozen import frozen
 from proxy.config.model.common import CidrRange, HeaderValueOption, SocketAddress
 from proxy.config.model.connecting import OriginalSrc, ProxyProtocolIn, SocketOption
 from proxy.config.model.ext_authz import NetworkExtAuthz
+from proxy.config.model.grpc_logs import GrpcLog
 from proxy.config.model.istio import IstioStats
 from proxy.config.model.local_reply import LocalReplyConfig
 from proxy.config.model.log_filter import AccessLogFilter
@@ -22,7 +23,8 @@ from proxy.config.model.tracing import ManagerTracing
 
 @frozen
 class AccessLog:
-    """`FileAccessLog` or stdout. The format is a text format string, or a JSON object of them.
+    """`FileAccessLog` or stdout, or a log over gRPC. The format is a text format string, or a JSON
+    object of them.
 
     omits_empty: what is missing is left out, not '-' or null. wants: the streams that are logged,
     None for all."""
@@ -32,6 +34,7 @@ class AccessLog:
     json_format: Mapping[str, Any] | None = None
     omits_empty: bool = False
     wants: AccessLogFilter | None = None
+    grpc: GrpcLog | None = None
 
 
 @frozen

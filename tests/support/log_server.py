@@ -1,0 +1,62 @@
+"""A server of Envoy's AccessLogService, and of OTLP's logs: it keeps what it is told, in order.
+
+It has a port of 127.0.0.1; what was told is there as plain dictionaries, names as in the .proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent import futures
+from typing import Any, Self
+
+import grpc
+from envoy.service.accesslog.v3 import als_pb2
+from google.protobuf.json_format import MessageToDict
+
+Message = dict[str, Any]
+_MESSAGE = als_pb2.StreamAccessLogsMessage
+
+
+class LogServer:
+    """`with LogServer() as server:` listens. streams: the messages of each. heads: of each stream,
+    as it began."""
+
+    def __init__(self) -> None:
+        self.streams: list[list[Message]] = []
+        self.heads: list[dict[str, str]] = []
+        self._grpc = grpc.server(futures.ThreadPoolExecutor(8))
+        handler = grpc.stream_unary_rpc_method_handler(self._take, _MESSAGE.FromString)
+        service = "envoy.service.accesslog.v3.AccessLogService"
+        handlers = grpc.method_handlers_generic_handler(service, {"StreamAccessLogs": handler})
+        self._grpc.add_generic_rpc_handlers((handlers,))
+        self.port = self._grpc.add_insecure_port("127.0.0.1:0")
+
+    def __enter__(self) -> Self:
+        self._grpc.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._grpc.stop(None).wait()
+
+    def entries(self) -> list[Message]:
+        """All that was told, each with `kind` (`http` or `tcp`) and the name of its log."""
+        found: list[Message] = []
+        for messages in list(self.streams):
+            name = messages[0]["identifier"].get("log_name", "") if messages else ""
+            for message in list(messages):
+                for kind in ("http", "tcp"):
+                    told = message.get(f"{kind}_logs", {}).get("log_entry", ())
+                    found += [{"kind": kind, "log": name, **entry} for entry in told]
+        return found
+
+    def _take(
+        self, requests: Iterator[als_pb2.StreamAccessLogsMessage], context: grpc.ServicerContext
+    ) -> bytes:
+        self.heads.append({str(k): str(v) for k, v in context.invocation_metadata()})
+        told: list[Message] = []
+        self.streams.append(told)
+        try:
+            told.extend(MessageToDict(each, preserving_proto_field_name=True) for each in requests)
+        except grpc.RpcError:
+            pass  # the proxy has gone
+        return b""
