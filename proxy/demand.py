@@ -34,12 +34,14 @@ _EARLY_S = 0.005
 """Timers of the loop are that exact."""
 _FORGOTTEN_AT_ONCE = 256
 _PORT = re.compile(r":[0-9]*\Z")
+_USABLE: Mapping[Key, str] = {}
 
 
 class Demand:
     """call_later: (seconds, what to do); now: monotonic seconds. names: what is asked for, the
     least lately used first. tables: route tables in force whose virtual hosts are fetched, and
-    whether they are known without a port.
+    whether they are known without a port. unusable: what is there and cannot be put in force, and
+    why: nothing else may stand in for it.
 
     on_change: called when `names` has changed. used: answers which names were used of late."""
 
@@ -54,6 +56,7 @@ class Demand:
         self._max_names = max_names
         self.names: dict[Key, None] = {}
         self.tables: Mapping[str, bool] = {}
+        self.unusable: Mapping[Key, str] = {}
         self.on_change: Callable[[], None] = _nothing
         self.used: Callable[[], Iterable[Key]] = tuple
         self._answers: dict[Key, bool] = {}
@@ -86,10 +89,16 @@ class Demand:
                 self._forget_least_used()
             self.names[key] = None
 
-    def settle(self, tables: Mapping[str, bool], answers: Mapping[Key, bool]) -> None:
+    def settle(
+        self,
+        tables: Mapping[str, bool],
+        answers: Mapping[Key, bool],
+        unusable: Mapping[Key, str] = _USABLE,
+    ) -> None:
         """A configuration is in force. answers: of the names that it knew to be asked for, whether
         they are there; not of those that nobody has told it of."""
         self.tables = tables
+        self.unusable = unusable
         self._answers = dict(answers)
         for key in [key for key in self._waiting if key in answers]:
             waiting = self._waiting.pop(key)

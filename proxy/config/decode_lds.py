@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 from typing import Any, Literal
 
 from envoy.config.core.v3 import base_pb2
@@ -206,20 +207,39 @@ def _shut(
 def _filter_chains(
     message: listener_pb2.Listener, path: str, decoders: FilterDecoders
 ) -> tuple[FilterChain, ...]:
-    """Two chains with the same match are refused, as Envoy does."""
+    """Two chains that match the same connections are refused, as Envoy does."""
     where = at(path, "filter_chains")
     if not message.filter_chains and not message.HasField("default_filter_chain"):
         raise Rejected(where, "needs at least one filter chain")
     chains: list[FilterChain] = []
-    seen: dict[FilterChainMatch, int] = {}
+    same: dict[FilterChainMatch, int] = {}
+    seen: dict[tuple[object, ...], int] = {}
     for i, each in enumerate(message.filter_chains):
         chain = _filter_chain(each, f"{where}[{i}]", decoders)
-        if (first := seen.setdefault(chain.match, i)) != i:
+        if (first := same.setdefault(chain.match, i)) != i:
             raise Rejected(
                 f"{where}[{i}]", f"has the same matching rules as filter_chains[{first}]"
             )
+        for rules in _rules(chain.match):
+            if rules in seen:
+                why = f"overlaps with filter_chains[{seen[rules]}]: both match some connections"
+                raise Rejected(f"{where}[{i}].filter_chain_match", why)
+            seen[rules] = i
         chains.append(chain)
     return tuple(chains)
+
+
+def _rules(match: FilterChainMatch) -> Iterator[tuple[object, ...]]:
+    """One value of each criterion: each way in which a connection may match."""
+    return product(
+        (match.destination_port or 0,),
+        match.prefix_ranges or (None,),
+        match.server_names or ("",),
+        (match.transport_protocol,),
+        match.application_protocols or ("",),
+        match.source_prefix_ranges or (None,),
+        match.source_ports or (0,),
+    )
 
 
 def _filter_chain(

@@ -27,7 +27,8 @@ class Snapshot:
     """Maps by name, static resources included. Assignments are keyed by the CLUSTER's name.
 
     answers: of what requests asked for (`demand`), whether it is here; nothing of what nobody has
-    told us of yet."""
+    told us of yet. refused: listeners that were asked for and came, and why none of them can be
+    (Rejected)."""
 
     listeners: Mapping[str, Listener] = field(default_factory=dict)
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
@@ -35,3 +36,4 @@ class Snapshot:
     routes: Mapping[str, RouteConfiguration] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     answers: Mapping[Key, bool] = field(default_factory=dict)
+    refused: Mapping[Key, str] = field(default_factory=dict)

@@ -18,7 +18,8 @@ from proxy.config.model.connecting import SocketOption
 from proxy.connection import ConnectionInfo
 from proxy.demand import Demand
 from proxy.listen.accepted import Accepted, accept
-from proxy.listen.asking import Asking
+from proxy.listen.asking import Asking, Refusal
+from proxy.listen.connection_log import log_refused
 from proxy.listen.counters import InspectorCounters, ListenerCounters
 from proxy.listen.establish import Establisher
 from proxy.listen.original_dst import original_destination, plain_host
@@ -232,10 +233,13 @@ class Acceptor:
         asking = self._asking
         return asking is not None and runtime.config.asks and asking.waits(runtime, sock, info)
 
-    def _answered(self, sock: socket.socket, info: ConnectionInfo, in_time: bool) -> None:
+    def _answered(self, sock: socket.socket, info: ConnectionInfo, refusal: Refusal | None) -> None:
         """It has waited for a listener that may serve it, which may ask for another one."""
-        if not in_time:
-            self._establisher.counters.pre_cx_timeout.value += 1
+        if refusal is not None:
+            counters = self._establisher.counters
+            unusable = refusal == "unusable"
+            (counters.listener_unusable if unusable else counters.pre_cx_timeout).value += 1
+            log_refused(self.runtime.loggers, info, f"on_demand_listener_{refusal}")
             sock.close()
             return
         runtime = self._handed_on(info.local)

@@ -6,7 +6,9 @@
 
 Addresses are asked for where the mesh has any (`Listener.asks_within`): what is outside waits for
 no control plane. Each is asked for once, as long as it is not forgotten; a listener that is not
-there leaves the connection to the one it came to. It knows neither xDS nor what listeners do.
+there leaves the connection to the one it came to. One that is there and can't be put in force does
+not: where it would have sent the connection is no secret to be told in plain text. It knows neither
+xDS nor what listeners do.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import logging
 import socket
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 from protos.types import LDS
 from proxy.connection import ConnectionInfo
@@ -27,8 +30,10 @@ TIMEOUT_S = 5.0
 """How long a connection waits. Then it is closed: nobody knows whether it may go on in plain
 text."""
 
-GoOn = Callable[[socket.socket, ConnectionInfo, bool], None]
-"""What to do with a connection that has waited; False: there was no answer in time."""
+Refusal = Literal["late", "full", "unusable"]
+"""No answer in time; too many wait; the listener is there and cannot be put in force."""
+GoOn = Callable[[socket.socket, ConnectionInfo, Refusal | None], None]
+"""What to do with a connection that has waited: to serve it, or to refuse it, and why."""
 
 
 class Asking:
@@ -40,7 +45,7 @@ class Asking:
         self._waiting: dict[socket.socket, None] = {}
 
     def waits(self, runtime: ListenerRuntime, sock: socket.socket, info: ConnectionInfo) -> bool:
-        """Whether go_on will be called, as somebody else may serve it better than `runtime`."""
+        """Whether go_on will be called, or has been: `runtime` is not to serve it for now."""
         if info.local == info.direct_local:  # nobody has redirected it
             return False
         host, port = info.local
@@ -49,14 +54,19 @@ class Asking:
         name = f"{address}_{port}"
         if name == config.name or not (runtime.asks_within is None or runtime.asks_within(host)):
             return False
-        then = partial(self._on_answer, sock, info)
-        asked = self._demand.wait((LDS, name), then, TIMEOUT_S, info.remote[0])
-        if asked == "answered":
-            return False
-        self._waiting[sock] = None
-        if asked == "full":
+        key, then = (LDS, name), partial(self._on_answer, sock, info)
+        asked = self._demand.wait(key, then, TIMEOUT_S, info.remote[0])
+        if asked == "waits":
+            self._waiting[sock] = None
+        elif asked == "full":
             log.warning("%s: too many connections wait for listeners", config.name)
-            self._on_answer(sock, info, None)
+            self._go_on(sock, info, "full")
+        elif (why := self._demand.unusable.get(key)) is not None:
+            to, source = f"{host}:{port}", "{}:{}".format(*info.remote)
+            log.warning("%s: %s to %s: refused: %s", config.name, source, to, why)
+            self._go_on(sock, info, "unusable")
+        else:
+            return False
         return True
 
     def close(self) -> None:
@@ -68,4 +78,4 @@ class Asking:
     def _on_answer(self, sock: socket.socket, info: ConnectionInfo, answer: bool | None) -> None:
         if sock in self._waiting:
             del self._waiting[sock]
-            self._go_on(sock, info, answer is not None)
+            self._go_on(sock, info, "late" if answer is None else None)

@@ -10,16 +10,19 @@ from proxy.l4.record import Chain, ConnectionRecord, Downstream
 
 Logger = Callable[[ConnectionRecord], None]
 NO_FILTER_CHAIN = "NR"
+"""Envoy's flag and detail of a connection that nothing here is for."""
 NO_CHAIN = Chain()
 
 
-def log_refused(loggers: Sequence[Logger], info: ConnectionInfo) -> None:
-    """No filter chain matches it."""
+def log_refused(
+    loggers: Sequence[Logger], info: ConnectionInfo, detail: str = "filter_chain_not_found"
+) -> None:
+    """No filter chain matches it, or no listener serves it."""
     now = monotonic()
     record = _record(info, now)
     record.ended = now
     record.flag(NO_FILTER_CHAIN)
-    record.detail = "filter_chain_not_found"
+    record.detail = detail
     for log in loggers:
         log(record)
 

@@ -26,6 +26,7 @@ class ListenerCounters:
             base + "downstream_cx_transport_socket_connect_timeout"
         )
         self.remote_close = stats.counter(base + "downstream_listener_filter_remote_close")
+        self.listener_unusable = stats.counter(base + "on_demand_listener_unusable")
         self.no_filter_chain_match = stats.counter(base + "no_filter_chain_match")
         self.tls = TlsCounters(stats, base)
 

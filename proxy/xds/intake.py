@@ -56,7 +56,7 @@ class Intake:
             if why is not None:
                 errors[each.name] = why
                 self._remember(update.type_url, each, why)
-                self._store.refuse(update.type_url, each.name, each.aliases)
+                self._store.refuse(update.type_url, each.name, each.aliases, why)
             if self._clock.monotonic() - slice_began > SLICE_S:
                 await self._clock.pause()
                 slice_began = self._clock.monotonic()

@@ -64,6 +64,7 @@ class Store:
         self._users: dict[Key, set[Key]] = {}
         self._waiting_since: dict[Key, float] = {}
         self._absent: set[Key] = set()
+        self._refused: dict[Key, str] = {}
         self._pending: set[Key] = set()
         self._unused: set[Key] = set()
         self._stale_at: dict[Key, float] = {}
@@ -107,6 +108,7 @@ class Store:
         self._raw[type_url][name] = Raw(type_url, name, version, body, at_s)
         if isinstance(model, Cluster | Listener):
             self._absent.discard(key)
+            self._refused.pop(key, None)
             self._own(key, model, now)
             return
         if self._models.get(key) != model:
@@ -141,12 +143,21 @@ class Store:
                 self._fetched.deny(name)
             elif type_url in _OWNERS and name in self._named(type_url):
                 self._absent.add((type_url, name))
+                self._refused.pop((type_url, name), None)
                 self._own_changes += 1
 
-    def refuse(self, type_url: str, name: str, aliases: Iterable[str]) -> None:
-        """What came of this name is no good: if there is nothing better, nobody need wait."""
-        if (type_url, name) not in self._owners and not self._fetched.is_held(name):
+    def refuse(self, type_url: str, name: str, aliases: Iterable[str], why: str) -> None:
+        """What came of this name is no good: if there is nothing better, nobody need wait. A
+        listener is there all the same: no other one may take its connections."""
+        key = (type_url, name)
+        if key in self._owners or self._fetched.is_held(name):
+            return
+        if type_url != LDS:
             self.deny(type_url, (name, *aliases))
+        elif name in self._asked[LDS]:
+            self._absent.discard(key)
+            self._refused[key] = why
+            self._own_changes += 1
 
     def demand(self, keys: Iterable[Key]) -> None:
         """What is asked for, virtual hosts, clusters and listeners: exactly these from now on."""
@@ -164,6 +175,7 @@ class Store:
             for name in self._were_named[kind] - named:
                 self._disown((kind, name))
                 self._absent.discard((kind, name))
+                self._refused.pop((kind, name), None)
             self._were_named[kind] = named
 
     def _named(self, kind: str) -> frozenset[str]:
@@ -299,7 +311,9 @@ class Store:
                 secrets[key[1]] = model
         return Snapshot(
             *(dict(self._listeners), dict(self._clusters), dict(self._assignments)),
-            *(routes, secrets, self._answers()),
+            *(routes, secrets),
+            answers=self._answers(),
+            refused=dict(self._refused),
         )
 
     def _table(self, name: str, model: Resource | None) -> RouteConfiguration:
@@ -313,7 +327,7 @@ class Store:
         here: dict[str, Container[str]] = {CDS: self._clusters, LDS: self._listeners}
         for kind, names in self._asked.items():
             for name in names:
-                if name in here[kind]:
+                if name in here[kind] or (kind, name) in self._refused:
                     found[(kind, name)] = True
                 elif (kind, name) in self._absent:
                     found[(kind, name)] = False

@@ -282,6 +282,34 @@ def test_listeners_may_be_asked_for_by_name_beside_all_there_are() -> None:
     assert (feed.asked(LDS), feed.warm[1]) == (None, [])
 
 
+def test_a_listener_that_came_and_is_no_good_is_there_all_the_same() -> None:
+    """Nobody else may serve its connections; other kinds are as if there was none."""
+    feed, key = Feed(), (LDS, "0.0.0.0_80")
+    feed.store.demand([key, (CDS, "a")])
+    feed.store.refuse(LDS, "0.0.0.0_80", (), "filter_chains: bad")
+    feed.store.refuse(LDS, "of all", (), "filter_chains: bad")
+    feed.store.refuse(CDS, "a", (), "bad")
+    found = feed.store.snapshot()
+    assert (found.answers, found.refused) == (
+        {key: True, (CDS, "a"): False},
+        {key: "filter_chains: bad"},
+    )
+    feed.gone(LDS, "0.0.0.0_80")
+    assert (feed.store.snapshot().answers[key], feed.store.snapshot().refused) == (False, {})
+    feed.store.refuse(LDS, "0.0.0.0_80", (), "worse")
+    assert feed.store.snapshot().refused == {key: "worse"}
+    feed.put(LDS, listener("0.0.0.0_80", "80"))
+    assert feed.store.snapshot().refused == {}
+    feed.store.refuse(LDS, "0.0.0.0_80", (), "a newer one is bad")
+    assert feed.store.snapshot().refused == {}
+    feed.store.demand([(LDS, "0.0.0.0_81")])
+    feed.pass_by(0.0)
+    feed.store.refuse(LDS, "0.0.0.0_81", (), "bad")
+    feed.store.demand([])
+    feed.pass_by(0.0)
+    assert feed.store.snapshot().refused == {}
+
+
 def test_listeners_that_were_handed_connections_are_known_where_one_asks() -> None:
     feed = Feed()
     feed.pass_by(FETCH_TIMEOUT_S)

@@ -113,6 +113,30 @@ async def test_a_bad_virtual_host_is_refused_and_nobody_waits_for_it(
     await proxy.stop()
 
 
+async def test_a_bad_listener_is_refused_and_known_as_such(
+    server: FakeDemand, tmp_path: Path
+) -> None:
+    """The control plane hears of it; connections to it must not be served by another one."""
+    bad = listener("0.0.0.0_80", "t", 80)
+    bad.bind_to_port.value = False
+    bad.filter_chains[0].filter_chain_match.server_names.extend(["a", "b"])
+    bad.filter_chains.add().CopyFrom(bad.filter_chains[0])
+    del bad.filter_chains[1].filter_chain_match.server_names[0]
+    server.put(LDS, "0.0.0.0_80", "1", bad)
+    proxy = Proxy(bootstrap_file(tmp_path, server.port))
+    await proxy.serves()
+    assert await proxy.get(LDS, "0.0.0.0_80") is True
+    why = (
+        "filter_chains[1].filter_chain_match: "
+        "overlaps with filter_chains[0]: both match some connections"
+    )
+    assert proxy.last.refused == {(LDS, "0.0.0.0_80"): why}
+    assert "0.0.0.0_80" not in proxy.last.listeners
+    (rejected,) = proxy.client.status().rejected
+    assert rejected.why == why
+    await proxy.stop()
+
+
 async def test_a_restart_asks_for_what_it_had_and_gets_nothing_twice(
     server: FakeDemand, tmp_path: Path
 ) -> None:
