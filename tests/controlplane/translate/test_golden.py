@@ -63,6 +63,8 @@ def shown(mesh: Mesh, statuses: tuple[Status, ...]) -> str:
         **({"pods": plain(tuple(mesh.pods))} if tuple(mesh.pods) else {}),
         **({"patches": plain(mesh.patches)} if mesh.patches else {}),
         **({"logs": plain(mesh.logs)} if mesh.logs else {}),
+        **({"metrics": plain(mesh.metrics)} if mesh.metrics else {}),
+        **({"traces": plain(mesh.traces)} if mesh.traces else {}),
         **({"imports": plain(mesh.imports)} if mesh.imports else {}),
         **({"security": plain(mesh.security)} if mesh.security != Security() else {}),
         **({"gateways": plain(mesh.gateways)} if mesh.gateways else {}),

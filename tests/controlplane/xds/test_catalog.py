@@ -30,6 +30,7 @@ NODES = (
     node("messenger-1", "messenger", http_proxy_port=0, interception="REDIRECT"),
     node("one", "x", namespace="shop", labels={"app": "b", "version": "v2"}, interception="TPROXY"),
     node("patched", "x", labels={"app": "me"}),
+    node("near", "web", labels={"app": "web"}, weft_agent=True),
     # Others who call themselves so: what they may have depends on who they are.
     replace(node("messenger-1", "messenger"), service_account="stranger"),
     replace(node("messenger-1", "messenger"), id="router~127.0.0.1~messenger-1"),
