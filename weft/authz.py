@@ -10,14 +10,13 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 import click
 
 from weft.errors import UserError
-
-OUTPUT = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
+from weft.output import TEXT_OR_JSON, TextOrJson
 
 
 @click.group()
@@ -33,12 +32,17 @@ def authz() -> None:
 # --------------------------------------------------------------------------- explain
 
 
-@authz.command()
+@authz.command(short_help="Say which rule decides about a request, offline.")
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--from", "source", required=True, metavar="WHO", help="Who asks, see below.")
+@click.option("--from", "source", required=True, metavar="WHO", help="Who asks, see above.")
 @click.option("--to", "target", required=True, metavar="WHOM", help="A service or workload.")
-@click.option("-n", "--namespace", default="default", show_default=True, help="Of both names.")
-@click.option("--port", type=click.IntRange(1, 65535), help="The service's [default: first HTTP].")
+@click.option(
+    "-n", "--namespace", default="default", show_default=True, metavar="NAME", help="Of both."
+)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), metavar="PORT",
+    help="The service's [default: first HTTP].",
+)  # fmt: skip
 @click.option("--method", default="GET", show_default=True)
 @click.option("--path", default="/", show_default=True)
 @click.option("--host", default="", metavar="NAME", help="Host header [default: the service].")
@@ -49,10 +53,10 @@ def authz() -> None:
 @click.option("--remote-ip", default="", metavar="IP", help="As x-forwarded-for says.")
 @click.option("--metadata", default="{}", metavar="JSON", help="Of other filters, by their names.")
 @click.option("--trust-domain", default="cluster.local", show_default=True)
-@OUTPUT
+@TEXT_OR_JSON
 def explain(
     directory: Path,
-    output: Literal["text", "json"],
+    output: TextOrJson,
     header: tuple[str, ...],
     claims: str | None,
     metadata: str,
@@ -66,7 +70,7 @@ def explain(
     an IP address, or '-' for a client without a certificate.
 
     \b
-    Exit code: 0 allowed, 1 denied, 3 an ext_authz service decides, 2 it can't be told.
+    Exit code: 0 allowed, 1 denied, 2 it can't be told, 3 an ext_authz service decides.
 
     \b
     Examples:
@@ -110,14 +114,12 @@ def _object(option: str, text: str) -> Mapping[str, Any]:
 # --------------------------------------------------------------------------- shadow
 
 
-@authz.command()
+@authz.command(short_help="List what policies that run dry would have denied.")
 @click.option("--state-dir", default=".weft", show_default=True, type=Path, help="Of `weft up`.")
 @click.option("--admin", multiple=True, metavar="PORT", type=int, help="A proxy's, instead.")
 @click.option("--enforced", is_flag=True, help="Real denials too.")
-@OUTPUT
-def shadow(
-    state_dir: Path, admin: tuple[int, ...], enforced: bool, output: Literal["text", "json"]
-) -> None:
+@TEXT_OR_JSON
+def shadow(state_dir: Path, admin: tuple[int, ...], enforced: bool, output: TextOrJson) -> None:
     """List what policies that run dry (istio.io/dry-run) would have denied.
 
     Of each proxy: how many requests its dry policies would have allowed and denied since it

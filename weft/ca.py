@@ -20,6 +20,7 @@ import click
 
 from weft.durations import Duration
 from weft.errors import UserError
+from weft.output import TEXT_OR_JSON, TextOrJson
 
 P = ParamSpec("P")
 _CONTROL_PLANE_LOCK = "controlplane.lock"
@@ -43,8 +44,9 @@ class Passphrase(click.ParamType[bytes]):
 
 
 STATE_DIR = click.option(
-    "--state-dir", default=".weft", show_default=True, help="Of the control plane.", type=Path
-)
+    "--state-dir", default=".weft", show_default=True, type=Path, metavar="DIR",
+    help="Of the control plane.",
+)  # fmt: skip
 SOURCE = click.option(
     "--from", "source", type=Path, metavar="DIR",
     help="Your own authority: a folder as Istio's cacerts or a kubernetes.io/tls secret.",
@@ -61,7 +63,6 @@ STATE_PASSPHRASE = click.option(
     "--state-passphrase-file", "state_passphrase", type=Passphrase(), metavar="FILE",
     help="Of the keys in --state-dir, as the control plane is given it: a file, or env:NAME.",
 )  # fmt: skip
-OUTPUT = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
 
 
 def _told(command: Callable[P, None]) -> Callable[P, None]:
@@ -94,7 +95,7 @@ def ca() -> None:
     """
 
 
-@ca.command()
+@ca.command(short_help="Make the authority, before the control plane starts.")
 @STATE_DIR
 @click.option("--trust-domain", default="cluster.local", show_default=True)
 @SOURCE
@@ -137,14 +138,18 @@ def init(
     )
 
 
-@ca.command()
+@ca.command(short_help="Issue a certificate by hand.")
 @click.argument("identity")
 @STATE_DIR
-@click.option("--csr", type=click.File("rb"), help="Sign this request (- is standard input).")
+@click.option(
+    "--csr", type=click.File("rb"), metavar="FILE", help="Sign this request (- is standard input)."
+)
 @click.option("--out", type=Path, metavar="DIR", help="Make a key, too, and put all into DIR.")
 @click.option("--ttl", default="24h", show_default=True, type=Duration(), metavar="TIME")
-@click.option("--dns-name", "dns_names", multiple=True, help="For a server; with --out.")
-@click.option("--ip", "ip_addresses", multiple=True, help="For a server; with --out.")
+@click.option(
+    "--dns-name", "dns_names", multiple=True, metavar="NAME", help="For a server; with --out."
+)
+@click.option("--ip", "ip_addresses", multiple=True, metavar="IP", help="For a server; with --out.")
 @STATE_PASSPHRASE
 @_told
 def sign(
@@ -185,12 +190,12 @@ def sign(
     click.echo(chain, nl=False)
 
 
-@ca.command()
+@ca.command(short_help="Show who signs, what is trusted and until when.")
 @STATE_DIR
 @STATE_PASSPHRASE
-@OUTPUT
+@TEXT_OR_JSON
 @_told
-def show(state_dir: Path, state_passphrase: bytes | None, output: str) -> None:
+def show(state_dir: Path, state_passphrase: bytes | None, output: TextOrJson) -> None:
     """Show who signs, what is trusted and until when.
 
     --state-dir may also be an authority's folder (ca-cert.pem ..., or tls.crt ...).
@@ -207,12 +212,12 @@ def show(state_dir: Path, state_passphrase: bytes | None, output: str) -> None:
         click.echo(cli.show(state_dir, time.time(), state_passphrase))
 
 
-@ca.command()
+@ca.command(short_help="Look at every certificate: what ends when, what breaks then.")
 @STATE_DIR
 @STATE_PASSPHRASE
-@OUTPUT
+@TEXT_OR_JSON
 @_told
-def doctor(state_dir: Path, state_passphrase: bytes | None, output: str) -> None:
+def doctor(state_dir: Path, state_passphrase: bytes | None, output: TextOrJson) -> None:
     """Look at every certificate, key and bundle; exit code 1 if there is something to do.
 
     It says of each when it ends, what depends on it and what breaks then, and warns when a third
@@ -248,7 +253,7 @@ def doctor(state_dir: Path, state_passphrase: bytes | None, output: str) -> None
     sys.exit(ill)
 
 
-@ca.command()
+@ca.command(short_help="Replace the authority without an interruption.")
 @STATE_DIR
 @SOURCE
 @ROOT_DIR
@@ -365,7 +370,7 @@ class _Rotation:
         return cli.stage(self.state_dir, time.time(), self.source, self.root_dir, *secrets)
 
 
-@ca.command()
+@ca.command(short_help="Refuse a certificate or an identity everywhere.")
 @click.argument("what", required=False)
 @STATE_DIR
 @click.option("--undo", is_flag=True, help="Take WHAT from the list again.")

@@ -21,7 +21,18 @@ if TYPE_CHECKING:
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 LOG_LEVELS = click.Choice(["debug", "info", "warning", "error"])
-PORT = click.IntRange(0, 65535)
+
+
+class Port(click.IntRange):
+    """The help calls it what it is."""
+
+    name = "port"
+
+    def _describe_range(self) -> str:
+        return ""
+
+
+PORT, OWN_PORT = Port(0, 65535), Port(1, 65535)
 PATH = click.Path(path_type=Path)
 
 
@@ -32,7 +43,9 @@ class Commands(click.Group):
         "authz": "weft.authz",
         "ca": "weft.ca",
         "check": "weft.offline",
+        "completion": "weft.completion",
         "diff": "weft.diff",
+        "status": "weft.status",
         "token": "weft.token",
         **dict.fromkeys(("apply", "delete"), "weft.objects"),
         **dict.fromkeys(("get", "proxies"), "weft.listing"),
@@ -48,7 +61,17 @@ class Commands(click.Group):
         return found
 
 
+def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        ctx.invoke(version)
+        ctx.exit()
+
+
 @click.group(cls=Commands, context_settings=SETTINGS)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version,
+    help="What `weft version` prints.",
+)  # fmt: skip
 def weft() -> None:
     """Weft: a service mesh that runs from one command.
 
@@ -57,7 +80,7 @@ def weft() -> None:
       weft run --service messenger -- python messenger.py
                                         one more process in it
       weft status                       how it is
-      weft check mesh/                  what is wrong with YAML, without running anything
+      weft check mesh/                  what is wrong with YAML; nothing runs for it
       weft apply -f route.yaml --wait   change it, and know when every proxy has it
       weft get vs                       what is in force, and where it comes from
       weft proxy -c envoy.yaml          the proxy alone, with an Envoy bootstrap
@@ -65,15 +88,18 @@ def weft() -> None:
       weft ca show                      its certificate authority
       weft token create shop/cart       let a workload of another machine in
       weft authz explain                who may do what, and why not
+      weft ca doctor                    which certificate ends when, and what breaks then
     """
 
 
 @weft.command()
 @click.argument("directory", type=click.Path(path_type=str))
 @click.option("--check", is_flag=True, help="Start, ask every entry point, stop: exit 0 or 1.")
-@click.option("--state-dir", default=".weft", show_default=True, help="Keys, logs, addresses.")
+@click.option(
+    "--state-dir", default=".weft", show_default=True, metavar="DIR", help="Keys, logs, addresses."
+)
 @click.option("--no-restart", is_flag=True, help="Leave a process that has died as it is.")
-@click.option("--port", type=click.IntRange(1, 65535), help="Gateway port [default: 8080 or next].")
+@click.option("--port", type=OWN_PORT, help="Gateway port [default: 8080 or next].")
 @click.option(
     "--state-passphrase-file",
     default="",
@@ -120,14 +146,22 @@ def _locality(_: click.Context, __: click.Parameter, text: str | None) -> Locali
 
 
 @weft.command(context_settings={"ignore_unknown_options": True})
-@click.option("--service", required=True, help="The Service that the process serves.")
-@click.option("--namespace", default="default", show_default=True)
-@click.option("--service-account", help="Its identity  [default: the service's name].")
-@click.option("--version", help="Its label `version`, for subsets.")
-@click.option("--port", type=click.IntRange(1, 65535), help="Where it listens [default: $PORT].")
+@click.option(
+    "--service", required=True, metavar="NAME", help="The Service that the process serves."
+)
+@click.option(
+    "-n", "--namespace", default="default", show_default=True, metavar="NAME", help="Of both."
+)
+@click.option(
+    "--service-account", metavar="NAME", help="Its identity  [default: the service's name]."
+)
+@click.option("--version", metavar="TEXT", help="Its label `version`, for subsets.")
+@click.option("--port", type=OWN_PORT, help="Where it listens [default: $PORT].")
 @click.option("--grpc", is_flag=True, help="No proxy: it is in the mesh by gRPC's own xDS.")
 @click.option("--locality", metavar="REGION/ZONE", callback=_locality, help="Where it stands.")
-@click.option("--state-dir", default=".weft", show_default=True, help="Of the running mesh.")
+@click.option(
+    "--state-dir", default=".weft", show_default=True, metavar="DIR", help="Of the running mesh."
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
     service: str,
@@ -169,21 +203,10 @@ def run(
 
 
 @weft.command()
-@click.option("--state-dir", default=".weft", show_default=True, help="Of the running mesh.")
-@click.option("--notes", is_flag=True, help="What has no effect, where keys come from, and so on.")
-def status(state_dir: str, notes: bool) -> None:
-    """Show services, proxies and configuration errors of the running mesh.
-
-    Exit code 1 when the configuration has errors or a proxy refused it.
-    """
-    from weft import status as shown
-
-    sys.exit(shown.status(Path(state_dir), notes))
-
-
-@weft.command()
-@click.option("-c", "--config", required=True, help="An Envoy v3 bootstrap, YAML or JSON.")
-@click.option("--state-dir", help="Keeps the key and the last good configuration.")
+@click.option(
+    "-c", "--config", required=True, metavar="FILE", help="An Envoy v3 bootstrap, YAML or JSON."
+)
+@click.option("--state-dir", metavar="DIR", help="Keeps the key and the last good configuration.")
 @click.option(
     "--ca-address", metavar="HOST:PORT", default="", help="Who signs this workload's certificate."
 )
@@ -231,7 +254,7 @@ def proxy(
     sys.exit(run(options))
 
 
-@weft.command()
+@weft.command(short_help="Run the control plane alone.")
 @click.option("--config", type=PATH, metavar="DIR", help="Kubernetes and Istio YAML, watched.")
 @click.option(
     "--kubernetes",
@@ -271,11 +294,16 @@ def proxy(
 @click.option(
     "--store-password-file", default="", metavar="FILE", help="Its password: a file, or env:NAME."
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen."
+)
 @click.option("--port", default=15010, show_default=True, type=PORT, help="TLS, with a token.")
 @click.option("--mtls-port", default=15012, show_default=True, type=PORT, help="Mutual TLS.")
 @click.option("--admin-port", default=15014, show_default=True, type=PORT, help="Status, metrics.")
-@click.option("--trust-domain", default="cluster.local", show_default=True)
+@click.option(
+    "--trust-domain", default="cluster.local", show_default=True, metavar="NAME",
+    help="Of every identity.",
+)  # fmt: skip
 @click.option("--allow-sds-keys", is_flag=True, help="Serve keys to a proven plain Envoy.")
 @click.option(
     "--certificate-ttl",
@@ -342,6 +370,7 @@ def proxy(
     multiple=True,
     default=("istio-ca",),
     show_default=True,
+    metavar="NAME",
     help="Whom a service-account token must be for; any one of several.",
 )
 @click.option(
@@ -357,7 +386,7 @@ def controlplane(**options: Any) -> None:
     Once it serves it writes its addresses to STATE/controlplane.json. Port 0 is any free port.
 
     \b
-    Example:
+    Examples:
       weft controlplane --config mesh --state-dir /var/lib/weft --host 0.0.0.0
       weft controlplane --kubernetes --state-dir /var/lib/weft --host 0.0.0.0
       weft controlplane --store etcd://etcd.example/weft --store-ca ca.pem \\
@@ -374,7 +403,7 @@ def _path(text: str | None) -> Path | None:
     return None if text is None else Path(text)
 
 
-@weft.command("grpc-bootstrap")
+@weft.command("grpc-bootstrap", short_help="Write what a program with gRPC's own xDS needs.")
 @click.argument("folder", type=PATH)
 @click.option("--control-plane", required=True, metavar="HOST:PORT", help="Its mutual-TLS port.")
 @click.option("--root", type=PATH, required=True, metavar="FILE", help="The trust bundle (PEM).")
@@ -382,7 +411,7 @@ def _path(text: str | None) -> Path | None:
 @click.option("--namespace", default="default", show_default=True, metavar="NAME")
 @click.option("--service-account", default="default", show_default=True, metavar="NAME")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Of the workload.")
-@click.option("--admin-port", type=click.IntRange(1, 65535), default=15000, show_default=True)
+@click.option("--admin-port", type=OWN_PORT, default=15000, show_default=True, help="Of the agent.")
 def grpc_bootstrap(labels: tuple[str, ...], **options: Any) -> None:
     """Write what a program with gRPC's own xDS needs, and what to run beside it.
 

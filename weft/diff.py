@@ -30,7 +30,7 @@ class Trouble(click.ClickException):
     exit_code = TROUBLE
 
 
-@click.command()
+@click.command(short_help="Show what `weft apply` would change.")
 @FILES
 @RECURSIVE
 @STATE_DIR

@@ -5,32 +5,28 @@ Only the commands and how answers are shown; the calls are `weft.management`'s.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
 from weft.errors import UserError
 from weft.management import Management
-from weft.objects import NAMESPACE, STATE_DIR, asked
+from weft.objects import NAMESPACE, STATE_DIR, asked, named
+from weft.output import OUTPUT, Output, table, tree
 from weft.view import StoredFacts, SyncFacts
 
 HEADING = ("KIND", "NAMESPACE", "NAME", "SOURCE", "SAID", "AT")
-OUTPUT = click.option(
-    "-o", "--output", type=click.Choice(["table", "yaml", "json"]), default="table"
-)
-Output = Literal["table", "yaml", "json"]
 
 
-@click.command()
-@click.argument("kind")
+@click.command(short_help="Show what is in force, and where it comes from.")
+@click.argument("kind", metavar="KIND[/NAME]")
 @click.argument("name", required=False, default="")
 @NAMESPACE
-@click.option("-A", "--all-namespaces", is_flag=True)
+@click.option("-A", "--all-namespaces", is_flag=True, help="In every namespace.")
 @click.option("-l", "--selector", default="", metavar="K=V,...", help="Only with these labels.")
 @click.option(
     "-w", "--watch", "follow", is_flag=True, help="Go on with what changes, until Ctrl-C."
@@ -55,10 +51,12 @@ def get(
       weft get vs
       weft get all -A
       weft get dr reviews -n shop -o yaml
+      weft get gateway/public
       weft get vs -w
     """
     if follow and output != "table":
         raise click.UsageError("--watch is shown as a table only")
+    kind, name = named(kind, name)
     labels = _labels(selector)
     where = "" if all_namespaces else namespace
     asked_kind = "" if kind == "all" else kind
@@ -73,14 +71,14 @@ def get(
         return await management.list_objects(asked_kind, where, name, labels, manifests=texts)
 
     found = asked(state_dir, ask)
+    place = "any namespace" if all_namespaces else f"namespace {namespace}"
     if not found and name:
-        place = "any namespace" if all_namespaces else f"namespace {namespace}"
         raise UserError(f"there is no {kind} {name} in {place}; see: weft get {kind} -A")
     if output == "table":
-        _table(HEADING, map(_row, found))
+        table(HEADING, map(_row, found), f"nothing found in {place}")
     else:
         trees = [_tree(one) for one in found]
-        _print(trees[0] if name and len(trees) == 1 else trees, output)
+        tree(trees[0] if name and len(trees) == 1 else trees, output)
 
 
 async def _follow(
@@ -92,7 +90,7 @@ async def _follow(
     async for what, one in management.watch(kind, namespace, name, labels):
         if one is None:
             synced = True
-            _table((*HEADING, "CHANGE"), [(*_row(each), "-") for each in there])
+            table((*HEADING, "CHANGE"), [(*_row(each), "-") for each in there])
         elif synced:
             click.echo("  ".join((*_row(one), what)))
         else:
@@ -135,7 +133,7 @@ def _tree(one: StoredFacts) -> dict[str, Any]:
 # --------------------------------------------------------------------------- proxies
 
 
-@click.command()
+@click.command(short_help="Show what each proxy has acknowledged, and refused.")
 @OUTPUT
 @STATE_DIR
 def proxies(output: Output, state_dir: Path) -> None:
@@ -144,25 +142,24 @@ def proxies(output: Output, state_dir: Path) -> None:
     does without, as with them its configuration would not hold together.
 
     Exit code 1 when one refused something.
+
+    \b
+    Examples:
+      weft proxies
+      weft proxies -o json | jq -r '.[] | select(.state != "synced").node'
     """
     found = asked(state_dir, Management.proxies)
     if output == "table":
         heading = ("PROXY", "NAMESPACE", "STATE", "XDS", "TYPES", "CLUSTERS", "VERSION")
-        _table(heading, map(_proxy_row, found))
+        table(heading, map(_proxy_row, found), "no proxy is connected")
         for one in found:
             for nack in one.proxy.nacks:
                 click.echo(f"{one.node_id} refused: {nack}", err=True)
             for patch in one.proxy.left_out:
                 click.echo(f"{one.node_id} does without {patch}", err=True)
     else:
-        _print([_proxy_tree(one) for one in found], output)
+        tree([_proxy_tree(one) for one in found], output)
     sys.exit(1 if any(one.proxy.nacks for one in found) else 0)
-
-
-def _state(one: SyncFacts) -> str:
-    if one.proxy.nacks:
-        return "refused"
-    return "synced" if one.proxy.synced else "on its way"
 
 
 def _short(type_url: str) -> str:
@@ -174,7 +171,7 @@ def _proxy_row(one: SyncFacts) -> tuple[str, ...]:
     name = one.proxy.workload or one.node_id
     types = f"{current}/{len(one.types)}"
     clusters = sum(each.resources for each in one.types if _short(each.type_url) == "Cluster")
-    first = (name, one.proxy.namespace, _state(one), one.variant, types)
+    first = (name, one.proxy.namespace, one.proxy.state, one.variant, types)
     return (*first, str(clusters), one.proxy.user_agent or "-")
 
 
@@ -185,7 +182,7 @@ def _proxy_tree(one: SyncFacts) -> dict[str, Any]:
         "workload": one.proxy.workload,
         "identity": one.proxy.identity,
         "userAgent": one.proxy.user_agent,
-        "state": _state(one),
+        "state": one.proxy.state,
         "nacks": list(one.proxy.nacks),
         "leftOut": list(one.proxy.left_out),
         "types": {
@@ -197,29 +194,3 @@ def _proxy_tree(one: SyncFacts) -> dict[str, Any]:
             for each in one.types
         },
     }
-
-
-# --------------------------------------------------------------------------- output
-
-
-def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Columns two spaces apart; the word for none goes to stderr, as kubectl does."""
-    every = [heading, *rows]
-    if len(every) == 1:
-        click.echo("nothing found", err=True)
-        return
-    widths = [max(map(len, column)) for column in zip(*every, strict=True)]
-    for row in every:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
-
-
-def _print(found: Mapping[str, Any] | list[dict[str, Any]], output: Output) -> None:
-    import yaml
-
-    if output == "json":
-        click.echo(json.dumps(found, indent=2, default=str))
-    elif isinstance(found, list):
-        click.echo(yaml.safe_dump_all(found, sort_keys=False), nl=False)
-    else:
-        click.echo(yaml.safe_dump(found, sort_keys=False), nl=False)

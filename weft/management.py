@@ -84,7 +84,10 @@ class Management:
         """UserError where no control plane has written its address."""
         addresses = state.control_plane()
         if addresses is None:
-            raise UserError(f"no mesh runs on {state.path}; start one with: weft up DIR")
+            raise UserError(
+                f"no control plane runs on {state.path}: start a mesh with weft up DIR, or name "
+                "the state directory of a control plane with --state-dir"
+            )
         return cls(addresses.address, state.root_certificate, state.admin_token)
 
     @classmethod
@@ -242,6 +245,8 @@ def _told(name: str, error: grpc.aio.AioRpcError) -> UserError:
         return Unavailable(str(error.details()))
     if error.code() in _AWAY:
         return Unavailable(f"the control plane does not answer ({error.details()})")
+    if error.code() is grpc.StatusCode.INVALID_ARGUMENT:  # it says what is wrong with our words
+        return UserError(str(error.details()))
     return UserError(f"the control plane refused {name}: {error.details()}")
 
 

@@ -26,8 +26,9 @@ FILES = click.option(
     type=click.Path(path_type=Path, allow_dash=True), help="Manifests; any number.",
 )  # fmt: skip
 STATE_DIR = click.option(
-    "--state-dir", default=".weft", show_default=True, type=Path, help="Of the control plane."
-)
+    "--state-dir", default=".weft", show_default=True, type=Path, metavar="DIR",
+    help="Of the control plane.",
+)  # fmt: skip
 RECURSIVE = click.option(
     "-R", "--recursive", is_flag=True, help="Of a directory, also those below it."
 )
@@ -36,7 +37,9 @@ TIMEOUT = click.option(
     "--timeout", "timeout_s", metavar="SECONDS", type=click.FloatRange(0.0, 600.0), default=30.0,
     show_default=True, help="Of --wait.",
 )  # fmt: skip
-NAMESPACE = click.option("-n", "--namespace", default="default", show_default=True)
+NAMESPACE = click.option(
+    "-n", "--namespace", default="default", show_default=True, metavar="NAME", help="Of the object."
+)
 
 
 def asked(state_dir: Path, ask: Callable[[Management], Awaitable[T]]) -> T:
@@ -55,7 +58,7 @@ def asked(state_dir: Path, ask: Callable[[Management], Awaitable[T]]) -> T:
 # --------------------------------------------------------------------------- apply
 
 
-@click.command()
+@click.command(short_help="Put manifests in force, all of them or none.")
 @FILES
 @RECURSIVE
 @click.option("--dry-run", is_flag=True, help="Say what would be, change nothing.")
@@ -70,13 +73,17 @@ def apply(
     timeout_s: float,
     state_dir: Path,
 ) -> None:
-    """Put manifests in force: everything in all of them, or nothing when one has an error.
+    """Put manifests in force: all objects in all of them, or none where one can't be read.
 
     What files and Kubernetes have comes first and can't be changed here. What is applied is kept
-    in the control plane's store until it is deleted (in a mesh of `weft up`: until that ends).
+    in the control plane's store until it is deleted (in a mesh of `weft up`: until that ends). A
+    reference to what is not there (a host, a subset) is an error that is told, and in force: its
+    requests get 503 until it is there.
 
     \b
-    Exit code: 0 in force (with --wait: at every proxy that it concerns), 1 not, or not whole.
+    Exit code:
+      0  in force without an error (with --wait: at every proxy that it concerns)
+      1  not, or not whole
 
     \b
     Examples:
@@ -167,7 +174,10 @@ def _errors(statuses: Iterable[ObjectFacts]) -> bool:
 
 def progress(rollout: RolloutFacts, wait_s: float) -> bool:
     """Prints how far a change has come; whether it is everywhere."""
-    click.echo(f"live on {rollout.live} of {rollout.concerned} proxies")
+    if rollout.concerned:
+        click.echo(f"live on {rollout.live} of {rollout.concerned} proxies")
+    else:
+        click.echo("live: no proxy has to change for it")
     for node_id, why in rollout.refused:
         click.echo(f"{node_id} refused it: {why}", err=True)
     if not rollout.over:
@@ -176,11 +186,21 @@ def progress(rollout: RolloutFacts, wait_s: float) -> bool:
     return rollout.over and not rollout.refused
 
 
+def named(kind: str, name: str) -> tuple[str, str]:
+    """KIND NAME, or KIND/NAME as kubectl takes it, too."""
+    word, slash, rest = kind.partition("/")
+    if not slash:
+        return kind, name
+    if name or not word or not rest:
+        raise click.UsageError(f"expected KIND NAME or KIND/NAME, got {f'{kind} {name}'.strip()!r}")
+    return word, rest
+
+
 # --------------------------------------------------------------------------- delete
 
 
-@click.command()
-@click.argument("kind", required=False)
+@click.command(short_help="Delete what was applied.")
+@click.argument("kind", required=False, metavar="[KIND[/NAME]]")
 @click.argument("name", required=False)
 @click.option(
     "-f", "--filename", "paths", multiple=True, metavar="FILE|DIR|-",
@@ -204,21 +224,25 @@ def delete(
     """Delete an object that was applied, or those that manifests have.
 
     \b
-    Exit code: 0 gone (with --wait: at every proxy that it concerns), 1 not, or not everywhere.
+    Exit code:
+      0  gone (with --wait: at every proxy that it concerns)
+      1  not, or not everywhere
 
     \b
     Examples:
       weft delete vs reviews -n shop --wait
+      weft delete vs/reviews -n shop
       weft delete -f route.yaml
     """
-    if bool(paths) == bool(kind and name) or (paths and kind):
+    word, called = named(kind or "", name or "")
+    if bool(paths) == bool(word and called) or (paths and word):
         raise click.UsageError("name what to delete: KIND and NAME, or manifests with -f")
     wait_s = timeout_s if wait else None
     if paths:
         texts = read_texts(paths, recursive=recursive)
         ours = [one for source, text in texts.items() for one in written(source, text)]
     else:
-        ours = [Written(str(kind), namespace, str(name), {"kind": kind})]
+        ours = [Written(word, namespace, called, {"kind": word})]
 
     async def ask(management: Management) -> list[tuple[DeletedFacts, list[StoredFacts]]]:
         return [await _deleted(management, one, wait_s) for one in ours]

@@ -12,9 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import click
+
+from weft.output import TEXT_OR_JSON, TextOrJson
 
 STDIN = "-"
 SEVERITIES = ("error", "warning", "info")
@@ -45,9 +47,9 @@ class Said(Protocol):
     def message(self) -> str: ...
 
 
-@click.command()
+@click.command(short_help="Say what is wrong with manifests; nothing runs for it.")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
+@TEXT_OR_JSON
 @click.option(
     "--severity",
     type=click.Choice(SEVERITIES),
@@ -59,7 +61,7 @@ class Said(Protocol):
 @click.option("--trust-domain", default="cluster.local", show_default=True)
 def check(
     paths: tuple[Path, ...],
-    output: Literal["text", "json"],
+    output: TextOrJson,
     severity: str,
     strict: bool,
     trust_domain: str,
@@ -70,7 +72,7 @@ def check(
     turned into what each proxy would get, as a control plane does.
 
     \b
-    Exit code: 0 clean, 1 errors (with --strict warnings, too), 2 there is nothing to check.
+    Exit code: 0 clean, 1 errors (with --strict warnings, too), 2 nothing to check.
 
     \b
     Examples:

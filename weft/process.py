@@ -72,6 +72,11 @@ class Process:
     def start(self) -> None:
         self._task = spawn(self._supervise(), f"process {self.name}")
 
+    @property
+    def stopping(self) -> bool:
+        """It has been told to end, for good."""
+        return self._stopping.is_set()
+
     async def stop(self, grace_s: float = STOP_GRACE_S) -> None:
         """SIGTERM to its group, SIGKILL after `grace_s`; returns when it is gone."""
         self._stopping.set()

@@ -26,7 +26,7 @@ class Readiness:
 
     early: it is known before it listens."""
 
-    __slots__ = ("_accepting", "_early", "_entry", "_registry", "_reporter")
+    __slots__ = ("_accepting", "_early", "_entry", "_leaving", "_registry", "_reporter")
 
     def __init__(
         self, entry: WorkloadEntry, registry: Registry, reporter: Reporter, *, early: bool = False
@@ -36,6 +36,7 @@ class Readiness:
         self._registry = registry
         self._reporter = reporter
         self._accepting = False
+        self._leaving = False
 
     @property
     def registered(self) -> bool:
@@ -50,6 +51,7 @@ class Readiness:
 
     def begin(self, alive: Callable[[], bool]) -> None:
         """The process has started; `alive` says whether it is still the same one."""
+        self._leaving = False
         if self._entry.app_ports:
             if self._early:
                 self._registry.put(replace(self._entry, ready=False))
@@ -57,9 +59,9 @@ class Readiness:
 
     async def _watch(self, alive: Callable[[], bool]) -> None:
         port = next(iter(self._entry.app_ports.values()))
-        while alive():
+        while alive() and not self._leaving:
             accepting = await loopback.accepts(port)
-            if alive():
+            if alive() and not self._leaving:
                 self._set(accepting)
             await asyncio.sleep(LOOK_AGAIN_EVERY_S if accepting else LOOK_EVERY_S)
 
@@ -83,7 +85,9 @@ class Readiness:
         self._accepting = False
 
     async def leave(self) -> None:
-        """Before the process goes: unregisters, and waits until the others have heard."""
+        """Before the process goes: unregisters, and waits until the others have heard. Though it
+        still listens then, it is not registered again."""
+        self._leaving = True
         if not self._accepting:
             return
         self.end()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Mapping
@@ -94,6 +95,7 @@ async def _run(options: RunOptions, reporter: Reporter) -> int:
     finally:
         await sidecar.process.stop()
         await management.close()
+        shutil.rmtree(state.sidecar(plan.label), ignore_errors=True)  # nobody has this name again
 
 
 async def _forget(registry: Registry) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import click
 from rich.console import Console
 from rich.text import Text
 
 from weft import live, stats
 from weft.management import Management
-from weft.state import StateDir
+from weft.objects import STATE_DIR, asked
+from weft.output import OUTPUT, Output, tree
 from weft.view import MeshFacts, ProxyFacts
 from weft.watch import ProxyRow
 
@@ -22,22 +26,62 @@ WIDE = 100
 PIPE_COLUMNS = 1000
 
 
-def status(state_dir: Path, notes: bool) -> int:
-    """Prints it; exit code 0, or 1 when the configuration has errors or a proxy refused it. notes:
-    what is neither error nor warning, too."""
-    facts = asyncio.run(_ask(StateDir(state_dir)))
-    columns = None if sys.stdout.isatty() else PIPE_COLUMNS
-    show(facts, Console(width=columns), time.time(), notes=notes)
+@click.command(short_help="Show services, proxies and configuration errors.")
+@click.option("--notes", is_flag=True, help="What has no effect, where keys come from, and so on.")
+@OUTPUT
+@STATE_DIR
+def status(notes: bool, output: Output, state_dir: Path) -> None:
+    """Show services, proxies and configuration errors of the running mesh.
+
+    Exit code 1 when the configuration has errors or a proxy refused it.
+
+    \b
+    Examples:
+      weft status --notes
+      weft status -o json | jq '.objects[] | select(.severity == "error")'
+    """
+    facts = asked(state_dir, Management.status)
+    if output == "table":
+        columns = None if sys.stdout.isatty() else PIPE_COLUMNS
+        show(facts, Console(width=columns), time.time(), notes=notes)
+    else:
+        tree(told(facts, notes=notes), output)
     bad = any(one.severity == "error" for one in facts.objects)
-    return 1 if bad or any(proxy.nacks for proxy in facts.proxies) else 0
+    sys.exit(1 if bad or any(proxy.nacks for proxy in facts.proxies) else 0)
 
 
-async def _ask(state: StateDir) -> MeshFacts:
-    management = Management.of(state)
-    try:
-        return await management.status()
-    finally:
-        await management.close()
+def told(facts: MeshFacts, *, notes: bool = False) -> dict[str, Any]:
+    """The same for programs, with the words of `weft proxies -o json`."""
+    return {
+        "version": facts.version,
+        "services": [
+            {
+                "hostname": one.hostname,
+                "namespace": one.namespace,
+                "endpoints": {"total": one.endpoints_total, "healthy": one.endpoints_healthy},
+                "reported": {"requests": one.requests, "errors": one.errors},
+            }
+            for one in facts.services
+        ],
+        "proxies": [
+            {
+                "workload": one.workload,
+                "namespace": one.namespace,
+                "identity": one.identity,
+                "userAgent": one.user_agent,
+                "state": one.state,
+                "lastPush": _time(one.last_push_at),
+                "nacks": list(one.nacks),
+                "leftOut": list(one.left_out),
+            }
+            for one in facts.proxies
+        ],
+        "objects": [asdict(one) for one in facts.problems(notes)],
+    }
+
+
+def _time(at: float) -> str | None:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") if at else None
 
 
 STYLES = {"error": "red", "warning": "yellow", "info": "dim"}

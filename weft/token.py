@@ -13,7 +13,6 @@ import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import click
 
@@ -21,17 +20,16 @@ from weft.durations import Duration
 from weft.errors import UserError
 from weft.management import Management
 from weft.objects import STATE_DIR, asked
+from weft.output import TEXT_OR_JSON, TextOrJson, table
 from weft.view import TokenFacts
 
 HEADING = ("ID", "IDENTITY", "USE", "EXPIRES")
 SHOWN_DIGITS = 12
 _identity = re.compile(r"([^/]+)/([^/]+)").fullmatch
 _id = re.compile(r"[0-9a-f]{8,64}").fullmatch
-OUTPUT = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
-Output = Literal["text", "json"]
 
 
-@click.group()
+@click.group(short_help="Make, list and delete join tokens.")
 def token() -> None:
     """Make, list and delete join tokens, by which a workload proves who it is.
 
@@ -43,7 +41,7 @@ def token() -> None:
     """
 
 
-@token.command()
+@token.command(short_help="Make a token for a service account, and print it.")
 @click.argument("workload", metavar="NAMESPACE/ACCOUNT")
 @click.option(
     "--ttl", type=Duration(), default="1h", show_default=True, help="How long: 90s, 45m, 24h, 7d."
@@ -51,9 +49,9 @@ def token() -> None:
 @click.option(
     "--reusable", is_flag=True, help="Not only once: for a client without an agent, as Envoy."
 )
-@OUTPUT
+@TEXT_OR_JSON
 @STATE_DIR
-def create(workload: str, ttl: float, reusable: bool, output: Output, state_dir: Path) -> None:
+def create(workload: str, ttl: float, reusable: bool, output: TextOrJson, state_dir: Path) -> None:
     """Make a token for the service account ACCOUNT of NAMESPACE, and print it.
 
     Whoever has it is that workload: give it to nobody else, and in no command line.
@@ -76,23 +74,16 @@ def create(workload: str, ttl: float, reusable: bool, output: Output, state_dir:
     click.echo(json.dumps(_told(made), indent=2) if output == "json" else made.token)
 
 
-@token.command(name="list")
-@OUTPUT
+@token.command(name="list", short_help="Show the tokens that are not over.")
+@TEXT_OR_JSON
 @STATE_DIR
-def list_(output: Output, state_dir: Path) -> None:
+def list_(output: TextOrJson, state_dir: Path) -> None:
     """Show the tokens that are not over; the secrets themselves are nowhere."""
     found = asked(state_dir, lambda management: management.tokens())
     if output == "json":
         click.echo(json.dumps([_told(one) for one in found], indent=2))
         return
-    if not found:
-        click.echo("no join tokens")
-        return
-    rows = [HEADING, *map(_row, found)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+    table(HEADING, map(_row, found), "no join tokens")
 
 
 @token.command()

@@ -32,6 +32,12 @@ class ProxyFacts:
     nacks: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
+    @property
+    def state(self) -> str:
+        if self.nacks:
+            return "refused"
+        return "synced" if self.synced else "on its way"
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectFacts:

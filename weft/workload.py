@@ -232,7 +232,7 @@ class Workload:
         self.process.start()
 
     def _started(self, pid: int) -> None:
-        self.readiness.begin(lambda: self.process.pid == pid)
+        self.readiness.begin(lambda: self.process.pid == pid and not self.process.stopping)
 
     def _exited(self, how: str, again_s: float | None) -> None:
         self.readiness.end()

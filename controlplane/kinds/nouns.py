@@ -48,8 +48,10 @@ def kinds_of(word: str) -> frozenset[str]:
         if noun in _names(kind) and (not group or group in groups)
     )
     if not found:
-        near = difflib.get_close_matches(noun, sorted({kind.lower() for _, kind, _ in _known()}), 1)
-        raise UnknownWord(f"no kind is called {word!r}" + (f"; {near[0]}?" if near else ""))
+        words = sorted({*_SHORT, *(kind.lower() for _, kind, _ in _known())})
+        near = difflib.get_close_matches(noun, words, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UnknownWord(f"no kind is called {word!r}{hint}")
     return found
 
 

@@ -254,7 +254,9 @@ def test_kinds_are_named_as_people_do(word: str, kinds: set[str]) -> None:
 
 
 def test_a_word_that_is_no_kind_says_what_is_near() -> None:
-    with pytest.raises(UnknownWord, match="no kind is called 'virtualservise'; virtualservice"):
+    with pytest.raises(
+        UnknownWord, match="no kind is called 'virtualservise'; did you mean 'virtualservice'"
+    ):
         kinds_of("virtualservise")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def weft(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def weft(
+    *words: str, cwd: Path = ROOT, more: Mapping[str, str] = {}
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "weft", *words]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=60, cwd=cwd, check=False,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", **more},
     )  # fmt: skip
 
 
 COMMANDS = ("up", "run", "status", "proxy", "controlplane", "ca", "authz", "version")
+TERMINAL_COLUMNS = 80
 
 
 def test_the_help_names_every_command() -> None:
@@ -28,6 +32,7 @@ def test_the_help_names_every_command() -> None:
     assert result.returncode == 0
     for command in COMMANDS:
         assert f"\n  {command} " in result.stdout
+    assert "..." not in result.stdout.partition("Commands:")[2]
     assert weft().stdout == result.stdout
 
 
@@ -44,8 +49,9 @@ def test_every_commands_help_has_an_example(command: str) -> None:
         (["up", "nowhere"], "nowhere does not exist; name a directory with Kubernetes YAML"),
         (["up"], "Missing argument 'DIRECTORY'. (see weft up --help)"),
         (["dance"], "No such command 'dance'. (see weft --help)"),
-        (["status"], "start one with: weft up DIR"),
+        (["status"], "start a mesh with weft up DIR, or name the state directory of"),
         (["run", "--service", "x", "--", "true"], "start one with: weft up DIR"),
+        (["get", "vs/a", "b"], "expected KIND NAME or KIND/NAME, got 'vs/a b'"),
         (["ca", "show"], ".weft has no certificate authority: neither a state directory"),
         (["up", ".", "--port", "70000"], "70000 is not in the range"),
         (["proxy", "-c", "no.yaml"], "no.yaml"),
@@ -62,6 +68,14 @@ def test_an_error_is_one_line_that_says_what(tmp_path: Path, words: list[str], e
 
 def test_version() -> None:
     assert weft("version").stdout.startswith("weft 0.")
+    assert weft("--version").stdout == weft("version").stdout
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    script = weft("completion", "zsh").stdout
+    assert "_WEFT_COMPLETE=zsh_complete weft" in script.replace(" $words[1]", " weft")
+    words = {"_WEFT_COMPLETE": "bash_complete", "COMP_WORDS": "weft ca sh", "COMP_CWORD": "2"}
+    assert weft(more=words).stdout == "plain,show\n"
 
 
 def imported(code: str) -> set[str]:

@@ -103,4 +103,4 @@ def test_a_control_plane_that_is_not_there_is_no_difference(
     monkeypatch.chdir(tmp_path)
     found = CliRunner().invoke(weft, ["diff", "-f", "-"], input=ROUTE)
     assert found.exit_code == 2
-    assert "start one with: weft up DIR" in found.stderr
+    assert "start a mesh with weft up DIR" in found.stderr

@@ -185,3 +185,21 @@ async def test_it_is_known_before_it_listens_and_called_while_it_does() -> None:
     readiness.end()
     await eventually_async(lambda: api.ready == {})
     running.cancel()
+
+
+async def test_one_that_leaves_is_not_registered_again_while_it_still_listens() -> None:
+    api, registry = Api(), Registry(lambda text: None)
+    registry.connect(api)
+    running = spawn(registry.run(), "registry")
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    entry = WorkloadEntry("a", "default", "sa", {}, {"http": port}, {"http": port})
+    readiness = Readiness(entry, registry, Silent())
+    readiness.begin(lambda: True)
+    await eventually_async(lambda: api.ready == {"a": True})
+    await readiness.leave()
+    watching = [task for task in asyncio.all_tasks() if task.get_name() == "readiness of a"]
+    await asyncio.wait(watching)
+    assert api.ready == {} and not registry.has("default", "a")
+    running.cancel()
+    server.close()

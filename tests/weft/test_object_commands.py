@@ -57,6 +57,7 @@ class FakePlane:
             "List": pb.ListResponse(),
             "Delete": pb.DeleteResponse(),
             "ListProxies": pb.ListProxiesResponse(),
+            "GetStatus": pb.MeshStatus(),
         }
         self.asked: dict[str, Any] = {}
         self.port = 0
@@ -89,6 +90,7 @@ class FakePlane:
             "Watch": self.watcher(),
             "Delete": self.handler("Delete", pb.DeleteRequest),
             "ListProxies": self.handler("ListProxies", pb.ListProxiesRequest),
+            "GetStatus": self.handler("GetStatus", pb.GetStatusRequest),
         }
         generic = grpc.method_handlers_generic_handler("weft.v1.Management", handlers)
         server.add_generic_rpc_handlers((generic,))
@@ -187,6 +189,10 @@ def test_waiting_says_on_how_many_proxies_it_is_live(plane: FakePlane) -> None:
     assert plane.asked["Apply"].wait.seconds == 7
     assert found.exit_code == 0
     assert found.stdout.splitlines()[-1] == "live on 3 of 3 proxies"
+    rollout = pb.Rollout(over=True)
+    plane.answers["Apply"] = pb.ApplyResponse(objects=[CREATED], rollout=rollout)
+    found = run("apply", "-f", "r.yaml", "--wait")
+    assert found.stdout.splitlines()[-1] == "live: no proxy has to change for it"
 
 
 @pytest.mark.parametrize(
@@ -231,6 +237,34 @@ def test_get_of_one_is_what_was_written_and_its_status(
     assert tree["status"]["weft"]["source"] == "api"
     assert tree["status"]["weft"]["statuses"][0]["code"] == "UnknownService"
     assert plane.asked["List"].manifests
+
+
+def test_a_name_may_stand_behind_the_kind(plane: FakePlane) -> None:
+    plane.answers["List"] = pb.ListResponse(objects=[STORED])
+    assert run("get", "vs/till").exit_code == 0
+    assert (plane.asked["List"].kind, plane.asked["List"].name) == ("vs", "till")
+    plane.answers["Delete"] = pb.DeleteResponse(existed=True)
+    assert run("delete", "vs/till").stdout == "vs default/till deleted\n"
+    assert (plane.asked["Delete"].kind, plane.asked["Delete"].name) == ("vs", "till")
+
+
+def test_status_for_programs(plane: FakePlane) -> None:
+    proxy = pb.ProxyStatus(node_id="n", workload="till-1", namespace="default")
+    proxy.last_push_at.FromSeconds(1)
+    service = pb.ServiceStatus(hostname="till", endpoints_total=2, endpoints_healthy=1)
+    note = pb.ObjectStatus(object="Service default/till", severity="info", code="NoEffect")
+    plane.answers["GetStatus"] = pb.MeshStatus(
+        proxies=[proxy], services=[service], objects=[ERROR, note]
+    )
+    found = run("status", "-o", "json")
+    told = json.loads(found.stdout)
+    assert found.exit_code == 1
+    assert [one["code"] for one in told["objects"]] == ["UnknownService"]
+    assert told["services"][0]["endpoints"] == {"total": 2, "healthy": 1}
+    assert told["proxies"][0]["state"] == "on its way"
+    assert told["proxies"][0]["lastPush"] == "1970-01-01T00:00:01+00:00"
+    both = yaml.safe_load(run("status", "--notes", "-o", "yaml").stdout)
+    assert [one["code"] for one in both["objects"]] == ["UnknownService", "NoEffect"]
 
 
 def test_what_is_not_there_says_where_to_look(plane: FakePlane) -> None:

@@ -74,6 +74,7 @@ def test_a_process_joins_and_leaves_with_its_exit_code(mesh: Up, number: signal.
     pid, proxy = output.split()[1:3]
     assert not alive(int(pid))
     assert proxy.startswith("http://127.0.0.1:")
+    assert not list((mesh.state / "sidecars").glob("messenger-run-*"))
     assert "joins messenger with PORT=" in errors
 
 
