@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from proxy.connection import ConnectionInfo
+from proxy.connection import ConnectionInfo, Secured
 from proxy.http.headers import Headers
 from proxy.http.message import Request
 
@@ -43,6 +43,16 @@ class Downstream:
     info: ConnectionInfo
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The connection to the host. local: our own address."""
+
+    local: tuple[str, int] | None
+    host: Host
+    secured: Secured | None
+    protocol: str = ""
+
+
 @dataclass(slots=True)
 class ConnectionRecord:
     """started, ended: monotonic seconds. flags: Envoy's, joined by commas. failure: why the last
@@ -68,7 +78,7 @@ class ConnectionRecord:
     service_ms: int | None = None
     request_done: bool = False
     response_trailers: None = None
-    last_up: None = None
+    last_up: Opened | None = None
     answered_at: float = 0.0
     tried: None = None
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -14,12 +14,13 @@ from collections.abc import Mapping
 from functools import partial
 from time import monotonic
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from protos.types import CDS
 from proxy.http.h1.grammar import authority_match
-from proxy.l4.record import ConnectionRecord, Downstream
+from proxy.l4.record import ConnectionRecord, Downstream, Opened
 from proxy.l4.tunnel import HttpTunnel
+from proxy.upstream.own_address import own_address
 from proxy.upstream.tcp import UpstreamTcp
 from proxy.upstream.tcp_end import TcpEnd
 
@@ -189,10 +190,13 @@ class DownstreamTcp(TcpEnd):
         self._idle_since = monotonic()
         up = self.up
         assert up is not None
-        if self.manager.meter is not None:
-            transport = up.transport if isinstance(up, UpstreamTcp) else None
+        manager, transport = self.manager, up.transport if isinstance(up, UpstreamTcp) else None
+        if manager.loggers and transport is not None and self.record.host is not None:
+            local, secured = own_address(cast(Any, transport)), transport.get_extra_info("secured")
+            self.record.last_up = Opened(local, self.record.host, secured)
+        if manager.meter is not None:
             tls = transport.get_extra_info("secured") if transport is not None else None
-            self._metered = self.manager.meter.begin(self.record, tls, self._idle_since)
+            self._metered = manager.meter.begin(self.record, tls, self._idle_since)
         self.start()
         up.start()
 

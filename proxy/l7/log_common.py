@@ -107,6 +107,8 @@ _PACKED: Final = data_key(2)
 _STRING_TYPE: Final = b"type.googleapis.com/google.protobuf.StringValue"
 _STRUCT_TYPE: Final = b"type.googleapis.com/google.protobuf.Struct"
 _STRING: Final = data_key(1)
+NO_VERSION: Final = b"-"
+"""Of the request that a connection does not have."""
 STREAM_ID: Final = "weft.stream_id"
 """Of a connection, made for its first entry."""
 _attempts = NUMBERS["UPSTREAM_REQUEST_ATTEMPT_COUNT"]
@@ -138,9 +140,9 @@ class Common:
             parts.append(_flags(stream.flags))
         parts.append(words(_TERMINATION, info.termination))
         parts.append(words(_DOWNSTREAM_FAILURE, info.failure))
-        if stream.request.method:
+        if stream.request.version != NO_VERSION:
             parts.append(text(_STREAM_ID, stream.request.headers.get(_REQUEST_ID) or b""))
-        else:
+        elif stream.log_type in _TYPES:  # not of a listener
             _connection(parts, stream)
         self._said(parts, stream)
         return b"".join(parts)
@@ -152,7 +154,7 @@ class Common:
             parts.append(time(_DURATION, ended - started))
         else:
             parts.append(_INTERMEDIATE)
-        if not stream.request.method:
+        if stream.request.version == NO_VERSION:
             return
         for key, point in _TIMES:
             at = point(stream)

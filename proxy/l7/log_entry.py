@@ -85,7 +85,7 @@ class HttpEntry:
 
     def _request(self, stream: Logged) -> bytes:
         request = stream.request
-        if not request.method:  # a connection has none
+        if not request.method:  # a connection, or what could not be read
             return number(_BODY_BYTES, stream.bytes_received)
         headers = request.headers
         parts = [

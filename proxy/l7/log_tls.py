@@ -21,6 +21,7 @@ _SESSION: Final = data_key(6)
 _JA3: Final = data_key(7)
 _SAN: Final = data_key(1)
 _SUBJECT: Final = data_key(2)
+_ISSUER: Final = data_key(3)
 _URI: Final = data_key(1)
 _ID: Final = number_key(1)
 _VERSIONS: Final = {"TLSv1": 1, "TLSv1.1": 2, "TLSv1.2": 3, "TLSv1.3": 4}
@@ -46,7 +47,9 @@ def _properties(info: ConnectionInfo, own_uri: str) -> bytes:
         parts.append(data(_CIPHER, number(_ID, _cipher_ids().get(info.cipher, 0))))
         parts.append(words(_SESSION, info.told("session_id")))
         parts.append(data(_OWN, _certificate(info.own)))
-        parts.append(data(_PEER, _certificate(info.peer)))
+        peer = info.peer
+        issued = b"" if peer is None else words(_ISSUER, peer.issuer)
+        parts.append(data(_PEER, _certificate(peer) + issued))
     return b"".join(parts)
 
 

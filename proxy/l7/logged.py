@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from proxy.connection import ConnectionInfo
+from proxy.connection import ConnectionInfo, Secured
 from proxy.http.headers import Headers
 from proxy.http.message import Request, Response
 from proxy.l7.extra_stats import RequestStats
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
-from proxy.upstream.pool import Carrier
 
 if TYPE_CHECKING:
     from proxy.tracing.span import Span
@@ -55,6 +54,20 @@ class Way(Protocol):
     def choose(self, stream: Any) -> Cluster | None: ...
 
 
+class Opened(Protocol):
+    """A connection to a host. local: our own address. secured: its TLS. protocol: as the log calls
+    it, '' for TCP."""
+
+    @property
+    def local(self) -> tuple[str, int] | None: ...
+    @property
+    def host(self) -> Host: ...
+    @property
+    def secured(self) -> Secured | None: ...
+    @property
+    def protocol(self) -> str: ...
+
+
 class Traced(Protocol):
     """Its trace. span: None where there is no tracer for it."""
 
@@ -82,7 +95,7 @@ class Logged(Protocol):
     @property
     def host(self) -> Host | None: ...
     @property
-    def last_up(self) -> Carrier | None: ...
+    def last_up(self) -> Opened | None: ...
     @property
     def tried(self) -> Sequence[Host] | None: ...
     @property

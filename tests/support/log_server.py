@@ -15,6 +15,8 @@ from google.protobuf.json_format import MessageToDict
 
 Message = dict[str, Any]
 _MESSAGE = als_pb2.StreamAccessLogsMessage
+MOST_STREAMS = 64
+"""At a time."""
 
 
 class LogServer:
@@ -24,7 +26,7 @@ class LogServer:
     def __init__(self) -> None:
         self.streams: list[list[Message]] = []
         self.heads: list[dict[str, str]] = []
-        self._grpc = grpc.server(futures.ThreadPoolExecutor(8))
+        self._grpc = grpc.server(futures.ThreadPoolExecutor(MOST_STREAMS))
         handler = grpc.stream_unary_rpc_method_handler(self._take, _MESSAGE.FromString)
         service = "envoy.service.accesslog.v3.AccessLogService"
         handlers = grpc.method_handlers_generic_handler(service, {"StreamAccessLogs": handler})
