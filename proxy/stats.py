@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from heapq import nsmallest
 from typing import Any, TypeVar
 
 # Envoy's default histogram buckets, in the unit of the value (milliseconds for `*_time`, `*_ms`).
@@ -202,43 +203,152 @@ Labels = tuple[tuple[str, str], ...]
 """Names and values of a sample, in the order in which they are shown."""
 
 MAX_SERIES = 10_000
+IDLE_S = 3600.0
+"""What has not changed for so long is forgotten (Envoy: stats_eviction_interval)."""
+RECENT_S = 300.0
+"""What strangers have made gives way to what they make next when it was idle for so long."""
+_ROUND = 60
+"""In so many turns, of one a second, each sample is looked at."""
+_GIVE_WAY_AT_ONCE = 256
+
+
+class Held(Counter):
+    """Of a sample. held: how many will count in it later; it is not forgotten before."""
+
+    __slots__ = ("held",)
+
+    def __init__(self) -> None:
+        self.value = 0
+        self.held = 0
+
+
+class _Sample:
+    """seen: its value when it was looked at last; since: when it had another one before."""
+
+    __slots__ = ("labels", "metric", "seen", "since", "statistic", "stranger")
+
+    def __init__(
+        self,
+        metric: str,
+        labels: Labels,
+        statistic: Held | Histogram,
+        since: float,
+        stranger: bool,
+    ) -> None:
+        self.metric = metric
+        self.labels = labels
+        self.statistic = statistic
+        self.seen = 0
+        self.since = since
+        self.stranger = stranger
+
+    def value(self) -> int:
+        statistic = self.statistic
+        return statistic.count if isinstance(statistic, Histogram) else statistic.value
+
+    def held(self) -> bool:
+        statistic = self.statistic
+        return isinstance(statistic, Held) and statistic.held > 0
 
 
 class Labelled:
     """Statistics that have labels and no dotted name, by metric: at most `at_most` samples in all,
-    as their labels come from requests."""
+    as their labels come from requests.
 
-    def __init__(self, at_most: int = MAX_SERIES) -> None:
-        self.counters: dict[str, dict[Labels, Counter]] = {}
+    Those that nobody has touched for `idle_s` are forgotten. Where there is no room, those of
+    strangers (who have shown no certificate) give way: to each other when they were idle for a
+    while, to all others at once. Nothing else gives way, so that whoever makes labels up stops
+    nothing that is counted. forgotten: how many were; when it grows, whoever keeps a sample has to
+    ask for it again."""
+
+    def __init__(self, at_most: int = MAX_SERIES, idle_s: float = IDLE_S) -> None:
+        self.counters: dict[str, dict[Labels, Held]] = {}
         self.histograms: dict[str, dict[Labels, Histogram]] = {}
-        self._left = at_most
+        self.forgotten = 0
+        self._at_most = at_most
+        self._idle_s = idle_s
+        self._samples: list[_Sample] = []
+        self._next = 0
+        self._now = 0.0
+        self._full: set[bool] = set()  # for (strangers), until the next turn
 
-    def counter(self, metric: str, labels: Labels) -> Counter | None:
+    def counter(self, metric: str, labels: Labels, stranger: bool = False) -> Held | None:
         """None: there are too many."""
         samples = self.counters.setdefault(metric, {})
         found = samples.get(labels)
-        if found is None and self._take():
-            found = samples[labels] = Counter()
+        if found is None and self._has_room(stranger):
+            found = self.counters.setdefault(metric, samples)[labels] = Held()
+            self._samples.append(_Sample(metric, labels, found, self._now, stranger))
         return found
 
-    def histogram(self, metric: str, labels: Labels) -> Histogram | None:
+    def histogram(self, metric: str, labels: Labels, stranger: bool = False) -> Histogram | None:
         """As `counter`."""
         samples = self.histograms.setdefault(metric, {})
         found = samples.get(labels)
-        if found is None and self._take():
-            found = samples[labels] = Histogram()
+        if found is None and self._has_room(stranger):
+            found = self.histograms.setdefault(metric, samples)[labels] = Histogram()
+            self._samples.append(_Sample(metric, labels, found, self._now, stranger))
         return found
 
-    def _take(self) -> bool:
-        if self._left <= 0:
-            return False
-        self._left -= 1
-        return True
-
-    def fold(self) -> None:
-        for samples in self.histograms.values():
-            for histogram in samples.values():
+    def turn(self, now: float) -> None:
+        """Each second; now: monotonic seconds. Sorts what the histograms have noted, and forgets
+        what is idle, looking at a part of all each time."""
+        for histograms in self.histograms.values():
+            for histogram in histograms.values():
                 histogram.fold()
+        if not self._now:
+            for one in self._samples:
+                one.since = now
+        self._now = now
+        self._full.clear()
+        for _ in range(len(self._samples) // _ROUND + 1):
+            self._look(now)
+
+    def _look(self, now: float) -> None:
+        samples = self._samples
+        if self._next >= len(samples):
+            self._next = 0
+        if not samples:
+            return
+        one = samples[self._next]
+        value = one.value()
+        if value != one.seen or one.held():
+            one.seen, one.since = value, now
+        elif now - one.since >= self._idle_s:
+            samples[self._next] = samples[-1]
+            samples.pop()
+            self._forget(one)
+            return
+        self._next += 1
+
+    def _has_room(self, stranger: bool) -> bool:
+        if len(self._samples) < self._at_most:
+            return True
+        if stranger in self._full:
+            return False
+        before = self._now - RECENT_S
+        idle = [
+            (one.value() != one.seen, one.since, at)
+            for at, one in enumerate(self._samples)
+            if one.stranger
+            and not one.held()
+            and (not stranger or (one.since <= before and one.value() == one.seen))
+        ]
+        gone = {at for _, _, at in nsmallest(_GIVE_WAY_AT_ONCE, idle)}
+        for at in gone:
+            self._forget(self._samples[at])
+        self._samples = [one for at, one in enumerate(self._samples) if at not in gone]
+        if not gone:
+            self._full.add(stranger)
+        return bool(gone)
+
+    def _forget(self, one: _Sample) -> None:
+        of_counter = isinstance(one.statistic, Held)
+        tables: Any = self.counters if of_counter else self.histograms
+        del tables[one.metric][one.labels]
+        if not tables[one.metric]:
+            del tables[one.metric]
+        self.forgotten += 1
 
 
 class Stats:
@@ -290,11 +400,12 @@ class Stats:
         """A gauge whose value is `of()` when it is read."""
         self.gauges[name] = Derived(of)
 
-    def fold(self) -> None:
-        """Sorts what the histograms have noted into their buckets."""
+    def turn(self, now: float) -> None:
+        """Each second; now: monotonic seconds. Sorts what the histograms have noted into their
+        buckets, and forgets samples that are idle."""
         for histogram in self.histograms.values():
             histogram.fold()
-        self.labelled.fold()
+        self.labelled.turn(now)
 
     def forget(self, gone: Iterable[str], kept: Iterable[str] = ()) -> None:
         """Drops every name that starts with one of the prefixes `gone`: what it counted no longer

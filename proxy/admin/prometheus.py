@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from proxy.admin.tags import Tags, extract
 from proxy.stats import BUCKETS, Counter, Derived, Gauge, Histogram, Labels, Stats
@@ -24,6 +24,9 @@ Families = dict[str, list[tuple[str, Statistic]]]
 
 NAMES_PER_PIECE = 64
 SAMPLES_PER_PIECE = 32
+PIECE_CHARACTERS = 64 * 1024
+"""Of samples with labels, which may be long; one sample is in one piece, as it was at one time."""
+_EDGES = tuple(f'le="{edge}"}} ' for edge in (*BUCKETS, "+Inf"))
 
 
 def exposition(stats: Stats, keep: Keep) -> Iterator[str]:
@@ -58,12 +61,20 @@ def _samples(
     metric: str, samples: Mapping[Labels, Statistic], keep: Keep, kind: str
 ) -> Iterator[str]:
     """Of a metric that has its name and labels already."""
-    wanted = [(labels, one) for labels, one in samples.items() if keep(metric, _is_used(one))]
-    if wanted:
-        yield f"# TYPE {metric} {kind}\n"
-    for at in range(0, len(wanted), SAMPLES_PER_PIECE):
-        part = wanted[at : at + SAMPLES_PER_PIECE]
-        yield "".join(_lines(metric, _plain(labels), one) for labels, one in part)
+    head = f"# TYPE {metric} {kind}\n"
+    lines, characters = [head], 0
+    for at, (labels, one) in enumerate(list(samples.items()), 1):
+        if keep(metric, _is_used(one)):
+            lines.append(_lines(metric, _plain(labels), one))
+            characters += len(lines[-1])
+        if characters > PIECE_CHARACTERS or at % SAMPLES_PER_PIECE == 0:
+            if lines != [head]:
+                yield "".join(lines)
+                lines, characters = [], 0
+            else:
+                yield ""
+    if lines != [head]:
+        yield "".join(lines)
 
 
 def _is_used(statistic: Statistic) -> bool:
@@ -74,7 +85,7 @@ def _is_used(statistic: Statistic) -> bool:
 
 def _lines(metric: str, labels: str, statistic: Statistic) -> str:
     if isinstance(statistic, Histogram):
-        return "".join(f"{line}\n" for line in _buckets(metric, labels, statistic))
+        return _buckets(metric, labels, statistic)
     return f"{metric}{{{labels}}} {statistic.value}\n"
 
 
@@ -92,11 +103,12 @@ def _labels(tags: Tags) -> str:
     return ",".join(f'envoy_{tag}="{value.translate(_ESCAPES)}"' for tag, value in tags)
 
 
-def _buckets(metric: str, labels: str, histogram: Histogram) -> Iterable[str]:
-    comma = "," if labels else ""
-    seen = 0
-    for edge, count in zip((*BUCKETS, "+Inf"), histogram.counts, strict=True):
+def _buckets(metric: str, labels: str, histogram: Histogram) -> str:
+    start = f"{metric}_bucket{{{labels}{',' if labels else ''}"
+    lines, seen = [], 0
+    for edge, count in zip(_EDGES, histogram.counts, strict=True):
         seen += count
-        yield f'{metric}_bucket{{{labels}{comma}le="{edge}"}} {seen}'
-    yield f"{metric}_sum{{{labels}}} {histogram.total:g}"
-    yield f"{metric}_count{{{labels}}} {histogram.count}"
+        lines.append(f"{start}{edge}{seen}\n")
+    lines.append(f"{metric}_sum{{{labels}}} {histogram.total:g}\n")
+    lines.append(f"{metric}_count{{{labels}}} {histogram.count}\n")
+    return "".join(lines)

@@ -115,13 +115,15 @@ class _Connection(asyncio.Protocol):
         request = self._request
         assert request is not None
         reply = self._respond(request)
-        if isinstance(reply.body, str) or request.method == b"HEAD":
+        head_only = request.method == b"HEAD"
+        if isinstance(reply.body, str):
             close = not self._reader.keep_alive
-            self._write(reply, close, head_only=request.method == b"HEAD")
+            self._write(reply, close, head_only)
             if not close:
                 self._later(self._next)
         else:
-            self._begin_pieces(reply, reply.body, chunked=request.version != b"HTTP/1.0")
+            pieces = iter(()) if head_only else reply.body
+            self._begin_pieces(reply, pieces, request.version != b"HTTP/1.0", head_only)
         if reply.after is not None:
             reply.after()
 
@@ -144,13 +146,16 @@ class _Connection(asyncio.Protocol):
             return Reply("internal error, see the log\n", 500)
 
     def _write(self, reply: Reply, close: bool, head_only: bool = False) -> None:
-        body = "".join(reply.body).encode()
+        assert isinstance(reply.body, str), "pieces are written one by one"
+        body = reply.body.encode()
         head = _head(reply, f"content-length: {len(body)}\r\n{_CLOSE if close else ''}")
         self._transport.write(head if head_only else head + body)
         if close:
             self._transport.close()
 
-    def _begin_pieces(self, reply: Reply, pieces: Iterator[str], chunked: bool) -> None:
+    def _begin_pieces(
+        self, reply: Reply, pieces: Iterator[str], chunked: bool, head_only: bool
+    ) -> None:
         """Chunked; to an HTTP/1.0 client as it comes, and the end of the connection ends it."""
         close = not (chunked and self._reader.keep_alive)
         framing = "transfer-encoding: chunked\r\n" if chunked else ""
@@ -163,7 +168,7 @@ class _Connection(asyncio.Protocol):
                 self._transport.write(chunk(data) if chunked else data)
                 self._later(send)
                 return
-            if chunked:
+            if chunked and not head_only:
                 self._transport.write(LAST_CHUNK)
             if close:
                 self._transport.close()

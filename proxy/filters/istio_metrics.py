@@ -15,6 +15,8 @@ from proxy.stats import Counter, Labels, Stats
 PREFIX: Final = "istio_"
 OVERFLOW: Final = "istio_stats.overflow"
 """Requests and connections that stand in no other metric: there are too many labels."""
+FORGOTTEN: Final = "istio_stats.forgotten"
+"""Samples that were idle, or gave way."""
 NOWHERE: Final = Counter()
 """Where nobody looks."""
 
@@ -34,6 +36,7 @@ class Metrics:
     ) -> None:
         self._labelled = stats.labelled
         self._stats = stats
+        stats.derive(FORGOTTEN, lambda: stats.labelled.forgotten)
         self._dropped: set[str] = set()
         self._tags: dict[str, dict[str, int | None]] = {name: {} for name in names}
         found: dict[Expression, int] = {}
@@ -57,24 +60,38 @@ class Metrics:
         return self._stats.counter(OVERFLOW)
 
     def counter(
-        self, name: str, labels: Labels, values: tuple[str, ...], other: Counter = NOWHERE
+        self,
+        name: str,
+        labels: Labels,
+        values: tuple[str, ...],
+        stranger: bool,
+        other: Counter = NOWHERE,
     ) -> Counter:
-        """other: counts what these labels have no room for. Those that are there stay, whoever
-        fills the rest."""
+        """stranger: whoever made these labels has not said who he is. other: counts what they have
+        no room for. Those that are there stay, whoever fills the rest."""
         if name in self._dropped:
             return NOWHERE
-        found = self._labelled.counter(PREFIX + name, self._labels(name, labels, values))
+        labels = self._labels(name, labels, values)
+        found = self._labelled.counter(PREFIX + name, labels, stranger)
         return other if found is None else found
 
-    def recorder(self, name: str, labels: Labels, values: tuple[str, ...]) -> Record:
+    def recorder(
+        self, name: str, labels: Labels, values: tuple[str, ...], stranger: bool
+    ) -> Record:
         if name in self._dropped:
             return ignore
-        found = self._labelled.histogram(PREFIX + name, self._labels(name, labels, values))
+        labels = self._labels(name, labels, values)
+        found = self._labelled.histogram(PREFIX + name, labels, stranger)
         return ignore if found is None else found.record
 
     def _labels(self, name: str, labels: Labels, values: tuple[str, ...]) -> Labels:
         tags = self._tags[name]
         return labels if not tags else _with(tags, labels, values)
+
+
+def faces_strangers(node_id: str, metadata: Mapping[str, object]) -> bool:
+    """A gateway, whose clients are not of the mesh: Istio's node type `router`."""
+    return node_id.startswith("router~") or "WEFT_GATEWAY" in metadata
 
 
 def _with(tags: Mapping[str, int | None], labels: Labels, values: tuple[str, ...]) -> Labels:

@@ -23,7 +23,7 @@ from proxy.filters.istio_labels import (
     service_of,
     workload_labels,
 )
-from proxy.filters.istio_metrics import Metrics, Record
+from proxy.filters.istio_metrics import Metrics, Record, faces_strangers
 from proxy.filters.istio_values import of_requests
 from proxy.filters.peer_metadata import DOWNSTREAM_PEER, UPSTREAM_PEER, KnownPeer
 from proxy.http.headers import Headers
@@ -94,6 +94,7 @@ class IstioStatsFilter:
         self._inbound = context.inbound
         self._own_uri = context.own_uri
         self._me = peer(context.node_metadata)
+        self._is_gateway = faces_strangers(context.node_id, context.node_metadata)
         self._by_host = config.host_fallback
         self._metrics = Metrics(HTTP_METRICS, config.overrides, context.stats)
         values: tuple[Callable[[FilterStream], str], ...] = tuple(
@@ -101,6 +102,8 @@ class IstioStatsFilter:
         )
         self._values = values
         self._known: dict[_Parts, Series] = {}
+        self._labelled = context.stats.labelled
+        self._known_when = self._labelled.forgotten
         self._services: dict[str, tuple[object, str, str]] = {}
         self._hooks = Hooks(at_end=self._count)
 
@@ -127,6 +130,9 @@ class IstioStatsFilter:
             _grpc_status(stream) if grpc else "",
             values,
         )
+        if self._known_when != self._labelled.forgotten:  # some may count where nobody looks
+            self._known.clear()
+            self._known_when = self._labelled.forgotten
         series = self._known.get(key)
         if series is None:
             series = self._make(Key(*key))
@@ -182,17 +188,18 @@ class IstioStatsFilter:
     def _make(self, key: Key) -> Series:
         metrics = self._metrics
         labels, values = self._labels(key), key.values
+        stranger = self._is_gateway or (self._inbound and not key.theirs)
         messages = None
         if key.grpc:
             messages = (
-                metrics.counter("request_messages_total", labels, values),
-                metrics.counter("response_messages_total", labels, values),
+                metrics.counter("request_messages_total", labels, values, stranger),
+                metrics.counter("response_messages_total", labels, values, stranger),
             )
         found = Series(
-            metrics.counter("requests_total", labels, values, metrics.overflow()),
-            metrics.recorder("request_duration_milliseconds", labels, values),
-            metrics.recorder("request_bytes", labels, values),
-            metrics.recorder("response_bytes", labels, values),
+            metrics.counter("requests_total", labels, values, stranger, metrics.overflow()),
+            metrics.recorder("request_duration_milliseconds", labels, values, stranger),
+            metrics.recorder("request_bytes", labels, values, stranger),
+            metrics.recorder("response_bytes", labels, values, stranger),
             messages,
         )
         if len(self._known) >= MAX_KNOWN:

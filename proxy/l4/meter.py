@@ -20,8 +20,9 @@ from proxy.filters.istio_labels import (
     service_of,
     workload_labels,
 )
-from proxy.filters.istio_metrics import Metrics
+from proxy.filters.istio_metrics import Metrics, faces_strangers
 from proxy.filters.istio_values import of_connection
+from proxy.stats import Held
 
 if TYPE_CHECKING:
     from proxy.config.model import Node
@@ -31,14 +32,18 @@ if TYPE_CHECKING:
 
 
 class Metered:
-    """What is told of one connection, and how much of it was. due: when bytes are told again."""
+    """What is told of one connection, and how much of it was. due: when bytes are told again. Its
+    samples are not forgotten before it has ended."""
 
-    __slots__ = ("_closed", "_received", "_received_told", "_sent", "_sent_told", "due")
+    __slots__ = ("_closed", "_held", "_received", "_received_told", "_sent", "_sent_told", "due")
 
-    def __init__(self, sent: Counter, received: Counter, closed: Counter) -> None:
+    def __init__(self, opened: Counter, sent: Counter, received: Counter, closed: Counter) -> None:
         self._sent = sent
         self._received = received
         self._closed = closed
+        self._held = [one for one in (opened, sent, received, closed) if isinstance(one, Held)]
+        for one in self._held:
+            one.held += 1
         self._sent_told = self._received_told = 0
         self.due = 0.0
 
@@ -51,6 +56,9 @@ class Metered:
     def end(self, record: ConnectionRecord) -> None:
         self.tell(record)
         self._closed.value += 1
+        for one in self._held:
+            one.held -= 1
+        self._held.clear()
 
 
 class Meter:
@@ -64,26 +72,31 @@ class Meter:
         self._own_uri = own_uri.decode()
         self._node = node
         self._me = peer(node.metadata)
+        self._is_gateway = faces_strangers(node.id, node.metadata)
         self._metrics = Metrics(TCP_METRICS, config.overrides, stats)
 
     def begin(self, record: ConnectionRecord, tls: Secured | None, now: float) -> Metered:
         """tls: of the connection to the host. Too many labels: the connection is counted as one
         that stands nowhere else."""
         metrics = self._metrics
-        labels = self._labels(record, tls)
+        theirs, mine = self._principals(record, tls)
+        labels = self._labels(record, theirs, mine)
         values = tuple([of_connection(one, record, self._node) for one in metrics.expressions])
-        opened = "tcp_connections_opened_total"
-        metrics.counter(opened, labels, values, metrics.overflow()).value += 1
+        stranger = self._is_gateway or (self._inbound and not theirs)
+        opened = metrics.counter(
+            "tcp_connections_opened_total", labels, values, stranger, metrics.overflow()
+        )
+        opened.value += 1
         found = Metered(
-            metrics.counter("tcp_sent_bytes_total", labels, values),
-            metrics.counter("tcp_received_bytes_total", labels, values),
-            metrics.counter("tcp_connections_closed_total", labels, values),
+            opened,
+            metrics.counter("tcp_sent_bytes_total", labels, values, stranger),
+            metrics.counter("tcp_received_bytes_total", labels, values, stranger),
+            metrics.counter("tcp_connections_closed_total", labels, values, stranger),
         )
         found.due = now + self.interval_s
         return found
 
-    def _labels(self, record: ConnectionRecord, tls: Secured | None) -> Labels:
-        theirs, mine = self._principals(record, tls)
+    def _labels(self, record: ConnectionRecord, theirs: str, mine: str) -> Labels:
         host, name = service_of(record.cluster, "")
         me, them, policy = self._me, NOBODY, UNKNOWN
         if self._inbound:

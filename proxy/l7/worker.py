@@ -102,5 +102,5 @@ class Worker:
             connection.sweep(now)
         for other in self.swept:
             other.sweep(now)
-        self._stats.fold()
+        self._stats.turn(now)
         flush()

@@ -103,7 +103,7 @@ class TestHistogram:
     def test_the_registry_folds_all(self) -> None:
         stats = Stats()
         stats.histogram("a").record(1.0)
-        stats.fold()
+        stats.turn(1.0)
         assert not stats.histogram("a")._notes
 
 

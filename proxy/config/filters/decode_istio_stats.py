@@ -35,7 +35,8 @@ MAPPINGS = ("request.headers", "response.headers", "node.metadata")
 
 _NO_EFFECT = ("rotation_interval", "graceful_deletion_interval", "rescoping_duration",
               "scope_grace_period_duration")  # fmt: skip
-"""How often Istio forgets what it has counted, as it has no bound; here there is one."""
+"""How often Istio forgets what it has counted, as it has no bound; here there is one, and what is
+idle is forgotten anyway."""
 
 _FIELDS = ("disable_host_header_fallback", "tcp_reporting_duration", "metrics", "definitions",
            "reporter", *_NO_EFFECT)  # fmt: skip

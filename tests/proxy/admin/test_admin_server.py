@@ -97,6 +97,13 @@ async def test_a_long_page_comes_in_pieces(calls: list[str]) -> None:
             body = page.body
             lines = body.decode().splitlines()
             assert 'envoy_cluster_upstream_rq_total{envoy_cluster_name="c2999"} 2999' in lines
+    async with Client(server.address.port) as client:
+        await client.send(b"HEAD /stats/prometheus HTTP/1.1\r\nhost: a\r\n\r\n")
+        await client.send(b"GET /ready HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        assert await client.closed()
+        head, _, rest = client.received.partition(b"\r\n\r\n")
+        assert b"transfer-encoding: chunked" in head
+        assert rest.startswith(b"HTTP/1.1 200 OK\r\n") and rest.endswith(b"\r\n\r\nLIVE\n")
     async with Client(server.address.port) as old:
         await old.send(b"GET /stats/prometheus HTTP/1.0\r\n\r\n")
         assert await old.closed()

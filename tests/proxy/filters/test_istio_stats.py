@@ -341,6 +341,33 @@ def test_who_fills_the_metrics_stops_none_that_is_there() -> None:
     assert given.stats.counter(OVERFLOW).value == 6
 
 
+def test_what_was_forgotten_is_counted_anew() -> None:
+    given = sidecar()
+    given.stats.labelled = Labelled(8, idle_s=10.0)
+    counting = build(IstioStats(), given).for_route(())
+    assert counting is not None and counting.at_end is not None
+    for now in (100.0, 200.0, 300.0):
+        counting.at_end(to_cart())
+        (sample,) = given.stats.labelled.counters["istio_requests_total"].values()
+        assert sample.value == 1
+        for second in range(20):
+            given.stats.turn(now + second)
+    assert given.stats.counters["istio_stats.forgotten"].value == 12
+    assert given.stats.labelled.counters == {}
+
+
+@pytest.mark.parametrize(
+    ("node", "inbound", "stranger"),
+    [("sidecar~1", False, False), ("sidecar~1", True, True), ("router~1", False, True)],
+)
+def test_strangers(node: str, inbound: bool, stranger: bool) -> None:
+    """Who shows no certificate, but for our own workload; at a gateway everybody."""
+    given = sidecar(node_id=node, inbound=inbound)
+    count(IstioStats(), given, to_cart())
+    samples = given.stats.labelled._samples
+    assert {one.stranger for one in samples} == {stranger}
+
+
 def test_messages_that_have_no_room_are_no_requests() -> None:
     given = sidecar()
     given.stats.labelled = Labelled(0)

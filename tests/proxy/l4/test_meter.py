@@ -138,6 +138,20 @@ def test_labels_are_bounded() -> None:
     assert samples(stats) == {} and stats.counter(OVERFLOW).value == 1
 
 
+def test_samples_of_a_connection_stay_as_long_as_it_does() -> None:
+    stats, called = Stats(), record()
+    stats.labelled = Labelled(8, idle_s=10.0)
+    metered = Meter(IstioStats(), stats, WEB, b"", False).begin(called, None, 0.0)
+
+    for now in range(100, 400, 20):
+        stats.turn(now)
+    metered.end(called)
+    assert values(stats) == [1, 0, 0, 1]
+    for now in range(400, 700, 20):
+        stats.turn(now)
+    assert samples(stats) == {}
+
+
 def test_who_fills_the_metrics_stops_none_that_is_there() -> None:
     """Nor does a new version of the chain."""
     stats, called = Stats(), record()
