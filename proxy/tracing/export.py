@@ -8,6 +8,7 @@ the memory that is left to it is dropped and counted; nothing waits for a collec
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from proxy.http.inquiry import Ask, Inquiry, Outcome
@@ -16,6 +17,8 @@ from proxy.stats import Stats
 from proxy.tracing.span import Span
 
 MAX_UNDER_WAY = 4
+MAX_BYTES = 4 * 1024 * 1024
+"""Of spans that wait and of those on their way: tags are as long as clients' headers."""
 TIMEOUT_S = 10.0
 """Of an export whose service has none (OTLP's default)."""
 
@@ -53,6 +56,7 @@ class Exporter:
         self._begun = begun
         self._under_way = 0
         self._since = 0.0
+        self._waiting_bytes = self._under_way_bytes = 0
         self.waiting: list[Span] = []
         prefix = f"tracing.{encoder.kind}."
         self._key = prefix
@@ -62,12 +66,15 @@ class Exporter:
         self._lost = stats.counter(f"{prefix}exports_failed")
 
     def take(self, span: Span) -> None:
-        if len(self.waiting) >= self._max_spans:
+        size_bytes = span.size_bytes()
+        held_bytes = self._waiting_bytes + self._under_way_bytes
+        if len(self.waiting) >= self._max_spans or held_bytes + size_bytes > MAX_BYTES:
             self._dropped.value += 1
             return
         if not self.waiting:
             self._begun(self)
         self.waiting.append(span)
+        self._waiting_bytes += size_bytes
         least = self._runtime.integer(f"{self._key}min_flush_spans", self._encoder.min_spans)
         if len(self.waiting) >= least and self._under_way < MAX_UNDER_WAY:
             self._flush()
@@ -88,12 +95,15 @@ class Exporter:
 
     def _flush(self) -> None:
         spans, self.waiting = self.waiting, []
+        size_bytes, self._waiting_bytes = self._waiting_bytes, 0
         self._since = 0.0
         self._under_way += 1
+        self._under_way_bytes += size_bytes
         self._sent.value += len(spans)
-        self._ask(self._encoder.inquiry(spans), self._told)
+        self._ask(self._encoder.inquiry(spans), partial(self._told, size_bytes))
 
-    def _told(self, outcome: Outcome) -> None:
+    def _told(self, size_bytes: int, outcome: Outcome) -> None:
         self._under_way -= 1
+        self._under_way_bytes -= size_bytes
         if not self._encoder.taken(outcome):
             self._lost.value += 1

@@ -11,6 +11,7 @@ from typing import Literal
 
 Kind = Literal["SERVER", "CLIENT"]
 TRACE_BITS, SPAN_BITS = 128, 64
+_OWN_BYTES, _TEXT_BYTES = 512, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +55,13 @@ class Span:
         else:
             self.trace_id, self.parent_id = parent.trace_id, parent.span_id
             self.state = parent.state
+
+    def size_bytes(self) -> int:
+        """About, with all that is said of it; whatever it is encoded to is not much longer."""
+        texts = [self.name, *self.tags, *self.tags.values(), *(what for _, what in self.events)]
+        return _OWN_BYTES + len(self.state) + sum(map(_size_bytes, texts))
+
+
+def _size_bytes(text: str) -> int:
+    """In memory; no character takes more than four bytes."""
+    return _TEXT_BYTES + (len(text) if text.isascii() else 4 * len(text))

@@ -10,7 +10,7 @@ from proxy.http.inquiry import Asking, Inquiry, Outcome, Told
 from proxy.http.message import Request
 from proxy.runtime import RuntimeValues
 from proxy.stats import Stats
-from proxy.tracing.export import MAX_UNDER_WAY, Exporter
+from proxy.tracing.export import MAX_BYTES, MAX_UNDER_WAY, Exporter
 from proxy.tracing.span import Span
 
 
@@ -104,6 +104,31 @@ def test_what_does_not_fit_is_dropped_and_counted() -> None:
     made.take("abcde" * MAX_UNDER_WAY + "1234567890")
     assert made.count("spans_dropped") == 3
     assert len(made.exporter.waiting) == 7
+
+
+def test_long_tags_are_bounded_too_with_those_that_are_on_their_way() -> None:
+    """A client says how long they are."""
+    made = Exporting()
+
+    def take(count: int, text: str) -> None:
+        for _ in range(count):
+            span = Span("a", "SERVER", Random(1), None)
+            span.tags["user_agent"] = text
+            made.exporter.take(span)
+
+    take(100, "x" * (MAX_BYTES // 20))
+    assert len(made.told) == 3
+    assert made.count("spans_dropped") == 100 - 19
+    assert len(made.exporter.waiting) == 4
+    made.collector.answer(200)
+    take(1, "x")
+    assert len(made.told) == 4
+    made.collector.asked = made.collector.asked[3:]
+    made.collector.answer(200)
+    made.exporter.sweep(1.0)
+    assert made.exporter.waiting == []
+    take(4, "\u0436" * (MAX_BYTES // 16))
+    assert (len(made.exporter.waiting), made.count("spans_dropped")) == (3, 100 - 19 + 1)
 
 
 def test_an_export_that_failed_is_counted() -> None:
