@@ -5,7 +5,12 @@ PY     := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check docs bench setup native peers clean
+.PHONY: help demo test check collected docs bench setup native peers clean
+
+# Installing, translating and type-checking use one core each.
+MAKEFLAGS += -j2
+# Tests start a thousand Python programs: none should compile anew what has not changed.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## this text
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
@@ -13,14 +18,17 @@ help:  ## this text
 demo: $(VENV)/.ready  ## run the postcard mesh: two services, four sidecars, a gateway, one control plane
 	@$(VENV)/bin/weft up examples/postcard
 
-test: $(VENV)/.ready-dev .peers/.ready .peers/etcd/.ready .peers/grpc-node/.ready .peers/nft/.ready .native/.ready  ## install everything, then lint, types and all tests
-	@$(MAKE) --no-print-directory check
+test: .native/.ready check collected .peers/.ready .peers/etcd/.ready .peers/grpc-node/.ready .peers/nft/.ready  ## install everything, then lint, types and all tests
 	@echo "== tests"
-	@$(PY) -m pytest -n 2 --dist loadfile --maxfail=40
+	@$(PY) -m pytest -n 3 --dist loadfile --maxfail=40
 
 check: $(VENV)/.ready-dev .stubs/.ready  ## lint, format and types, without the tests
 	@echo "== ruff" && $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
 	@echo "== mypy" && $(VENV)/bin/mypy proxy controlplane certs protos weft tests benchmarks docs
+
+# Every worker of pytest imports all files of tests: one compiles them, while the proxy is compiled.
+collected: $(VENV)/.ready-dev
+	@env -u CI $(PY) -m pytest --collect-only -q >/dev/null 2>&1 || true
 
 bench: $(VENV)/.ready-dev .peers/.ready .native/.ready  ## Weft beside Envoy, nginx and HAProxy on this machine
 	@sh benchmarks/setup.sh

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import compiled
+from tests.support import compiled, sharing
 
 _NOTES = pytest.StashKey[list[str]]()
 _PROGRAMS = pytest.StashKey[str]()
@@ -41,6 +41,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["notes"] = session.config.stash[_NOTES]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Under `--dist loadfile`; whoever asks for another way gets xdist's."""
+    return sharing.LongestFirst(config, log) if config.option.dist == "loadfile" else None
 
 
 @pytest.hookimpl(optionalhook=True)
