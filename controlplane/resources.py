@@ -14,11 +14,12 @@ nor streams nor messages. An EDS resource has the name of its cluster.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import lru_cache
 from operator import is_
 from typing import Any, TypeVar, overload
+from zlib import crc32
 
 from protos.frozen import frozen
 from protos.types import CDS, EDS, LDS, RDS, SDS, VHDS
@@ -35,16 +36,22 @@ _REMEMBERED = 512
 @frozen
 class Resource:
     """One resource. `body` is the serialized google.protobuf.Any that goes on the wire, empty for
-    one that does not exist. aliases: other names by which it is asked for (VHDS)."""
+    one that does not exist. aliases: other names by which it is asked for (VHDS). mark: of its name
+    and version; marks: of all its names."""
 
     name: str
     version: str
     body: bytes = field(repr=False)
     aliases: tuple[str, ...] = ()
     mark: int = field(init=False, repr=False, compare=False)
+    marks: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mark", _mark(self.name, self.version))
+        marks = self.mark
+        for name in self.aliases:
+            marks += _mark_as(name, self)
+        object.__setattr__(self, "marks", marks)
 
     __hash__ = object.__hash__
 
@@ -60,8 +67,8 @@ def _mark(name: str, version: str) -> int:
 
 
 def _mark_as(name: str, one: Resource) -> int:
-    """Of a resource under this name."""
-    return one.mark if one.name == name else _mark(name, one.version)
+    """Of a resource under this name: an alias is a factor of its mark, as there are many."""
+    return one.mark if one.name == name else one.mark * (crc32(name.encode()) << 1 | 1)
 
 
 class Layer(dict[str, Resource]):
@@ -73,6 +80,17 @@ class Layer(dict[str, Resource]):
         super().__init__(resources or {})
         self.digest = sum([_mark_as(name, one) for name, one in self.items()])
 
+    @classmethod
+    def by_all_names(cls, resources: Sequence[Resource]) -> Layer:
+        """Each by its name and aliases; where two have one name it is the later one's."""
+        names = {name: one for one in resources for name in (one.name, *one.aliases)}
+        if len(names) != sum([1 + len(one.aliases) for one in resources]):
+            return cls(names)
+        made = cls()
+        made.update(names)
+        made.digest = sum([one.marks for one in resources])
+        return made
+
     def exchanged(self, gone: Iterable[Resource], new: Iterable[Resource]) -> Layer | None:
         """The same with other resources in the place of some, under their names and aliases. None
         where a name would be two resources'."""
@@ -83,12 +101,12 @@ class Layer(dict[str, Resource]):
             for name in (one.name, *one.aliases):
                 if made.pop(name, None) is not one:
                     return None
-                digest -= _mark_as(name, one)
+            digest -= one.marks
         for one in new:
             for name in (one.name, *one.aliases):
                 if made.setdefault(name, one) is not one:
                     return None
-                digest += _mark_as(name, one)
+            digest += one.marks
         made.digest = digest
         return made
 

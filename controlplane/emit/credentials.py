@@ -6,7 +6,7 @@ Whoever calls decides who may have them: what is served holds a private key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
@@ -62,13 +62,19 @@ def differs(service: Service) -> bool:
 
 def of_services(mesh: Mesh, namespace: str) -> tuple[Secret, ...]:
     """What the clients in `namespace` need for the services that name a credential of it."""
-    named = {tls.credential for service in mesh.services for tls in _named(service)}
-    return tuple(
-        secret
-        for one in mesh.credentials
-        if one.namespace == namespace and (one.namespace, one.name) in named
-        for secret in secrets(one)
-    )
+    found = named_by(mesh.services, mesh.credentials, namespace)
+    return tuple(secret for one in found for secret in secrets(one))
+
+
+def named_by(
+    services: Iterable[Service], credentials: Iterable[Credential], namespace: str
+) -> tuple[Credential, ...]:
+    """Those of `namespace` that some service names. services: all that may be seen differently."""
+    here = [one for one in credentials if one.namespace == namespace]
+    if not here:
+        return ()
+    named = {tls.credential for service in services for tls in _named(service)}
+    return tuple(one for one in here if (one.namespace, one.name) in named)
 
 
 def shut(service: Service, namespace: str) -> Service:

@@ -128,12 +128,12 @@ class Domains:
 
     def __init__(self, services: Iterable[Service], namespace: str) -> None:
         taken: dict[str, tuple[str, int]] = {}
-        every = [(service, tuple(_claims(service))) for service in services]
+        every = [(service, tuple(suffixes(service))) for service in services]
         for level in range(3):
-            for service, claims in every:
+            for service, own in every:
                 for name in names_at(service, namespace, level):
-                    host = f"[{name}]" if ":" in name else name.lower()
-                    for port, suffix in claims:
+                    host = as_host(name)
+                    for port, suffix in own:
                         taken.setdefault(host + suffix, (service.hostname, port))
         self._of: dict[tuple[str, int], list[str]] = {}
         for domain, place in taken.items():
@@ -143,7 +143,12 @@ class Domains:
         return sorted(self._of.get((service.hostname, port), ()))
 
 
-def _claims(service: Service) -> Iterable[tuple[int, str]]:
+def as_host(name: str) -> str:
+    """As a request has it: in lower case, an IPv6 address in brackets."""
+    return f"[{name}]" if ":" in name else name.lower()
+
+
+def suffixes(service: Service) -> Iterable[tuple[int, str]]:
     """(port, what stands behind a name): the name alone means port 80 or the only HTTP port."""
     http = http_ports(service)
     for port in tcp_ports(service):

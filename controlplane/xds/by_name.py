@@ -3,7 +3,7 @@ gets that asks for it by name. Made again only of messages that are others."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -83,8 +83,8 @@ def _of_table(table: RouteConfiguration, last: _Of | None) -> _Of:
     text = on_demand.fetched(table).SerializeToString(deterministic=True)
     made = [encode(RDS, table.name, text)]
     for host, aliases in demanded.hosts(table):
-        one = encode(VHDS, host.name, host.SerializeToString(deterministic=True))
-        made.append(replace(one, aliases=aliases))
+        text = host.SerializeToString(deterministic=True)
+        made.append(encode(VHDS, host.name, text, aliases))
     return _Of(table, None, _kept(tuple(made), last), frozenset())
 
 

@@ -140,6 +140,7 @@ class SnapshotCache:
         self._known_scopes: dict[tuple[object, ...], _Scope] = {}
         self._parts: Kept[Part] = Kept()
         self._joins: Kept[Layer] = Kept()
+        self._named: Kept[Layer] = Kept()
         self._keys: Kept[Node] = Kept()
         self._meant: Kept[Node] = Kept()
         self._own: Kept[_Own] = Kept()
@@ -163,6 +164,7 @@ class SnapshotCache:
         catalog.use(mesh)
         self._parts.sweep()
         self._joins.sweep()
+        self._named.sweep()
         self._keys.sweep()
         self._meant.sweep()
         self._own.sweep()
@@ -219,6 +221,23 @@ class SnapshotCache:
     def prepare(self) -> Iterator[None]:
         """Makes what the first proxies would wait for, a little at a time."""
         return self._catalog.prepare()
+
+    def preparation(self, node: Node) -> tuple[Hashable, Iterator[None]] | None:
+        """Of what a node shares with others, if it is the first: a key of all who are alike, and
+        what makes it a little at a time."""
+        if node.dialect == "grpc":
+            return None
+        key, node, beside = self._place(node)
+        alike = self._alike(key, node, beside)
+        scope = self._scope(key, alike, self._capture(key, node, beside))
+        return (scope, self._prepared(scope)) if scope not in self._scopes else None
+
+    def _prepared(self, scope: _Scope) -> Iterator[None]:
+        catalog, client = self._catalog, scope.client
+        yield from catalog.prepare_for(client, _of_clusters(scope.alike), http=scope.proxies_http)
+        if scope.capture is not None:
+            seen, published = catalog.seen(catalog.views(client)), catalog.mesh.published
+            yield from self._captured.prepare(client, scope.capture, seen, published, scope.alike)
 
     def judge(self, nodes: Iterable[Node]) -> None:
         """Tries patches that are new on the nodes that are here, so that `statuses` has them."""
@@ -367,10 +386,20 @@ class SnapshotCache:
                 whole[url] = self._joined((*of, url), NO_LAYER, found)
             for url, found in made.by_name.items():
                 types[url] = self._joined((*of, url, "by name"), types.get(url, NO_LAYER), found)
-        held = credentials.of_services(catalog.mesh, client.namespace)
-        types[SDS] = catalog.layer((client, SDS), Draft(secrets=held).encode()[SDS])
+        types[SDS] = self._secrets_of(client.namespace)
         shares = self._part(scope, types), self._part((scope, "held"), whole)
         return _Shares(*shares, needed)
+
+    def _secrets_of(self, namespace: str) -> Layer:
+        """Those that its clients need for services."""
+        catalog = self._catalog
+        named = credentials.named_by(catalog.own, catalog.mesh.credentials, namespace)
+
+        def make(_: Layer | None) -> Layer:
+            found = tuple(secret for one in named for secret in credentials.secrets(one))
+            return Draft(secrets=found).encode()[SDS]
+
+        return self._named.get(namespace, named, make)
 
     def _joined(self, key: Hashable, one: Layer, other: dict[str, Resource]) -> Layer:
         """The last one of this key, if it was made of these or has the same resources."""

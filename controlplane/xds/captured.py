@@ -87,8 +87,7 @@ class Captured:
         """Of those on demand a part is by name. services: all that such clients may know, sorted.
         alike: users' patches, of which those are left out that would leave something dangling.
         beside: clusters and tables that such clients have besides."""
-        key: Hashable = (client, capture, alike)
-        side = self._sides.made(key, _maker(client, capture))
+        side = self._side(client, capture, alike)
         draft = side.outbound.draft(services, Targets(()), published)
         if alike:
             draft = self._patched(side, draft, alike, beside, client)
@@ -96,6 +95,22 @@ class Captured:
         if side.made is None or not same(side.made_of, ground):
             side.made, side.made_of = _made(side, capture, draft), ground
         return side.made
+
+    def prepare(
+        self,
+        client: Client,
+        capture: Capture,
+        services: tuple[Service, ...],
+        published: tuple[Published, ...],
+        alike: Patches,
+    ) -> Iterator[None]:
+        """Makes most of that, a little at a time."""
+        side = self._side(client, capture, alike)
+        return side.outbound.prepare(services, Targets(()), published)
+
+    def _side(self, client: Client, capture: Capture, alike: Patches) -> _Side:
+        key: Hashable = (client, capture, alike)
+        return self._sides.made(key, _maker(client, capture))
 
     def _patched(
         self, side: _Side, bare: Draft, alike: Patches, beside: Beside, client: Client

@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
 
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
@@ -23,20 +24,19 @@ from controlplane.mesh.model import Mesh, Service
 from controlplane.resources import NO_LAYER, Layer, Resource
 from controlplane.snapshot import Draft, check, encode
 from controlplane.translate.differences import differences
-from controlplane.xds import wire
-from controlplane.xds.host_routes import HostRoutes, is_alike
-from controlplane.xds.kept import Column, Kept
+from controlplane.xds import host_routes, wire
+from controlplane.xds.domains import Called, Directory
+from controlplane.xds.host_routes import Host, HostRoutes, fetched, is_alike
+from controlplane.xds.kept import Column, Kept, same
 from controlplane.xds.troubles import Trouble
 from controlplane.xds.views import Views
 from protos.frozen import frozen
-from protos.types import CDS, EDS, RDS, VHDS
+from protos.types import CDS, EDS, RDS
 
 log = logging.getLogger("weft.controlplane.xds")
 
-HostOf = Callable[[Service, int, tuple[str, ...]], bytes]
-"""The virtual host of a port of a service with these domains, serialized."""
-Shape = tuple[object, ...]
-"""What the names of a service depend on, by which clients call it."""
+HostOf = Callable[[Service, int, tuple[str, ...]], Host]
+"""The virtual host of a port of a service with these domains."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +46,18 @@ class Encoded:
     clusters: tuple[Resource, ...] = ()
     endpoints: tuple[Resource, ...] = ()
     trouble: Trouble | None = None
+
+
+_Ground = tuple[tuple[str, ...], Patches]
+"""The trust domains, and users' patches."""
+
+
+class _OfView(NamedTuple):
+    """What was made of it on this ground."""
+
+    view: Service
+    ground: _Ground
+    made: Encoded
 
 
 @frozen
@@ -60,27 +72,17 @@ class _Facts:
         return cls(clients.is_common(service), frozenset(clients.labels_of(service)))
 
 
-@frozen
-class _Host:
-    """A virtual host. value: the message, serialized; fetched: the resource of it alone (VHDS)."""
-
-    domains: tuple[str, ...]
-    value: bytes
-    fetched: Resource
-
-
 @dataclass(slots=True)
 class _Routes:
     """Of the outbound HTTP proxies of some clients. before: hosts, and the layer of them."""
 
-    shapes: Column[Shape] = field(default_factory=Column)
-    hosts: Column[tuple[_Host, ...]] = field(default_factory=Column)
-    domains: routes.Domains | None = None
+    hosts: Column[tuple[Host, ...]] = field(default_factory=Column)
+    called: Called | None = None
     table: Resource | None = None
     fetched: Resource | None = None
     layer: Layer | None = None
     last: dict[str, Resource] = field(default_factory=dict)
-    before: tuple[tuple[tuple[_Host, ...], ...], Layer] = ((), NO_LAYER)
+    before: tuple[tuple[tuple[Host, ...], ...], Layer] = ((), NO_LAYER)
 
     def text(self, alike: Patches) -> bytes:
         """The table with users' patches, serialized."""
@@ -95,20 +97,20 @@ class _Routes:
         groups, (before, last) = self.hosts.values, self.before
         gone, new = differences(before, groups)
         made = last.exchanged(_fetched_of(gone), _fetched_of(new)) if before else None
-        self.layer = made if made is not None else Layer(_by_name(_fetched_of(groups)))
+        self.layer = made if made is not None else Layer.by_all_names(_fetched_of(groups))
         self.before = groups, self.layer
         return self.layer
 
-    def patched(self, alike: Patches) -> Iterable[Resource]:
+    def patched(self, alike: Patches) -> tuple[Resource, ...]:
         """The same with users' patches, which may bring further ones."""
         hosts = RouteConfiguration.FromString(self.text(alike)).virtual_hosts
         made = [
-            _fetched(host.name, tuple(host.domains), host.SerializeToString(deterministic=True))
+            fetched(host.name, tuple(host.domains), host.SerializeToString(deterministic=True))
             for host in hosts
             if host.name != names.BLOCK_ALL
         ]
         self.last = {one.name: one for one in _kept(made, self.last.values())}
-        return self.last.values()
+        return tuple(self.last.values())
 
 
 class Catalog:
@@ -121,8 +123,10 @@ class Catalog:
         self._views: Kept[Column[Service | None]] = Kept()
         self._routes: Kept[_Routes] = Kept()
         self._layers: Kept[Layer] = Kept()
+        self.directory = Directory()
         self._host_routes = HostRoutes()
         self._alike = Views()
+        self._of_views: dict[int, _OfView] = {}
         self._troubles: dict[Hashable, tuple[Trouble, ...]] = {}
         self.restate: Callable[[], None] = lambda: None
         self.use(mesh)
@@ -134,13 +138,17 @@ class Catalog:
         known = self._encoded
         self._troubles = {k: found for k, found in self._troubles.items() if known.last(k)}
         self.mesh = mesh
+        self.directory.use(mesh.services)
         self._facts.update(mesh.services, (), _Facts.of)
         about = self._facts.values
         pairs = tuple(zip(mesh.services, about, strict=True))
         self.common = tuple([service for service, facts in pairs if facts.common])
         self.own = tuple([service for service, facts in pairs if not facts.common])
         self._alike.use(self.own)
-        self._host_routes.use((*self.common, *self._alike.views()))
+        views = tuple(self._alike.views())
+        self._host_routes.use((*self.common, *views))
+        there = set(map(id, views))
+        self._of_views = {key: one for key, one in self._of_views.items() if key in there}
         asked = frozenset([name for facts in about for name in facts.labels])
         labels = asked.union(clients.labels_of_imports(mesh.imports))
         if labels != self.client_labels:
@@ -162,12 +170,26 @@ class Catalog:
         column = self._encoded.made(name, Column)
         domains = self.mesh.own_domains
         ground = (domains, alike)
-        column.update(services, ground, lambda one, last: _tried(one, domains, alike, last))
+        make = partial(_tried if services is self.common else self._once, ground)
+        column.update(services, ground, make)
         made = column.values
         self._note(name, made)
         clusters = {one.name: one for item in made for one in item.clusters}
         endpoints = {one.name: one for item in made for one in item.endpoints}
         return {CDS: self.layer((name, CDS), clusters), EDS: self.layer((name, EDS), endpoints)}
+
+    def _once(self, ground: _Ground, view: Service, last: Encoded | None) -> Encoded:
+        """Clients who see the same share what was made of it without trouble."""
+        known = self._of_views.get(id(view))
+        if known is None or known.view is not view or not same(known.ground, ground):
+            made = _tried(ground, view, last)
+            if made.trouble is None:
+                self._of_views[id(view)] = _OfView(view, ground, made)
+            return made
+        if last is None:
+            return known.made
+        clusters = _kept(known.made.clusters, last.clusters)
+        return Encoded(clusters, _kept(known.made.endpoints, last.endpoints))
 
     def _note(self, name: Hashable, made: Iterable[Encoded]) -> None:
         found = tuple([one.trouble for one in made if one.trouble is not None])
@@ -220,18 +242,16 @@ class Catalog:
         """The virtual hosts of that table one by one, by each of their domains (VHDS)."""
         made = self._routes_of(client, views, alike)
         if made.layer is None and alike:
-            made.layer = Layer(_by_name(made.patched(alike)))
+            made.layer = Layer.by_all_names(made.patched(alike))
         return made.layer if made.layer is not None else made.apart()
 
     def _routes_of(self, client: Client, views: tuple[Service, ...], alike: Patches) -> _Routes:
         """Without a table and a layer where a virtual host is another one."""
         made = self._routes.made((client, alike), _Routes)
         services = self.known_to(client, views)
-        if made.shapes.update(services, (), shape_of) or made.domains is None:
-            made.domains = routes.Domains(services, client.namespace)
-        domains = made.domains
-        make = partial(_hosts, partial(self._host_routes.host, client), domains)
-        changed = made.hosts.update(services, (domains,), make)
+        called = made.called = self.directory.called(services, client.namespace, made.called)
+        make = partial(_hosts, partial(self._host_routes.host, client), called)
+        changed = made.hosts.update(services, (called,), make)
         if changed:
             made.table, made.fetched, made.layer = None, None, None
         return made
@@ -246,6 +266,30 @@ class Catalog:
                         self._host_routes.prepare(service, port)
                 yield
 
+    def prepare_for(self, client: Client, alike: Patches, *, http: bool) -> Iterator[None]:
+        """Makes, a little at a time, what the first of such clients would wait for. alike: users'
+        patches of clusters; http: they have the outbound HTTP proxy."""
+        services, column = self.own, self._views.made(client, Column)
+        ground, seen = (self.mesh.own_domains, alike), list[Service | None]()
+        for service in services if column.is_empty else ():
+            view = self._alike.seen(service, client)
+            seen.append(view)
+            if view is not None:
+                self._once(ground, view, None)
+            yield
+        if column.is_empty and services is self.own:
+            column.fill(services, tuple(seen))
+        if not http:
+            return
+        known = self.known_to(client, self.views(client))
+        called = self.directory.called(known, client.namespace, None)
+        for service in known:
+            for port in routes.tcp_ports(service):
+                with suppress(Exception):  # it is told when the client gets it
+                    if domains := called.of(service, port):
+                        self._host_routes.host(client, service, port, domains)
+            yield
+
     def known_to(self, client: Client, views: tuple[Service, ...]) -> tuple[Service, ...]:
         """All that such clients may call by name. views: see `views`."""
         return clients.imported(self.seen(views), self.mesh.imports, client)
@@ -257,18 +301,13 @@ class Catalog:
         return tuple(sorted((*self.common, *views), key=lambda one: one.hostname))
 
 
-def _fetched_of(groups: Iterable[tuple[_Host, ...]]) -> Iterable[Resource]:
-    return (host.fetched for group in groups for host in group if host.value)
+def _fetched_of(groups: Iterable[tuple[Host, ...]]) -> list[Resource]:
+    return [host.fetched for group in groups for host in group if host.value]
 
 
-def _by_name(found: Iterable[Resource]) -> dict[str, Resource]:
-    return {name: one for one in found for name in (one.name, *one.aliases)}
-
-
-def _tried(
-    service: Service, domains: tuple[str, ...], alike: Patches, last: Encoded | None
-) -> Encoded:
+def _tried(ground: _Ground, service: Service, last: Encoded | None) -> Encoded:
     """Without the patches that would leave something dangling."""
+    domains, alike = ground
 
     def attempt(kept: Patches) -> Attempt[Draft]:
         try:
@@ -294,41 +333,37 @@ def _alike(one: dict[str, Resource], other: dict[str, Resource]) -> bool:
     return all(other[name] is resource for name, resource in one.items())
 
 
-def shape_of(service: Service, last: Shape | None) -> Shape:
-    """What virtual hosts' domains depend on."""
-    shape = (
-        *(service.hostname, service.namespace, service.ports),
-        *(service.aliases, service.local_aliases, service.addresses),
-    )
-    return last if last == shape else shape
-
-
 def _hosts(
-    host_of: HostOf, known: routes.Domains, service: Service, last: tuple[_Host, ...] | None
-) -> tuple[_Host, ...]:
+    host_of: HostOf, called: Called, service: Service, last: tuple[Host, ...] | None
+) -> tuple[Host, ...]:
     """Of the ports of a service; what is as it was stays the same object."""
     before = {host.fetched.name: host for host in last or ()}
     made = []
     for port in routes.tcp_ports(service):
-        if domains := tuple(known.of(service, port)):
-            place = names.virtual_host(service.hostname, port)
-            old = before.get(on_demand.resource_name(names.HTTP_PROXY_ROUTES, place))
-            value = _host_value(host_of, service, port, domains, old)
-            if old is None or (old.domains, old.value) != (domains, value):
-                old = _Host(domains, value, _fetched(place, domains, value))
-            made.append(old)
-    return last if last is not None and last == tuple(made) else tuple(made)
+        if domains := called.of(service, port):
+            host = _tried_host(host_of, service, port, domains, before)
+            old = before.get(host.fetched.name)
+            made.append(old if old is not None and old == host else host)
+    found = tuple(made)
+    return last if last is not None and last == found else found
 
 
-def _host_value(
-    host_of: HostOf, service: Service, port: int, domains: tuple[str, ...], last: _Host | None
-) -> bytes:
-    """Empty if it can't be made and never could."""
+def _tried_host(
+    host_of: HostOf,
+    service: Service,
+    port: int,
+    domains: tuple[str, ...],
+    before: dict[str, Host],
+) -> Host:
+    """That of before if it can't be made; empty if it never could."""
     try:
         return host_of(service, port, domains)
     except Exception as error:
         log.exception("routes of %s cannot be built: %s", service.hostname, error)
-        return last.value if last is not None else b""
+        empty = host_routes.host_of(service, port, domains, b"")
+        old = before.get(empty.fetched.name)
+        value = old.value if old is not None else b""
+        return host_routes.host_of(service, port, domains, value)
 
 
 def _encoded(draft: Draft, last: Encoded, trouble: Trouble | None) -> Encoded:
@@ -358,15 +393,6 @@ def _table(hosts: Iterable[bytes]) -> bytes:
     everything_else = routes.block_all().SerializeToString(deterministic=True)
     between = (wire.field(2, host) for host in (*hosts, everything_else) if host)
     return b"".join((begin, *between, end))
-
-
-def _fetched(place: str, domains: tuple[str, ...], host: bytes) -> Resource:
-    """A virtual host by itself. It has the resource's name: Envoy removes it by its own one."""
-    name = on_demand.resource_name(names.HTTP_PROXY_ROUTES, place)
-    if host:
-        host = wire.field(1, name.encode()) + host.removeprefix(wire.field(1, place.encode()))
-    aliases = [on_demand.resource_name(names.HTTP_PROXY_ROUTES, one) for one in domains]
-    return encode(VHDS, name, host, tuple([one for one in aliases if one != name]))
 
 
 FETCHED_TABLE = encode(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from operator import is_
+from itertools import compress
+from operator import is_, is_not
 from typing import Generic, TypeVar
 
 from controlplane.mesh.model import Mesh, Service
@@ -78,6 +79,10 @@ class Column(Generic[T]):
         self._ground: tuple[object, ...] = ()
         self.values: tuple[T, ...] = ()
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._services
+
     def update(
         self,
         services: tuple[Service, ...],
@@ -87,11 +92,11 @@ class Column(Generic[T]):
         """make(service, the last value of its host name). ground: what else all values depend on.
         True: there is another value."""
         before, alike = self.values, same(self._ground, ground)
-        if alike and self._is_in_place(services):
+        others = self._others(services) if alike else None
+        if others is not None:
             made = list(before)
-            for place, (old, new) in enumerate(zip(self._services, services, strict=True)):
-                if old is not new:
-                    made[place] = make(new, before[place])
+            for place in others:
+                made[place] = make(services[place], before[place])
         else:
             known = {
                 one.hostname: (one, value)
@@ -104,11 +109,18 @@ class Column(Generic[T]):
         self.values = tuple(made)
         return True
 
-    def _is_in_place(self, services: tuple[Service, ...]) -> bool:
-        return len(services) == len(self._services) and all(
-            old is new or old.hostname == new.hostname
-            for old, new in zip(self._services, services, strict=True)
-        )
+    def fill(self, services: tuple[Service, ...], values: tuple[T, ...]) -> None:
+        """The first values, which were made elsewhere and depend on nothing else."""
+        self._services, self.values = services, values
+
+    def _others(self, services: tuple[Service, ...]) -> list[int] | None:
+        """The places of those that are others now; None if it is not the same hosts in a row."""
+        last = self._services
+        if len(services) != len(last):
+            return None
+        places = list(compress(range(len(last)), map(is_not, last, services)))
+        in_place = all(services[place].hostname == last[place].hostname for place in places)
+        return places if in_place else None
 
 
 def _made(

@@ -21,11 +21,11 @@ from controlplane.emit.clients import Client
 from controlplane.emit.node import Node
 from controlplane.emit.proxyless import listeners, unpatched, whole
 from controlplane.emit.proxyless.whole import Made
-from controlplane.emit.routes import Domains
 from controlplane.mesh.model import Service, Status
 from controlplane.resources import NO_LAYER, Layer, Resource, Snapshot, assemble, of_layers
 from controlplane.snapshot import Draft
-from controlplane.xds.catalog import Catalog, Shape, shape_of
+from controlplane.xds.catalog import Catalog
+from controlplane.xds.domains import Called
 from controlplane.xds.kept import Column, Kept
 from protos.types import CDS, EDS, LDS, RDS
 
@@ -49,9 +49,8 @@ class _Part:
 class _Ways:
     """To services, of some clients."""
 
-    shapes: Column[Shape] = field(default_factory=Column)
     parts: Column[_Part] = field(default_factory=Column)
-    domains: Domains | None = None
+    called: Called | None = None
 
 
 class Proxyless:
@@ -164,15 +163,14 @@ class Proxyless:
     def _ways_of(self, client: Client, views: tuple[Service, ...]) -> tuple[_Part, ...]:
         made = self._ways.made(client, _Ways)
         services = self._catalog.known_to(client, views)
-        if made.shapes.update(services, (), shape_of) or made.domains is None:
-            made.domains = Domains(services, client.namespace)
-        domains = made.domains
+        directory, namespace = self._catalog.directory, client.namespace
+        called = made.called = directory.called(services, namespace, made.called)
 
         def make(service: Service, last: _Part | None) -> _Part:
-            build = partial(whole.ways_to, service, domains, client)
+            build = partial(whole.ways_to, service, called.of, client)
             return _tried(service.hostname, build, last)
 
-        made.parts.update(services, (domains,), make)
+        made.parts.update(services, (called,), make)
         return made.parts.values
 
     def _own_part(self, node: Node) -> _Part:

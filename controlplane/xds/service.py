@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+import time
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -26,6 +27,7 @@ from controlplane.emit.node import BadNode, Node, parse
 from controlplane.rpc.call import Call
 from controlplane.rpc.codes import INTERNAL, CallRefused
 from controlplane.rpc.context import Context
+from controlplane.tasks import spawn
 from controlplane.xds import admission
 from controlplane.xds.admission import Proof, Seats, objection
 from controlplane.xds.cache import SnapshotCache
@@ -39,6 +41,8 @@ log = logging.getLogger("weft.controlplane.xds")
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 WOKEN_AT_ONCE = 50
+SLICE_S = 0.005
+"""Of a turn of the loop, for what the first of many will share."""
 Request: TypeAlias = DiscoveryRequest | DeltaDiscoveryRequest
 Authenticate = Callable[[Any], Awaitable[Proof]]
 
@@ -93,6 +97,8 @@ class AdsService:
         self.connections: dict[Connection, Call] = {}
         self._to_wake: dict[Connection, None] = {}
         self._severed = 0
+        self._preparing: dict[Hashable, asyncio.Task[None]] = {}
+        self._one_by_one = asyncio.Lock()
 
     def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
         """What to add to our server. Without serializers: bytes pass as they are."""
@@ -147,10 +153,12 @@ class AdsService:
         first = await call.read()
         if first is None:
             return
-        if severed != self._severed:  # it has been silent since, and nobody has looked at it
-            proof = await self._proven(context)
         request = _decode(request_class, first, call)
         node, identity = _admit(request, proof, call)
+        await self._prepare(node)
+        if severed != self._severed:  # since it was proven, and nobody has looked at it
+            proof = await self._proven(context)
+            node, identity = _admit(request, proof, call)
         machine = machine_class(self._cache.snapshot(node))
         variant = "delta" if machine_class is DeltaStream else "sotw"
         connection = Connection(node, identity, variant, self._clock(), machine, leaf=proof.leaf)
@@ -172,6 +180,26 @@ class AdsService:
             call.when_drained(partial(self._seats.leave, identity))
             log.info("disconnected node=%s", node.id)
             self._changed(connection)
+
+    async def _prepare(self, node: Node) -> None:
+        """Waits until what nodes like it share was made, between others' turns."""
+        if (found := self._cache.preparation(node)) is None:
+            return
+        key, slices = found
+        task = self._preparing.get(key)
+        if task is None:
+            task = self._preparing[key] = spawn(self._in_slices(slices), "preparation")
+            task.add_done_callback(lambda _: self._preparing.pop(key))
+        await asyncio.wait((task,))  # its failure is told by what fails for it
+
+    async def _in_slices(self, slices: Iterator[None]) -> None:
+        """Of one kind of node at a time."""
+        async with self._one_by_one:
+            ends_s = time.monotonic() + SLICE_S
+            for _ in slices:
+                if time.monotonic() >= ends_s:
+                    await asyncio.sleep(0)
+                    ends_s = time.monotonic() + SLICE_S
 
     async def _proven(self, context: Context) -> Proof:
         proof = await self._authenticate(context)

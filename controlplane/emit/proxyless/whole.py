@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -13,11 +13,14 @@ from controlplane.emit.clients import Caller
 from controlplane.emit.node import Node
 from controlplane.emit.proxyless import clusters, listeners, routes
 from controlplane.emit.proxyless.losses import Losses
-from controlplane.emit.routes import Domains, tcp_ports
+from controlplane.emit.routes import tcp_ports
 from controlplane.emit.words import over_ads
 from controlplane.mesh.model import Mesh, Service, Status, Workload
 from controlplane.snapshot import Draft
 from protos.frozen import frozen
+
+DomainsOf = Callable[[Service, int], Iterable[str]]
+"""By which domains a port of a service is called."""
 
 
 @frozen
@@ -40,7 +43,7 @@ def of_service(service: Service, trust_domains: tuple[str, ...]) -> Made:
     return Made(draft, tuple(losses.statuses()))
 
 
-def ways_to(service: Service, domains: Domains, caller: Caller) -> Made:
+def ways_to(service: Service, domains: DomainsOf, caller: Caller) -> Made:
     """Its routes, and a listener for each name that the client may call it by."""
     losses = Losses.of(service)
     tables = []
@@ -48,7 +51,7 @@ def ways_to(service: Service, domains: Domains, caller: Caller) -> Made:
     for port in tcp_ports(service):
         table = routes.configuration(service, port, caller, losses)
         tables.append(table)
-        entries += listeners.for_clients(domains.of(service, port), table.name)
+        entries += listeners.for_clients(domains(service, port), table.name)
     named = frozenset(name for table in tables for name in routes.clusters_of(table) if name)
     draft = Draft(listeners=tuple(entries), routes=tuple(tables))
     return Made(draft, tuple(losses.statuses()), named)

@@ -4,6 +4,7 @@ stays the same message. Whole is made from nothing by the same way."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -24,6 +25,16 @@ from controlplane.snapshot import Draft
 Report = Callable[[str, Exception], None]
 HTTP = 80
 """The port at which hosts are known that are no service's (Istio's)."""
+
+
+class _Place(NamedTuple):
+    """A table of routes at a port, of these services. domains: by their host names."""
+
+    name: str
+    port: int
+    services: tuple[Service, ...]
+    domains: Mapping[str, list[str]]
+    context: Context
 
 
 def _raised(name: str, error: Exception) -> None:
@@ -62,9 +73,7 @@ class Outbound:
         """services: all that the client may know, sorted. targets notes what is not there."""
         capture = self._capture
         known = [seen.update(services, published) for seen in self._seen]
-        parts = self._parts(known, targets)
-        ports = (capture.settings.outbound_port, capture.settings.inbound_port)
-        groups = listeners.grouped(parts, ports)
+        groups = self._groups(self._parts(known, targets))
         made = {group[0].key: self._listener(group, targets) for group in groups}
         found = dict(self._tables_of(groups, known, targets))
         self._forget(made.keys(), found.keys())
@@ -74,6 +83,33 @@ class Outbound:
             routes=tuple(found.values()),
             unresolved=targets.missing,
         )
+
+    def prepare(
+        self,
+        services: tuple[Service, ...],
+        targets: Targets,
+        published: tuple[Published, ...] = (),
+    ) -> Iterator[None]:
+        """Makes, a little at a time, most of what `draft` remembers."""
+        known = [seen.update(services, published) for seen in self._seen]
+        for index, service in ((at, one) for at, of in enumerate(known) for one in of):
+            last = self._claims.get((index, service.hostname))
+            if last is None or last[0] is not service:
+                wanted = self._wanted(index, service, targets, last)
+                self._claims[index, service.hostname] = (service, wanted)
+            yield
+        groups = self._groups(self._parts(known, targets))
+        for group in groups:
+            self._listener(group, targets)
+            yield
+        for place in self._places(groups, known):
+            if not place.context.egress.http_proxy:
+                for _ in self._made(place, targets):
+                    yield
+
+    def _groups(self, parts: list[list[Claim]]) -> tuple[list[Claim], ...]:
+        settings = self._capture.settings
+        return listeners.grouped(parts, (settings.outbound_port, settings.inbound_port))
 
     # ------------------------------------------------------------------ listeners
 
@@ -122,6 +158,20 @@ class Outbound:
         known: list[tuple[Service, ...]],
         targets: Targets,
     ) -> Iterator[tuple[str, RouteConfiguration]]:
+        for place in self._places(groups, known):
+            name, context = place.name, place.context
+            if context.egress.http_proxy:
+                yield name, self._proxy(name, place.services, context)
+                continue
+            hosts = tuple(self._made(place, targets))
+            if tables.is_shared(name):
+                hosts = (*hosts, tables.everything_else(context.capture, targets))
+            yield name, self._table(name, hosts)
+
+    def _places(
+        self, groups: Iterable[list[Claim]], known: list[tuple[Service, ...]]
+    ) -> Iterator[_Place]:
+        """The tables that listeners name, and of what they are."""
         by_port = [tables.by_port(services) for services in known]
         by_name = [_by_name(found) for found in by_port]
         indexes = {id(context.egress): index for index, context in enumerate(self._contexts)}
@@ -131,32 +181,19 @@ class Outbound:
             index = indexes[id(claim.egress)]
             context = self._contexts[index]
             if context.egress.http_proxy:
-                yield name, self._proxy(name, known[index], context)
+                yield _Place(name, claim.port, known[index], {}, context)
             elif tables.is_shared(name):
                 services = list(by_port[index].get(claim.port, ()))
                 if context.egress.port is not None:
                     services = [one for one in known[index] if _is_at(one, claim.port)]
                 if claim.port == HTTP:
                     services += self._seen[index].only_ruled(services)
-                yield name, self._shared(name, claim.port, services, context, targets)
+                own = self._names(name, services, context)
+                yield _Place(name, claim.port, tuple(services), own, context)
             else:
                 hostname = name.rpartition(":")[0]
-                alone = by_name[index].get((claim.port, hostname), ())
-                own = {hostname: ["*"]}
-                hosts = self._made(name, claim.port, alone, own, context, targets)
-                yield name, self._table(name, tuple(hosts))
-
-    def _shared(
-        self,
-        name: str,
-        port: int,
-        services: list[Service],
-        context: Context,
-        targets: Targets,
-    ) -> RouteConfiguration:
-        own = self._names(name, services, context)
-        hosts = self._made(name, port, services, own, context, targets)
-        return self._table(name, (*hosts, tables.everything_else(context.capture, targets)))
+                alone = tuple(by_name[index].get((claim.port, hostname), ()))
+                yield _Place(name, claim.port, alone, {hostname: ["*"]}, context)
 
     def _names(
         self, name: str, services: list[Service], context: Context
@@ -167,24 +204,17 @@ class Outbound:
         self._domains[name] = (services, last[1])
         return last[1]
 
-    def _made(
-        self,
-        name: str,
-        port: int,
-        services: Iterable[Service],
-        domains: Mapping[str, list[str]],
-        context: Context,
-        targets: Targets,
-    ) -> Iterator[VirtualHost]:
-        for service in services:
-            own = domains.get(service.hostname)
+    def _made(self, place: _Place, targets: Targets) -> Iterator[VirtualHost]:
+        name, context = place.name, place.context
+        for service in place.services:
+            own = place.domains.get(service.hostname)
             if not own:
                 continue
             key = (name, service.hostname)
             last = self._hosts.get(key)
             if last is None or last[0] is not service or last[1] != own:
                 try:
-                    host = tables.virtual_host(service, port, own, context, targets)
+                    host = tables.virtual_host(service, place.port, own, context, targets)
                 except Exception as error:
                     # As above.
                     self._report(service.hostname, error)

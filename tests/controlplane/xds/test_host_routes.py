@@ -31,7 +31,7 @@ def test_they_are_what_emission_makes(of: Service, namespace: str) -> None:
     for domains in (("one",), ("a.one", "ö" * 100)):
         whole = routes.proxied(of, PORT, list(domains), client, Targets(()))
         made = kept.host(client, of, PORT, domains)
-        assert made == whole.SerializeToString(deterministic=True)
+        assert made.value == whole.SerializeToString(deterministic=True)
 
 
 def test_who_is_alike_to_all() -> None:
@@ -65,4 +65,4 @@ def test_those_of_services_that_are_gone_are_forgotten() -> None:
     for one in gone:
         kept.prepare(one, PORT)
     kept.use((gone[0],))
-    assert [found for found, _ in kept._made.values()] == gone[:1]
+    assert [found.service for found in kept._made.values()] == gone[:1]

@@ -47,7 +47,7 @@ def made_of(one: Service) -> tuple[list[Cluster], list[ClusterLoadAssignment], l
 
 def routes_of(rule: HttpRule) -> tuple[list[Route], list[str]]:
     one = service("messenger", endpoint(9101), rules=(rule,))
-    made = whole.ways_to(one, Domains((one,), "default"), CLIENT)
+    made = whole.ways_to(one, Domains((one,), "default").of, CLIENT)
     (table,) = made.draft.routes
     return list(table.virtual_hosts[0].routes), [status.message for status in made.statuses]
 
