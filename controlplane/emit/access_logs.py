@@ -14,6 +14,7 @@ from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
 from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StderrAccessLog, StdoutAccessLog
 from google.protobuf import json_format
 
+from controlplane.emit import log_services
 from controlplane.emit.matches import header
 from controlplane.emit.words import packed
 from controlplane.mesh.telemetry import (
@@ -88,9 +89,12 @@ def envoy_logs(logs: Iterable[AccessLog], guarded: bool) -> list[EnvoyLog]:
 
 
 def _log(log: AccessLog, guarded: bool) -> EnvoyLog:
+    wanted = _filter(log.wanted) if log.wanted != ALWAYS else None
+    if log.service is not None:
+        name, config = log_services.NAMES[log.service.kind], log_services.logger(log.service)
+        return EnvoyLog(name=name, typed_config=config, filter=wanted)
     wording = _format(log, guarded)
     wording.omit_empty_values = log.omits_empty
-    wanted = _filter(log.wanted) if log.wanted != ALWAYS else None
     if log.path == STDOUT:
         config = packed(StdoutAccessLog(log_format=wording))
         return EnvoyLog(name="envoy.access_loggers.stdout", typed_config=config, filter=wanted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controlplane.kinds.decoders import boolean, json_object, list_of, text
+from controlplane.kinds.decoders import PORT, boolean, json_object, list_of, text
 from controlplane.kinds.schema import Place, Record, obj, optional, record, required
 from controlplane.kinds.selectors import named
 from controlplane.kinds.yaml_nodes import Node
@@ -37,6 +37,23 @@ class FileAccessLog(Record):
 
 
 _NAMES = list_of(named)
+
+
+@record
+class TcpGrpcLog(Record):
+    """service: a host, also as namespace/host."""
+
+    service: str = required(named)
+    port: int = required(PORT)
+    log_name: str = optional(text, "")
+    filter_state_objects_to_log: tuple[str, ...] = optional(_NAMES, ())
+
+
+@record
+class HttpGrpcLog(TcpGrpcLog):
+    additional_request_headers_to_log: tuple[str, ...] = optional(_NAMES, ())
+    additional_response_headers_to_log: tuple[str, ...] = optional(_NAMES, ())
+    additional_response_trailers_to_log: tuple[str, ...] = optional(_NAMES, ())
 
 
 @record

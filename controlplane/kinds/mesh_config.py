@@ -26,7 +26,13 @@ from controlplane.kinds.decoders import (
     text,
 )
 from controlplane.kinds.gateway_api.gateway import LabelSelector
-from controlplane.kinds.log_providers import DefaultProviders, FileAccessLog, absolute_path
+from controlplane.kinds.log_providers import (
+    DefaultProviders,
+    FileAccessLog,
+    HttpGrpcLog,
+    TcpGrpcLog,
+    absolute_path,
+)
 from controlplane.kinds.mesh_authorities import CertificateData
 from controlplane.kinds.mesh_defaults import MeshDefaults
 from controlplane.kinds.mesh_networks import MeshNetworks
@@ -73,7 +79,8 @@ DENIAL_DETAILS = "weft.dev/denial-details"
 """On that ConfigMap: "true" lets the body of a 403 name the policy, the rule and its place."""
 
 _ONE_CLUSTER = "has no effect: there is one cluster, and every service of it is local"
-_ALS = "has no effect: proxies write access logs to files, and send none over gRPC"
+_ALS = "has no effect: an envoyHttpAls or envoyTcpAls provider that a Telemetry names is told"
+_OTEL = "has no effect: access logs go to files, or over gRPC by envoyHttpAls and envoyTcpAls"
 _METRICS = "has no effect: proxies count for Prometheus, which asks them"
 _UNUSED = notes(
     configSources="has no effect: this control plane is told its sources by its command line",
@@ -86,7 +93,7 @@ _UNUSED = notes(
     serviceSettings=_ONE_CLUSTER,
 )
 _OTHER_PROVIDERS = notes(
-    **dict.fromkeys(("envoyHttpAls", "envoyOtelAls", "envoyTcpAls"), _ALS),
+    envoyOtelAls=_OTEL,
     **dict.fromkeys(OTHERS, WHY_NOT),
     stackdriver=_METRICS,
     sds="has no effect: proxies have their secrets from the control plane alone",
@@ -183,6 +190,8 @@ class ExtensionProvider(Record):
     envoy_ext_authz_http: ExtAuthzHttp | None = optional(obj(ExtAuthzHttp))
     envoy_ext_authz_grpc: ExtAuthzGrpc | None = optional(obj(ExtAuthzGrpc))
     envoy_file_access_log: FileAccessLog | None = optional(obj(FileAccessLog))
+    envoy_http_als: HttpGrpcLog | None = optional(obj(HttpGrpcLog))
+    envoy_tcp_als: TcpGrpcLog | None = optional(obj(TcpGrpcLog))
     opentelemetry: OpenTelemetryProvider | None = optional(obj(OpenTelemetryProvider))
     zipkin: ZipkinProvider | None = optional(obj(ZipkinProvider))
     prometheus: PrometheusProvider | None = optional(obj(PrometheusProvider))
@@ -190,6 +199,7 @@ class ExtensionProvider(Record):
     def check(self) -> Iterator[tuple[str, str]]:
         kinds = (
             *("envoyExtAuthzHttp", "envoyExtAuthzGrpc", "envoyFileAccessLog"),
+            *("envoyHttpAls", "envoyTcpAls"),
             *("opentelemetry", "prometheus", "zipkin"),
         )
         given = [key for key in kinds if key in self.where]

@@ -54,15 +54,33 @@ Encoding = Literal["TEXT", "JSON"]
 
 
 @frozen
+class LogService:
+    """Who is told of streams over gRPC (Envoy's AccessLogService), as of requests or of
+    connections. filter_states: what of a stream's is told, by name; headers beside those that it is
+    always told."""
+
+    kind: Literal["http", "tcp"]
+    host: str
+    port: int
+    log_name: str
+    filter_states: tuple[str, ...]
+    request_headers: tuple[str, ...] = ()
+    response_headers: tuple[str, ...] = ()
+    response_trailers: tuple[str, ...] = ()
+
+
+@frozen
 class AccessLog:
     """One line for each stream that `wanted` takes. format: text, or for JSON an object; '' is
-    Istio's. Its operators are Envoy's. omits_empty: an operator without a value has none."""
+    Istio's. Its operators are Envoy's. omits_empty: an operator without a value has none. service:
+    who is told of it instead, without a line."""
 
     path: str = STDOUT
     encoding: Encoding = "TEXT"
     format: str = ""
     omits_empty: bool = False
     wanted: LogTest = ALWAYS
+    service: LogService | None = None
 
 
 @frozen

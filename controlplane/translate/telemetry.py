@@ -26,6 +26,7 @@ from controlplane.mesh.telemetry import (
 )
 from controlplane.translate import log_filters
 from controlplane.translate.log_formats import json_fault, text_fault
+from controlplane.translate.log_services import LogProvider
 from controlplane.translate.report import Report
 from controlplane.translate.telemetry_levels import levels, saying, scoped, settings_of
 from controlplane.translate.telemetry_providers import Providers
@@ -38,10 +39,13 @@ _OF_MESH = ""
 """What the MeshConfig itself says (accessLogFile), by the name of a provider."""
 
 
-def build(snapshot: Snapshot, report: Report) -> tuple[ScopedLogs, ...]:
-    """Where none of them is for a workload, Istio's log of everything is written."""
+def build(
+    snapshot: Snapshot, told: tuple[LogProvider, ...], report: Report
+) -> tuple[ScopedLogs, ...]:
+    """Where none of them is for a workload, Istio's log of everything is written. told: the
+    providers that are services."""
     settings = settings_of(snapshot)
-    targets = _Targets.of(settings, report)
+    targets = _Targets.of(settings, told, report)
     items = saying(snapshot, lambda spec: spec.access_logging)
     for item in items:
         for entry in item.spec.access_logging:
@@ -119,8 +123,11 @@ class _Targets:
     providers: Providers
 
     @classmethod
-    def of(cls, settings: MeshConfigMap | None, report: Report) -> _Targets:
-        providers = Providers.of(settings, BUILT_IN, _fault, "nothing is logged by it")
+    def of(
+        cls, settings: MeshConfigMap | None, told: tuple[LogProvider, ...], report: Report
+    ) -> _Targets:
+        fault = partial(_fault, {one.name: one.fault for one in told})
+        providers = Providers.of(settings, BUILT_IN, fault, "nothing is logged by it")
         if settings is None:
             return cls((_OF_MESH,), {_OF_MESH: AccessLog(), BUILT_IN: AccessLog()}, providers)
         config = settings.data.mesh
@@ -128,6 +135,9 @@ class _Targets:
         for one in config.extension_providers:
             found = one.envoy_file_access_log
             logs[one.name] = _of_file(settings, found, report) if found is not None else None
+        for each in told:
+            if each.service is not None:
+                logs[each.name] = AccessLog("", service=each.service)
         logs[_OF_MESH] = _of_mesh(settings, config, report)
         chosen = config.default_providers
         default = chosen.access_logging if chosen is not None else ()
@@ -135,8 +145,13 @@ class _Targets:
         return cls(default or (_OF_MESH,), logs, providers)
 
 
-def _fault(provider: ExtensionProvider) -> str:
-    return "" if provider.envoy_file_access_log is not None else "is no envoyFileAccessLog"
+def _fault(told: Mapping[str, str], provider: ExtensionProvider) -> str:
+    """told: of the services, what is wrong with them."""
+    if provider.name in told:
+        return told[provider.name]
+    if provider.envoy_file_access_log is not None:
+        return ""
+    return "is none of envoyFileAccessLog, envoyHttpAls and envoyTcpAls"
 
 
 def _of_mesh(settings: MeshConfigMap, config: MeshConfig, report: Report) -> AccessLog | None:

@@ -46,6 +46,7 @@ from controlplane.translate import (
     federation,
     imports,
     interception,
+    log_services,
     mesh_defaults,
     metrics,
     networks,
@@ -135,7 +136,7 @@ def _mesh(snapshot: Snapshot, trust_domain: str, memo: Memo, report: Report) -> 
         *gateways.names_in(edges.gateways),
     )
     used = memo.once("used", Credentials.named, credentials, asked_for, report)
-    settings = _settings(snapshot, ruled.subsets, defaults.tls, memo, report)
+    settings = _settings(snapshot, ruled.subsets, defaults.tls, plain, memo, report)
     of_edges = (edges.gateways, edges.conditions)
     return Mesh(
         *(trust_domain, every, beside, decided, foreign, used, *of_edges, *settings),
@@ -246,13 +247,19 @@ class _Settings(NamedTuple):
 
 
 def _settings(
-    snapshot: Snapshot, subsets: Hosts, limits: TlsLimits, memo: Memo, report: Report
+    snapshot: Snapshot,
+    subsets: Hosts,
+    limits: TlsLimits,
+    plain: tuple[Service, ...],
+    memo: Memo,
+    report: Report,
 ) -> _Settings:
     of = snapshot.of
+    told = memo.once("log services", log_services.providers, of(MeshConfigMap), plain)
     return _Settings(
         memo.once("imports", imports.build, of(Sidecar), report),
         memo.once("patches", patches.build, of(EnvoyFilter), of(MeshConfigMap), report),
         memo.once("interception", interception.of_mesh, of(MeshConfigMap)),
         memo.once("sidecar scopes", interception.of_sidecars, of(Sidecar), subsets, limits, report),
-        memo.once("telemetry", telemetry.build, snapshot.only(*TELLING), report),
+        memo.once("telemetry", telemetry.build, snapshot.only(*TELLING), told, report),
     )
