@@ -70,10 +70,19 @@ def _inside(value: Any, path: tuple[str, ...]) -> Any:
     return value
 
 
+def _plain(address: str) -> str:
+    """Of a socket's an IPv4 address in IPv6's clothes is IPv4; one from a header stays as it is."""
+    try:
+        mapped = getattr(ip_address(address), "ipv4_mapped", None)
+    except ValueError:
+        return address
+    return address if mapped is None else str(mapped)
+
+
 _ACTUAL: Mapping[Attribute, Callable[[Fact, Inquiry], Any]] = {
     "identity": _peer,
-    "source_ip": lambda _, inquiry: inquiry.source_ip,
-    "remote_ip": lambda _, inquiry: inquiry.remote_ip or inquiry.source_ip,
+    "source_ip": lambda _, inquiry: _plain(inquiry.source_ip),
+    "remote_ip": lambda _, inquiry: inquiry.remote_ip or _plain(inquiry.source_ip),
     "destination_ip": lambda _, inquiry: inquiry.destination_ip,
     "destination_port": lambda _, inquiry: inquiry.ports,
     "sni": lambda _, inquiry: inquiry.sni,
@@ -121,13 +130,10 @@ def _suffix(match: Match, found: str) -> bool:
 
 
 def _cidr(match: Match, found: str) -> bool:
-    """An IPv4 address in IPv6's clothes counts as IPv4."""
     try:
-        address = ip_address(found)
+        return ip_address(found) in ip_network(match.value, strict=False)
     except ValueError:
         return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address) in ip_network(match.value, strict=False)
 
 
 @cache

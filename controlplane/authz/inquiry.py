@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from controlplane.mesh.policy import Normalization
 from protos.frozen import frozen
@@ -14,8 +14,9 @@ from protos.frozen import frozen
 _UNRESERVED = re.compile(
     r"%(4[1-9a-fA-F]|5[0-9aA]|6[1-9a-fA-F]|7[0-9aA]|3[0-9]|2[dDeE]|5[fF]|7[eE])"
 )
-
-
+_DOTS_WITH_PARAMETERS = re.compile(r"(/\.\.?);[^/]*")
+_SAFE = "!#$%&'()*+,/:;=?@[]~"
+"""What stands in a normalized path as it is, beside letters, digits and "-._"."""
 _ESCAPED_SLASHES = re.compile(r"%(2[fF]|5[cC])")
 
 
@@ -55,8 +56,10 @@ class Inquiry:
 
 
 def normalized(path: str) -> str:
-    """Dot segments removed, '\\' as '/', unreserved characters unescaped."""
-    plain = _UNRESERVED.sub(lambda found: unquote(found.group()), path.replace("\\", "/"))
+    """Dot segments removed, with parameters or without (RFC 3986, 3.3), '\\' as '/', unreserved
+    characters unescaped, those that no path has escaped."""
+    bare = _DOTS_WITH_PARAMETERS.sub(r"\1", path).replace("\\", "/")
+    plain = _UNRESERVED.sub(lambda found: unquote(found.group()), bare)
     kept: list[str] = []
     segments = plain.split("/")
     for segment in segments:
@@ -67,4 +70,4 @@ def normalized(path: str) -> str:
             kept.append(segment)
     if segments[-1] in (".", ".."):
         kept.append("")
-    return "/".join(kept) or "/"
+    return quote("/".join(kept), safe=_SAFE) or "/"

@@ -197,7 +197,8 @@ def _address(rule: rbac.Address) -> Test:
 
 
 def in_range(ranges: Sequence[CidrRange]) -> Callable[[str], bool]:
-    """Whether a host is an IP in one of the ranges; an IPv4-mapped address counts as IPv4."""
+    """Whether a host is an IP in one of the ranges. An IPv4-mapped address is one of IPv6: those of
+    sockets are never written so."""
     networks: list[IPv4Network | IPv6Network] = [
         ip_network((one.address, one.prefix_len), strict=False) for one in ranges
     ]
@@ -222,8 +223,7 @@ def _inside(host: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
         address = ip_address(host)
     except ValueError:
         return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return any((mapped or address) in network for network in networks)
+    return any(address in network for network in networks)
 
 
 def _port(rule: rbac.DestinationPort) -> Test:

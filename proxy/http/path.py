@@ -10,7 +10,8 @@ import re
 
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
-_UNSAFE = re.compile(rb"[\x00-\x20\"<>`{}\x7f-\xff]")
+_UNSAFE = re.compile(rb"[\x00-\x20\"<>^`{|}\x7f-\xff]")
+_DOTS_WITH_PARAMETERS = re.compile(rb"(/\.\.?);[^/]*")
 _ESCAPED_SLASH = re.compile(rb"%(?:2[Ff]|5[Cc])")
 _SLASHES = re.compile(rb"//+")
 
@@ -22,8 +23,14 @@ def split(path: bytes) -> tuple[bytes, bytes]:
 
 
 def canonical(path: bytes) -> bytes:
-    """Dot segments resolved, needless escapes undone, needed ones made, `\\` taken for `/`."""
+    """Dot segments resolved, needless escapes undone, needed ones made, `\\` taken for `/`.
+
+    A dot segment may carry parameters (RFC 3986 section 3.3): servers that drop them would go up
+    where no rule has seen it (CVE-2026-73511). Envoy looks for them before it undoes escapes.
+    """
     bare, query = split(path)
+    if b";" in bare:
+        bare = _DOTS_WITH_PARAMETERS.sub(rb"\1", bare)
     if b"%" in bare:
         bare = _ESCAPE.sub(_unescape, bare)
     bare = bare.replace(b"\\", b"/")

@@ -124,12 +124,18 @@ def test_paths_are_normalized_as_the_proxies_do() -> None:
         "/a\\b": "/a/b",
         "/%61%2E%2e%7e%5F": "/a..~_",
         "/%2f%20": "/%2f%20",
+        "/a/..;x/b": "/b",
+        "/a/.;/%2e%2e;/b": "/a/..;/b",
+        '/a|"^{}<>`\u00e4[]': "/a%7C%22%5E%7B%7D%3C%3E%60%C3%A4[]",
     }
     assert {path: normalized(path) for path in table} == table
 
 
-def test_an_ipv4_address_in_ipv6_clothes_counts_as_ipv4() -> None:
+def test_a_socket_has_no_ipv4_address_in_ipv6_clothes() -> None:
     allow = "{rules: [{from: [{source: {ipBlocks: [10.0.0.0/8]}}]}]}"
     assert decided({"a": allow}, source_ip="::ffff:10.1.2.3").outcome == "ALLOWED"
     assert decided({"a": allow}, source_ip="::ffff:11.1.2.3").outcome == "DENIED"
     assert decided({"a": allow}, source_ip="name").outcome == "DENIED"
+    told = allow.replace("ipBlocks", "remoteIpBlocks")
+    assert decided({"a": told}, source_ip="::ffff:10.1.2.3").outcome == "ALLOWED"
+    assert decided({"a": told}, remote_ip="::ffff:10.1.2.3").outcome == "DENIED"

@@ -168,10 +168,12 @@ def test_what_an_action_makes_of_it(action: str, by_policy: bool, by_none: bool)
     assert engine(action, p=anybody).judge(FakeStream()) == ("p", by_policy)
 
 
-def test_an_ipv4_address_is_one_however_it_is_written() -> None:
-    inside = in_range((CidrRange("10.0.0.0", 8),))
-    assert [inside(host) for host in ("10.1.2.3", "::ffff:10.1.2.3")] == [True, True]
-    assert not any(inside(host) for host in ("::ffff:11.1.2.3", "::1", "@abstract"))
+def test_an_ipv4_address_that_a_header_writes_as_ipv6_is_one_of_ipv6() -> None:
+    """As in Envoy. Of sockets it is known as IPv4 from the start."""
+    old, new = in_range((CidrRange("10.0.0.0", 8),)), in_range((CidrRange("::ffff:10.0.0.0", 104),))
+    assert [inside("10.1.2.3") for inside in (old, new)] == [True, False]
+    assert [inside("::ffff:10.1.2.3") for inside in (old, new)] == [False, True]
+    assert not any(old(host) for host in ("11.1.2.3", "::1", "@abstract"))
 
 
 def test_a_name_of_nobody_is_none_without_tls() -> None:
