@@ -9,7 +9,7 @@ from controlplane.inventory import Snapshot
 from controlplane.kinds.parse import parse
 from controlplane.mesh.model import Status
 from controlplane.mesh.scopes import GATEWAY_NAME
-from controlplane.mesh.telemetry import ALWAYS, AccessLog, Compared, Logs, LogTest
+from controlplane.mesh.telemetry import ALWAYS, AccessLog, Compared, Logs, LogService, LogTest
 from controlplane.translate import build
 from controlplane.translate.log_formats import (
     NEEDS_PARAMETER,
@@ -178,3 +178,45 @@ def test_a_format_is_refused_as_the_proxy_refuses_it(text: str) -> None:
 def test_json_formats(text: str, says: str) -> None:
     assert says in json_fault(text)
     assert json_fault('{"a": {"b": 1, "c": "%PROTOCOL%"}}') == ""
+
+
+SERVICES = """
+extensionProviders:
+- {name: requests, envoyHttpAls: {service: logs.default.svc.cluster.local, port: 9001}}
+- name: connections
+  envoyTcpAls: {service: default/logs.default.svc.cluster.local, port: 9001, logName: mine}
+- {name: nowhere, envoyTcpAls: {service: none.default.svc.cluster.local, port: 9001}}
+- {name: no-port, envoyHttpAls: {service: logs.default.svc.cluster.local, port: 1}}
+"""
+LOGS = """{apiVersion: v1, kind: Service, metadata: {name: logs},
+ spec: {ports: [{name: grpc, port: 9001}]}}"""
+
+
+def test_a_service_is_told_of_what_a_provider_of_its_says() -> None:
+    entries = "[{providers: [{name: requests}], filter: {expression: 'response.code >= 500'}}]"
+    found, statuses = logs(LOGS, mesh_config(SERVICES), telemetry("default/t", entries))
+    (log,) = found.server
+    host = "logs.default.svc.cluster.local"
+    peers = ("upstream_peer", "downstream_peer")
+    assert log.service == LogService("http", host, 9001, "http_envoy_accesslog", peers)
+    assert log.wanted == ERRORS
+    assert statuses == ()
+
+
+def test_a_service_may_be_told_beside_a_file() -> None:
+    chosen = SERVICES + "defaultProviders: {accessLogging: [envoy, connections]}"
+    file, told = logs(LOGS, mesh_config(chosen))[0].client
+    assert file == AccessLog()
+    assert told.service is not None
+    assert (told.service.kind, told.service.log_name) == ("tcp", "mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("nowhere", "the mesh has no service"), ("no-port", "has no port 1")]
+)
+def test_a_service_that_nobody_knows_logs_nothing(name: str, why: str) -> None:
+    entries = f"[{{providers: [{{name: {name}}}]}}]"
+    found, statuses = logs(LOGS, mesh_config(SERVICES), telemetry("default/t", entries))
+    assert found == Logs((), ())
+    (status,) = statuses
+    assert why in status.message and "nothing is logged by it" in status.message
