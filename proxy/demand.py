@@ -99,6 +99,10 @@ class Demand:
         they are there; not of those that nobody has told it of."""
         self.tables = tables
         self.unusable = unusable
+        self.answer(answers)
+
+    def answer(self, answers: Mapping[Key, bool]) -> None:
+        """More is known of what is asked for, while what is in force has not changed."""
         self._answers = dict(answers)
         for key in [key for key in self._waiting if key in answers]:
             waiting = self._waiting.pop(key)

@@ -139,6 +139,8 @@ class XdsClient:
         self.published = asyncio.Event()  # what is static or in files has been handed on
         self._files = Files(self._store.files, self._take_file, self._changed)
         self._published: int | None = None
+        self._answered: int | None = None
+        self._saved: int | None = None
         self._hold_until_s: float | None = None
         self._applying = False
         self._from_last_good = False
@@ -236,7 +238,9 @@ class XdsClient:
             self._from_last_good = False
         self._changed()
         self._tell_identity()
-        self._save_soon()
+        if update.resources or self._saved != self._store.changes:
+            self._saved = self._store.changes
+            self._save_soon()
         if self._store.files():
             await self._files.follow()
         return errors
@@ -305,6 +309,7 @@ class XdsClient:
 
     def applied(self) -> None:
         """`applying` has come to an end."""
+        self._publish()
         if self._session is None:
             return
         if self._renewed and self._session.uses_own_certificate:
@@ -354,11 +359,23 @@ class XdsClient:
                 self._changed()
 
     def _publish(self) -> None:
-        """Hands a snapshot on if anything is new and nothing is half done."""
-        if self._applying or self._holding() or self._published == self._store.changes:
+        """Hands a snapshot on if anything is new and nothing is half done; answers alone where all
+        else is in force already."""
+        if self._applying or self._holding():
             return
-        self._published = self._store.changes
+        if self._published == self._store.changes:
+            self._answer()
+            return
+        self._published, self._answered = self._store.changes, self._store.answer_changes
         self._on_snapshot(self._store.snapshot())
+
+    def _answer(self) -> None:
+        """What is asked for and not there changes nothing that is in force."""
+        if self._demand is None or self._answered == self._store.answer_changes:
+            return
+        if not self._applying_config():
+            self._answered = self._store.answer_changes
+            self._demand.answer(self._store.answers())
 
     def _holding(self) -> bool:
         if self._hold_until_s is None:

@@ -33,11 +33,13 @@ class _Host:
 
 class Fetched:
     """Virtual hosts of all tables. `asked`: name -> the own name of its virtual host, NOBODY, or
-    None while there is no answer. changes: counts what matters to who looks at `hosts`."""
+    None while there is no answer. changes: counts what matters to who looks at `hosts`; denials:
+    what else matters to who looks at `answers`."""
 
     def __init__(self) -> None:
         self.asked: dict[str, str | None] = {}
         self.changes = 0
+        self.denials = 0
         self._hosts: dict[str, _Host] = {}
         self._named: frozenset[str] = frozenset()
         self._named_at = 0
@@ -78,7 +80,7 @@ class Fetched:
             if asked in self.asked and self.asked[asked] != NOBODY:
                 self._leave(asked)
                 self.asked[asked] = NOBODY
-                self.changes += 1
+                self.denials += 1
 
     def is_held(self, name: str) -> bool:
         return name in self._hosts

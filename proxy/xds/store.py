@@ -62,6 +62,7 @@ class Store:
         self._models: dict[Key, Resource] = {}
         self._owners: dict[Key, _Owner] = {}
         self._users: dict[Key, set[Key]] = {}
+        self._wanted: dict[str, frozenset[str]] = {}  # by type, of what has users; as long as so
         self._waiting_since: dict[Key, float] = {}
         self._absent: set[Key] = set()
         self._refused: dict[Key, str] = {}
@@ -81,6 +82,7 @@ class Store:
         self._were_named: dict[str, frozenset[str]] = dict(self._asked)
         self._static_clusters = frozenset(each.name for each in bootstrap.clusters)
         self._own_changes = 0
+        self._own_answers = 0
         for cluster in bootstrap.clusters:
             self._own((CDS, cluster.name), cluster, now)
         for listener in bootstrap.listeners:
@@ -143,8 +145,9 @@ class Store:
                 self._fetched.deny(name)
             elif type_url in _OWNERS and name in self._named(type_url):
                 self._absent.add((type_url, name))
-                self._refused.pop((type_url, name), None)
-                self._own_changes += 1
+                self._own_answers += 1
+                if self._refused.pop((type_url, name), None) is not None:
+                    self._own_changes += 1
 
     def refuse(self, type_url: str, name: str, aliases: Iterable[str], why: str) -> None:
         """What came of this name is no good: if there is nothing better, nobody need wait. A
@@ -165,7 +168,7 @@ class Store:
         self._fetched.ask(name for kind, name in wanted if kind == VHDS)
         for owner in _OWNERS:
             self._asked[owner] = frozenset(name for kind, name in wanted if kind == owner)
-        self._own_changes += 1
+        self._own_answers += 1
 
     def _forget_owners(self) -> None:
         """Those that were asked for by name and are no more: if they are in all that there is, the
@@ -186,8 +189,13 @@ class Store:
 
     @property
     def changes(self) -> int:
-        """Grows whenever `snapshot` would be another one."""
+        """Grows whenever `snapshot` would be another one, but for its answers."""
         return self._own_changes + self._fetched.changes
+
+    @property
+    def answer_changes(self) -> int:
+        """Grows whenever `answers` would be others though nothing else of a snapshot is."""
+        return self._own_answers + self._fetched.denials
 
     def answered(self, type_url: str) -> None:
         """A response of this type has come: for CDS and LDS the wait for the first is over."""
@@ -312,7 +320,7 @@ class Store:
         return Snapshot(
             *(dict(self._listeners), dict(self._clusters), dict(self._assignments)),
             *(routes, secrets),
-            answers=self._answers(),
+            answers=self.answers(),
             refused=dict(self._refused),
         )
 
@@ -321,7 +329,7 @@ class Store:
             return RouteConfiguration(name)
         return self._fetched.joined(model) if model.fetches_hosts else model
 
-    def _answers(self) -> dict[Key, bool]:
+    def answers(self) -> dict[Key, bool]:
         """Of what was asked for, what is known of it."""
         found = {(VHDS, name): there for name, there in self._fetched.answers().items()}
         here: dict[str, Container[str]] = {CDS: self._clusters, LDS: self._listeners}
@@ -341,11 +349,14 @@ class Store:
 
     def _names(self, type_url: str) -> frozenset[str]:
         """Of what comes from the control plane: files are read, not asked for."""
-        return frozenset(
-            name
-            for kind, name in self._users
-            if kind == type_url and (kind, name) not in self._files
-        )
+        found = self._wanted.get(type_url)
+        if found is None:
+            found = self._wanted[type_url] = frozenset(
+                name
+                for kind, name in self._users
+                if kind == type_url and (kind, name) not in self._files
+            )
+        return found
 
     # ----------------------------------------------------------------- who waits for whom
 
@@ -398,9 +409,14 @@ class Store:
     def _relink(self, key: Key, owner: _Owner, now: float) -> None:
         """Both versions keep what they name: the one in force until the newest takes over."""
         wanted = needs(owner.newest) | (needs(owner.active) if owner.active else _EMPTY)
-        self._files.update(files(owner.newest))
+        if found := files(owner.newest):
+            self._files.update(found)
+            self._wanted.clear()
         for need in wanted - owner.needs:
-            self._users.setdefault(need, set()).add(key)
+            if need not in self._users:
+                self._users[need] = set()
+                self._wanted.pop(need[0], None)
+            self._users[need].add(key)
             self._waiting_since.setdefault(need, now)
         for need in owner.needs - wanted:
             self._release(need, key)
@@ -412,6 +428,7 @@ class Store:
         if users:
             return
         del self._users[need]
+        self._wanted.pop(need[0], None)
         self._waiting_since.pop(need, None)
         self._files.pop(need, None)
         self._absent.discard(need)
@@ -420,6 +437,8 @@ class Store:
     def _forget_unused(self) -> None:
         """Drops what will be unsubscribed from. Not at once: the listener that takes the place of
         another in the same response names the same routes, and they come only once."""
+        if not self._unused:
+            return
         for need in self._unused - self._users.keys() - self._standing:
             if need[0] != SDS or need[1] not in self._local_secrets:
                 self._models.pop(need, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from protos.types import CDS, EDS, LDS, RDS, SDS, VHDS
@@ -308,6 +310,44 @@ def test_a_listener_that_came_and_is_no_good_is_there_all_the_same() -> None:
     feed.store.demand([])
     feed.pass_by(0.0)
     assert feed.store.snapshot().refused == {}
+
+
+def test_what_does_not_exist_changes_the_answers_and_nothing_else() -> None:
+    feed = Feed()
+    feed.pass_by(FETCH_TIMEOUT_S)
+    feed.put(CDS, cluster("a"))
+    feed.gone(EDS, "a")
+    before = feed.store.changes
+    names = [(LDS, "10.0.0.1_80"), (CDS, "b"), (CDS, "a"), (VHDS, "t/h")]
+    seen = feed.store.answer_changes
+    feed.store.demand(names)
+    assert feed.store.answers() == {(CDS, "a"): True}
+    assert feed.store.answer_changes > seen
+    for kind, name in (names[0], names[1], names[3]):
+        seen = feed.store.answer_changes
+        feed.gone(kind, name)
+        assert feed.store.answer_changes > seen
+        assert feed.store.answers()[(kind, name)] is False
+    feed.store.demand(names[2:])
+    feed.pass_by(0.0)
+    assert feed.store.changes == before
+    assert feed.store.answers() == {(CDS, "a"): True, (VHDS, "t/h"): False}
+    feed.put(CDS, cluster("b"))
+    feed.gone(EDS, "b")
+    assert feed.store.changes > before
+
+
+def test_what_files_have_is_not_asked_for_from_when_on_they_do(tmp_path: Path) -> None:
+    feed = Feed()
+    feed.put(CDS, cluster("a"))
+    assert feed.asked(EDS) == ["a"]
+    feed.put(CDS, cluster("b"))
+    assert feed.asked(EDS) == ["a", "b"]
+    in_file = {"path_config_source": {"path": str(tmp_path)}}
+    feed.put(CDS, cluster("a", eds_cluster_config={"eds_config": in_file}), "2")
+    assert feed.asked(EDS) == ["b"]
+    feed.gone(CDS, "b")
+    assert feed.asked(EDS) == []
 
 
 def test_listeners_that_were_handed_connections_are_known_where_one_asks() -> None:

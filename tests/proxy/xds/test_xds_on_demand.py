@@ -29,6 +29,8 @@ class Proxy:
 
     def __init__(self, path: Path, state: Path | None = None) -> None:
         self.last = Snapshot()
+        self.snapshots = 0
+        self.applying = False
         loop = asyncio.get_running_loop()
         self.demand = Demand(loop.call_later, time.monotonic)
         self.client = XdsClient(
@@ -37,11 +39,13 @@ class Proxy:
             state_dir=state,
             jitter=lambda: 0.0,
             demand=self.demand,
+            applying=lambda: self.applying,
         )
         self.task = spawn(self.client.run(), "xds client")
 
     def _apply(self, snapshot: Snapshot) -> None:
         self.last = snapshot
+        self.snapshots += 1
         fetching = {name: False for name, one in snapshot.routes.items() if one.fetches_hosts}
         self.demand.settle(fetching, snapshot.answers)
 
@@ -98,6 +102,31 @@ async def test_what_is_asked_for_is_held_with_what_it_names(
     await eventually_async(lambda: server.held[CDS] == {"*"}, what="unsubscribed")
     assert set(proxy.last.clusters) == {"xds", "mine"}
     assert proxy.last.routes["t"].virtual_hosts == ()
+    await proxy.stop()
+
+
+async def test_names_that_do_not_exist_are_answered_without_a_new_configuration(
+    server: FakeDemand, tmp_path: Path
+) -> None:
+    """Nor is one that is under way to be overtaken: what it brings may be what is asked for."""
+    proxy = Proxy(bootstrap_file(tmp_path, server.port))
+    await proxy.serves()
+    await eventually_async(lambda: "mine" in proxy.last.clusters, what="the cluster")
+    before = proxy.snapshots
+    for name in ("nowhere", "nor here"):
+        assert await proxy.get(CDS, name) is False
+        assert await proxy.get(LDS, f"{name}_80") is False
+        assert await proxy.get(VHDS, f"t/{name}") is False
+    assert await proxy.get(CDS, "mine") is True
+    assert proxy.snapshots == before
+    proxy.applying = True
+    waiting = spawn(proxy.get(CDS, "not now"), "asks")
+    await eventually_async(lambda: "not now" in server.held[CDS], what="it is asked for")
+    assert not waiting.done()
+    proxy.applying = False
+    proxy.client.applied()
+    assert await waiting is False
+    assert proxy.snapshots == before
     await proxy.stop()
 
 
