@@ -7,7 +7,7 @@ whoever tells keeps or drops it: nothing here grows beyond a bound.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 
 from proxy.config.model.services import GrpcService
@@ -28,19 +28,27 @@ PAUSE_S = 1.0
 
 
 class OneWay:
-    """path: of the method. clusters: the running ones, by name."""
+    """path: of the method. clusters: the running ones, by name. now: monotonic seconds."""
 
-    def __init__(self, clusters: Mapping[str, Cluster], service: GrpcService, path: bytes) -> None:
+    def __init__(
+        self,
+        clusters: Mapping[str, Cluster],
+        service: GrpcService,
+        path: bytes,
+        now: Callable[[], float] = monotonic,
+    ) -> None:
         self._clusters = clusters
         self._service = service
         self._path = path
+        self._now = now
         self._stream: _Stream | None = None
         self._not_before = 0.0
 
     @property
     def fresh(self) -> bool:
         """Nothing was told on the stream yet."""
-        return self._stream is None or self._stream.fresh
+        stream = self._stream
+        return stream is None or stream.over or stream.fresh
 
     def takes(self) -> bool:
         """Opens a stream if there is none. False: there is none, or no room in it."""
@@ -61,7 +69,7 @@ class OneWay:
             stream.finish()
 
     def _opened(self) -> _Stream | None:
-        now = monotonic()
+        now = self._now()
         if self._stream is not None:
             self._not_before = self._stream.began + PAUSE_S
             self._stream = None
