@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import http.client
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -34,14 +35,17 @@ def _module(path: Path) -> str:
 
 def _bases_from(path: Path, modules: set[str]) -> Iterator[str]:
     """Classes that inherit from one of `modules`, as 'path:line Class(Base)'."""
-    tree = ast.parse(path.read_text())
+    text = path.read_text()
+    if not re.search(r"\bclass\s+\w+\s*[(\[]", text):
+        return
+    nodes = list(ast.walk(ast.parse(text)))
     imported = {
         alias.asname or alias.name
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.ImportFrom) and node.module in modules
         for alias in node.names
     }
-    for node in ast.walk(tree):
+    for node in nodes:
         for base in node.bases if isinstance(node, ast.ClassDef) else ():
             if isinstance(base, ast.Name) and base.id in imported and "Protocol" not in base.id:
                 yield f"{path.relative_to(ROOT)}:{base.lineno} {base.id}"

@@ -96,11 +96,9 @@ def test_so_many_may_wait_and_no_more() -> None:
 def test_names_that_do_not_exist_push_nobody_out() -> None:
     waiting = Waiting()
     waiting.wait("good")
-    answers = {"good": True}
     for number in range(3 * demands.MAX_ABSENT):
         waiting.wait(f"bad{number}")
-        answers[f"bad{number}"] = False
-        waiting.settle(**{name: one for name, one in answers.items() if name in waiting.names})
+        waiting.settle(**{name: name == "good" for name in waiting.names})
     assert "good" in waiting.names
     assert len(waiting.names) <= demands.MAX_ABSENT + 1
     assert waiting.names[-1] == f"bad{3 * demands.MAX_ABSENT - 1}"

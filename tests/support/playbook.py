@@ -327,30 +327,34 @@ class Playbook:
             _check_breakers(one)
         for host in self._hosts:
             _check_host(host)
-        assert len(self.logged) == self._sum("downstream_rq_total")
+        assert len(self.logged) == self._sums("downstream_rq_total")[0]
 
     def check_counts(self) -> None:
         """True at any time: a request is in flight, or was answered, or was lost."""
-        total = self._sum("downstream_rq_total")
-        ended = self._sum("downstream_rq_completed") + self._sum("downstream_rq_rx_reset")
-        ended -= self._sum("downstream_rq_1xx") - sum(status == 101 for status, *_ in self.logged)
+        total, active, ended, reset, informed = self._sums(
+            "downstream_rq_total",
+            "downstream_rq_active",
+            "downstream_rq_completed",
+            "downstream_rq_rx_reset",
+            "downstream_rq_1xx",
+        )
+        ended += reset - informed + sum(status == 101 for status, *_ in self.logged)
         ended += sum(detail == "internal_redirect" for *_, detail in self.logged)
         # An answer that the client resets over HTTP/2 counts as both (Envoy).
         ended -= sum(
             status > 0 and detail.startswith("http2.") for status, _, detail in self.logged
         )
         assert total == ended + len(self.worker.streams), (total, ended)
-        assert self._sum("downstream_rq_active") == len(self.worker.streams)
+        assert active == len(self.worker.streams)
 
-    def _sum(self, name: str) -> int:
-        tables = (self.stats.counters, self.stats.gauges)
-        ends = f".{name}"
-        return sum(
-            one.value
-            for table in tables
-            for key, one in table.items()
-            if key.startswith("http.") and key.endswith(ends)
-        )
+    def _sums(self, *names: str) -> list[int]:
+        """Of all connection managers; looks through the statistics once."""
+        sums = dict.fromkeys(names, 0)
+        for table in (self.stats.counters, self.stats.gauges):
+            for key, one in table.items():
+                if key.startswith("http.") and (name := key.rpartition(".")[2]) in sums:
+                    sums[name] += one.value
+        return list(sums.values())
 
 
 def _check_breakers(one: Cluster) -> None:

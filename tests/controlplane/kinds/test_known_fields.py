@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ KINDS_OF_ISTIO = [
 ]
 
 
+@cache
 def definitions() -> dict[str, dict[str, Any]]:
     """Kind -> its CustomResourceDefinition's spec."""
     path = case_folder("istio-api-protos") / "kubernetes" / "customresourcedefinitions.gen.yaml"
