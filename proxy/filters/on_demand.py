@@ -7,7 +7,6 @@ cluster is (Envoy: until the stream is idle for too long).
 
 from __future__ import annotations
 
-import re
 from functools import partial
 
 from protos.types import CDS, VHDS
@@ -17,8 +16,9 @@ from proxy.filters.api import WAIT, Answer, FilterContext, FilterStream, Hooks, 
 
 TYPE_URL = "type.googleapis.com/envoy.extensions.filters.http.on_demand.v3.OnDemand"
 
-# RFC 3986 section 3.2.2 without what no virtual host is named by; another host is unknown anyhow.
-_HOST = re.compile(rb"[a-z0-9._~%\[\]:-]{1,320}")
+MAX_HOST_BYTES = 320
+"""Of a name that is kept: one of DNS has at most 253 (RFC 1035 section 2.3.4). What stands in it is
+the codecs' business (RFC 3986 section 3.2.2)."""
 
 NO_ANSWER = Reply(503, b"no route in time", "NR", "on_demand_virtual_host_timeout")
 OVERFLOW = Reply(503, b"too many requests wait for routes", "UO", "on_demand_overflow")
@@ -46,7 +46,7 @@ class OnDemand:
     def _missing_route(self, timeout_s: float, stream: FilterStream) -> Answer:
         demand, table = self._context.demand, self._context.table_name
         host = stream.request.authority.lower()
-        if demand is None or table not in demand.tables or not _HOST.fullmatch(host):
+        if demand is None or table not in demand.tables or not _may_be_named(host):
             return None
         name = host_name(table, host.decode(), demand.tables[table])
         source = stream.info.remote[0]
@@ -65,6 +65,13 @@ class OnDemand:
         if asked == "waits":
             return WAIT
         return OVERFLOW if asked == "full" else None
+
+
+def _may_be_named(host: bytes) -> bool:
+    """By a resource's name, after the last slash. Not by one that stands for others among domains:
+    whoever asked for `*` would have all that nobody has asked for yet."""
+    odd = b"/" in host or b"*" in host or not host.isascii()
+    return 0 < len(host) <= MAX_HOST_BYTES and not odd
 
 
 def _go_on(stream: FilterStream, answer: bool | None) -> None:

@@ -206,6 +206,11 @@ async def names_and_domains(judged: Judged) -> None:
         await judged.ask(host)
     for path in ("/no", "/no", "/yes"):
         await judged.ask("partly", path)
+    # What RFC 3986 section 3.2.2 has in a host, and nothing else makes known.
+    judged.host("a+b=c")
+    judged.host("loop", "[::1]:81")
+    for host in ("a+b=c", "[::1]:81", "A_b!$&'()*+,;=~.wild.test", "%41.wild.test", "~"):
+        await judged.ask(host)
 
 
 async def clusters(judged: Judged) -> None:

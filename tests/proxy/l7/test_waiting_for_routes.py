@@ -60,6 +60,22 @@ def test_a_host_that_does_not_exist_is_404_and_then_at_once() -> None:
         assert play.count("no_route") == 2
 
 
+def test_hosts_are_asked_for_as_the_grammar_has_them() -> None:
+    """RFC 3986 section 3.2.2: all that a whole configuration would look for."""
+    with Playbook(config=config()) as play:
+        for host in (b"a_b", b"A+B;c=!$&'(),~", b"[::1]:80", b"%41", b"x" * 320):
+            play.client() >> b"GET / HTTP/1.1\r\nhost: %s\r\n\r\n" % host
+            assert list(play.demand.names)[-1] == (VHDS, "routes/" + host.lower().decode())
+        asked = list(play.demand.names)
+        for host in (b"*", b"*.shop", b"shop*", b"x" * 321):
+            client = play.client()
+            client >> b"GET / HTTP/1.1\r\nhost: %s\r\n\r\n" % host
+            assert client.take().startswith(b"HTTP/1.1 404 ")
+        assert list(play.demand.names) == asked
+        play.tick(2.1)
+        play.tick(0.0)
+
+
 def test_a_host_of_which_nobody_tells_is_503_in_the_end() -> None:
     with Playbook(config=config()) as play:
         client = play.client()
