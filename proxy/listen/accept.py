@@ -17,7 +17,8 @@ from proxy.config.model import SocketAddress
 from proxy.config.model.connecting import SocketOption
 from proxy.connection import ConnectionInfo
 from proxy.demand import Demand
-from proxy.listen.accepted import Accepted, accept
+from proxy.listen.accepted import Accepted
+from proxy.listen.accepting import accept
 from proxy.listen.asking import Asking, Refusal
 from proxy.listen.connection_log import log_refused
 from proxy.listen.counters import InspectorCounters, ListenerCounters

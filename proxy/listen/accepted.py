@@ -7,10 +7,6 @@ waits for files that were made of the socket (`makefile`), of which there are no
 from __future__ import annotations
 
 import socket
-from typing import Any, Final, cast
-
-_STREAM: Final = int(socket.SOCK_STREAM)
-_socket_of: Final[Any] = socket.SocketType  # what Python's class is made of
 
 
 class Accepted(socket.socket):
@@ -21,13 +17,3 @@ class Accepted(socket.socket):
     family = socket.SocketType.family  # type: ignore[assignment]
     type = socket.SocketType.type  # type: ignore[assignment]
     close = socket.SocketType.close
-
-
-def accept(listening: socket.socket) -> tuple[socket.socket, Any]:
-    """As `socket.accept`, whose private half this is, of a socket that is non-blocking. What is
-    accepted has all that a connected socket needs, but is no context manager and has no copies.
-    Raises OSError."""
-    descriptor, remote = listening._accept()  # type: ignore[attr-defined]
-    sock = _socket_of(listening.family, _STREAM, listening.proto, descriptor)
-    sock.setblocking(False)
-    return cast(socket.socket, sock), remote

@@ -99,7 +99,7 @@ class Handshake:
     def _step_aside(self, corked: bool) -> None:
         on_done, on_end = self._stop()
         transport = TlsTransport(
-            *(self._loop, self._watch, self._sock, self._session, self._wait_s), corked=corked
+            self._loop, self._watch, self._sock, self._session, self._wait_s, corked
         )
         try:
             protocol = on_done(transport)

@@ -25,6 +25,7 @@ MOST_BYTES_OF_ALL: Final = 64 * 1024 * 1024
 # What a session takes, measured: OpenSSL's decoded certificates are large.
 _BYTES: Final = 3 * 1024
 _BYTES_PER_OCTET: Final = 12
+_ssl_free: Final[Any] = lib.SSL_free
 _ended: Final[int] = lib.SSL_SENT_SHUTDOWN | lib.SSL_RECEIVED_SHUTDOWN
 _of_all: Final = [0]
 _ENOUGH: Final = 4096  # connections that tell whether tickets are brought back
@@ -150,7 +151,7 @@ class Kept:
                 lib.SSL_set_session(ssl, session)
                 lib.SSL_set_shutdown(ssl, 0)
             lib.SSL_set_session(ssl, NULL)
-        lib.SSL_free(ssl)
+        _ssl_free(ssl)
 
 
 def _give_back(size: list[int]) -> None:

@@ -25,8 +25,13 @@ NULL: Any = ffi.NULL
 SIZE: Final = 64 * 1024
 BUFFER: Any = ffi.new("char[]", SIZE)
 VIEW: Any = ffi.buffer(BUFFER)
-_scratch = lib.BIO_new(lib.BIO_s_mem())
-_ciphers: dict[Any, str] = {}  # by address: they are OpenSSL's constants
+_scratch: Final[Any] = lib.BIO_new(lib.BIO_s_mem())
+_ciphers: Final[dict[Any, str]] = {}  # by address: they are OpenSSL's constants
+
+_string: Final[Any] = ffi.string
+_current_cipher: Final[Any] = lib.SSL_get_current_cipher
+_bio_write: Final[Any] = lib.i2d_X509_bio
+_bio_read: Final[Any] = lib.BIO_read
 
 # openssl/ssl.h: a server sends the chain that it was given, and does not build (and verify) one
 # anew in each handshake: a seventh of its work. What BoringSSL does, too.
@@ -58,16 +63,16 @@ def _accepted(result: int) -> bool:
 
 def der_of(certificate: Any) -> bytes:
     """Of an `X509 *`."""
-    lib.i2d_X509_bio(_scratch, certificate)
+    _bio_write(_scratch, certificate)
     parts: list[bytes] = []
-    while (got := lib.BIO_read(_scratch, BUFFER, SIZE)) > 0:
+    while (got := _bio_read(_scratch, BUFFER, SIZE)) > 0:
         parts.append(VIEW[:got])
     return b"".join(parts)
 
 
 def cipher_name(ssl: Any) -> str:
     """Of an open `SSL *`."""
-    cipher = lib.SSL_get_current_cipher(ssl)
+    cipher = _current_cipher(ssl)
     name = _ciphers.get(cipher)
     if name is None:
         name = _ciphers[cipher] = text(lib.SSL_CIPHER_get_name(cipher))
@@ -122,9 +127,9 @@ def choose_by_name(context: SSL.Context, choose: Callable[[str], SSL.Context | N
 
 def text(pointer: Any) -> str:
     """Of a `const char *`; '' for none."""
-    if pointer == NULL:
+    if not pointer:
         return ""
-    found: bytes = ffi.string(pointer)
+    found: bytes = _string(pointer)
     return found.decode("latin-1")
 
 

@@ -17,8 +17,10 @@ from OpenSSL import SSL
 
 from proxy.connection import Secured
 from proxy.tls.chains import Chains
-from proxy.tls.failure import CHAIN, CONNECTION, NO_CERTIFICATE, Refusal, TlsFailed
-from proxy.tls.openssl import BUFFER, NULL, SIZE, VIEW, cipher_name, der_of, errors, ffi, lib, text
+from proxy.tls.ders import Ders
+from proxy.tls.failure import CHAIN, CONNECTION, NO_CERTIFICATE, TlsFailed
+from proxy.tls.openssl import BUFFER, SIZE, VIEW, cipher_name, der_of, errors, ffi, lib, text
+from proxy.tls.refusal import Refusal
 from proxy.tls.told import group_of, told
 
 RECORD: Final = 16 * 1024  # RFC 8446 section 5.1: what one record carries at most
@@ -42,7 +44,24 @@ _ssl_write: Final[Any] = lib.SSL_write
 _ssl_error: Final[Any] = lib.SSL_get_error
 _shake_hands: Final[Any] = lib.SSL_do_handshake
 _version: Final[Any] = lib.SSL_version
+_accept: Final[Any] = lib.SSL_set_accept_state
+_set_descriptor: Final[Any] = lib.SSL_set_fd
+_set_options: Final[Any] = lib.SSL_set_options
+_shut_down: Final[Any] = lib.SSL_shutdown
+_set_shut_down: Final[Any] = lib.SSL_set_shutdown
+_clear_errors: Final[Any] = lib.ERR_clear_error
+_reused: Final[Any] = lib.SSL_session_reused
+_get_session: Final[Any] = lib.SSL_get1_session
+_session_free: Final[Any] = lib.SSL_SESSION_free
+_get_certificate: Final[Any] = lib.SSL_get_peer_certificate
+_certificate_free: Final[Any] = lib.X509_free
+_get_chain: Final[Any] = lib.SSL_get_peer_cert_chain
+_count: Final[Any] = lib.sk_X509_num
+_get_name: Final[Any] = lib.SSL_get_servername
+_get_alpn: Final[Any] = lib.SSL_get0_alpn_selected
+_guarded: Final[Any] = ffi.gc
 _address: Final[Any] = ffi.from_buffer
+_NO_TICKET: Final[int] = SSL.OP_NO_TICKET
 _WANT_READ: Final[int] = lib.SSL_ERROR_WANT_READ
 _WANT_WRITE: Final[int] = lib.SSL_ERROR_WANT_WRITE
 _ZERO_RETURN: Final[int] = lib.SSL_ERROR_ZERO_RETURN
@@ -83,7 +102,7 @@ def _judge(ok: int, store: Any) -> int:
 
 
 judged: Any = ffi.callback("int (*)(int, X509_STORE_CTX *)", _judge, error=0)
-_shaking: list[Session] = []
+_shaking: Final[list[Session]] = []
 
 
 def shaking() -> Session:
@@ -107,18 +126,22 @@ class Session:
     to be written has no room in the socket. refusal: what the verification of the peer's
     certificate has to say. wanted_name: one that the peer's certificate must have beside what is
     configured, '' for none. stapled: what became of the client's wish for an OCSP response, '' if
-    it had none."""
+    it had none. version, resumed: known when the handshake is over."""
 
     __slots__ = (
+        "_cipher",
         "_context",
+        "_is_kept",
         "_ssl",
         "blocked",
         "ended",
         "refusal",
+        "resumed",
         "server",
         "shown",
         "stapled",
         "verifier",
+        "version",
         "wanted_name",
     )
 
@@ -135,7 +158,11 @@ class Session:
         """verifier: judges the peer's certificate, where `context` asks `judged`. server_name: the
         SNI to send, '' for none. free: of the `SSL *`, at its end."""
         self._context = context  # it keeps the callbacks
-        self._ssl = ssl = ffi.gc(_ssl_new(context._context), free)
+        self._ssl = ssl = _guarded(_ssl_new(context._context), free)
+        self._cipher = ""
+        self._is_kept = False  # and resumed with what this one has of its peer
+        self.version = ""
+        self.resumed = False
         self.ended = False
         self.blocked = False
         self.refusal = Refusal()
@@ -145,7 +172,7 @@ class Session:
         self.wanted_name = wanted_name
         self.server = server
         if server:
-            lib.SSL_set_accept_state(ssl)
+            _accept(ssl)
         else:
             lib.SSL_set_connect_state(ssl)
             if server_name:
@@ -153,11 +180,12 @@ class Session:
 
     def attach(self, descriptor: int) -> None:
         """The socket to use, before anything else; whoever owns it closes it."""
-        lib.SSL_set_fd(self._ssl, descriptor)
+        _set_descriptor(self._ssl, descriptor)
 
     def want_no_ticket(self) -> None:
         """Before the handshake: the server keeps the session, and its tickets only name it."""
-        lib.SSL_set_options(self._ssl, SSL.OP_NO_TICKET)
+        self._is_kept = True
+        _set_options(self._ssl, _NO_TICKET)
 
     # ------------------------------------------------------------------ the handshake
 
@@ -169,6 +197,8 @@ class Session:
         done: int = _shake_hands(self._ssl)
         _shaking.pop()
         if done == 1:
+            self.version = _VERSIONS[_version(self._ssl)]
+            self.resumed = bool(_reused(self._ssl))
             return True
         if not self._waits(done):
             raise self._failure()
@@ -215,16 +245,16 @@ class Session:
     def close_notify(self) -> bool:
         """Our direction is over (RFC 8446 section 6.1). The peer's may go on. False: there is no
         room for the message, so say it again."""
-        done: int = lib.SSL_shutdown(self._ssl)
+        done: int = _shut_down(self._ssl)
         said = done >= 0 or not self._waits(done)
-        lib.ERR_clear_error()
+        _clear_errors()
         return said
 
     def over(self) -> None:
         """The connection is at its end, however that came. OpenSSL spoils the session of one that
         has had no proper end; RFC 5246 section 7.2.1 has dropped that rule, and many a connection
         to a host is broken off."""
-        lib.SSL_set_shutdown(self._ssl, _BOTH_SHUT_DOWN)
+        _set_shut_down(self._ssl, _BOTH_SHUT_DOWN)
 
     def secured(self) -> Secured | None:
         """For who logs a connection to a host: a client's matter."""
@@ -240,10 +270,10 @@ class Session:
         lib.SSL_set_session(self._ssl, earlier.session)
 
     def resumable(self) -> Resumable | None:
-        session = lib.SSL_get1_session(self._ssl)
-        if session == NULL:
+        session = _get_session(self._ssl)
+        if not session:
             return None
-        return Resumable(self._context, ffi.gc(session, lib.SSL_SESSION_free))
+        return Resumable(self._context, _guarded(session, _session_free))
 
     # ------------------------------------------------------------------ facts, once it is open
 
@@ -255,12 +285,10 @@ class Session:
         return self.server and version == _TLS_1_3
 
     @property
-    def version(self) -> str:
-        return _VERSIONS[_version(self._ssl)]
-
-    @property
     def cipher(self) -> str:
-        return cipher_name(self._ssl)
+        if not self._cipher:
+            self._cipher = cipher_name(self._ssl)
+        return self._cipher
 
     @property
     def group(self) -> str:
@@ -273,35 +301,37 @@ class Session:
 
     @property
     def alpn(self) -> str:
-        lib.SSL_get0_alpn_selected(self._ssl, _alpn, _alpn_size)
+        _get_alpn(self._ssl, _alpn, _alpn_size)
         size: int = _alpn_size[0]
         return ffi.buffer(_alpn[0], size)[:].decode("latin-1") if size else ""
 
     @property
     def server_name(self) -> str:
         """The client's SNI in lower case, '' when it sent none."""
-        return text(lib.SSL_get_servername(self._ssl, _HOST_NAME)).lower()
-
-    @property
-    def resumed(self) -> bool:
-        return bool(lib.SSL_session_reused(self._ssl))
+        return text(_get_name(self._ssl, _HOST_NAME)).lower()
 
     @property
     def peer_der(self) -> bytes:
         """Its certificate, b"" when it has shown none."""
         if not self.shown:
-            found = lib.SSL_get_peer_certificate(self._ssl)
-            if found != NULL:
-                self.shown = der_of(ffi.gc(found, lib.X509_free))
+            found = _get_certificate(self._ssl)
+            if not found:
+                return b""
+            if self._is_kept:
+                self.shown = _ders.of(found)
+            else:
+                self.shown = der_of(_guarded(found, _certificate_free))
         return self.shown
 
     def peer_chain(self) -> tuple[bytes, ...]:
         """What it has shown beside its certificate, if need be in the handshake that is resumed."""
         der = self.peer_der
-        shown = lib.SSL_get_peer_cert_chain(self._ssl)
-        if shown == NULL:
+        shown = _get_chain(self._ssl)
+        if not shown:
             return _chains.of(der) if self.resumed else ()
-        count: int = lib.sk_X509_num(shown)
+        count: int = _count(shown)
+        if not count:
+            return ()
         others = [der_of(lib.sk_X509_value(shown, at)) for at in range(count)]
         return tuple(one for one in others if one != der)
 
@@ -309,8 +339,8 @@ class Session:
         """After a full handshake with a verified peer; a client's session has it at hand."""
         if not self.server:
             return
-        shown = lib.SSL_get_peer_cert_chain(self._ssl)
-        if shown != NULL and lib.sk_X509_num(shown) and self.peer_der not in _chains:
+        shown = _get_chain(self._ssl)
+        if shown and _count(shown) and self.peer_der not in _chains:
             chain = self.peer_chain()
             if chain:
                 _chains.remember(self.peer_der, chain)
@@ -349,3 +379,4 @@ class Session:
 _alpn: Final[Any] = ffi.new("unsigned char **")
 _alpn_size: Final[Any] = ffi.new("unsigned int *")
 _chains: Final = Chains()
+_ders: Final = Ders()

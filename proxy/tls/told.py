@@ -17,6 +17,7 @@ _GROUPS: Final = {
     "x25519": "X25519", "secp256r1": "P-256", "prime256v1": "P-256", "secp384r1": "P-384",
     "secp521r1": "P-521", "x25519mlkem768": "X25519MLKEM768",
 }  # fmt: skip
+_group_name: Final[Any] = lib.SSL_get0_group_name
 _SESSION_BYTES: Final = 64 * 1024
 _OCTETS: Final = 0x04  # X.690: an OCTET STRING
 _ID_ENDS: Final = 49  # at the latest: what is in front of it has a fixed size
@@ -29,8 +30,8 @@ def told(ssl: Any, what: str) -> str:
 
 def group_of(ssl: Any) -> str:
     """Of the key exchange, in Envoy's words: X25519, P-256."""
-    name = text(lib.SSL_get0_group_name(ssl))
-    return _GROUPS.get(name.lower(), name)
+    name = text(_group_name(ssl))
+    return _GROUPS.get(name) or _GROUPS.get(name.lower(), name)
 
 
 def _session_id(ssl: Any) -> str:

@@ -8,7 +8,8 @@ from contextlib import closing
 
 import pytest
 
-from proxy.listen.accepted import Accepted, accept
+from proxy.listen.accepted import Accepted
+from proxy.listen.accepting import accept
 
 
 def test_what_is_accepted_tells_of_itself_in_numbers() -> None:
