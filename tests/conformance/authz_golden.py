@@ -157,7 +157,7 @@ def _camel(name: str) -> str:
 
 def _filter(path: Path, http: bool) -> Message:
     message: Message = hcm_pb2.HttpFilter() if http else Filter()
-    return json_format.ParseDict(yaml.safe_load(path.read_text()), message)
+    return json_format.ParseDict(yaml.load(path.read_text(), yaml.CSafeLoader), message)
 
 
 def _is_equal(case: Case) -> bool:

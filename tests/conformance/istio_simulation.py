@@ -75,7 +75,7 @@ def _faults(found: Met, wanted: Document) -> Iterator[str]:
 def _route_faults(row: Document) -> Iterator[str]:
     """Virtual hosts by name, without the port, with the clusters of their routes; None: it must
     not be there."""
-    documents = [_named_ports(one) for one in yaml.safe_load_all(row["config"]) if one]
+    documents = [_named_ports(one) for one in yaml.load_all(row["config"], yaml.CSafeLoader) if one]
     texts = [yaml.safe_dump_all(documents)]
     mesh = build(_inventory(texts).snapshot(), "cluster.local")[0]
     node = Node("sidecar~g", row["proxyNamespace"], "proxy", interception="REDIRECT")

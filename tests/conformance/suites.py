@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -102,9 +103,11 @@ class Tally:
         return f"{self.suite}: {self.passed}/{self.total}{lacks}{known}"
 
 
-def known_failures() -> list[Known]:
+@cache
+def known_failures() -> tuple[Known, ...]:
     """The table of known_failures.yaml."""
-    return [Known(**entry) for entry in yaml.safe_load(KNOWN.read_text("utf-8")) or []]
+    entries = yaml.load(KNOWN.read_text("utf-8"), yaml.CSafeLoader) or []
+    return tuple(Known(**entry) for entry in entries)
 
 
 def tally(name: str, *, everything: bool = True) -> Tally:

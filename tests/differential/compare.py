@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,15 @@ class Deviation:
     reason: str
 
 
-def deviations() -> list[Deviation]:
+@cache
+def deviations() -> tuple[Deviation, ...]:
     """The table of deviations.yaml; TypeError when an entry lacks a field, also the reason."""
-    return [Deviation(**entry) for entry in yaml.safe_load(DEVIATIONS.read_text("utf-8")) or []]
+    entries = yaml.load(DEVIATIONS.read_text("utf-8"), yaml.CSafeLoader) or []
+    return tuple(Deviation(**entry) for entry in entries)
 
 
 def differences(
-    scenario: str, envoy: Any, weft: Any, allowed: list[Deviation] | None = None
+    scenario: str, envoy: Any, weft: Any, allowed: Sequence[Deviation] | None = None
 ) -> list[Difference]:
     """Everything that is not equal and not in the table. Statistics that only one side has are no
     difference, unless the scenario asked for them (then they are None, not missing)."""

@@ -198,7 +198,7 @@ def load(name: str) -> Scenario:
 
 def read(name: str, area: str, text: str) -> Scenario:
     """The scenario of a YAML text."""
-    return build(name, area, yaml.safe_load(text))
+    return build(name, area, yaml.load(text, yaml.CSafeLoader))
 
 
 def build(name: str, area: str, data: Yaml) -> Scenario:
