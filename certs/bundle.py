@@ -28,7 +28,13 @@ class TrustBundle:
         """CertificateError, beginning with `what`, if one of them is corrupt or may not sign."""
         roots = tuple(dict.fromkeys(chain_from_pem(pem, what)))
         for number, root in enumerate(roots, 1):
-            check_trust_anchor(root, f"certificate {number} of {what}")
+            name = f"certificate {number} of {what}"
+            try:
+                check_trust_anchor(root, name)
+            except CertificateError as error:
+                if what in str(error):
+                    raise
+                raise CertificateError(f"{name}: {error}") from error
         return cls(roots)
 
     @classmethod

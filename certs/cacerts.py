@@ -156,8 +156,9 @@ def _check_issuing(certificate: Certificate, path: Path) -> None:
     try:
         check_authority(certificate, str(path))
     except CertificateError as error:
+        where = "" if str(path) in str(error) else f"{path}: "
         raise CertificateError(
-            f"{error}: have it issued as a CA certificate (CA:TRUE, keyCertSign)"
+            f"{where}{error}: have it issued as a CA certificate (CA:TRUE, keyCertSign)"
         ) from error
 
 

@@ -118,7 +118,11 @@ def _check_key(certificate: Certificate, name: str) -> None:
 
 
 def _no_issuer(certificate: Certificate) -> CertificateError:
-    name, digest = subject_of(certificate), certificate.signature_hash_algorithm
+    name = subject_of(certificate)
+    try:
+        digest = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm as error:
+        return CertificateError(f"certificate {name!r} has a signature of no known kind: {error}")
     if isinstance(digest, hashes.SHA1 | hashes.MD5):
         return CertificateError(
             f"certificate {name!r} is signed with {digest.name}, which no verifier takes any more: "

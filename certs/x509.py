@@ -48,9 +48,12 @@ def chain_from_pem(pem: bytes, what: str = "certificate chain") -> tuple[Certifi
 
 def _certificate(block: bytes, what: str) -> Certificate:
     try:
-        return x509.load_pem_x509_certificate(block)
+        certificate = x509.load_pem_x509_certificate(block)
+        # The library reads names when somebody asks, and then what is broken would surprise.
+        _ = certificate.subject, certificate.issuer
     except (ValueError, x509.InvalidVersion) as error:
         raise CertificateError(f"{what} is corrupt") from error
+    return certificate
 
 
 def certificate_to_pem(certificate: Certificate) -> str:

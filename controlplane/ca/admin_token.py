@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -11,12 +12,14 @@ from certs.files import create_secret, read_secret
 
 ADMIN_TOKEN = "admin.token"
 _MIN_CHARACTERS = 16
+_TOKEN = re.compile(rb"[!-~]{%d,4096}" % _MIN_CHARACTERS)
 
 
 def open_admin_token(state_dir: Path) -> str:
     """The token of `state_dir/admin.token` (0600), made if there is none.
 
-    CertificateError names the file if it is open to others, empty or too short to be a secret.
+    CertificateError names the file if it is open to others, empty, too short to be a secret or
+    holds what no header could carry, as a crash may leave it.
     """
     path = state_dir / ADMIN_TOKEN
     if not os.path.lexists(path):
@@ -32,6 +35,8 @@ def open_admin_token(state_dir: Path) -> str:
 def read_admin_token(path: Path) -> str:
     """The token in `path`, without the line feed."""
     token = read_secret(path).strip()
-    if len(token) < _MIN_CHARACTERS or not token.isascii() or b"\n" in token:
-        raise CertificateError(f"{path} holds no token of {_MIN_CHARACTERS} characters or more")
+    if _TOKEN.fullmatch(token) is None:
+        raise CertificateError(
+            f"{path} holds no token of {_MIN_CHARACTERS} visible characters or more"
+        )
     return token.decode("ascii")

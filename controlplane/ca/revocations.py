@@ -12,6 +12,7 @@ changes it has the change pushed. Several replicas have the same, in the store t
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import asdict
@@ -258,7 +259,7 @@ def _named(what: str) -> str:
 
 
 def _load(path: Path) -> dict[str, Revocation]:
-    return _decoded(read_checked(path), str(path)) if path.exists() else {}
+    return _decoded(read_checked(path), str(path)) if os.path.lexists(path) else {}
 
 
 def _decoded(payload: dict[str, Any], where: str) -> dict[str, Revocation]:

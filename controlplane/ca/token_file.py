@@ -1,10 +1,11 @@
-"""The file of join tokens: JSON with digests only, read strictly.
+"""The file of join tokens: JSON with digests only, read strictly, and a checksum of all of it.
 
 Knows the format, not the rules by which a token is accepted.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -17,7 +18,8 @@ from certs.files import read_secret
 from certs.spiffe import SpiffeId
 from protos.frozen import frozen
 
-_VERSION = 1
+_VERSION = 2
+_WITHOUT_CHECKSUM = 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -37,8 +39,8 @@ class TokenRecord:
 
 def tokens_to_json(records: Iterable[TokenRecord]) -> bytes:
     """The whole file."""
-    tokens = [asdict(record) for record in records]
-    return json.dumps({"version": _VERSION, "tokens": tokens}).encode()
+    tokens: list[object] = [asdict(record) for record in records]
+    return json.dumps({"version": _VERSION, "sha256": _digest(tokens), "tokens": tokens}).encode()
 
 
 def token_to_json(record: TokenRecord) -> bytes:
@@ -68,12 +70,19 @@ def read_tokens(path: Path) -> tuple[TokenRecord, ...]:
 
 
 def _entries(content: object) -> list[object]:
-    if not isinstance(content, dict) or content.get("version") != _VERSION:
+    version = content.get("version") if isinstance(content, dict) else None
+    if not isinstance(content, dict) or version not in (_VERSION, _WITHOUT_CHECKSUM):
         raise ValueError(f"no version {_VERSION}")
     entries = content.get("tokens")
     if not isinstance(entries, list):
         raise ValueError("no list of tokens")
+    if version != _WITHOUT_CHECKSUM and content.get("sha256") != _digest(entries):
+        raise ValueError("its checksum does not fit")
     return entries
+
+
+def _digest(tokens: list[object]) -> str:
+    return hashlib.sha256(json.dumps(tokens, sort_keys=True).encode()).hexdigest()
 
 
 def _record(entry: object) -> TokenRecord:

@@ -155,6 +155,20 @@ def test_damage_is_refused_by_name_and_left_alone(
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("file", ["ca-cert.pem", "root-cert.pem"])
+def test_no_change_of_a_byte_is_taken_for_an_authority(tmp_path: Path, file: str) -> None:
+    """DER that is broken anywhere: a message that names the file, and no other exception."""
+    before = open_store(tmp_path, "td", NOW).authority.id
+    path = folder(tmp_path) / file
+    pem = path.read_bytes()
+    for position in range(28, len(pem) - 26, 9):
+        path.write_bytes(pem[:position] + bytes([pem[position] ^ 2]) + pem[position + 1 :])
+        try:
+            assert load_store(tmp_path, NOW).authority.id == before
+        except CertificateError as error:
+            assert path.name in str(error) or str(path.parent) in str(error)
+
+
 def test_no_change_of_a_byte_is_taken_for_a_state(tmp_path: Path) -> None:
     """Nor does one raise anything that is not a message for a user."""
     before = open_store(tmp_path, "td", NOW).state

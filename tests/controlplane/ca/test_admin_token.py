@@ -25,15 +25,16 @@ def test_another_process_being_quicker_wins(
 
     def look_before_the_other_is_done(looked_at: Path) -> bool:
         path.touch(0o600)
-        path.write_bytes(b"the token of the other process\n")
+        path.write_bytes(b"the-token-of-the-other-process\n")
         return False
 
     monkeypatch.setattr("os.path.lexists", look_before_the_other_is_done)
-    assert open_admin_token(tmp_path) == "the token of the other process"
+    assert open_admin_token(tmp_path) == "the-token-of-the-other-process"
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\n", b"short\n", b"two\nlines of a token\n", b"\xff" * 40]
+    "content",
+    [b"", b"\n", b"short\n", b"two\nlines of a token\n", b"\xff" * 40, bytes(44), b"x" * 5000],
 )
 def test_what_is_no_secret(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "admin.token"

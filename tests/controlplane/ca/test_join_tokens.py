@@ -158,10 +158,24 @@ def file_with(**changes: object) -> str:
     return json.dumps({"version": 1, "tokens": [GOOD | changes]})
 
 
-def test_the_good_file_is_good(path: Path) -> None:
+def test_the_file_of_an_earlier_version_is_taken_over(path: Path) -> None:
     path.touch(0o600)
     path.write_text(file_with())
-    JoinTokens(path, "td")
+    tokens = JoinTokens(path, "td")
+    tokens.create("shop", "cart", 60, False, NOW - 1)
+    assert len(JoinTokens(path, "td").live(NOW - 1)) == 2
+    assert json.loads(path.read_text())["version"] == 2
+
+
+def test_no_change_of_a_byte_makes_another_token(tokens: JoinTokens, path: Path) -> None:
+    tokens.create("shop", "cart", 60, True, NOW)
+    text, before = path.read_bytes(), tokens.live(NOW)
+    for position in range(len(text)):
+        path.write_bytes(text[:position] + bytes([text[position] ^ 1]) + text[position + 1 :])
+        try:
+            assert JoinTokens(path, "td").live(NOW) == before, "only where it changed nothing"
+        except CertificateError as error:
+            assert str(path) in str(error)
 
 
 @pytest.mark.parametrize(
@@ -174,6 +188,7 @@ def test_the_good_file_is_good(path: Path) -> None:
         "[" * 100_000,
         "\x00\xff",
         '{"version": 2, "tokens": []}',
+        '{"version": 3, "tokens": []}',
         '{"version": 1}',
         '{"version": 1, "tokens": [1]}',
         file_with(extra=1),
