@@ -39,12 +39,31 @@ Faults = list[tuple[Secret, str, str]]
 class _Reading:
     credential: Credential | None
     faults: tuple[tuple[Secret, str, str], ...] = ()
+    own: Secret | None = None
+    beside: Secret | None = None
+
+
+class Readings(dict[tuple[str, str], _Reading]):
+    """What was read, from build to build."""
 
 
 class Credentials(Index):
-    def __init__(self, secrets: Iterable[Secret]) -> None:
+    def __init__(self, secrets: Iterable[Secret], read: Readings | None = None) -> None:
+        """read: by those before, of which that counts whose Secrets are the same."""
         self._secrets = {(secret.namespace, secret.name): secret for secret in secrets}
-        self._read: dict[tuple[str, str], _Reading] = {}
+        self._read = read if read is not None else Readings()
+        for key in [key for key, one in self._read.items() if not self._stands(key, one)]:
+            del self._read[key]
+
+    def _stands(self, key: tuple[str, str], one: _Reading) -> bool:
+        """By identity, as Secrets that are equal may stand elsewhere."""
+        own, beside = self._of(*key)
+        return own is one.own and beside is one.beside
+
+    def _of(self, namespace: str, name: str) -> tuple[Secret | None, Secret | None]:
+        """The Secret, and that of its roots."""
+        found = self._secrets
+        return found.get((namespace, name)), found.get((namespace, name + CA_SUFFIX))
 
     def marks(self, args: tuple[Any, ...]) -> Iterable[Hashable]:
         """The Secret, and that of its roots."""
@@ -84,8 +103,7 @@ class Credentials(Index):
         return tuple(found)
 
     def _reading(self, namespace: str, name: str) -> _Reading:
-        own = self._secrets.get((namespace, name))
-        beside = self._secrets.get((namespace, name + CA_SUFFIX))
+        own, beside = self._of(namespace, name)
         first = own or beside
         if first is None:
             return _Reading(None)
@@ -93,7 +111,7 @@ class Credentials(Index):
         chain, key = _pair(own, faults) if own is not None else (b"", b"")
         roots, lists = _trust(beside or first, faults)
         made = Credential(namespace, name, chain, key, roots, lists, first.position)
-        return _Reading(made, tuple(faults))
+        return _Reading(made, tuple(faults), own, beside)
 
 
 def _pair(secret: Secret, faults: Faults) -> tuple[bytes, bytes]:

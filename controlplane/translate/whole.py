@@ -62,9 +62,10 @@ from controlplane.translate import (
     workloads,
 )
 from controlplane.translate.ages import Ages
-from controlplane.translate.credentials import Credentials, names_in
+from controlplane.translate.credentials import Credentials, Readings, names_in
 from controlplane.translate.delegates import Delegates
 from controlplane.translate.gateways import whole as gateways
+from controlplane.translate.gateways.route_rules import RouteRules
 from controlplane.translate.index import Hosts, Listed, Workloads
 from controlplane.translate.memo import Memo
 from controlplane.translate.peers import PeerModes
@@ -98,7 +99,8 @@ def _mesh(snapshot: Snapshot, trust_domain: str, memo: Memo, report: Report) -> 
     sidecars = memo.index("sidecars", Sidecars, trust_domain, modes, report)
     selectable = memo.index("workloads", Workloads, entries)
     listed = memo.grown("listed", Listed.following, of(core.Endpoints), of(core.EndpointSlice))
-    credentials = memo.index("credentials", Credentials, of(Secret))
+    read = memo.once("readings", Readings)
+    credentials = memo.index("credentials", Credentials, of(Secret), read)
 
     defaults = memo.once("defaults", mesh_defaults.of, of(MeshConfigMap))
     named = memo.stage(
@@ -123,7 +125,9 @@ def _mesh(snapshot: Snapshot, trust_domain: str, memo: Memo, report: Report) -> 
     )
     lookups = (ruled.subsets, ruled.delegates, credentials, defaults)
     edging = snapshot.only(*gateways.KINDS), memo.once("bound", gateways.bound, virtual_services)
-    edges = memo.once("gateways", gateways.build, *edging, ruled.services, proxies, lookups, report)
+    made = memo.once("rules of routes", RouteRules)
+    facts = (*edging, ruled.services, proxies, lookups, made)
+    edges = memo.once("gateways", gateways.build, *facts, report)
     every = memo.stage("joined", services.joined, edges.services, places, joining)
     deciding = memo.once("with tls", tls_conflicts.deciding, of(DestinationRule))
     memo.once("tls", tls_conflicts.tell, deciding, every, beside, modes, report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from typing import NamedTuple
 
 from controlplane.kinds.gateway_api.references import BackendObjectReference
 from controlplane.kinds.objects import Object
@@ -13,7 +13,7 @@ from controlplane.translate.destinations import policy_of
 from controlplane.translate.gateways.grants import Grants
 from controlplane.translate.gateways.words import Fault
 from controlplane.translate.index import DOMAIN
-from protos.frozen import frozen
+from protos.frozen import frozen, replace
 
 HOSTNAMES = ("networking.istio.io", "Hostname")
 """Istio's reference to any host of the mesh, for instance of a ServiceEntry."""
@@ -31,8 +31,17 @@ class Backend:
     service: Service | None = None
 
 
+class Read(NamedTuple):
+    """What a reference of a route leads to, and whether some port of that is shut."""
+
+    route: Object
+    reference: BackendObjectReference
+    found: Service | Fault
+    shut: bool
+
+
 class Backends:
-    __slots__ = ("_grants", "_services", "_shut")
+    __slots__ = ("_grants", "_services", "_shut", "_shut_hosts")
 
     def __init__(
         self,
@@ -44,6 +53,12 @@ class Backends:
         self._services: Mapping[str, Service] = {one.hostname: one for one in services}
         self._grants = grants
         self._shut = shut
+        self._shut_hosts = frozenset(host for host, _ in shut)
+
+    @property
+    def for_all(self) -> bool:
+        """No grants are needed."""
+        return self._grants is None
 
     def for_mesh(self) -> Backends:
         """The same for routes of the mesh, which need no grants: a client there could as well
@@ -80,6 +95,24 @@ class Backends:
         )
         return Backend(made, None, found)
 
+    def read(self, route: Object, reference: BackendObjectReference) -> Read:
+        """All that `resolve` depends on, but for its arguments."""
+        found = self._find(route, reference)
+        shut = isinstance(found, Service) and found.hostname in self._shut_hosts
+        return Read(route, reference, found, shut)
+
+    def stand(self, read: Iterable[Read]) -> bool:
+        """Whether these would be the same. Which ports of a service are shut is not looked at."""
+        for one in read:
+            now = self.read(one.route, one.reference)
+            if one.shut or now.shut:
+                return False
+            if now.found is not one.found and (
+                isinstance(one.found, Service) or now.found != one.found
+            ):
+                return False
+        return True
+
     def _find(self, route: Object, reference: BackendObjectReference) -> Service | Fault:
         kind = (reference.group, reference.kind)
         namespace = reference.namespace or route.namespace
@@ -102,6 +135,27 @@ class Backends:
         kind = (reference.group, reference.kind)
         free = kind == HOSTNAMES and reference.name not in self._services
         return reference.name if free else INVALID
+
+
+class Watched:
+    """Notes what was read of them."""
+
+    __slots__ = ("_backends", "read")
+
+    def __init__(self, backends: Backends) -> None:
+        self._backends = backends
+        self.read: list[Read] = []
+
+    def resolve(
+        self,
+        route: Object,
+        reference: BackendObjectReference,
+        weight: int = 1,
+        protocols: frozenset[Protocol] | None = None,
+    ) -> Backend:
+        """As Backends does."""
+        self.read.append(self._backends.read(route, reference))
+        return self._backends.resolve(route, reference, weight, protocols)
 
 
 def _port(service: Service, reference: BackendObjectReference) -> ServicePort | Fault:

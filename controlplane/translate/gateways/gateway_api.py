@@ -30,7 +30,7 @@ from controlplane.translate.gateways.attach import Attached, Attacher, Attachmen
 from controlplane.translate.gateways.authorities import Authorities
 from controlplane.translate.gateways.backends import Backends
 from controlplane.translate.gateways.classes import Classes
-from controlplane.translate.gateways.http_rules import Entrance, HttpRules, Made
+from controlplane.translate.gateways.http_rules import Entrance, Made
 from controlplane.translate.gateways.listeners import (
     NamespaceLabels,
     State,
@@ -40,6 +40,7 @@ from controlplane.translate.gateways.listeners import (
 from controlplane.translate.gateways.overlaps import judge_overlaps
 from controlplane.translate.gateways.parameters import Parameters
 from controlplane.translate.gateways.precedence import seniority
+from controlplane.translate.gateways.route_rules import RulesOf
 from controlplane.translate.gateways.servers import HttpRouteOrGrpc, Servers
 from controlplane.translate.gateways.streams import L4Route, resolve
 from controlplane.translate.gateways.summaries import accepted_of, of_clients
@@ -96,12 +97,13 @@ class GatewayApi:
         backends: Backends,
         authorities: Authorities,
         proxies: Iterable[Workload],
+        rules_of: RulesOf,
         report: Report,
     ) -> None:
         self._snapshot = snapshot
         self._backends = backends
         self._report = report
-        self._rules = HttpRules(backends)
+        self._rules_of = rules_of
         self._proxies = tuple(proxies)
         self._addresses = Addresses(snapshot.of(core.Service), self._proxies)
         self._parameters = Parameters(snapshot.of(core.ConfigMap), report)
@@ -117,7 +119,7 @@ class GatewayApi:
             judge_overlaps(place.states, authorities.credentials)
         self._routes = tuple(self._attach())
         for place in self._places.values():
-            servers = Servers(place.states, place.http, place.streams, backends)
+            servers = Servers(place.states, place.http, place.streams, backends, rules_of)
             place.servers = servers.made()
 
     # ------------------------------------------------------------------ listeners
@@ -184,7 +186,7 @@ class GatewayApi:
             by_default = spec.use_default_gateways == "All"
             attached = attacher.attach(route, spec.parent_refs, spec.hostnames, by_default)
             self._place_http(route, attached)
-            yield from self._told(route, attached, self._rules.of(route, _PLAIN))
+            yield from self._told(route, attached, self._rules_of(route, _PLAIN))
         of = self._snapshot.of
         tls = (*of(TLSRoute), *of(OldTLSRoute))
         tcp = (*of(TCPRoute), *of(OldTCPRoute))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Literal
 
 from controlplane.kinds.gateway_api.filters import GrpcBackendRef, GrpcFilter, HttpBackendRef
@@ -32,13 +31,13 @@ from controlplane.mesh.model import (
     StringMatch,
 )
 from controlplane.mesh.policy import Authorizer
-from controlplane.translate.gateways.backends import INVALID, Backends
+from controlplane.translate.gateways.backends import INVALID, Backends, Watched
 from controlplane.translate.gateways.external_auth import GRPC_PORTS, authorizer_of
 from controlplane.translate.gateways.filters import Effects, effects_of
 from controlplane.translate.gateways.patterns import fault_in, first_fault
 from controlplane.translate.gateways.sessions import session_of
 from controlplane.translate.gateways.words import Fault
-from protos.frozen import frozen
+from protos.frozen import frozen, replace
 
 UNAVAILABLE = 500
 """What a request gets whose rule has nowhere to send it (Gateway API)."""
@@ -81,7 +80,7 @@ class Made:
 class HttpRules:
     __slots__ = ("_backends",)
 
-    def __init__(self, backends: Backends) -> None:
+    def __init__(self, backends: Backends | Watched) -> None:
         self._backends = backends
 
     def of(self, route: HTTPRoute | GRPCRoute, entrance: Entrance) -> Made:
@@ -108,7 +107,7 @@ class _Rule:
 
     def __init__(
         self,
-        backends: Backends,
+        backends: Backends | Watched,
         route: HTTPRoute | GRPCRoute,
         rule: HttpRouteRule | GrpcRouteRule,
         entrance: Entrance,

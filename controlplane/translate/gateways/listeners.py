@@ -61,7 +61,7 @@ class State:
         """Those that the protocol has and allowedRoutes allows."""
         possible = KINDS.get((self.listener.protocol, self.mode), ())
         wanted = [(one.group, one.kind) for one in self.listener.allowed_routes.kinds]
-        return tuple(one for one in possible if not wanted or one in wanted)
+        return tuple(one for one in possible if one in wanted) if wanted else possible
 
     def conditions(self) -> ListenerConditions:
         name, count = self.listener.name, len(self.routes)

@@ -30,8 +30,9 @@ from controlplane.mesh.model import (
 )
 from controlplane.translate.gateways.attach import parent_of
 from controlplane.translate.gateways.backends import Backends
-from controlplane.translate.gateways.http_rules import Entrance, HttpRules, Made
+from controlplane.translate.gateways.http_rules import Entrance, Made
 from controlplane.translate.gateways.precedence import in_order, seniority
+from controlplane.translate.gateways.route_rules import RulesOf
 from controlplane.translate.gateways.servers import HttpRouteOrGrpc
 from controlplane.translate.gateways.streams import L4Route, resolve
 from controlplane.translate.gateways.words import Fault, judged, partly
@@ -69,12 +70,13 @@ class MeshRoutes:
         services: tuple[Service, ...],
         entries: Iterable[ServiceEntry],
         backends: Backends,
+        rules_of: RulesOf,
         report: Report,
     ) -> None:
         self._by_name = {one.hostname: one for one in services}
         self._entries = {(one.namespace, one.name): one for one in entries}
         self._backends = backends
-        self._rules = HttpRules(backends)
+        self._rules_of = rules_of
         self._report = report
         self._wanted: dict[str, _Wanted] = {}
         self.conditions = tuple(
@@ -115,7 +117,7 @@ class MeshRoutes:
 
     def _made(self, route: HttpRouteOrGrpc | L4Route, parent: ParentReference) -> Made:
         if isinstance(route, HTTPRoute | GRPCRoute):
-            return self._rules.of(route, Entrance(parent.port or 80, "http"))
+            return self._rules_of(route, Entrance(parent.port or 80, "http"))
         return Made((), resolve(route, self._backends).unresolved)
 
     def _attach(
@@ -141,7 +143,7 @@ class MeshRoutes:
         clients = "" if route.namespace == wanted.service.namespace else route.namespace
         for port in ports:
             if isinstance(route, HTTPRoute | GRPCRoute):
-                rules = self._rules.of(route, Entrance(port, "http")).rules
+                rules = self._rules_of(route, Entrance(port, "http")).rules
                 wanted.rules[clients, port].extend((route, rule) for rule in rules)
                 continue
             names = route.spec.hostnames if isinstance(route, TLSRoute) else ()

@@ -18,9 +18,10 @@ from controlplane.mesh.model import DirectResponse, HttpRule, RouteMatch
 from controlplane.translate.gateways.attach import Attachment
 from controlplane.translate.gateways.backends import Backends
 from controlplane.translate.gateways.hosts import ANY, closeness, covers
-from controlplane.translate.gateways.http_rules import Entrance, HttpRules
+from controlplane.translate.gateways.http_rules import Entrance
 from controlplane.translate.gateways.listeners import State
 from controlplane.translate.gateways.precedence import in_order
+from controlplane.translate.gateways.route_rules import RulesOf
 from controlplane.translate.gateways.streams import L4Route, at_listener
 
 MISDIRECTED = 421
@@ -38,12 +39,13 @@ class Servers:
         http: Iterable[tuple[HttpRouteOrGrpc, Attachment]],
         streams: Iterable[tuple[L4Route, Attachment]],
         backends: Backends,
+        rules_of: RulesOf,
     ) -> None:
         self._states = [state for state in states if state.is_programmed]
         self._http = _by_listener(http)
         self._streams = _by_listener(streams)
         self._backends = backends
-        self._rules = HttpRules(backends)
+        self._rules_of = rules_of
 
     def made(self) -> tuple[Server, ...]:
         return tuple(map(self._server, self._states))
@@ -72,7 +74,7 @@ class Servers:
         scheme: Literal["http", "https"] = "https" if listener.protocol == "HTTPS" else "http"
         entrance = Entrance(listener.port, scheme)
         for route, attachment in self._http[id(state)]:
-            rules = self._rules.of(route, entrance).rules
+            rules = self._rules_of(route, entrance).rules
             for host in attachment.hosts:
                 if not _belongs_to_another(host, state, beside):
                     found.setdefault(host, []).extend((route, rule) for rule in rules)

@@ -43,6 +43,7 @@ from controlplane.translate.gateways.ingress import SELECTOR as OF_INGRESSES
 from controlplane.translate.gateways.ingress import Ingresses
 from controlplane.translate.gateways.istio import IstioGateways
 from controlplane.translate.gateways.mesh_routes import MeshRoutes
+from controlplane.translate.gateways.route_rules import RouteRules
 from controlplane.translate.gateways.servers import HttpRouteOrGrpc
 from controlplane.translate.gateways.streams import L4Route
 from controlplane.translate.index import Hosts
@@ -102,11 +103,12 @@ def build(
     services: tuple[Service, ...],
     proxies: tuple[Workload, ...],
     lookups: tuple[Hosts, Delegates, Credentials, Defaults],
+    made: RouteRules,
     report: Report,
 ) -> Translated:
     """rules: for gateways, the oldest first. proxies: workloads that are gateways. lookups: the
     services, with their subsets; what VirtualServices delegate to; Secrets; what holds where rules
-    say nothing."""
+    say nothing. made: rules of routes, by builds before."""
     if not rules and not any(map(snapshot.of, _ASKING)):
         return Translated(services)
     hosts, delegates, credentials, defaults = lookups
@@ -114,12 +116,14 @@ def build(
     authorities = Authorities(snapshot.of(core.ConfigMap), credentials, grants)
     tls = BackendTls(snapshot.of(BackendTLSPolicy), services, authorities, report)
     backends = Backends(tls.services, grants, tls.shut)
-    api = GatewayApi(snapshot, backends, authorities, proxies, report)
+    made.begin()
+    api = GatewayApi(snapshot, backends, authorities, proxies, made.by(backends), report)
     of = snapshot.of
     routes: tuple[HttpRouteOrGrpc | L4Route, ...] = (*of(HTTPRoute),)
     routes += (*of(GRPCRoute), *of(TLSRoute), *of(OldTLSRoute), *of(TCPRoute), *of(OldTCPRoute))
     entries = of(ServiceEntry)
-    in_mesh = MeshRoutes(routes, tls.services, entries, backends.for_mesh(), report)
+    for_mesh = backends.for_mesh()
+    in_mesh = MeshRoutes(routes, tls.services, entries, for_mesh, made.by(for_mesh), report)
     istio = IstioGateways(of(IstioGateway), rules, hosts, delegates, credentials, report)
     ingresses = Ingresses(
         of(Ingress), of(IngressClass), services, credentials, defaults.ingress, report
