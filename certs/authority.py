@@ -215,7 +215,8 @@ class Authority:
             raise CertificateError("signing certificate expires this second")
         if not 0 < ttl_s <= MAX_LEAF_TTL_S:
             raise CertificateError(
-                f"lifetime of {ttl_s:.0f} s is not positive and at most {MAX_LEAF_TTL_S} s"
+                f"a life of {ttl_s:.0f} s: it must be more than 0 and at most {MAX_LEAF_TTL_S} s "
+                f"({MAX_LEAF_TTL_S // 86400} days)"
             )
         back_date_s = min(BACK_DATE_S, ttl_s * BACK_DATE_SHARE)
         return max(now - back_date_s, self._start), min(now + ttl_s, self._end)

@@ -33,14 +33,15 @@ def facts(certificate: Certificate) -> dict[str, Any]:
 def lines(certificate: Certificate, now: float) -> list[str]:
     """The same, a line each, `name: value` with the values below each other."""
     found = facts(certificate)
-    below = "any number of" if found["path_length"] is None else str(found["path_length"])
+    length = found["path_length"]
+    below = "any number of authorities" if length is None else counted(length, "authority")
     rows = {
         "subject": found["subject"],
         "issuer": "itself" if found["subject"] == found["issuer"] else found["issuer"],
         "identity": ", ".join(found["uris"]) or "none",
         "key": found["key"],
         "valid": f"{found['not_before']} to {found['not_after']} ({left(certificate, now)})",
-        "may have": f"{below} authorities below it",
+        "may have": f"{below} below it",
         "serial": found["serial"],
         "sha256": found["sha256"],
     }
@@ -83,5 +84,6 @@ def rfc3339(unix_s: float) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 root`, `2 roots`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """`1 root`, `2 roots`, `2 authorities`."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"

@@ -47,6 +47,7 @@ from certs.x509 import (
 
 WARN_SHARE = 1 / 3
 """From when a third of its life is left, a certificate that nobody renews is worth a warning."""
+REPLACE = "weft ca rotate replaces it without an interruption"
 
 WORKLOAD = ("key.pem", "cert-chain.pem", "root-cert.pem")
 
@@ -73,7 +74,8 @@ class Finding:
 def examine(folder: Path, now: float, passphrase: bytes | None = None) -> tuple[Finding, ...]:
     """The findings, the worst first. CertificateError if the folder holds nothing of ours."""
     if not folder.is_dir():
-        raise CertificateError(f"{folder} is not a directory")
+        what = "is not a directory" if folder.exists() else "does not exist"
+        raise CertificateError(f"{folder} {what}: name a state directory with --state-dir")
     if (folder / CA_FOLDER).exists() or (folder / ROOT_PEM).exists():
         found = _state_directory(folder, now, passphrase)
     elif all((folder / name).exists() for name in WORKLOAD):
@@ -115,7 +117,9 @@ def _state_directory(state_dir: Path, now: float, passphrase: bytes | None) -> I
         for each in sorted(path.parent for path in folder.glob("*/ca-cert.pem")):
             yield from _cacerts(each, now, passphrase)
         return
-    yield from _authority(folder / stored.state.issuing, stored.authority, now, "signs")
+    for found in _authority(folder / stored.state.issuing, stored.authority, now, "signs"):
+        ends = found.not_after and found.severity is not Severity.OK
+        yield replace(found, text=f"{found.text}: {REPLACE}") if ends else found
     if stored.other is not None:
         role = "retires" if stored.state.phase is Phase.ISSUING else "is to sign next"
         yield from _authority(folder / stored.state.other, stored.other, now, role)

@@ -121,7 +121,8 @@ def read_store(state_dir: Path, passphrase: bytes | None = None) -> StoredAuthor
         raise CertificateError(
             f"{folder / STATE_FILE} is missing: restore {folder} from a backup"
             if _exists(folder)
-            else f"{state_dir} has no certificate authority ({CA_FOLDER}/{STATE_FILE})"
+            else f"{state_dir} has no certificate authority ({CA_FOLDER}/{STATE_FILE}): "
+            "name a state directory with --state-dir"
         )
     record = _read_record(folder / STATE_FILE)
     state = record.state

@@ -265,7 +265,10 @@ class Inventory:
 
 
 def duplicate(item: Object, first: Object, why: str = "") -> Status:
-    message = f"{item.key} is already defined at {first.position}, which stays in force"
+    if first.position == item.position:  # a file that is followed was applied, too
+        message = f"{item.key} is followed there already, and in force; change the file instead"
+    else:
+        message = f"{item.key} is already defined at {first.position}, which stays in force"
     message += why and f": {why}"
     return Status(item.position, "error", "Duplicate", str(item.key), message)
 

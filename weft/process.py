@@ -226,7 +226,10 @@ class LogFile:
         self._size = path.stat().st_size
 
     def write(self, line: bytes) -> None:
-        self._file.write(line)
+        try:
+            self._file.write(line)
+        except OSError:  # a full disk: the terminal has it, and a program isn't stopped for its log
+            return
         self._size += len(line)
         if self._size > LOG_LIMIT_BYTES:
             self._file.close()

@@ -64,7 +64,10 @@ class StateDir:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = (self.path / "up.lock").open("a+", encoding="utf-8")
         except OSError as error:
-            raise UserError(f"cannot use {self.path} as state directory: {error}") from error
+            why = "it is no directory" if isinstance(error, FileExistsError) else error.strerror
+            raise UserError(
+                f"cannot use {self.path} as state directory: {why}; name another with --state-dir"
+            ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -248,7 +248,7 @@ class Workload:
     def lacks(self) -> str:
         """Why it is not ready, in a few words."""
         if self.process.state != "running" or not self.plan.app_ports:
-            return self.process.state
+            return "restarting" if self.process.state == "waiting" else self.process.state
         if self.readiness.accepting:
             return "running, not registered yet"
         port = next(iter(self.plan.app_ports.values()))

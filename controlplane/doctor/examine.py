@@ -13,7 +13,7 @@ from math import inf
 from certs.authority import Authority
 from certs.crl import RevocationList
 from certs.describe import counted, rfc3339, span
-from certs.doctor import WARN_SHARE, Severity, judge_list
+from certs.doctor import REPLACE, WARN_SHARE, Severity, judge_list
 from certs.profiles import BACK_DATE_S, BACK_DATE_SHARE
 from certs.x509 import Certificate, fingerprint, spiffe_id, subject_of, validity
 from controlplane.ca.envoy_secrets import EnvoySecrets
@@ -90,7 +90,8 @@ class Doctor:
             breaks = "every handshake of the mesh fails" if signs else ""
             for certificate in authority.path:
                 role = "signs" if signs else "is the other one of the rotation"
-                yield _judge("authority", CONTROL_PLANE, certificate, now, used_by, breaks, role)
+                where = (CONTROL_PLANE, certificate, now, used_by, breaks, role)
+                yield _judge("authority", *where, REPLACE if signs else "")
             for one in authority.lists:
                 yield _list(authority, one, now)
         if why := self._all.unheeded():
@@ -192,10 +193,13 @@ def _judge(
     used_by: str,
     breaks: str,
     role: str = "",
+    renewal: str = "",
 ) -> Finding:
+    """renewal: what to do about its end."""
     held = _seen(certificate)
     severity, text = held.life.judge(now)
     text = f"{held.name}{f' ({role})' if role else ''} {text}"
+    text += f": {renewal}" if renewal and severity is not Severity.OK else ""
     return Finding(
         severity, kind, where, text, used_by, breaks, held.serial, held.name, held.issuer, held.life
     )

@@ -222,6 +222,8 @@ def read_once(path: Path) -> dict[str, Parsed]:
     """What a file, or each manifest below a directory, says now, by path. Raises SourceError."""
     if path.is_file():
         return {str(path): _read(str(path), None).parsed}
+    if not path.exists():
+        raise SourceError(f"{path} does not exist: name a file or directory with manifests")
     _must_be_listed(path)
     closed: list[OSError] = []
     found = {name: _read(name, None) for name in _manifests(path, closed.append)}

@@ -50,7 +50,9 @@ async def serve_admin(address: SocketAddress, view: AdminView) -> AdminServer:
         sock = bind(address, _BACKLOG)
     except OSError as error:
         why = os.strerror(error.errno).lower() if error.errno else str(error)
-        raise OSError(f"cannot listen on {address} (admin): {why}") from None
+        raise OSError(
+            f"cannot listen on {address} (admin): {why}: free it, or change admin.address"
+        ) from None
     loop = asyncio.get_running_loop()
     return AdminServer(await loop.create_server(lambda: _Connection(loop, view), sock=sock))
 

@@ -58,7 +58,11 @@ def test_warns_from_a_third_of_the_life_on(
 ) -> None:
     open_store(tmp_path, "td", NOW)
     findings = examine(tmp_path, NOW + ROOT_LIFETIME_S * (1 - share_left))
-    assert by_what(findings)["root (signs)"].severity is severity
+    root = by_what(findings)["root (signs)"]
+    assert root.severity is severity
+    assert root.text.endswith("weft ca rotate replaces it without an interruption") is (
+        severity is not Severity.OK
+    )
     assert findings[0].severity is severity
 
 
@@ -166,7 +170,7 @@ def test_a_workload(tmp_path: Path) -> None:
 def test_nothing_to_look_at(tmp_path: Path) -> None:
     with pytest.raises(CertificateError, match="holds no authority"):
         examine(tmp_path, NOW)
-    with pytest.raises(CertificateError, match="is not a directory"):
+    with pytest.raises(CertificateError, match="does not exist: name a state directory"):
         examine(tmp_path / "none", NOW)
 
 

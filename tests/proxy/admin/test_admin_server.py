@@ -133,7 +133,8 @@ async def test_a_malformed_request(server: AdminServer) -> None:
 async def test_an_address_in_use_is_named(server: AdminServer) -> None:
     with pytest.raises(OSError) as error:
         await serve_admin(server.address, view(Stats(), []))
-    assert str(error.value) == f"cannot listen on {server.address} (admin): address already in use"
+    wrong = f"cannot listen on {server.address} (admin): address already in use"
+    assert str(error.value) == f"{wrong}: free it, or change admin.address"
 
 
 # --------------------------------------------------------------------------- next to Envoy
