@@ -244,3 +244,9 @@ asyncio.run(main())
         parent.send_signal(number)
         parent.communicate()
     eventually(lambda: not any(map(alive, pids)), what="the end of both")
+
+
+def test_a_full_disk_costs_the_log_and_not_the_process() -> None:
+    log = process.LogFile(Path("/dev/full"))
+    log.write(b"a line\n")
+    log.close()
