@@ -59,7 +59,7 @@ class Tracers:
         random = self._worker.random
         if isinstance(config, OpenTelemetryConfig):
             exporter = self._exporter(OtlpEncoder(config, version("weft")), config.max_spans)
-            return OpenTelemetryTracer(config.sampler, exporter, random)
+            return OpenTelemetryTracer(config.sampler, config.ratio, exporter, random)
         address = local_address().decode()
         encoder = ZipkinEncoder(config, self._local.cluster, address)
         return ZipkinTracer(config, self._exporter(encoder, MAX_SPANS), random)

@@ -45,6 +45,7 @@ _MODULES: Mapping[str, str] = {
         ),
         ("access_loggers.grpc.v3.HttpGrpcAccessLogConfig", "als"),
         ("access_loggers.grpc.v3.TcpGrpcAccessLogConfig", "als"),
+        ("access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig", "logs_service"),
         ("access_loggers.stream.v3.StderrAccessLog", "stream"),
         ("access_loggers.stream.v3.StdoutAccessLog", "stream"),
         ("early_data.v3.DefaultEarlyDataPolicy", "default_early_data_policy"),
@@ -139,6 +140,10 @@ _MODULES: Mapping[str, str] = {
         ),
         ("tracers.opentelemetry.samplers.v3.AlwaysOnSamplerConfig", "always_on_sampler"),
         ("tracers.opentelemetry.samplers.v3.ParentBasedSamplerConfig", "parent_based_sampler"),
+        (
+            "tracers.opentelemetry.samplers.v3.TraceIdRatioBasedSamplerConfig",
+            "trace_id_ratio_based_sampler",
+        ),
         ("transport_sockets.raw_buffer.v3.RawBuffer", "raw_buffer"),
         ("transport_sockets.tls.v3.DownstreamTlsContext", "tls"),
         (

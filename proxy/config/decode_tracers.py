@@ -14,11 +14,13 @@ from envoy.extensions.tracers.opentelemetry.resource_detectors.v3 import (
 from envoy.extensions.tracers.opentelemetry.samplers.v3 import (
     always_on_sampler_pb2,
     parent_based_sampler_pb2,
+    trace_id_ratio_based_sampler_pb2,
 )
 
 from proxy.config.decode_common import (
     enum_name,
     headers_to_add,
+    percent,
     plain_text,
     type_name,
     unpack,
@@ -27,6 +29,7 @@ from proxy.config.decode_common import (
 )
 from proxy.config.decode_services import http_uri, own_grpc_service
 from proxy.config.fields import UNSUPPORTED
+from proxy.config.model import FractionalPercent
 from proxy.config.model import tracing as model
 from proxy.config.rejected import Rejected
 
@@ -36,6 +39,7 @@ _ENVIRONMENT = environment_resource_detector_pb2.EnvironmentResourceDetectorConf
 _STATIC = static_config_resource_detector_pb2.StaticConfigResourceDetectorConfig
 _ALWAYS_ON = always_on_sampler_pb2.AlwaysOnSamplerConfig
 _PARENT_BASED = parent_based_sampler_pb2.ParentBasedSamplerConfig
+_RATIO = trace_id_ratio_based_sampler_pb2.TraceIdRatioBasedSamplerConfig
 RESOURCE_VARIABLE = "OTEL_RESOURCE_ATTRIBUTES"
 
 
@@ -74,13 +78,18 @@ def _opentelemetry(
     grpc, http = message.HasField("grpc_service"), message.HasField("http_service")
     if grpc == http:
         raise Rejected(path, "needs one of grpc_service and http_service")
+    sampler: model.Sampler = ""
+    ratio = None
+    if message.HasField("sampler"):
+        sampler, ratio = _sampler(message.sampler, f"{path}.sampler")
     return model.OpenTelemetryConfig(
         own_grpc_service(message.grpc_service, f"{path}.grpc_service") if grpc else None,
         http_service(message.http_service, f"{path}.http_service") if http else None,
         message.service_name or "unknown_service:envoy",
         _resource(message.resource_detectors, f"{path}.resource_detectors"),
-        _sampler(message.sampler, f"{path}.sampler") if message.HasField("sampler") else "",
+        sampler,
         value_or(message, "max_cache_size", 1024),
+        ratio,
     )
 
 
@@ -121,14 +130,20 @@ def _of_environment() -> Mapping[str, str]:
     return {name: value for name, equals, value in pairs if name and equals}
 
 
-def _sampler(message: extension_pb2.TypedExtensionConfig, path: str) -> model.Sampler:
+def _sampler(
+    message: extension_pb2.TypedExtensionConfig, path: str
+) -> tuple[model.Sampler, FractionalPercent | None]:
+    """And the share of traces, where it takes one."""
     packed, where = message.typed_config, f"{path}.typed_config"
-    if type_name(packed) == _PARENT_BASED.DESCRIPTOR.full_name:
+    name = type_name(packed)
+    if name == _PARENT_BASED.DESCRIPTOR.full_name:
         inner = unpack(_PARENT_BASED, packed, where)
-        _sampler(inner.wrapped_sampler, f"{where}.wrapped_sampler")
-        return "parent_based"
-    if type_name(packed) != _ALWAYS_ON.DESCRIPTOR.full_name:
-        known = (_ALWAYS_ON.DESCRIPTOR.full_name, _PARENT_BASED.DESCRIPTOR.full_name)
+        return "parent_based", _sampler(inner.wrapped_sampler, f"{where}.wrapped_sampler")[1]
+    if name == _RATIO.DESCRIPTOR.full_name:
+        share = unpack(_RATIO, packed, where).sampling_percentage
+        return "trace_id_ratio", percent(share, f"{where}.sampling_percentage")
+    if name != _ALWAYS_ON.DESCRIPTOR.full_name:
+        known = [one.DESCRIPTOR.full_name for one in (_ALWAYS_ON, _PARENT_BASED, _RATIO)]
         raise unsupported_type(packed, where, known)
     unpack(_ALWAYS_ON, packed, where)
-    return "always_on"
+    return "always_on", None

@@ -45,5 +45,6 @@ TRACING: Table = {
     _OTEL + "resource_detectors.v3.StaticConfigResourceDetectorConfig": Fields("attributes"),
     _OTEL + "samplers.v3.AlwaysOnSamplerConfig": Fields(),
     _OTEL + "samplers.v3.ParentBasedSamplerConfig": Fields("wrapped_sampler"),
+    _OTEL + "samplers.v3.TraceIdRatioBasedSamplerConfig": Fields("sampling_percentage"),
     "envoy.config.core.v3.HttpService": Fields("http_uri request_headers_to_add"),
 }

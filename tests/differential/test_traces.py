@@ -39,6 +39,13 @@ def reason(digit: str) -> dict[str, str]:
     return {"x-request-id": f"{UUID[:14]}{digit}{UUID[15:]}"}
 
 
+def share(percent: int) -> Plain:
+    """Of traces by their ids: that of PARENT is held against as 78."""
+    kind = TRACERS + "samplers.v3.TraceIdRatioBasedSamplerConfig"
+    config = {"@type": kind, "sampling_percentage": {"numerator": percent}}
+    return {"http_service": HTTP, "sampler": {"name": "share", "typed_config": config}}
+
+
 def ids(**said: bool) -> Plain:
     return {"request_id_extension": {"typed_config": {"@type": UUID_IDS, **said}}}
 
@@ -190,6 +197,8 @@ CASES = [
             },
         },
     ),
+    Traced("a share of traces", headers={"traceparent": UNSAMPLED}, provider=share(79)),
+    Traced("another share", headers={"traceparent": PARENT}, provider=share(78), spans=0),
     Traced("attempts", SPAWN, spans=2),
     Traced("attempts, outbound", SPAWN, outbound=True, headers={"traceparent": PARENT}, spans=2),
     Traced("attempts that are not sampled", {**SPAWN, **NEVER}, spans=0),

@@ -81,12 +81,14 @@ class HttpService:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-Sampler = Literal["", "always_on", "parent_based"]
+Sampler = Literal["", "always_on", "parent_based", "trace_id_ratio"]
 
 
 @frozen
 class OpenTelemetryConfig:
-    """One of grpc and http is set. resource: its attributes. max_spans: that wait to be sent."""
+    """One of grpc and http is set. resource: its attributes. max_spans: that wait to be sent.
+    ratio: the share of traces that are sampled, by their ids; with parent_based of those that begin
+    here."""
 
     grpc: GrpcService | None = None
     http: HttpService | None = None
@@ -94,6 +96,7 @@ class OpenTelemetryConfig:
     resource: tuple[tuple[str, str], ...] = ()
     sampler: Sampler = ""
     max_spans: int = 1024
+    ratio: FractionalPercent | None = None
 
 
 @frozen

@@ -37,7 +37,7 @@ def read(**fields: Any) -> Any:
         (
             {
                 "grpc_service": GRPC,
-                "sampler": typed(OTEL + "samplers.v3.TraceIdRatioBasedSamplerConfig"),
+                "sampler": typed(OTEL + "samplers.v3.DynatraceSamplerConfig"),
             },
             "p.typed_config.sampler.typed_config",
         ),
@@ -66,12 +66,25 @@ def test_what_is_not_supported_is_refused_by_its_path(fields: dict[str, Any], pa
         dynatrace_resource_detector_pb2,
     )
     from envoy.extensions.tracers.opentelemetry.samplers.v3 import (  # noqa: F401
-        trace_id_ratio_based_sampler_pb2,
+        dynatrace_sampler_pb2,
     )
 
     with pytest.raises(Rejected) as error:
         read(**fields)
     assert error.value.path == path
+
+
+def test_samplers() -> None:
+    share = {"sampling_percentage": {"numerator": 7, "denominator": "TEN_THOUSAND"}}
+    by_id = typed(OTEL + "samplers.v3.TraceIdRatioBasedSamplerConfig", **share)
+    wrapped = typed(OTEL + "samplers.v3.ParentBasedSamplerConfig", wrapped_sampler=by_id)
+    always = typed(OTEL + "samplers.v3.AlwaysOnSamplerConfig")
+    found = [read(grpc_service=GRPC, sampler=one) for one in (by_id, wrapped, always)]
+    assert [(one.sampler, one.ratio) for one in found] == [
+        ("trace_id_ratio", FractionalPercent(7, 10_000)),
+        ("parent_based", FractionalPercent(7, 10_000)),
+        ("always_on", None),
+    ]
 
 
 def test_detectors_of_resources_stand_over_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
