@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import socket
 import ssl
-import time
+import threading
+from contextlib import suppress
 from http.client import HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
@@ -72,8 +73,26 @@ def _check_server(connection: socket.socket, server: SpiffeId) -> None:
 
 
 def _document(connection: HTTPSConnection, path: str) -> bytes:
-    """The body of a 200. Redirects are not followed (section 5.2)."""
-    deadline = time.monotonic() + TIMEOUT_S
+    """The body of a 200, all of it within TIMEOUT_S: the socket's own limit is one for each piece
+    that comes, and a server may send a header byte by byte."""
+    cut = threading.Timer(TIMEOUT_S, _cut, (connection.sock,))
+    cut.start()
+    try:
+        return _body(connection, path)
+    finally:
+        if cut.finished.is_set():
+            raise TimeoutError(f"no whole bundle came within {TIMEOUT_S:.0f} s")
+        cut.cancel()
+
+
+def _cut(connection: socket.socket) -> None:
+    with suppress(OSError):  # it has ended meanwhile
+        # Not SSLSocket's own, which takes its state away from whoever reads.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+def _body(connection: HTTPSConnection, path: str) -> bytes:
+    """Redirects are not followed (section 5.2)."""
     connection.request("GET", path, headers={"accept": "application/json"})
     response = connection.getresponse()
     if response.status != 200:
@@ -83,8 +102,6 @@ def _document(connection: HTTPSConnection, path: str) -> bytes:
         body += chunk
         if len(body) > MAX_BUNDLE_BYTES:
             raise HTTPException(f"the bundle is larger than {MAX_BUNDLE_BYTES} bytes")
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"no whole bundle came within {TIMEOUT_S:.0f} s")
     return bytes(body)
 
 

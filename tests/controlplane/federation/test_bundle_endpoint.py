@@ -174,6 +174,38 @@ async def test_an_answer_without_end(tmp_path: Path) -> None:
             await ask_web(url, WEB)
 
 
+async def test_a_server_that_sends_byte_by_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte comes in time, and the whole in a minute: it must not keep a thread so long."""
+    monkeypatch.setattr("controlplane.federation.fetch.TIMEOUT_S", 0.3)
+    body = emit_bundle(FAR.bundle.roots, 1, 60)
+    cut = asyncio.Event()
+    late = b"content-length: %d\r\n\r\n" % len(body)
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nx-slow: ")
+        for _ in range(3000):
+            writer.write(b"a")
+            await asyncio.sleep(0.02)
+            if reader.at_eof():
+                cut.set()
+                break
+        else:
+            writer.write(b"\r\n" + late + body)
+        writer.close()
+
+    pair = WEB.issue(ips=("127.0.0.1",)).write(tmp_path, "slow")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pair)
+    async with await asyncio.start_server(drip, "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(FetchError, match="no whole bundle came within"):
+            await ask_web(f"https://127.0.0.1:{port}/", WEB)
+        await cut.wait()
+
+
 async def test_a_path_is_asked_as_it_is_written(tmp_path: Path) -> None:
     async def handler(request: web.Request) -> web.Response:
         return web.Response(body=emit_bundle(FAR.bundle.roots, 1, 60))
