@@ -7,10 +7,14 @@ from importlib.metadata import version
 from weakref import WeakValueDictionary, finalize
 
 from proxy.config.model import AccessLog, Node
-from proxy.config.model.grpc_logs import LogService
-from proxy.l7.grpc_access_log import GrpcAccessLogger
+from proxy.config.model.grpc_logs import LogService, OtelLog
+from proxy.config.model.log_filter import AccessLogFilter
+from proxy.http.inquiry import Ask
+from proxy.l7.grpc_access_log import GrpcAccessLogger, entry_of
 from proxy.l7.log_batches import LogBatches
 from proxy.l7.log_identifier import identifier
+from proxy.l7.otel_batches import OtelBatches
+from proxy.l7.otel_entry import OtelEntry, resource
 from proxy.l7.worker import Worker
 from proxy.stats import Stats
 from proxy.upstream.cluster import Cluster
@@ -23,9 +27,15 @@ class GrpcLogs:
     """Swept by the worker: streams of logs that are gone end."""
 
     def __init__(
-        self, clusters: Mapping[str, Cluster], worker: Worker, stats: Stats, node: Node
+        self,
+        clusters: Mapping[str, Cluster],
+        ask: Ask,
+        worker: Worker,
+        stats: Stats,
+        node: Node,
     ) -> None:
         """clusters: the running ones, by name."""
+        self._ask = ask
         self._clusters = clusters
         self._worker = worker
         self._stats = stats
@@ -37,11 +47,20 @@ class GrpcLogs:
     def logger(self, config: AccessLog) -> GrpcAccessLogger:
         """config: one with `grpc`."""
         log, worker = config.grpc, self._worker
+        if isinstance(log, OtelLog):
+            return self._over_otlp(log, config.wants)
         assert log is not None, "it is a log over gRPC"
         batches = self._known.get(log.service)
         if batches is None:
             batches = self._known[log.service] = self._made(log.service)
-        return GrpcAccessLogger(log, config.wants, batches, worker.random, worker.runtime)
+        entry = entry_of(log)
+        return GrpcAccessLogger(entry, config.wants, batches, worker.random, worker.runtime)
+
+    def _over_otlp(self, log: OtelLog, wants: AccessLogFilter | None) -> GrpcAccessLogger:
+        """Each has batches of its own: there is no stream to share."""
+        worker, told = self._worker, resource(log, self._node)
+        batches = OtelBatches(log, told, self._ask, worker.call_later, self._stats)
+        return GrpcAccessLogger(OtelEntry(log), wants, batches, worker.random, worker.runtime)
 
     def _made(self, config: LogService) -> LogBatches:
         collector = OneWay(self._clusters, config.service, PATH)

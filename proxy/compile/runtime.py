@@ -221,8 +221,8 @@ class Runtime:
         if self._grpc_logs is None:
             from proxy.compile.access_logs import GrpcLogs  # few proxies tell a service
 
-            running = self.clusters.running
-            self._grpc_logs = GrpcLogs(running, self._worker, self._stats, self._node)
+            to = self.clusters.running, self._asker.ask
+            self._grpc_logs = GrpcLogs(*to, self._worker, self._stats, self._node)
         return self._grpc_logs.logger(config)
 
     def _http_manager(

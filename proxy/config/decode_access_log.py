@@ -77,6 +77,12 @@ def _tcp_grpc(packed: any_pb2.Any, path: str) -> AccessLog:
     return AccessLog("", grpc=tcp_grpc(packed, path))
 
 
+def _otel(packed: any_pb2.Any, path: str) -> AccessLog:
+    from proxy.config.decode_otel_logs import otel  # few configurations have one
+
+    return AccessLog("", grpc=otel(packed, path))
+
+
 def _formatted(
     to: str, message: substitution_format_string_pb2.SubstitutionFormatString, path: str
 ) -> AccessLog:
@@ -128,4 +134,5 @@ _LOGGERS: Mapping[str, _Decode] = {
 } | {
     "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig": _http_grpc,
     "envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig": _tcp_grpc,
+    "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig": _otel,
 }

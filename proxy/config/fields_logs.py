@@ -44,6 +44,14 @@ LOGS: Table = {
         "log_name grpc_service transport_api_version buffer_flush_interval buffer_size_bytes "
         "filter_state_objects_to_log custom_tags"
     ),
+    _LOGGERS + "open_telemetry.v3.OpenTelemetryAccessLogConfig": Fields(
+        "common_config disable_builtin_labels resource_attributes body attributes stat_prefix "
+        "formatters"
+    ),
+    "opentelemetry.proto.common.v1.KeyValueList": Fields("values"),
+    "opentelemetry.proto.common.v1.KeyValue": Fields("key value"),
+    "opentelemetry.proto.common.v1.ArrayValue": Fields("values"),
+    "opentelemetry.proto.common.v1.AnyValue": Fields("string_value array_value kvlist_value"),
     _LOGGERS + "stream.v3.StdoutAccessLog": Fields("log_format"),
     _LOGGERS + "stream.v3.StderrAccessLog": Fields("log_format"),
 }

@@ -29,8 +29,10 @@ EXTENSIONS = "type.googleapis.com/envoy.extensions."
 LOGGERS = EXTENSIONS + "access_loggers.grpc.v3."
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PORT = re.compile(r'("port_value": |127\.0\.0\.1:)([1-9][0-9]{3,4})\b')
-_TIMES = re.compile(r"(start_time|duration|time_to_.*)$")
+_TIMES = re.compile(r"(start_time|duration|time_to_.*|time_unix_nano)$")
 _WIRE = re.compile(r"(up|down)stream_(wire|header)_bytes_")
+# Always 0 in Envoy.
+_LEFT_OUT = re.compile(r"open_telemetry.*grpc_entries")
 # OpenSSL has one where the session is in a ticket, too.
 _SESSION = "tls_session_id"
 
@@ -81,8 +83,11 @@ def outcomes(
             for case, port in listeners:
                 found[case.name] = _outcome(case, port, upstream, logs, pki)
             stats = proxy.stats()
-        prefix = "access_logs.grpc_access_log."
-        found["statistics"] = {name: stats[name] for name in stats if name.startswith(prefix)}
+        found["statistics"] = {
+            name: stats[name]
+            for name in stats
+            if name.startswith("access_logs.") and not _LEFT_OUT.search(name)
+        }
         return found
 
 
@@ -139,7 +144,8 @@ def _shown(value: Any, over_http: bool | None = None) -> Any:
     if not isinstance(value, dict):
         return value
     if over_http is None:
-        over_http = value["common_properties"].get("access_log_type", "").startswith("Downstream")
+        common = value.get("common_properties", {})
+        over_http = common.get("access_log_type", "").startswith("Downstream")
     shown: Plain = {}
     for name, each in value.items():
         if name == "tls_cipher_suite" and each in _OF_TLS_13:
@@ -204,6 +210,8 @@ def _log(case: Told) -> Plain:
         **case.common,
     }
     kind = LOGGERS + f"{case.kind.capitalize()}GrpcAccessLogConfig"
+    if case.kind == "otel":
+        kind = EXTENSIONS + "access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig"
     log: Plain = {"name": "l", "typed_config": {"@type": kind, "common_config": common, **case.log}}
     return {**log, "filter": case.wants} if case.wants else log
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.differential.logs import EXTENSIONS, Told, outcomes
+from tests.differential.logs import EXTENSIONS, Plain, Told, outcomes
 from tests.support.envoy import envoy, require_envoy
 from tests.support.weft_proxy import weft_proxy
 
@@ -113,6 +113,39 @@ CASES = [
     Told("a connection without host", kind="tcp", tcp=True, cluster="nohost"),
     Told("a connection, told as a request", log=HEADERS, tcp=True),
     Told("a listener's connection", kind="tcp", listener=True),
+]
+
+
+def text(value: str) -> Plain:
+    return {"string_value": value}
+
+
+def pairs(**values: Plain) -> Plain:
+    return {"values": [{"key": name, "value": value} for name, value in values.items()]}
+
+
+BODY = {
+    "stat_prefix": "mine",
+    "body": text("%REQ(:METHOD)% %RESPONSE_CODE% %REQ(X-ABSENT)% %REQ(x-one)%\n"),
+    "attributes": pairs(
+        status=text("%RESPONSE_CODE%"),
+        absent=text("%REQ(x-absent)%"),
+        empty=text(""),
+        deep={"kvlist_value": pairs(a={"array_value": {"values": [text("%PROTOCOL%")]}})},
+    ),
+    "resource_attributes": pairs(k=text("%REQ(x)%"), o={"kvlist_value": pairs(a=text("b"))}),
+}
+CASES += [
+    Told("over OTLP", kind="otel", log=BODY, headers={"x-one": "1"}),
+    Told("over OTLP, nothing of it", kind="otel"),
+    Told("over OTLP, tags", {"custom_tags": TAGS}, kind="otel", headers={"x-one": "1"}),
+    Told(
+        "over OTLP, filter state",
+        {"filter_state_objects_to_log": ["my.key", "none"]},
+        kind="otel",
+        filters=(STATE,),
+    ),
+    Told("a connection over OTLP", kind="otel", tcp=True, log={"body": text("%BYTES_SENT%")}),
 ]
 
 

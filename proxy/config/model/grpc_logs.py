@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from protos.frozen import frozen
 from proxy.config.model.services import GrpcService
@@ -33,3 +34,23 @@ class GrpcLog:
     request_headers: tuple[str, ...] = ()
     response_headers: tuple[str, ...] = ()
     response_trailers: tuple[str, ...] = ()
+
+
+OtelValue = str | Mapping[str, Any] | tuple[Any, ...]
+"""A format string, an object of such values, or a list of them."""
+
+
+@frozen
+class OtelLog:
+    """`OpenTelemetryAccessLogConfig`. resource: what it says beside who tells it; with built_in,
+    the log's name and the node. prefix: of its statistics."""
+
+    log_name: str
+    service: GrpcService
+    flush_interval_s: float = 1.0
+    buffer_bytes: int = 16384
+    body: OtelValue | None = None
+    attributes: tuple[tuple[str, OtelValue], ...] = ()
+    resource: tuple[tuple[str, OtelValue], ...] = ()
+    built_in: bool = True
+    prefix: str = ""

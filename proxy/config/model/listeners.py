@@ -10,7 +10,7 @@ from protos.frozen import frozen
 from proxy.config.model.common import CidrRange, HeaderValueOption, SocketAddress
 from proxy.config.model.connecting import OriginalSrc, ProxyProtocolIn, SocketOption
 from proxy.config.model.ext_authz import NetworkExtAuthz
-from proxy.config.model.grpc_logs import GrpcLog
+from proxy.config.model.grpc_logs import GrpcLog, OtelLog
 from proxy.config.model.istio import IstioStats
 from proxy.config.model.local_reply import LocalReplyConfig
 from proxy.config.model.log_filter import AccessLogFilter
@@ -34,7 +34,7 @@ class AccessLog:
     json_format: Mapping[str, Any] | None = None
     omits_empty: bool = False
     wants: AccessLogFilter | None = None
-    grpc: GrpcLog | None = None
+    grpc: GrpcLog | OtelLog | None = None
 
 
 @frozen
