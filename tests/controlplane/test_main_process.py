@@ -62,6 +62,25 @@ def plane(config: Path, tmp_path: Path) -> Iterator[ControlPlane]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """For tests that change nothing but what they apply."""
+    directory = tmp_path_factory.mktemp("running")
+    (directory / "mesh").mkdir()
+    (directory / "mesh" / "service.yaml").write_text(SERVICE)
+    with ControlPlane(directory / "mesh", directory / "state") as made:
+        yield made
+
+
+@pytest.fixture
+def shared(running: ControlPlane) -> Iterator[ControlPlane]:
+    before = running.status()["version"]
+    yield running
+    for kind, name in (("WorkloadEntry", "messenger-1"), ("VirtualService", "lost")):
+        running.call("Delete", pb.DeleteRequest(kind=kind, name=name), pb.DeleteResponse)
+    assert running.status()["version"] == before
+
+
 def failing(*options: str) -> tuple[int, str, str]:
     """Runs it; exit code, standard output, standard error."""
     done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=60)
@@ -225,37 +244,37 @@ def test_a_file_that_does_not_parse_leaves_the_rest_in_force(
 # --------------------------------------------------------------------------- management
 
 
-def test_apply_and_delete_register_a_workload(plane: ControlPlane) -> None:
+def test_apply_and_delete_register_a_workload(shared: ControlPlane) -> None:
     def endpoints() -> int:
-        status: pb.MeshStatus = plane.call("GetStatus", pb.GetStatusRequest(), pb.MeshStatus)
+        status: pb.MeshStatus = shared.call("GetStatus", pb.GetStatusRequest(), pb.MeshStatus)
         return status.services[0].endpoints_healthy
 
     assert endpoints() == 0
-    answer = plane.call("Apply", pb.ApplyRequest(manifest=ENTRY), pb.ApplyResponse)
+    answer = shared.call("Apply", pb.ApplyRequest(manifest=ENTRY), pb.ApplyResponse)
     assert [s for s in answer.statuses if s.severity == "error"] == []
     assert endpoints() == 1
     request = pb.DeleteRequest(kind="WorkloadEntry", name="messenger-1")
-    assert plane.call("Delete", request, pb.DeleteResponse).existed
+    assert shared.call("Delete", request, pb.DeleteResponse).existed
     assert endpoints() == 0
-    assert not plane.call("Delete", request, pb.DeleteResponse).existed
+    assert not shared.call("Delete", request, pb.DeleteResponse).existed
 
 
-def test_apply_answers_what_translation_says(plane: ControlPlane) -> None:
+def test_apply_answers_what_translation_says(shared: ControlPlane) -> None:
     request = pb.ApplyRequest(manifest=LOST_ROUTE, source="by hand")
-    answer = plane.call("Apply", request, pb.ApplyResponse)
+    answer = shared.call("Apply", request, pb.ApplyResponse)
     (status,) = [s for s in answer.statuses if s.severity == "error"]
     assert status.object == "VirtualService default/lost"
     assert status.position == "by hand:9:27"
     assert "nowhere" in status.message
 
 
-def test_apply_of_a_bad_manifest_changes_nothing(plane: ControlPlane) -> None:
-    before = plane.status()["version"]
+def test_apply_of_a_bad_manifest_changes_nothing(shared: ControlPlane) -> None:
+    before = shared.status()["version"]
     bad = ENTRY + "---\nkind: Service\napiVersion: v1\nmetadata: {name: 7}\nspec: {portz: []}\n"
-    answer = plane.call("Apply", pb.ApplyRequest(manifest=bad), pb.ApplyResponse)
+    answer = shared.call("Apply", pb.ApplyRequest(manifest=bad), pb.ApplyResponse)
     assert [s.severity for s in answer.statuses].count("error") >= 1
-    assert plane.status()["version"] == before
-    assert plane.status()["services"][0]["endpoints_total"] == 0
+    assert shared.status()["version"] == before
+    assert shared.status()["services"][0]["endpoints_total"] == 0
 
 
 def code_of(call: Any) -> str:
@@ -264,18 +283,18 @@ def code_of(call: Any) -> str:
     return str(caught.value.code().name)
 
 
-def test_the_management_api_is_for_the_administrator(plane: ControlPlane) -> None:
+def test_the_management_api_is_for_the_administrator(shared: ControlPlane) -> None:
     def status(token: str) -> Any:
-        return plane.call("GetStatus", pb.GetStatusRequest(), pb.MeshStatus, token)
+        return shared.call("GetStatus", pb.GetStatusRequest(), pb.MeshStatus, token)
 
     assert code_of(lambda: status("guess")) == "UNAUTHENTICATED"
-    join_token = plane.join_token("messenger")
+    join_token = shared.join_token("messenger")
     assert code_of(lambda: status(join_token)) == "PERMISSION_DENIED"
 
 
-def test_join_tokens_have_bounds(plane: ControlPlane) -> None:
+def test_join_tokens_have_bounds(shared: ControlPlane) -> None:
     def create(**facts: Any) -> Any:
-        return plane.call("CreateJoinToken", pb.CreateJoinTokenRequest(**facts), pb.JoinToken)
+        return shared.call("CreateJoinToken", pb.CreateJoinTokenRequest(**facts), pb.JoinToken)
 
     token = create(service_account="messenger")
     assert token.identity == "spiffe://cluster.local/ns/default/sa/messenger"
@@ -283,14 +302,14 @@ def test_join_tokens_have_bounds(plane: ControlPlane) -> None:
     assert code_of(lambda: create(ttl=Duration(seconds=-1))) == "INVALID_ARGUMENT"
 
 
-def test_tokens_are_made_listed_and_deleted_on_the_command_line(plane: ControlPlane) -> None:
+def test_tokens_are_made_listed_and_deleted_on_the_command_line(shared: ControlPlane) -> None:
     def run(*words: str) -> str:
-        found = CliRunner().invoke(weft, ["token", *words, "--state-dir", str(plane.state)])
+        found = CliRunner().invoke(weft, ["token", *words, "--state-dir", str(shared.state)])
         return found.output or str(found.exception)
 
     def stands_for(token: str) -> str:
         asked = pb.GetStatusRequest()
-        return code_of(lambda: plane.call("GetStatus", asked, pb.MeshStatus, token))
+        return code_of(lambda: shared.call("GetStatus", asked, pb.MeshStatus, token))
 
     token = run("create", "shop/cart", "--reusable", "--ttl", "2h").strip()
     assert stands_for(token) == "PERMISSION_DENIED"  # it is no administrator's
@@ -309,11 +328,11 @@ def test_tokens_are_made_listed_and_deleted_on_the_command_line(plane: ControlPl
     assert "'shop' is not NAMESPACE/ACCOUNT" in run("create", "shop")
 
 
-def test_watching_tells_every_change(plane: ControlPlane) -> None:
-    stream = watch(plane)
+def test_watching_tells_every_change(shared: ControlPlane) -> None:
+    stream = watch(shared)
     first = next(stream)
     assert first.services[0].endpoints_total == 0
-    plane.call("Apply", pb.ApplyRequest(manifest=ENTRY), pb.ApplyResponse)
+    shared.call("Apply", pb.ApplyRequest(manifest=ENTRY), pb.ApplyResponse)
     second = next(stream)
     assert second.services[0].endpoints_total == 1
     assert second.version != first.version
@@ -323,14 +342,14 @@ def test_watching_tells_every_change(plane: ControlPlane) -> None:
 # --------------------------------------------------------------------------- pages
 
 
-def test_the_pages(plane: ControlPlane) -> None:
-    assert "/metrics" in plane.page("/")[1]
-    status, text = plane.page("/metrics")
+def test_the_pages(shared: ControlPlane) -> None:
+    assert "/metrics" in shared.page("/")[1]
+    status, text = shared.page("/metrics")
     assert status == 200
     assert "weft_controlplane_connected_proxies 0.0" in text
     assert 'weft_controlplane_config_statuses{severity="error"} 0.0' in text
-    assert plane.page("/debug/config_dump?node=x")[0] == 404
-    assert plane.page("/nothing")[0] == 404
+    assert shared.page("/debug/config_dump?node=x")[0] == 404
+    assert shared.page("/nothing")[0] == 404
 
 
 def test_what_was_applied_stays_and_registered_workloads_only_over_a_crash(
