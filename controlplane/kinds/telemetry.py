@@ -113,6 +113,11 @@ class Tracing(Record):
 # --------------------------------------------------------------------------- metrics
 
 
+MAX_TAGS = 100
+"""That a Telemetry overrides: each stands with each metric at each listener of a proxy, and what
+they say makes samples."""
+
+
 @record
 class MetricMatch(ModeSelector):
     metric: str = optional(enum(*METRICS), "")
@@ -178,6 +183,13 @@ class TelemetrySpec(Record):
 
     def check(self) -> Iterator[tuple[str, str]]:
         yield from one_way_of_choosing(self)
+        tags = 0
+        for i, metrics in enumerate(self.metrics):
+            for j, override in enumerate(metrics.overrides):
+                before, tags = tags, tags + len(override.tag_overrides)
+                if before <= MAX_TAGS < tags:
+                    place = f"metrics[{i}].overrides[{j}].tagOverrides"
+                    yield place, f"with it there are more than {MAX_TAGS} tags in this Telemetry"
 
 
 @record

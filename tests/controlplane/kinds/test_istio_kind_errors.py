@@ -136,6 +136,18 @@ def test_what_is_wrong_is_said_with_its_path(kind: str, spec: str, expected: str
     assert found[0].startswith(expected), found[0]
 
 
+def test_a_telemetry_overrides_a_hundred_tags_and_no_more() -> None:
+    """Of however many metrics: each is in the listeners of every proxy that it is for."""
+
+    def overriding(count: int) -> str:
+        tags = ", ".join(f"t{number}: {{value: x}}" for number in range(count))
+        return f"{{overrides: [{{disabled: false}}, {{tagOverrides: {{{tags}}}}}]}}"
+
+    assert errors("Telemetry", f"{{metrics: [{overriding(60)}, {overriding(40)}]}}") == []
+    (found,) = errors("Telemetry", f"{{metrics: [{overriding(60)}, {overriding(41)}]}}")
+    assert found.startswith("spec.metrics[1].overrides[1].tagOverrides: with it there are more")
+
+
 def test_kinds_without_effect_here_say_so() -> None:
     text = "apiVersion: networking.istio.io/v1beta1\nkind: ProxyConfig\nmetadata: {name: a}\n"
     (status,) = parse(text, "m.yaml").statuses
