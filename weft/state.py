@@ -138,8 +138,21 @@ class StateDir:
             running = Running(**json.loads((self.path / "up.json").read_text(encoding="utf-8")))
             os.kill(running.pid, 0)
         except (OSError, ValueError, TypeError):
+            if self._is_taken():
+                raise UserError(f"the mesh of {self.path} is still starting; try again") from None
             raise UserError(f"no mesh runs on {self.path}; start one with: weft up DIR") from None
         return running
+
+    def _is_taken(self) -> bool:
+        """Whether a `weft up` holds it, though it has not said yet what it runs."""
+        try:
+            with (self.path / "up.lock").open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass  # no lock, no mesh
+        return False
 
     def control_plane(self) -> ControlPlaneAddresses | None:
         """None until the control plane serves."""

@@ -73,6 +73,14 @@ def test_no_mesh_is_one_clear_line(tmp_path: Path, content: str | None) -> None:
         StateDir(tmp_path).running()
 
 
+def test_one_that_has_not_said_yet_what_it_runs_is_starting(tmp_path: Path) -> None:
+    first = StateDir(tmp_path)
+    first.lock()
+    with pytest.raises(UserError, match=r"the mesh of .* is still starting"):
+        StateDir(tmp_path).running()
+    first.unlock()
+
+
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", "utf-8")
     with pytest.raises(UserError, match=r"cannot use .*file/state as state directory"):
