@@ -13,16 +13,14 @@ import logging
 from collections.abc import Iterable
 from typing import Protocol, cast
 
-from controlplane.rpc import heads
+from controlplane.rpc import asked
+from controlplane.rpc.backlog import Backlog
 from controlplane.rpc.call import Call
-from controlplane.rpc.codes import (
-    DEADLINE_EXCEEDED,
-    RESOURCE_EXHAUSTED,
-    UNAVAILABLE,
-    UNIMPLEMENTED,
-    CallRefused,
-)
+from controlplane.rpc.codes import DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
 from controlplane.rpc.guests import Guests
+from controlplane.rpc.halves import Halves
+from controlplane.rpc.heads import Metadata
+from controlplane.rpc.lifetime import ASK, DEAD, UNREAD, UNUSED, Lifetime
 from controlplane.rpc.limits import Limits, Room
 from controlplane.rpc.methods import Methods
 from controlplane.rpc.peer import Peer, source_of
@@ -75,14 +73,12 @@ class Host(Protocol):
 
 class Connection(asyncio.Protocol):
     """room: of its port. calls: by their streams. stuck: the client's socket takes no more for now.
-    leaving: no call is begun any more. proven: it is known whose it is. client: whose time its
-    calls take."""
+    leaving: no call is begun any more. proven: it is known whose it is."""
 
     __slots__ = (
-        "_codec", "_draining", "_heard", "_host", "_idle_since", "_limits", "_loop", "_partial",
-        "_peer", "_pieces", "_pinged_at", "_pings", "_queued", "_quiet_since", "_reading",
-        "_resets", "_transport", "_unread", "_used", "calls", "client", "leaving", "proven", "room",
-        "stuck",
+        "_backlog", "_codec", "_draining", "_halves", "_host", "_life", "_limits", "_loop", "_peer",
+        "_pieces", "_pings", "_reading", "_resets", "_transport", "calls", "leaving", "proven",
+        "room", "stuck",
     )  # fmt: skip
 
     def __init__(self, host: Host, room: Room, peer: Peer, loop: asyncio.AbstractEventLoop) -> None:
@@ -92,10 +88,10 @@ class Connection(asyncio.Protocol):
         self.stuck = False
         self.leaving = False
         self.proven = peer.proven
-        self.client: Client = host.turns.client(_name(host, peer), self)
+        self._backlog = Backlog(host.turns.client(_name(host, peer), self), self)
+        self._halves = Halves(limits, room)
+        self._life = Lifetime(limits, loop.time())
         self._draining: dict[int, Call] = {}  # over, but what was said has yet to be read
-        self._queued = 0
-        self._unread: Unread | None = None
         self._host = host
         self._peer = peer
         self._loop = loop
@@ -104,11 +100,6 @@ class Connection(asyncio.Protocol):
         self._transport: Transport | None = None
         self._pieces: list[bytes] = []
         self._reading = False  # the end of the read writes what is said meanwhile
-        self._partial = 0
-        self._heard = False  # since it was looked for
-        self._used = False
-        self._quiet_since = self._idle_since = loop.time()
-        self._pinged_at = 0.0
         self._pings = Pings(limits.min_ping_interval_s, limits.max_ping_strikes)
         self._resets = PrematureResets()
 
@@ -120,7 +111,7 @@ class Connection(asyncio.Protocol):
         self._codec.start()
 
     def data_received(self, data: bytes) -> None:
-        self._heard = True
+        self._life.heard = True
         self._reading = True
         try:
             self._codec.feed(data)
@@ -146,8 +137,7 @@ class Connection(asyncio.Protocol):
         for call in self._draining.values():
             call.drain()
         self._draining.clear()
-        self._count_queued(0)
-        self.client.leave(self)
+        self._backlog.leave()
         self._host.closed(self)
 
     def _lose_calls(self) -> None:
@@ -159,8 +149,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.stuck = False
-        self._unread = None
-        self._recount_queued()
+        self._backlog.drains()
+        self.recount_said()
         for call in list(self.calls.values()):
             call.has_room()
 
@@ -186,26 +176,17 @@ class Connection(asyncio.Protocol):
     # ------------------------------------------------------------------ the codec's side
 
     def on_request(self, stream_id: int, request: Request, data: bytes, end: bool) -> None:
-        self._used = True
-        refusal = heads.http_refusal(request)
-        if refusal is not None:
-            self._refuse(stream_id, refusal, end)
+        self._life.used = True
+        found = asked.read(request, self._host.methods)
+        if isinstance(found, Response):
+            self._refuse(stream_id, found, end)
             return
-        try:
-            head = heads.read_head(request)
-        except CallRefused as error:
-            self._refuse(stream_id, heads.only_trailers(error.code, str(error)), end)
-            return
-        method = self._host.methods.find(head.path, head.metadata)
-        if method is None:
-            words = f"there is no method {head.path}"
-            self._refuse(stream_id, heads.only_trailers(UNIMPLEMENTED, words), end)
-            return
-        call = Call(self, self._codec, stream_id, head, method, self._limits)
+        call = Call(self, self._codec, stream_id, found.head, found.method, self._limits)
         self.calls[stream_id] = call
-        if head.timeout_s is not None:
-            call.deadline = self._loop.call_later(head.timeout_s, _expire, call)
-        if method.request_streaming:
+        timeout_s = found.head.timeout_s
+        if timeout_s is not None:
+            call.deadline = self._loop.call_later(timeout_s, _expire, call)
+        if found.method.request_streaming:
             self._host.handle(call)
         if data or end:
             self.on_data(stream_id, data, end)
@@ -220,25 +201,9 @@ class Connection(asyncio.Protocol):
         if call is None:
             return
         call.data(data, end)
-        self._recount_partial(call)
+        self.recount_heard(call)
         if call.task is None and not call.over and not call.unasked:
             self._host.handle(call)
-
-    def _recount_partial(self, call: Call) -> None:
-        partial = 0 if call.over else call.partial_bytes
-        if partial != call.counted:
-            self._count(call, partial)
-
-    def _count(self, call: Call, partial: int) -> None:
-        """Half messages are bounded over all calls: each alone may be large."""
-        more = partial - call.counted
-        call.counted = partial
-        self._partial += more
-        self.room.held_bytes += more
-        limits = self._limits
-        too_much = self._partial > limits.max_partial_bytes
-        if more > 0 and (too_much or self.room.held_bytes > limits.max_held_bytes):
-            call.finish(RESOURCE_EXHAUSTED, "too many messages are under way: try again")
 
     def on_trailers(self, stream_id: int, headers: Headers) -> None:
         call = self.calls.get(stream_id)
@@ -253,8 +218,8 @@ class Connection(asyncio.Protocol):
             call.lost()
 
     def on_window(self, stream_id: int) -> None:
-        if self._queued:
-            self._recount_queued()
+        if self._backlog.bytes:
+            self.recount_said()
         call = self.calls.get(stream_id)
         if call is not None:
             call.has_room()
@@ -281,36 +246,35 @@ class Connection(asyncio.Protocol):
     def now(self) -> float:
         return self._loop.time()
 
-    def recount(self, call: Call) -> None:
-        self._recount_partial(call)
-        self._recount_queued()
+    @property
+    def client(self) -> Client:
+        return self._backlog.client
 
-    def _recount_queued(self) -> None:
+    @property
+    def held_up(self) -> bool:
+        return self._backlog.held_up
+
+    def recount_heard(self, call: Call) -> None:
+        partial = 0 if call.over else call.partial_bytes
+        if partial != call.counted:
+            more, call.counted = partial - call.counted, partial
+            if self._halves.too_many(more):
+                call.finish(RESOURCE_EXHAUSTED, "too many messages are under way: try again")
+
+    def recount_said(self) -> None:
         waiting = self._codec.waiting_bytes if self._codec.sending else 0
         if self._transport is not None:
             waiting += self._transport.get_write_buffer_size()
-        self._count_queued(waiting)
+        self._backlog.count(waiting)
 
-    def _count_queued(self, queued: int) -> None:
-        """What the client has yet to read is bounded over all of its connections."""
-        if queued != self._queued:
-            more = queued - self._queued
-            self._queued = queued
-            self.client.queue(more)
-
-    def knows(self, call: Call) -> bool:
-        return self._host.guests.knows(call.metadata)
+    def knows(self, metadata: Metadata) -> bool:
+        return self._host.guests.knows(metadata)
 
     def prove(self, principal: str) -> None:
-        if self.proven:
-            return
-        self.proven = True
-        self.room.strangers.pop(self, None)
-        queued = self._queued
-        self._count_queued(0)
-        self.client.leave(self)
-        self.client = self._host.turns.client(principal, self)
-        self._count_queued(queued)
+        if not self.proven:
+            self.proven = True
+            self.room.strangers.pop(self, None)
+            self._backlog.hand_over(principal)
 
     def waiters(self) -> Iterable[Call]:
         return self.calls.values()
@@ -324,10 +288,8 @@ class Connection(asyncio.Protocol):
     def leave(self, call: Call) -> None:
         """The call is over; what the client still says of it is not heard."""
         del self.calls[call.id]
-        if call.counted:
-            self._partial -= call.counted
-            self.room.held_bytes -= call.counted
-            call.counted = 0
+        self._halves.too_many(-call.counted)
+        call.counted = 0
         if not call.heard_all and not call.cancelled:
             self._codec.reset_behind(call.id, NO_ERROR)  # RFC 9113 section 8.1
         if self._codec.queued(call.id):
@@ -343,7 +305,7 @@ class Connection(asyncio.Protocol):
             log.warning("connection ended peer=%s: it only resets its calls", self._peer.name)
             self.abort()
         if not self.calls:
-            self._idle_since = self._loop.time()
+            self._life.idle(self._loop.time())
             if self.leaving:
                 self._close()
 
@@ -378,55 +340,40 @@ class Connection(asyncio.Protocol):
         """Every few seconds: does the client live, does it read, and is there anything to wait
         for?"""
         self._end_unread(now)
-        if not self._lives(now):
+        self._end_unasked(now)
+        verdict = self._life.verdict(now, bool(self.calls), self.leaving)
+        if verdict == DEAD:
             log.info("connection ended peer=%s: it does not answer pings", self._peer.name)
             self.abort()
-        elif self.calls:
-            self._end_unasked(now)
-        elif self.leaving:
-            if now - self._idle_since >= self._limits.ping_timeout_s:
-                self.abort()  # it does not read the rest
-        elif now - self._idle_since >= self._patience_s:
-            self.leave_off()
-
-    @property
-    def _patience_s(self) -> float:
-        return self._limits.idle_s if self._used else self._limits.unused_s
-
-    def _lives(self, now: float) -> bool:
-        """Asks, if nothing was heard for long."""
-        if self._heard:
-            self._heard = False
-            self._quiet_since, self._pinged_at = now, 0.0
-        elif self._pinged_at:
-            return now - self._pinged_at < self._limits.ping_timeout_s
-        elif now - self._quiet_since >= self._limits.ping_after_s:
-            self._pinged_at = now
+        elif verdict == ASK:
             self._codec.ping(PROBE)
-        return True
+        elif verdict == UNREAD:
+            self.abort()
+        elif verdict == UNUSED:
+            self.leave_off()
 
     def _end_unread(self, now: float) -> None:
         """Whose client reads nothing."""
-        unread_s = self._limits.unread_s
         for stream_id, call in (*self._draining.items(), *self.calls.items()):
-            queued = self._codec.queued(stream_id)
-            if not queued:
-                call.unread = None
-                self._drained(call)
-            elif call.unread is None:
-                call.unread = Unread(queued, now)
-            elif call.unread.for_s(queued, now) >= unread_s:
-                log.warning("stream ended peer=%s path=%s: nobody reads it", self.peer(), call.path)
-                self._codec.reset(stream_id, ENHANCE_YOUR_CALM)
-                call.lost()
-                self._drained(call)
-        if self._queued or self.stuck:
-            self._recount_queued()
-        if self.stuck and self._unread is None:
-            self._unread = Unread(self._queued, now)
-        elif self._unread is not None and self._unread.for_s(self._queued, now) >= unread_s:
+            self._end_stuck(stream_id, call, now)
+        if self._backlog.bytes or self.stuck:
+            self.recount_said()
+        if self.stuck and self._backlog.stuck_for_s(now) >= self._limits.unread_s:
             log.warning("connection ended peer=%s: it reads nothing", self.peer())
             self.abort()
+
+    def _end_stuck(self, stream_id: int, call: Call, now: float) -> None:
+        queued = self._codec.queued(stream_id)
+        if not queued:
+            call.unread = None
+            self._drained(call)
+        elif call.unread is None:
+            call.unread = Unread(queued, now)
+        elif call.unread.for_s(queued, now) >= self._limits.unread_s:
+            log.warning("stream ended peer=%s path=%s: nobody reads it", self.peer(), call.path)
+            self._codec.reset(stream_id, ENHANCE_YOUR_CALM)
+            call.lost()
+            self._drained(call)
 
     def _drained(self, call: Call) -> None:
         if call.over:

@@ -3,8 +3,9 @@ client has no more than its share of that.
 
 A client is whoever its connections have proven to be, or an address where they have proven nothing;
 how many connections it has changes nothing. What has no time waits in its client's line, and the
-clients that wait take turns. Who reads nothing of what it was told is not heard either. Knows
-neither the loop nor a clock: both are given.
+clients that wait take turns. Who does not read what it was told is not heard either: connections
+that have something to read, and all of the client where it is very much. Knows neither the loop nor
+a clock: both are given.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ ALL_S: Final = 0.020
 """... and for what all of them say."""
 MESSAGE_S: Final = 0.00025
 """What a message is taken to cost at least: its handler may wait before the work is done."""
+JAM: Final = 2
+"""So many times what a client may have waiting to be read, where some of it is read."""
 
 
 class Waiter(Protocol):
@@ -116,17 +119,19 @@ class Turns:
 
 class Client:
     """members: its connections. in_line: some of its calls wait for their turns. crowded: more of
-    what it was told waits to be read than one client may have waiting."""
+    what it was told waits to be read than one client may have waiting: connections that have read
+    all go on. jammed: JAM times as much, and none does."""
 
     __slots__ = (
         "_left_s", "_line", "_max_queued", "_queued", "_serving", "_turn", "_turns", "crowded",
-        "in_line", "members", "name",
+        "in_line", "jammed", "members", "name",
     )  # fmt: skip
 
     def __init__(self, turns: Turns, name: str, max_queued_bytes: int) -> None:
         self.name = name
         self.members: dict[Member, None] = {}
         self.crowded = False
+        self.jammed = False
         self.in_line = False
         self._turns = turns
         self._turn = turns.number
@@ -149,11 +154,22 @@ class Client:
         if not self.members:
             self._turns.forget(self)
 
+    def hand_over(self, member: Member, name: str) -> Client:
+        """Whose connection it is from now on; what waits of it waits there."""
+        to = self._turns.client(name, member)
+        if to is not self:
+            self.leave(member)
+            if self._line or self.crowded:
+                gone = set(member.waiters())
+                self._line = deque(one for one in self._line if one not in gone)
+                to.wake(member)
+        return to
+
     # ------------------------------------------------------------------ time
 
     def has_time(self) -> bool:
         """In this turn, for another message; whoever waits already comes first."""
-        if self.crowded or (self._line and not self._serving):
+        if self.jammed or (self._line and not self._serving):
             return False
         return self._left() > 0 and self._turns.left_s > 0
 
@@ -174,7 +190,7 @@ class Client:
         self._line_up()
 
     def _line_up(self) -> None:
-        if self._line and not self.in_line and not self.crowded:
+        if self._line and not self.in_line and not self.jammed:
             self.in_line = True
             self._turns.line_up(self)
 
@@ -183,18 +199,35 @@ class Client:
         self._serving = True
         try:
             for _ in range(len(self._line)):
-                if not self.has_time():
+                if not self._line or not self.has_time():
                     break
-                self._line.popleft().go_on()
+                self._serve(self._line.popleft())
         finally:
             self._serving = False
-            self.in_line = bool(self._line) and not self.crowded
+            self.in_line = bool(self._line) and not self.jammed
+
+    def _serve(self, call: Waiter) -> None:
+        """Whatever it raises is its own affair: others have their turns."""
+        try:
+            call.go_on()
+        except Exception:
+            log.exception("a turn failed client=%s", self.name)
 
     # ------------------------------------------------------------------ what it does not read
+
+    def holds_up(self, queued: int) -> bool:
+        """Whether a connection with so many bytes to read is told no more for now."""
+        return self.jammed or (self.crowded and queued > 0)
 
     def queue(self, more: int) -> None:
         """Bytes that wait to be read, more or fewer than before."""
         self._queued += more
+        if more > 0:
+            self._fill()
+        elif self.crowded:
+            self._empty()
+
+    def _fill(self) -> None:
         if not self.crowded and self._queued > self._max_queued:
             self.crowded = True
             log.warning(
@@ -202,10 +235,23 @@ class Client:
                 self.name,
                 self._queued,
             )
-        elif self.crowded and self._queued * 2 <= self._max_queued:
-            self.crowded = False
+        self.jammed = self.jammed or self._queued > JAM * self._max_queued
+
+    def _empty(self) -> None:
+        was_jammed = self.jammed
+        self.jammed = was_jammed and self._queued > self._max_queued
+        self.crowded = self._queued * 2 > self._max_queued
+        if was_jammed != self.jammed or not self.crowded:
             for member in self.members:
-                for call in member.waiters():
-                    call.roomy = True
-                    self._line.append(call)
+                self._wake(member)
             self._line_up()
+
+    def wake(self, member: Member) -> None:
+        """There is room for what its calls say."""
+        self._wake(member)
+        self._line_up()
+
+    def _wake(self, member: Member) -> None:
+        for call in member.waiters():
+            call.roomy = True
+            self._line.append(call)

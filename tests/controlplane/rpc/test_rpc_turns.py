@@ -32,6 +32,7 @@ class Call:
         self.roomy = False
         self.client, self.name, self.log, self.cost_s = client, name, log, cost_s
         self.messages = 0
+        self.connection = Connection()
 
     def come(self, messages: int = 1) -> None:
         self.messages += messages
@@ -48,6 +49,11 @@ class Call:
             self.messages -= 1
             self.log.append(self.name)
             self.client.spend(self.cost_s)
+
+
+class Refuses(list[str]):
+    def append(self, one: str, /) -> None:
+        raise ValueError(one)
 
 
 class Connection:
@@ -67,6 +73,7 @@ class Clients:
     def call(self, client: str, name: str, cost_s: float = TURN_S) -> Call:
         connection = Connection()
         made = Call(self.turns.client(client, connection), name, self.log, cost_s)
+        made.connection = connection
         connection.calls.append(made)
         return made
 
@@ -131,14 +138,62 @@ def test_who_does_not_read_is_not_heard(clients: Clients, caplog: pytest.LogCapt
     assert not caplog.text
     call.client.queue(1)
     assert "client=a does not read: 1001 bytes" in caplog.text
+    clients.turn()
+    call.client.queue(1000)
     call.come()
     other.come()
     assert [clients.turn() for _ in range(2)] == ["", ""]
-    call.client.queue(-400)
+    call.client.queue(-1000)
     assert clients.turn() == ""
-    call.client.queue(-101)
+    call.client.queue(-1)
     assert clients.turn() == "a has room a"
     assert clients.turn() == "other has room other"
+
+
+def test_in_a_crowd_those_go_on_who_have_read_all(clients: Clients) -> None:
+    call, other = clients.call("a", "a"), clients.call("a", "other")
+    client = call.client
+    assert not client.holds_up(1000)
+    client.queue(1001)
+    assert client.holds_up(1) and not client.holds_up(0)
+    other.come()
+    assert clients.log == ["other"]
+    clients.turn()
+    client.queue(-500)
+    assert client.holds_up(1)
+    client.queue(-1)
+    assert not client.holds_up(1)
+    assert clients.turn() == "a has room other has room"
+    client.queue(1501)
+    assert client.holds_up(0)
+
+
+def test_a_turn_that_fails_takes_nobody_out_of_the_line(
+    clients: Clients, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad, good = clients.call("a", "bad"), clients.call("a", "good")
+    bad.come()
+    bad.log = Refuses()
+    bad.come()
+    good.come()
+    assert clients.turn() == "good"
+    assert "a turn failed client=a" in caplog.text
+    good.come(2)
+    assert [clients.turn() for _ in range(2)] == ["good", "good"]
+
+
+def test_who_is_known_at_last_waits_among_his_own(clients: Clients) -> None:
+    """And no longer for strangers of the same address."""
+    stranger, known = clients.call("address", "stranger"), clients.call("address", "known")
+    stranger.come(9)
+    known.come()
+    known.client = stranger.client.hand_over(known.connection, "somebody")
+    assert clients.turn() == "stranger known has room known"
+    stranger.client.queue(3000)
+    known.come()
+    assert clients.turn() == "known"
+    assert clients.turn() == ""
+    assert known.client.hand_over(known.connection, "somebody") is known.client
 
 
 def test_a_client_is_forgotten_with_its_last_connection(clients: Clients) -> None:

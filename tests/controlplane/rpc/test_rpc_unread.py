@@ -80,6 +80,31 @@ async def test_what_one_client_has_waiting_is_bounded_over_its_connections() -> 
             client.close()
 
 
+async def test_in_a_crowd_a_neighbour_that_reads_is_heard() -> None:
+    """A stranger's behind the same NAT: it may want its first certificate."""
+    limits = replace(DEFAULT_LIMITS, max_queued_bytes=1000)
+    async with serving(limits) as (echo, port, _server):
+        greedy, other = [Raw(*await asyncio.open_connection("127.0.0.1", port)) for _ in range(2)]
+        await shut(greedy)
+        streams = [ask(greedy, "One", b"x" * 1500)]
+        await greedy.until(h2.events.ResponseReceived)
+        streams.append(ask(greedy, "One", b"waits"))
+        greedy.h2.ping(b"12345678")
+        greedy.send()
+        await greedy.until(h2.events.PingAckReceived)
+        assert await other.one(b"heard") == framed(b"heard")
+        assert len(echo.contexts) == 2
+        for stream in streams:
+            greedy.h2.increment_flow_control_window(3000, stream)
+        greedy.send()
+        for stream in streams:
+            event = await greedy.until(h2.events.StreamEnded)
+            assert isinstance(event, h2.events.StreamEnded)
+            assert event.stream_id == stream
+        for client in (greedy, other):
+            client.close()
+
+
 async def test_a_client_that_goes_leaves_room_for_its_others() -> None:
     limits = replace(DEFAULT_LIMITS, max_queued_bytes=1000)
     async with serving(limits) as (_, port, _server):
