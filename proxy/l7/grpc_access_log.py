@@ -21,6 +21,7 @@ Entry = Callable[["Logged"], bytes]
 class Batches(Protocol):
     """Where entries go."""
 
+    def has_room(self) -> bool: ...
     def take(self, entry: bytes) -> None: ...
 
 
@@ -47,5 +48,5 @@ class GrpcAccessLogger:
         self._batches = batches
 
     def __call__(self, stream: Logged) -> None:
-        if self._wants is None or self._wants(stream):
+        if (self._wants is None or self._wants(stream)) and self._batches.has_room():
             self._batches.take(self._entry(stream))

@@ -64,12 +64,18 @@ class LogBatches:
         self._flushed = stats.counter(f"{PREFIX}grpc_entries_flushed")
         self._refused = stats.counter(f"{PREFIX}grpc_entries_flush_failed")
 
+    def has_room(self) -> bool:
+        """For one more entry; one that has none is dropped, and need not be made."""
+        if self._bytes < self._limit_bytes:
+            return True
+        self._flush()
+        if self._bytes < self._limit_bytes:
+            return True
+        self._dropped.value += 1
+        return False
+
     def take(self, entry: bytes) -> None:
-        if self._bytes >= self._limit_bytes:
-            self._flush()
-            if self._bytes >= self._limit_bytes:
-                self._dropped.value += 1
-                return
+        """Where it `has_room`."""
         if self._counts:
             self._written.value += 1
         self._entries.append(data(_ENTRY, entry))

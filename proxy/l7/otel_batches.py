@@ -53,10 +53,15 @@ class OtelBatches:
         self._written = stats.counter(f"{prefix}logs_written")
         self._dropped = stats.counter(f"{prefix}logs_dropped")
 
+    def has_room(self) -> bool:
+        """For one more entry; one that has none is dropped, and need not be made."""
+        if self._bytes < MAX_WAITING_BYTES:
+            return True
+        self._dropped.value += 1
+        return False
+
     def take(self, entry: bytes) -> None:
-        if self._bytes >= MAX_WAITING_BYTES:
-            self._dropped.value += 1
-            return
+        """Where it `has_room`."""
         self._entries.append(data(_RECORD, entry))
         self._bytes += len(entry)
         if self._bytes >= self._config.buffer_bytes:

@@ -52,7 +52,8 @@ class Batched:
 
     def take(self, count: int = 1) -> None:
         for _ in range(count):
-            self.batches.take(ENTRY)
+            if self.batches.has_room():
+                self.batches.take(ENTRY)
 
     def run_out(self) -> None:
         timers, self.timers = self.timers, []

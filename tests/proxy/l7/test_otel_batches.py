@@ -41,7 +41,8 @@ class Batched:
 
     def take(self, count: int) -> None:
         for _ in range(count):
-            self.batches.take(RECORD)
+            if self.batches.has_room():
+                self.batches.take(RECORD)
 
     def counts(self) -> tuple[int, int]:
         names = ("logs_written", "logs_dropped")
