@@ -16,7 +16,7 @@ import pytest
 
 from proxy.config import model
 from proxy.tasks import spawn
-from proxy.tls import kept, ocsp, openssl, session, told, verify
+from proxy.tls import ders, kept, ocsp, openssl, session, told, verify
 from proxy.tls.contexts import ClientTls, client_context, server_context
 from proxy.tls.failure import TlsFailed
 from proxy.tls.handshake import Handshake
@@ -29,7 +29,7 @@ from tests.support.tls import accepting, certificate, connected_to, python_clien
 ROOT = Authority()
 SERVER = ROOT.issue(dns=("server.test",))
 CLIENT = ROOT.issue(uris=("spiffe://td/client",))
-USERS_OF_OPENSSL = (kept, ocsp, openssl, session, told, verify)
+USERS_OF_OPENSSL = (ders, kept, ocsp, openssl, session, told, verify)
 BIG = bytes(range(256)) * 8192  # 2 MiB, of which no two neighbours are the same
 
 
