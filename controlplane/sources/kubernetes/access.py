@@ -128,7 +128,10 @@ class KubeconfigAccess:
                 self.tls = _tls(made)
                 kube_config._cleanup_temp_files()
         except Exception as error:  # of many types: the library's, YAML's, OpenSSL's, a program's
-            raise SourceError(f"the kubeconfig {self._path}: {error}") from None
+            known, why = _contexts(self._path), str(error)
+            if known and self._context and self._context not in known:
+                why = f"no context {self._context!r}; it has {', '.join(known)}"
+            raise SourceError(f"the kubeconfig {self._path}: {why}") from None
         self.server, self.proxy = made.host.rstrip("/"), made.proxy or None
         self.tls_server_name = made.tls_server_name or None
         self._authorization = made.api_key.get("BearerToken", "").strip()
@@ -154,6 +157,17 @@ class KubeconfigAccess:
             self._read_at = self._clock()
             return False
         return True
+
+
+def _contexts(path: str) -> list[str]:
+    """Their names; none where it can't be read so far."""
+    from kubernetes_asyncio import config
+
+    try:
+        found, _ = config.list_kube_config_contexts(path)
+        return [str(one["name"]) for one in found]
+    except Exception:  # what is wrong with it, loading it says
+        return []
 
 
 def _exists(paths: str) -> bool:

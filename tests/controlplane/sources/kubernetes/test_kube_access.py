@@ -140,6 +140,12 @@ async def test_a_bad_kubeconfig_is_one_line(tmp_path: Path, text: str, says: str
         await KubeconfigAccess(str(tmp_path / "c"), "").load()
 
 
+async def test_a_context_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
+    path = write(tmp_path / "c", {"token": "t1"})
+    with pytest.raises(SourceError, match=r"c: no context 'nope'; it has fake, bare$"):
+        await KubeconfigAccess(path, "nope").load()
+
+
 async def test_no_kubeconfig_says_how_to_name_one(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="name one with --kubeconfig"):
         await KubeconfigAccess(f"{tmp_path}/a:{tmp_path}/b", "").load()
