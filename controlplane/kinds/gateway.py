@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal, Protocol
+from typing import Literal
 
 from controlplane.kinds.decoders import (
     LABELS,
@@ -16,25 +16,18 @@ from controlplane.kinds.decoders import (
     text,
 )
 from controlplane.kinds.objects import Object
-from controlplane.kinds.schema import Record, names, notes, obj, optional, record, required
+from controlplane.kinds.schema import Record, notes, obj, optional, record, required
+from controlplane.kinds.server_tls import ServerTlsSettings
 from controlplane.kinds.service_entry import NETWORKING, PROTOCOLS
 
 TLS_PROTOCOLS = ("HTTPS", "TLS")
 FILES_NEEDED = ("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL")
-CIPHERS = names(
-    "ECDHE-ECDSA-AES128-GCM-SHA256 ECDHE-RSA-AES128-GCM-SHA256 ECDHE-ECDSA-AES256-GCM-SHA384 "
-    "ECDHE-RSA-AES256-GCM-SHA384 ECDHE-ECDSA-CHACHA20-POLY1305 ECDHE-RSA-CHACHA20-POLY1305 "
-    "ECDHE-ECDSA-AES128-SHA ECDHE-RSA-AES128-SHA ECDHE-ECDSA-AES256-SHA ECDHE-RSA-AES256-SHA "
-    "AES128-GCM-SHA256 AES256-GCM-SHA384 AES128-SHA AES256-SHA DES-CBC3-SHA"
-)
 Mode = Literal[
     "PASSTHROUGH", "SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "AUTO_PASSTHROUGH", "ISTIO_MUTUAL"
 ]
-Version = Literal["TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"]
 _MODE = enum(
     "PASSTHROUGH", "SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "AUTO_PASSTHROUGH", "ISTIO_MUTUAL"
 )
-VERSION = enum("TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3")
 _SERVER_HOST = matching(
     r"((\*|\.|[a-z0-9]([-a-z0-9]*[a-z0-9])?)/)?"
     r"(\*|(\*\.)?[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9_])?)*\.?)",
@@ -52,32 +45,12 @@ class GatewayPort(Record):
 
 
 @record
-class ServerCertificate(Record):
-    """One of several pairs of files."""
-
-    server_certificate: str = required(text)
-    private_key: str = required(text)
-    ca_certificates: str = optional(text, "")
-
-
-@record
-class ServerTls(Record):
+class ServerTls(ServerTlsSettings):
     https_redirect: bool = optional(boolean, False)
     mode: Mode = optional(_MODE, "PASSTHROUGH")
-    server_certificate: str = optional(text, "")
-    private_key: str = optional(text, "")
-    ca_certificates: str = optional(text, "")
-    ca_crl: str = optional(text, "")
     credential_name: str = optional(text, "")
     credential_names: tuple[str, ...] = optional(list_of(text), ())
     ca_cert_credential_name: str = optional(text, "")
-    tls_certificates: tuple[ServerCertificate, ...] = optional(list_of(obj(ServerCertificate)), ())
-    subject_alt_names: tuple[str, ...] = optional(list_of(text), ())
-    verify_certificate_spki: tuple[str, ...] = optional(list_of(text), ())
-    verify_certificate_hash: tuple[str, ...] = optional(list_of(text), ())
-    min_protocol_version: Version = optional(VERSION, "TLS_AUTO")
-    max_protocol_version: Version = optional(VERSION, "TLS_AUTO")
-    cipher_suites: tuple[str, ...] = optional(list_of(text), ())
 
     @property
     def credentials(self) -> tuple[str, ...]:
@@ -98,7 +71,7 @@ class ServerTls(Record):
             yield from self._file_faults()
         if self.mode == "ISTIO_MUTUAL" and (self._files() or self.credentials):
             yield "mode", "ISTIO_MUTUAL uses the mesh's certificates; name none"
-        yield from limit_faults(self)
+        yield from ServerTlsSettings.check(self)
 
     def _files(self) -> bool:
         single = self.server_certificate or self.private_key or self.ca_certificates
@@ -115,31 +88,6 @@ class ServerTls(Record):
             self.ca_certificates or self.ca_cert_credential_name
         ):
             yield "caCertificates", f"is required, or credentialName, when mode is {self.mode}"
-
-
-class Limited(Protocol):
-    """What says versions and ciphers."""
-
-    @property
-    def min_protocol_version(self) -> Version: ...
-    @property
-    def max_protocol_version(self) -> Version: ...
-    @property
-    def cipher_suites(self) -> tuple[str, ...]: ...
-
-
-def limit_faults(settings: Limited) -> Iterator[tuple[str, str]]:
-    known = "|".join(sorted(CIPHERS))
-    for index, cipher in enumerate(settings.cipher_suites):
-        if cipher not in CIPHERS:
-            yield f"cipherSuites[{index}]", f"no cipher suite {cipher!r}; expected {known}"
-    lowest, highest = _order(settings.min_protocol_version), _order(settings.max_protocol_version)
-    if lowest and highest and lowest > highest:
-        yield "minProtocolVersion", "is higher than maxProtocolVersion"
-
-
-def _order(version: str) -> int:
-    return {"TLSV1_0": 1, "TLSV1_1": 2, "TLSV1_2": 3, "TLSV1_3": 4}.get(version, 0)
 
 
 @record

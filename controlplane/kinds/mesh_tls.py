@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 from controlplane.kinds.decoders import enum, list_of, text
-from controlplane.kinds.gateway import CIPHERS
 from controlplane.kinds.schema import Record, optional, record
+from controlplane.kinds.server_tls import CIPHERS
 
 CURVES = ("P-256", "P-384", "P-521", "X25519", "X25519MLKEM768")
 """Those that Envoy and Weft's proxies know."""

@@ -16,7 +16,6 @@ from controlplane.kinds.decoders import (
     optional_label,
     text,
 )
-from controlplane.kinds.gateway import VERSION, ServerCertificate, Version, limit_faults
 from controlplane.kinds.http_destination import Destination
 from controlplane.kinds.objects import Object
 from controlplane.kinds.schema import (
@@ -29,6 +28,7 @@ from controlplane.kinds.schema import (
     record,
     required,
 )
+from controlplane.kinds.server_tls import ServerTlsSettings
 from controlplane.kinds.service_entry import NETWORKING, PROTOCOLS, UNIX, LabelSelector
 from controlplane.kinds.yaml_nodes import Node
 
@@ -65,7 +65,7 @@ class SidecarPort(Record):
 
 
 @record
-class IngressTls(Record):
+class IngressTls(ServerTlsSettings):
     """Istio's ServerTLSSettings, as far as a sidecar may have them."""
 
     UNSUPPORTED = names(
@@ -74,17 +74,6 @@ class IngressTls(Record):
     mode: Literal["SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "PASSTHROUGH"] = optional(
         enum("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "PASSTHROUGH"), "PASSTHROUGH"
     )
-    server_certificate: str = optional(text, "")
-    private_key: str = optional(text, "")
-    ca_certificates: str = optional(text, "")
-    ca_crl: str = optional(text, "")
-    tls_certificates: tuple[ServerCertificate, ...] = optional(list_of(obj(ServerCertificate)), ())
-    subject_alt_names: tuple[str, ...] = optional(list_of(text), ())
-    verify_certificate_spki: tuple[str, ...] = optional(list_of(text), ())
-    verify_certificate_hash: tuple[str, ...] = optional(list_of(text), ())
-    min_protocol_version: Version = optional(VERSION, "TLS_AUTO")
-    max_protocol_version: Version = optional(VERSION, "TLS_AUTO")
-    cipher_suites: tuple[str, ...] = optional(list_of(text), ())
 
     @property
     def files(self) -> tuple[tuple[str, str], ...]:
@@ -93,7 +82,7 @@ class IngressTls(Record):
         return tuple(several) or ((self.server_certificate, self.private_key),)
 
     def check(self) -> Iterator[tuple[str, str]]:
-        yield from limit_faults(self)
+        yield from ServerTlsSettings.check(self)
         files: dict[str, str] = {}
         if not self.tls_certificates:
             files = {"serverCertificate": self.server_certificate, "privateKey": self.private_key}
