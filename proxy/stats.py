@@ -133,17 +133,21 @@ class Histogram:
         return 0.0
 
     def fold(self) -> None:
-        """One sort and a bisection per bucket, however many notes there are."""
-        notes = self._notes
+        """A bisection per note, or where they are many one sort and a bisection per bucket."""
+        notes, counts = self._notes, self._counts
         if not notes:
             return
-        notes.sort()
-        below = 0
-        for at, edge in enumerate(BUCKETS):
-            upto = bisect_right(notes, edge)
-            self._counts[at] += upto - below
-            below = upto
-        self._counts[-1] += len(notes) - below
+        if len(notes) < len(BUCKETS):
+            for note in notes:
+                counts[bisect_left(BUCKETS, note)] += 1
+        else:
+            notes.sort()
+            below = 0
+            for at, edge in enumerate(BUCKETS):
+                upto = bisect_right(notes, edge)
+                counts[at] += upto - below
+                below = upto
+            counts[-1] += len(notes) - below
         self._count += len(notes)
         self._total += sum(notes)
         notes.clear()

@@ -86,6 +86,17 @@ class TestHistogram:
         histogram.fold()
         assert (histogram.count, histogram.total, sum(histogram.counts)) == (4, 10.0, 4)
 
+    def test_few_and_many_are_sorted_alike(self) -> None:
+        around = [edge + by for edge in BUCKETS for by in (-0.25, 0, 0.25)] + [BUCKETS[-1] * 2]
+        few, many = Histogram(), Histogram()
+        for value in around:
+            few.record(value)
+            few.fold()
+            many.record(value)
+        assert few.counts == many.counts
+        assert sum(few.counts) == many.count == len(around)
+        assert few.counts[-1] == 2
+
     @pytest.mark.parametrize("share", [0.0, 0.5, 0.99, 1.0])
     def test_empty(self, share: float) -> None:
         assert Histogram().quantile(share) == 0.0
