@@ -34,7 +34,14 @@ from certs.files import read_public, read_secret, sync_directory
 from certs.keys import PrivateKey, key_from_pem
 from certs.path import check_path_at
 from certs.rotation import Phase, State
-from certs.x509 import Certificate, chain_from_pem, fingerprint, matches_key, public_key
+from certs.x509 import (
+    Certificate,
+    chain_from_pem,
+    fingerprint,
+    matches_key,
+    public_key,
+    validity,
+)
 
 ROOT_PEM = "root.pem"
 CA_FOLDER = "ca"
@@ -266,9 +273,10 @@ def _check_validity(state_dir: Path, stored: StoredAuthority, now: float) -> Non
     try:
         check_path_at(stored.authority.path, now)
     except CertificateError as error:
+        over = any(validity(one)[1] < now for one in stored.authority.path)
+        hint = " (a new authority: weft ca rotate)" if over else ""
         raise CertificateError(
-            f"{state_dir / CA_FOLDER / stored.authority.id}: {error} "
-            "(a new authority: weft ca rotate)"
+            f"{state_dir / CA_FOLDER / stored.authority.id}: {error}{hint}"
         ) from error
 
 

@@ -249,7 +249,13 @@ def _named(what: str) -> str:
     """As it is kept; a serial number may be given as others print it (0x, colons, capitals)."""
     text = what.strip()
     if text.startswith("spiffe://"):
-        return str(SpiffeId.parse(text))
+        identity = SpiffeId.parse(text)
+        if not identity.path:
+            raise CertificateError(
+                f"{text} is a trust domain, which no workload has for an identity: name the "
+                "identities (a foreign domain: take its ClusterFederatedTrustDomain out)"
+            )
+        return str(identity)
     serial = text.lower().removeprefix("0x").replace(":", "").lstrip("0")
     if not _SERIAL.fullmatch(serial):
         raise CertificateError(

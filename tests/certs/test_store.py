@@ -298,6 +298,12 @@ def test_an_expired_root_is_refused(tmp_path: Path) -> None:
     assert load_store(tmp_path, None).authority.trust_domain == "td"
 
 
+def test_a_clock_that_is_behind_asks_for_no_new_authority(tmp_path: Path) -> None:
+    open_store(tmp_path, "td", NOW)
+    with pytest.raises(CertificateError, match="not valid before .*: check the clock$"):
+        open_store(tmp_path, "td", NOW - 3600)
+
+
 def test_loading_makes_nothing(tmp_path: Path) -> None:
     with pytest.raises(CertificateError, match="has no certificate authority"):
         load_store(tmp_path, NOW)

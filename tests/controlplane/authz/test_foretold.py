@@ -29,7 +29,7 @@ from proxy.http.path import canonical
 from tests.support.filters import FakeStream
 
 IDENTITIES = ("td/ns/a/sa/one", "td/ns/a-b/sa/two", "other.td/ns/b/sa/one", "td.evil/ns/a/sa/x/y")
-PATHS = ("/a", "/a/b", "/a//b", "/a/..;x/b", "/a%2fb", "/%61/b.css", "/A", "/a|b", "/a\\b?/c")
+PATHS = ("/a", "/b", "/a/b", "/a//b", "/a/..;x/b", "/a%2fb", "/%61/b.css", "/a|b", "/a\\b?/c")
 RANGES = ("127.0.0.0/8", "10.1.2.3", "::/0", "::ffff:10.0.0.0/104", "2001:db8::/32", "0.0.0.0/0")
 ADDRESSES = ("127.0.0.1", "10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1")
 HOSTS = ("a.test", "A.test:80", "b.a.test")
@@ -68,7 +68,7 @@ class Chance:
         )
         operation = self._some(
             {
-                "paths": lambda: self.pick((self._glob(PATHS), "/{*}/b", "/{**}")),
+                "paths": lambda: self.pick((self._glob(PATHS), "/b", "/{*}/b")),
                 "hosts": lambda: self._glob(HOSTS),
                 "methods": lambda: self._glob(("GET", "PUT")),
             }

@@ -240,7 +240,9 @@ def test_they_are_kept_over_a_restart(ca: Ca) -> None:
     assert again.why(leaf)
 
 
-@pytest.mark.parametrize("what", ["", "cart", "0x", "xyz", "spiffe://", "1" * 41, "spiffe://a b/c"])
+@pytest.mark.parametrize(
+    "what", ["", "cart", "0x", "xyz", "spiffe://", "1" * 41, "spiffe://a b/c", "spiffe://td"]
+)
 def test_what_is_neither_is_refused(ca: Ca, what: str) -> None:
     with pytest.raises(CertificateError):
         ca.revocations.revoke(what, "")
