@@ -65,8 +65,8 @@ class FakeStream:
         for one in (first, DeltaDiscoveryRequest(type_url=LDS), wanted):
             self.requests.put_nowait(one.SerializeToString())
 
-    def send(self, data: bytes) -> None:
-        response = DeltaDiscoveryResponse.FromString(data)
+    def send_parts(self, parts: tuple[bytes, ...]) -> None:
+        response = DeltaDiscoveryResponse.FromString(b"".join(parts))
         answer = DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
         self.requests.put_nowait(answer.SerializeToString())
         self.answers += 1
@@ -77,6 +77,9 @@ class FakeStream:
     async def each(self, take: Callable[[bytes], None]) -> None:
         while True:
             take(await self.requests.get())
+
+    def when_drained(self, tell: Callable[[], None]) -> None:
+        tell()
 
     def peer(self) -> str:
         return "fake"

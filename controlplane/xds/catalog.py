@@ -259,6 +259,8 @@ class Catalog:
     def prepare(self) -> Iterator[None]:
         """Makes, a little at a time, what the first client on demand of a namespace would wait for;
         what can't be made is told when somebody asks."""
+        self.directory.look()
+        yield
         for service in self.common:
             if is_alike(service):
                 for port in routes.tcp_ports(service):

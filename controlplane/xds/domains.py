@@ -89,6 +89,8 @@ class Directory:
     """Of all services that there are now."""
 
     def __init__(self) -> None:
+        self._services: tuple[Service, ...] = ()
+        self._is_due = False
         self._names: Column[_Names] = Column()
         self._known: dict[str, _Names] = {}
         self._wide: Counter[str] = Counter()
@@ -97,9 +99,14 @@ class Directory:
         self._disputes: dict[str, frozenset[str]] = {}
 
     def use(self, services: tuple[Service, ...]) -> None:
-        """These are there now."""
-        before = self._names.values
-        if not self._names.update(services, (), _names):
+        """These are there now; they are looked at when somebody asks."""
+        self._services, self._is_due = services, True
+
+    def look(self) -> None:
+        """At those that are there now."""
+        before, due = self._names.values, self._is_due
+        self._is_due = False
+        if not due or not self._names.update(self._services, (), _names):
             return
         gone, new = differences(before, self._names.values)
         for one in gone:
@@ -120,6 +127,7 @@ class Directory:
 
     def called(self, services: Iterable[Service], namespace: str, last: Called | None) -> Called:
         """services: all that the clients in `namespace` may call, in their order."""
+        self.look()
         disputes = self._disputes.get(namespace)
         if disputes is None:
             disputes = self._disputes[namespace] = self._disputed(namespace)

@@ -54,7 +54,7 @@ def test_routes_are_made_once_and_ahead(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(routes, "proxied", counted)
     names = [f"s{number}" for number in range(3)]
     cache = SnapshotCache(mesh(*(service(name, endpoint(9101)) for name in names)), lambda _: ())
-    assert not made and len(list(cache.prepare())) == len(made) == 3
+    assert not made and len(list(cache.prepare())) > len(made) == 3
     for namespace in ("shop", "other"):
         assert cache.snapshot(node("w", "w", namespace=namespace, on_demand=True)).of(VHDS)
     assert len(made) == 3
