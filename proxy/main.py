@@ -28,7 +28,7 @@ from proxy.compile.clusters import Placement
 from proxy.compile.health import Watches
 from proxy.compile.runtime import Runtime
 from proxy.config import bootstrap as bootstraps
-from proxy.config.model import AccessLog, Bootstrap, Secret, ValidationContext
+from proxy.config.model import AccessLog, Bootstrap, Secret, SocketAddress, ValidationContext
 from proxy.config.positions import BadConfig
 from proxy.config.rejected import Rejected
 from proxy.config.snapshot import Snapshot
@@ -196,7 +196,7 @@ class Proxy:
         await self._first_checks()
         self._check_static()
         self.serving = True
-        log.info("serving; %s", "following a control plane" if self.config.ads else "static")
+        self._tell_where()
         loop.call_later(2.0, _settle_collector)
         await self.stopped.wait()
         self.listeners.close()
@@ -308,6 +308,16 @@ class Proxy:
             return "INITIALIZING"
         self.was_live = True
         return "LIVE"
+
+    def _tell_where(self) -> None:
+        """For whoever has just started it. What a control plane says is at /listeners."""
+        if self.config.ads:
+            log.info("serving; following a control plane")
+            return
+        bound = self.listeners.all_addresses.items()
+        named = ((name, at) for name, found in bound for at in found)
+        places = (f"{name} on {SocketAddress(*at) if at[1] else at[0]}" for name, at in named)
+        log.info("serving; static: %s", ", ".join(places) or "no listener")
 
     def _drain(self, inbound_only: bool, graceful: bool) -> None:
         """`/drain_listeners`: answers end their connections; not graceful: and nobody gets in."""

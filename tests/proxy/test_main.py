@@ -205,6 +205,8 @@ class TestItCanNot:
 
 
 def test_it_says_when_it_serves(tmp_path: Path) -> None:
-    with weft_proxy(bootstrap(free_port(), 1), tmp_path) as proxy:
+    port = free_port()
+    with weft_proxy(bootstrap(port, 1), tmp_path) as proxy:
         assert isinstance(proxy, ProxyProcess)
-        eventually(lambda: "serving; static" in proxy.log, what="says that it serves")
+        where = f"serving; static: in on 127.0.0.1:{port}"
+        eventually(lambda: where in proxy.log, what="says that it serves, and where")
