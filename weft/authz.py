@@ -70,13 +70,13 @@ def explain(
     an IP address, or '-' for a client without a certificate.
 
     \b
-    Exit code: 0 allowed, 1 denied, 2 it can't be told, 3 an ext_authz service decides.
+    Exit code: 0 allowed, 1 denied, 2 unknown, 3 an ext_authz service decides.
 
     \b
     Examples:
-      weft authz explain --from frontend --to reviews --method GET --path /reviews/7 mesh/
+      weft authz explain --from frontend --to reviews --path /reviews/7 mesh/
       weft authz explain --from - --to shop/db --port 5432 mesh/
-      weft authz explain --from web --to api --claims '{"iss": "idp", "sub": "ann"}' mesh/
+      weft authz explain --from web --to api --claims '{"iss": "idp"}' mesh/
     """
     from controlplane.authz.command import Question, run
 

@@ -88,7 +88,7 @@ def ca() -> None:
 
     \b
       weft ca show                 who signs, what is trusted, until when
-      weft ca doctor               every certificate: what depends on it, what breaks when
+      weft ca doctor               every certificate: what ends and breaks when
       weft ca rotate               a new root without an interruption
       weft ca init --from cacerts  begin with your own authority
       weft ca sign default/cart    a certificate by hand
@@ -119,7 +119,7 @@ def init(
 
     \b
     Examples:
-      weft ca init --state-dir /var/lib/weft --from /etc/cacerts --trust-domain corp.example
+      weft ca init --state-dir state --from cacerts --trust-domain corp.example
       weft ca init --state-dir /var/lib/weft --root-dir /media/stick/root
     """
     from certs import cli
@@ -170,7 +170,7 @@ def sign(
     \b
     Examples:
       weft ca sign default/cart --out certs-of-cart
-      weft ca sign spiffe://cluster.local/ns/default/sa/cart --csr cart.csr --ttl 7d > cart.pem
+      weft ca sign default/cart --csr cart.csr --ttl 7d > cart.pem
     """
     from certs import cli
 
@@ -292,7 +292,7 @@ def rotate(
     Examples:
       weft ca rotate --rehearse
       weft ca rotate
-      weft ca rotate --root-dir /media/stick/root      another intermediate of the same root
+      weft ca rotate --root-dir /media/stick/root     another intermediate of it
     """
     secrets = _Passphrases(passphrase, state_passphrase)
     what = _Rotation(state_dir, source, root_dir, secrets, abort, status, rehearse)

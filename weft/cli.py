@@ -80,15 +80,15 @@ def weft() -> None:
       weft run --service messenger -- python messenger.py
                                         one more process in it
       weft status                       how it is
-      weft check mesh/                  what is wrong with YAML; nothing runs for it
-      weft apply -f route.yaml --wait   change it, and know when every proxy has it
+      weft check mesh/                  what is wrong with YAML, before it runs
+      weft apply -f route.yaml --wait   change it, until every proxy has it
       weft get vs                       what is in force, and where it comes from
       weft proxy -c envoy.yaml          the proxy alone, with an Envoy bootstrap
       weft controlplane --config DIR    the control plane alone
       weft ca show                      its certificate authority
       weft token create shop/cart       let a workload of another machine in
       weft authz explain                who may do what, and why not
-      weft ca doctor                    which certificate ends when, and what breaks then
+      weft ca doctor                    which certificate ends when
     """
 
 
@@ -124,7 +124,7 @@ def up(
     \b
     Examples:
       weft up examples/postcard
-      weft up examples/postcard --check        in CI: exit 0 if every service answers
+      weft up examples/postcard --check    in CI: exit 0 if every service answers
       weft up shop --port 9000 --state-dir .weft-shop
     """
     from weft import up as laptop
@@ -181,7 +181,7 @@ def run(
 
     \b
     Examples:
-      weft run --service messenger --version v2 -- python messenger.py --version v2
+      weft run --service messenger --version v2 -- python messenger.py v2
       weft run --service cart --port 3000 -- npm start
       weft run --service greeter --grpc -- python greeter.py
     """
@@ -236,8 +236,8 @@ def proxy(
     \b
     Examples:
       weft proxy -c envoy.yaml
-      weft proxy -c bootstrap.yaml --ca-address localhost:15010 --ca-root root.pem \\
-                 --join-token-file token --state-dir /var/lib/weft
+      weft proxy -c bootstrap.yaml --ca-address localhost:15010 \\
+                 --ca-root root.pem --join-token-file token --state-dir state
     """
     from proxy.main import ProxyOptions, run
 
@@ -390,7 +390,7 @@ def controlplane(**options: Any) -> None:
       weft controlplane --config mesh --state-dir /var/lib/weft --host 0.0.0.0
       weft controlplane --kubernetes --state-dir /var/lib/weft --host 0.0.0.0
       weft controlplane --store etcd://etcd.example/weft --store-ca ca.pem \\
-                        --state-passphrase-file pass --state-dir /var/lib/weft --host 0.0.0.0
+                        --state-passphrase-file pass --state-dir /var/lib/weft
     """
     gc.disable()  # what is imported stays, and to look through it is a tenth of a start
     from controlplane.main import ControlPlaneOptions, run
@@ -421,8 +421,9 @@ def grpc_bootstrap(labels: tuple[str, ...], **options: Any) -> None:
 
     \b
     Example:
-      weft grpc-bootstrap /run/cart --control-plane weft.example.org:15012 --root root.pem \\
-                          --workload cart-1 --namespace shop --service-account cart
+      weft grpc-bootstrap /run/cart --control-plane weft.example.org:15012 \\
+                          --root root.pem --workload cart-1 \\
+                          --namespace shop --service-account cart
     """
     from weft.grpc_files import GrpcFiles, write
 

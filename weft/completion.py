@@ -18,7 +18,7 @@ def completion(ctx: click.Context, shell: str) -> None:
 
     \b
     Examples:
-      source <(weft completion bash)                     here; in ~/.bashrc: always
+      source <(weft completion bash)          now; in ~/.bashrc: always
       source <(weft completion zsh)
       weft completion fish > ~/.config/fish/completions/weft.fish
     """

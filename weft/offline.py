@@ -72,7 +72,7 @@ def check(
     turned into what each proxy would get, as a control plane does.
 
     \b
-    Exit code: 0 clean, 1 errors (with --strict warnings, too), 2 nothing to check.
+    Exit code: 0 clean, 1 errors (--strict: or warnings), 2 nothing to check.
 
     \b
     Examples:

@@ -35,7 +35,7 @@ def token() -> None:
 
     \b
       weft token create shop/cart              for one certificate, within an hour
-      weft token create shop/cart --reusable   for a plain Envoy, on each of its streams
+      weft token create shop/cart --reusable   for a plain Envoy, on each stream
       weft token list
       weft token delete 3f1c09a2b7d4
     """

@@ -36,11 +36,15 @@ def test_the_help_names_every_command() -> None:
     assert weft().stdout == result.stdout
 
 
-@pytest.mark.parametrize("command", ["up", "run", "proxy", "controlplane", "ca rotate", "ca sign"])
+@pytest.mark.parametrize(
+    "command",
+    ["up", "run", "proxy", "controlplane", "ca rotate", "ca sign", "check", "authz explain"],
+)
 def test_every_commands_help_has_an_example(command: str) -> None:
     result = weft(*command.split(), "--help")
     assert result.returncode == 0
     assert f"  weft {command} " in result.stdout.partition("Example")[2]
+    assert max(map(len, result.stdout.splitlines())) <= TERMINAL_COLUMNS
 
 
 @pytest.mark.parametrize(
