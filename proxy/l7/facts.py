@@ -5,6 +5,7 @@ Each takes a stream and returns text ('' is missing) or a number. Knows no forma
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from hashlib import sha1, sha256
@@ -41,6 +42,8 @@ FLAG_NAMES: Mapping[str, str] = {
 }  # fmt: skip
 
 FORWARDED_FOR = b"x-forwarded-for"
+_SCOPE = re.compile(r"[0-9]{1,10}")
+_MAX_SCOPE = 0xFFFFFFFF
 Address = tuple[str, int]
 
 
@@ -72,11 +75,18 @@ def _entry(known: bytes, back: int) -> Address | None:
 
 
 def _ip(text: bytes) -> str:
-    """An address in its usual spelling; '' if it is none."""
+    """An address in its usual spelling; '' if it is none. Of scopes (RFC 4007 section 11) only a
+    number counts, as names of interfaces are another machine's."""
+    host, percent, scope = text.decode("latin-1").strip().partition("%")
     try:
-        return str(ip_address(text.decode("latin-1").strip()))
+        address = str(ip_address(host))
     except ValueError:
         return ""
+    if not percent:
+        return address
+    if ":" not in host or _SCOPE.fullmatch(scope) is None or int(scope) > _MAX_SCOPE:
+        return ""
+    return f"{address}%{int(scope)}" if int(scope) else address
 
 
 @lru_cache(1024)

@@ -182,6 +182,12 @@ def test_the_original_path_of_a_rewritten_request() -> None:
         (True, 0, False, "1.1.1.1,10.1.10.23", "10.1.10.23:50000"),
         (True, 1, False, "1.1.1.1,10.1.10.23", "1.1.1.1:0"),
         (True, 1, True, "1.1.1.1", "1.1.1.1:0"),
+        (False, 0, False, "2001:DB8::1%1", "[2001:db8::1%1]:0"),
+        (False, 0, False, "2001:db8::1%007", "[2001:db8::1%7]:0"),
+        (False, 0, False, "2001:db8::1%0", "[2001:db8::1]:0"),
+        (False, 0, False, "2001:db8::1%eth0", "10.1.10.23:50000"),
+        (False, 0, False, "2001:db8::1%9999999999", "10.1.10.23:50000"),
+        (False, 0, False, "10.1.2.3%1", "10.1.10.23:50000"),
     ],
 )
 def test_how_far_x_forwarded_for_is_believed(
