@@ -84,6 +84,7 @@ class Revocations:
         self._all = _load(self._path)
         self._serials: dict[int, float] = {}
         self._of_identities: dict[int, Issued] = {}
+        self._seen: dict[str, Issued] = {}
         self._told = Told()
         self._until = inf
         self._find()
@@ -169,13 +170,17 @@ class Revocations:
 
     def _tell_others(self) -> None:
         if self._shared is not None:
-            self._shared.tell({one.serial: one for one in self._of_identities.values()})
+            seen = self._seen  # first: another thread may be in _find
+            self._shared.tell({one.serial: one for one in self._of_identities.values()}, seen)
 
     def _find(self) -> None:
         """The serial numbers: those that are named, and those of identities."""
         named = [one for one in self._all.values() if _SERIAL.fullmatch(one.what)]
         serials = {int(one.what, 16): one.at for one in named}
-        self._of_identities = dict(self._held_by_revoked(len(named) < len(self._all)))
+        seen = dict(self._shared.certificates) if self._shared is not None else {}
+        any_identity = len(named) < len(self._all)
+        self._of_identities = dict(self._held_by_revoked(any_identity, seen.values()))
+        self._seen = seen
         longest = sorted(self._of_identities.items(), key=lambda item: -item[1].not_after)
         listed = max(len(issuer.listed) for issuer in self._issuers())
         room = max(MAX_LISTED - len(serials) - listed, 0)
@@ -195,11 +200,12 @@ class Revocations:
         self._serials = serials
         self._sign()
 
-    def _held_by_revoked(self, any_identity: bool) -> Iterator[tuple[int, Issued]]:
+    def _held_by_revoked(
+        self, any_identity: bool, others: Iterable[Issued]
+    ) -> Iterator[tuple[int, Issued]]:
         """What is not over yet: what we know already, for the log forgets, and what it has."""
         now = self._clock()
         logged = read_issues(self._issues) if any_identity else ()
-        others = tuple(self._shared.certificates.values()) if self._shared is not None else ()
         for issued in (*self._of_identities.values(), *others, *_of(logged, self._all)):
             if issued.not_after > now and issued.identity in self._all:
                 yield int(issued.serial, 16), issued

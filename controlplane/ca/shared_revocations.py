@@ -101,16 +101,17 @@ class SharedRevocations:
             await self._commit(theirs, self._value)
         await self._pass_on()
 
-    def tell(self, held: Mapping[str, Issued]) -> None:
+    def tell(self, held: Mapping[str, Issued], seen: Mapping[str, Issued]) -> None:
         """From any thread. held: certificates of revoked identities that are not over, by serial
-        number; others need not be known any more."""
+        number. seen: `certificates` when that was found; of these the others need not be known any
+        more. Nothing is said of what another replica has told since."""
         there = dict(self.certificates)
         values: dict[str, bytes | None] = {
             CERTIFICATES + serial: self._seal(CERTIFICATES + serial, asdict(one))
             for serial, one in held.items()
             if serial not in there
         }
-        values |= {CERTIFICATES + serial: None for serial in there if serial not in held}
+        values |= {CERTIFICATES + serial: None for serial in seen if serial not in held}
         if values:
             asyncio.run_coroutine_threadsafe(self._tell(list(values.items())), self._loop)
 

@@ -13,6 +13,7 @@ import pytest
 
 from certs import sealed_box
 from certs.errors import CertificateError
+from certs.issue_log import Issued
 from certs.sealed_box import SealedBox
 from certs.store import open_store
 from controlplane.ca.live import LiveAuthority
@@ -169,6 +170,20 @@ async def test_a_revocation_is_made_by_nobody_who_may_only_write_there(
         assert each.revocations.why_not(WHO)
         assert not each.revocations.why_not(other)
     assert one.shared.certificates == {}
+
+
+async def test_what_was_found_before_a_certificate_came_takes_it_from_nobody(
+    both: tuple[Replica, Replica],
+) -> None:
+    one, two = both
+    first, second = (Issued(serial, WHO, "", NOW + 3600, NOW) for serial in ("ab", "cd"))
+    two.shared.tell({"ab": first}, {})
+    await eventually_async(lambda: "ab" in one.shared.certificates, 60, "the first")
+    one.shared.tell({"cd": second}, {})  # as found before the first came
+    await eventually_async(lambda: "cd" in two.shared.certificates, 60, "the second")
+    assert two.shared.certificates == {"ab": first, "cd": second}
+    one.shared.tell({"cd": second}, dict(one.shared.certificates))
+    await eventually_async(lambda: two.shared.certificates == {"cd": second}, 60, "one is over")
 
 
 @pytest.mark.parametrize("back", [True, False], ids=["an older one", "nothing"])
