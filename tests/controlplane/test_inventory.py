@@ -44,6 +44,16 @@ def test_a_moved_object_keeps_its_newest_place() -> None:
     assert inventory.snapshot().objects[0].position.line == 4
 
 
+def test_a_file_that_is_followed_and_applied_too_is_told_so() -> None:
+    inventory = Inventory()
+    inventory.put(service(source="conf/a.yaml"))
+    inventory.replace(A, [service(source="conf/a.yaml")])
+    (told,) = inventory.snapshot().statuses
+    assert told.message.startswith(
+        "Service default/one is followed there already, and in force; change the file instead: "
+    )
+
+
 def test_the_first_file_stays_in_force_whatever_came_first_in_time() -> None:
     inventory = Inventory()
     inventory.put(service(port=1))
