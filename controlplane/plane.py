@@ -100,27 +100,13 @@ class Plane:
         """say: tells the user a line. passphrase: of the authority's keys on disk."""
         self.options = options
         self._passphrase = passphrase
-        self.authority = LiveAuthority(stored)
-        self._foreign = foreign
-        if foreign is not None:
-            self.authority.trust_also(foreign.bundle)
-        domain = options.trust_domain
-        self.serving = self._serving_certificate()
         self.replicas = replicas
-        shared = replicas.tokens if replicas is not None else None
-        self._tokens = JoinTokens(options.state_dir / TOKENS_FILE, domain, shared)
-        self._issues = IssueLog(options.state_dir / CA_FOLDER)
-        self.revocations = self._revocations()
-        who = self._tokens, open_admin_token(options.state_dir), domain
-        self._authenticator = Authenticator(
-            *who, service_accounts=service_accounts, revoked=self.revocations.why
-        )
+        self._trust(stored, foreign)
+        self._authenticator = self._authenticated_by(service_accounts)
+        domain = options.trust_domain
         self.registry = StatusRegistry(self.connections)
         self.metrics = Metrics(self.connections)
-        ttl_s = options.certificate_ttl_s
-        record = Records(self._issues)
-        allowed = options.allow_sds_keys
-        keys = EnvoySecrets(self.authority, ttl_s, record=record) if allowed else None
+        keys = self._keys_of_others()
         self.federation = self._federated()
         sds = self._sds_secrets(keys)
         cache = SnapshotCache(Mesh(domain), sds, self.revocations.identities)
@@ -133,17 +119,31 @@ class Plane:
         progress = Progress(self.roster, self.authority, keys, sds.root_version)
         self.conductor = self._conductor(progress)
         self.reports, self.doctor = self._doctor(keys, sds, lambda: cache.mesh.credentials)
-        where = (self.roster, partial(self._show, cache), reachable(options.host))
-        own = Rehearsals(
-            *(options.state_dir, *where), gives_keys=allowed, record=record, passphrase=passphrase
-        )
-        self._rehearsals = self._rehearsed(own)
+        self._rehearsals = self._rehearsed(cache)
         self.discovery = self._discovery()
         told = (cache, self.ads, self.registry, self.metrics, say, self.federation, self.discovery)
         self.pipeline = Pipeline(inventory, domain, Outlets(*told, self._refusals), time.time)
         self.memory = MemorySource(inventory, self.pipeline.changed)
         self.mirror = Mirror(store, self.memory, SealedBox(passphrase) if passphrase else None)
         self._objects = self._applied(inventory, store)
+
+    def _trust(self, stored: StoredAuthority, foreign: ForeignIssuer | None) -> None:
+        """Who signs, whom all believe, and who was taken back."""
+        self.authority = LiveAuthority(stored)
+        self._foreign = foreign
+        if foreign is not None:
+            self.authority.trust_also(foreign.bundle)
+        self.serving = self._serving_certificate()
+        self._issues = IssueLog(self.options.state_dir / CA_FOLDER)
+        self.revocations = self._revocations()
+
+    def _authenticated_by(self, service_accounts: ServiceAccountTokens | None) -> Authenticator:
+        """Whose proofs are taken."""
+        options, replicas = self.options, self.replicas
+        shared = replicas.tokens if replicas is not None else None
+        self._tokens = JoinTokens(options.state_dir / TOKENS_FILE, options.trust_domain, shared)
+        who = self._tokens, open_admin_token(options.state_dir), options.trust_domain
+        return Authenticator(*who, service_accounts=service_accounts, revoked=self.revocations.why)
 
     def _observers(self, cache: SnapshotCache) -> tuple[Observer, ...]:
         """Who hears of streams, but for the registrar."""
@@ -194,8 +194,24 @@ class Plane:
         shared = (replicas.store, replicas.sealed, replicas.authority)
         return Together(*shared, self.authority, ours, self._others, time.time)
 
-    def _rehearsed(self, own: Rehearsals) -> Rehearsals | SharedRehearsals:
+    def _keys_of_others(self) -> EnvoySecrets | None:
+        """Of proxies that don't make their own, where that is allowed."""
+        if not self.options.allow_sds_keys:
+            return None
+        ttl_s = self.options.certificate_ttl_s
+        return EnvoySecrets(self.authority, ttl_s, record=Records(self._issues))
+
+    def _rehearsed(self, cache: SnapshotCache) -> Rehearsals | SharedRehearsals:
         """Those of all replicas."""
+        own = Rehearsals(
+            self.options.state_dir,
+            self.roster,
+            partial(self._show, cache),
+            reachable(self.options.host),
+            gives_keys=self.options.allow_sds_keys,
+            record=Records(self._issues),
+            passphrase=self._passphrase,
+        )
         if (replicas := self.replicas) is None:
             return own
         shared = (replicas.store, replicas.sealed, replicas.id, self._others, self.authority)
