@@ -70,7 +70,7 @@ def test_a_report_becomes_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     report.write_text(
         "<testsuites><testsuite>"
         '<testcase classname="tests.a.test_b" name="one" time="3"/>'
-        '<testcase classname="tests.a.test_b" name="two" time="4.2"/>'
+        '<testcase classname="tests.a.test_b.TestOf" name="two" time="4.2"/>'
         '<testcase classname="tests.a.test_c" name="one" time="11"/>'
         '<testcase classname="tests.a.test_d" name="one" time="1"/>'
         "</testsuite></testsuites>"

@@ -70,7 +70,8 @@ def _measured(report: Path) -> dict[str, float]:
     """File -> seconds of its tests with what they needed, of a report in JUnit's form."""
     seconds: dict[str, float] = {}
     for case in ElementTree.parse(report).iter("testcase"):
-        file = case.attrib["classname"].replace(".", "/") + ".py"
+        folders, _, name = case.attrib["classname"].partition(".test_")
+        file = f"{folders.replace('.', '/')}/test_{name.partition('.')[0]}.py"
         seconds[file] = seconds.get(file, 0.0) + float(case.attrib["time"])
     return seconds
 
