@@ -2,13 +2,15 @@
 
 A batch goes when it is large enough or has waited long enough. Where the stream does not take it,
 it stays, and entries for which there is no room are dropped and counted: nobody waits for a
-collector.
+collector. With the last log that uses it a batch goes, too, be it told or not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
+from weakref import WeakMethod
 
 from proxy.stats import Stats
 from proxy.wire.protobuf import data, data_key
@@ -90,8 +92,8 @@ class LogBatches:
         self._armed = False
         self._flush()
         if self._entries:
-            self._armed = True
-            self._wake(self._interval_s, self._due)
+            self._armed = True  # for as long as anybody logs: a dead collector keeps nothing alive
+            self._wake(self._interval_s, partial(_if_there, WeakMethod(self._due)))
 
     def _flush(self) -> None:
         entries = self._entries
@@ -107,3 +109,9 @@ class LogBatches:
         self._flushed.value += len(entries)
         self._entries = []
         self._bytes = 0
+
+
+def _if_there(action: WeakMethod[Callable[[], None]]) -> None:
+    found = action()
+    if found is not None:
+        found()

@@ -53,6 +53,8 @@ class OneWay:
     def takes(self) -> bool:
         """Opens a stream if there is none. False: there is none, or no room in it."""
         stream = self._stream
+        if stream is not None and stream.is_astray:
+            stream.finish()
         if stream is None or stream.over:
             stream = self._stream = self._opened()
         return stream is not None and stream.has_room
@@ -99,6 +101,7 @@ class _Stream:
     __slots__ = (
         "_cluster",
         "_full",
+        "_generation",
         "_host",
         "_up",
         "_waiting",
@@ -120,6 +123,7 @@ class _Stream:
         self.over = False
         self.fresh = True
         self._cluster = cluster
+        self._generation = 0
         self._host: Host | None = None
         self._up: Carrier | None = None
         self._full = False
@@ -132,8 +136,10 @@ class _Stream:
         host = self._host = cluster.pick() if cluster.pick_for is None else cluster.pick_for(None)
         if host is None:
             cluster.stats.upstream_cx_none_healthy.value += 1
-        elif cluster.lease(host, self.breaker, self):
-            return not self.over
+        else:
+            self._generation = cluster.serving(host).generation
+            if cluster.lease(host, self.breaker, self):
+                return not self.over
         cluster.stats.statuses.add(503)
         self.over = True
         return False
@@ -141,6 +147,15 @@ class _Stream:
     @property
     def has_room(self) -> bool:
         return not self._full and self._waiting_bytes < MAX_WAITING_BYTES
+
+    @property
+    def is_astray(self) -> bool:
+        """The cluster has no such host any more, or other TLS material: requests would end soon,
+        and this would go on there for ever."""
+        host = self._host
+        if host is None:
+            return False
+        return host.removed or self._cluster.serving(host).generation != self._generation
 
     def tell(self, message: bytes) -> None:
         self.fresh = False
@@ -154,7 +169,9 @@ class _Stream:
         if self.over:
             return
         self.over = True
-        if self._up is not None:
+        if self._up is not None and self._full:  # whoever reads nothing hears of no end
+            self._up.abandon(self)
+        elif self._up is not None:
             self._up.end_request(self, None)
         elif self._host is not None:
             self._cluster.cancel_pending(self._host, self.breaker, self)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
+from weakref import ref
 
 from envoy.service.accesslog.v3 import als_pb2
 
@@ -126,3 +128,17 @@ def test_connections_are_told_of_likewise_and_not_counted_as_written() -> None:
     batched.take(5)
     assert batched.collector.messages[0].HasField("tcp_logs")
     assert batched.count("logs_written") == 0
+
+
+def test_a_log_that_is_gone_is_not_kept_by_a_collector_that_takes_nothing() -> None:
+    batched = Batched()
+    batched.collector.open = False
+    batched.take(2)
+    kept = ref(batched.batches)
+    del batched.batches
+    assert kept() is not None  # it is tried once more
+    batched.run_out()
+    gc.collect()
+    assert kept() is None
+    batched.run_out()
+    assert not batched.timers

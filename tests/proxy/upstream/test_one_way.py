@@ -11,7 +11,7 @@ from proxy.outbox import flush
 from proxy.upstream.http1 import UpstreamH1
 from proxy.upstream.one_way import MAX_WAITING_BYTES, PAUSE_S, OneWay
 from tests.support.fake_loop import FakeTransport
-from tests.support.hosts import House
+from tests.support.hosts import House, assignment, endpoint
 
 METADATA = (("x-key", "secret"),)
 
@@ -124,3 +124,38 @@ def test_who_gives_up_before_there_is_a_connection_waits_no_more() -> None:
     told.tell(b"one")
     told.way.finish()
     assert told.house.count("upstream_rq_pending_active") == 0
+
+
+def test_a_stream_leaves_a_host_that_is_none_any_more() -> None:
+    told = Told()
+    told.tell(b"one")
+    connection = told.accept()
+    told.house.cluster.set_endpoints(assignment(endpoint(2)))
+    told.now += PAUSE_S
+    assert told.tell(b"two") and told.way.takes()
+    assert written(connection).endswith(b"0\r\n\r\n")
+    assert framed(b"two") in written(told.accept())
+
+
+def test_a_stream_leaves_with_the_tls_material_and_with_the_cluster() -> None:
+    told = Told()
+    told.tell(b"one")
+    told.accept()
+    told.house.cluster.retire_connections()
+    told.now += PAUSE_S
+    assert told.way.takes() and told.way.fresh
+    told.tell(b"two")
+    told.accept()
+    told.clusters.clear()
+    told.house.cluster.close()
+    told.now += PAUSE_S
+    assert not told.way.takes()
+
+
+def test_who_reads_nothing_is_not_waited_for_at_the_end() -> None:
+    told = Told()
+    told.tell(b"one")
+    connection = told.accept()
+    connection.pause_writing()
+    told.way.finish()
+    assert connection.active == 0
