@@ -77,8 +77,12 @@ def status(headers: Iterable[tuple[str, str]]) -> RpcError | None:
         return RpcError(name, f"the server answered with HTTP status {http or 'nothing'}")
     if code == "0":
         return None
-    name = CODES[int(code)] if code.isdigit() and int(code) < len(CODES) else "UNKNOWN"
-    return RpcError(name, unquote(fields.get("grpc-message", "")), _pushback_s(fields))
+    return RpcError(_named(code), unquote(fields.get("grpc-message", "")), _pushback_s(fields))
+
+
+def _named(code: str) -> str:
+    is_number = code.isascii() and code.isdigit() and len(code) <= MAX_DIGITS
+    return CODES[int(code)] if is_number and int(code) < len(CODES) else "UNKNOWN"
 
 
 def _pushback_s(fields: Mapping[str, str]) -> float | None:

@@ -38,6 +38,8 @@ def test_what_is_not_taken(wire: bytes, code: str) -> None:
         ([("grpc-status", "7")], "PERMISSION_DENIED"),
         ([("grpc-status", "99")], "UNKNOWN"),
         ([("grpc-status", "x")], "UNKNOWN"),
+        ([("grpc-status", "\xb2")], "UNKNOWN"),  # a digit, and no number
+        ([("grpc-status", "9" * 5000)], "UNKNOWN"),
         ([(":status", "404")], "UNIMPLEMENTED: the server answered with HTTP status 404"),
         ([(":status", "503")], "UNAVAILABLE: the server answered with HTTP status 503"),
         ([], "UNKNOWN: the server answered with HTTP status nothing"),
