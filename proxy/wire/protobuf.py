@@ -15,6 +15,8 @@ from typing import Any, Final
 _VARINT: Final = 0
 _LENGTH_DELIMITED: Final = 2
 _MOST_OF_TWO_BYTES: Final = 0x4000
+MAX_DEPTH: Final = 24
+"""Of a `Struct`: each level is three messages, and readers take a hundred in each other."""
 NANOS: Final = 1_000_000_000
 _ONE_BYTE: Final = [bytes((value,)) for value in range(0x80)]
 
@@ -109,21 +111,23 @@ def entry(key: bytes, name: str, value: bytes) -> bytes:
     return data(key, named + data(_VALUE, value))
 
 
-def struct(values: Mapping[str, Any]) -> bytes:
-    """A `google.protobuf.Struct`."""
-    return b"".join([entry(_FIELDS, str(name), _value(each)) for name, each in values.items()])
+def struct(values: Mapping[str, Any], depth: int = 0) -> bytes:
+    """A `google.protobuf.Struct`. What lies deeper than `MAX_DEPTH` is null: who logs a stranger's
+    words must not lose what is told beside them."""
+    pairs = [(str(name), _value(each, depth)) for name, each in values.items()]
+    return b"".join([entry(_FIELDS, name, each) for name, each in pairs])
 
 
-def _value(value: Any) -> bytes:
-    if value is None:
+def _value(value: Any, depth: int) -> bytes:
+    if value is None or depth >= MAX_DEPTH:
         return _NULL
     if isinstance(value, bool):
         return _TRUTH + (b"\1" if value else b"\0")
     if isinstance(value, int | float):
         return _NUMBER + pack("<d", value)
     if isinstance(value, Mapping):
-        return data(_OBJECT, struct(value))
+        return data(_OBJECT, struct(value, depth + 1))
     if isinstance(value, list | tuple):
-        return data(_LIST, b"".join([data(_ITEMS, _value(each)) for each in value]))
+        return data(_LIST, b"".join([data(_ITEMS, _value(each, depth + 1)) for each in value]))
     found = readable(value) if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
     return data(_STRING, found)
