@@ -178,7 +178,8 @@ class Store:
             for name in self._were_named[kind] - named:
                 self._disown((kind, name))
                 self._absent.discard((kind, name))
-                self._refused.pop((kind, name), None)
+                if self._refused.pop((kind, name), None) is not None:
+                    self._own_changes += 1  # or it would be told as refused when it is asked again
             self._were_named[kind] = named
 
     def _named(self, kind: str) -> frozenset[str]:

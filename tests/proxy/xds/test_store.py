@@ -308,8 +308,10 @@ def test_a_listener_that_came_and_is_no_good_is_there_all_the_same() -> None:
     feed.pass_by(0.0)
     feed.store.refuse(LDS, "0.0.0.0_81", (), "bad")
     feed.store.demand([])
+    before = feed.store.changes
     feed.pass_by(0.0)
     assert feed.store.snapshot().refused == {}
+    assert feed.store.changes > before  # who was told that it is refused is told that it is not
 
 
 def test_what_does_not_exist_changes_the_answers_and_nothing_else() -> None:
