@@ -71,6 +71,14 @@ class Connection:
     healthy: bool | None = None
 
 
+@dataclass(slots=True)
+class _Preparation:
+    """waiting: streams; it is not made for nobody."""
+
+    task: asyncio.Task[None]
+    waiting: int = 0
+
+
 class Observer(Protocol):
     """Who wants to know what happens on streams."""
 
@@ -97,7 +105,7 @@ class AdsService:
         self.connections: dict[Connection, Call] = {}
         self._to_wake: dict[Connection, None] = {}
         self._severed = 0
-        self._preparing: dict[Hashable, asyncio.Task[None]] = {}
+        self._preparing: dict[Hashable, _Preparation] = {}
         self._one_by_one = asyncio.Lock()
 
     def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
@@ -155,15 +163,17 @@ class AdsService:
             return
         request = _decode(request_class, first, call)
         node, identity = _admit(request, proof, call)
+        if no_room := self._seats.take(identity):  # before it waits for anything
+            raise refused(call, grpc.StatusCode.RESOURCE_EXHAUSTED, no_room)
+        call.when_drained(partial(self._seats.leave, identity))
         await self._prepare(node)
-        if severed != self._severed:  # since it was proven, and nobody has looked at it
+        while severed != self._severed:  # since it was proven, and nobody has looked at it
+            severed = self._severed
             proof = await self._proven(context)
             node, identity = _admit(request, proof, call)
         machine = machine_class(self._cache.snapshot(node))
         variant = "delta" if machine_class is DeltaStream else "sotw"
         connection = Connection(node, identity, variant, self._clock(), machine, leaf=proof.leaf)
-        if no_room := self._seats.take(identity):
-            raise refused(call, grpc.StatusCode.RESOURCE_EXHAUSTED, no_room)
         self.connections[connection] = call
         log.info("connected node=%s identity=%s variant=%s", node.id, identity, variant)
         self._changed(connection)
@@ -177,7 +187,6 @@ class AdsService:
             connection.open = False
             self._to_wake.pop(connection, None)
             del self.connections[connection]
-            call.when_drained(partial(self._seats.leave, identity))
             log.info("disconnected node=%s", node.id)
             self._changed(connection)
 
@@ -186,11 +195,18 @@ class AdsService:
         if (found := self._cache.preparation(node)) is None:
             return
         key, slices = found
-        task = self._preparing.get(key)
-        if task is None:
-            task = self._preparing[key] = spawn(self._in_slices(slices), "preparation")
-            task.add_done_callback(lambda _: self._preparing.pop(key))
-        await asyncio.wait((task,))  # its failure is told by what fails for it
+        known = self._preparing.get(key)
+        if known is None:
+            task = spawn(self._in_slices(slices), "preparation")
+            known = self._preparing[key] = _Preparation(task)
+        known.waiting += 1
+        try:
+            await asyncio.wait((known.task,))  # its failure is told by what fails for it
+        finally:
+            known.waiting -= 1
+            if not known.waiting:
+                del self._preparing[key]
+                known.task.cancel()
 
     async def _in_slices(self, slices: Iterator[None]) -> None:
         """Of one kind of node at a time."""

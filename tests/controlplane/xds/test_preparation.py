@@ -19,6 +19,7 @@ from controlplane.xds.admission import Proof
 from controlplane.xds.cache import SnapshotCache
 from controlplane.xds.service import AdsService
 from tests.support.mesh import endpoint, mesh, node, service
+from tests.support.wait import eventually_async
 
 AWAY = NetworkGateway("two", "192.0.2.1", 15443)
 SERVICES = 5
@@ -132,6 +133,22 @@ async def test_others_have_their_turns_and_many_wait_for_one(
     assert turns > 2 * SERVICES
     assert work["proxied"] == SERVICES
     assert not ads._preparing
+
+
+async def test_what_nobody_waits_for_any_more_is_not_made(work: Counter[str]) -> None:
+    cache = SnapshotCache(services(), lambda _: ())
+    ads, before = AdsService(admitted, cache, (), lambda: 0.0), work.total()
+    async with ads._one_by_one:
+        waiting = spawn(ads._prepare(some()), "left")
+        await eventually_async(lambda: ads._preparing, 60.0, "it is queued")
+        (made,) = ads._preparing.values()
+        waiting.cancel()
+        await asyncio.wait((waiting,))
+        assert not ads._preparing
+    await asyncio.wait((made.task,))
+    assert work.total() == before
+    await ads._prepare(some())
+    assert work["proxied"] == SERVICES
 
 
 async def test_what_can_not_be_made_holds_nobody_up(

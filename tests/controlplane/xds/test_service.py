@@ -276,6 +276,39 @@ async def test_revocation_ends_streams_also_those_that_have_said_nothing_yet(
     await eventually_async(lambda: not server.ads.connections, 30.0, "both streams are over")
 
 
+async def test_revocation_while_a_stream_is_proven_anew_ends_it(
+    server: Server, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def late(context: Any) -> Proof:
+        found = await prove(context)
+        server.proven += 1
+        if server.proven == 2:
+            server.revoke()  # what was found counted a moment ago
+            return found
+        return Proof(refusal="revoked") if server.revoked else found
+
+    monkeypatch.setattr(server.ads, "_authenticate", late)
+    call = open_delta(channel)
+    await call.wait_for_connection()
+    await eventually_async(lambda: server.proven == 1, 60.0, "it is proven")
+    server.ads.sever(lambda connection: "")
+    assert (await refusal(call)) == ("UNAUTHENTICATED", "revoked")
+
+
+async def test_who_waits_for_what_is_prepared_has_a_seat(server: Server, channel: Channel) -> None:
+    request = DeltaDiscoveryRequest(type_url=CDS, node=envoy_node())
+    calls = [open_delta(channel) for _ in range(2)]
+    async with server.ads._one_by_one, asyncio.timeout(60):
+        for call in calls:
+            await call.write(request)
+        waiting = server.ads._preparing.values()
+        await eventually_async(lambda: [one.waiting for one in waiting] == [2], 60.0, "two wait")
+        code, reason = await refusal(open_delta(channel), request)
+    assert (code, "has 2 streams open" in reason) == ("RESOURCE_EXHAUSTED", True)
+    for call in calls:
+        assert (await call.read()).type_url == CDS
+
+
 async def test_a_stream_without_a_node_is_refused(channel: Channel) -> None:
     answer = await refusal(open_delta(channel), DeltaDiscoveryRequest(type_url=CDS))
     assert answer == ("INVALID_ARGUMENT", "the first request of a stream carries no node")
