@@ -91,7 +91,8 @@ def envoy_logs(logs: Iterable[AccessLog], guarded: bool) -> list[EnvoyLog]:
 def _log(log: AccessLog, guarded: bool) -> EnvoyLog:
     wanted = _filter(log.wanted) if log.wanted != ALWAYS else None
     if log.service is not None:
-        name, config = log_services.NAMES[log.service.kind], log_services.logger(log.service)
+        config = log_services.logger(log.service, _text("", guarded))
+        name = log_services.NAMES[log.service.kind]
         return EnvoyLog(name=name, typed_config=config, filter=wanted)
     wording = _format(log, guarded)
     wording.omit_empty_values = log.omits_empty
@@ -112,9 +113,13 @@ def _format(log: AccessLog, guarded: bool) -> SubstitutionFormatString:
         tree = json.loads(log.format) if log.format else fields
         json_format.ParseDict(tree, made.json_format)
         return made
-    text = log.format or (f"{TEXT_FORMAT} {DENIED_AT}" if guarded else TEXT_FORMAT)
-    text = text if text.endswith("\n") else f"{text}\n"
-    return SubstitutionFormatString(text_format_source=DataSource(inline_string=text))
+    source = DataSource(inline_string=_text(log.format, guarded))
+    return SubstitutionFormatString(text_format_source=source)
+
+
+def _text(given: str, guarded: bool) -> str:
+    text = given or (f"{TEXT_FORMAT} {DENIED_AT}" if guarded else TEXT_FORMAT)
+    return text if text.endswith("\n") else f"{text}\n"
 
 
 # --------------------------------------------------------------------------- filters

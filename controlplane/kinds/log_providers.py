@@ -57,6 +57,24 @@ class HttpGrpcLog(TcpGrpcLog):
 
 
 @record
+class OtelLogFormat(Record):
+    """text: of the record itself; labels: a JSON object of texts of that kind, told beside it."""
+
+    text: str = optional(text, "")
+    labels: str | None = optional(json_object)
+
+
+@record
+class OtelLog(Record):
+    """service: a host, also as namespace/host."""
+
+    service: str = required(named)
+    port: int = required(PORT)
+    log_name: str = optional(text, "")
+    log_format: OtelLogFormat | None = optional(obj(OtelLogFormat))
+
+
+@record
 class DefaultProviders(Record):
     """By name, of extensionProviders. metrics None: nothing is said, and Istio's holds."""
 

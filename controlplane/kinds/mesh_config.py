@@ -30,6 +30,7 @@ from controlplane.kinds.log_providers import (
     DefaultProviders,
     FileAccessLog,
     HttpGrpcLog,
+    OtelLog,
     TcpGrpcLog,
     absolute_path,
 )
@@ -79,8 +80,7 @@ DENIAL_DETAILS = "weft.dev/denial-details"
 """On that ConfigMap: "true" lets the body of a 403 name the policy, the rule and its place."""
 
 _ONE_CLUSTER = "has no effect: there is one cluster, and every service of it is local"
-_ALS = "has no effect: an envoyHttpAls or envoyTcpAls provider that a Telemetry names is told"
-_OTEL = "has no effect: access logs go to files, or over gRPC by envoyHttpAls and envoyTcpAls"
+_ALS = "has no effect: an envoy...Als provider that a Telemetry names is told"
 _METRICS = "has no effect: proxies count for Prometheus, which asks them"
 _UNUSED = notes(
     configSources="has no effect: this control plane is told its sources by its command line",
@@ -93,7 +93,6 @@ _UNUSED = notes(
     serviceSettings=_ONE_CLUSTER,
 )
 _OTHER_PROVIDERS = notes(
-    envoyOtelAls=_OTEL,
     **dict.fromkeys(OTHERS, WHY_NOT),
     stackdriver=_METRICS,
     sds="has no effect: proxies have their secrets from the control plane alone",
@@ -192,6 +191,7 @@ class ExtensionProvider(Record):
     envoy_file_access_log: FileAccessLog | None = optional(obj(FileAccessLog))
     envoy_http_als: HttpGrpcLog | None = optional(obj(HttpGrpcLog))
     envoy_tcp_als: TcpGrpcLog | None = optional(obj(TcpGrpcLog))
+    envoy_otel_als: OtelLog | None = optional(obj(OtelLog))
     opentelemetry: OpenTelemetryProvider | None = optional(obj(OpenTelemetryProvider))
     zipkin: ZipkinProvider | None = optional(obj(ZipkinProvider))
     prometheus: PrometheusProvider | None = optional(obj(PrometheusProvider))
@@ -199,7 +199,7 @@ class ExtensionProvider(Record):
     def check(self) -> Iterator[tuple[str, str]]:
         kinds = (
             *("envoyExtAuthzHttp", "envoyExtAuthzGrpc", "envoyFileAccessLog"),
-            *("envoyHttpAls", "envoyTcpAls"),
+            *("envoyHttpAls", "envoyTcpAls", "envoyOtelAls"),
             *("opentelemetry", "prometheus", "zipkin"),
         )
         given = [key for key in kinds if key in self.where]

@@ -55,11 +55,12 @@ Encoding = Literal["TEXT", "JSON"]
 
 @frozen
 class LogService:
-    """Who is told of streams over gRPC (Envoy's AccessLogService), as of requests or of
-    connections. filter_states: what of a stream's is told, by name; headers beside those that it is
-    always told."""
+    """Who is told of streams over gRPC: as of requests or of connections (Envoy's
+    AccessLogService), or of both in OpenTelemetry's words. filter_states: what of a stream's is
+    told, by name; headers beside those that it is always told. text ('' is Istio's) and labels,
+    in the order of their names: all that OpenTelemetry is told, with Envoy's operators."""
 
-    kind: Literal["http", "tcp"]
+    kind: Literal["http", "tcp", "otel"]
     host: str
     port: int
     log_name: str
@@ -67,6 +68,8 @@ class LogService:
     request_headers: tuple[str, ...] = ()
     response_headers: tuple[str, ...] = ()
     response_trailers: tuple[str, ...] = ()
+    text: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @frozen

@@ -151,7 +151,7 @@ def _fault(told: Mapping[str, str], provider: ExtensionProvider) -> str:
         return told[provider.name]
     if provider.envoy_file_access_log is not None:
         return ""
-    return "is none of envoyFileAccessLog, envoyHttpAls and envoyTcpAls"
+    return "is none of envoyFileAccessLog, envoyHttpAls, envoyTcpAls and envoyOtelAls"
 
 
 def _of_mesh(settings: MeshConfigMap, config: MeshConfig, report: Report) -> AccessLog | None:

@@ -259,7 +259,7 @@ def _settings(
     report: Report,
 ) -> _Settings:
     of = snapshot.of
-    told = memo.once("log services", log_services.providers, of(MeshConfigMap), plain)
+    told = memo.once("log services", log_services.providers, of(MeshConfigMap), plain, report)
     return _Settings(
         memo.once("imports", imports.build, of(Sidecar), report),
         memo.once("patches", patches.build, of(EnvoyFilter), of(MeshConfigMap), report),

@@ -187,6 +187,9 @@ extensionProviders:
   envoyTcpAls: {service: default/logs.default.svc.cluster.local, port: 9001, logName: mine}
 - {name: nowhere, envoyTcpAls: {service: none.default.svc.cluster.local, port: 9001}}
 - {name: no-port, envoyHttpAls: {service: logs.default.svc.cluster.local, port: 1}}
+- {name: no-otel, envoyOtelAls: {service: other/logs.default.svc.cluster.local, port: 9001}}
+- name: records
+  envoyOtelAls: {service: default/logs.default.svc.cluster.local, port: 9001}
 """
 LOGS = """{apiVersion: v1, kind: Service, metadata: {name: logs},
  spec: {ports: [{name: grpc, port: 9001}]}}"""
@@ -212,7 +215,12 @@ def test_a_service_may_be_told_beside_a_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "why"), [("nowhere", "the mesh has no service"), ("no-port", "has no port 1")]
+    ("name", "why"),
+    [
+        ("nowhere", "the mesh has no service"),
+        ("no-port", "has no port 1"),
+        ("no-otel", "the mesh has no service"),
+    ],
 )
 def test_a_service_that_nobody_knows_logs_nothing(name: str, why: str) -> None:
     entries = f"[{{providers: [{{name: {name}}}]}}]"
@@ -220,3 +228,32 @@ def test_a_service_that_nobody_knows_logs_nothing(name: str, why: str) -> None:
     assert found == Logs((), ())
     (status,) = statuses
     assert why in status.message and "nothing is logged by it" in status.message
+
+
+def record_log(log_format: str = "{}") -> tuple[LogService, tuple[Status, ...]]:
+    """What the provider `records` is with that logFormat."""
+    given = f"{SERVICES.rstrip()[:-1]}, logFormat: {log_format}}}\n"
+    chosen = mesh_config(f"{given}defaultProviders: {{accessLogging: [records]}}")
+    found, statuses = logs(LOGS, chosen)
+    (log,) = found.client
+    assert log.service is not None
+    return log.service, statuses
+
+
+def test_a_collector_of_opentelemetry_is_told_a_text_and_labels() -> None:
+    plain, statuses = record_log()
+    assert (plain.kind, plain.log_name, plain.port) == ("otel", "otel_envoy_accesslog", 9001)
+    assert (plain.text, plain.labels, statuses) == ("", (), ())
+    assert plain.filter_states[1:3] == ("downstream_peer", "wasm.upstream_peer")
+    given, statuses = record_log("{text: '%PROTOCOL%', labels: {b: '%DURATION%', a: x}}")
+    assert (given.text, given.labels) == ("%PROTOCOL%", (("a", "x"), ("b", "%DURATION%")))
+    assert statuses == ()
+
+
+def test_what_a_proxy_would_refuse_is_not_told() -> None:
+    given, statuses = record_log("{text: '%X%', labels: {n: 1, bad: '%Y%', good: '%PROTOCOL%'}}")
+    assert (given.text, given.labels) == ("", (("good", "%PROTOCOL%"),))
+    assert [one.code for one in statuses] == ["InvalidFormat"] * 3
+    said = " ".join(one.message for one in statuses)
+    assert "%X% is not supported" in said and "Istio's is told instead" in said
+    assert "the label 'bad' is no format: %Y%" in said and "'n' is no text: 1" in said
