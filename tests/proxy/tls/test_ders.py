@@ -58,6 +58,15 @@ def test_of_too_many_the_first_is_forgotten() -> None:
     assert again == first and again is not first
 
 
+def test_a_long_one_is_not_held() -> None:
+    one = loaded(PEER.certificate)
+    long = len(der_of(one))
+    for longest, held in ((long, 1), (long - 1, 0)):
+        ders = Ders(longest=longest)
+        assert asked(ders, one) == asked(ders, one) == der_of(one)
+        assert len(ders) == held
+
+
 def test_connections_that_resume_a_kept_session_share_their_peers_certificate() -> None:
     common = model.CommonTls(certificates=(certificate(SERVER),), validation=validation(ROOT))
     at_server = server_context(model.DownstreamTls(common, True), {})
