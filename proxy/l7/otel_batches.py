@@ -19,7 +19,8 @@ from proxy.stats import Stats
 from proxy.wire.protobuf import data, data_key
 
 MAX_UNDER_WAY = 4
-MAX_WAITING_BYTES = 1024 * 1024
+LEAST_LIMIT_BYTES = 1024 * 1024
+"""Of what waits, where the configuration has batches that are smaller."""
 TIMEOUT_S = 10.0
 """Of a request whose service has none."""
 PATH = b"/opentelemetry.proto.collector.logs.v1.LogsService/Export"
@@ -49,13 +50,14 @@ class OtelBatches:
         self._under_way = 0
         self._entries: list[bytes] = []
         self._bytes = 0
+        self._limit_bytes = max(LEAST_LIMIT_BYTES, config.buffer_bytes)
         prefix = f"{PREFIX}{config.prefix}." if config.prefix else PREFIX
         self._written = stats.counter(f"{prefix}logs_written")
         self._dropped = stats.counter(f"{prefix}logs_dropped")
 
     def has_room(self) -> bool:
         """For one more entry; one that has none is dropped, and need not be made."""
-        if self._bytes < MAX_WAITING_BYTES:
+        if self._bytes < self._limit_bytes:
             return True
         self._dropped.value += 1
         return False

@@ -11,7 +11,7 @@ from proxy.config.model.services import GrpcService
 from proxy.http.grpc import PREFIX_BYTES
 from proxy.http.headers import Headers
 from proxy.http.inquiry import Asking, Inquiry, Outcome, Told
-from proxy.l7.otel_batches import MAX_UNDER_WAY, MAX_WAITING_BYTES, PREFIX, OtelBatches
+from proxy.l7.otel_batches import LEAST_LIMIT_BYTES, MAX_UNDER_WAY, PREFIX, OtelBatches
 from proxy.stats import Stats
 
 TAKEN = Outcome(200, trailers=Headers.of([(b"grpc-status", b"0")]))
@@ -81,10 +81,19 @@ def test_a_slow_collector_gets_larger_batches_and_no_more_than_fit() -> None:
     batched = Batched()
     batched.take(2 * MAX_UNDER_WAY + 3)
     assert len(batched.asked) == MAX_UNDER_WAY
-    batched.batches.take(bytes(MAX_WAITING_BYTES))
+    batched.batches.take(bytes(LEAST_LIMIT_BYTES))
     batched.take(1)
     assert batched.counts() == (0, 1)
     batched.asked[0][1](TAKEN)
     batched.timers.pop()()
     assert len(batched.asked) == MAX_UNDER_WAY + 1
-    assert len(batched.asked[-1][0].body) > MAX_WAITING_BYTES
+    assert len(batched.asked[-1][0].body) > LEAST_LIMIT_BYTES
+
+
+def test_a_batch_may_be_as_large_as_it_is_configured() -> None:
+    batched = Batched(buffer_bytes=2 * LEAST_LIMIT_BYTES)
+    batched.batches.take(bytes(LEAST_LIMIT_BYTES))
+    assert batched.batches.has_room()
+    batched.batches.take(bytes(LEAST_LIMIT_BYTES))
+    assert len(batched.asked) == 1
+    assert batched.counts() == (0, 0)
