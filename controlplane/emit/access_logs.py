@@ -15,6 +15,7 @@ from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StderrAccessLog
 from google.protobuf import json_format
 
 from controlplane.emit import log_services
+from controlplane.emit.formatters import formatters
 from controlplane.emit.matches import header
 from controlplane.emit.words import packed
 from controlplane.mesh.telemetry import (
@@ -96,6 +97,7 @@ def _log(log: AccessLog, guarded: bool) -> EnvoyLog:
         return EnvoyLog(name=name, typed_config=config, filter=wanted)
     wording = _format(log, guarded)
     wording.omit_empty_values = log.omits_empty
+    wording.formatters.extend(formatters((log.format,)))
     if log.path == STDOUT:
         config = packed(StdoutAccessLog(log_format=wording))
         return EnvoyLog(name="envoy.access_loggers.stdout", typed_config=config, filter=wanted)

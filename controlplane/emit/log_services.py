@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import lru_cache
 
 from envoy.config.core.v3.config_source_pb2 import ApiVersion
-from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
 from envoy.extensions.access_loggers.grpc.v3.als_pb2 import (
     CommonGrpcAccessLogConfig,
@@ -16,11 +14,11 @@ from envoy.extensions.access_loggers.grpc.v3.als_pb2 import (
 from envoy.extensions.access_loggers.open_telemetry.v3.logs_service_pb2 import (
     OpenTelemetryAccessLogConfig,
 )
-from envoy.extensions.formatter.req_without_query.v3.req_without_query_pb2 import ReqWithoutQuery
 from google.protobuf.any_pb2 import Any
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue, KeyValueList
 
 from controlplane.emit import names
+from controlplane.emit.formatters import formatters
 from controlplane.emit.words import packed
 from controlplane.mesh.telemetry import LogService
 
@@ -69,13 +67,5 @@ def _otel(
             KeyValue(key=name, value=AnyValue(string_value=value)) for name, value in service.labels
         ]
         made.attributes.CopyFrom(KeyValueList(values=pairs))
-    made.formatters.extend(_formatters((text, *dict(service.labels).values())))
+    made.formatters.extend(formatters((text, *dict(service.labels).values())))
     return made
-
-
-def _formatters(texts: Iterable[str]) -> list[TypedExtensionConfig]:
-    """Those that bring an operator of these texts, which Envoy refuses without them."""
-    if not any("%REQ_WITHOUT_QUERY" in text for text in texts):
-        return []
-    brings = packed(ReqWithoutQuery())
-    return [TypedExtensionConfig(name="envoy.formatter.req_without_query", typed_config=brings)]
