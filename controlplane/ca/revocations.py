@@ -14,10 +14,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from math import inf
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from certs.authority import Authority
@@ -84,10 +85,10 @@ class Revocations:
         self._all = _load(self._path)
         self._serials: dict[int, float] = {}
         self._of_identities: dict[int, Issued] = {}
-        self._seen: dict[str, Issued] = {}
         self._told = Told()
         self._until = inf
-        self._find()
+        self._changing = Lock()
+        self._find({})
         authority.listen(self._sign)
 
     def all(self) -> tuple[Revocation, ...]:
@@ -131,6 +132,10 @@ class Revocations:
     def revoke(self, what: str, reason: str) -> None:
         """Blocks on the disk. CertificateError: neither a serial number nor a SPIFFE id."""
         what = _named(what)
+        with self._changing:
+            self._revoke(what, reason or "no reason given")
+
+    def _revoke(self, what: str, reason: str) -> None:
         if len(self._all) >= MAX_REVOCATIONS and what not in self._all:
             raise CertificateError(
                 f"{MAX_REVOCATIONS} revocations are there already: take some back, or replace the "
@@ -138,49 +143,49 @@ class Revocations:
             )
         if not what.startswith(SCHEME) and not may_sign_lists(self._authority.certificate):
             self._authority.authority.crl({}, self._clock())  # says what to do
-        revocation = Revocation(what, reason or "no reason given", self._clock())
-        self._keep({**self._all, what: revocation})
-        log.warning("revoked %s: %s", what, revocation.reason)
+        self._keep({**self._all, what: Revocation(what, reason, self._clock())})
+        log.warning("revoked %s: %s", what, reason)
 
     def restore(self, what: str) -> None:
         """Takes it back. Blocks on the disk. CertificateError: it is not revoked."""
         what = _named(what)
-        if what not in self._all:
-            raise CertificateError(f"{what} is not revoked")
-        self._keep({name: one for name, one in self._all.items() if name != what})
+        with self._changing:
+            if what not in self._all:
+                raise CertificateError(f"{what} is not revoked")
+            self._keep({name: one for name, one in self._all.items() if name != what})
         log.warning("%s is not revoked any more", what)
 
-    def hear(self, payload: dict[str, Any]) -> None:
-        """What counts, by another replica's doing. Blocks on the disk. CertificateError: it is not
-        as we write it."""
-        self._all = _decoded(payload, "what replicas share")
-        self._find()
-        self._tell_others()
+    def hear(self, payload: dict[str, Any], seen: Mapping[str, Issued]) -> None:
+        """What counts, by another replica's doing, and the certificates of revoked identities that
+        were known with it. Blocks on the disk. CertificateError: it is not as we write it."""
+        revocations = _decoded(payload, "what replicas share")
+        with self._changing:
+            self._take(revocations, seen)
 
     def _keep(self, revocations: dict[str, Revocation]) -> None:
         """File first: if it cannot be written, all stays as it was."""
+        # As of now: what comes meanwhile may be of an identity that somebody else revokes.
+        seen = dict(self._shared.certificates) if self._shared is not None else {}
         payload = {"revoked": [asdict(one) for one in revocations.values()]}
         if self._shared is not None:
             self._shared.replace(payload)
         else:
             write_checked(self._path, payload)
-        self._all = revocations
-        self._find()
-        self._tell_others()
+        self._take(revocations, seen)
 
-    def _tell_others(self) -> None:
+    def _take(self, revocations: dict[str, Revocation], seen: Mapping[str, Issued]) -> None:
+        """seen: certificates that others have told, of identities that were revoked before."""
+        self._all = revocations
+        self._find(seen)
         if self._shared is not None:
-            seen = self._seen  # first: another thread may be in _find
             self._shared.tell({one.serial: one for one in self._of_identities.values()}, seen)
 
-    def _find(self) -> None:
+    def _find(self, seen: Mapping[str, Issued]) -> None:
         """The serial numbers: those that are named, and those of identities."""
         named = [one for one in self._all.values() if _SERIAL.fullmatch(one.what)]
         serials = {int(one.what, 16): one.at for one in named}
-        seen = dict(self._shared.certificates) if self._shared is not None else {}
         any_identity = len(named) < len(self._all)
         self._of_identities = dict(self._held_by_revoked(any_identity, seen.values()))
-        self._seen = seen
         longest = sorted(self._of_identities.items(), key=lambda item: -item[1].not_after)
         listed = max(len(issuer.listed) for issuer in self._issuers())
         room = max(MAX_LISTED - len(serials) - listed, 0)

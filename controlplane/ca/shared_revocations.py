@@ -38,6 +38,7 @@ KEPT_FILE = "revoked.sealed"
 AT_ONCE = 1000
 ANSWER_WITHIN_S = 30.0
 Payload = dict[str, Any]
+Hear = Callable[[Payload, Mapping[str, Issued]], None]
 
 
 class SharedRevocations:
@@ -53,7 +54,7 @@ class SharedRevocations:
         self._hearing = asyncio.Lock()
         self._value = self._heard = self._kept()
         self._refused = ""
-        self._hear: Callable[[Payload], None] = lambda payload: None
+        self._hear: Hear = lambda payload, seen: None
         self._on_change: Callable[[], None] = lambda: None
         self.certificates: dict[str, Issued] = {}
         store.listen(NAME, self._told)
@@ -73,8 +74,9 @@ class SharedRevocations:
             ) from None
         return value
 
-    def follow(self, hear: Callable[[Payload], None], on_change: Callable[[], None]) -> None:
-        """hear: called in a thread with what counts now; on_change: in the loop, after that."""
+    def follow(self, hear: Hear, on_change: Callable[[], None]) -> None:
+        """hear: called in a thread with what counts now, and `certificates`; on_change: in the
+        loop, after that."""
         self._hear = hear
         self._on_change = on_change
 
@@ -195,10 +197,10 @@ class SharedRevocations:
     async def _pass_on(self) -> None:
         """What counts now, one after the other."""
         async with self._hearing:
-            value, payload = self._value, self._payload()
+            value, payload, seen = self._value, self._payload(), dict(self.certificates)
             try:
                 await asyncio.to_thread(self._keep)
-                await asyncio.to_thread(self._hear, payload)
+                await asyncio.to_thread(self._hear, payload, seen)
             except CertificateError as error:
                 log.error("%s", error)
                 return

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -184,6 +186,40 @@ async def test_what_was_found_before_a_certificate_came_takes_it_from_nobody(
     assert two.shared.certificates == {"ab": first, "cd": second}
     one.shared.tell({"cd": second}, dict(one.shared.certificates))
     await eventually_async(lambda: two.shared.certificates == {"cd": second}, 60, "one is over")
+
+
+async def test_what_counted_before_takes_a_certificate_from_nobody(
+    both: tuple[Replica, Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes while this replica writes down that somebody else is revoked."""
+    one, two = both
+    written = threading.Event()
+    monkeypatch.setattr(one.shared, "_keep", lambda: written.wait(60))
+    await asyncio.to_thread(two.revocations.revoke, "ab12", "gone")
+    await asyncio.to_thread(two.revocations.revoke, WHO, "gone, too")
+    two.shared.tell({"cd": Issued("cd", WHO, "", NOW + 3600, NOW)}, {})
+    await eventually_async(lambda: "cd" in one.shared.certificates, 60, "the certificate")
+    written.set()
+    await eventually_async(lambda: one.heard == 3, 60, "each of the two, and the certificate")
+    assert list(one.shared.certificates) == list(two.shared.certificates) == ["cd"]
+
+
+async def test_what_is_heard_waits_for_what_is_being_revoked(
+    both: tuple[Replica, Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the older one of two would count in the end."""
+    one = both[0].revocations
+    newer = {"revoked": [{"what": what, "reason": "", "at": NOW} for what in ("ab12", WHO)]}
+    hearing = threading.Thread(target=one.hear, args=(newer, {}))
+
+    def written(payload: dict[str, Any]) -> None:
+        hearing.start()
+        hearing.join(0.1)  # another replica's comes at once
+
+    monkeypatch.setattr(both[0].shared, "replace", written)
+    await asyncio.to_thread(one.revoke, "ab12", "gone")
+    await asyncio.to_thread(hearing.join)
+    assert [each.what for each in one.all()] == ["ab12", WHO]
 
 
 @pytest.mark.parametrize("back", [True, False], ids=["an older one", "nothing"])
