@@ -17,6 +17,8 @@ from proxy.wire.protobuf import data, data_key
 
 LEAST_LIMIT_BYTES = 1024 * 1024
 """Of what waits, where the configuration has each entry go at once."""
+LEAST_INTERVAL_S = 0.01
+"""While a collector takes nothing, it is asked no more often, however short the interval is."""
 PREFIX = "access_logs.grpc_access_log."
 _IDENTIFIER = data_key(1)
 _LOGS = {"http": data_key(2), "tcp": data_key(3)}
@@ -56,7 +58,7 @@ class LogBatches:
         self._counts = kind == "http"
         self._batch_bytes = limit_bytes
         self._limit_bytes = limit_bytes or LEAST_LIMIT_BYTES
-        self._interval_s = interval_s
+        self._interval_s = max(interval_s, LEAST_INTERVAL_S)
         self._wake = wake
         self._armed = False
         self._entries: list[bytes] = []

@@ -15,6 +15,7 @@ from proxy.http.grpc import framed, status
 from proxy.http.headers import Headers
 from proxy.http.inquiry import Ask, Inquiry, Outcome
 from proxy.http.message import Request
+from proxy.l7.log_batches import LEAST_INTERVAL_S
 from proxy.stats import Stats
 from proxy.wire.protobuf import data, data_key
 
@@ -50,6 +51,7 @@ class OtelBatches:
         self._under_way = 0
         self._entries: list[bytes] = []
         self._bytes = 0
+        self._interval_s = max(config.flush_interval_s, LEAST_INTERVAL_S)
         self._limit_bytes = max(LEAST_LIMIT_BYTES, config.buffer_bytes)
         prefix = f"{PREFIX}{config.prefix}." if config.prefix else PREFIX
         self._written = stats.counter(f"{prefix}logs_written")
@@ -73,7 +75,7 @@ class OtelBatches:
     def _arm(self) -> None:
         if self._entries and not self._armed:
             self._armed = True
-            self._wake(self._config.flush_interval_s, self._due)
+            self._wake(self._interval_s, self._due)
 
     def _due(self) -> None:
         self._armed = False

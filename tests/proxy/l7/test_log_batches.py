@@ -9,7 +9,7 @@ from weakref import ref
 from envoy.service.accesslog.v3 import als_pb2
 
 from proxy.config.model import Node
-from proxy.l7.log_batches import LEAST_LIMIT_BYTES, PREFIX, LogBatches
+from proxy.l7.log_batches import LEAST_INTERVAL_S, LEAST_LIMIT_BYTES, PREFIX, LogBatches
 from proxy.l7.log_identifier import identifier
 from proxy.stats import Stats
 
@@ -40,7 +40,7 @@ class FakeCollector:
 class Batched:
     """timers: what is to be called, after how many seconds."""
 
-    def __init__(self, limit_bytes: int = 10, kind: str = "http") -> None:
+    def __init__(self, limit_bytes: int = 10, kind: str = "http", interval_s: float = 0.5) -> None:
         self.collector = FakeCollector()
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.stats = Stats()
@@ -50,7 +50,7 @@ class Batched:
             self.timers.append((delay_s, action))
 
         collector, stats = self.collector, self.stats
-        self.batches = LogBatches(collector, told, kind, limit_bytes, 0.5, wake, stats)
+        self.batches = LogBatches(collector, told, kind, limit_bytes, interval_s, wake, stats)
 
     def take(self, count: int = 1) -> None:
         for _ in range(count):
@@ -142,3 +142,11 @@ def test_a_log_that_is_gone_is_not_kept_by_a_collector_that_takes_nothing() -> N
     assert kept() is None
     batched.run_out()
     assert not batched.timers
+
+
+def test_a_dead_collector_is_not_asked_without_pause() -> None:
+    batched = Batched(interval_s=1e-9)
+    batched.collector.open = False
+    batched.take(1)
+    batched.run_out()
+    assert [delay_s for delay_s, _ in batched.timers] == [LEAST_INTERVAL_S]

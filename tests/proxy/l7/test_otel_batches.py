@@ -11,6 +11,7 @@ from proxy.config.model.services import GrpcService
 from proxy.http.grpc import PREFIX_BYTES
 from proxy.http.headers import Headers
 from proxy.http.inquiry import Asking, Inquiry, Outcome, Told
+from proxy.l7.log_batches import LEAST_INTERVAL_S
 from proxy.l7.otel_batches import LEAST_LIMIT_BYTES, MAX_UNDER_WAY, PREFIX, OtelBatches
 from proxy.stats import Stats
 
@@ -24,11 +25,13 @@ class Asked:
 
 
 class Batched:
-    def __init__(self, buffer_bytes: int = 4) -> None:
+    def __init__(self, buffer_bytes: int = 4, interval_s: float = 1.0) -> None:
         self.asked: list[tuple[Inquiry, Told]] = []
         self.timers: list[Callable[[], None]] = []
+        self.delays: list[float] = []
         self.stats = Stats()
-        config = OtelLog("log", GrpcService("otel", "otel.test"), buffer_bytes=buffer_bytes)
+        service = GrpcService("otel", "otel.test")
+        config = OtelLog("log", service, interval_s, buffer_bytes)
 
         def ask(inquiry: Inquiry, told: Told) -> Asking:
             self.asked.append((inquiry, told))
@@ -36,6 +39,7 @@ class Batched:
 
         def wake(delay_s: float, action: Callable[[], None]) -> None:
             self.timers.append(action)
+            self.delays.append(delay_s)
 
         self.batches = OtelBatches(config, b"", ask, wake, self.stats)
 
@@ -97,3 +101,11 @@ def test_a_batch_may_be_as_large_as_it_is_configured() -> None:
     batched.batches.take(bytes(LEAST_LIMIT_BYTES))
     assert len(batched.asked) == 1
     assert batched.counts() == (0, 0)
+
+
+def test_while_nobody_takes_a_batch_nobody_looks_without_pause() -> None:
+    batched = Batched(interval_s=0.0)
+    batched.take(2 * MAX_UNDER_WAY + 1)
+    for _ in range(3):
+        batched.timers.pop(0)()
+    assert set(batched.delays) == {LEAST_INTERVAL_S} and batched.timers
