@@ -20,6 +20,7 @@ from controlplane.ca.caller import Unauthenticated
 from controlplane.doctor.findings import Finding, Life
 from controlplane.doctor.reports import MAX_CERTIFICATES, Held, HeldKind, Report, Reports
 from controlplane.doctor.watch import SLICE, Watch
+from controlplane.foreign import printable
 from controlplane.rpc.context import Context
 from controlplane.rpc.methods import Registry
 from protos.gen.weft.v1 import doctor_pb2 as pb
@@ -119,8 +120,8 @@ def _held(one: pb.HeldCertificate) -> Held:
 
 
 def _text(said: str) -> str:
-    """Fit for a line of a log. Ten thousand proxies say the same issuer: kept once."""
-    return sys.intern("".join(each if each.isprintable() else "?" for each in said[:MAX_TEXT]))
+    """Ten thousand proxies say the same issuer: kept once."""
+    return sys.intern(printable(said, MAX_TEXT))
 
 
 def _finding(one: Finding) -> pb.Finding:

@@ -10,6 +10,7 @@ from envoy.config.core.v3.base_pb2 import Node as EnvoyNode
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 
+from controlplane.foreign import printable
 from controlplane.kinds.json_nodes import compose_value
 from controlplane.kinds.proxy_settings import GatewayTopology, ProxyHeaders, ProxySettings
 from controlplane.kinds.schema import Invalid, Place, Record, obj, plan_of
@@ -23,8 +24,10 @@ Interception = Literal["NONE", "REDIRECT", "TPROXY"]
 """Istio's INTERCEPTION_MODE: how connections come to the proxy without the workload's doing."""
 
 ASKS_FOR_LISTENERS = "weft.listeners_on_demand"
-COUNTS_CONNECTIONS = "weft.connection_metrics"
 """The client feature (xDS) of a proxy that asks for listeners as connections need them."""
+COUNTS_CONNECTIONS = "weft.connection_metrics"
+MAX_SHOWN = 1024
+"""Characters of what a node calls itself."""
 
 Dialect = Literal["envoy", "grpc"]
 """What a client understands: all of Envoy, or what gRPC's own xDS has of it."""
@@ -98,9 +101,9 @@ def parse(node: EnvoyNode) -> Node:
     if not node.id:
         raise BadNode("node.id is empty")
     return Node(
-        id=node.id,
+        id=_shown("node.id", node.id),
         namespace=_text(metadata, "NAMESPACE") or "default",
-        workload=_registered(node) or _text(metadata, "WORKLOAD_NAME"),
+        workload=_registered(node) or _name(metadata, "WORKLOAD_NAME"),
         group=_text(metadata, "AUTO_REGISTER_GROUP"),
         pod=_pod(node),
         service_account=_text(metadata, "SERVICE_ACCOUNT") or "default",
@@ -153,7 +156,7 @@ def _registered(node: EnvoyNode) -> str:
 
 def _pod(node: EnvoyNode) -> str:
     """Istio's NAME; else what stands in its ids, 'sidecar~ADDRESS~NAME.NAMESPACE~DOMAIN'."""
-    if name := _text(node.metadata, "NAME"):
+    if name := _name(node.metadata, "NAME"):
         return name
     parts = node.id.split("~")
     return parts[2].rpartition(".")[0] if len(parts) == 4 else ""
@@ -183,6 +186,17 @@ def _text(metadata: Struct, name: str) -> str:
     if kind == "bool_value":
         return str(value.bool_value).lower()
     raise BadNode(f"node.metadata.{name}: expected a string")
+
+
+def _name(metadata: Struct, name: str) -> str:
+    return _shown(f"node.metadata.{name}", _text(metadata, name))
+
+
+def _shown(where: str, text: str) -> str:
+    """What logs and terminals show."""
+    if len(text) > MAX_SHOWN or not text.isprintable():
+        raise BadNode(f"{where}: expected at most {MAX_SHOWN} printable characters")
+    return text
 
 
 def _labels(metadata: Struct) -> dict[str, str]:
@@ -284,8 +298,8 @@ def _interception(node: EnvoyNode) -> Interception:
 
 
 def _user_agent(node: EnvoyNode) -> str:
+    text = node.user_agent_version
     if node.HasField("user_agent_build_version"):
         version = node.user_agent_build_version.version
         text = f"{version.major_number}.{version.minor_number}.{version.patch}"
-        return f"{node.user_agent_name} {text}".strip()
-    return f"{node.user_agent_name} {node.user_agent_version}".strip()
+    return printable(f"{node.user_agent_name} {text}".strip(), MAX_SHOWN)

@@ -14,6 +14,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
 
+from controlplane.foreign import printable
 from controlplane.resources import NOTHING, Resource, Resources, Snapshot
 from controlplane.snapshot import encode
 from controlplane.xds.rollout import Rollout
@@ -23,6 +24,9 @@ from protos.types import CDS, EDS, LDS, RDS, VHDS
 WILDCARD = "*"
 LEGACY_WILDCARD_TYPES = frozenset((CDS, LDS))
 """Types where a first request without names means all of them."""
+
+MAX_REJECTION = 16384
+"""Characters of a NACK's message that are kept and told."""
 
 NO_HOST = "none"
 """The version of a virtual host that does not exist."""
@@ -34,10 +38,11 @@ Event = Literal["subscribe", "ack", "nack", "stale"]
 
 
 def rejection_of(request: DiscoveryRequest | DeltaDiscoveryRequest) -> str | None:
-    """The message of a NACK; None for anything else."""
+    """The message of a NACK, by a proxy that nobody has to believe; None for anything else."""
     if not request.HasField("error_detail"):
         return None
-    return request.error_detail.message or "rejected without a message"
+    said = printable(request.error_detail.message, MAX_REJECTION)
+    return said or "rejected without a message"
 
 
 class Answer(NamedTuple):

@@ -62,6 +62,8 @@ def test_numbers_and_bools_without_quotes_are_taken() -> None:
         ({"NAMESPACE": ["x"]}, "NAMESPACE"),
         ({"WEFT_GATEWAY": "8080"}, "WEFT_GATEWAY"),
         ({"WEFT_GATEWAY": "127.0.0.1:x"}, "WEFT_GATEWAY"),
+        ({"WORKLOAD_NAME": "x\x1b[2J"}, "WORKLOAD_NAME"),
+        ({"NAME": "x\n10:00 revoked"}, "NAME"),
     ],
 )
 def test_what_cannot_be_served_names_the_field(metadata: dict[str, Any], field: str) -> None:
@@ -72,6 +74,17 @@ def test_what_cannot_be_served_names_the_field(metadata: dict[str, Any], field: 
 def test_an_id_is_needed() -> None:
     with pytest.raises(BadNode, match=r"node\.id"):
         parse(EnvoyNode())
+
+
+@pytest.mark.parametrize(
+    "said", ["a\x1b]0;b", "a\nb", "x" * 1025], ids=["escapes", "lines", "long"]
+)
+def test_it_is_one_that_a_log_can_show(said: str) -> None:
+    with pytest.raises(BadNode, match=r"node\.id: expected at most 1024 printable characters"):
+        parse(EnvoyNode(id=said))
+    shown = parse(EnvoyNode(id="x", user_agent_name=said)).user_agent
+    assert shown.isprintable()
+    assert len(shown) == min(len(said), 1024)
 
 
 @pytest.mark.parametrize(

@@ -224,3 +224,19 @@ def test_a_nack_without_a_word_is_still_a_nack() -> None:
     request.error_detail.code = 3
     assert machine.feed(request).event == "nack"
     assert machine.rejections == {EDS: {"a": "rejected without a message"}}
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ("line\nwarning: forged", "line warning: forged"),
+        ("\x1b[2Ja", "?[2Ja"),
+        ("x" * 99999, "x" * 16384),
+    ],
+    ids=["lines", "escapes", "long"],
+)
+def test_what_a_proxy_says_of_a_rejection_is_one_line_and_short(error: str, told: str) -> None:
+    machine = DeltaStream(ONE)
+    first = machine.feed(delta("EDS", "a"))
+    answer = machine.feed(delta("EDS", nonce=nonce(first), error=error))
+    assert (answer.detail, machine.rejections) == (told, {EDS: {"a": told}})
