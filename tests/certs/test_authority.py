@@ -196,8 +196,8 @@ def test_a_leaf_is_not_back_dated_behind_its_root(authority: Authority) -> None:
     [
         (SpiffeId("other.domain", "/ns/a/sa/b"), 60, {}, "trust domain cluster.local"),
         (SpiffeId("cluster.local"), 60, {}, "needs a path"),
-        (IDENTITY, 0, {}, "not positive"),
-        (IDENTITY, -5, {}, "not positive"),
+        (IDENTITY, 0, {}, "must be more than 0"),
+        (IDENTITY, -5, {}, "must be more than 0"),
         (IDENTITY, 91 * DAY_S, {}, "at most 7776000 s"),
         (IDENTITY, 60, {"dns_names": ["bücher.example"]}, "DNS name"),
         (IDENTITY, 60, {"dns_names": ["a..b"]}, "DNS name"),
