@@ -70,7 +70,8 @@ class OnDemand:
 def _may_be_named(host: bytes) -> bool:
     """By a resource's name, after the last slash. Not by one that stands for others among domains:
     whoever asked for `*` would have all that nobody has asked for yet."""
-    odd = b"/" in host or b"*" in host or not host.isascii()
+    wildcard = host[:1] == b"*" or host[-1:] == b"*"
+    odd = b"/" in host or wildcard or not host.isascii()
     return 0 < len(host) <= MAX_HOST_BYTES and not odd
 
 
