@@ -43,6 +43,8 @@ def extensions() -> list[Extension]:
 
     # Types that only the checked tree has (.stubs) are not needed here.
     options = ["--config-file=", "--ignore-missing-imports", "--follow-imports=silent"]
+    # `make test` checks types meanwhile, with other options: neither may undo the other's cache.
+    options.append(f"--cache-dir={TRANSLATED}/mypy_cache")
     translated = mypycify(
         [*options, *modules()],
         opt_level="2",
