@@ -75,17 +75,19 @@ def _check_server(connection: socket.socket, server: SpiffeId) -> None:
 def _document(connection: HTTPSConnection, path: str) -> bytes:
     """The body of a 200, all of it within TIMEOUT_S: the socket's own limit is one for each piece
     that comes, and a server may send a header byte by byte."""
-    cut = threading.Timer(TIMEOUT_S, _cut, (connection.sock,))
+    over = threading.Event()
+    cut = threading.Timer(TIMEOUT_S, _cut, (connection.sock, over))
     cut.start()
     try:
         return _body(connection, path)
     finally:
-        if cut.finished.is_set():
-            raise TimeoutError(f"no whole bundle came within {TIMEOUT_S:.0f} s")
         cut.cancel()
+        if over.is_set():
+            raise TimeoutError(f"no whole bundle came within {TIMEOUT_S:.0f} s")
 
 
-def _cut(connection: socket.socket) -> None:
+def _cut(connection: socket.socket, over: threading.Event) -> None:
+    over.set()  # before whoever reads can see the end that this makes
     with suppress(OSError):  # it has ended meanwhile
         # Not SSLSocket's own, which takes its state away from whoever reads.
         socket.socket.shutdown(connection, socket.SHUT_RDWR)

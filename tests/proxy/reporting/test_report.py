@@ -232,7 +232,7 @@ async def test_reports_that_are_no_good_change_nothing(plane: Plane) -> None:
     await plane.call(now)
     taken = plane.taken()
     assert taken is not None
-    assert taken.held[0].name == "a?b" + "x" * 509
+    assert taken.held[0].name == "a b" + "x" * 509
 
 
 async def test_only_the_administrator_may_ask_how_all_is(plane: Plane) -> None:
