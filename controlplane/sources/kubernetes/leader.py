@@ -116,12 +116,15 @@ class Leader:
         return await self._client.send("PUT", f"{self._collection}/{NAME}", body=lease)
 
     async def resign(self) -> None:
-        """Call it when `run` was cancelled. What fails is passed over: the Lease runs out."""
-        if self._lease is None or not self.term:
+        """Call it when `run` was cancelled. The Lease may be ours though its last renewal failed.
+        What fails is passed over: it runs out."""
+        if not self._terms_of_office:
             return
         try:
             async with asyncio.timeout(_RESIGN_S):
-                await self._write(self._lease, self._election.release(self._lease, _wall()))
+                lease = self._lease or await self._read()
+                if lease is not None and self._election.holds(lease):
+                    await self._write(lease, self._election.release(lease, _wall()))
         except (ApiError, *UNREACHABLE) as error:
             log.info("the Lease can not be given back: %s", error)
 

@@ -64,6 +64,10 @@ class Election:
         }
         return self._written(lease, made)
 
+    def holds(self, lease: Document) -> bool:
+        """Whether it has our name."""
+        return mapping(lease.get("spec")).get("holderIdentity") == self._identity
+
     def release(self, lease: Document, wall: str) -> Document:
         """The Lease that lets another one lead at once."""
         spec = mapping(lease.get("spec"))

@@ -73,9 +73,10 @@ class Elections(RuleBasedStateMachine):
 
     @rule(who=WHO)
     def resigns(self, who: int) -> None:
-        if self.candidates[who].leads(self.clock(who)) and self.read[who] == self.lease:
+        read = self.read[who]
+        if read is not None and read == self.lease and self.candidates[who].holds(read):
             self.version += 1
-            freed = self.candidates[who].release(self.read[who], "now")
+            freed = self.candidates[who].release(read, "now")
             freed["metadata"] = {"name": "lease", "resourceVersion": str(self.version)}
             self.lease = freed
 
@@ -158,6 +159,22 @@ async def test_another_one_leads_when_the_first_resigns() -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     assert not any(told)
+
+
+async def test_a_lease_is_given_back_though_its_last_renewal_failed() -> None:
+    server, told = KubeServer(), list[str]()
+    async with serving(server.handle) as url, Client(Ticket(url)) as client:
+        leader = Leader(client, "weft", "a", told.append, Terms(retry_s=0.02))
+        task = asyncio.get_running_loop().create_task(leader.run())
+        await _soon(lambda: bool(leader.term))
+        server.forbidden.add(("update", "leases"))
+        await _soon(lambda: any(told))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        server.forbidden.clear()
+        await leader.resign()
+    (lease,) = server.cluster.objects("leases").values()
+    assert lease["spec"]["holderIdentity"] == ""
 
 
 async def test_it_says_which_rule_is_missing() -> None:
