@@ -76,6 +76,9 @@ def _outcome(case: Traced, port: int, collector: Collector) -> Plain:
     told, asked = len(collector.spans()) + len(collector.zipkin), len(collector.requests)
     collector.answer = dict(case.answer)
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as client:
+        eventually(
+            lambda: _connected(client), what="a listener"
+        )  # "ready" may come before all listen
         client.request(case.method, case.path, headers={"host": "h.example", **case.headers})
         answer = client.getresponse()
         answer.read()
@@ -128,6 +131,14 @@ def _named(found: Plain) -> Plain:
 
 
 # --------------------------------------------------------------------------- configuration
+
+
+def _connected(client: http.client.HTTPConnection) -> bool:
+    try:
+        client.connect()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def _bootstrap(collector: Collector, listeners: Sequence[tuple[Traced, int]]) -> Plain:
