@@ -20,7 +20,7 @@ demo: $(VENV)/.ready  ## run the postcard mesh: two services, four sidecars, a g
 
 test: .native/.ready check collected .peers/.ready .peers/etcd/.ready .peers/grpc-node/.ready .peers/nft/.ready  ## install everything, then lint, types and all tests
 	@echo "== tests"
-	@$(PY) -m pytest -n 3 --dist loadfile --maxfail=40
+	@$(PY) -m pytest -n 2 --dist loadfile --maxfail=40
 
 check: $(VENV)/.ready-dev .stubs/.ready  ## lint, format and types, without the tests
 	@echo "== ruff" && $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .

@@ -1,4 +1,4 @@
-"""How files of tests are shared out among workers (`-n 3 --dist loadfile`)."""
+"""How files of tests are shared out among workers (`-n 2 --dist loadfile`)."""
 
 from __future__ import annotations
 

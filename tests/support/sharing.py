@@ -2,7 +2,7 @@
 
 Files that take long go first, or one worker would be alone with them at the end; files of one
 running mesh stay together, or each worker would start that mesh. `longest.txt` beside this module
-has the seconds of the long ones: `pytest -n 3 --dist loadfile --junitxml=report.xml`, and then
+has the seconds of the long ones: `pytest -n 2 --dist loadfile --junitxml=report.xml`, and then
 `python -m tests.support.sharing report.xml` writes it anew.
 """
 
