@@ -14,7 +14,8 @@ from proxy.authz.question import HeaderWrite, HttpPart, Question, Verdict
 from proxy.config.model.ext_authz import HttpAuthz, Matchers, Service
 from proxy.config.model.services import GrpcService
 from proxy.filters.api import FilterContext, FilterStream
-from proxy.http.grpc import MessageReader, RpcError, framed, status
+from proxy.http.grpc import MessageReader, RpcError, framed
+from proxy.http.grpc_call import call_head, error_of
 from proxy.http.headers import Headers
 from proxy.http.inquiry import Inquiry, Outcome
 from proxy.http.message import Request
@@ -60,13 +61,12 @@ class GrpcAuthz:
     def inquiry(self, of: Any, question: Question) -> Inquiry:
         """of: the stream or connection that metadata may tell of."""
         service = self._service
-        pairs = [(b"te", b"trailers"), (b"content-type", b"application/grpc")]
+        pairs: list[tuple[bytes, bytes]] = []
         if service.timeout_s:
             pairs.append((b"grpc-timeout", b"%dm" % (service.timeout_s * 1000)))
         pairs += [(name, value(of)) for name, value in self._metadata]
-        authority = (service.authority or service.cluster).encode()
         body = framed(encoded(question))
-        head = Request(b"POST", CHECK_PATH, authority, Headers.of(pairs), len(body), b"HTTP/2")
+        head = call_head(CHECK_PATH, service.told_authority, pairs, len(body))
         return Inquiry(
             service.cluster,
             head,
@@ -80,10 +80,7 @@ class GrpcAuthz:
     def verdict(self, outcome: Outcome) -> Verdict:
         if outcome.failure:
             return Verdict("ERROR", failure=outcome.failure)
-        headers = [*outcome.headers, *(outcome.trailers or ())]
-        told = [(name.decode(), value.decode("latin-1")) for name, value in headers]
-        error = status([(":status", str(outcome.status)), *told])
-        if error is not None:
+        if (error := error_of(outcome)) is not None:
             return Verdict("ERROR", failure=str(error))
         try:
             messages = MessageReader(self._service.max_message_bytes).feed(outcome.body)

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from functools import partial
 
 from proxy.config.model.grpc_logs import OtelLog
-from proxy.http.grpc import framed, status
-from proxy.http.headers import Headers
+from proxy.http.grpc import framed
+from proxy.http.grpc_call import call_head, error_of
 from proxy.http.inquiry import Ask, Inquiry, Outcome
-from proxy.http.message import Request
 from proxy.l7.log_batches import LEAST_INTERVAL_S
 from proxy.stats import Stats
 from proxy.wire.protobuf import data, data_key
@@ -95,22 +94,12 @@ class OtelBatches:
     def _inquiry(self, message: bytes) -> Inquiry:
         service, body = self._config.service, framed(message)
         timeout_s = service.timeout_s or TIMEOUT_S
-        pairs = [(b"te", b"trailers"), (b"content-type", b"application/grpc")]
-        pairs += [(name.encode(), value.encode()) for name, value in service.metadata]
-        authority = (service.authority or service.cluster).encode()
-        head = Request(b"POST", PATH, authority, Headers.of(pairs), len(body), b"HTTP/2")
+        pairs = [(name.encode(), value.encode()) for name, value in service.metadata]
+        head = call_head(PATH, service.told_authority, pairs, len(body))
         limit, tells = service.max_message_bytes, service.envoy_headers
         return Inquiry(service.cluster, head, body, timeout_s, service.repeats, limit, tells=tells)
 
     def _told(self, count: int, outcome: Outcome) -> None:
         self._under_way -= 1
-        counter = self._written if _is_taken(outcome) else self._dropped
-        counter.value += count
-
-
-def _is_taken(outcome: Outcome) -> bool:
-    if outcome.failure:
-        return False
-    headers = [*outcome.headers, *(outcome.trailers or ())]
-    told = [(name.decode(), value.decode("latin-1")) for name, value in headers]
-    return status([(":status", str(outcome.status)), *told]) is None
+        is_taken = not outcome.failure and error_of(outcome) is None
+        (self._written if is_taken else self._dropped).value += count

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from proxy.config.model.services import GrpcService
 from proxy.config.model.tracing import HttpService, OpenTelemetryConfig
-from proxy.http.grpc import framed, status
+from proxy.http.grpc import framed
+from proxy.http.grpc_call import call_head, error_of
 from proxy.http.headers import Headers
 from proxy.http.inquiry import Inquiry, Outcome
 from proxy.http.message import Request
@@ -48,12 +49,10 @@ class OtlpEncoder:
 
     def _by_grpc(self, service: GrpcService, body: bytes) -> Inquiry:
         timeout_s = service.timeout_s or TIMEOUT_S
-        pairs = [(b"te", b"trailers"), (b"content-type", b"application/grpc")]
-        pairs.append((b"grpc-timeout", b"%dm" % (timeout_s * 1000)))
-        pairs.append((b"user-agent", self._agent))
+        waits = (b"grpc-timeout", b"%dm" % (timeout_s * 1000))
+        pairs = [waits, (b"user-agent", self._agent)]
         pairs += [(name.encode(), value.encode()) for name, value in service.metadata]
-        authority = (service.authority or service.cluster).encode()
-        head = Request(b"POST", EXPORT_PATH, authority, Headers.of(pairs), len(body), b"HTTP/2")
+        head = call_head(EXPORT_PATH, service.told_authority, pairs, len(body))
         return Inquiry(
             service.cluster,
             head,
@@ -71,9 +70,7 @@ class OtlpEncoder:
     def taken(self, outcome: Outcome) -> bool:
         if outcome.failure or self._config.grpc is None:
             return not outcome.failure and outcome.status in _OK
-        headers = [*outcome.headers, *(outcome.trailers or ())]
-        told = [(name.decode(), value.decode("latin-1")) for name, value in headers]
-        return status([(":status", str(outcome.status)), *told]) is None
+        return error_of(outcome) is None
 
 
 def posted(service: HttpService, body: bytes, pairs: Sequence[tuple[bytes, bytes]]) -> Inquiry:

@@ -12,6 +12,7 @@ from time import monotonic
 
 from proxy.config.model.services import GrpcService
 from proxy.http.grpc import framed
+from proxy.http.grpc_call import call_head
 from proxy.http.headers import Headers
 from proxy.http.message import CHUNKED, Request, Response
 from proxy.upstream import retry
@@ -86,13 +87,11 @@ class OneWay:
 
     def _request(self) -> Request:
         service = self._service
-        pairs = [(b"te", b"trailers"), (b"content-type", b"application/grpc")]
-        pairs += [(name.encode(), value.encode()) for name, value in service.metadata]
-        headers = Headers.of(pairs)
+        pairs = [(name.encode(), value.encode()) for name, value in service.metadata]
+        head = call_head(self._path, service.told_authority, pairs, CHUNKED)
         if service.envoy_headers:
-            tell_origin(headers)
-        authority = (service.authority or service.cluster).encode()
-        return Request(b"POST", self._path, authority, headers, CHUNKED, b"HTTP/2")
+            tell_origin(head.headers)
+        return head
 
 
 class _Stream:

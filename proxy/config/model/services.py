@@ -27,3 +27,7 @@ class GrpcService:
     repeats: Repeats = NEVER
     max_message_bytes: int = 1024 * 1024
     envoy_headers: bool = True
+
+    @property
+    def told_authority(self) -> bytes:
+        return (self.authority or self.cluster).encode()
